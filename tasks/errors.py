@@ -1,0 +1,41 @@
+"""Every error of ours, one tree; the docstring is the default message.
+
+KingpostError
+|-- SettingsError            a setting is wrong: the start ends with this sentence
+|-- StoreUnavailable         Redis cannot be reached, is loading, read-only or full
+|-- AdmissionError           the request is well formed, yet not taken now
+|   |-- QueueFull
+|   `-- IdempotencyConflict
+`-- NotFound                 no such model, environment, deployment or request
+"""
+
+
+class KingpostError(Exception):
+    """Kingpost could not do this."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class SettingsError(KingpostError):
+    """A setting is wrong."""
+
+
+class StoreUnavailable(KingpostError):
+    """The job store cannot be reached right now; try again after Retry-After."""
+
+
+class AdmissionError(KingpostError):
+    """The request was not accepted."""
+
+
+class QueueFull(AdmissionError):
+    """The queue of this deployment is at its limit; try again after Retry-After."""
+
+
+class IdempotencyConflict(AdmissionError):
+    """This Idempotency-Key was used with a different body within the last 24 hours."""
+
+
+class NotFound(KingpostError):
+    """There is no such thing here."""

@@ -1,0 +1,129 @@
+"""The domain types of a job: frozen, without frameworks."""
+
+from dataclasses import dataclass
+from typing import NewType
+
+from tasks.state import ErrorCode, Status
+
+RequestId = NewType("RequestId", str)
+Milliseconds = int
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How an async request is retried: Baseten's `inference_retry_config`."""
+
+    max_attempts: int = 3
+    initial_delay_ms: Milliseconds = 1000
+    max_delay_ms: Milliseconds = 5000
+
+    def delay_ms(self, attempt: int) -> Milliseconds:
+        """The wait after failed attempt number `attempt` (from 1): doubles, up to the cap."""
+        return min(self.initial_delay_ms * 2 ** (attempt - 1), self.max_delay_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job as a client hands it in; `input` is the model input's bytes as the model host gets them."""
+
+    request_id: RequestId
+    deployment_id: str
+    model_id: str
+    input: bytes
+    level: int = 0
+    max_time_in_queue_ms: Milliseconds = 600_000
+    retry: Retry = Retry()
+    webhook: str = ""
+    content_type: str = "application/json"
+    traceparent: str = ""
+    path: str = ""  # a route of the model host other than predict, such as /v1/chat/completions
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run one attempt: only its fence can renew, report, release or finish the job."""
+
+    request_id: RequestId
+    fence: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """One entry of a job's `errors`."""
+
+    code: ErrorCode | str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The record of a job as the store holds it; times are Unix milliseconds of Redis' clock."""
+
+    request_id: RequestId
+    status: Status
+    deployment_id: str
+    model_id: str
+    api_key: str
+    level: int
+    attempt: int
+    retry: Retry
+    created: Milliseconds
+    status_at: Milliseconds
+    errors: tuple[JobError, ...] = ()
+    webhook: str = ""
+    content_type: str = "application/json"
+    traceparent: str = ""
+    path: str = ""
+    not_before: Milliseconds | None = None
+    started: Milliseconds | None = None
+    finished: Milliseconds | None = None
+    predict_ms: float | None = None
+    fraction: float | None = None
+    message: str | None = None
+    stopping: bool = False
+    stopped_at: Milliseconds | None = None
+    stopped_by: str | None = None
+    output_type: str | None = None
+    output_bytes: int | None = None
+    replica: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claimed job: the record, its input, and the lease to run it under."""
+
+    job: Job
+    input: bytes
+    lease: Lease
+    deadline: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended for good."""
+
+    status: Status  # SUCCEEDED or FAILED
+    predict_ms: float
+    output: bytes = b""
+    output_type: str = ""
+    error: JobError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One job as its owner sees it now."""
+
+    job: Job
+    jobs_ahead: int | None  # None unless QUEUED
+    webhook_status: str  # a WebhookStatus
+    run_times_ms: tuple[float, ...]  # of the deployment's latest successes, newest first
+    running: int
+    now: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """How many jobs of a deployment wait and run."""
+
+    queued: int
+    in_progress: int

@@ -1,0 +1,62 @@
+"""Every Redis key of the job store, spelt once. All carry one hash tag.
+
+The scripts get the same names: `lua()` renders this table as a Lua table `K` of functions.
+"""
+
+TAG = "{kingpost}"
+
+# name -> what it holds; `:` and the argument follow the name where the key is one of many
+PLAIN = {
+    "sequence": "string, counts arrivals",
+    "leases": "zset request_id -> lease deadline ms; from claim to the end of the model call",
+    "expiry": "zset request_id -> ms when it expires; from submit to the first claim",
+    "outbox": "zset request_id -> ms when its webhook is due; from a final state to the end of the delivery",
+    "forget": "zset request_id -> ms when the record goes; from a final state on",
+    "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
+}
+KEYED = {
+    "job": "hash, the record of one job; until forgotten",
+    "input": "string, the model input's bytes; until the final state",
+    "output": "string, the result's bytes; until forgotten",
+    "events": "stream of the job's events; until forgotten",
+    "delivery": "hash, the webhook delivery of one job; until forgotten",
+    "queue": "zset member -> score of one deployment: the order",
+    "delayed": "zset member -> not_before ms of one deployment: attempts that wait out their backoff",
+    "running": "set of request_ids of one deployment whose model call has not ended",
+    "vtime": "hash level -> virtual time of one deployment",
+    "flows": "hash level:api key -> finish tag of one deployment; dropped when the queue runs empty",
+    "claims": "hash claimer -> 'fence request_id' of one deployment, the claim made last",
+    "runtimes": "list of recent run times in ms of one deployment",
+    "jobs": "zset request_id -> created ms of one API key",
+    "idempotency": "string 'body_hash request_id'; 24 h",
+    "wakeups": "list that Celery reads: the wake-ups of one deployment",
+}
+CANCELS = f"{TAG}:cancels"  # pub/sub channel: request_id of a running job that was cancelled
+
+
+def plain(name: str) -> str:
+    """The key of that name; KeyError for a name that is not in the table."""
+    PLAIN[name]
+    return f"{TAG}:{name}"
+
+
+def keyed(name: str, argument: str) -> str:
+    """The key of that name for one job, deployment or API key."""
+    return (
+        wakeup_queue(argument) if name == "wakeups" else f"{TAG}:{KEYED[name] and name}:{argument}"
+    )
+
+
+def wakeup_queue(deployment_id: str) -> str:
+    """The Celery queue of a deployment; kombu's Redis list has the same name."""
+    return f"kingpost.{deployment_id}"
+
+
+def lua() -> str:
+    """The table `K` for the scripts: `K.leases`, `K.job(request_id)` and so on."""
+    rows = [f"{name} = '{TAG}:{name}'," for name in PLAIN]
+    rows.append(f"cancels = '{CANCELS}',")
+    for name in KEYED:
+        prefix = keyed(name, "")
+        rows.append(f"{name} = function(a) return '{prefix}' .. a end,")
+    return "local K = {\n  " + "\n  ".join(rows) + "\n}\n"

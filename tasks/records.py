@@ -1,0 +1,76 @@
+"""From Redis' replies to the domain types and back: the only place that knows the record's fields."""
+
+import json
+from collections.abc import Sequence
+from typing import cast
+
+from tasks.job import Job, JobError, RequestId, Retry
+from tasks.state import Status
+
+Reply = bytes | int | list["Reply"] | None
+
+
+def text(reply: Reply) -> str:
+    """A reply that is a string."""
+    return cast(bytes, reply).decode()
+
+
+def items(reply: Reply) -> list[Reply]:
+    """A reply that is a list."""
+    return cast("list[Reply]", reply)
+
+
+def number(reply: Reply) -> int:
+    """A reply that is a whole number, as an integer or as text."""
+    return int(cast("bytes | int", reply))
+
+
+def error_json(error: JobError | None) -> str:
+    """One entry of `errors` as the scripts append it; '' for none."""
+    if error is None:
+        return ""
+    return json.dumps({"code": str(error.code), "message": error.message}, ensure_ascii=False)
+
+
+def _errors(raw: str) -> tuple[JobError, ...]:
+    entries = json.loads(f"[{raw}]")
+    return tuple(JobError(entry["code"], entry["message"]) for entry in entries)
+
+
+def _milliseconds(raw: str | None) -> int | None:
+    return int(raw) if raw else None
+
+
+def job(request_id: str, flat: Sequence[Reply]) -> Job:
+    """The job of a flat HGETALL reply."""
+    names = [text(name) for name in flat[::2]]
+    f = dict(zip(names, (text(value) for value in flat[1::2]), strict=True))
+    return Job(
+        request_id=RequestId(request_id),
+        status=Status(f["status"]),
+        deployment_id=f["deployment"],
+        model_id=f["model"],
+        api_key=f["key"],
+        level=int(f["level"]),
+        attempt=int(f["attempt"]),
+        retry=Retry(int(f["max_attempts"]), int(f["initial_delay_ms"]), int(f["max_delay_ms"])),
+        created=int(f["created"]),
+        status_at=int(f["status_at"]),
+        errors=_errors(f.get("errors", "")),
+        webhook=f.get("webhook", ""),
+        content_type=f["content_type"],
+        traceparent=f.get("trace", ""),
+        path=f.get("path", ""),
+        not_before=_milliseconds(f.get("not_before")) or None,
+        started=_milliseconds(f.get("started")),
+        finished=_milliseconds(f.get("finished")),
+        predict_ms=float(f["predict_ms"]) if "predict_ms" in f else None,
+        fraction=float(f["fraction"]) if f.get("fraction") else None,
+        message=f.get("message") or None,
+        stopping="stopping" in f,
+        stopped_at=_milliseconds(f.get("stopped_at")),
+        stopped_by=f.get("stopped_by"),
+        output_type=f.get("output_type"),
+        output_bytes=_milliseconds(f.get("output_bytes")),
+        replica=f.get("replica", ""),
+    )

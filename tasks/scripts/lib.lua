@@ -1,0 +1,123 @@
+-- lib: what several verbs share. The loader puts before it: K (the keys), S (settings in ms and counts),
+-- WAKEUP (a Celery message with @ID@ and @QUEUE@ to fill in) and now_ms().
+
+local function whole(n) return string.format('%.0f', n) end
+
+local LEVEL_STEP = 2251799813685248 -- 2^51, see priority/order.py
+
+-- Pushes wake-ups for a deployment, never beyond the cap of waiting ones.
+local function wake(deployment, wanted)
+  local list = K.wakeups(deployment)
+  local count = math.min(S.wakeup_cap - redis.call('LLEN', list), wanted)
+  for _ = 1, count do
+    local id = 'wakeup-' .. redis.call('INCR', K.sequence)
+    local message = string.gsub(string.gsub(WAKEUP, '@ID@', id), '@QUEUE@', list)
+    redis.call('LPUSH', list, message)
+  end
+  return math.max(count, 0)
+end
+
+local function enqueue(deployment, member, score)
+  redis.call('ZADD', K.queue(deployment), score, member)
+  redis.call('SADD', K.backlog, deployment)
+  return wake(deployment, 1)
+end
+
+-- The score of a job that arrives now: start-time fair queuing inside its level.
+local function fair_score(deployment, level, api_key)
+  local flow = level .. ':' .. api_key
+  local virtual = tonumber(redis.call('HGET', K.vtime(deployment), level) or 0)
+  local finish = tonumber(redis.call('HGET', K.flows(deployment), flow) or 0)
+  local tag = math.max(virtual, finish)
+  redis.call('HSET', K.flows(deployment), flow, whole(tag + 1))
+  return whole(level * LEVEL_STEP + tag)
+end
+
+local function event(id, kind, data)
+  redis.call('XADD', K.events(id), 'MAXLEN', '~', 10000, '*', 'kind', kind, 'data', data)
+  redis.call('PUBLISH', K.events(id), kind)
+end
+
+local function status_event(id, status, attempt, now)
+  local shape = '{"status":"%s","attempt":%d,"at_ms":%s}'
+  event(id, 'status', string.format(shape, status, tonumber(attempt) or 0, whole(now)))
+end
+
+-- Errors are kept as JSON objects with commas between them; readers add the brackets.
+local function with_error(errors, error)
+  if error == '' then return errors or '' end
+  if not errors or errors == '' then return error end
+  return errors .. ',' .. error
+end
+
+-- The one way into a final state: record, indexes, webhook outbox row and event together.
+local function finalize(id, status, now, errors)
+  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt')
+  redis.call('HSET', K.job(id), 'status', status, 'status_at', whole(now), 'finished', whole(now), 'errors', errors)
+  redis.call('DEL', K.input(id))
+  redis.call('ZREM', K.expiry, id)
+  redis.call('ZADD', K.forget, whole(now + S.retention_ms), id)
+  if job[1] and job[1] ~= '' then
+    redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
+    redis.call('ZADD', K.outbox, whole(now), id)
+  end
+  status_event(id, status, job[2], now)
+end
+
+-- The model call of a job has ended: its slot and its lease are free.
+local function free_slot(id, deployment)
+  redis.call('SREM', K.running(deployment), id)
+  redis.call('ZREM', K.leases, id)
+end
+
+-- Back to QUEUED at the old place; not_before 0 = at once.
+local function requeue(id, now, not_before, attempt)
+  local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'score')
+  redis.call('HSET', K.job(id), 'status', 'QUEUED', 'status_at', whole(now), 'attempt', attempt,
+    'not_before', whole(not_before), 'fence', '')
+  redis.call('HDEL', K.job(id), 'fraction', 'message')
+  free_slot(id, job[1])
+  status_event(id, 'QUEUED', attempt, now)
+  if not_before > now then
+    redis.call('ZADD', K.delayed(job[1]), whole(not_before), job[2])
+    redis.call('SADD', K.backlog, job[1])
+  else
+    enqueue(job[1], job[2], job[3])
+  end
+end
+
+-- A worker or a host died under the job: back into the queue, or FAILED after too many in a row.
+local function mourn(id, now, error)
+  local job = redis.call('HMGET', K.job(id), 'deployment', 'deaths', 'errors', 'attempt')
+  local deaths = tonumber(job[2] or 0) + 1
+  local errors = with_error(job[3], error)
+  redis.call('HSET', K.job(id), 'deaths', deaths, 'errors', errors)
+  if deaths < S.max_deaths then
+    requeue(id, now, 0, job[4])
+    return 'requeued'
+  end
+  local shape = '{"code":"poison","message":"The job ended its replica %d times in a row; see the errors above."}'
+  free_slot(id, job[1])
+  finalize(id, 'FAILED', now, with_error(errors, string.format(shape, deaths)))
+  return 'poison'
+end
+
+local function id_of(member) return string.sub(member, 15) end -- 13 digits and a colon come first
+
+-- Moves attempts whose backoff is over back into the queue; returns how many.
+local function promote(deployment, now, limit)
+  local due = redis.call('ZRANGEBYSCORE', K.delayed(deployment), '-inf', whole(now), 'LIMIT', 0, limit)
+  for _, member in ipairs(due) do
+    redis.call('ZREM', K.delayed(deployment), member)
+    enqueue(deployment, member, redis.call('HGET', K.job(id_of(member)), 'score'))
+  end
+  return #due
+end
+
+-- 'held' when the fence holds the running job, else the word to answer with.
+local function check_fence(status, fence, given)
+  if not status then return 'missing' end
+  if fence ~= given then return 'stale_fence' end
+  if status ~= 'IN_PROGRESS' then return 'already_done' end
+  return 'held'
+end

@@ -1,0 +1,16 @@
+-- rewake: re-sends lost wake-ups: a deployment with queued jobs and none waiting gets new ones. Attempts whose
+-- backoff is over go back into the queue.
+-- ARGV  1 cursor over the deployments with a backlog   2 how many deployments, about; also jobs moved for each
+-- RETURNS {next cursor, wake-ups sent, attempts moved}
+local now, sent, moved = now_ms(), 0, 0
+local page = redis.call('SSCAN', K.backlog, ARGV[1], 'COUNT', ARGV[2])
+for _, deployment in ipairs(page[2]) do
+  moved = moved + promote(deployment, now, ARGV[2])
+  local queued = redis.call('ZCARD', K.queue(deployment))
+  if queued > 0 and redis.call('LLEN', K.wakeups(deployment)) == 0 then
+    sent = sent + wake(deployment, queued)
+  elseif queued == 0 and redis.call('ZCARD', K.delayed(deployment)) == 0 then
+    redis.call('SREM', K.backlog, deployment)
+  end
+end
+return {page[1], sent, moved}

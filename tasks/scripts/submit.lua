@@ -1,0 +1,42 @@
+-- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment.
+-- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
+--       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms,
+--       max delay ms, webhook or '', content type, trace or '', path or '', input
+-- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth}
+local api_key, now, fields = ARGV[1], now_ms(), 13
+local ids = {}
+for i = 6, #ARGV, fields do ids[#ids + 1] = ARGV[i] end
+local joined = table.concat(ids, ' ')
+local idempotency = K.idempotency(api_key .. ':' .. ARGV[3])
+if ARGV[3] ~= '' then
+  local seen = redis.call('GET', idempotency)
+  if seen then
+    local hash, earlier = string.match(seen, '^(%S*) (.*)$')
+    if hash ~= ARGV[4] then return {'conflict'} end
+    return {earlier == joined and 'accepted' or 'replayed', earlier}
+  end
+end
+local deployment = ARGV[7]
+local depth = redis.call('ZCARD', K.queue(deployment)) + redis.call('ZCARD', K.delayed(deployment))
+if depth + #ids > tonumber(ARGV[2]) then return {'queue_full', depth} end
+for i = 6, #ARGV, fields do
+  local id, level = ARGV[i], ARGV[i + 3]
+  if redis.call('EXISTS', K.job(id)) == 0 then
+    local member = string.format('%013d:%s', redis.call('INCR', K.sequence), id)
+    local score = fair_score(deployment, level, api_key)
+    local expires = whole(now + tonumber(ARGV[i + 4]))
+    redis.call('HSET', K.job(id), 'status', 'QUEUED', 'key', api_key, 'deployment', deployment,
+      'model', ARGV[i + 2], 'level', level, 'max_attempts', ARGV[i + 5], 'initial_delay_ms', ARGV[i + 6],
+      'max_delay_ms', ARGV[i + 7], 'content_type', ARGV[i + 9], 'attempt', 0, 'created', whole(now),
+      'status_at', whole(now), 'expires', expires, 'score', score, 'member', member)
+    if ARGV[i + 8] ~= '' then redis.call('HSET', K.job(id), 'webhook', ARGV[i + 8]) end
+    if ARGV[i + 10] ~= '' then redis.call('HSET', K.job(id), 'trace', ARGV[i + 10]) end
+    if ARGV[i + 11] ~= '' then redis.call('HSET', K.job(id), 'path', ARGV[i + 11]) end
+    redis.call('SET', K.input(id), ARGV[i + 12])
+    redis.call('ZADD', K.expiry, expires, id)
+    redis.call('ZADD', K.jobs(api_key), whole(now), id)
+    enqueue(deployment, member, score)
+  end
+end
+if ARGV[3] ~= '' then redis.call('SET', idempotency, ARGV[4] .. ' ' .. joined, 'PX', ARGV[5]) end
+return {'accepted', joined}

@@ -1,0 +1,5 @@
+-- wake: sends a wake-up when jobs wait: a worker that stops claiming for now leaves one behind.
+-- ARGV  1 deployment
+-- RETURNS how many were sent
+if redis.call('ZCARD', K.queue(ARGV[1])) == 0 then return 0 end
+return wake(ARGV[1], 1)

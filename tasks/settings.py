@@ -1,0 +1,75 @@
+"""One frozen Settings, built once in each entry point from KINGPOST_* variables and passed down."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.errors import SettingsError
+
+PREFIX = "KINGPOST_"
+
+
+class Settings(BaseSettings):
+    """All that can be set; units are in the names."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    state_dir: Path = Path(".kingpost")
+    api_key: SecretStr | None = None
+    log_level: str = "info"
+
+    # leases and rescue: a dead worker's job is claimable again within lease + sweep
+    lease_seconds: float = Field(15.0, ge=1)
+    heartbeat_seconds: float = Field(5.0, gt=0)
+    sweep_every_seconds: float = Field(0.5, gt=0)
+    sweep_batch: int = Field(100, ge=1, le=1000)
+    max_deaths: int = Field(3, ge=1)
+    wakeup_cap: int = Field(32, ge=1)
+    claim_on_seconds: float = Field(1.0, ge=0)
+
+    # one attempt
+    predict_timeout_seconds: float = Field(3600.0, gt=0)
+    stop_grace_seconds: float = Field(10.0, ge=0)
+    drain_seconds: float = Field(30.0, ge=0)
+    load_timeout_seconds: float = Field(1800.0, gt=0)
+
+    # admission
+    max_async_body_bytes: int = Field(262_144, ge=1024, le=100_000_000)
+    max_sync_body_bytes: int = Field(100_000_000, ge=1024)
+    max_queued: int = Field(1_000_000, ge=1)
+    sync_timeout_seconds: float = Field(1200.0, gt=0)
+    retention_seconds: float = Field(72 * 3600.0, gt=0)
+    idempotency_seconds: float = Field(24 * 3600.0, gt=0)
+    cancel_running: bool = True
+
+    # webhooks
+    webhook_timeout_seconds: float = Field(10.0, gt=0)
+    webhook_allow_http: bool = False
+    webhook_allow_private: bool = False
+    webhook_concurrency: int = Field(200, ge=1)
+    webhook_per_host: int = Field(8, ge=1)
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Reads the environment. Raises SettingsError with one sentence for an unknown or wrong value."""
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        given = os.environ if environment is None else environment
+        for name in given:
+            if name.startswith(PREFIX) and name not in known:
+                raise SettingsError(f"{name} is not a setting; see docs/settings.md for the list.")
+        try:
+            values = {n.removeprefix(PREFIX).lower(): v for n, v in given.items() if n in known}
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = PREFIX + str(first["loc"][0]).upper()
+            raise SettingsError(f"{name}: {first['msg']} (got {first['input']!r}).") from None
+        if settings.heartbeat_seconds * 2 > settings.lease_seconds:
+            raise SettingsError(
+                "KINGPOST_HEARTBEAT_SECONDS must be at most half of KINGPOST_LEASE_SECONDS."
+            )
+        return settings

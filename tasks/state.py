@@ -1,0 +1,62 @@
+"""The state machine of a job, as data. Docs, scripts' tests and the API read it from here."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Baseten's words for the state of an async request."""
+
+    QUEUED = "QUEUED"  # waits for a slot, or for `not_before` after a failed attempt
+    IN_PROGRESS = "IN_PROGRESS"  # a replica holds its lease
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"  # waited longer than max_time_in_queue_seconds before its first claim
+    CANCELED = "CANCELED"
+
+
+ALLOWED: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.IN_PROGRESS, Status.CANCELED, Status.EXPIRED}),
+    Status.IN_PROGRESS: frozenset(
+        # QUEUED again = retry, drain or rescue; FAILED from there = also three deaths in a row
+        {Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELED}
+    ),
+}
+FINAL: frozenset[Status] = frozenset(Status) - ALLOWED.keys()
+
+
+class WebhookStatus(StrEnum):
+    """The second, smaller machine: PENDING -> SUCCEEDED | FAILED, in Baseten's words."""
+
+    NO_WEBHOOK_PROVIDED = "NO_WEBHOOK_PROVIDED"
+    PENDING = "PENDING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
+class ErrorCode(StrEnum):
+    """Codes in a job's `errors`: Baseten's eight and ours."""
+
+    MODEL_NOT_READY = "MODEL_NOT_READY"
+    MODEL_DOES_NOT_EXIST = "MODEL_DOES_NOT_EXIST"
+    MODEL_INVALID_INPUT = "MODEL_INVALID_INPUT"
+    MODEL_PREDICT_ERROR = "MODEL_PREDICT_ERROR"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
+    MODEL_PREDICT_TIMEOUT = "MODEL_PREDICT_TIMEOUT"
+    INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
+    ASYNC_REQUEST_NOT_SUPPORTED = "ASYNC_REQUEST_NOT_SUPPORTED"
+    POISON = "poison"  # the job killed its replica three times in a row
+    EXPIRED = "EXPIRED"
+    CANCELED = "CANCELED"
+    OUTPUT_NOT_STORED = "OUTPUT_NOT_STORED"
+
+
+RETRIED: frozenset[ErrorCode] = frozenset(
+    {
+        ErrorCode.MODEL_NOT_READY,
+        ErrorCode.MODEL_PREDICT_ERROR,
+        ErrorCode.MODEL_UNAVAILABLE,
+        ErrorCode.MODEL_PREDICT_TIMEOUT,
+        ErrorCode.INTERNAL_SERVER_ERROR,
+    }
+)

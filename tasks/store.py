@@ -1,0 +1,127 @@
+"""The job store: runs the verbs of tasks/verbs.py on Redis. The only caller of the scripts.
+
+Every script is idempotent by (request_id, fence), so that the client library may retry a call whose reply was lost.
+"""
+
+import contextlib
+from collections.abc import Generator
+from typing import Any, TypeVar, cast
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from tasks import keys, scripting
+from tasks.celery_app import make_app
+from tasks.errors import StoreUnavailable
+from tasks.records import Reply
+from tasks.settings import Settings
+from tasks.verbs import Call
+from tasks.wakeups import template
+
+T = TypeVar("T")
+
+RETRIES = 2  # within a call; whoever calls decides about more, with its own deadline
+BACKOFF = ExponentialWithJitterBackoff(cap=0.5, base=0.05)
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 10.0  # a script takes milliseconds; fsync on a bad disk can take seconds
+
+# Replies of a Redis that cannot serve right now; anything else is a bug and stays loud.
+_PASSING = (
+    "LOADING",
+    "READONLY",
+    "OOM",
+    "MISCONF",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY ",
+    "NOREPLICAS",
+)
+
+
+@contextlib.contextmanager
+def _unavailable() -> Generator[None]:
+    try:
+        yield
+    except (TimeoutError, redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        raise StoreUnavailable(f"The job store cannot be reached: {error}") from error
+    except redis.ResponseError as error:
+        if any(word in str(error) for word in _PASSING):
+            raise StoreUnavailable(f"The job store cannot serve right now: {error}") from error
+        raise
+
+
+def _build(settings: Settings, movable_clock: bool) -> dict[str, scripting.Script]:
+    return scripting.build(settings, template(make_app(settings)), movable_clock)
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+    }
+
+
+class JobStore:
+    """The store for synchronous callers; safe to share between threads."""
+
+    def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
+        self._scripts = _build(settings, movable_clock)
+        retry = Retry(BACKOFF, RETRIES)
+        self.redis = redis.Redis.from_url(settings.redis_url, retry=retry, **_options())
+
+    def run(self, call: Call[T]) -> T:
+        """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
+        script = self._scripts[call.script]
+        with _unavailable():
+            try:
+                reply = self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
+            except redis.exceptions.NoScriptError:
+                reply = self.redis.eval(script.source, 1, keys.TAG, *call.arguments)
+        return call.read(cast(Reply, reply))
+
+    def output(self, request_id: str) -> bytes | None:
+        """The result's bytes, None when there is none."""
+        with _unavailable():
+            return cast("bytes | None", self.redis.get(keys.keyed("output", request_id)))
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.redis.close()
+
+
+class AsyncJobStore:
+    """The store for the API and the maintenance loops."""
+
+    def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
+        self._scripts = _build(settings, movable_clock)
+        retry = AsyncRetry(BACKOFF, RETRIES)
+        self.redis = redis.asyncio.Redis.from_url(settings.redis_url, retry=retry, **_options())
+
+    async def run(self, call: Call[T]) -> T:
+        """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
+        script = self._scripts[call.script]
+        with _unavailable():
+            try:
+                reply = await cast(
+                    Any, self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
+                )
+            except redis.exceptions.NoScriptError:
+                reply = await cast(
+                    Any, self.redis.eval(script.source, 1, keys.TAG, *call.arguments)
+                )
+        return call.read(cast(Reply, reply))
+
+    async def output(self, request_id: str) -> bytes | None:
+        """The result's bytes, None when there is none."""
+        with _unavailable():
+            return cast("bytes | None", await self.redis.get(keys.keyed("output", request_id)))
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self.redis.aclose()

@@ -1,0 +1,260 @@
+"""The verbs of the job store: each builds the call of one script and reads its reply. Pure.
+
+A store runs them: `store.run(verbs.claim(...))` in a worker, `await store.run(...)` in the API.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from tasks import records
+from tasks.errors import IdempotencyConflict, NotFound, QueueFull
+from tasks.job import (
+    Claim,
+    Job,
+    JobError,
+    Lease,
+    Outcome,
+    QueueStatus,
+    Reading,
+    RequestId,
+    Submission,
+)
+from tasks.records import Reply, items, number, text
+from tasks.state import Status, WebhookStatus
+
+T = TypeVar("T")
+Argument = bytes | str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One run of a script: its name, its ARGV, and how to read the reply."""
+
+    script: str
+    arguments: Sequence[Argument]
+    read: Callable[[Reply], T]
+
+
+class Word(StrEnum):
+    """What a verb of a lease holder answers."""
+
+    DONE = "done"
+    ALREADY_DONE = "already_done"
+    STALE_FENCE = "stale_fence"
+    MISSING = "missing"
+    POISON = "poison"
+
+
+class Renewal(StrEnum):
+    """What became of a lease."""
+
+    RENEWED = "renewed"
+    CANCELED = "canceled"
+    LOST = "lost"
+
+
+class Release(StrEnum):
+    """Why a running job goes back into the queue."""
+
+    RETRY = "retry"
+    DRAIN = "drain"
+    DEATH = "death"
+
+
+class CancelWord(StrEnum):
+    """What a cancel found."""
+
+    CANCELED = "canceled"
+    STOPPING = "stopping"
+    RUNNING = "running"
+    ALREADY_CANCELED = "already_canceled"
+    ALREADY_FINAL = "already_final"
+    MISSING = "missing"
+
+
+class Move(StrEnum):
+    """What a change of priority found."""
+
+    MOVED = "moved"
+    UNCHANGED = "unchanged"
+    NOT_QUEUED = "not_queued"
+    MISSING = "missing"
+
+
+def _word(reply: Reply) -> Word:
+    return Word(text(reply))
+
+
+def submit(
+    jobs: Sequence[Submission],
+    api_key: str,
+    max_queued: int,
+    idempotency_key: str = "",
+    body_hash: str = "",
+    idempotency_ms: int = 0,
+) -> Call[list[RequestId]]:
+    """Queues the jobs, all or none; answers their ids, or the earlier ones for a repeated idempotency key.
+
+    Reading the reply raises QueueFull or IdempotencyConflict.
+    """
+    arguments: list[Argument] = [api_key, max_queued, idempotency_key, body_hash, idempotency_ms]
+    for job in jobs:
+        arguments += [job.request_id, job.deployment_id, job.model_id, job.level]
+        arguments += [job.max_time_in_queue_ms, job.retry.max_attempts, job.retry.initial_delay_ms]
+        arguments += [
+            job.retry.max_delay_ms,
+            job.webhook,
+            job.content_type,
+            job.traceparent,
+            job.path,
+        ]
+        arguments.append(job.input)
+    return Call("submit", arguments, _read_submit)
+
+
+def _read_submit(reply: Reply) -> list[RequestId]:
+    word, *rest = items(reply)
+    match text(word):
+        case "accepted" | "replayed":
+            return [RequestId(one) for one in text(rest[0]).split()]
+        case "queue_full":
+            raise QueueFull
+        case _:
+            raise IdempotencyConflict
+
+
+def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> Call[Claim | None]:
+    """Takes the best job; None when nothing waits. The same fence again answers the same job."""
+
+    def read(reply: Reply) -> Claim | None:
+        word, *rest = items(reply)
+        if text(word) == "empty":
+            return None
+        request_id, deadline, flat, payload = rest
+        job = records.job(text(request_id), items(flat))
+        assert isinstance(payload, bytes)
+        return Claim(job, payload, Lease(job.request_id, fence), number(deadline))
+
+    return Call("claim", [deployment_id, claimer, fence, replica], read)
+
+
+def renew(leases: Sequence[Lease]) -> Call[list[Renewal]]:
+    """Extends many leases in one call; one word for each."""
+    arguments = [part for lease in leases for part in (lease.request_id, lease.fence)]
+    return Call("renew", arguments, lambda reply: [Renewal(text(word)) for word in items(reply)])
+
+
+def release(
+    lease: Lease, reason: Release, delay_ms: int = 0, error: JobError | None = None
+) -> Call[Word]:
+    """Puts a running job back; POISON when it was one death too many and the job is FAILED."""
+    arguments = [lease.request_id, lease.fence, reason, delay_ms, records.error_json(error)]
+    return Call("release", arguments, _word)
+
+
+def finish(lease: Lease, outcome: Outcome) -> Call[Word]:
+    """Ends a running job."""
+    arguments: list[Argument] = [lease.request_id, lease.fence, outcome.status]
+    arguments += [records.error_json(outcome.error), f"{outcome.predict_ms:.3f}"]
+    arguments += [outcome.output, outcome.output_type]
+    return Call("finish", arguments, _word)
+
+
+def stopped(lease: Lease, by: str) -> Call[Word]:
+    """Says that a cancelled job's model call has ended: `cooperative`, `closed` or `killed`."""
+    return Call("stopped", [lease.request_id, lease.fence, by], _word)
+
+
+def progress(lease: Lease, fraction: float, message: str | None) -> Call[Word]:
+    """Notes how far a running job is; fraction 0..1."""
+    arguments = [lease.request_id, lease.fence, "progress", f"{fraction:.6g}", message or ""]
+    return Call("progress", arguments, _word)
+
+
+def output_chunk(lease: Lease, chunk: bytes) -> Call[Word]:
+    """Appends a chunk to the job's event stream as it appears."""
+    return Call("progress", [lease.request_id, lease.fence, "output", "", chunk], _word)
+
+
+def cancel(
+    request_id: str, api_key: str = "", cancel_running: bool = True
+) -> Call[tuple[CancelWord, Status | None]]:
+    """Cancels a job; '' as the key means any owner. The status comes with ALREADY_FINAL."""
+
+    def read(reply: Reply) -> tuple[CancelWord, Status | None]:
+        word, *rest = items(reply)
+        return CancelWord(text(word)), Status(text(rest[0])) if rest else None
+
+    return Call("cancel", [request_id, api_key, int(cancel_running)], read)
+
+
+def reprioritize(request_id: str, level: int, api_key: str = "") -> Call[Move]:
+    """Moves a queued job to another level."""
+    return Call("reprioritize", [request_id, api_key, level], lambda reply: Move(text(reply)))
+
+
+def read(request_id: str, api_key: str = "") -> Call[Reading]:
+    """One job as its owner sees it; reading the reply raises NotFound, for a stranger's job too."""
+    return Call("read", [request_id, api_key], lambda reply: _read_reading(request_id, reply))
+
+
+def _read_reading(request_id: str, reply: Reply) -> Reading:
+    word, *rest = items(reply)
+    if text(word) == "missing":
+        raise NotFound(f"There is no async request {request_id}.")
+    flat, ahead, webhook, run_times, running, now = rest
+    return Reading(
+        job=records.job(request_id, items(flat)),
+        jobs_ahead=number(ahead) if number(ahead) >= 0 else None,
+        webhook_status=text(webhook) or WebhookStatus.NO_WEBHOOK_PROVIDED,
+        run_times_ms=tuple(float(text(one)) for one in items(run_times)),
+        running=number(running),
+        now=number(now),
+    )
+
+
+def queue_status(deployment_id: str) -> Call[QueueStatus]:
+    """How many jobs of a deployment wait and run."""
+
+    def read(reply: Reply) -> QueueStatus:
+        queued, running = items(reply)
+        return QueueStatus(number(queued), number(running))
+
+    return Call("queue_status", [deployment_id], read)
+
+
+def list_jobs(api_key: str, start: int, count: int) -> Call[list[Job]]:
+    """A page of one API key's jobs, newest first, from rank `start`."""
+
+    def read(reply: Reply) -> list[Job]:
+        pairs: Iterable[list[Reply]] = (items(entry) for entry in items(reply))
+        return [records.job(text(one), items(flat)) for one, flat in pairs if items(flat)]
+
+    return Call("list", [api_key, start, count], read)
+
+
+def wake(deployment_id: str) -> Call[int]:
+    """Leaves a wake-up behind when jobs wait; how many were sent."""
+    return Call("wake", [deployment_id], number)
+
+
+def rescue(limit: int) -> Call[list[int]]:
+    """Takes back jobs whose lease ran out; [rescued, poisoned, stopped]."""
+    return Call("rescue", [limit], lambda reply: [number(one) for one in items(reply)])
+
+
+def expire(limit: int) -> Call[int]:
+    """Ends jobs that waited too long for their first claim; how many."""
+    return Call("expire", [limit], number)
+
+
+def rewake(cursor: int, limit: int) -> Call[list[int]]:
+    """Re-sends lost wake-ups and moves due retries; [next cursor, wake-ups sent, jobs moved]."""
+    return Call("rewake", [cursor, limit], lambda reply: [number(one) for one in items(reply)])
+
+
+def forget(limit: int) -> Call[int]:
+    """Drops records whose retention is over; how many."""
+    return Call("forget", [limit], number)

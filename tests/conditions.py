@@ -1,0 +1,25 @@
+"""Waiting for a condition instead of for a time."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+PAUSE = threading.Event()  # never set: its wait() is the polling interval
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 10.0, message: str = "") -> None:
+    """Returns as soon as the condition holds; AssertionError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, message or f"{condition} did not hold in {timeout} s"
+        PAUSE.wait(0.02)
+
+
+async def wait_until_async(
+    condition: Callable[[], Awaitable[object]], timeout: float = 10.0, message: str = ""
+) -> None:
+    """The same for a condition that is awaited."""
+    async with asyncio.timeout(timeout):
+        while not await condition():
+            await asyncio.to_thread(PAUSE.wait, 0.02)

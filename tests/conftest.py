@@ -1,0 +1,62 @@
+"""Fixtures that many tests share: a real Valkey, a store on it, and a clock that tests may move."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tasks.scripting import CLOCK_OFFSET_KEY
+from tasks.settings import Settings
+from tasks.store import JobStore
+from tests.valkey import Valkey
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before any torch: processes with more starve each other
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """The server that most tests share; tests that kill a server start their own."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"), fsync="everysec").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey) -> Valkey:
+    """The shared server, empty."""
+    with redis.Redis(port=valkey_server.port) as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.fixture
+def settings(valkey: Valkey, tmp_path: Path) -> Settings:
+    """Settings for the shared server and a state folder of this test's own."""
+    return Settings(redis_url=valkey.url, state_dir=tmp_path / "state")
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[JobStore]:
+    """A job store whose clock `clock` can move."""
+    store = JobStore(settings, movable_clock=True)
+    yield store
+    store.close()
+
+
+class Clock:
+    """Moves the scripts' time forward."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
+
+    def advance(self, seconds: float) -> None:
+        """Lets `seconds` pass for every script that `store` runs."""
+        self._client.incrby(CLOCK_OFFSET_KEY, int(seconds * 1000))
+
+
+@pytest.fixture
+def clock(store: JobStore) -> Clock:
+    """The clock of `store`."""
+    return Clock(store.redis)

