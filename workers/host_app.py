@@ -1,0 +1,176 @@
+"""The routes of the model host: Truss's server contract for clients, `/kingpost` for the worker."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from workers.host_answer import StreamAborted, answer, send_answer
+from workers.host_call import Call, read_body, watch_client
+from workers.host_errors import ClientGone, ModelNotReady, Reply, downstream_error, error_reply
+from workers.host_jobs import Jobs
+from workers.host_logs import chain_request_id, request_id
+from workers.host_metrics import metrics_app
+from workers.host_slots import Door
+from workers.host_state import ModelHost
+from workers.host_threads import in_thread
+from workers.host_websocket import WebSocketDoor
+from workers.model_methods import V1_METHODS
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+MAX_SLOT_WAIT = 60.0  # s; longer waits would only hide a worker that is gone
+
+
+def create_app(host: ModelHost) -> Starlette:
+    """The ASGI application; loading begins with its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        host.start_loading()
+        follower = asyncio.create_task(host.follow_environment())
+        yield
+        follower.cancel()
+
+    return Starlette(
+        routes=[*_private_routes(host), *_model_routes(host), *_server_routes(host)],
+        exception_handlers={HTTPException: _plain_error},
+        lifespan=lifespan,
+    )
+
+
+def _private_routes(host: ModelHost) -> list[BaseRoute]:
+    slots = SlotRoutes(host)
+    return [
+        Route("/kingpost/jobs/{request_id}", Jobs(host), methods=["POST", "DELETE"]),
+        Route("/kingpost/slots", slots.reserve, methods=["POST"]),
+        Route("/kingpost/slots/{token}", slots.drop, methods=["DELETE"]),
+        Route("/kingpost/state", slots.state, methods=["GET"]),
+    ]
+
+
+def _model_routes(host: ModelHost) -> list[BaseRoute]:
+    door = ModelDoor(host)
+    paths = ["/v1/models/{name}:predict", "/v1/models/{name}:predict_binary", "/invocations"]
+    routes: list[BaseRoute] = [Route(p, door, methods=["POST"]) for p in [*paths, *V1_METHODS]]
+    return [*routes, WebSocketRoute("/v1/websocket", WebSocketDoor(host))]
+
+
+def _server_routes(host: ModelHost) -> list[BaseRoute]:
+    routes = ServerRoutes(host)
+    return [
+        Route("/", routes.live, methods=["GET"]),
+        Route("/ping", routes.loaded, methods=["GET"]),
+        Route("/v1/models/{name}/loaded", routes.loaded, methods=["GET"]),
+        Route("/v1/models/{name}/schema", routes.schema, methods=["GET"]),
+        Route("/v1/models/{name}", routes.ready, methods=["GET"]),
+        Route("/hot-reload", routes.hot_reload, methods=["POST"]),
+        Mount("/metrics", metrics_app()),
+    ]
+
+
+class ModelDoor:
+    """Sync calls: predict and the /v1 methods, over ASGI."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call. A client that leaves stops it."""
+        try:
+            call = Call(scope, await read_body(receive), Door.SYNC)
+        except ClientGone:
+            return
+        request_id.set(call.headers.get("x-baseten-request-id"))
+        chain_request_id.set(call.headers.get("x-baseten-chain-request-id"))
+        watcher = asyncio.create_task(watch_client(call, receive))
+        try:
+            outcome = await answer(self._host, scope["path"], call)
+            await send_answer(outcome, call, send)
+        except StreamAborted:
+            return  # without the end of the body, which makes the server cut the connection
+        finally:
+            watcher.cancel()
+
+
+class ServerRoutes:
+    """Liveness, readiness, schema and hot reload."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+
+    async def live(self, _: Request) -> Response:
+        return JSONResponse(True)
+
+    async def ready(self, _: Request) -> Response:
+        return self._readiness(await self._host.is_healthy() if self._loaded() else False)
+
+    async def loaded(self, _: Request) -> Response:
+        return self._readiness(self._loaded())
+
+    async def schema(self, _: Request) -> Response:
+        if not self._loaded():
+            detail = "Schema not available, please try again later."
+            return to_response(downstream_error(503, detail))
+        schema = self._host.methods.schema
+        if schema is None:
+            return to_response(downstream_error(404, "No schema found"))
+        return JSONResponse(schema.to_json())
+
+    async def hot_reload(self, _: Request) -> Response:
+        try:
+            await in_thread(self._host.hot_reload)
+        except Exception as error:  # the developer's own code; the full traceback is in the log
+            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 422)
+        return JSONResponse({"msg": "Hot reload complete"})
+
+    def _loaded(self) -> bool:
+        return self._host.state in ("ready", "draining")
+
+    def _readiness(self, ready: bool) -> Response:
+        return JSONResponse({}) if ready else to_response(error_reply(ModelNotReady()))
+
+
+class SlotRoutes:
+    """What the worker asks about the host, and slots ahead of a job."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+
+    async def state(self, _: Request) -> Response:
+        host, failure = self._host, self._host.failure
+        error = {"message": failure.message, "traceback": failure.traceback} if failure else None
+        counts = {"slots": host.gate.size, "busy": host.gate.busy}
+        waiting = {"sync_waiting": host.gate.sync_waiting, "pid": os.getpid()}
+        return JSONResponse({"state": host.state, "error": error, **counts, **waiting})
+
+    async def reserve(self, request: Request) -> Response:
+        if self._host.state != "ready":
+            return to_response(error_reply(ModelNotReady()))
+        wait = request.query_params.get("wait", "0")
+        try:
+            seconds = min(MAX_SLOT_WAIT, max(0.0, float(wait)))
+        except ValueError:
+            return JSONResponse({"error": f"wait must be a number of seconds, not {wait!r}."}, 400)
+        token = await self._host.reservations.reserve(seconds)
+        return JSONResponse({"slot": token}) if token else Response(status_code=204)
+
+    async def drop(self, request: Request) -> Response:
+        self._host.reservations.drop(request.path_params["token"])
+        return Response(status_code=204)
+
+
+def to_response(reply: Reply) -> Response:
+    """A Reply for routes that answer with starlette's own class."""
+    return Response(reply.body, reply.status, dict(reply.all_headers()))
+
+
+async def _plain_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it alone"
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

@@ -1,0 +1,127 @@
+"""The model host process: `python -m workers.host_main --package DIR --uds PATH`.
+
+It holds one model and nothing of Kingpost's own secrets; the worker that started it is its only parent.
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from deployments.package import Package, PackageError
+from workers import host_logs
+from workers.host_app import create_app
+from workers.host_state import ModelHost
+from workers.host_websocket import MAX_MESSAGE
+from workers.model_loader import Surroundings, extend_import_path
+
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
+KEEP_ALIVE_SECONDS = 3600  # the worker and the gateway keep their connections open between calls
+BACKLOG = 4096
+
+
+def main() -> None:
+    """Serves until SIGTERM; ends without waiting for threads that a model left behind."""
+    options = _options()
+    die_with_parent(options.parent_pid)
+    try:
+        package = Package.load(options.package)
+    except PackageError as error:
+        sys.exit(str(error))
+    os.chdir(package.root)
+    apply_environment(package)
+    host_logs.install("debug" if package.runtime.enable_debug_logs else options.log_level)
+    for warning in package.warnings:
+        host_logs.event("package.warned", "warning", message=warning)
+    _drop_own_folder()
+    extend_import_path(package)
+    _serve(package, options)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers.host_main", description=__doc__)
+    parser.add_argument("--package", required=True, type=Path, help="folder with config.yaml")
+    parser.add_argument("--uds", required=True, help="path of the Unix socket to serve on")
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--parent-pid", type=int, help="end at once if this is not the parent")
+    parser.add_argument(
+        "--grace-seconds", type=int, default=3600, help="for running calls on SIGTERM"
+    )
+    parser.add_argument("--secrets-dir", type=Path, default=Surroundings.secrets_dir)
+    parser.add_argument("--environment-file", type=Path, default=Surroundings.environment_file)
+    return parser.parse_args()
+
+
+def die_with_parent(parent_pid: int | None) -> None:
+    """On Linux the kernel kills this process when the thread that started it ends: no orphan holds a GPU."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent_pid is not None and os.getppid() != parent_pid:
+        sys.exit("The process that started this model host is gone.")  # before prctl took effect
+
+
+def apply_environment(package: Package) -> None:
+    """The one place that writes the environment: config's own variables, before the model is imported."""
+    os.environ.update(package.environment_variables)
+
+
+def _surroundings(options: argparse.Namespace) -> Surroundings:
+    variables = dict(os.environ)  # secrets may be given as TRUSS_SECRET_<name>
+    retries = variables.get("NUM_LOAD_RETRIES_TRUSS", "")
+    return Surroundings(
+        secrets_dir=options.secrets_dir,
+        environment_file=options.environment_file,
+        variables=variables,
+        load_retries=int(retries) if retries.isdecimal() else 1,
+    )
+
+
+def _drop_own_folder() -> None:
+    """`-m` put the start folder first; our generic names must not shadow the model's own packages."""
+    own = Path(__file__).parents[1]
+    kept = [entry for entry in sys.path if entry and Path(entry).resolve() != own]
+    sys.path[:] = [*kept, str(own)]
+
+
+def _serve(package: Package, options: argparse.Namespace) -> None:
+    host = ModelHost(package, _surroundings(options))
+    transport = package.runtime.transport
+    config = uvicorn.Config(
+        create_app(host),
+        uds=options.uds,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        backlog=BACKLOG,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=options.grace_seconds,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=transport.ping_interval_seconds or 20.0,
+        ws_ping_timeout=transport.ping_timeout_seconds or 20.0,
+    )
+    _Server(config, host).run()
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn whose SIGTERM also changes the state that the worker reads."""
+
+    def __init__(self, config: uvicorn.Config, host: ModelHost) -> None:
+        super().__init__(config)
+        self._host = host
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._host.drain()
+        self.should_exit = True
+
+
+if __name__ == "__main__":
+    main()

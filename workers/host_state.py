@@ -1,0 +1,165 @@
+"""The model host as a whole: its state, the live model, loading in a thread, health, hot reload."""
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from deployments.package import Package
+from workers.host_errors import ModelNotReady
+from workers.host_logs import event, log_user_error, user_frames
+from workers.host_slots import Reservations, SlotGate
+from workers.host_threads import in_thread
+from workers.model_batch import Batcher
+from workers.model_loader import (
+    LiveModel,
+    Surroundings,
+    load_model,
+    on_loop,
+    read_environment,
+    reload_methods,
+)
+from workers.model_methods import Methods
+from workers.model_pipeline import Pipeline
+
+ENVIRONMENT_POLL = 30.0  # s between two looks at the environment file, as Truss has it
+
+State = Literal["loading", "ready", "failed", "draining"]
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Why the model did not load: one sentence, and the frames its author can act upon."""
+
+    message: str
+    traceback: str
+
+
+class ModelHost:
+    """One package, one model. A failed load leaves the process alive and answering `failed`.
+
+    Truss's server ends its own process instead; here the worker decides, having read the reason.
+    """
+
+    def __init__(self, package: Package, around: Surroundings) -> None:
+        self.package = package
+        self.gate = SlotGate(slot_count(package))
+        self.reservations = Reservations(self.gate)
+        self.state: State = "loading"
+        self.failure: LoadFailure | None = None
+        self._around = around
+        self._live: LiveModel | None = None
+        self._pipeline: Pipeline | None = None
+        self._loaded = asyncio.Event()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The way to call the model. Raises ModelNotReady while there is none."""
+        if self._pipeline is None or self.state not in ("ready", "draining"):
+            raise ModelNotReady
+        return self._pipeline
+
+    @property
+    def methods(self) -> Methods:
+        """Raises ModelNotReady before the load."""
+        return self.pipeline.methods
+
+    def start_loading(self) -> None:
+        """Begins to load in a thread of its own, while the server already answers."""
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._load, args=(loop,), name="load", daemon=True).start()
+
+    async def wait_loaded(self) -> None:
+        """Returns when loading ended, well or not."""
+        await self._loaded.wait()
+
+    def drain(self) -> None:
+        """From now on the state says that this process is about to end; running calls go on."""
+        if self.state != "failed":
+            self.state = "draining"
+
+    def hot_reload(self) -> None:
+        """Swaps the class of the live instance for the one on disk. Raises what the import raises."""
+        live = self._live
+        if live is None:
+            raise ModelNotReady
+        try:
+            self._adopt(LiveModel(live.instance, reload_methods(self.package, live)))
+        except Exception as error:
+            log_user_error("Hot reload failed", error, self.package.model_class_filename)
+            raise
+        event("model.reloaded")
+
+    async def is_healthy(self) -> bool:
+        """Loaded, and the model's own `is_healthy`, if any, says yes; its exceptions mean no."""
+        method = self.methods.is_healthy
+        if method is None:
+            return True
+        try:
+            healthy = await (method.function() if method.is_async else in_thread(method.function))
+        except Exception as error:  # whatever a health check raises means unhealthy
+            file = self.package.model_class_filename
+            log_user_error("Exception while checking if model is healthy", error, file)
+            healthy = False
+        if not healthy:
+            event("health_check.failed", "warning", message="Health check failed.")
+        return bool(healthy)
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        started = time.perf_counter()
+        event("model.loading")
+        try:
+            live = load_model(self.package, self._around, on_loop(loop))
+        except BaseException as error:  # a load fails in any way, sys.exit included; state() tells
+            loop.call_soon_threadsafe(self._load_failed, error)
+            return
+        took_ms = round((time.perf_counter() - started) * 1000)
+        loop.call_soon_threadsafe(self._load_done, live, took_ms)
+
+    def _load_done(self, live: LiveModel, took_ms: int) -> None:
+        self._adopt(live)
+        if self.state == "loading":
+            self.state = "ready"
+        event("model.loaded", took_ms=took_ms)
+        self._loaded.set()
+
+    def _load_failed(self, error: BaseException) -> None:
+        file = self.package.model_class_filename
+        log_user_error("Exception while loading model", error, file)
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        self.failure = LoadFailure(message, user_frames(error, file))
+        self.state = "failed"
+        self._loaded.set()
+
+    def _adopt(self, live: LiveModel) -> None:
+        runtime = self.package.runtime
+        file, gap = self.package.model_class_filename, runtime.streaming_read_timeout
+        pipeline = Pipeline(live.methods, self.gate, file, gap)
+        batch = live.methods.predict_batch
+        if batch and (runtime.batching or live.methods.predict is None):
+            pipeline.predict_batch = Batcher(batch, runtime.batching).run
+        self._live, self._pipeline = live, pipeline
+
+    async def follow_environment(self) -> None:
+        """Calls setup_environment again whenever the environment file says something new; endless."""
+        await self.wait_loaded()
+        current = read_environment(self._around.environment_file)
+        while self._live and (method := self._live.methods.setup_environment):
+            await asyncio.sleep(ENVIRONMENT_POLL)
+            try:
+                latest = read_environment(self._around.environment_file)
+                if latest is not None and latest != current:
+                    run = method.function(latest) if method.is_async else None
+                    await (run or in_thread(method.function, latest))
+                    current = latest
+            except Exception as error:  # the model's own error must not end the polling
+                file = self.package.model_class_filename
+                log_user_error("Exception while setting up environment", error, file)
+
+
+def slot_count(package: Package) -> int:
+    """predict_concurrency, or room for two batches: one that runs and one that fills."""
+    batching = package.runtime.batching
+    concurrency = package.runtime.predict_concurrency
+    return max(concurrency, 2 * batching.max_batch_size) if batching else concurrency

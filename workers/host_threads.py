@@ -1,0 +1,35 @@
+"""Where sync model code runs: a pool of threads, each call with the context of its request."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, TypeVar, cast
+
+Result = TypeVar("Result")
+MAX_THREADS = 512  # made on demand; a stopped sync call keeps its thread until the model returns
+
+_pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="model")
+
+
+async def in_thread(function: Callable[..., Result], *args: object) -> Result:
+    """Calls the function in a thread and waits. Raises what it raises, StopIteration and SystemExit too.
+
+    Cancelling the wait leaves the function running in its thread.
+    """
+    context = copy_context()
+    loop = asyncio.get_running_loop()
+    error, result = await loop.run_in_executor(_pool, context.run, _caught, function, args)
+    if error is not None:
+        raise error
+    return cast(Result, result)
+
+
+def _caught(
+    function: Callable[..., Any], args: tuple[object, ...]
+) -> tuple[BaseException | None, object]:
+    # A future cannot carry StopIteration, and SystemExit in one would end the server's loop.
+    try:
+        return None, function(*args)
+    except BaseException as error:  # handed over whole to whoever awaits
+        return error, None

@@ -1,0 +1,49 @@
+"""The websocket door: accept, hand over to the model, close with the code that Truss's server uses."""
+
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from workers.host_errors import MODEL_ERROR, ModelNotReady
+from workers.host_logs import chain_request_id, event, log_user_error, request_id
+from workers.host_state import ModelHost
+
+NORMAL, UNSUPPORTED, SERVER_ERROR = 1000, 1003, 1011
+MAX_MESSAGE = 100 << 20  # bytes, in both directions; a longer one closes with 1009
+NOT_IMPLEMENTED = "WebSocket is not implemented on this deployment."
+
+
+class WebSocketDoor:
+    """ASGI app of `/v1/websocket`."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
+        request_id.set(socket.headers.get("x-baseten-request-id"))
+        chain_request_id.set(socket.headers.get("x-baseten-chain-request-id"))
+        try:
+            method = self._host.methods.websocket
+        except ModelNotReady:
+            await socket.close(SERVER_ERROR)  # before the accept: the upgrade is refused
+            return
+        try:
+            await socket.accept()
+            if method is None:
+                event("websocket.refused", "error", message=NOT_IMPLEMENTED)
+                await socket.close(UNSUPPORTED, NOT_IMPLEMENTED)
+                return
+            await method.function(socket)
+            await _close(socket, NORMAL)
+        except WebSocketDisconnect:
+            event("websocket.disconnected")
+        except (Exception, SystemExit) as error:  # the model's own, of any kind
+            log_user_error(MODEL_ERROR, error, self._host.package.model_class_filename)
+            await _close(socket, SERVER_ERROR, MODEL_ERROR)
+
+
+async def _close(socket: WebSocket, code: int, reason: str | None = None) -> None:
+    try:
+        await socket.close(code, reason)
+    except (RuntimeError, WebSocketDisconnect):
+        event("websocket.already_closed", "debug")  # the model or the client closed it first

@@ -1,0 +1,166 @@
+"""Bodies in and out of the model: JSON, or msgpack when the client says octet-stream."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast
+from uuid import UUID
+
+import msgpack
+from pydantic import BaseModel
+
+from workers.host_call import Call
+from workers.host_errors import InputParsingError, Reply
+from workers.model_schema import ModelType, validate
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+
+
+def parse_input(call: Call, input_type: ModelType | None) -> object:
+    """The model's input from the body. Raises InputParsingError; wrong UTF-8 raises as it is."""
+    if call.is_binary:
+        value = unpack(call.body)
+        return validate(input_type, value) if input_type else value
+    try:
+        value = json.loads(call.body)
+    except ValueError as error:
+        if input_type:  # the words of pydantic, which Truss lets parse the text
+            raise InputParsingError(f"Input Parsing Error:\n  `__root__`: {error}.") from error
+        if isinstance(error, json.JSONDecodeError):
+            raise InputParsingError(f"Invalid JSON payload: {error}") from error
+        raise
+    return validate(input_type, value) if input_type else value
+
+
+def encode_result(result: object, call: Call) -> Reply:
+    """The answer for what the model returned. Raises TypeError naming a type that does not fit."""
+    if call.is_binary:
+        if isinstance(result, BaseModel):
+            result = result.model_dump(mode="python")
+        return Reply(200, result if isinstance(result, bytes) else pack(result), BINARY)
+    if isinstance(result, BaseModel):
+        return Reply(200, result.model_dump_json().encode(), JSON)
+    return Reply(200, json.dumps(result, default=_to_json).encode(), JSON)
+
+
+def _to_json(value: object) -> object:
+    numpy = sys.modules.get(
+        "numpy"
+    )  # a model that returns numpy has imported it; the host never does
+    if numpy is not None:
+        if isinstance(value, numpy.ndarray):
+            return value.tolist()
+        if isinstance(value, numpy.generic):
+            return value.item()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def pack(value: object) -> bytes:
+    """msgpack with the tags that Truss and msgpack-numpy use."""
+    return cast(bytes, msgpack.packb(value, default=_to_msgpack))
+
+
+def unpack(data: bytes) -> object:
+    """The inverse of `pack`. Raises InputParsingError; arrays of objects are never unpickled."""
+    try:
+        return msgpack.unpackb(data, object_hook=_from_msgpack)
+    except InputParsingError:
+        raise
+    except (
+        Exception
+    ) as error:  # msgpack, numpy and fromisoformat each have their own: all mean bad input
+        raise InputParsingError(str(error)) from error
+
+
+def _to_msgpack(value: object) -> object:
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+        return _tag_numpy(numpy, value)
+    if isinstance(value, datetime):
+        text = value.isoformat()
+        return _tag("__dt_datetime_iso__", text[:-6] + "Z" if text.endswith("+00:00") else text)
+    if isinstance(value, date):
+        return _tag("__dt_date_iso__", value.isoformat())
+    if isinstance(value, time):
+        if value.utcoffset() is not None:
+            raise ValueError("Cannot represent timezone-aware times.")
+        return _tag("__dt_time_iso__", value.isoformat())
+    if isinstance(value, timedelta):
+        return _tag("__dt_timedelta__", (value.days, value.seconds, value.microseconds))
+    if isinstance(value, Decimal):
+        return _tag("__decimal__", str(value))
+    if isinstance(value, UUID):
+        return _tag("__uuid__", str(value))
+    if isinstance(value, complex):
+        return {b"complex": True, b"data": repr(value)}
+    raise TypeError(f"can not serialize {type(value).__name__!r} object")
+
+
+def _tag(name: str, content: object) -> dict[bytes, object]:
+    return {name.encode(): True, b"data": content}
+
+
+def _tag_numpy(numpy: Any, value: Any) -> dict[bytes, object]:
+    if not isinstance(value, numpy.ndarray):
+        return {b"nd": False, b"type": value.dtype.str, b"data": value.tobytes()}
+    if value.dtype.hasobject:
+        raise TypeError("can not serialize a numpy array of objects")
+    structured = value.dtype.kind == "V"
+    return {
+        b"nd": True,
+        b"type": value.dtype.descr if structured else value.dtype.str,
+        b"kind": b"V" if structured else b"",
+        b"shape": value.shape,
+        b"data": value.tobytes(),
+    }
+
+
+UNTAG: dict[bytes, Callable[[Any], object]] = {
+    b"__dt_datetime_iso__": datetime.fromisoformat,
+    b"__dt_date_iso__": date.fromisoformat,
+    b"__dt_time_iso__": time.fromisoformat,
+    b"__dt_timedelta__": lambda parts: timedelta(*parts),
+    b"__decimal__": Decimal,
+    b"__uuid__": UUID,
+    b"complex": complex,
+}
+
+
+def _from_msgpack(tagged: dict[Any, Any]) -> object:
+    if b"data" not in tagged:
+        return tagged
+    if b"nd" in tagged:
+        return _numpy_of(tagged)
+    for tag, read in UNTAG.items():
+        if tag in tagged:
+            return read(tagged[b"data"])
+    return tagged
+
+
+def _numpy_of(tagged: dict[bytes, Any]) -> object:
+    """An array or scalar; imports numpy, since only a model that takes arrays is sent any."""
+    import numpy
+
+    kind, described = tagged.get(b"kind"), tagged[b"type"]
+    if kind == b"V":
+        described = [tuple(tuple(p) if isinstance(p, list) else p for p in f) for f in described]
+    dtype = numpy.dtype(described)
+    if kind == b"O" or dtype.hasobject:
+        raise InputParsingError("unsupported payload")
+    if not tagged[b"nd"]:
+        return numpy.frombuffer(tagged[b"data"], dtype)[0]
+    return numpy.ndarray(buffer=tagged[b"data"], dtype=dtype, shape=tagged[b"shape"])

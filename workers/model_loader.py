@@ -1,0 +1,169 @@
+"""From a package to a live model: import by file path, constructor arguments by name, set-up, load with retries."""
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from deployments.package import Package
+from workers.host_logs import event
+from workers.model_methods import Methods
+from workers.model_secrets import Secrets
+
+RETRY_GAP = 1.0  # s between two attempts to load, as Truss has it
+
+
+class RunCoroutine(Protocol):
+    """Runs a coroutine on the server's loop and waits for it; called from the loading thread."""
+
+    def __call__(self, coroutine: Any, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where the host finds what is not in the package."""
+
+    secrets_dir: Path = Path("/secrets")
+    environment_file: Path = Path("/etc/b10_dynamic_config/environment")
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    load_retries: int = 1
+
+
+@dataclass
+class LiveModel:
+    """The instance and its methods; a hot reload replaces the methods."""
+
+    instance: Any
+    methods: Methods
+
+
+class LazyDataResolver:
+    """Truss's `lazy_data_resolver` for packages without a manifest: there is nothing to wait for."""
+
+    def block_until_download_complete(self, *_: object, **__: object) -> str:
+        return ""
+
+
+def on_loop(loop: asyncio.AbstractEventLoop) -> RunCoroutine:
+    """Lets the loading thread await on the loop that serves: clients made there then work there."""
+
+    def run(coroutine: Any, /) -> object:
+        future: Future[object] = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        return future.result()
+
+    return run
+
+
+def read_environment(file: Path) -> object:
+    """The environment as JSON, like {"name": "staging"}; None when there is none."""
+    text = file.read_text() if file.is_file() else ""
+    return json.loads(text) if text.strip() else None
+
+
+def extend_import_path(package: Package) -> None:
+    """The package's own folder is searched first, its bundled packages last, as in Truss's image."""
+    folder = str(package.root)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    for packages in package.package_dirs:
+        if packages.is_dir() and str(packages) not in sys.path:
+            sys.path.append(str(packages))
+
+
+def load_model(package: Package, around: Surroundings, run: RunCoroutine) -> LiveModel:
+    """Blocks until the model is loaded; the cwd is the package. Raises whatever the model raises."""
+    (package.root / package.data_dir).mkdir(parents=True, exist_ok=True)
+    model_class = getattr(_import_model_file(package), package.model_class_name)
+    environment = read_environment(around.environment_file)
+    offered = {
+        "config": dict(package.config),
+        "data_dir": Path(package.data_dir),
+        "secrets": Secrets(package.secrets, around.secrets_dir, around.variables),
+        "lazy_data_resolver": LazyDataResolver(),
+        "environment": environment,
+    }
+    instance = model_class(**_accepted(model_class, offered))
+    methods = Methods.of(instance)
+    if methods.setup_environment and environment is not None:
+        _run(lambda: instance.setup_environment(environment), run)
+    if hasattr(instance, "load"):
+        _retry(lambda: _run(instance.load, run), around.load_retries)
+    return LiveModel(instance, methods)
+
+
+def _import_model_file(package: Package) -> ModuleType:
+    path = package.model_file
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Could not import {path}.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        if "attempted relative import" in str(error):
+            raise ImportError(
+                f"{path.name} uses a relative import, which a Truss model file cannot; write the "
+                "absolute import instead."
+            ) from error
+        raise
+    return module
+
+
+def _accepted(model_class: Callable[..., Any], offered: Mapping[str, object]) -> dict[str, object]:
+    parameters = inspect.signature(model_class).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return dict(offered)
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
+def _run(function: Callable[[], Any], run: RunCoroutine) -> None:
+    result = function()
+    if inspect.isawaitable(result):
+        run(result)
+
+
+def _retry(attempt: Callable[[], None], retries: int) -> None:
+    for left in range(retries, -1, -1):
+        try:
+            attempt()
+            return
+        except Exception as error:  # the model's own, of any kind; the last one is raised
+            if left == 0:
+                raise
+            event("model.load_failed", "warning", error=repr(error), retries_left=left)
+            time.sleep(RETRY_GAP)
+
+
+def reload_methods(package: Package, live: LiveModel) -> Methods:
+    """Imports the model's code anew and gives the live instance the new class, keeping its state.
+
+    Raises what the import raises; the instance is then as before.
+    """
+    folder = package.model_file.parent.resolve()
+    for name, module in list(sys.modules.items()):
+        if _lies_in(module, folder):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    fresh = getattr(_import_model_file(package), package.model_class_name)
+    before = live.instance.__class__
+    live.instance.__class__ = fresh
+    try:
+        return Methods.of(live.instance)
+    except Exception:
+        live.instance.__class__ = before
+        raise
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    # __path__ too: a namespace package has no __file__, yet its stale path must not stay
+    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(path and Path(path).resolve().is_relative_to(folder) for path in paths)

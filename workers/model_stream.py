@@ -1,0 +1,79 @@
+"""The chunks of a model that streams, whichever kind of generator makes them."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, cast
+
+from workers.host_call import Call
+from workers.host_threads import in_thread
+
+END = object()
+
+
+class StreamGap(Exception):
+    """The model yielded nothing for longer than `streaming_read_timeout`."""
+
+
+def is_generator(result: object) -> bool:
+    """True for a generator object, async or not."""
+    return inspect.isgenerator(result) or inspect.isasyncgen(result)
+
+
+class ChunkStream:
+    """Pulls chunks one by one; a stopped call ends the pulling and closes the generator."""
+
+    def __init__(self, generator: object, call: Call, max_gap_seconds: float) -> None:
+        self._generator = generator
+        self._call = call
+        self._max_gap = max_gap_seconds
+        # A generator that runs cannot be closed; after a timeout its thread may still be in it.
+        self._in_use = threading.Lock()
+
+    async def next(self) -> Any:
+        """The next chunk, or END. Raises the generator's error, ClientGone, or StreamGap."""
+        try:
+            async with asyncio.timeout(self._max_gap) as limit:
+                if inspect.isasyncgen(self._generator):
+                    pulled = anext(cast("AsyncGenerator[Any, None]", self._generator), END)
+                    return await self._call.cancellable(pulled, "streaming")
+                self._call.raise_if_stopped("streaming")
+                return await in_thread(self._pull)
+        except TimeoutError:
+            if limit.expired():
+                raise StreamGap(f"The model yielded nothing for {self._max_gap:g} s.") from None
+            raise  # the generator's own
+
+    async def close(self) -> None:
+        """Runs the generator's finally blocks. Safe after its end; raises what they raise."""
+        if inspect.isasyncgen(self._generator):
+            await cast("AsyncGenerator[Any, None]", self._generator).aclose()
+        else:
+            await in_thread(self._close)
+
+    def _pull(self) -> Any:
+        with self._in_use:
+            return next(cast("Generator[Any, None, None]", self._generator), END)
+
+    def _close(self) -> None:
+        with self._in_use:
+            cast("Generator[Any, None, None]", self._generator).close()
+
+    async def gather(self) -> str:
+        """All chunks as one text: bytes are joined before decoding, other things become str."""
+        chunks: list[bytes] = []
+        while (chunk := await self.next()) is not END:
+            chunks.append(
+                bytes(chunk) if isinstance(chunk, (bytes, bytearray)) else str(chunk).encode()
+            )
+        return b"".join(chunks).decode()
+
+
+def chunk_bytes(chunk: Any) -> bytes:
+    """A chunk as it goes to the client. Raises TypeError for anything but str and bytes."""
+    if isinstance(chunk, str):
+        return chunk.encode()
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return bytes(chunk)
+    raise TypeError(f"A stream yields str or bytes, not {type(chunk).__name__}.")
