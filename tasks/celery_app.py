@@ -10,5 +10,5 @@ def make_app(settings: Settings) -> Celery:
     """A Celery application for the broker that the settings name."""
     app = Celery("kingpost", set_as_current=False)
     app.config_from_object(celeryconfig)
-    app.conf.broker_url = settings.redis_url
+    app.conf.update(broker_url=settings.redis_url)
     return app

@@ -27,7 +27,7 @@ _OFFSET = f" + tonumber(redis.call('GET', '{CLOCK_OFFSET_KEY}') or 0)"
 class Script:
     """A script ready to run by its SHA-1."""
 
-    source: bytes
+    source: str
     sha: str
 
 
@@ -71,6 +71,10 @@ def build(settings: Settings, wakeup: str, movable_clock: bool = False) -> dict[
     prelude += re.sub(r"^\s*--.*\n", "", (FOLDER / "lib.lua").read_text(), flags=re.M)
     scripts: dict[str, Script] = {}
     for name, body in verb_files().items():
-        source = (prelude + body).encode()
-        scripts[name] = Script(source, hashlib.sha1(source).hexdigest())  # Redis' own name for it
+        # A full Redis must still let running jobs finish; only a submit is refused then.
+        shebang = "#!lua\n" if name == "submit" else "#!lua flags=allow-oom\n"
+        source = shebang + prelude + body
+        scripts[name] = Script(
+            source, hashlib.sha1(source.encode()).hexdigest()
+        )  # Redis' own name for it
     return scripts

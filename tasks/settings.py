@@ -73,3 +73,8 @@ class Settings(BaseSettings):
                 "KINGPOST_HEARTBEAT_SECONDS must be at most half of KINGPOST_LEASE_SECONDS."
             )
         return settings
+
+
+def inherited_environment() -> dict[str, str]:
+    """This process's environment without anything of ours: what a model may see."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}

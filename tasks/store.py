@@ -11,6 +11,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from tasks import keys, scripting
@@ -81,7 +82,7 @@ class JobStore:
         with _unavailable():
             try:
                 reply = self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
-            except redis.exceptions.NoScriptError:
+            except NoScriptError:
                 reply = self.redis.eval(script.source, 1, keys.TAG, *call.arguments)
         return call.read(cast(Reply, reply))
 
@@ -111,7 +112,7 @@ class AsyncJobStore:
                 reply = await cast(
                     Any, self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
                 )
-            except redis.exceptions.NoScriptError:
+            except NoScriptError:
                 reply = await cast(
                     Any, self.redis.eval(script.source, 1, keys.TAG, *call.arguments)
                 )

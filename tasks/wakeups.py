@@ -8,7 +8,7 @@ import json
 from typing import Any, cast
 
 from celery import Celery
-from kombu import Connection
+from kombu.connection import Connection
 
 TASK_NAME = "kingpost.wake"
 ID = "@ID@"

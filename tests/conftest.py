@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings as hypothesis_settings
 
 from tasks.scripting import CLOCK_OFFSET_KEY
 from tasks.settings import Settings
@@ -13,6 +14,9 @@ from tasks.store import JobStore
 from tests.valkey import Valkey
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before any torch: processes with more starve each other
+
+
+hypothesis_settings.register_profile("long")  # see tests/unit/test_store_machine.py
 
 
 @pytest.fixture(scope="session")

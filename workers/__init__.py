@@ -1,0 +1,1 @@
+"""A replica: the Celery worker that claims jobs, and the model host process that runs them."""

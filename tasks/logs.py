@@ -1,0 +1,32 @@
+"""Structured logs: one JSON object a line, events named `noun.past_tense`, never a body or a key."""
+
+import logging
+import sys
+from typing import cast
+
+import structlog
+
+from tasks.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Sets up the logs of this process; call it once, in the entry point."""
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger that names its part of the system in every line."""
+    return cast(structlog.stdlib.BoundLogger, structlog.get_logger(part=name))

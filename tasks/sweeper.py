@@ -1,0 +1,73 @@
+"""The sweeper: rescue, expire, re-wake, forget, in bounded batches; any number may run side by side."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tasks import verbs
+from tasks.errors import StoreUnavailable
+from tasks.logs import get_logger
+from tasks.settings import Settings
+from tasks.store import AsyncJobStore
+
+log = get_logger("sweeper")
+
+# s; after the store was away, its workers get this long to renew their leases before any is taken from them
+GRACE_AFTER_OUTAGE = 3.0
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one round did."""
+
+    rescued: int = 0
+    poisoned: int = 0
+    stopped: int = 0
+    expired: int = 0
+    wakeups: int = 0
+    retried: int = 0
+    forgotten: int = 0
+
+
+class Sweeper:
+    """Puts right what no worker will: see design of each script in tasks/scripts."""
+
+    def __init__(
+        self, store: AsyncJobStore, settings: Settings, monotonic: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._batch = settings.sweep_batch
+        self._monotonic = monotonic
+        self._cursor = 0
+        self._no_rescue_before = 0.0
+
+    async def run_once(self) -> Swept:
+        """One batch of each kind. Raises StoreUnavailable."""
+        try:
+            swept = await self._sweep()
+        except StoreUnavailable:
+            self._no_rescue_before = self._monotonic() + GRACE_AFTER_OUTAGE
+            raise
+        if swept != Swept():
+            log.info("sweep.done", **{k: v for k, v in vars(swept).items() if v})
+        return swept
+
+    async def _sweep(self) -> Swept:
+        run = self._store.run
+        rescued = poisoned = stopped = 0
+        if self._monotonic() >= self._no_rescue_before:
+            rescued, poisoned, stopped = await run(verbs.rescue(self._batch))
+        expired = await _until_short(self._batch, lambda: run(verbs.expire(self._batch)))
+        self._cursor, wakeups, retried = await run(verbs.rewake(self._cursor, self._batch))
+        forgotten = await _until_short(self._batch, lambda: run(verbs.forget(self._batch)))
+        return Swept(rescued, poisoned, stopped, expired, wakeups, retried, forgotten)
+
+
+async def _until_short(batch: int, step: Callable[[], Awaitable[int]], rounds: int = 20) -> int:
+    """Repeats a bounded step while it comes back full, at most `rounds` times."""
+    total = 0
+    for _ in range(rounds):
+        done = await step()
+        total += done
+        if done < batch:
+            break
+    return total

@@ -1,0 +1,101 @@
+"""The budget of the house style, measured: the tail of functions and files, and a few habits."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks import keys
+from tasks.scripting import FOLDER, verb_files
+from tasks.state import ALLOWED, Status
+
+ROOT = Path(__file__).parents[2]
+CODE = ("api", "cli", "deployments", "priority", "tasks", "workers", "models")
+LONGEST_FUNCTION, P90_FUNCTION = 60, 25
+LONGEST_FILE, MEDIAN_FILE = 400, 130
+LONGEST_SCRIPT = 60
+
+
+def files(*folders: str, ending: str = ".py") -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    paths = (ROOT / line for line in listed.stdout.split("\n") if line.endswith(ending))
+    return [path for path in paths if path.exists()]
+
+
+def functions(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            lines = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
+            yield lines, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+
+
+def test_functions_are_short() -> None:
+    spans = sorted(span for path in files(*CODE) for span in functions(path))
+    too_long = [name for lines, name in spans if lines > LONGEST_FUNCTION]
+    assert not too_long
+    assert spans[int(len(spans) * 0.9)][0] <= P90_FUNCTION
+
+
+def test_files_are_short() -> None:
+    sizes = sorted((path.read_text().count("\n"), str(path)) for path in files(*CODE))
+    assert not [name for lines, name in sizes if lines > LONGEST_FILE]
+    assert sizes[len(sizes) // 2][0] <= MEDIAN_FILE
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    allowed = {"tasks/settings.py", "workers/host_environment.py"}
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in files("api", "cli", "deployments", "priority", "tasks", "workers")
+        if re.search(r"os\.environ|os\.getenv", path.read_text())
+    }
+    assert readers <= allowed
+
+
+def test_no_test_sleeps() -> None:
+    pattern = re.compile(r"\bsleep\(")
+    for path in files("tests"):
+        if path != Path(__file__):
+            code = re.sub(r'"""[\s\S]*?"""', "", path.read_text())  # models under test may sleep
+            assert not pattern.search(code), path
+
+
+@pytest.mark.parametrize("name", sorted(verb_files()))
+def test_a_script_is_short_and_says_what_it_takes_and_returns(name: str) -> None:
+    source = verb_files()[name]
+    assert source.startswith(f"-- {name}: ")
+    assert "-- ARGV " in source
+    assert "-- RETURNS " in source
+    assert source.count("\n") <= LONGEST_SCRIPT
+
+
+def test_no_script_spells_a_key_or_reads_too_much() -> None:
+    for path in FOLDER.glob("*.lua"):
+        source = path.read_text()
+        assert keys.TAG not in source, path
+        assert "kingpost." not in source, path
+        for banned in ("'KEYS'", "'SMEMBERS'", "'LREM'", "'FLUSHALL'"):
+            assert banned not in source, f"{path}: {banned}"
+
+
+def test_scripts_move_jobs_only_along_the_state_machine() -> None:
+    written = {word for word in Status if any(f"'{word}'" in text for text in _script_texts())}
+    assert written >= {Status.QUEUED, Status.IN_PROGRESS, Status.CANCELED, Status.EXPIRED}
+    assert set(ALLOWED) == {Status.QUEUED, Status.IN_PROGRESS}
+
+
+def _script_texts() -> list[str]:
+    return [path.read_text() for path in FOLDER.glob("*.lua")]
+
+
+def test_the_readme_draws_every_transition() -> None:
+    picture = (ROOT / "README.md").read_text()
+    for status in Status:
+        assert status in picture, f"{status} is missing from the README's picture of the states"

@@ -1,0 +1,270 @@
+"""The whole store against a small model of it: any order of verbs, replays included, keeps the invariants.
+
+`--hypothesis-profile=long` runs 5,000 x 100 steps instead of 200 x 50.
+"""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from tasks import keys, verbs
+from tasks.errors import IdempotencyConflict
+from tasks.job import Claim, JobError, Outcome, RequestId, Retry, Submission
+from tasks.scripting import CLOCK_OFFSET_KEY
+from tasks.settings import Settings
+from tasks.state import ALLOWED, FINAL, ErrorCode, Status
+from tasks.store import JobStore
+from tasks.verbs import Call, CancelWord, Release, Word
+from tests.valkey import Valkey
+
+DEPLOYMENTS = ("dep00001", "dep00002")
+ERROR = JobError(ErrorCode.MODEL_PREDICT_ERROR, "boom 'quoted' \"text\" ☃")
+SERVER: list[Valkey] = []
+
+
+@pytest.fixture(autouse=True)
+def _server(valkey: Valkey) -> None:
+    SERVER[:] = [valkey]
+
+
+@dataclass
+class Known:
+    """What the model knows of a job."""
+
+    status: Status = Status.QUEUED
+    fence: str | None = None
+    webhook: bool = False
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Rules are the verbs; `jobs` is the model."""
+
+    ids = Bundle("ids")
+    claims = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = Settings(redis_url=SERVER[0].url)
+        self.store = JobStore(settings, movable_clock=True)
+        self.store.redis.flushall()
+        self.jobs: dict[str, Known] = {}
+        self.bodies: dict[str, tuple[str, str]] = {}
+        self.replays: list[tuple[Call[Any], bool]] = []
+
+    def teardown(self) -> None:
+        self.store.close()
+
+    def run(self, call: Call[Any], replay: bool = True) -> Any:
+        if replay:
+            self.replays.append((call, True))
+        return self.store.run(call)
+
+    @rule(
+        target=ids,
+        deployment=st.sampled_from(DEPLOYMENTS),
+        level=st.integers(0, 2),
+        key=st.sampled_from(["alice", "bob"]),
+        webhook=st.booleans(),
+        wait=st.sampled_from([10, 600]),
+    )
+    def submit(self, deployment: str, level: int, key: str, webhook: bool, wait: int) -> str:
+        job = self._job(deployment, level, webhook, wait)
+        assert self.run(verbs.submit([job], key, 10_000)) == [job.request_id]
+        self.jobs[job.request_id] = Known(webhook=webhook)
+        return job.request_id
+
+    @rule(key=st.sampled_from(["k1", "k2"]), body=st.sampled_from(["b1", "b2"]))
+    def submit_with_idempotency_key(self, key: str, body: str) -> None:
+        job = self._job(DEPLOYMENTS[0], 0, False, 600)
+        call = verbs.submit([job], "alice", 10_000, key, body, 10**9)
+        if key in self.bodies and self.bodies[key][0] != body:
+            with pytest.raises(IdempotencyConflict):
+                self.store.run(call)
+            return
+        answered = self.run(call)
+        expected = self.bodies.setdefault(key, (body, job.request_id))[1]
+        assert answered == [expected]
+        self.jobs.setdefault(expected, Known())
+
+    @rule(target=claims, deployment=st.sampled_from(DEPLOYMENTS), hand=st.sampled_from("xy"))
+    def claim(self, deployment: str, hand: str) -> Any:
+        self._expire_overdue()
+        claim = self.run(verbs.claim(deployment, hand, uuid.uuid4().hex[:16], "r"), replay=False)
+        if claim is None:
+            return multiple()
+        known = self.jobs[claim.job.request_id]
+        assert known.status is Status.QUEUED
+        self._move(claim.job.request_id, Status.IN_PROGRESS)
+        known.fence = claim.lease.fence
+        return claim
+
+    @rule(claim=claims, good=st.booleans())
+    def finish(self, claim: Claim, good: bool) -> None:
+        status = Status.SUCCEEDED if good else Status.FAILED
+        outcome = Outcome(status, 5.0, b"x", "text/plain", None if good else ERROR)
+        word = self.run(verbs.finish(claim.lease, outcome))
+        if self._holds(claim):
+            assert word is Word.DONE
+            self._move(claim.job.request_id, status)
+        else:
+            assert word in (Word.STALE_FENCE, Word.ALREADY_DONE, Word.MISSING)
+
+    @rule(claim=claims, reason=st.sampled_from(list(Release)), delay=st.sampled_from([0, 3000]))
+    def release(self, claim: Claim, reason: Release, delay: int) -> None:
+        word = self.run(verbs.release(claim.lease, reason, delay, ERROR))
+        if not self._holds(claim):
+            assert word in (Word.STALE_FENCE, Word.ALREADY_DONE, Word.MISSING)
+        elif word is Word.POISON:
+            assert reason is Release.DEATH
+            self._move(claim.job.request_id, Status.FAILED)
+        else:
+            assert word is Word.DONE
+            self._move(claim.job.request_id, Status.QUEUED)
+
+    @rule(claim=claims)
+    def renew_and_report(self, claim: Claim) -> None:
+        held = self._holds(claim)
+        (word,) = self.run(verbs.renew([claim.lease]))
+        assert (word is verbs.Renewal.RENEWED) == held
+        reported = self.run(verbs.progress(claim.lease, 0.5, "half"))
+        assert (reported is Word.DONE) == held
+
+    @rule(claim=consumes(claims))
+    def stopped(self, claim: Claim) -> None:
+        self.run(verbs.stopped(claim.lease, "cooperative"))
+
+    @rule(request_id=ids)
+    def cancel(self, request_id: str) -> None:
+        known = self.jobs[request_id]
+        word, _ = self.run(verbs.cancel(request_id))
+        if known.status in FINAL:
+            assert word in (CancelWord.ALREADY_CANCELED, CancelWord.ALREADY_FINAL)
+            return
+        running = known.status is Status.IN_PROGRESS
+        assert word is (CancelWord.STOPPING if running else CancelWord.CANCELED)
+        self._move(request_id, Status.CANCELED)
+
+    @rule(request_id=ids, level=st.integers(0, 2))
+    def reprioritize(self, request_id: str, level: int) -> None:
+        word = self.run(verbs.reprioritize(request_id, level))
+        queued = self.jobs[request_id].status is Status.QUEUED
+        assert (word is verbs.Move.NOT_QUEUED) == (not queued)
+
+    @rule(seconds=st.sampled_from([1, 4, 11, 16]))
+    def advance(self, seconds: int) -> None:
+        self.store.redis.incrby(CLOCK_OFFSET_KEY, seconds * 1000)
+
+    @rule()
+    def sweep(self) -> None:
+        self.run(verbs.rescue(100))
+        self.run(verbs.expire(100))
+        self.run(verbs.rewake(0, 100))
+        self.run(verbs.forget(100))
+        self._learn({Status.QUEUED, Status.FAILED, Status.EXPIRED})
+
+    @rule(data=st.data())
+    def replay_an_earlier_call(self, data: st.DataObject) -> None:
+        """The client library sends again what it has no reply for: nothing may happen twice."""
+        harmless = [
+            call for call, _ in self.replays if call.script in ("finish", "release", "submit")
+        ]
+        if harmless:
+            before = self._statuses()
+            call = data.draw(st.sampled_from(harmless[-20:]))
+            self.store.run(call)
+            assert self._statuses() == before
+
+    @invariant()
+    def every_job_is_in_exactly_one_place(self) -> None:
+        places = self._places()
+        for request_id, known in self.jobs.items():
+            record = self._field(request_id, "status")
+            assert record == known.status
+            where = {name for name, members in places.items() if request_id in members}
+            stopping = self._field(request_id, "stopping") is not None
+            if known.status is Status.QUEUED:
+                assert len(where & {"queue", "delayed"}) == 1
+                assert not where & {"leases", "running", "forget", "outbox"}
+            elif known.status is Status.IN_PROGRESS:
+                assert where == {"leases", "running"}
+            else:
+                assert "forget" in where
+                assert ("outbox" in where) == known.webhook
+                assert ({"leases", "running"} <= where) == stopping
+                assert not where & {"queue", "delayed", "expiry"}
+
+    @invariant()
+    def a_final_job_has_an_end_and_no_input(self) -> None:
+        for request_id, known in self.jobs.items():
+            final = known.status in FINAL
+            assert (self._field(request_id, "finished") is not None) == final
+            assert bool(self.store.redis.exists(keys.keyed("input", request_id))) == (not final)
+
+    @invariant()
+    def no_unknown_key(self) -> None:
+        names = {*keys.PLAIN, *keys.KEYED, "clock-offset"}
+        for key in self.store.redis.scan_iter():
+            name = key.decode()
+            if not name.startswith("kingpost."):
+                assert name.removeprefix(keys.TAG + ":").split(":")[0] in names
+
+    def _job(self, deployment: str, level: int, webhook: bool, wait: int) -> Submission:
+        return Submission(
+            RequestId(uuid.uuid4().hex), deployment, "m", b"{}", level, wait * 1000,
+            Retry(), "https://example.com/h" if webhook else "",
+        )  # fmt: skip
+
+    def _holds(self, claim: Claim) -> bool:
+        known = self.jobs[claim.job.request_id]
+        return known.status is Status.IN_PROGRESS and known.fence == claim.lease.fence
+
+    def _move(self, request_id: str, to: Status) -> None:
+        known = self.jobs[request_id]
+        assert to in ALLOWED[known.status]
+        known.status = to
+
+    def _statuses(self) -> dict[str, str | None]:
+        return {request_id: self._field(request_id, "status") for request_id in self.jobs}
+
+    def _field(self, request_id: str, name: str) -> str | None:
+        value = self.store.redis.hget(keys.keyed("job", request_id), name)
+        return value.decode() if isinstance(value, bytes) else None
+
+    def _expire_overdue(self) -> None:
+        self.store.run(verbs.expire(100))
+        self._learn({Status.EXPIRED})
+
+    def _learn(self, allowed: set[Status]) -> None:
+        for request_id, status in self._statuses().items():
+            known = self.jobs[request_id]
+            if status != known.status:
+                assert status in allowed
+                self._move(request_id, Status(status))
+
+    def _places(self) -> dict[str, set[str]]:
+        r = self.store.redis
+        places: dict[str, set[str]] = {"queue": set(), "delayed": set(), "running": set()}
+        for deployment in DEPLOYMENTS:
+            for name in ("queue", "delayed"):
+                members = r.zrange(keys.keyed(name, deployment), 0, -1)
+                places[name] |= {member.decode()[14:] for member in members}
+            running = r.smembers(keys.keyed("running", deployment))
+            places["running"] |= {member.decode() for member in running}
+        for name in ("leases", "forget", "outbox", "expiry"):
+            places[name] = {member.decode() for member in r.zrange(keys.plain(name), 0, -1)}
+        return {**places, "expiry": places["expiry"]}
+
+
+LONG = settings.get_current_profile_name() == "long"
+StoreMachine.TestCase.settings = settings(
+    max_examples=5000 if LONG else 200,
+    stateful_step_count=100 if LONG else 50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestStoreMachine = StoreMachine.TestCase

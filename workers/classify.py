@@ -1,0 +1,71 @@
+"""From the model host's answer to what becomes of the attempt: Baseten's table of error codes. Pure."""
+
+import json
+from dataclasses import dataclass
+
+from tasks.job import Job, JobError, Outcome
+from tasks.state import RETRIED, ErrorCode, Status
+from workers.host_client import HostAnswer
+
+MESSAGE_CHARS = 1000  # an error's message is for people, not a place for outputs
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The attempt is over, the job is not."""
+
+    error: JobError
+    delay_ms: int
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """The host had no capacity: back to the old place, no attempt charged."""
+
+
+Verdict = Outcome | Retry | GiveBack
+
+
+def classify(job: Job, answer: HostAnswer) -> Verdict:
+    """What the answer means for the job."""
+    if 200 <= answer.status < 400:
+        content_type = answer.content_type or "application/octet-stream"
+        return Outcome(Status.SUCCEEDED, answer.ms, bytes(answer.body), content_type)
+    if answer.status == 429:
+        return GiveBack()
+    return failed_attempt(job, JobError(code_of(answer), message_of(answer)), answer.ms)
+
+
+def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | Retry:
+    """Another attempt when the code is one that is retried and attempts are left, else FAILED."""
+    if error.code in RETRIED and job.attempt < job.retry.max_attempts:
+        return Retry(error, job.retry.delay_ms(job.attempt))
+    return Outcome(Status.FAILED, ms, error=error)
+
+
+def code_of(answer: HostAnswer) -> ErrorCode:
+    """The code for an error status; the model host says 400 for bad input and 503 while it loads."""
+    match answer.status:
+        case 503 if b"is not ready" in answer.body:
+            return ErrorCode.MODEL_NOT_READY
+        case 404:
+            return ErrorCode.MODEL_DOES_NOT_EXIST
+        case 499 | 502 | 503:
+            return ErrorCode.MODEL_UNAVAILABLE
+        case 504:
+            return ErrorCode.MODEL_PREDICT_TIMEOUT
+        case status if 400 <= status < 500:
+            return ErrorCode.MODEL_INVALID_INPUT
+        case _:
+            return ErrorCode.MODEL_PREDICT_ERROR
+
+
+def message_of(answer: HostAnswer) -> str:
+    """The `error` of the host's JSON body, else the body's beginning."""
+    text = bytes(answer.body[: 4 * MESSAGE_CHARS]).decode(errors="replace")
+    try:
+        said = json.loads(answer.body)["error"]
+    except (ValueError, KeyError, TypeError):
+        said = text
+    message = said if isinstance(said, str) else json.dumps(said)
+    return message[:MESSAGE_CHARS] or f"The model answered with status {answer.status}."

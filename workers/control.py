@@ -1,0 +1,41 @@
+"""Flower's revoke and terminate buttons cancel the request: our `revoke` takes the built-in one's place."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from celery import Celery
+from celery.worker.control import Panel
+
+from tasks import verbs
+from tasks.errors import StoreUnavailable
+from tasks.logs import get_logger
+from tasks.store import JobStore
+
+log = get_logger("control")
+
+
+class _HasStore(Protocol):
+    store: JobStore
+
+
+def take_over_revoke(app: Celery, replica: _HasStore) -> None:
+    """From now on a `revoke` broadcast cancels the jobs of these request ids, whoever's they are."""
+    del app  # the panel of control commands is Celery's own and global
+
+    def revoke(
+        state: Any, task_id: str | Iterable[str], terminate: bool = False, **_: Any
+    ) -> dict[str, str]:
+        del state, terminate  # a queued and a running request are cancelled the same way
+        ids = [task_id] if isinstance(task_id, str) else list(task_id)
+        return {"ok": ", ".join(f"{one} {_cancel(replica.store, one)}" for one in ids)}
+
+    Panel.register(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")(revoke)
+
+
+def _cancel(store: JobStore, request_id: str) -> str:
+    try:
+        word, _ = store.run(verbs.cancel(request_id))
+    except StoreUnavailable as error:
+        return f"not canceled: {error}"
+    log.info("request.revoked", request_id=request_id, word=str(word))
+    return str(word)

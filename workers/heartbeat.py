@@ -1,0 +1,70 @@
+"""The heartbeat: renews the leases of all running jobs in one call."""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from tasks import verbs
+from tasks.errors import StoreUnavailable
+from tasks.logs import get_logger
+from tasks.settings import Settings
+from tasks.store import JobStore
+from tasks.verbs import Renewal
+from workers.runs import Run, Runs, StopReason
+
+log = get_logger("heartbeat")
+
+RETRY_SECONDS = 0.2  # s, between attempts while the store is away
+
+
+class Heartbeat:
+    """A thread of its own, so that nothing but the store can delay it."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        runs: Runs,
+        settings: Settings,
+        stop_run: Callable[[Run, StopReason], None],
+        report: Callable[[], None],
+    ) -> None:
+        self.last_success = monotonic()
+        self._store = store
+        self._runs = runs
+        self._every = settings.heartbeat_seconds
+        self._stop_run = stop_run
+        self._report = report
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Starts beating."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops beating."""
+        self._stopping.set()
+        self._thread.join()
+
+    def run_once(self) -> list[Renewal]:
+        """Renews all leases and stops the runs that lost theirs. Raises StoreUnavailable."""
+        began, runs = monotonic(), self._runs.all()
+        words = self._store.run(verbs.renew([run.lease for run in runs])) if runs else []
+        self._report()
+        self.last_success = began  # not now: the leases count from when Redis ran the script
+        for run, word in zip(runs, words, strict=True):
+            if word is Renewal.CANCELED:
+                self._stop_run(run, StopReason.CANCELED)
+            elif word is Renewal.LOST and self._runs.get(run.request_id) is run:
+                self._stop_run(run, StopReason.LOST)
+        return words
+
+    def _beat(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.run_once()
+                wait = self._every
+            except StoreUnavailable as error:
+                log.warning("heartbeat.missed", error=str(error))
+                wait = RETRY_SECONDS
+            self._stopping.wait(wait)

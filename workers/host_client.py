@@ -1,0 +1,187 @@
+"""The worker's side of the model host's private routes, over HTTP on a Unix socket."""
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.frames import Frame, FrameDecoder, FrameKind
+
+READ_BYTES = 256 * 1024
+QUICK_SECONDS = 2.0  # for calls that a living host answers at once
+
+
+class HostUnavailable(Exception):
+    """The model host cannot be reached, or died in the middle of an answer."""
+
+
+class HostNotReady(Exception):
+    """The model host answers, but its model is not loaded."""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What the host says of itself."""
+
+    state: str  # loading, ready, failed or draining
+    error: str | None
+    slots: int
+    busy: int
+    pid: int
+
+
+@dataclass
+class HostAnswer:
+    """What came of one job: the answer as sync predict would have given it."""
+
+    status: int = 0
+    content_type: str = ""
+    body: bytearray = field(default_factory=bytearray)
+    streamed: bool = False
+    slot_kept: bool = False
+    stopped_by: str | None = None
+    ms: float = 0.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("host", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(QUICK_SECONDS)
+        self.sock.connect(self._path)
+        self.sock.settimeout(self.timeout)
+
+
+@contextlib.contextmanager
+def _reaching() -> Generator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise HostUnavailable(f"The model host is gone: {error!r}") from error
+
+
+class HostClient:
+    """One keep-alive connection for one thread; `stop` and `state` open their own."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._connection = _UnixConnection(address, timeout=None)
+
+    def acquire(self, wait: float) -> str | None:
+        """A slot's token, or None when sync calls held all of them for `wait` seconds.
+
+        Raises HostNotReady and HostUnavailable.
+        """
+        with _reaching():
+            status, body = self._quick("POST", f"/kingpost/slots?wait={wait}")
+        if status == 503:
+            raise HostNotReady
+        return json.loads(body)["slot"] if status == 200 else None
+
+    def give_back(self, slot: str) -> None:
+        """Frees a slot; a host that is gone has none to free."""
+        with contextlib.suppress(HostUnavailable), _reaching():
+            self._quick("DELETE", f"/kingpost/slots/{slot}")
+
+    def run(
+        self,
+        request_id: str,
+        body: bytes,
+        headers: dict[str, str],
+        on_frame: Callable[[Frame], None],
+    ) -> HostAnswer:
+        """Runs a job and gives progress and output frames to `on_frame` as they come.
+
+        Raises HostUnavailable when the host died before the end of the answer.
+        """
+        answer = HostAnswer()
+        with _reaching():
+            self._connection.request("POST", f"/kingpost/jobs/{request_id}", body, headers)
+            response = self._connection.getresponse()
+            if response.status != 200:
+                return _refusal(response)
+            self._read_frames(response, answer, on_frame)
+        return answer
+
+    def _read_frames(
+        self,
+        response: http.client.HTTPResponse,
+        answer: HostAnswer,
+        on_frame: Callable[[Frame], None],
+    ) -> None:
+        decoder, ended = FrameDecoder(), False
+        while chunk := response.read1(READ_BYTES) if response.chunked else response.read():
+            for frame in decoder.feed(chunk):
+                ended = ended or frame.kind is FrameKind.END
+                _take(frame, answer, on_frame)
+        if not ended:
+            raise ConnectionError("the answer has no end")
+
+    def _quick(self, method: str, path: str) -> tuple[int, bytes]:
+        for attempt in (1, 2):
+            try:
+                self._connection.request(method, path)
+                response = self._connection.getresponse()
+                return response.status, response.read()
+            except (OSError, http.client.HTTPException):
+                self._connection.close()  # kept alive from a host that has been replaced: once more
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+def _take(frame: Frame, answer: HostAnswer, on_frame: Callable[[Frame], None]) -> None:
+    match frame.kind:
+        case FrameKind.PROGRESS:
+            on_frame(frame)
+        case FrameKind.OUTPUT:
+            answer.body += frame.payload
+            on_frame(frame)
+        case FrameKind.BODY:
+            answer.body += frame.payload
+        case FrameKind.RESULT:
+            head: dict[str, Any] = frame.json()
+            answer.status, answer.streamed = head["status"], head["streamed"]
+            answer.content_type = head["headers"].get("content-type", "")
+            if not head["streamed"]:
+                answer.body.clear()
+        case FrameKind.END:
+            end: dict[str, Any] = frame.json()
+            answer.slot_kept, answer.stopped_by = end["slot_kept"], end["stopped_by"]
+            answer.ms = end["ms"]
+
+
+def _refusal(response: http.client.HTTPResponse) -> HostAnswer:
+    body = response.read()
+    return HostAnswer(response.status, response.getheader("content-type", ""), bytearray(body))
+
+
+def stop(address: str, request_id: str) -> None:
+    """Asks the host to stop a call; a host that does not answer is ended later anyway."""
+    with contextlib.suppress(HostUnavailable), _reaching():
+        connection = _UnixConnection(address, QUICK_SECONDS)
+        connection.request("DELETE", f"/kingpost/jobs/{request_id}")
+        connection.getresponse().read()
+        connection.close()
+
+
+def state(address: str) -> HostState | None:
+    """What the host says of itself; None while it does not answer."""
+    try:
+        with _reaching(), contextlib.closing(_UnixConnection(address, QUICK_SECONDS)) as connection:
+            connection.request("GET", "/kingpost/state")
+            said: dict[str, Any] = json.loads(connection.getresponse().read())
+    except HostUnavailable:
+        return None
+    error = (said.get("error") or {}).get("message")
+    return HostState(said["state"], error, said["slots"], said["busy"], said["pid"])

@@ -1,0 +1,163 @@
+"""The model host as a child process: started, watched, started again, and ended for good."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.logs import get_logger
+from tasks.settings import Settings, inherited_environment
+from workers import host_client
+
+log = get_logger("host")
+
+TAIL_LINES = 20  # kept for the error of a job that its host did not survive
+STATE_EVERY = 0.05  # s, while it loads
+BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
+EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
+TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
+
+
+class HostProcess:
+    """One model host after the other on the same socket; `generation` counts them."""
+
+    def __init__(
+        self, package: Path, address: str, settings: Settings, on_change: Callable[[], None]
+    ) -> None:
+        self.address = address
+        self.ready = threading.Event()
+        self.state = "loading"
+        self.error: str | None = None
+        self.slots = 1
+        self.generation = 0
+        self._package = package
+        self._settings = settings
+        self._on_change = on_change
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended_by_us: set[int] = set()
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._exits: dict[int, str] = {}
+        self._exited = threading.Condition()
+        self._stopping = threading.Event()
+        # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
+        self._thread = threading.Thread(target=self._supervise, name="host", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The host's process id, None while there is none."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Starts the first host and keeps one alive from then on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the host for good."""
+        self._stopping.set()
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(TERM_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._thread.join(TERM_SECONDS)
+
+    def end(self, generation: int, why: str) -> None:
+        """SIGKILLs that host, if it still is the one; another follows. Its jobs are not to blame."""
+        if generation == self.generation and self._process and self.pid:
+            log.warning("host.ended", why=why, pid=self._process.pid)
+            self._ended_by_us.add(generation)
+            self.ready.clear()
+            self._process.send_signal(signal.SIGKILL)
+
+    def ended_by_us(self, generation: int) -> bool:
+        """Whether that host was ended by `end` or `stop`, not by itself."""
+        return generation in self._ended_by_us or self._stopping.is_set()
+
+    def last_words(self, generation: int) -> str:
+        """How that host ended, and the last lines that it logged."""
+        with self._exited:
+            self._exited.wait_for(lambda: generation in self._exits, EXIT_SECONDS)
+            how = self._exits.get(generation, "connection lost")
+        return f"The model host died ({how}). " + " | ".join(self._tail)
+
+    def _supervise(self) -> None:
+        delay = BACKOFF_FIRST
+        while not self._stopping.is_set():
+            was_ready = self._one_life()
+            delay = BACKOFF_FIRST if was_ready else min(delay * 2, BACKOFF_LAST)
+            self._stopping.wait(0 if was_ready else delay)
+
+    def _one_life(self) -> bool:
+        """From the start of a host to its end; True when it got ready."""
+        Path(self.address).unlink(missing_ok=True)
+        command = [sys.executable, "-m", "workers.host_main", "--package", str(self._package)]
+        command += ["--uds", self.address, "--log-level", self._settings.log_level]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=inherited_environment() | {"PYTHONUNBUFFERED": "1"},
+        )
+        self._process, self.generation = process, self.generation + 1
+        threading.Thread(target=self._pump, args=(process,), name="host-log", daemon=True).start()
+        if self.state != "failed":
+            self._change("loading", None)
+        became_ready = self._watch_load(process)
+        process.wait()
+        self.ready.clear()
+        self._note_exit(_exit_words(process.returncode), became_ready)
+        return became_ready
+
+    def _note_exit(self, how: str, became_ready: bool) -> None:
+        with self._exited:
+            self._exits[self.generation] = how
+            self._exited.notify_all()
+        if not self._stopping.is_set():
+            log.warning("host.died", exit=how)
+            words = self.last_words(self.generation)
+            self._change("loading" if became_ready else "failed", self.error or words)
+
+    def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
+        deadline = time.monotonic() + self._settings.load_timeout_seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            said = host_client.state(self.address)
+            if said and said.state == "ready":
+                self.slots = said.slots
+                self.ready.set()
+                self._change("ready", None)
+                return True
+            if said and said.state == "failed":
+                self._change("failed", said.error)
+                break
+            self._stopping.wait(STATE_EVERY)
+        if process.poll() is None:
+            process.kill()  # a load that failed or takes too long is tried again from the start
+        return False
+
+    def _change(self, state: str, error: str | None) -> None:
+        if (state, error) != (self.state, self.error):
+            log.info("host.changed", state=state, error=error, pid=self.pid)
+        self.state, self.error = state, error
+        self._on_change()
+
+    def _pump(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout
+        for line in process.stdout:
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+            self._tail.append(line.decode(errors="replace").strip()[:500])
+
+
+def _exit_words(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,171 @@
+"""A replica: a Celery worker for one deployment, with the model host that it supervises."""
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery, signals
+from deployments.directory import Directory, Replica
+from deployments.registry import Deployment, Registry
+
+from deployments.package import Package
+from tasks import keys, logs, verbs
+from tasks.celery_app import make_app
+from tasks.errors import StoreUnavailable
+from tasks.settings import Settings
+from tasks.store import JobStore
+from tasks.wakeups import TASK_NAME
+from workers import host_client
+from workers.cancels import CancelListener
+from workers.control import take_over_revoke
+from workers.heartbeat import Heartbeat
+from workers.host_process import HostProcess
+from workers.request_events import RequestEvents
+from workers.runner import Runner
+from workers.runs import Run, Runs, StopReason
+from workers.watch import Watch
+
+log = logs.get_logger("replica")
+
+
+class ReplicaWorker:
+    """All parts of a replica, wired; `start` before the Celery worker, `stop` after it."""
+
+    def __init__(self, settings: Settings, package: Package, deployment: Deployment) -> None:
+        self.id = f"{package.model_name}-{uuid4().hex[:8]}"
+        self.deployment = deployment
+        self._settings = settings
+        self._socket_folder = tempfile.mkdtemp(prefix="kingpost-")  # a socket's path is short
+        self.store = JobStore(settings)
+        self.app = make_app(settings)
+        self._directory = Directory(settings)
+        self._runs = Runs()
+        self._draining = threading.Event()
+        address = str(Path(self._socket_folder) / "host.sock")
+        self.host = HostProcess(package.root, address, settings, self._host_changed)
+        self.hostname = f"{self.id}@{os.uname().nodename}"
+        self.events = RequestEvents(self.app, self.hostname, package.model_name)
+        self.runner = Runner(
+            self.store, self.host, self._runs, self.events, settings, deployment.id, self.id
+        )
+        self._cancels = CancelListener(self.store, self._runs, self.stop_run)
+        self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
+        self._watch = Watch(
+            self._runs, self.host, settings, self.stop_run, lambda: self._heartbeat.last_success
+        )
+
+    def start(self) -> None:
+        """Starts the host and every thread of the worker."""
+        for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
+            part.start()
+
+    def drain(self) -> None:
+        """No new claims; running calls get `drain_seconds`."""
+        log.info("replica.draining", running=len(self._runs.all()))
+        self._draining.set()
+        self.runner.draining.set()
+        self._watch.drain()
+        self._try_report()
+
+    def stop(self) -> None:
+        """Ends the host and says goodbye."""
+        self._watch.stop()
+        self._cancels.stop()
+        self._heartbeat.stop()
+        self.host.stop()
+        self.events.stop()
+        try:
+            self._directory.remove(self.id)
+        except StoreUnavailable as error:
+            log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
+        shutil.rmtree(self._socket_folder, ignore_errors=True)
+        self.store.close()
+
+    def stop_run(self, run: Run, reason: StopReason) -> None:
+        """Asks the host to stop a call; the watch ends a host that does not."""
+        if self._runs.mark(run, reason):
+            log.info("job.stopping", request_id=run.request_id, reason=str(reason))
+            host_client.stop(self.host.address, run.request_id)
+
+    def _host_changed(self) -> None:
+        self._try_report()
+        if self.host.ready.is_set():
+            self._try_wake()
+
+    def _try_wake(self) -> None:
+        try:
+            for _ in range(self.host.slots):
+                self.store.run(verbs.wake(self.deployment.id))
+        except StoreUnavailable:
+            pass  # the sweeper sends them
+
+    def _try_report(self) -> None:
+        try:
+            self._report()
+        except StoreUnavailable as error:
+            log.warning("directory.unavailable", error=str(error))  # the heartbeat reports again
+
+    def _report(self) -> None:
+        self._directory.report(
+            Replica(
+                id=self.id,
+                deployment_id=self.deployment.id,
+                model_name=self.deployment.model_name,
+                state="draining" if self._draining.is_set() else self.host.state,  # type: ignore[arg-type]
+                error=self.host.error,
+                address=self.host.address,
+                slots=self.host.slots,
+                busy=len(self._runs.all()),
+                pid=os.getpid(),
+                host_pid=self.host.pid,
+            )
+        )
+
+
+def run(settings: Settings, package_dir: Path) -> None:
+    """Runs a replica of the package until SIGTERM: then it drains. Raises PackageError."""
+    logs.configure(settings)
+    package = Package.load(package_dir)
+    deployment = Registry(settings).register(
+        package.model_name, str(package.root), package.content_hash(), package.slots
+    )
+    replica = ReplicaWorker(settings, package, deployment)
+    worker = _celery_worker(replica, package.slots)
+    replica.start()
+    try:
+        worker.start()
+    finally:
+        replica.stop()
+    raise SystemExit(worker.exitcode or 0)
+
+
+def _celery_worker(replica: ReplicaWorker, slots: int) -> Any:
+    """A Celery worker with one thread for each slot, fed by the deployment's wake-ups."""
+    app: Celery = replica.app
+
+    @app.task(name=TASK_NAME, send_events=False, ignore_result=True)
+    def wake() -> None:
+        replica.runner.run_available()
+
+    def drain(**_: object) -> None:
+        replica.drain()
+
+    take_over_revoke(app, replica)
+    signals.worker_shutting_down.connect(drain, weak=False)
+    app.finalize()
+    return app.Worker(
+        hostname=replica.hostname,
+        pool="threads",
+        concurrency=slots,
+        queues=[keys.wakeup_queue(replica.deployment.id)],
+        loglevel=logging.WARNING,
+        without_gossip=True,
+        without_mingle=True,
+        task_events=True,
+        quiet=True,
+    )

@@ -1,0 +1,249 @@
+"""Running a job, as a pipeline: claim -> predict (host) -> classify -> settle."""
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from tasks import verbs
+from tasks.errors import StoreUnavailable
+from tasks.job import Claim, JobError, Outcome
+from tasks.logs import get_logger
+from tasks.settings import Settings
+from tasks.state import ErrorCode
+from tasks.store import JobStore
+from tasks.verbs import Release, Word
+from workers.classify import GiveBack, Retry, classify, failed_attempt
+from workers.frames import Frame, FrameKind
+from workers.host_client import HostAnswer, HostClient, HostNotReady, HostUnavailable
+from workers.host_process import HostProcess
+from workers.request_events import RequestEvents
+from workers.runs import Run, Runs, StopReason
+
+log = get_logger("runner")
+
+SLOT_WAIT = 1.0  # s; sync calls go first, then the wake-up is put back
+READY_WAIT = 1.0  # s; the same while the model loads
+SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is away
+SETTLE_AGAIN = 0.2  # s
+
+
+@dataclass
+class _Hand:
+    """What one worker thread keeps between jobs."""
+
+    client: HostClient
+    claimer: str
+    fence: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+class Runner:
+    """Runs jobs of one deployment on one host; called by many worker threads at once."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        host: HostProcess,
+        runs: Runs,
+        events: RequestEvents,
+        settings: Settings,
+        deployment_id: str,
+        replica_id: str,
+    ) -> None:
+        self.draining = threading.Event()
+        self._store = store
+        self._host = host
+        self._runs = runs
+        self._events = events
+        self._settings = settings
+        self._deployment_id = deployment_id
+        self._replica_id = replica_id
+        self._local = threading.local()
+
+    def run_available(self) -> int:
+        """Runs jobs one after the other until none waits or the turn is over; how many it ran."""
+        if self.draining.is_set() or not self._host.ready.wait(READY_WAIT):
+            return 0
+        hand = self._hand()
+        try:
+            return self._turn(hand)
+        except (HostUnavailable, HostNotReady):
+            return 0  # the host is being replaced; whoever waits is woken when it is ready
+        except StoreUnavailable as error:
+            log.warning("store.unavailable", error=str(error))
+            return 0
+
+    def _turn(self, hand: _Hand) -> int:
+        ran, ends = 0, monotonic() + self._settings.claim_on_seconds
+        slot = hand.client.acquire(SLOT_WAIT)
+        try:
+            while slot and not self.draining.is_set():
+                claim = self._claim(hand)
+                if claim is None:
+                    return ran
+                slot = self._run(hand, claim, slot)
+                ran += 1
+                if monotonic() > ends:
+                    break
+                slot = slot or hand.client.acquire(SLOT_WAIT)
+        finally:
+            if slot:
+                hand.client.give_back(slot)
+        self._store.run(verbs.wake(self._deployment_id))
+        return ran
+
+    def _claim(self, hand: _Hand) -> Claim | None:
+        # The fence is new only after an answer: a claim whose reply was lost is asked for again.
+        call = verbs.claim(self._deployment_id, hand.claimer, hand.fence, self._replica_id)
+        claim = self._store.run(call)
+        hand.fence = secrets.token_hex(8)
+        return claim
+
+    def _run(self, hand: _Hand, claim: Claim, slot: str) -> str | None:
+        """One attempt; the slot when the host let us keep it."""
+        run = Run(claim, self._host.generation)
+        self._runs.add(run)
+        self._events.started(claim.job)
+        try:
+            answer = self._predict(hand, run, slot)
+            self._settle(run, answer)
+        finally:
+            self._runs.remove(run)
+        return slot if answer and answer.slot_kept else None
+
+    def _predict(self, hand: _Hand, run: Run, slot: str) -> HostAnswer | None:
+        """The host's answer; None when it died first."""
+        try:
+            return hand.client.run(
+                run.request_id,
+                run.claim.input,
+                _headers(run.claim, slot),
+                lambda frame: self._report(run, frame),
+            )
+        except HostUnavailable as error:
+            log.warning("host.lost", request_id=run.request_id, error=str(error))
+            hand.client.close()
+            return None
+
+    def _report(self, run: Run, frame: Frame) -> None:
+        """Passes progress and chunks on; a store that is away misses them, the result is kept."""
+        try:
+            if frame.kind is FrameKind.OUTPUT:
+                self._store.run(verbs.output_chunk(run.lease, frame.payload))
+            else:
+                said = frame.json()
+                message = said.get("message")
+                fraction = min(max(float(str(said["fraction"])), 0.0), 1.0)
+                self._store.run(
+                    verbs.progress(run.lease, fraction, str(message) if message else None)
+                )
+        except StoreUnavailable as error:
+            log.warning("progress.dropped", request_id=run.request_id, error=str(error))
+
+    def _settle(self, run: Run, answer: HostAnswer | None) -> None:
+        """Writes down what became of the attempt."""
+        match run.reason:
+            case StopReason.CANCELED:
+                by = (answer.stopped_by or "cooperative") if answer else "killed"
+                self._offer(lambda: verbs.stopped(run.lease, by))
+                self._events.revoked(run.claim.job)
+            case StopReason.LOST:
+                log.warning("job.lost", request_id=run.request_id, attempt=run.claim.job.attempt)
+            case StopReason.DRAIN:
+                self._offer(lambda: verbs.release(run.lease, Release.DRAIN))
+            case StopReason.TIMEOUT:
+                self._settle_timeout(run)
+            case None:
+                self._settle_answer(run, answer)
+
+    def _settle_answer(self, run: Run, answer: HostAnswer | None) -> None:
+        if answer is None:
+            self._settle_death(run)
+            return
+        verdict = classify(run.claim.job, answer)
+        if isinstance(verdict, GiveBack):
+            self._offer(lambda: verbs.release(run.lease, Release.DRAIN))
+        else:
+            self._conclude(run, verdict)
+
+    def _settle_death(self, run: Run) -> None:
+        if self._host.ended_by_us(run.generation):
+            self._offer(lambda: verbs.release(run.lease, Release.DRAIN))
+            return
+        error = JobError(ErrorCode.MODEL_UNAVAILABLE, self._host.last_words(run.generation)[:2000])
+        word = self._offer(lambda: verbs.release(run.lease, Release.DEATH, error=error))
+        if word is Word.POISON:
+            self._events.failed(run.claim.job, "poison")
+        else:
+            self._events.retried(run.claim.job, error.code)
+
+    def _settle_timeout(self, run: Run) -> None:
+        limit = self._settings.predict_timeout_seconds
+        message = f"The model did not answer within {limit:g} s."
+        error = JobError(ErrorCode.MODEL_PREDICT_TIMEOUT, message)
+        took = (monotonic() - run.started) * 1000
+        self._conclude(run, failed_attempt(run.claim.job, error, took))
+
+    def _conclude(self, run: Run, verdict: Outcome | Retry) -> None:
+        job = run.claim.job
+        if isinstance(verdict, Retry):
+            retry = verdict
+            self._offer(
+                lambda: verbs.release(run.lease, Release.RETRY, retry.delay_ms, retry.error)
+            )
+            self._events.retried(job, retry.error.code)
+            return
+        outcome = verdict
+        word = self._offer(lambda: verbs.finish(run.lease, outcome))
+        log.info(
+            "job.finished",
+            request_id=run.request_id,
+            attempt=job.attempt,
+            status=str(outcome.status),
+            took_ms=round(outcome.predict_ms, 1),
+            word=word and str(word),
+        )
+        if outcome.error:
+            self._events.failed(job, outcome.error.code)
+        else:
+            self._events.succeeded(job, outcome.predict_ms / 1000)
+
+    def _offer(self, call: Callable[[], verbs.Call[Word]]) -> Word | None:
+        """Settles, again and again while the store is away; None when it stayed away."""
+        ends = monotonic() + SETTLE_SECONDS
+        pause = threading.Event()
+        while True:
+            try:
+                word = self._store.run(call())
+            except StoreUnavailable as error:
+                if monotonic() > ends:
+                    log.error("settle.abandoned", error=str(error))
+                    return None
+                pause.wait(SETTLE_AGAIN)
+                continue
+            if word in (Word.STALE_FENCE, Word.MISSING):
+                log.warning("settle.refused", word=str(word))
+            return word
+
+    def _hand(self) -> _Hand:
+        hand: _Hand | None = getattr(self._local, "hand", None)
+        if hand is None:
+            claimer = f"{self._replica_id}:{threading.get_ident()}"
+            hand = self._local.hand = _Hand(HostClient(self._host.address), claimer)
+        return hand
+
+
+def _headers(claim: Claim, slot: str) -> dict[str, str]:
+    """What the host gets with the input; the model sees the request id and the trace."""
+    headers = {
+        "content-type": claim.job.content_type,
+        "x-baseten-request-id": claim.job.request_id,
+        "x-kingpost-slot": slot,
+        "x-kingpost-keep-slot": "1",
+    }
+    if claim.job.traceparent:
+        headers["traceparent"] = claim.job.traceparent
+    if claim.job.path:
+        headers["x-kingpost-path"] = claim.job.path
+    return headers

@@ -1,0 +1,75 @@
+"""The attempts that this replica is running now."""
+
+import threading
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import monotonic
+
+from tasks.job import Claim, Lease
+
+
+class StopReason(StrEnum):
+    """Why a running model call is to end before its time."""
+
+    CANCELED = "canceled"
+    LOST = "lost"  # the lease is somebody else's by now
+    TIMEOUT = "timeout"
+    DRAIN = "drain"
+
+
+@dataclass(eq=False)
+class Run:
+    """One attempt from claim to settlement; `reason` is set once, by whoever wants it to end first."""
+
+    claim: Claim
+    generation: int  # of the model host that runs it
+    started: float = field(default_factory=monotonic)
+    reason: StopReason | None = None
+    stop_asked: float | None = None
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that it runs under."""
+        return self.claim.lease
+
+    @property
+    def request_id(self) -> str:
+        """The job's id."""
+        return self.claim.lease.request_id
+
+
+class Runs:
+    """A register that threads share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[str, Run] = {}
+
+    def add(self, run: Run) -> None:
+        """From now on its lease is renewed."""
+        with self._lock:
+            self._runs[run.request_id] = run
+
+    def remove(self, run: Run) -> None:
+        """From now on it is nobody's."""
+        with self._lock:
+            if self._runs.get(run.request_id) is run:
+                del self._runs[run.request_id]
+
+    def all(self) -> list[Run]:
+        """All of them, as of now."""
+        with self._lock:
+            return list(self._runs.values())
+
+    def get(self, request_id: str) -> Run | None:
+        """The run of that request, if it is here."""
+        with self._lock:
+            return self._runs.get(request_id)
+
+    def mark(self, run: Run, reason: StopReason) -> bool:
+        """Notes why it is to end; False when somebody was first."""
+        with self._lock:
+            if run.reason is not None:
+                return False
+            run.reason, run.stop_asked = reason, monotonic()
+            return True
