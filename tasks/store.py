@@ -44,7 +44,8 @@ _PASSING = (
 
 
 @contextlib.contextmanager
-def _unavailable() -> Generator[None]:
+def unavailable() -> Generator[None]:
+    """Turns whatever says that Redis cannot serve right now into StoreUnavailable."""
     try:
         yield
     except (TimeoutError, redis.ConnectionError, redis.TimeoutError, OSError) as error:
@@ -68,18 +69,29 @@ def _options() -> dict[str, Any]:
     }
 
 
+def connect(settings: Settings) -> redis.Redis:
+    """A client with our timeouts and retries."""
+    retry = Retry(BACKOFF, RETRIES)
+    return redis.Redis.from_url(settings.redis_url, retry=retry, **_options())
+
+
+def connect_async(settings: Settings) -> redis.asyncio.Redis:
+    """The same for asyncio."""
+    retry = AsyncRetry(BACKOFF, RETRIES)
+    return redis.asyncio.Redis.from_url(settings.redis_url, retry=retry, **_options())
+
+
 class JobStore:
     """The store for synchronous callers; safe to share between threads."""
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
         self._scripts = _build(settings, movable_clock)
-        retry = Retry(BACKOFF, RETRIES)
-        self.redis = redis.Redis.from_url(settings.redis_url, retry=retry, **_options())
+        self.redis = connect(settings)
 
     def run(self, call: Call[T]) -> T:
         """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
         script = self._scripts[call.script]
-        with _unavailable():
+        with unavailable():
             try:
                 reply = self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
             except NoScriptError:
@@ -88,7 +100,7 @@ class JobStore:
 
     def output(self, request_id: str) -> bytes | None:
         """The result's bytes, None when there is none."""
-        with _unavailable():
+        with unavailable():
             return cast("bytes | None", self.redis.get(keys.keyed("output", request_id)))
 
     def close(self) -> None:
@@ -101,13 +113,12 @@ class AsyncJobStore:
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
         self._scripts = _build(settings, movable_clock)
-        retry = AsyncRetry(BACKOFF, RETRIES)
-        self.redis = redis.asyncio.Redis.from_url(settings.redis_url, retry=retry, **_options())
+        self.redis = connect_async(settings)
 
     async def run(self, call: Call[T]) -> T:
         """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
         script = self._scripts[call.script]
-        with _unavailable():
+        with unavailable():
             try:
                 reply = await cast(
                     Any, self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
@@ -120,7 +131,7 @@ class AsyncJobStore:
 
     async def output(self, request_id: str) -> bytes | None:
         """The result's bytes, None when there is none."""
-        with _unavailable():
+        with unavailable():
             return cast("bytes | None", await self.redis.get(keys.keyed("output", request_id)))
 
     async def close(self) -> None:

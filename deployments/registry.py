@@ -1,0 +1,99 @@
+"""Models, their deployments, and the environments that point at them."""
+
+import secrets
+import string
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import redis
+
+from tasks.errors import NotFound
+from tasks.keys import TAG
+from tasks.settings import Settings
+from tasks.store import connect, unavailable
+
+Kind = Literal["model", "chain"]
+
+NAMES = f"{TAG}:models"  # hash name -> model id
+MODEL = f"{TAG}:model:"  # hash of one model: name, kind
+ENVIRONMENTS = f"{TAG}:environments:"  # hash environment -> deployment id, of one model
+DEPLOYMENTS = f"{TAG}:deployments"  # set of deployment ids
+DEPLOYMENT = f"{TAG}:deployment:"  # hash of one deployment
+
+# register: one model folder is one deployment that follows the folder; the same name keeps its ids.
+REGISTER = """
+local name, kind, slots, package, hash = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local model = redis.call('HGET', KEYS[1], name)
+if not model then
+  model = ARGV[6]
+  redis.call('HSET', KEYS[1], name, model)
+  redis.call('HSET', ARGV[8] .. model, 'name', name, 'kind', kind)
+  redis.call('HSET', ARGV[9] .. model, 'production', ARGV[7], 'development', ARGV[7])
+end
+local deployment = redis.call('HGET', ARGV[9] .. model, 'production')
+local t = redis.call('TIME')
+redis.call('SADD', ARGV[10], deployment)
+redis.call('HSETNX', ARGV[11] .. deployment, 'created', t[1] * 1000 + math.floor(t[2] / 1000))
+redis.call('HSET', ARGV[11] .. deployment, 'model_id', model, 'model_name', name, 'kind', kind,
+  'slots', slots, 'package', package, 'content_hash', hash)
+return deployment
+"""
+ALPHABET = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment of a model; `package` is a folder, `created` Unix milliseconds."""
+
+    id: str
+    model_id: str
+    model_name: str
+    kind: Kind
+    slots: int
+    package: str
+    content_hash: str
+    created: int
+
+
+def new_id() -> str:
+    """8 lowercase alphanumerics, as clients recognise a model id."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(8))
+
+
+class Registry:
+    """The registry for synchronous callers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis: redis.Redis = connect(settings)
+
+    def register(
+        self, name: str, package: str, content_hash: str, slots: int, kind: Kind = "model"
+    ) -> Deployment:
+        """Makes or updates the deployment that follows a model folder. Raises StoreUnavailable."""
+        prefixes = [MODEL, ENVIRONMENTS, DEPLOYMENTS, DEPLOYMENT]
+        arguments = [name, kind, slots, package, content_hash, new_id(), new_id(), *prefixes]
+        with unavailable():
+            deployment_id = cast(bytes, self._redis.eval(REGISTER, 1, NAMES, *arguments))
+        return self.deployment(deployment_id.decode())
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        """The deployment of that id. Raises NotFound and StoreUnavailable."""
+        with unavailable():
+            fields = cast("dict[bytes, bytes]", self._redis.hgetall(DEPLOYMENT + deployment_id))
+        return deployment_of(deployment_id, fields)
+
+    def all(self) -> list[Deployment]:
+        """Every deployment, oldest first. Raises StoreUnavailable."""
+        with unavailable():
+            ids = cast("set[bytes]", self._redis.smembers(DEPLOYMENTS))
+        found = [self.deployment(one.decode()) for one in ids]
+        return sorted(found, key=lambda one: (one.created, one.id))
+
+
+def deployment_of(deployment_id: str, fields: dict[bytes, bytes]) -> Deployment:
+    """The deployment of a HGETALL reply. Raises NotFound for an empty one."""
+    if not fields:
+        raise NotFound(f"There is no deployment {deployment_id}.")
+    f: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
+    f["slots"], f["created"] = int(f["slots"]), int(f["created"])
+    return Deployment(id=deployment_id, **f)

@@ -1,0 +1,258 @@
+"""A real Celery worker with a real model host on a real Valkey: order, kills, cancel, drain."""
+
+import json
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.directory import Directory, Replica
+from deployments.registry import Registry
+from tasks import verbs
+from tasks.job import Job, RequestId, Retry, Submission
+from tasks.settings import Settings
+from tasks.state import FINAL, Status
+from tasks.store import JobStore
+from tests.conditions import wait_until
+from tests.processes import Process, environment, ready_replicas
+
+CONFIG = "model_name: recorder\n"
+MODEL = '''
+import asyncio, os, signal, threading, time
+from fastapi import HTTPException, Request
+
+class Model:
+    """Notes each run; does as it is told."""
+
+    def __init__(self, data_dir, **_):
+        self._notes = open(os.path.join(data_dir, "runs.txt"), "a", buffering=1)
+
+    def predict(self, order: dict, request: Request):
+        self._notes.write(order["name"] + "\\n")
+        until = order.get("wait_for")
+        if order.get("stubborn"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+            sum(i * i for i in iter(int, 1))
+        with request.state.watch_disconnect() as gone:
+            while until and not os.path.exists(until) and not gone.is_set():
+                threading.Event().wait(0.01)
+        if order.get("crash"):
+            print("last words of " + order["name"], flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "status" in order:
+            raise HTTPException(order["status"], "as ordered")
+        if "progress" in order:
+            request.state.progress(0.5, "half")
+        return {"name": order["name"], "pid": os.getpid()}
+'''
+
+
+class Rig:
+    """One replica of the recorder model, and what a test does with it."""
+
+    def __init__(self, settings: Settings, store: JobStore, folder: Path) -> None:
+        self.settings = settings
+        self.store = store
+        self.folder = folder
+        (folder / "model").mkdir(parents=True)
+        (folder / "data").mkdir()
+        (folder / "config.yaml").write_text(CONFIG)
+        (folder / "model" / "model.py").write_text(MODEL)
+        self.processes: list[Process] = []
+
+    def start(self, count: int = 1, **env: str) -> list[Replica]:
+        for _ in range(count):
+            log = self.folder.parent / f"replica-{len(self.processes)}.log"
+            process = Process(
+                ["replica", str(self.folder)], environment(self.settings, **env), log
+            )
+            self.processes.append(process.start())
+        return ready_replicas(self.settings, count)
+
+    def maintenance(self) -> Process:
+        log = self.folder.parent / "maintenance.log"
+        process = Process(["maintenance"], environment(self.settings), log).start()
+        self.processes.append(process)
+        return process
+
+    def submit(self, name: str, level: int = 0, key: str = "alice", **order: object) -> RequestId:
+        deployment = Registry(self.settings).all()[0]
+        body = json.dumps({"name": name, **order}).encode()
+        job = Submission(
+            RequestId(uuid.uuid4().hex), deployment.id, deployment.model_id, body, level,
+            retry=Retry(3, 0, 0),
+        )  # fmt: skip
+        return self.store.run(verbs.submit([job], key, 10_000))[0]
+
+    def job(self, request_id: str) -> Job:
+        return self.store.run(verbs.read(request_id)).job
+
+    def runs(self) -> list[str]:
+        path = self.folder / "data" / "runs.txt"
+        return path.read_text().split() if path.exists() else []
+
+    def final(self, request_id: str, timeout: float = 30) -> Job:
+        wait_until(lambda: self.job(request_id).status in FINAL, timeout, "the job is not final")
+        return self.job(request_id)
+
+    def until_running(self, name: str) -> None:
+        wait_until(lambda: name in self.runs(), 10, f"{name} does not run")
+
+
+@pytest.fixture
+def rig(settings: Settings, store: JobStore, tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(settings, store, tmp_path / "recorder")
+    yield rig
+    for process in rig.processes:
+        if process.popen and process.popen.poll() is None:
+            process.kill()
+
+
+def gate(rig: Rig) -> tuple[str, Callable[[], None]]:
+    """A file that a running model waits for, and how to make it."""
+    path = rig.folder / f"gate-{uuid.uuid4().hex[:6]}"
+    return str(path), path.touch
+
+
+def test_an_urgent_job_submitted_last_is_the_next_to_run(rig: Rig) -> None:
+    rig.start()
+    wait_for, open_gate = gate(rig)
+    rig.submit("first", wait_for=wait_for)
+    rig.until_running("first")
+    slow = [rig.submit(f"low{i}", level=2) for i in range(50)]
+    rig.submit("urgent", level=0)
+    open_gate()
+    for one in slow:
+        rig.final(one)
+    assert rig.runs()[:3] == ["first", "urgent", "low0"]
+
+
+def test_queue_positions_are_the_order_in_which_jobs_then_run(rig: Rig) -> None:
+    rig.start()
+    wait_for, open_gate = gate(rig)
+    rig.submit("first", wait_for=wait_for)
+    rig.until_running("first")
+    ids: dict[str, RequestId] = {}
+    for i in range(30):
+        name, key = f"j{i}", "alice" if i < 20 else "bob"
+        ids[name] = rig.submit(name, level=i % 3, key=key)
+    ahead = {name: rig.store.run(verbs.read(one)).jobs_ahead for name, one in ids.items()}
+    open_gate()
+    for one in ids.values():
+        rig.final(one)
+    assert rig.runs()[1:] == sorted(ids, key=lambda name: ahead[name] or 0)
+
+
+def test_a_job_whose_host_is_killed_succeeds_on_its_next_attempt(rig: Rig) -> None:
+    (replica,) = rig.start()
+    wait_for, open_gate = gate(rig)
+    request_id = rig.submit("victim", wait_for=wait_for)
+    rig.until_running("victim")
+    assert replica.host_pid
+    os.kill(replica.host_pid, signal.SIGKILL)
+    wait_until(lambda: rig.runs() == ["victim", "victim"], 20)
+    open_gate()
+    job = rig.final(request_id)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
+    assert "SIGKILL" in job.errors[0].message
+
+
+def test_a_killed_workers_job_runs_again(rig: Rig) -> None:
+    rig.maintenance()
+    rig.start()
+    wait_for, open_gate = gate(rig)
+    request_id = rig.submit("victim", wait_for=wait_for)
+    rig.until_running("victim")
+    rig.processes[-1].kill()
+    rig.start()
+    wait_until(lambda: rig.runs() == ["victim", "victim"], 40)
+    open_gate()
+    job = rig.final(request_id)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
+
+
+def test_a_host_dies_with_its_worker(rig: Rig) -> None:
+    (replica,) = rig.start()
+    rig.processes[-1].kill()
+    assert replica.host_pid
+    wait_until(lambda: not Path(f"/proc/{replica.host_pid}").exists(), 5)
+
+
+def test_a_cancelled_running_job_is_stopped_and_the_next_one_runs(rig: Rig) -> None:
+    rig.start()
+    request_id = rig.submit("endless", wait_for="/nonexistent")
+    rig.until_running("endless")
+    rig.store.run(verbs.cancel(request_id))
+    after = rig.submit("after")
+    assert rig.final(after).status is Status.SUCCEEDED
+    job = rig.job(request_id)
+    assert (job.status, job.stopped_by) == (Status.CANCELED, "cooperative")
+    assert job.stopped_at is not None
+
+
+def test_a_model_that_ignores_everything_is_ended_and_the_next_job_runs(rig: Rig) -> None:
+    rig.start(KINGPOST_STOP_GRACE_SECONDS="0.5")
+    request_id = rig.submit("stubborn", stubborn=True)
+    rig.until_running("stubborn")
+    rig.store.run(verbs.cancel(request_id))
+    assert rig.final(rig.submit("after")).status is Status.SUCCEEDED
+    assert rig.job(request_id).stopped_by == "killed"
+
+
+def test_a_time_limit_ends_an_attempt(rig: Rig) -> None:
+    rig.start(KINGPOST_PREDICT_TIMEOUT_SECONDS="0.5", KINGPOST_STOP_GRACE_SECONDS="0.5")
+    job = rig.final(rig.submit("endless", wait_for="/nonexistent"))
+    assert (job.status, job.attempt) == (Status.FAILED, 3)
+    assert {error.code for error in job.errors} == {"MODEL_PREDICT_TIMEOUT"}
+
+
+def test_bad_input_is_not_retried_and_a_model_error_is(rig: Rig) -> None:
+    rig.start()
+    bad = rig.final(rig.submit("bad", status=422))
+    assert (bad.attempt, bad.errors[0].code) == (1, "MODEL_INVALID_INPUT")
+    assert bad.errors[0].message == "as ordered"
+    broken = rig.final(rig.submit("broken", status=500))
+    assert broken.attempt == 3
+    assert [error.code for error in broken.errors] == ["MODEL_PREDICT_ERROR"] * 3
+
+
+def test_a_job_that_kills_its_host_three_times_is_poison(rig: Rig) -> None:
+    rig.start()
+    job = rig.final(rig.submit("killer", crash=True), 60)
+    assert (job.status, job.attempt, job.errors[-1].code) == (Status.FAILED, 3, "poison")
+    assert "last words of killer" in job.errors[0].message
+    assert rig.final(rig.submit("after")).status is Status.SUCCEEDED
+
+
+def test_a_drained_worker_gives_its_job_back_uncharged(rig: Rig) -> None:
+    rig.start(KINGPOST_DRAIN_SECONDS="0.2")
+    wait_for, open_gate = gate(rig)
+    request_id = rig.submit("long", wait_for=wait_for)
+    rig.until_running("long")
+    assert rig.processes[-1].stop() == 0
+    job = rig.job(request_id)
+    assert (job.status, job.attempt) == (Status.QUEUED, 0)
+    open_gate()
+    rig.start()
+    assert rig.final(request_id).attempt == 1
+
+
+def test_a_drain_lets_a_running_job_finish(rig: Rig) -> None:
+    rig.start()
+    wait_for, open_gate = gate(rig)
+    request_id = rig.submit("long", wait_for=wait_for)
+    rig.until_running("long")
+    rig.processes[-1].signal(signal.SIGTERM)
+    wait_until(lambda: not ready_now(rig), 10)
+    later = rig.submit("later")
+    open_gate()
+    assert rig.final(request_id).status is Status.SUCCEEDED
+    assert rig.processes[-1].popen.wait(20) == 0  # type: ignore[union-attr]
+    assert rig.job(later).status is Status.QUEUED
+
+
+def ready_now(rig: Rig) -> list[Replica]:
+    return [one for one in Directory(rig.settings).all() if one.state == "ready"]

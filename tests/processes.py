@@ -1,0 +1,78 @@
+"""Real `kingpost` processes for the tests, each in a session of its own, with its log in a file."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.directory import Directory, Replica
+from tasks.settings import Settings
+from tests.conditions import wait_until
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """What a child gets: this environment, the store's address, and one thread for torch."""
+    ours = {
+        "KINGPOST_REDIS_URL": settings.redis_url,
+        "KINGPOST_STATE_DIR": str(settings.state_dir),
+        "OMP_NUM_THREADS": "1",
+    }
+    return os.environ | ours | more
+
+
+@dataclass
+class Process:
+    """One child; `kill` ends it as a crash would."""
+
+    arguments: list[str]
+    env: dict[str, str]
+    log: Path
+    popen: subprocess.Popen[bytes] | None = field(default=None)
+
+    def start(self) -> "Process":
+        """Starts it; does not wait for anything."""
+        command = [sys.executable, "-m", "cli.main", *self.arguments]
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                command, env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.popen
+        return self.popen.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to it alone."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and reaps it."""
+        assert self.popen
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self, timeout: float = 30) -> int:
+        """SIGTERM and wait for its exit code; SIGKILL when it does not go."""
+        assert self.popen
+        self.popen.terminate()
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+def ready_replicas(settings: Settings, count: int = 1, timeout: float = 30) -> list[Replica]:
+    """Waits until so many replicas are ready and answers them."""
+    directory = Directory(settings)
+
+    def ready() -> list[Replica]:
+        return [one for one in directory.all() if one.state == "ready"]
+
+    wait_until(lambda: len(ready()) >= count, timeout, f"{count} replicas are not ready")
+    return ready()
