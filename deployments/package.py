@@ -212,9 +212,9 @@ def _expanded(raw: Mapping[str, object]) -> dict[str, object]:
         **DEFAULTS,
         **{key: value for key, value in raw.items() if value is not None},
     }
-    runtime = cast("Mapping[str, object]", config["runtime"])
+    runtime = config["runtime"]
     if isinstance(runtime, Mapping):  # anything else is refused with its key a moment later
-        config["runtime"] = {**RUNTIME_DEFAULTS, **runtime}
+        config["runtime"] = {**RUNTIME_DEFAULTS, **cast("Mapping[str, object]", runtime)}
     return config
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -32,7 +32,7 @@ def create_app(host: ModelHost) -> Starlette:
     """The ASGI application; loading begins with its lifespan."""
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         host.start_loading()
         follower = asyncio.create_task(host.follow_environment())
         yield

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -113,7 +113,7 @@ class ModelRequest(Request):
         return self._call.stopped.is_set()
 
     @contextmanager
-    def _watch_disconnect(self) -> Iterator[threading.Event]:
+    def _watch_disconnect(self) -> Generator[threading.Event]:
         yield self._call.stopped
 
 

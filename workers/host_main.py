@@ -16,6 +16,7 @@ import uvicorn
 from deployments.package import Package, PackageError
 from workers import host_logs
 from workers.host_app import create_app
+from workers.host_environment import apply_variables, surroundings
 from workers.host_state import ModelHost
 from workers.host_websocket import MAX_MESSAGE
 from workers.model_loader import Surroundings, extend_import_path
@@ -34,7 +35,7 @@ def main() -> None:
     except PackageError as error:
         sys.exit(str(error))
     os.chdir(package.root)
-    apply_environment(package)
+    apply_variables(package)
     host_logs.install("debug" if package.runtime.enable_debug_logs else options.log_level)
     for warning in package.warnings:
         host_logs.event("package.warned", "warning", message=warning)
@@ -67,22 +68,6 @@ def die_with_parent(parent_pid: int | None) -> None:
         sys.exit("The process that started this model host is gone.")  # before prctl took effect
 
 
-def apply_environment(package: Package) -> None:
-    """The one place that writes the environment: config's own variables, before the model is imported."""
-    os.environ.update(package.environment_variables)
-
-
-def _surroundings(options: argparse.Namespace) -> Surroundings:
-    variables = dict(os.environ)  # secrets may be given as TRUSS_SECRET_<name>
-    retries = variables.get("NUM_LOAD_RETRIES_TRUSS", "")
-    return Surroundings(
-        secrets_dir=options.secrets_dir,
-        environment_file=options.environment_file,
-        variables=variables,
-        load_retries=int(retries) if retries.isdecimal() else 1,
-    )
-
-
 def _drop_own_folder() -> None:
     """`-m` put the start folder first; our generic names must not shadow the model's own packages."""
     own = Path(__file__).parents[1]
@@ -91,7 +76,7 @@ def _drop_own_folder() -> None:
 
 
 def _serve(package: Package, options: argparse.Namespace) -> None:
-    host = ModelHost(package, _surroundings(options))
+    host = ModelHost(package, surroundings(options.secrets_dir, options.environment_file))
     transport = package.runtime.transport
     config = uvicorn.Config(
         create_app(host),

@@ -19,7 +19,7 @@ async def in_thread(function: Callable[..., Result], *args: object) -> Result:
     """
     context = copy_context()
     loop = asyncio.get_running_loop()
-    error, result = await loop.run_in_executor(_pool, context.run, _caught, function, args)
+    error, result = await loop.run_in_executor(_pool, lambda: context.run(_caught, function, args))
     if error is not None:
         raise error
     return cast(Result, result)

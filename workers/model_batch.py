@@ -68,7 +68,7 @@ class Batcher:
             pending = function(inputs) if self._method.is_async else in_thread(function, inputs)
             outcomes = _checked(await pending, len(items))
         except (Exception, SystemExit) as error:  # the batch as a whole failed: so did every item
-            outcomes = [error] * len(items)
+            outcomes: list[Any] = [error] * len(items)
         for item, outcome in zip(items, outcomes, strict=True):
             if item.outcome.done():
                 continue  # stopped meanwhile

@@ -47,15 +47,14 @@ def encode_result(result: object, call: Call) -> Reply:
     return Reply(200, json.dumps(result, default=_to_json).encode(), JSON)
 
 
-def _to_json(value: object) -> object:
-    numpy = sys.modules.get(
+def _to_json(value: Any) -> object:
+    numpy: Any = sys.modules.get(
         "numpy"
-    )  # a model that returns numpy has imported it; the host never does
-    if numpy is not None:
-        if isinstance(value, numpy.ndarray):
-            return value.tolist()
-        if isinstance(value, numpy.generic):
-            return value.item()
+    )  # a model that returns numpy has imported it, not the host
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return value.tolist()
+    if numpy is not None and isinstance(value, numpy.generic):
+        return value.item()
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, (datetime, date, time)):

@@ -33,8 +33,9 @@ class ChunkStream:
 
     async def next(self) -> Any:
         """The next chunk, or END. Raises the generator's error, ClientGone, or StreamGap."""
+        limit = asyncio.timeout(self._max_gap)
         try:
-            async with asyncio.timeout(self._max_gap) as limit:
+            async with limit:
                 if inspect.isasyncgen(self._generator):
                     pulled = anext(cast("AsyncGenerator[Any, None]", self._generator), END)
                     return await self._call.cancellable(pulled, "streaming")

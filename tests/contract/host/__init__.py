@@ -1,0 +1,1 @@
+"""The Truss server contract, point by point, through a real model host process over HTTP."""

@@ -1,0 +1,144 @@
+"""A real model host process for one little model written in the test."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.conditions import wait_until
+from workers.frames import Frame, FrameDecoder, FrameKind
+
+PREDICT = "/v1/models/model:predict"
+
+
+@dataclass(frozen=True)
+class JobAnswer:
+    """The frames of one job, by kind."""
+
+    frames: list[Frame]
+
+    def _of(self, kind: FrameKind) -> list[Frame]:
+        return [frame for frame in self.frames if frame.kind is kind]
+
+    @property
+    def kinds(self) -> str:
+        return "".join(frame.kind.value for frame in self.frames)
+
+    @property
+    def head(self) -> dict[str, Any]:
+        return self._of(FrameKind.RESULT)[0].json()
+
+    @property
+    def status(self) -> int:
+        return self.head["status"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self.head["headers"]
+
+    @property
+    def end(self) -> dict[str, Any]:
+        return self._of(FrameKind.END)[0].json()
+
+    @property
+    def progress(self) -> list[tuple[float, str | None]]:
+        steps = [frame.json() for frame in self._of(FrameKind.PROGRESS)]
+        return [(step["fraction"], step["message"]) for step in steps]
+
+    @property
+    def output(self) -> list[bytes]:
+        return [frame.payload for frame in self._of(FrameKind.OUTPUT)]
+
+    @property
+    def content(self) -> bytes:
+        kind = FrameKind.OUTPUT if self.head["streamed"] else FrameKind.BODY
+        return b"".join(frame.payload for frame in self._of(kind))
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+def write_package(
+    folder: Path, model: str | None, config: str = "", files: dict[str, str] | None = None
+) -> Path:
+    """A package folder with this model.py, config.yaml and further files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(textwrap.dedent(config) or "model_name: test\n")
+    content = dict(files or {})
+    if model is not None:
+        content["model/model.py"] = model
+    for name, text in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text))
+    return folder
+
+
+class RunningHost:
+    """One host; use it as a context manager."""
+
+    def __init__(self, package: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.package = package
+        self.folder = Path(tempfile.mkdtemp(prefix="kp"))  # short: a socket's path has 108 bytes
+        self.socket = str(self.folder / "s")
+        self._log = self.folder / "log"
+        self.serial = 0
+        command = [sys.executable, "-m", "workers.host_main", "--package", str(package)]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--uds", self.socket, *arguments],
+                stdout=log, stderr=subprocess.STDOUT, env=env,
+            )  # fmt: skip
+        transport = httpx.HTTPTransport(uds=self.socket)
+        self.http = httpx.Client(transport=transport, base_url="http://host", timeout=30)
+
+    def __enter__(self) -> "RunningHost":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def state(self) -> dict[str, Any]:
+        """What /kingpost/state says; {} while nothing listens."""
+        try:
+            return self.http.get("/kingpost/state").json()
+        except httpx.TransportError:
+            return {}
+
+    def wait(self, state: str = "ready") -> "RunningHost":
+        """Waits until the host is in this state."""
+        wait_until(lambda: self.state().get("state") == state, 30, f"no {state}: {self.text()}")
+        return self
+
+    def predict(self, value: object = None, **how: Any) -> httpx.Response:
+        """A sync predict."""
+        body = {} if "content" in how else {"json": value}
+        return self.http.post(PREDICT, **body, **how)
+
+    def job(self, value: object = None, name: str | None = None, **how: Any) -> JobAnswer:
+        """The same input as a job."""
+        self.serial += 1
+        body = {} if "content" in how else {"json": value}
+        answer = self.http.post(f"/kingpost/jobs/{name or f'job{self.serial}'}", **body, **how)
+        assert answer.status_code == 200, answer.text
+        decoder = FrameDecoder()
+        frames = decoder.feed(answer.content)
+        assert decoder.empty
+        return JobAnswer(frames)
+
+    def text(self) -> str:
+        """All that the host wrote."""
+        return self._log.read_text(errors="replace")
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Its JSON lines."""
+        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
