@@ -1,15 +1,22 @@
 """The live replicas: each reports itself, with an end of its own unless the heartbeat goes on."""
 
+import asyncio
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
 import redis
 
+from tasks.errors import StoreUnavailable
 from tasks.keys import TAG
+from tasks.logs import get_logger
 from tasks.settings import Settings
-from tasks.store import connect, unavailable
+from tasks.store import connect, connect_async, unavailable
 
+log = get_logger("directory")
+
+POLL_SECONDS = 1.0
 ReplicaState = Literal["loading", "ready", "failed", "draining"]
 
 IDS = f"{TAG}:replicas"  # set of replica ids; readers drop those whose entry has ended
@@ -70,3 +77,66 @@ class Directory:
             if ended:
                 self._redis.srem(IDS, *ended)
         return [Replica(**json.loads(entry)) for entry in raw if entry]
+
+
+class AsyncDirectory:
+    """A live view for the API: read again on every change and once a second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect_async(settings)
+        self._replicas: tuple[Replica, ...] = ()
+        self._changed = asyncio.Condition()
+
+    def ready(self, deployment_id: str) -> list[Replica]:
+        """The replicas of a deployment that take calls now."""
+        return [r for r in self.of(deployment_id) if r.state == "ready"]
+
+    def of(self, deployment_id: str) -> list[Replica]:
+        """All replicas of a deployment."""
+        return [r for r in self._replicas if r.deployment_id == deployment_id]
+
+    def everyone(self) -> tuple[Replica, ...]:
+        """All replicas of all deployments."""
+        return self._replicas
+
+    async def wait_change(self, seconds: float) -> None:
+        """Waits until the view was read anew, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait()
+
+    async def wait_ready(self, deployment_id: str, seconds: float) -> bool:
+        """Waits until a replica is ready; False when none was in time."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self.ready(deployment_id))
+        except TimeoutError:
+            return False
+        return True
+
+    async def run_once(self) -> None:
+        """Reads all entries. Raises StoreUnavailable."""
+        with unavailable():
+            raw_ids = cast("set[bytes]", await self._redis.smembers(IDS))  # type: ignore[misc]
+            names = [ENTRY + one.decode() for one in sorted(raw_ids)]
+            raw = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
+        async with self._changed:
+            self._replicas = tuple(Replica(**json.loads(one)) for one in raw if one)
+            self._changed.notify_all()
+
+    async def follow(self) -> None:
+        """Keeps the view fresh until cancelled; while the store is away the last view stays."""
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CHANGES)
+                    while True:
+                        await self.run_once()
+                        await channel.get_message(timeout=POLL_SECONDS)
+            except (redis.RedisError, OSError, StoreUnavailable) as error:
+                log.warning("directory.unavailable", error=str(error))
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._redis.aclose()

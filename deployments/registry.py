@@ -2,6 +2,8 @@
 
 import secrets
 import string
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -10,7 +12,7 @@ import redis
 from tasks.errors import NotFound
 from tasks.keys import TAG
 from tasks.settings import Settings
-from tasks.store import connect, unavailable
+from tasks.store import connect, connect_async, unavailable
 
 Kind = Literal["model", "chain"]
 
@@ -38,6 +40,7 @@ redis.call('HSET', ARGV[11] .. deployment, 'model_id', model, 'model_name', name
   'slots', slots, 'package', package, 'content_hash', hash)
 return deployment
 """
+CACHE_SECONDS = 1.0  # how late the API may notice a change
 ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -97,3 +100,79 @@ def deployment_of(deployment_id: str, fields: dict[bytes, bytes]) -> Deployment:
     f: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
     f["slots"], f["created"] = int(f["slots"]), int(f["created"])
     return Deployment(id=deployment_id, **f)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which deployment of a model a path means: an environment, or a deployment by its id."""
+
+    environment: str | None = "production"
+    deployment_id: str | None = None
+
+
+class AsyncRegistry:
+    """The registry for the API; remembers what it read for `CACHE_SECONDS`."""
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._redis = connect_async(settings)
+        self._monotonic = monotonic
+        self._cache: dict[tuple[str | None, Target], tuple[float, Deployment]] = {}
+
+    async def resolve(self, reference: str | None, target: Target) -> Deployment:
+        """The deployment that a request is for; `reference` is a model's id or name, None the only model.
+
+        Raises NotFound with a sentence for people, and StoreUnavailable.
+        """
+        until, found = self._cache.get((reference, target), (0.0, None))
+        if found and self._monotonic() < until:
+            return found
+        with unavailable():
+            found = await self._resolve(reference, target)
+        if len(self._cache) > 1000:
+            self._cache.clear()
+        self._cache[reference, target] = (self._monotonic() + CACHE_SECONDS, found)
+        return found
+
+    async def models(self) -> dict[str, str]:
+        """Name -> id of every model. Raises StoreUnavailable."""
+        with unavailable():
+            return await self._names()
+
+    async def _names(self) -> dict[str, str]:
+        raw = cast("dict[bytes, bytes]", await self._redis.hgetall(NAMES))  # type: ignore[misc]
+        return {name.decode(): model_id.decode() for name, model_id in raw.items()}
+
+    async def _resolve(self, reference: str | None, target: Target) -> Deployment:
+        model_id = await self._model_id(reference)
+        deployment_id = target.deployment_id
+        if deployment_id is None:
+            key = ENVIRONMENTS + model_id
+            raw = cast("bytes | None", await self._redis.hget(key, target.environment or ""))  # type: ignore[misc]
+            if raw is None:
+                raise NotFound(f"This model has no environment {target.environment!r}.")
+            deployment_id = raw.decode()
+        fields = cast(
+            "dict[bytes, bytes]",
+            await self._redis.hgetall(DEPLOYMENT + deployment_id),  # type: ignore[misc]
+        )
+        deployment = deployment_of(deployment_id, fields)
+        if deployment.model_id != model_id:
+            raise NotFound(f"This model has no deployment {deployment_id}.")
+        return deployment
+
+    async def _model_id(self, reference: str | None) -> str:
+        names = await self._names()
+        if reference is None:
+            if len(names) != 1:
+                known = ", ".join(sorted(names)) or "none"
+                raise NotFound(f"Say which model: /models/NAME/... (deployed: {known}).")
+            return next(iter(names.values()))
+        if reference in names.values():
+            return reference
+        if reference not in names:
+            raise NotFound(f"There is no model {reference!r}.")
+        return names[reference]
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._redis.aclose()

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     max_sync_body_bytes: int = Field(100_000_000, ge=1024)
     max_queued: int = Field(1_000_000, ge=1)
     sync_timeout_seconds: float = Field(1200.0, gt=0)
+    sync_park_seconds: float = Field(120.0, ge=0)
+    max_connections: int = Field(2000, ge=1)
+    receive_timeout_seconds: float = Field(30.0, gt=0)
     retention_seconds: float = Field(72 * 3600.0, gt=0)
     idempotency_seconds: float = Field(24 * 3600.0, gt=0)
     cancel_running: bool = True

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -32,6 +31,8 @@ from workers.watch import Watch
 
 log = logs.get_logger("replica")
 
+SOCKET_PATH_BYTES = 100  # the kernel allows 107 on Linux and 103 on macOS
+
 
 class ReplicaWorker:
     """All parts of a replica, wired; `start` before the Celery worker, `stop` after it."""
@@ -40,14 +41,13 @@ class ReplicaWorker:
         self.id = f"{package.model_name}-{uuid4().hex[:8]}"
         self.deployment = deployment
         self._settings = settings
-        self._socket_folder = tempfile.mkdtemp(prefix="kingpost-")  # a socket's path is short
+        self._address = _socket_path(settings.state_dir, self.id)
         self.store = JobStore(settings)
         self.app = make_app(settings)
         self._directory = Directory(settings)
         self._runs = Runs()
         self._draining = threading.Event()
-        address = str(Path(self._socket_folder) / "host.sock")
-        self.host = HostProcess(package.root, address, settings, self._host_changed)
+        self.host = HostProcess(package.root, str(self._address), settings, self._host_changed)
         self.hostname = f"{self.id}@{os.uname().nodename}"
         self.events = RequestEvents(self.app, self.hostname, package.model_name)
         self.runner = Runner(
@@ -83,7 +83,7 @@ class ReplicaWorker:
             self._directory.remove(self.id)
         except StoreUnavailable as error:
             log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
-        shutil.rmtree(self._socket_folder, ignore_errors=True)
+        self._address.unlink(missing_ok=True)
         self.store.close()
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
@@ -125,6 +125,16 @@ class ReplicaWorker:
                 host_pid=self.host.pid,
             )
         )
+
+
+def _socket_path(state_dir: Path, replica_id: str) -> Path:
+    """Where the model host listens: in the state folder, or in a short one when its path is too long."""
+    folder = state_dir.resolve() / "run"
+    path = folder / f"{replica_id}.sock"
+    if len(str(path).encode()) > SOCKET_PATH_BYTES:
+        return Path(tempfile.mkdtemp(prefix="kingpost-")) / "host.sock"
+    folder.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def run(settings: Settings, package_dir: Path) -> None:

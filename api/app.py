@@ -1,0 +1,45 @@
+"""The API application: FastAPI with the routes, the addressing before them and one gateway behind them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from fastapi import FastAPI
+
+from api import problems, routes_async, routes_health, routes_model_apis, routes_socket, routes_sync
+from api.addressing import Addressing
+from api.gateway import Gateway
+from tasks.settings import Settings
+
+ABOUT = (
+    "Baseten's inference API on your own machines: async requests with priorities, sync, streaming."
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application for these settings; connections open when it starts."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        gateway = app.state.gateway = Gateway.create(settings)
+        loops = [gateway.directory.follow(), gateway.hub.listen(), _tidy(gateway)]
+        running = [asyncio.create_task(loop) for loop in loops]
+        yield
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await gateway.close()
+
+    app = FastAPI(title="Kingpost", description=ABOUT, version="0.1.0", lifespan=lifespan)
+    problems.install(app)
+    for routes in (routes_health, routes_async, routes_sync, routes_socket, routes_model_apis):
+        app.include_router(routes.router)
+    app.add_middleware(Addressing)
+    return app
+
+
+async def _tidy(gateway: Gateway) -> None:
+    """Closes the pools of replicas that are gone, now and then."""
+    while True:
+        await asyncio.sleep(30)
+        await gateway.upstreams.forget_gone()

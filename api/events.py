@@ -1,0 +1,102 @@
+"""News about jobs: one pub/sub connection for all who wait, and each job's stream of events."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import cast
+
+import redis
+
+from tasks import keys
+from tasks.errors import StoreUnavailable
+from tasks.logs import get_logger
+from tasks.settings import Settings
+from tasks.store import connect_async, unavailable
+
+log = get_logger("events")
+
+IDLE_CHANNEL = f"{keys.TAG}:nobody"  # a connection that subscribes to nothing cannot be read
+PAGE = 200  # events read at once
+RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of a job's stream; `id` resumes after it."""
+
+    id: str
+    kind: str
+    data: bytes
+
+
+class EventHub:
+    """Wakes those who watch a job; holds one connection however many they are."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect_async(settings)
+        self._channel = self._redis.pubsub(ignore_subscribe_messages=True)
+        self._watchers: dict[bytes, set[asyncio.Event]] = defaultdict(set)
+
+    @contextlib.asynccontextmanager
+    async def watch(self, request_id: str) -> AsyncGenerator[asyncio.Event]:
+        """An event that is set whenever something happens to the job. Raises StoreUnavailable."""
+        name = keys.keyed("events", request_id)
+        news, watchers = asyncio.Event(), self._watchers[name.encode()]
+        watchers.add(news)
+        try:
+            if len(watchers) == 1:
+                with unavailable():
+                    await self._channel.subscribe(name)
+            yield news
+        finally:
+            watchers.discard(news)
+            if not watchers:
+                self._watchers.pop(name.encode(), None)
+                with contextlib.suppress(StoreUnavailable), unavailable():
+                    await self._channel.unsubscribe(name)
+
+    @staticmethod
+    async def wait(news: asyncio.Event, seconds: float) -> bool:
+        """Waits for news; False when none came in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await news.wait()
+        except TimeoutError:
+            return False
+
+    async def listen(self) -> None:
+        """Passes messages on until cancelled; after a lost connection everybody looks once."""
+        while True:
+            try:
+                await self._channel.subscribe(IDLE_CHANNEL)
+                self._wake_all()
+                while True:
+                    message = await self._channel.get_message(timeout=None)
+                    if message:
+                        self._wake(cast(bytes, message["channel"]))
+            except (redis.RedisError, OSError) as error:
+                log.warning("events.disconnected", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _wake(self, channel: bytes) -> None:
+        for news in self._watchers.get(channel, ()):
+            news.set()
+
+    def _wake_all(self) -> None:
+        for channel in list(self._watchers):
+            self._wake(channel)
+
+    async def read(self, request_id: str, after: str) -> list[Event]:
+        """The next events of the job after that id ('0' = from the start). Raises StoreUnavailable."""
+        name = keys.keyed("events", request_id)
+        with unavailable():
+            raw = await self._redis.xrange(name, min=f"({after}", max="+", count=PAGE)
+        rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", raw)
+        return [Event(one.decode(), f[b"kind"].decode(), f[b"data"]) for one, f in rows]
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._channel.aclose()
+        await self._redis.aclose()

@@ -1,0 +1,97 @@
+"""What every route shares: the store, the registry, the live replicas, and who is calling."""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+from uuid import uuid4
+
+from starlette.requests import HTTPConnection
+
+from api.addressing import Addressed
+from api.events import EventHub
+from api.problems import Problem, unauthorized
+from api.upstream import Upstreams
+from deployments.directory import AsyncDirectory
+from deployments.registry import AsyncRegistry, Deployment, Target
+from tasks.api_keys import ApiKey, KeyCheck
+from tasks.settings import Settings
+from tasks.store import AsyncJobStore
+
+Need = Literal["inference", "full", "metrics"]
+SCHEMES = ("bearer ", "api-key ")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts of one API process."""
+
+    settings: Settings
+    store: AsyncJobStore
+    registry: AsyncRegistry
+    directory: AsyncDirectory
+    keys: KeyCheck
+    hub: EventHub
+    upstreams: Upstreams
+
+    @classmethod
+    def create(cls, settings: Settings) -> "Gateway":
+        """All parts for these settings; nothing connects yet."""
+        store = AsyncJobStore(settings)
+        directory = AsyncDirectory(settings)
+        return cls(
+            settings=settings,
+            store=store,
+            registry=AsyncRegistry(settings),
+            directory=directory,
+            keys=KeyCheck(settings),
+            hub=EventHub(settings),
+            upstreams=Upstreams(directory),
+        )
+
+    async def close(self) -> None:
+        """Gives every connection back."""
+        await self.upstreams.close()
+        for part in (self.hub, self.store, self.registry, self.directory, self.keys):
+            await part.close()
+
+
+def gateway_of(connection: HTTPConnection) -> Gateway:
+    """The gateway that this request came to."""
+    return cast(Gateway, connection.app.state.gateway)
+
+
+def addressed_of(connection: HTTPConnection) -> Addressed:
+    """What the request's address said."""
+    return cast(Addressed, connection.scope["state"]["addressed"])
+
+
+async def authenticate(connection: HTTPConnection, need: Need = "inference") -> ApiKey:
+    """The caller's key. Raises Problem 401, or 403 for a key that may not do this."""
+    header = connection.headers.get("authorization", "")
+    scheme = next((one for one in SCHEMES if header.lower().startswith(one)), None)
+    if scheme is None:
+        raise unauthorized()
+    key = await gateway_of(connection).keys.check(header[len(scheme) :].strip())
+    if key is None:
+        raise unauthorized()
+    if key.scope not in (need, "full"):
+        message = f"This key has the scope {key.scope}; this call needs {need}."
+        raise Problem(403, "unauthorized", message)
+    return key
+
+
+async def deployment_for(connection: HTTPConnection, key: ApiKey, target: Target) -> Deployment:
+    """The deployment that the request is for. Raises NotFound, or Problem 403 for a restricted key."""
+    addressed = addressed_of(connection)
+    deployment = await gateway_of(connection).registry.resolve(addressed.reference, target)
+    allowed = not key.models or {deployment.model_id, deployment.model_name} & set(key.models)
+    environment = target.environment
+    if not allowed or (key.environments and environment not in key.environments):
+        raise Problem(
+            403, "unauthorized", "This key is restricted to other models or environments."
+        )
+    return deployment
+
+
+def new_request_id() -> str:
+    """32 lowercase hex characters, 122 of their bits random."""
+    return uuid4().hex

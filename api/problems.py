@@ -1,0 +1,108 @@
+"""Errors as clients see them: `{"error", "error_code"}` with Baseten's codes (its OpenAPI, ErrorResponse)."""
+
+import secrets
+from collections.abc import Mapping
+from typing import cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tasks.errors import (
+    IdempotencyConflict,
+    KingpostError,
+    NotFound,
+    QueueFull,
+    StoreUnavailable,
+)
+from tasks.logs import get_logger
+
+log = get_logger("api")
+
+RETRY_STORE = "1"  # s; the store is back within seconds or somebody has been paged
+RETRY_QUEUE = "10"  # s; a full queue drains slowly
+
+
+class Problem(Exception):
+    """An answer that is an error; `code` is one of Baseten's."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        body = {"error": self.message, "error_code": self.code}
+        return JSONResponse(body, self.status, headers=self.headers)
+
+
+def of_error(error: KingpostError) -> Problem:
+    """The problem that an error of ours is to a client."""
+    match error:
+        case StoreUnavailable():
+            message = "The job store cannot be reached right now; try again shortly."
+            return Problem(503, "internal_baseten_error", message, {"Retry-After": RETRY_STORE})
+        case QueueFull():
+            return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_QUEUE})
+        case IdempotencyConflict():
+            return Problem(409, "client_error", str(error))
+        case NotFound():
+            return Problem(404, "model_does_not_exist", str(error))
+        case _:
+            return Problem(500, "internal_baseten_error", "Kingpost could not do this.")
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    """One sentence for each field that is wrong."""
+    said = [f"{_where(one['loc'])}{one['msg']}" for one in error.errors()[:10]]
+    return Problem(400, "client_error", "; ".join(said))
+
+
+def _where(location: tuple[object, ...]) -> str:
+    names = [str(part) for part in location if part not in ("body", "query", "path", "header")]
+    return ".".join(names) + ": " if names else ""
+
+
+def unauthorized() -> Problem:
+    """No key, or one that is not known (any more)."""
+    message = "please check the api-key you provided"
+    return Problem(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
+
+
+def no_such_request() -> Problem:
+    """The one answer for an unknown, forgotten or foreign request id."""
+    return Problem(404, "client_error", "There is no such async request.")
+
+
+def install(app: FastAPI) -> None:
+    """Makes the app answer every error this way."""
+
+    async def on_problem(_: Request, error: Exception) -> JSONResponse:
+        return cast(Problem, error).response()
+
+    async def on_error(_: Request, error: Exception) -> JSONResponse:
+        return of_error(cast(KingpostError, error)).response()
+
+    async def on_validation(_: Request, error: Exception) -> JSONResponse:
+        return of_validation(cast(RequestValidationError, error)).response()
+
+    async def on_http(_: Request, error: Exception) -> JSONResponse:
+        problem = cast(HTTPException, error)
+        headers = problem.headers or {}
+        return Problem(problem.status_code, "client_error", str(problem.detail), headers).response()
+
+    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+        number = secrets.token_hex(4)
+        log.error("request.crashed", path=request.url.path, incident=number, exc_info=error)
+        message = f"Something went wrong on our side (incident {number})."
+        return Problem(500, "internal_baseten_error", message).response()
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(KingpostError, on_error)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_bug)

@@ -1,0 +1,165 @@
+"""The sync path: a request goes to a replica and its answer comes back, chunk by chunk, unparsed."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+import aiohttp
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api import body as bodies
+from api.gateway import Gateway, authenticate, deployment_for, gateway_of, new_request_id
+from api.problems import Problem, log
+from api.upstream import BODILESS, HOP_BY_HOP, ReplayableBody, forwarded
+from deployments.directory import Replica
+from deployments.registry import Deployment, Target
+
+CHUNK = 64 * 1024  # bytes read at once from the host
+MOST_TRIES = 16
+
+
+@dataclass
+class Call:
+    """One sync call on its way."""
+
+    gateway: Gateway
+    request: Request
+    deployment: Deployment
+    path: str
+    request_id: str
+    body: bytes | None = None
+    attempts: int = 0
+    sending: bool = False
+
+
+class ProxyResponse(Response):
+    """Answers with whatever the model host answers."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Runs the call; a client that leaves ends it."""
+        call = self._call
+        body = _body_of(call)
+        work = asyncio.create_task(self._work(body, send))
+        gone = asyncio.create_task(_client_gone(body, receive))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                log.info("call.abandoned", request_id=call.request_id)
+                work.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ClientDisconnect):
+                await work
+        except Problem as problem:
+            await self._answer_problem(problem, scope, receive, send)
+        finally:
+            gone.cancel()
+
+    async def _answer_problem(
+        self, problem: Problem, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if self._call.sending:
+            raise problem  # too late for a status: the connection breaks, and the client sees it
+        response = problem.response()
+        response.headers["x-baseten-request-id"] = self._call.request_id
+        await response(scope, receive, send)
+
+    async def _work(self, body: ReplayableBody, send: Send) -> None:
+        limit = self._call.gateway.settings.sync_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                await self._try_replicas(body, send)
+        except TimeoutError:
+            message = f"The model did not answer within {limit:g} s."
+            raise Problem(504, "timeout", message) from None
+
+    async def _try_replicas(self, body: ReplayableBody, send: Send) -> None:
+        call, failed = self._call, frozenset[str]()
+        while call.attempts < MOST_TRIES:
+            replica = call.gateway.upstreams.choose(call.deployment.id, failed)
+            if replica is None:
+                await self._wait_for_replica(bool(failed))
+                failed = frozenset()
+                continue
+            call.attempts += 1
+            try:
+                await self._through(replica, body, send)
+                return
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+                if call.sending:
+                    raise  # the answer has begun: the client sees it break off
+                log.warning("replica.failed", replica=replica.id, error=repr(error))
+                if not body.replayable:
+                    break
+                failed |= {replica.id}
+        raise Problem(502, "model_unavailable", "Error making prediction")
+
+    async def _wait_for_replica(self, failed: bool) -> None:
+        call = self._call
+        seconds = call.gateway.settings.sync_park_seconds
+        if failed:  # the view still shows replicas that are gone
+            await call.gateway.directory.wait_change(seconds)
+        if not await call.gateway.directory.wait_ready(call.deployment.id, seconds):
+            message = f"No replica of {call.deployment.model_name} got ready within {seconds:g} s."
+            raise Problem(503, "model_not_ready", message, {"Retry-After": "5"})
+
+    async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
+        call = self._call
+        headers = forwarded(call.request.headers, call.request_id)
+        method = call.request.method
+        async with call.gateway.upstreams.request(
+            replica, method, call.path, headers, body
+        ) as answer:
+            call.sending = True
+            await send({"type": "http.response.start", "status": answer.status,
+                        "headers": _answer_headers(answer, call)})  # fmt: skip
+            async for chunk in answer.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+
+def _body_of(call: Call) -> ReplayableBody:
+    cap = call.gateway.settings.max_sync_body_bytes
+    body = ReplayableBody(bodies.counted(call.request, cap))
+    if call.body is not None:
+        body.held.append(call.body)
+    if call.body is not None or call.request.method in BODILESS:
+        body.finished.set()
+    return body
+
+
+async def _client_gone(body: ReplayableBody, receive: Receive) -> None:
+    """Ends when the client is gone. Receives only after the body has been: the two share one channel."""
+    await body.finished.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer_headers(answer: aiohttp.ClientResponse, call: Call) -> list[tuple[bytes, bytes]]:
+    kept = [
+        (name.lower(), value)
+        for name, value in answer.raw_headers
+        if name.lower().decode() not in HOP_BY_HOP - {"content-length"}
+    ]
+    kept.append((b"x-baseten-request-id", call.request_id.encode()))
+    kept.append((b"x-baseten-model-prediction-attempts", str(call.attempts).encode()))
+    return kept
+
+
+async def proxied(
+    request: Request, target: Target, path: str, body: bytes | None = None
+) -> Response:
+    """The answer of the model host's `path` to this request. Raises Problem and NotFound.
+
+    `body` is what was read of the request already, where somebody had to look into it.
+    """
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    query = request.url.query
+    full = f"{path}?{query}" if query else path
+    call = Call(gateway_of(request), request, deployment, full, new_request_id(), body)
+    return ProxyResponse(call)

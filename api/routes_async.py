@@ -1,0 +1,302 @@
+"""Async requests: submit, status, result, events, cancel, priority, list."""
+
+import hashlib
+from collections.abc import AsyncGenerator
+from time import monotonic
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+
+from api import body as bodies
+from api.gateway import (
+    Gateway,
+    authenticate,
+    deployment_for,
+    gateway_of,
+    new_request_id,
+)
+from api.problems import Problem, no_such_request
+from api.schemas import (
+    AsyncPredictBatchResponse,
+    AsyncPredictRequest,
+    AsyncPredictResponse,
+    CancelResponse,
+    ListedRequest,
+    PriorityRequest,
+    QueueStatusResponse,
+    RequestPage,
+    RequestStatus,
+)
+from api.sse import event_source
+from api.targets import TARGETS, TargetOf
+from api.webhook_urls import check_webhook
+from deployments.registry import Deployment
+from tasks import verbs
+from tasks.api_keys import ApiKey
+from tasks.errors import NotFound
+from tasks.job import Reading, RequestId, Submission
+from tasks.state import FINAL, Status
+from tasks.verbs import CancelWord, Move
+
+router = APIRouter(tags=["async"])
+ONE = TypeAdapter(AsyncPredictRequest)
+MANY = TypeAdapter(list[AsyncPredictRequest])
+LONGEST_WAIT = 60.0  # s, of one long poll
+LARGEST_PAGE = 1000
+
+
+async def async_predict(request: Request, target: TargetOf) -> Response:
+    """Queues a request; its id comes back at once."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
+    asked = bodies.parse(ONE, body)
+    (request_id,) = await _submit(request, key, deployment, body, [asked])
+    return _accepted(to_json({"request_id": request_id}), request_id)
+
+
+async def async_run_remote(request: Request, target: TargetOf) -> Response:
+    """Queues a chain's run: the envelope of async_predict, or the bare arguments."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
+    arguments = bodies.parse(TypeAdapter(dict[str, object]), body)
+    envelope = arguments if "model_input" in arguments else {"model_input": arguments}
+    asked = bodies.parse(ONE, to_json(envelope, inf_nan_mode="constants"))
+    (request_id,) = await _submit(request, key, deployment, body, [asked])
+    return _accepted(to_json({"request_id": request_id}), request_id)
+
+
+async def async_predict_batch(request: Request, target: TargetOf) -> Response:
+    """Queues many requests, all or none."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
+    asked = bodies.parse(MANY, body)
+    if not asked:
+        raise Problem(400, "client_error", "Send a list of at least one async_predict body.")
+    ids = await _submit(request, key, deployment, body, asked)
+    return _accepted(to_json({"request_ids": ids}))
+
+
+async def async_queue_status(request: Request, target: TargetOf) -> QueueStatusResponse:
+    """How many requests wait and run."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    status = await gateway_of(request).store.run(verbs.queue_status(deployment.id))
+    return QueueStatusResponse.of(deployment.model_id, deployment.id, status)
+
+
+for _prefix in TARGETS:
+    router.post(f"{_prefix}/async_predict", status_code=201, response_model=AsyncPredictResponse)(
+        async_predict
+    )
+    router.post(
+        f"{_prefix}/async_run_remote", status_code=201, response_model=AsyncPredictResponse
+    )(async_run_remote)
+    router.post(
+        f"{_prefix}/async_predict_batch", status_code=201, response_model=AsyncPredictBatchResponse
+    )(async_predict_batch)
+    router.get(f"{_prefix}/async_queue_status", response_model=QueueStatusResponse)(
+        async_queue_status
+    )
+
+
+@router.get("/async_request/{request_id}", response_model=RequestStatus)
+async def status(
+    request: Request, request_id: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0
+) -> RequestStatus:
+    """The state of a request; with `wait` (seconds) it answers when the state is final, or in time."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    wait = wait or _preferred_wait(request)
+    reading = await _read(gateway, request_id, key)
+    if wait and reading.job.status not in FINAL:
+        reading = await _wait_final(gateway, request_id, key, wait)
+    return _status_of(gateway, reading)
+
+
+@router.delete("/async_request/{request_id}", response_model=CancelResponse)
+async def cancel(request: Request, request_id: str) -> CancelResponse:
+    """Cancels a request, queued or running; its result can no longer be written."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running)
+    word, final = await gateway.store.run(call)
+    if word is CancelWord.MISSING:
+        raise no_such_request()
+    canceled = word in (CancelWord.CANCELED, CancelWord.STOPPING)
+    return CancelResponse(
+        request_id=request_id, canceled=canceled, message=_cancel_message(word, final)
+    )
+
+
+@router.patch("/async_request/{request_id}", response_model=RequestStatus)
+async def reprioritize(request: Request, request_id: str, change: PriorityRequest) -> RequestStatus:
+    """Moves a queued request to another priority."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    word = await gateway.store.run(verbs.reprioritize(request_id, change.priority, key.id))
+    if word is Move.MISSING:
+        raise no_such_request()
+    if word is Move.NOT_QUEUED:
+        raise Problem(409, "client_error", "Only a queued request can change its priority.")
+    return _status_of(gateway, await _read(gateway, request_id, key))
+
+
+@router.get("/async_request/{request_id}/result")
+async def result(request: Request, request_id: str) -> Response:
+    """The output with its content type; 409 while not final, 410 with the errors if it failed."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    reading = await _read(gateway, request_id, key)
+    job = reading.job
+    if job.status not in FINAL:
+        raise Problem(409, "client_error", f"The request is {job.status}; there is no result yet.")
+    if job.status is not Status.SUCCEEDED:
+        said = "; ".join(f"{one.code}: {one.message}" for one in job.errors) or job.status
+        raise Problem(410, "application_error", f"The request is {job.status}: {said}")
+    output = await gateway.store.output(request_id)
+    if output is None:
+        raise no_such_request()
+    headers = {"content-type": job.output_type or "", "x-baseten-request-id": request_id}
+    return Response(output, headers=headers)
+
+
+@router.get("/async_request/{request_id}/events")
+async def events(request: Request, request_id: str) -> StreamingResponse:
+    """Server-Sent Events: status, progress, output, done; resumes after `Last-Event-ID`."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    reading = await _read(gateway, request_id, key)
+    after = request.headers.get("last-event-id", "")
+
+    async def chunks() -> AsyncGenerator[str]:
+        async for chunk in event_source(gateway.hub, reading, after):
+            yield chunk
+
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(chunks(), media_type="text/event-stream", headers=headers)
+
+
+@router.get("/async_requests", response_model=RequestPage)
+async def listed(
+    request: Request,
+    status: Status | None = None,
+    model: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
+    cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
+) -> RequestPage:
+    """The caller's own requests, newest first; filters apply within a page."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    jobs = await gateway.store.run(verbs.list_jobs(key.id, cursor, limit))
+    models = await gateway.registry.models() if model else {}
+    wanted = [
+        ListedRequest.of(job)
+        for job in jobs
+        if (status is None or job.status is status)
+        and (model is None or job.model_id in (model, models.get(model)))
+    ]
+    return RequestPage(requests=wanted, cursor=str(cursor + limit) if len(jobs) == limit else None)
+
+
+async def _submit(
+    request: Request,
+    key: ApiKey,
+    deployment: Deployment,
+    body: bytes,
+    asked: list[AsyncPredictRequest],
+) -> list[RequestId]:
+    gateway = gateway_of(request)
+    trace = request.headers.get("traceparent", "")
+    jobs = [_submission(gateway, deployment, one, trace) for one in asked]
+    idempotency_key = request.headers.get("idempotency-key", "")
+    if len(idempotency_key) > 256:
+        raise Problem(400, "client_error", "An Idempotency-Key has at most 256 characters.")
+    call = verbs.submit(
+        jobs,
+        key.id,
+        gateway.settings.max_queued,
+        idempotency_key,
+        hashlib.sha256(deployment.id.encode() + body).hexdigest() if idempotency_key else "",
+        int(gateway.settings.idempotency_seconds * 1000),
+    )
+    return await gateway.store.run(call)
+
+
+def _submission(
+    gateway: Gateway, deployment: Deployment, asked: AsyncPredictRequest, trace: str
+) -> Submission:
+    if asked.webhook_endpoint:
+        check_webhook(asked.webhook_endpoint, gateway.settings)
+    return Submission(
+        request_id=RequestId(new_request_id()),
+        deployment_id=deployment.id,
+        model_id=deployment.model_id,
+        input=to_json(asked.model_input, inf_nan_mode="constants"),
+        level=asked.priority,
+        max_time_in_queue_ms=asked.max_time_in_queue_seconds * 1000,
+        retry=asked.inference_retry_config.retry(),
+        webhook=asked.webhook_endpoint or "",
+        traceparent=trace,
+    )
+
+
+def _accepted(body: bytes, request_id: str = "") -> Response:
+    headers = {"x-baseten-request-id": request_id} if request_id else {}
+    return Response(body, 201, headers, media_type="application/json")
+
+
+async def _read(gateway: Gateway, request_id: str, key: ApiKey) -> Reading:
+    try:
+        return await gateway.store.run(verbs.read(request_id, key.id))
+    except NotFound:
+        raise no_such_request() from None
+
+
+async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: float) -> Reading:
+    ends = monotonic() + seconds
+    async with gateway.hub.watch(request_id) as news:
+        while True:
+            news.clear()
+            reading = await _read(gateway, request_id, key)
+            left = ends - monotonic()
+            if reading.job.status in FINAL or left <= 0:
+                return reading
+            await gateway.hub.wait(news, left)
+
+
+def _status_of(gateway: Gateway, reading: Reading) -> RequestStatus:
+    replicas = gateway.directory.of(reading.job.deployment_id)
+    ready = [one for one in replicas if one.state == "ready"]
+    slots = sum(one.slots for one in ready)
+    return RequestStatus.of(reading, _waiting_for(reading, bool(replicas), slots), max(slots, 1))
+
+
+def _waiting_for(reading: Reading, any_replica: bool, slots: int) -> str:
+    if (reading.job.not_before or 0) > reading.now:
+        return "retry"
+    if slots:
+        return "slot"
+    return "loading" if any_replica else "replica"
+
+
+def _preferred_wait(request: Request) -> float:
+    """The seconds of a `Prefer: wait=S` header (RFC 7240), at most the longest wait."""
+    for part in request.headers.get("prefer", "").split(","):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "wait" and value.isdigit():
+            return min(float(value), LONGEST_WAIT)
+    return 0.0
+
+
+def _cancel_message(word: CancelWord, final: Status | None) -> str:
+    match word:
+        case CancelWord.CANCELED:
+            return "The request was canceled before it ran."
+        case CancelWord.STOPPING:
+            return "The request was canceled; its model call is being stopped."
+        case CancelWord.ALREADY_CANCELED:
+            return "The request is already canceled."
+        case CancelWord.RUNNING:
+            return "The request is in progress and runs to its end."
+        case _:
+            return f"The request is already {final}."

@@ -1,0 +1,49 @@
+"""The Model APIs on the bare host: `model` in the body picks the deployment."""
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import from_json
+
+from api import body as bodies
+from api.addressing import Addressed
+from api.gateway import authenticate, gateway_of
+from api.problems import Problem
+from api.proxy import proxied
+from deployments.registry import Target
+
+router = APIRouter(tags=["model APIs"])
+METHODS = ("chat/completions", "completions", "embeddings", "messages", "responses")
+PRODUCTION = Target()
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> dict[str, object]:
+    """Every model, as the OpenAI API lists them."""
+    await authenticate(request)
+    names = await gateway_of(request).registry.models()
+    listed = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"} for name in names
+    ]
+    return {"object": "list", "data": listed}
+
+
+async def model_api(request: Request) -> Response:
+    """Passes the call on to the model that the body names."""
+    await authenticate(request)
+    body = await bodies.read(request, gateway_of(request).settings.max_sync_body_bytes)
+    request.scope["state"]["addressed"] = Addressed(_model_of(body))
+    return await proxied(request, PRODUCTION, request.url.path, body)
+
+
+def _model_of(body: bytes) -> str:
+    try:
+        said = from_json(body)
+    except ValueError as error:
+        raise Problem(400, "client_error", f"The body is not JSON: {error}.") from None
+    model = said.get("model") if isinstance(said, dict) else None
+    if not isinstance(model, str) or not model:
+        raise Problem(400, "client_error", "model: say which model, by name or id.")
+    return model
+
+
+for _method in METHODS:
+    router.post(f"/v1/{_method}")(model_api)

@@ -1,0 +1,115 @@
+"""WebSockets: both directions passed through to the model host, close codes included."""
+
+import asyncio
+from typing import cast
+
+import aiohttp
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from api.gateway import authenticate, deployment_for, gateway_of, new_request_id
+from api.problems import Problem
+from api.targets import TARGETS
+from api.upstream import forwarded
+from deployments.directory import Replica
+from deployments.registry import Target
+from tasks.errors import KingpostError
+
+router = APIRouter()
+MESSAGE_BYTES = 100 * 1024 * 1024
+HANDSHAKE = frozenset(
+    {
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+    }
+)
+
+
+async def websocket(socket: WebSocket) -> None:
+    """Pins the connection to one replica until either side closes."""
+    try:
+        replica = await _replica_for(socket)
+    except (Problem, KingpostError) as error:
+        await _deny(socket, error)
+        return
+    upstreams = gateway_of(socket).upstreams
+    headers = forwarded(socket.headers, new_request_id())
+    headers = {name: value for name, value in headers.items() if name.lower() not in HANDSHAKE}
+    try:
+        with upstreams.counted(replica):
+            async with upstreams.session(replica).ws_connect(
+                "http://host/v1/websocket", headers=headers, max_msg_size=MESSAGE_BYTES
+            ) as upstream:
+                await socket.accept()
+                await _pump(socket, upstream)
+    except aiohttp.ClientError:
+        await _deny(socket, Problem(502, "model_unavailable", "The model cannot be reached."))
+
+
+async def _replica_for(socket: WebSocket) -> Replica:
+    gateway, key = gateway_of(socket), await authenticate(socket)
+    deployment = await deployment_for(socket, key, _target_of(socket))
+    seconds = gateway.settings.sync_park_seconds
+    if await gateway.directory.wait_ready(deployment.id, seconds):
+        replica = gateway.upstreams.choose(deployment.id)
+        if replica:
+            return replica
+    raise Problem(504, "model_not_ready", "No replica is ready.")
+
+
+def _target_of(socket: WebSocket) -> Target:
+    names = socket.path_params
+    if "deployment_id" in names:
+        return Target(None, names["deployment_id"])
+    first = socket.url.path.split("/")[1]
+    return Target(names.get("environment", first))
+
+
+async def _deny(socket: WebSocket, error: Problem | KingpostError) -> None:
+    status = error.status if isinstance(error, Problem) else 404
+    message = {"type": "websocket.http.response.start", "status": status, "headers": []}
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send(message)
+        await socket.send({"type": "websocket.http.response.body", "body": str(error).encode()})
+    else:
+        await socket.close(1011, str(error)[:120])
+
+
+async def _pump(socket: WebSocket, upstream: aiohttp.ClientWebSocketResponse) -> None:
+    up = asyncio.create_task(_client_to_model(socket, upstream))
+    down = asyncio.create_task(_model_to_client(socket, upstream))
+    await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (up, down):
+        task.cancel()
+    await asyncio.gather(up, down, return_exceptions=True)
+
+
+async def _client_to_model(socket: WebSocket, upstream: aiohttp.ClientWebSocketResponse) -> None:
+    while True:
+        try:
+            message = await socket.receive()
+        except WebSocketDisconnect:
+            return
+        if message["type"] == "websocket.disconnect":
+            await upstream.close(code=message.get("code") or 1000)
+            return
+        if message.get("text") is not None:
+            await upstream.send_str(message["text"])
+        else:
+            await upstream.send_bytes(message["bytes"])
+
+
+async def _model_to_client(socket: WebSocket, upstream: aiohttp.ClientWebSocketResponse) -> None:
+    async for message in upstream:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await socket.send_text(cast(str, message.data))
+        elif message.type is aiohttp.WSMsgType.BINARY:
+            await socket.send_bytes(cast(bytes, message.data))
+    code = upstream.close_code
+    await socket.close(code if code and code != 1006 else 1011)
+
+
+for _prefix in TARGETS:
+    router.websocket(f"{_prefix}/websocket")(websocket)

@@ -1,0 +1,39 @@
+"""The fast path: sync predict, routes of the model itself, wake."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.gateway import authenticate, deployment_for, gateway_of
+from api.proxy import proxied
+from api.targets import TARGETS, TargetOf
+from tasks import verbs
+
+router = APIRouter(tags=["sync"])
+PREDICT = "/v1/models/model:predict"
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+
+async def predict(request: Request, target: TargetOf) -> Response:
+    """Runs the model and answers with its output; the body is handed over as it is."""
+    return await proxied(request, target, PREDICT)
+
+
+async def sync_route(request: Request, target: TargetOf, route: str) -> Response:
+    """Any route of the model's own server, any method, streamed both ways."""
+    return await proxied(request, target, f"/{route}")
+
+
+async def wake(request: Request, target: TargetOf) -> Response:
+    """Starts a replica of a sleeping deployment; answers at once."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    await gateway_of(request).store.run(verbs.wake(deployment.id))
+    return Response(b"{}", 202, media_type="application/json")
+
+
+for _prefix in TARGETS:
+    router.post(f"{_prefix}/predict")(predict)
+    router.post(f"{_prefix}/run_remote")(predict)
+    router.post(f"{_prefix}/wake", status_code=202)(wake)
+    router.api_route(f"{_prefix}/sync/{{route:path}}", methods=METHODS, include_in_schema=False)(
+        sync_route
+    )

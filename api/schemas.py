@@ -1,0 +1,231 @@
+"""What goes over the wire, in Baseten's words (its OpenAPI 1.0.0) with our additions after them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_serializer
+
+from tasks.job import Job, JobError, QueueStatus, Reading, Retry
+from tasks.state import FINAL, Status, WebhookStatus
+
+
+def _default_for_null(default: object) -> BeforeValidator:
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
+class RetryConfig(BaseModel):
+    """`inference_retry_config`; `max_attempts` counts the first try."""
+
+    max_attempts: Annotated[int, _default_for_null(3), Field(ge=1, le=10)] = 3
+    initial_delay_ms: Annotated[int, _default_for_null(1000), Field(ge=0, le=10_000)] = 1000
+    max_delay_ms: Annotated[int, _default_for_null(5000), Field(ge=0, le=60_000)] = 5000
+
+    def retry(self) -> Retry:
+        """As the job core knows it."""
+        return Retry(self.max_attempts, self.initial_delay_ms, self.max_delay_ms)
+
+
+class AsyncPredictRequest(BaseModel):
+    """The body of async_predict."""
+
+    model_input: JsonValue
+    webhook_endpoint: str | None = None
+    priority: Annotated[int, _default_for_null(0), Field(ge=0, le=2)] = 0
+    max_time_in_queue_seconds: Annotated[int, _default_for_null(600), Field(ge=10, le=259_200)] = (
+        600
+    )
+    inference_retry_config: Annotated[RetryConfig, _default_for_null({})] = RetryConfig()
+
+
+class AsyncPredictResponse(BaseModel):
+    """The answer to async_predict."""
+
+    request_id: str
+
+
+class AsyncPredictBatchResponse(BaseModel):
+    """The answer to async_predict_batch, ids in the order of the bodies."""
+
+    request_ids: list[str]
+
+
+class AsyncError(BaseModel):
+    """One entry of `errors`."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: JobError) -> "AsyncError":
+        """From the job's record."""
+        return cls(code=str(error.code), message=error.message)
+
+
+class Progress(BaseModel):
+    """What the model reported last; fraction 0..1."""
+
+    fraction: float
+    message: str | None
+
+
+class RequestStatus(BaseModel):
+    """GET /async_request/{id}: Baseten's fields first, then ours."""
+
+    request_id: str
+    model_id: str | None
+    chain_id: str | None = None
+    deployment_id: str
+    status: str
+    webhook_status: str
+    created_at: datetime
+    status_at: datetime
+    errors: list[AsyncError]
+    priority: int
+    attempt: int
+    queue_position: int | None
+    eta_seconds: float | None
+    waiting_for: str | None
+    progress: Progress | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    predict_ms: float | None
+    result_url: str | None
+    stopped_at: datetime | None
+    stopped_by: str | None
+
+    @classmethod
+    def of(
+        cls, reading: Reading, waiting_for: str | None = None, slots: int = 1
+    ) -> "RequestStatus":
+        """From what the store says; `waiting_for` from the live view of the replicas."""
+        job = reading.job
+        fraction = job.fraction
+        return cls(
+            request_id=job.request_id,
+            model_id=job.model_id,
+            deployment_id=job.deployment_id,
+            status=public_status(reading),
+            webhook_status=reading.webhook_status,
+            created_at=_time(job.created),
+            status_at=_time(job.status_at),
+            errors=[AsyncError.of(error) for error in job.errors],
+            priority=job.level,
+            attempt=job.attempt,
+            queue_position=reading.jobs_ahead,
+            eta_seconds=eta_seconds(reading, slots),
+            waiting_for=waiting_for if job.status is Status.QUEUED else None,
+            progress=None if fraction is None else Progress(fraction=fraction, message=job.message),
+            started_at=_maybe_time(job.started),
+            finished_at=_maybe_time(job.finished),
+            predict_ms=job.predict_ms,
+            result_url=f"/async_request/{job.request_id}/result" if job.output_type else None,
+            stopped_at=_maybe_time(job.stopped_at),
+            stopped_by=job.stopped_by,
+        )
+
+    @model_serializer(mode="wrap")
+    def _one_owner(self, handler: Any) -> dict[str, Any]:
+        """`model_id` for models, `chain_id` for chains, never both."""
+        said: dict[str, Any] = handler(self)
+        del said["chain_id" if self.chain_id is None else "model_id"]
+        return said
+
+
+class CancelResponse(BaseModel):
+    """The answer to DELETE /async_request/{id}."""
+
+    request_id: str
+    canceled: bool
+    message: str
+
+
+class QueueStatusResponse(BaseModel):
+    """The answer to async_queue_status."""
+
+    model_id: str
+    deployment_id: str
+    num_queued_requests: int
+    num_in_progress_requests: int
+
+    @classmethod
+    def of(cls, model_id: str, deployment_id: str, status: QueueStatus) -> "QueueStatusResponse":
+        """From the store's counts."""
+        return cls(
+            model_id=model_id,
+            deployment_id=deployment_id,
+            num_queued_requests=status.queued,
+            num_in_progress_requests=status.in_progress,
+        )
+
+
+class PriorityRequest(BaseModel):
+    """The body of PATCH /async_request/{id}."""
+
+    priority: int = Field(ge=0, le=2)
+
+
+class ListedRequest(BaseModel):
+    """One row of GET /async_requests."""
+
+    request_id: str
+    model_id: str
+    deployment_id: str
+    status: str
+    priority: int
+    created_at: datetime
+    status_at: datetime
+
+    @classmethod
+    def of(cls, job: Job) -> "ListedRequest":
+        """From the job's record."""
+        return cls(
+            request_id=job.request_id,
+            model_id=job.model_id,
+            deployment_id=job.deployment_id,
+            status=job.status,
+            priority=job.level,
+            created_at=_time(job.created),
+            status_at=_time(job.status_at),
+        )
+
+
+class RequestPage(BaseModel):
+    """GET /async_requests, newest first; `cursor` asks for the next page, null at the end."""
+
+    requests: list[ListedRequest]
+    cursor: str | None
+
+
+def public_status(reading: Reading) -> str:
+    """Baseten's WEBHOOK_FAILED is no state of a job: it succeeded, and its webhook never arrived."""
+    failed = reading.webhook_status == WebhookStatus.FAILED
+    return (
+        "WEBHOOK_FAILED"
+        if failed and reading.job.status is Status.SUCCEEDED
+        else reading.job.status
+    )
+
+
+def eta_seconds(reading: Reading, slots: int) -> float | None:
+    """Seconds until the result, from the deployment's recent run times; None when nothing is known."""
+    job = reading.job
+    if job.status in FINAL or not reading.run_times_ms:
+        return None
+    typical = sorted(reading.run_times_ms)[len(reading.run_times_ms) // 2] / 1000
+    if job.status is Status.IN_PROGRESS:
+        ran = (reading.now - (job.started or reading.now)) / 1000
+        if job.fraction:
+            return round(max(ran / job.fraction - ran, 0.0), 3)
+        return round(max(typical - ran, 0.0), 3)
+    backoff = max((job.not_before or 0) - reading.now, 0) / 1000
+    before = (reading.jobs_ahead or 0) + reading.running
+    rounds = before // slots + 0.5 if reading.running else before // slots  # half done on average
+    return round(backoff + (rounds + 1) * typical, 3)
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _maybe_time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else _time(milliseconds)

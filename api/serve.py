@@ -1,0 +1,55 @@
+"""The API process: uvicorn around the application."""
+
+import ipaddress
+
+import uvicorn
+
+from api.app import create_app
+from tasks import logs
+from tasks.api_keys import ApiKeys
+from tasks.errors import SettingsError
+from tasks.settings import Settings
+
+WEBSOCKET_BYTES = 100 * 1024 * 1024  # Baseten's limit for a message
+HEADER_BYTES = 16 * 1024
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serves until SIGTERM, then lets running requests end. Raises SettingsError and StoreUnavailable."""
+    logs.configure(settings)
+    refuse_open_door(settings, host)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+        ws_max_size=WEBSOCKET_BYTES,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )
+    uvicorn.Server(config).run()
+
+
+def refuse_open_door(settings: Settings, host: str) -> None:
+    """A public address needs a key: without any, nobody could call anyway, and that is worth saying."""
+    if settings.api_key:
+        ApiKeys(settings).install(settings.api_key.get_secret_value())
+    if not _is_loopback(host) and not ApiKeys(settings).list():
+        message = (
+            f"Listening on {host} needs an API key: `kingpost keys create`, or KINGPOST_API_KEY."
+        )
+        raise SettingsError(message)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,27 @@
+"""The four ways to name a deployment in a path, as Baseten has them."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from deployments.registry import Target
+
+TARGETS = (
+    "/production",
+    "/development",
+    "/environments/{environment}",
+    "/deployment/{deployment_id}",
+)
+
+
+def target_of(request: Request) -> Target:
+    """The target of the path that was matched."""
+    names = request.path_params
+    if "deployment_id" in names:
+        return Target(None, names["deployment_id"])
+    if "environment" in names:
+        return Target(names["environment"])
+    return Target("development" if request.url.path.startswith("/development/") else "production")
+
+
+TargetOf = Annotated[Target, Depends(target_of)]

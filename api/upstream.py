@@ -1,0 +1,129 @@
+"""The way to the model hosts: the least loaded replica, over its Unix socket, streamed through."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from deployments.directory import AsyncDirectory, Replica
+
+REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "host", "content-length", "expect"}
+)
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
+
+
+@dataclass
+class ReplayableBody:
+    """A request body that is streamed once, and again from its beginning while that is still held."""
+
+    source: AsyncIterable[bytes]
+    held: list[bytes] = field(default_factory=list[bytes])
+    held_bytes: int = 0
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def replayable(self) -> bool:
+        """Whether nothing of it was dropped yet."""
+        return self.held_bytes <= REPLAYED_BYTES
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """What is held, then the rest."""
+        for chunk in list(self.held):
+            yield chunk
+        if self.finished.is_set():
+            return
+        async for chunk in self.source:
+            self.held_bytes += len(chunk)
+            if self.replayable:
+                self.held.append(chunk)
+            else:
+                self.held.clear()
+            yield chunk
+        self.finished.set()
+
+
+class Upstreams:
+    """One connection pool for each model host."""
+
+    def __init__(self, directory: AsyncDirectory) -> None:
+        self._directory = directory
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._in_flight: Counter[str] = Counter()
+
+    def choose(self, deployment_id: str, avoid: frozenset[str] = frozenset()) -> Replica | None:
+        """The ready replica with the fewest calls for its slots; those in `avoid` failed already."""
+        ready = [one for one in self._directory.ready(deployment_id) if one.id not in avoid]
+        if not ready:
+            return None
+        return min(ready, key=lambda one: (self._in_flight[one.id] + one.busy) / max(one.slots, 1))
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self,
+        replica: Replica,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: ReplayableBody,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """One call to that replica; leaving the context early closes the connection and so the call."""
+        session = self.session(replica)
+        with self.counted(replica):
+            async with session.request(
+                method,
+                f"http://host{path}",
+                headers=headers,
+                data=body.stream() if method not in BODILESS else None,
+                allow_redirects=False,
+                timeout=NO_TIMEOUT,
+                auto_decompress=False,
+            ) as response:
+                yield response
+
+    @contextlib.contextmanager
+    def counted(self, replica: Replica) -> Generator[None]:
+        """Counts a call in flight."""
+        self._in_flight[replica.id] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[replica.id] -= 1
+
+    def session(self, replica: Replica) -> aiohttp.ClientSession:
+        """The pool of that replica's host."""
+        session = self._sessions.get(replica.address)
+        if session is None:
+            connector = aiohttp.UnixConnector(replica.address, limit=0, keepalive_timeout=30)
+            session = aiohttp.ClientSession(
+                connector=connector, auto_decompress=False, skip_auto_headers=("User-Agent",)
+            )
+            self._sessions[replica.address] = session
+        return session
+
+    async def forget_gone(self) -> None:
+        """Closes the pools of hosts that are no more."""
+        known = {one.address for one in self._directory.everyone()}
+        for address in [one for one in self._sessions if one not in known]:
+            await self._sessions.pop(address).close()
+
+    async def close(self) -> None:
+        """Closes every pool."""
+        await asyncio.gather(*(one.close() for one in self._sessions.values()))
+
+
+def forwarded(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
+    """What the model sees of the client's headers: no key, no hop-by-hop ones, our request id."""
+    dropped = HOP_BY_HOP | {"authorization", "cookie", "x-baseten-request-id"}
+    kept = {
+        name: value
+        for name, value in headers.items()
+        if name.lower() not in dropped and not name.lower().startswith("x-kingpost-")
+    }
+    return kept | {"x-baseten-request-id": request_id}
