@@ -121,14 +121,14 @@ class RunningHost:
 
     def predict(self, value: object = None, **how: Any) -> httpx.Response:
         """A sync predict."""
-        body = {} if "content" in how else {"json": value}
-        return self.http.post(PREDICT, **body, **how)
+        how.setdefault("content", json.dumps(value))
+        return self.http.post(PREDICT, **how)
 
     def job(self, value: object = None, name: str | None = None, **how: Any) -> JobAnswer:
         """The same input as a job."""
         self.serial += 1
-        body = {} if "content" in how else {"json": value}
-        answer = self.http.post(f"/kingpost/jobs/{name or f'job{self.serial}'}", **body, **how)
+        how.setdefault("content", json.dumps(value))
+        answer = self.http.post(f"/kingpost/jobs/{name or f'job{self.serial}'}", **how)
         assert answer.status_code == 200, answer.text
         decoder = FrameDecoder()
         frames = decoder.feed(answer.content)

@@ -1,0 +1,268 @@
+"""contract 3.5 and 3.6: what comes in, what goes out; as sync calls and as jobs."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgpack
+import numpy
+import pytest
+
+from tests.contract.host.conftest import StartHost
+from tests.contract.host.running import RunningHost
+from workers.model_codec import pack, unpack
+
+OCTETS = {"content-type": "Application/Octet-Stream; x=1"}
+MODEL = """
+import datetime, decimal, enum, uuid
+import numpy
+import pydantic
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+class Colour(enum.Enum):
+    RED = "red"
+
+class Out(pydantic.BaseModel):
+    name: str
+    at: datetime.datetime
+
+OUT = Out(name="é", at=datetime.datetime(2026, 1, 2))
+VALUES = {
+    "datetime": datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc),
+    "decimal": decimal.Decimal("1.5"),
+    "uuid": uuid.UUID(int=7),
+    "numpy": {"a": numpy.arange(3), "f": numpy.float32(0.5), "i": numpy.int64(3), "b": numpy.bool_(True)},
+    "enum": [Colour.RED],
+    "nested": {"model": OUT},
+    "pydantic": OUT,
+    "tuple": (1, 2),
+    "nan": [float("nan"), float("inf")],
+    "text": "é",
+    "none": None,
+    "bytes": b"raw",
+    "nested bytes": [b"raw"],
+    "set": {1},
+    "created": JSONResponse({"x": 1}, 201, {"x-mine": "yes"}),
+    "teapot": PlainTextResponse("no", 418, {"x-mine": "yes"}),
+}
+
+class Model:
+    def predict(self, model_input):
+        if isinstance(model_input, dict) and "value" in model_input:
+            return VALUES[model_input["value"]]
+        return {"type": type(model_input).__name__, "text": repr(model_input)}
+"""
+
+
+@pytest.fixture(scope="module")
+def host(start_host: StartHost) -> RunningHost:
+    return start_host(MODEL)
+
+
+def echoed(host: RunningHost, content: bytes, **headers: str) -> str:
+    answer = host.predict(content=content, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["text"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'{"a": 1, "a": 2}', "{'a': 2}"),
+        (b"[NaN, Infinity]", "[nan, inf]"),
+        (b"3", "3"),
+        (b'"x"', "'x'"),
+        (b"null", "None"),
+    ],
+)
+def test_3_5_any_json_whatever_the_content_type(host: RunningHost, content: bytes, text: str) -> None:
+    for content_type in ("application/json", "text/plain", "image/png"):
+        assert echoed(host, content, **{"content-type": content_type}) == text
+    assert host.job(content=content).json()["text"] == text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{'a': 1}"])
+def test_3_5_bad_json_is_400(host: RunningHost, content: bytes) -> None:
+    answer = host.predict(content=content)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("Invalid JSON payload: ")
+    assert answer.headers["x-baseten-error-code"] == "700"
+    assert answer.headers["x-baseten-error-source"] == "04"
+    job = host.job(content=content)
+    assert (job.status, job.json()) == (400, answer.json())
+
+
+def test_3_5_invalid_utf8_is_500(host: RunningHost) -> None:
+    answer = host.predict(content=b'"\xff"')
+    assert (answer.status_code, answer.headers["x-baseten-error-code"]) == (500, "500")
+    assert answer.json()["error"].startswith("Unhandled exception: UnicodeDecodeError")
+
+
+def test_3_5_octet_stream_is_msgpack_both_ways(host: RunningHost) -> None:
+    answer = host.predict(content=pack({"at": datetime(2026, 1, 2, tzinfo=UTC)}), headers=OCTETS)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "datetime.datetime(2026, 1, 2" in msgpack.unpackb(answer.content)["text"]
+    job = host.job(content=pack({"n": Decimal("1.5")}), headers=OCTETS)
+    assert job.headers["content-type"] == "application/octet-stream"
+    assert msgpack.unpackb(job.content)["text"] == "{'n': Decimal('1.5')}"
+
+
+def test_3_5_numpy_arrays_travel_in_msgpack(host: RunningHost) -> None:
+    array = numpy.arange(4, dtype="int16").reshape(2, 2)
+    answer = host.predict(content=pack([array, numpy.float64(2.5)]), headers=OCTETS)
+    text = msgpack.unpackb(answer.content)["text"]
+    assert "array([[0, 1]" in text
+    assert "2.5" in text
+    returned: Any = unpack(
+        host.predict(content=pack({"value": "numpy"}), headers=OCTETS).content
+    )
+    assert returned["a"].tolist() == [0, 1, 2]
+    assert returned["b"] == numpy.bool_(True)
+
+
+def test_3_5_malformed_msgpack_and_object_arrays_are_400(host: RunningHost) -> None:
+    assert host.predict(content=b"\xc1", headers=OCTETS).status_code == 400
+    pickled = {b"nd": True, b"type": "|O", b"kind": b"O", b"shape": [1], b"data": b"x"}
+    answer = host.predict(content=msgpack.packb(pickled), headers=OCTETS)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unsupported payload")
+
+
+@pytest.mark.parametrize(
+    ("value", "body"),
+    [
+        ("datetime", '"2026-01-02T00:00:00+00:00"'),
+        ("decimal", '"1.5"'),
+        ("uuid", f'"{UUID(int=7)}"'),
+        ("numpy", '{"a": [0, 1, 2], "f": 0.5, "i": 3, "b": true}'),
+        ("enum", '["red"]'),
+        ("nested", '{"model": {"name": "\\u00e9", "at": "2026-01-02T00:00:00"}}'),
+        ("pydantic", '{"name":"é","at":"2026-01-02T00:00:00"}'),
+        ("tuple", "[1, 2]"),
+        ("nan", "[NaN, Infinity]"),
+        ("text", '"\\u00e9"'),
+        ("none", "null"),
+    ],
+)
+def test_3_6_json_output(host: RunningHost, value: str, body: str) -> None:
+    answer = host.predict({"value": value})
+    assert (answer.status_code, answer.text) == (200, body)
+    assert answer.headers["content-type"] == "application/json"
+    job = host.job({"value": value})
+    assert (job.status, job.content.decode(), job.kinds) == (200, body, "RBE")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [("bytes", "bytes"), ("nested bytes", "bytes"), ("set", "set")]
+)
+def test_3_6_what_json_cannot_say_is_a_500_that_names_the_type(
+    host: RunningHost, value: str, name: str
+) -> None:
+    answer = host.predict({"value": value})
+    assert (answer.status_code, answer.headers["x-baseten-error-code"]) == (500, "500")
+    error = f"Unhandled exception: TypeError: Object of type {name} is not JSON serializable"
+    assert answer.json() == {"error": error}
+    assert host.job({"value": value}).json() == {"error": error}
+
+
+def test_3_6_octet_stream_output(host: RunningHost) -> None:
+    def out(value: str) -> bytes:
+        return host.predict(content=pack({"value": value}), headers=OCTETS).content
+
+    assert out("bytes") == b"raw"
+    assert unpack(out("uuid")) == UUID(int=7)
+    assert unpack(out("pydantic")) == {"name": "é", "at": datetime(2026, 1, 2)}
+    assert msgpack.unpackb(out("datetime"))[b"data"] == "2026-01-02T00:00:00Z"
+    assert host.predict(content=pack({"value": "set"}), headers=OCTETS).status_code == 500
+
+
+def test_3_6_a_response_goes_out_as_it_is(host: RunningHost) -> None:
+    for answer in (host.predict({"value": "created"}), host.job({"value": "created"})):
+        assert answer.headers["x-mine"] == "yes"
+        assert answer.json() == {"x": 1}
+        assert "x-baseten-error-code" not in answer.headers
+    assert host.predict({"value": "created"}).status_code == 201
+
+
+def test_3_6_a_response_of_300_and_above_gets_the_error_headers(host: RunningHost) -> None:
+    for answer in (host.predict({"value": "teapot"}), host.job({"value": "teapot"})):
+        assert answer.headers["x-baseten-error-code"] == "700"
+        assert answer.headers["x-baseten-error-source"] == "04"
+        assert answer.headers["x-mine"] == "yes"
+        assert answer.content == b"no"
+
+
+def test_3_6_a_large_result_comes_in_pieces(host: RunningHost) -> None:
+    job = host.job("x" * 700_000)
+    assert job.kinds == "RBBBE"
+    assert len(job.json()["text"]) == 700_002
+
+
+TYPED = """
+from typing import Union, Generator
+from fastapi import Request
+import pydantic
+
+class Item(pydantic.BaseModel):
+    value: int
+
+class In(pydantic.BaseModel):
+    name: str
+    items: list[Item] = []
+
+class Model:
+    def preprocess(self, model_input: In):
+        return model_input.name
+    def predict(self, name):
+        return name
+    def postprocess(self, name) -> Union[Item, Generator]:
+        return {"name": name}
+    def embeddings(self, model_input: dict):
+        return type(model_input).__name__
+"""
+
+
+def test_3_5_pydantic_input_is_validated(start_host: StartHost) -> None:
+    host = start_host(TYPED)
+    assert host.predict({"name": "a"}).json() == {"name": "a"}
+    one = host.predict({"name": "a", "items": [{"value": 1}, {"value": "x"}]})
+    assert one.status_code == 400
+    assert one.json()["error"] == (
+        "Input Parsing Error:\n  `items[1].value`: Input should be a valid integer, unable to parse "
+        "string as an integer."
+    )
+    assert host.predict({"items": 1}).json()["error"].splitlines()[:2] == [
+        "Input Parsing Errors:",
+        "  `name`: Field required.",
+    ]
+    assert host.predict(content=b"{").json()["error"].startswith("Input Parsing Error:\n  `__root__`: ")
+    assert host.predict(content=pack({"name": 5}), headers=OCTETS).status_code == 400
+    assert host.job({"items": 1}).status == 400
+    schema = host.http.get("/v1/models/model/schema").json()
+    assert schema["input_schema"]["required"] == ["name"]
+    assert schema["output_schema"]["title"] == "Item"
+    assert schema["supports_streaming"] is True
+    v1 = host.http.post("/v1/embeddings", json={"x": 1})
+    assert v1.status_code == 400  # predict's input type counts for the /v1 methods, too
+
+
+def test_3_5_a_request_only_predict_skips_parsing_everywhere(start_host: StartHost) -> None:
+    host = start_host("""
+        from fastapi import Request
+        class Model:
+            async def predict(self, request: Request):
+                return [request.method, request.url.path, len(await request.body()), request.headers["x-baseten-request-id"]]
+            def embeddings(self, model_input):
+                return model_input
+    """)
+    answer = host.predict(content=b"\xff\xff", headers={"x-baseten-request-id": "r1"})
+    assert answer.json() == ["POST", "/v1/models/model:predict", 2, "r1"]
+    assert host.http.post("/v1/embeddings", content=b"{").json() is None
+    job = host.job(content=b"\xff", name="r2", headers={"x-kingpost-keep-slot": "1"})
+    assert job.json() == ["POST", "/v1/models/model:predict", 1, "r2"]
+
+
+def test_3_5_a_predict_without_arguments_still_needs_a_body(start_host: StartHost) -> None:
+    host = start_host("class Model:\n    def predict(self): return 1")
+    assert host.predict(content=b"").status_code == 400
+    assert host.predict(0).json() == 1
