@@ -81,3 +81,8 @@ class Settings(BaseSettings):
 def inherited_environment() -> dict[str, str]:
     """This process's environment without anything of ours: what a model may see."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+def child_environment(**ours: str) -> dict[str, str]:
+    """What a process of ours gets: this environment, with these on top."""
+    return os.environ | ours

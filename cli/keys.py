@@ -1,0 +1,64 @@
+"""`kingpost keys`: create, list and revoke API keys."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tasks.api_keys import ApiKey, ApiKeys
+from tasks.errors import SettingsError
+from tasks.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+SCOPES = ("full", "inference", "metrics")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    scope: Annotated[str, typer.Option(help="full, inference or metrics.")] = "full",
+    model: Annotated[list[str] | None, typer.Option(help="Only these models.")] = None,
+    environment: Annotated[list[str] | None, typer.Option(help="Only these environments.")] = None,
+    expires_in_days: Annotated[float | None, typer.Option(min=0)] = None,
+) -> None:
+    """Makes a key and shows it, once."""
+    if scope not in SCOPES:
+        raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
+    seconds = None if expires_in_days is None else expires_in_days * 86_400
+    keys = ApiKeys(Settings.load())
+    plain = keys.create(name, scope, tuple(model or ()), tuple(environment or ()), seconds)
+    print(plain)
+    typer.echo("Keep it: only its hash is stored, it is not shown again.", err=True)
+
+
+@app.command("list")
+def list_keys() -> None:
+    """Shows every key without its secret."""
+    keys = ApiKeys(Settings.load()).list()
+    if not keys:
+        print("There are no keys yet: `kingpost keys create`.")
+        return
+    table = Table("id", "name", "scope", "only", "created", "state", box=None)
+    for key in keys:
+        only = ", ".join((*key.models, *key.environments)) or "-"
+        table.add_row(key.id, key.name or "-", key.scope, only, _date(key.created), _state(key))
+    Console().print(table)
+
+
+@app.command()
+def revoke(key_id: str) -> None:
+    """Ends a key for good, everywhere within two seconds."""
+    ApiKeys(Settings.load()).revoke(key_id)
+    print(f"The key {key_id} is revoked.")
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked:
+        return "revoked"
+    return "valid" if key.expires is None else f"until {_date(key.expires)}"

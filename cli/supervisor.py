@@ -1,0 +1,124 @@
+"""Keeps processes running: starts them, starts again what dies, ends them in order."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+BACKOFF_FIRST, BACKOFF_LAST = 0.5, 30.0  # s, between a death and the next start
+HEALTHY_SECONDS = 30.0  # s of life after which a death counts as the first again
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Part:
+    """One process of the stack."""
+
+    role: str
+    name: str
+    command: list[str]
+    log: Path
+    env: Mapping[str, str]
+    process: Process | None = None
+    starts: int = 0
+    exit_code: int | None = None
+    stopping: bool = False
+    keeper: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it lives."""
+        alive = self.process is not None and self.process.returncode is None
+        return self.process.pid if self.process and alive else None
+
+    def last_line(self) -> str:
+        """The last line that it logged, for an error in one sentence."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("kingpost: ") if lines else "it said nothing"
+
+
+class Supervisor:
+    """Parts in the order in which they were started; `changed` hears of every start and death."""
+
+    def __init__(self, changed: Callable[[Part, str], None]) -> None:
+        self.parts: list[Part] = []
+        self._changed = changed
+
+    async def start(self, part: Part) -> None:
+        """Starts a part and keeps it alive from then on."""
+        self.parts.append(part)
+        await self._spawn(part)
+        part.keeper = asyncio.create_task(self._keep(part))
+
+    async def _spawn(self, part: Part) -> None:
+        part.log.parent.mkdir(parents=True, exist_ok=True)
+        with part.log.open("ab") as log:
+            part.process = await asyncio.create_subprocess_exec(
+                *part.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(part.env),
+                start_new_session=True,  # Ctrl-C is for us, who then end the parts in order
+                preexec_fn=_die_with_us if sys.platform == "linux" else None,
+            )
+        part.starts += 1
+        self._changed(part, "started" if part.starts == 1 else "started again")
+
+    async def _keep(self, part: Part) -> None:
+        delay = BACKOFF_FIRST
+        while True:
+            began = monotonic()
+            assert part.process
+            part.exit_code = await part.process.wait()
+            if part.stopping:
+                return
+            self._changed(part, f"died ({_exit_words(part.exit_code)})")
+            if monotonic() - began > HEALTHY_SECONDS:
+                delay = BACKOFF_FIRST
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, BACKOFF_LAST)
+            await self._spawn(part)
+
+    async def stop(self, role: str, seconds: float) -> None:
+        """SIGTERM to all parts of a role; SIGKILL to their groups after `seconds`."""
+        parts = [part for part in self.parts if part.role == role]
+        for part in parts:
+            part.stopping = True
+            if part.process and part.pid:
+                part.process.terminate()
+        await asyncio.gather(*(self._end(part, seconds) for part in parts))
+
+    async def _end(self, part: Part, seconds: float) -> None:
+        assert part.keeper
+        if part.pid is None:
+            part.keeper.cancel()  # dead already, waiting for its next start
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(part.keeper), seconds)
+        self.kill(part)
+        with contextlib.suppress(asyncio.CancelledError):
+            await part.keeper
+
+    @staticmethod
+    def kill(part: Part) -> None:
+        """SIGKILL to whatever is left of a part's process group."""
+        if part.process:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(part.process.pid, signal.SIGKILL)
+
+
+def _die_with_us() -> None:
+    """In the child: the kernel sends SIGTERM when the supervisor is gone, however it went."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _exit_words(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

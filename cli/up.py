@@ -1,0 +1,238 @@
+"""`kingpost up`: the whole stack on one machine, one process for each part."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cli import banner, embedded_valkey
+from cli.embedded_valkey import EmbeddedValkey
+from cli.flower import password_file, write_secret
+from cli.ports import is_free
+from cli.readiness import broken_model, http_answers, not_ready
+from cli.supervisor import Part, Supervisor
+from deployments.package import Package, PackageError
+from tasks.api_keys import ApiKeys, key_id
+from tasks.errors import KingpostError
+from tasks.settings import Settings, child_environment
+
+POLL = 0.05  # s, while the stack starts
+STORE_SECONDS = 60.0  # for Valkey to read its append-only file
+STOP_SECONDS = 10.0  # for a part that has nothing to drain
+
+
+class StartFailed(KingpostError):
+    """The stack could not be started."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The command line of `kingpost up`; no Flower without a port for it."""
+
+    models: Path
+    host: str
+    port: int
+    flower_port: int | None
+    state: Path
+
+
+def run(choices: Choices) -> None:
+    """Runs until Ctrl-C or SIGTERM. Raises a KingpostError with one sentence when the start fails."""
+    settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
+    packages = find_packages(choices.models)
+    with _locked(settings.state_dir):
+        _check_ports(choices)
+        asyncio.run(_Stack(settings, choices, packages).run())
+
+
+def find_packages(folder: Path) -> list[Package]:
+    """The Truss packages right below a folder. Raises StartFailed."""
+    if not folder.is_dir():
+        raise StartFailed(f"There is no folder {folder} with models; say which with --models.")
+    found = sorted(path.parent for path in folder.glob("*/config.yaml"))
+    if not found:
+        raise StartFailed(f"The folder {folder} holds no model: no subfolder has a config.yaml.")
+    packages: list[Package] = []
+    for path in found:
+        try:
+            packages.append(Package.load(path))
+        except PackageError as error:
+            raise StartFailed(f"The model in {path} is broken: {error}") from error
+    return packages
+
+
+@contextlib.contextmanager
+def _locked(state: Path) -> Generator[IO[str]]:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = (state / "lock").open("w")
+    except OSError as error:
+        raise StartFailed(
+            f"The state folder {state} cannot be written: {error.strerror}."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"Another `kingpost up` runs on {state}; stop it, or give --state."
+            raise StartFailed(message) from None
+        yield lock
+
+
+def _check_ports(choices: Choices) -> None:
+    for what, flag, port in (
+        ("API", "--port", choices.port),
+        ("Flower", "--flower-port", choices.flower_port),
+    ):
+        if port is not None and not is_free(choices.host, port):
+            raise StartFailed(f"Port {port} for the {what} is taken; give another with {flag}.")
+
+
+class _Stack:
+    """The parts of one `kingpost up`, from the first to the last."""
+
+    def __init__(self, settings: Settings, choices: Choices, packages: list[Package]) -> None:
+        self._settings = settings
+        self._choices = choices
+        self._packages = packages
+        self._state = settings.state_dir
+        self._supervisor = Supervisor(self._on_change)
+        self._ready = False
+        self._stop = asyncio.Event()
+        self._own_valkey = "redis_url" not in settings.model_fields_set
+
+    async def run(self) -> None:
+        """Starts, waits for a signal, drains."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            await self._start()
+            await self._stop.wait()
+            print("Draining: running jobs may finish, Ctrl-C again ends at once.", flush=True)
+        finally:
+            await self._end()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            for part in self._supervisor.parts:
+                Supervisor.kill(part)
+            os._exit(1)  # the second Ctrl-C: nobody wants to wait for anything
+        self._stop.set()
+
+    async def _start(self) -> None:
+        if self._own_valkey:
+            valkey = EmbeddedValkey.prepare(self._state / "valkey")
+            await self._part("valkey", "valkey", valkey.command)
+            self._settings = self._settings.model_copy(update={"redis_url": valkey.url})
+        url = self._settings.redis_url
+        await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), STORE_SECONDS)
+        new_key = install_key(self._settings)
+        await self._start_parts()
+        await self._until(self._everything_ready, self._settings.load_timeout_seconds)
+        if not self._stop.is_set():
+            self._ready = True
+            self._write_up_json()
+            print(banner.ready(self._choices, self._settings, self._packages, new_key), flush=True)
+
+    async def _start_parts(self) -> None:
+        me = [sys.executable, "-m", "cli.main"]
+        choices = self._choices
+        await self._part("maintenance", "maintenance", [*me, "maintenance"])
+        api = [*me, "api", "--host", choices.host, "--port", str(choices.port)]
+        await self._part("api", "api", api)
+        if choices.flower_port is not None:
+            password_file(self._settings)
+            flower = ["--address", choices.host, "--port", str(choices.flower_port)]
+            await self._part("flower", "flower", [*me, "flower", *flower])
+        for package in self._packages:
+            command = [*me, "replica", str(package.root)]
+            await self._part("replica", package.model_name, command)
+
+    async def _part(self, role: str, name: str, command: list[str]) -> None:
+        cores = os.cpu_count() or 1
+        threads = str(max(1, cores // len(self._packages)))
+        env = child_environment(
+            KINGPOST_REDIS_URL=self._settings.redis_url, KINGPOST_STATE_DIR=str(self._state)
+        )
+        # Two torch processes with a thread for each core spin against each other.
+        env.setdefault("OMP_NUM_THREADS", threads)
+        log = self._state / "logs" / (f"replica-{name}.log" if role == "replica" else f"{role}.log")
+        await self._supervisor.start(Part(role, name, command, log, env))
+
+    async def _everything_ready(self) -> bool:
+        choices = self._choices
+        url = f"http://{banner.reachable(choices.host)}:{choices.port}/health/ready"
+        if not await asyncio.to_thread(http_answers, url):
+            return False
+        if choices.flower_port is not None and is_free(choices.host, choices.flower_port):
+            return False
+        broken = await asyncio.to_thread(broken_model, self._settings)
+        if broken:
+            raise StartFailed(broken)
+        names = {package.model_name for package in self._packages}
+        return not await asyncio.to_thread(not_ready, self._settings, names)
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        """Waits for the condition, a signal, or a part that gives up at its start."""
+        async with asyncio.timeout(seconds):
+            while not self._stop.is_set() and not await condition():
+                for part in self._supervisor.parts:
+                    if part.pid is None and part.exit_code == 1 and part.starts == 1:
+                        raise StartFailed(f"{part.name} did not start: {part.last_line()}")
+                await asyncio.sleep(POLL)
+
+    def _on_change(self, part: Part, what: str) -> None:
+        if self._ready or part.starts > 1 or what.startswith("died"):
+            print(f"{part.role} {part.name} {what}; its log: {part.log}", flush=True)
+        if self._ready:
+            self._write_up_json()
+
+    def _write_up_json(self) -> None:
+        choices = self._choices
+        up = {
+            "api": f"http://{banner.reachable(choices.host)}:{choices.port}",
+            "flower": banner.flower_url(choices),
+            "api_key_file": str(self._state / "api_key"),
+            "redis_url": self._settings.redis_url,
+            "pid": os.getpid(),
+            "parts": [
+                {"role": part.role, "name": part.name, "pid": part.pid}
+                for part in self._supervisor.parts
+            ],
+        }
+        path = self._state / "up.json"
+        write_secret(path.with_suffix(".new"), json.dumps(up, indent=2))
+        path.with_suffix(".new").replace(path)
+
+    async def _end(self) -> None:
+        self._ready = False
+        (self._state / "up.json").unlink(missing_ok=True)
+        drain = self._settings.drain_seconds
+        await self._supervisor.stop("replica", drain + STOP_SECONDS)
+        await self._supervisor.stop("api", drain + STOP_SECONDS)
+        for role in ("flower", "maintenance", "valkey"):
+            await self._supervisor.stop(role, STOP_SECONDS)
+
+
+def install_key(settings: Settings) -> str | None:
+    """Makes sure that a key is valid and in STATE/api_key; a new one is answered, to be shown once."""
+    path, keys = settings.state_dir / "api_key", ApiKeys(settings)
+    if settings.api_key:
+        plain = settings.api_key.get_secret_value()
+        keys.install(plain)
+        write_secret(path, plain)
+        return None
+    known = {key.id for key in keys.list() if not key.revoked}
+    if path.exists() and key_id(path.read_text().strip()) in known:
+        return None
+    plain = keys.create("made by kingpost up")
+    write_secret(path, plain)
+    return plain
