@@ -6,7 +6,8 @@ A frame is 1 byte kind, 4 bytes big-endian payload length, payload:
     O  bytes                                                   one chunk of a streaming model
     R  JSON {"status", "headers", "streamed", "text"}          head of the result
     B  bytes, at most 256 KiB each                             piece of a body that was not streamed
-    E  JSON {"slot_kept", "stopped_by", "ms"}                  the end
+    E  JSON {"slot_kept", "stopped_by", "ms",                  the end; still_running: the slot is held
+             "still_running"}                                  until a silent generator returns
 
 P and O come as they appear, then R once, then any B, then E. A stream without E means that the host died.
 """

@@ -146,9 +146,9 @@ class SlotRoutes:
     async def state(self, _: Request) -> Response:
         host, failure = self._host, self._host.failure
         error = {"message": failure.message, "traceback": failure.traceback} if failure else None
-        counts = {"slots": host.gate.size, "busy": host.gate.busy}
-        waiting = {"sync_waiting": host.gate.sync_waiting, "pid": os.getpid()}
-        return JSONResponse({"state": host.state, "error": error, **counts, **waiting})
+        gate, about = host.gate, {"state": host.state, "error": error, "pid": os.getpid()}
+        waiting = {"sync_waiting": gate.sync_waiting, "jobs_waiting": gate.jobs_waiting}
+        return JSONResponse({**about, "slots": gate.size, "busy": gate.busy, **waiting})
 
     async def reserve(self, request: Request) -> Response:
         if self._host.state != "ready":

@@ -56,9 +56,6 @@ class ModelDefinitionError(HostError):
 
     status = 412
 
-    def __str__(self) -> str:
-        return f"{type(self).__name__}: {super().__str__()}"
-
 
 class UserCodeError(HostError):
     """The model raised an exception, already logged."""
@@ -108,6 +105,8 @@ def error_reply(error: BaseException) -> Reply:
     """The answer for whatever ended a call."""
     if isinstance(error, ModelExit):
         return Reply(500, b"Internal Server Error", "text/plain; charset=utf-8")
+    if isinstance(error, ModelDefinitionError):
+        return downstream_error(error.status, f"{type(error).__name__}: {error}")
     if isinstance(error, HostError):
         return _with_headers(error.status, str(error), error.code)
     if is_http_exception(error):

@@ -16,7 +16,7 @@ from workers.host_slots import Door, Slot
 from workers.host_state import ModelHost
 from workers.model_codec import BINARY
 from workers.model_pipeline import SlottedResponse, Streaming
-from workers.model_stream import END, chunk_bytes
+from workers.model_stream import END, StreamGap, chunk_bytes
 
 PREDICT_PATH = "/v1/models/model:predict"
 REQUEST_ID = b"x-baseten-request-id"
@@ -30,6 +30,7 @@ class Result:
     streamed: bool = False
     text: bool = True
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    closing: asyncio.Task[None] | None = None  # the generator is silent and cannot be closed yet
 
     def frames(self) -> list[bytes]:
         headers = self.headers or dict(self.reply.all_headers())
@@ -96,10 +97,16 @@ class Jobs:
         ms = (time.perf_counter() - started) * 1000
         stopped = call.stopped_by if call.stopped.is_set() else None
         kept = not stopped and result.reply.status < 500 and self._keep(call, token, slot)
-        if slot and not kept:
+        if slot and result.closing:
+            result.closing.add_done_callback(lambda _: slot.release())
+        elif slot and not kept:
             slot.release()
         end = {"slot_kept": kept, "stopped_by": stopped, "ms": round(ms, 3)}
-        return [*result.frames(), encode_json(FrameKind.END, end)]
+        still_running = result.closing is not None
+        return [
+            *result.frames(),
+            encode_json(FrameKind.END, {**end, "still_running": still_running}),
+        ]
 
     def _keep(self, call: Call, token: str, slot: Slot | None) -> bool:
         """Holds the slot for the worker's next job, unless a sync call waits: sync goes first."""
@@ -129,17 +136,20 @@ class Jobs:
             while (chunk := await streaming.chunks.next()) is not END:
                 text = text and isinstance(chunk, str)
                 await stream.write(encode_frame(FrameKind.OUTPUT, chunk_bytes(chunk)))
-            return Result(Reply(200, b"", BINARY), streamed=True, text=text)
+            result = Result(Reply(200, b"", BINARY), streamed=True, text=text)
+        except StreamGap as error:
+            # Its thread may be silent for ever: answer now, the slot comes back when it returns.
+            closing = asyncio.create_task(close_stream(streaming.chunks))
+            return Result(error_reply(error), closing=closing)
         except ClientGone as error:
-            return Result(error_reply(error))
+            call.stopped_by = "closed"
+            result = Result(error_reply(error))
         except (Exception, SystemExit) as error:  # the model's own, of any kind
             file = self._host.package.model_class_filename
             log_user_error("Exception while generating streamed response", error, file)
-            return Result(error_reply(error))
-        finally:
-            if call.stopped.is_set():
-                call.stopped_by = "closed"
-            await close_stream(streaming.chunks)
+            result = Result(error_reply(error))
+        await close_stream(streaming.chunks)
+        return result
 
     async def _respond(self, slotted: SlottedResponse, call: Call, stream: FrameStream) -> Result:
         """The model's own Response, run as the server would run it, its messages caught."""

@@ -44,6 +44,11 @@ class SlotGate:
         """How many sync calls wait for a slot now."""
         return len(self._waiting[Door.SYNC])
 
+    @property
+    def jobs_waiting(self) -> int:
+        """How many jobs and reservations wait for a slot now."""
+        return len(self._waiting[Door.JOB])
+
     def resize(self, size: int) -> None:
         """Takes effect at once for waiting calls, and as slots come back when there are fewer now."""
         self.size = size

@@ -159,7 +159,11 @@ def test_3_1_prints_and_logs_become_json_lines_with_the_request_id(start_host: S
     host.predict(1, headers={"x-baseten-request-id": "abc"})
     host.job(1, name="def")
     wait_until(lambda: sum(line.get("message") == "half line" for line in host.logs()) == 2)
-    lines = [(line["request_id"], line["level"], line["message"]) for line in host.logs() if "request_id" in line]
+    lines = [
+        (line["request_id"], line["level"], line["message"])
+        for line in host.logs()
+        if "request_id" in line
+    ]
     assert lines == [
         (name, level, message)
         for name in ("abc", "def")
@@ -179,7 +183,7 @@ def test_3_8_environment_and_state_are_json(start_host: StartHost) -> None:
     host = start_host("class Model:\n    def predict(self): return None")
     state = host.state()
     assert state == {
-        "state": "ready", "error": None, "slots": 1, "busy": 0, "sync_waiting": 0,
+        "state": "ready", "error": None, "slots": 1, "busy": 0, "sync_waiting": 0, "jobs_waiting": 0,
         "pid": host.process.pid,
     }  # fmt: skip
     assert json.loads(host.predict(None).text) is None

@@ -76,7 +76,9 @@ def echoed(host: RunningHost, content: bytes, **headers: str) -> str:
         (b"null", "None"),
     ],
 )
-def test_3_5_any_json_whatever_the_content_type(host: RunningHost, content: bytes, text: str) -> None:
+def test_3_5_any_json_whatever_the_content_type(
+    host: RunningHost, content: bytes, text: str
+) -> None:
     for content_type in ("application/json", "text/plain", "image/png"):
         assert echoed(host, content, **{"content-type": content_type}) == text
     assert host.job(content=content).json()["text"] == text
@@ -114,9 +116,7 @@ def test_3_5_numpy_arrays_travel_in_msgpack(host: RunningHost) -> None:
     text = msgpack.unpackb(answer.content)["text"]
     assert "array([[0, 1]" in text
     assert "2.5" in text
-    returned: Any = unpack(
-        host.predict(content=pack({"value": "numpy"}), headers=OCTETS).content
-    )
+    returned: Any = unpack(host.predict(content=pack({"value": "numpy"}), headers=OCTETS).content)
     assert returned["a"].tolist() == [0, 1, 2]
     assert returned["b"] == numpy.bool_(True)
 
@@ -235,7 +235,11 @@ def test_3_5_pydantic_input_is_validated(start_host: StartHost) -> None:
         "Input Parsing Errors:",
         "  `name`: Field required.",
     ]
-    assert host.predict(content=b"{").json()["error"].startswith("Input Parsing Error:\n  `__root__`: ")
+    assert (
+        host.predict(content=b"{")
+        .json()["error"]
+        .startswith("Input Parsing Error:\n  `__root__`: ")
+    )
     assert host.predict(content=pack({"name": 5}), headers=OCTETS).status_code == 400
     assert host.job({"items": 1}).status == 400
     schema = host.http.get("/v1/models/model/schema").json()

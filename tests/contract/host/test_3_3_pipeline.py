@@ -1,0 +1,251 @@
+"""contract 3.3: the pipeline, its slots, and clients that leave; the order of sync calls and jobs."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conditions import wait_until
+from tests.contract.host.conftest import StartHost
+from tests.contract.host.running import PREDICT, RunningHost
+
+STEPS = """
+import pathlib, threading, time
+FOLDER = pathlib.Path("data")
+
+def mark(name): (FOLDER / name).touch()
+def wait_for(name, stop=lambda: False):
+    while not (FOLDER / name).exists() and not stop():
+        time.sleep(0.005)
+
+class Model:
+    def preprocess(self, model_input):
+        mark(f"pre-{model_input}")
+        return model_input
+    def predict(self, name, request):
+        with request.state.watch_disconnect() as gone:
+            mark(f"run-{name}")
+            wait_for(f"go-{name}", gone.is_set)
+            mark(f"left-{name}" if gone.is_set() else f"done-{name}")
+        return [name, threading.current_thread() is not threading.main_thread()]
+    def postprocess(self, result):
+        return result + ["post"]
+    def chat_completions(self, model_input):
+        return "chat"
+"""
+
+
+class Steps:
+    """Calls that begin and end when the test says so."""
+
+    def __init__(self, host: RunningHost, pool: ThreadPoolExecutor) -> None:
+        self.host = host
+        self._pool = pool
+        self._data: Path = host.package / "data"
+
+    def start(self, call: Callable[..., object], *args: object) -> Future[object]:
+        return self._pool.submit(call, *args)
+
+    def reached(self, mark: str) -> bool:
+        return (self._data / mark).exists()
+
+    def wait(self, mark: str) -> None:
+        wait_until(lambda: self.reached(mark), message=f"{mark}: {self.host.text()}")
+
+    def go(self, name: str) -> None:
+        (self._data / f"go-{name}").touch()
+
+
+@pytest.fixture
+def steps(start_host: StartHost) -> Iterator[Steps]:
+    with ThreadPoolExecutor() as pool:
+        yield Steps(start_host(STEPS), pool)
+
+
+def test_3_3_pre_predict_post_and_one_slot_around_predict_only(steps: Steps) -> None:
+    host = steps.host
+    first = steps.start(host.predict, "a")
+    steps.wait("run-a")
+    second = steps.start(host.predict, "b")
+    steps.wait("pre-b")  # preprocess has no slot
+    assert host.http.post("/v1/chat/completions", json=1).json() == "chat"
+    wait_until(lambda: host.state()["sync_waiting"] == 1)
+    assert not steps.reached("run-b")
+    assert host.state()["busy"] == 1
+    steps.go("a")
+    steps.go("b")
+    assert first.result().json() == ["a", True, "post"]  # type: ignore[attr-defined]
+    assert second.result().json() == ["b", True, "post"]  # type: ignore[attr-defined]
+    assert host.state()["busy"] == 0
+
+
+def test_3_3_sync_goes_before_jobs_that_wait_longer(steps: Steps) -> None:
+    host = steps.host
+    running = steps.start(host.predict, "a")
+    steps.wait("run-a")
+    job = steps.start(host.job, "j", "job-j")
+    wait_until(lambda: host.state()["jobs_waiting"] == 1)
+    sync = steps.start(host.predict, "b")
+    wait_until(lambda: host.state()["sync_waiting"] == 1)
+    steps.go("a")
+    steps.wait("run-b")
+    assert not steps.reached("run-j")
+    steps.go("b")
+    steps.wait("run-j")
+    steps.go("j")
+    for call in (running, sync, job):
+        call.result()
+
+
+def test_3_3_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
+    host = steps.host
+    token = host.http.post("/kingpost/slots").json()["slot"]
+    assert host.http.post("/kingpost/slots?wait=0.01").status_code == 204
+    keep = {"x-kingpost-slot": token, "x-kingpost-keep-slot": "1"}
+    steps.go("k")
+    kept = host.job("k", headers=keep)
+    assert kept.end["slot_kept"] is True
+    assert host.state()["busy"] == 1
+    sync = steps.start(host.predict, "s")
+    wait_until(lambda: host.state()["sync_waiting"] == 1)
+    assert host.job("k", headers=keep).end["slot_kept"] is False  # a sync call waits
+    steps.wait("run-s")
+    steps.go("s")
+    sync.result()
+    assert host.state()["busy"] == 0
+    assert host.http.delete(f"/kingpost/slots/{token}").status_code == 204
+    other = host.http.post("/kingpost/slots").json()["slot"]
+    assert host.http.delete(f"/kingpost/slots/{other}").status_code == 204
+    assert host.state()["busy"] == 0
+    assert host.http.post("/kingpost/slots?wait=soon").status_code == 400
+
+
+def test_3_3_a_client_that_leaves_is_noticed_and_its_successor_runs(steps: Steps) -> None:
+    host = steps.host
+    with pytest.raises(httpx.ReadTimeout):
+        host.http.post(PREDICT, content=json.dumps("gone"), timeout=0.2)
+    steps.wait("left-gone")
+    wait_until(lambda: host.state()["busy"] == 0)
+    steps.go("next")
+    assert host.predict("next").status_code == 200
+
+
+def test_3_3_a_queued_predict_of_a_client_that_left_never_runs(steps: Steps) -> None:
+    host = steps.host
+    running = steps.start(host.predict, "a")
+    steps.wait("run-a")
+    with pytest.raises(httpx.ReadTimeout):
+        host.http.post(PREDICT, content=json.dumps("never"), timeout=0.2)
+    wait_until(lambda: host.state()["sync_waiting"] == 0)
+    steps.go("a")
+    running.result()
+    steps.go("b")
+    host.predict("b")
+    assert steps.reached("pre-never")
+    assert not steps.reached("run-never")
+
+
+def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
+    host = steps.host
+    job = steps.start(host.job, "j", "the-job")
+    steps.wait("run-j")
+    assert host.http.delete("/kingpost/jobs/the-job").status_code == 202
+    answer = job.result()
+    assert answer.status == 499  # type: ignore[attr-defined]
+    assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
+    assert answer.end["slot_kept"] is False  # type: ignore[attr-defined]
+    assert steps.reached("left-j")
+    assert host.state()["busy"] == 0
+    assert host.http.delete("/kingpost/jobs/the-job").status_code == 404
+
+
+def test_3_3_a_job_that_waits_for_a_slot_can_be_stopped(steps: Steps) -> None:
+    host = steps.host
+    running = steps.start(host.predict, "a")
+    steps.wait("run-a")
+    job = steps.start(host.job, "j", "waiting")
+    wait_until(lambda: host.http.delete("/kingpost/jobs/waiting").status_code == 202)
+    assert job.result().status == 499  # type: ignore[attr-defined]
+    steps.go("a")
+    running.result()
+    assert host.state()["busy"] == 0
+
+
+def test_3_3_the_same_job_twice_is_refused(steps: Steps) -> None:
+    host = steps.host
+    job = steps.start(host.job, "j", "twin")
+    steps.wait("run-j")
+    assert host.http.post("/kingpost/jobs/twin", json="j").status_code == 409
+    steps.go("j")
+    assert job.result().status == 200  # type: ignore[attr-defined]
+
+
+ASYNC = """
+import asyncio, pathlib
+FOLDER = pathlib.Path("data")
+
+class Model:
+    async def predict(self, name, request):
+        (FOLDER / f"run-{name}").touch()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            assert await request.is_disconnected()
+            (FOLDER / f"cancelled-{name}").touch()
+            if name != "stubborn":
+                raise
+        return "swallowed"
+"""
+
+
+def test_3_3_an_async_predict_is_cancelled_by_stop_and_by_leaving(start_host: StartHost) -> None:
+    with ThreadPoolExecutor() as pool:
+        steps = Steps(start_host(ASYNC), pool)
+        host = steps.host
+        for name in ("j", "stubborn"):
+            job = steps.start(host.job, name, name)
+            steps.wait(f"run-{name}")
+            host.http.delete(f"/kingpost/jobs/{name}")
+            answer = job.result()
+            assert answer.status == 499  # type: ignore[attr-defined]
+            assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
+        with pytest.raises(httpx.ReadTimeout):
+            host.http.post(PREDICT, content=json.dumps("s"), timeout=0.2)
+        steps.wait("cancelled-s")
+        with pytest.raises(httpx.ReadTimeout):
+            host.http.post("/kingpost/jobs/x", content=json.dumps("x"), timeout=0.2)
+        steps.wait("cancelled-x")
+        wait_until(lambda: host.state()["busy"] == 0)
+
+
+def test_3_3_concurrency_is_as_configured(start_host: StartHost) -> None:
+    with ThreadPoolExecutor() as pool:
+        steps = Steps(start_host(STEPS, "runtime: {predict_concurrency: 3}"), pool)
+        calls = [steps.start(steps.host.predict, name) for name in "abcd"]
+        wait_until(lambda: steps.host.state()["sync_waiting"] == 1)
+        assert steps.host.state() | {"pid": 0} == {
+            "state": "ready", "error": None, "slots": 3, "busy": 3, "sync_waiting": 1, "jobs_waiting": 0, "pid": 0,
+        }  # fmt: skip
+        for name in "abcd":
+            steps.go(name)
+        assert {call.result().status_code for call in calls} == {200}  # type: ignore[attr-defined]
+
+
+def test_3_3_postprocess_after_a_stream_or_response_is_an_error(start_host: StartHost) -> None:
+    host = start_host("""
+        from starlette.responses import Response
+        class Model:
+            def predict(self, model_input):
+                return (c for c in "ab") if model_input else Response("x")
+            def postprocess(self, result):
+                return result
+    """)
+    for value, words in ((True, "generator"), (False, "response object")):
+        answer = host.predict(value)
+        assert answer.status_code == 500
+        assert answer.json() == {"error": "Internal Server Error (in model/chainlet)."}
+        assert words in host.text()
+    assert host.state()["busy"] == 0

@@ -1,0 +1,210 @@
+"""contract 3.3 and 3.6: generators, gathered and streamed, sync and as jobs; progress."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conditions import wait_until
+from tests.contract.host.conftest import StartHost
+from tests.contract.host.running import PREDICT, RunningHost
+
+JSON_ONLY = {"accept": "application/json"}
+MODEL = """
+import asyncio, pathlib, time
+from starlette.responses import StreamingResponse
+FOLDER = pathlib.Path("data")
+
+def mark(name): (FOLDER / name).touch()
+
+async def ticks(name):
+    try:
+        for n in range(10_000):
+            yield f"{n} "
+            mark(f"tick-{name}")
+            await asyncio.sleep(0.01)
+    finally:
+        mark(f"closed-{name}")
+
+def sync_ticks(name):
+    try:
+        for n in range(10_000):
+            yield f"{n} "
+            mark(f"tick-{name}")
+            time.sleep(0.01)
+    finally:
+        mark(f"closed-{name}")
+
+def words():
+    yield "a"
+    yield b"\\xc3"
+    yield b"\\xa9"
+
+async def async_words():
+    yield "a"
+    yield "b"
+
+def broken():
+    yield "a"
+    raise ValueError("mid")
+
+def numbers():
+    yield "a"
+    yield 5
+
+def slow():
+    yield "a"
+    while not (FOLDER / "wake").exists():
+        time.sleep(0.01)
+
+class Model:
+    def predict(self, what, request):
+        kind, _, name = what.partition(":")
+        if kind == "sse":
+            return StreamingResponse(async_words(), 202, media_type="text/event-stream")
+        if kind == "sse ticks":
+            return StreamingResponse(ticks(name), media_type="text/event-stream")
+        if kind == "progress":
+            for n in range(200):
+                request.state.progress(n / 199, f"step {n}")
+            return "done"
+        if kind == "bad progress":
+            request.state.progress("x")
+        made = {"words": words, "async": async_words, "broken": broken, "numbers": numbers, "slow": slow}
+        if kind in made:
+            return made[kind]()
+        return {"ticks": ticks, "sync ticks": sync_ticks}[kind](name)
+"""
+
+
+@pytest.fixture(scope="module")
+def host(start_host: StartHost) -> RunningHost:
+    return start_host(MODEL, "runtime: {streaming_read_timeout: 1}")
+
+
+def read_start(host: RunningHost, path: str, what: str) -> bytes:
+    """Reads the first bytes of the answer and leaves."""
+    with host.http.stream("POST", path, json=what) as answer:
+        return next(answer.iter_raw())
+
+
+def test_3_6_chunks_stream_as_octets(host: RunningHost) -> None:
+    answer = host.predict("words")
+    assert (answer.status_code, answer.content) == (200, "aé".encode())
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["transfer-encoding"] == "chunked"
+    assert host.predict("async").text == "ab"
+
+
+@pytest.mark.parametrize(
+    ("headers", "gathered"),
+    [
+        (JSON_ONLY, True),
+        ({"accept": "application/json, text/plain"}, False),
+        ({"accept": "Application/JSON"}, False),
+        (JSON_ONLY | {"user-agent": "AsyncOpenAI/Python 1.61"}, False),
+    ],
+)
+def test_3_6_gathering_wants_exactly_json(
+    host: RunningHost, headers: dict[str, str], gathered: bool
+) -> None:
+    answer = host.predict("words", headers=headers)
+    if gathered:
+        assert answer.json() == "aé"
+        assert int(answer.headers["content-length"]) == len(answer.content)
+    else:
+        assert answer.content == "aé".encode()
+        assert answer.headers["transfer-encoding"] == "chunked"
+
+
+def test_3_6_a_failing_generator_ends_the_body_or_fails_the_gathering(host: RunningHost) -> None:
+    assert (host.predict("broken").status_code, host.predict("broken").text) == (200, "a")
+    assert "ValueError: mid" in host.text()
+    gathered = host.predict("broken", headers=JSON_ONLY)
+    assert gathered.status_code == 500
+    assert gathered.json() == {"error": "Unhandled exception: ValueError: mid"}
+    assert gathered.headers["x-baseten-error-code"] == "500"
+    assert host.predict("numbers", headers=JSON_ONLY).json() == "a5"
+
+
+def test_3_6_a_wrong_chunk_and_a_long_gap_cut_the_connection(host: RunningHost) -> None:
+    for what in ("numbers", "slow"):
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            host.predict(what)
+    (host.package / "data" / "wake").touch()
+    wait_until(lambda: host.state()["busy"] == 0)
+
+
+def test_3_6_a_streaming_response_passes_through(host: RunningHost) -> None:
+    answer = host.predict("sse")
+    assert (answer.status_code, answer.text) == (202, "ab")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+def test_3_3_a_stream_keeps_its_slot_until_it_ends(host: RunningHost) -> None:
+    with host.http.stream("POST", PREDICT, json="ticks:slot") as answer:
+        next(answer.iter_raw())
+        assert host.state()["busy"] == 1
+    wait_until(lambda: host.state()["busy"] == 0)
+
+
+@pytest.mark.parametrize("kind", ["ticks", "sync ticks", "sse ticks"])
+@pytest.mark.parametrize("door", ["sync", "job"])
+def test_3_3_a_reader_that_leaves_closes_the_generator(
+    host: RunningHost, kind: str, door: str
+) -> None:
+    name = f"{door}{kind}"
+    path = PREDICT if door == "sync" else f"/kingpost/jobs/{name}"
+    assert b"0 " in read_start(host, path, f"{kind}:{name}")
+    wait_until(lambda: (host.package / "data" / f"closed-{name}").exists())
+    wait_until(lambda: host.state()["busy"] == 0)
+
+
+def test_issue_5_3_chunks_of_a_job_are_output_frames_and_its_result(host: RunningHost) -> None:
+    job = host.job("words", headers=JSON_ONLY)
+    assert (job.kinds, job.content.decode()) == ("OOORE", "aé")
+    assert (job.status, job.head["streamed"], job.head["text"]) == (200, True, False)
+    texts = host.job("async")
+    assert (texts.output, texts.head["text"]) == ([b"a", b"b"], True)
+    sse = host.job("sse")
+    assert (sse.status, sse.content, sse.head["text"]) == (202, b"ab", True)
+    assert sse.headers["content-type"].startswith("text/event-stream")
+
+
+def test_issue_5_3_a_stream_that_fails_fails_its_job(host: RunningHost) -> None:
+    job = host.job("broken")
+    assert (job.kinds, job.status) == ("ORBE", 500)
+    assert job.json() == {"error": "Unhandled exception: ValueError: mid"}
+    assert host.job("numbers").status == 500
+    (host.package / "data" / "wake").unlink(missing_ok=True)
+    gap = host.job("slow")
+    assert gap.status == 500
+    assert "yielded nothing for 1 s" in gap.json()["error"]
+    assert (gap.end["still_running"], host.state()["busy"]) == (True, 1)
+    (host.package / "data" / "wake").touch()
+    wait_until(lambda: host.state()["busy"] == 0)
+
+
+@pytest.mark.parametrize("kind", ["ticks", "sync ticks", "sse ticks"])
+def test_issue_5_3_a_stopped_stream_is_closed(host: RunningHost, kind: str) -> None:
+    name = f"stop{kind}"
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(host.job, f"{kind}:{name}", "stopped")
+        wait_until(lambda: (host.package / "data" / f"tick-{name}").exists())
+        assert host.http.delete("/kingpost/jobs/stopped").status_code == 202
+        answer: Any = job.result()
+    assert answer.status == 499
+    assert answer.end["stopped_by"] == "closed"
+    assert (host.package / "data" / f"closed-{name}").exists()
+
+
+def test_issue_5_8_progress_is_thinned_out_and_the_last_is_sent(host: RunningHost) -> None:
+    job = host.job("progress:")
+    assert job.progress[-1] == (1.0, "step 199")
+    assert len(job.progress) < 20
+    fractions = [fraction for fraction, _ in job.progress]
+    assert fractions == sorted(fractions)
+    assert job.json() == "done"
+    assert host.predict("progress:").json() == "done"
+    assert host.job("bad progress:").status == 500

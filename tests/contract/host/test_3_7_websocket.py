@@ -1,0 +1,83 @@
+"""contract 3.7: websockets."""
+
+import asyncio
+
+import pytest
+from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.conditions import wait_until
+from tests.contract.host.conftest import StartHost
+from tests.contract.host.running import RunningHost
+
+MODEL = """
+class Model:
+    async def websocket(self, ws):
+        async for text in ws.iter_text():
+            if text == "end":
+                return
+            if text == "fail":
+                raise ValueError("private")
+            if text == "close":
+                await ws.close(4000, "mine")
+                return
+            await ws.send_text(text + ws.headers["x-baseten-request-id"])
+"""
+
+
+def connect(host: RunningHost) -> unix_connect:
+    headers = {"x-baseten-request-id": "r"}
+    return unix_connect(
+        host.socket, "ws://host/v1/websocket", additional_headers=headers, max_size=None
+    )
+
+
+async def closing(socket: ClientConnection) -> tuple[int, str]:
+    with pytest.raises(ConnectionClosed):
+        async with asyncio.timeout(10):
+            await socket.recv()
+    return socket.close_code or 0, socket.close_reason or ""
+
+
+async def test_3_7_messages_and_close_codes(start_host: StartHost) -> None:
+    host = start_host(MODEL, "runtime: {transport: {kind: websocket, ping_interval_seconds: 5}}")
+    server_error = (1011, "Internal Server Error (in model/chainlet).")
+    for text, code in (("end", (1000, "")), ("fail", server_error), ("close", (4000, "mine"))):
+        async with connect(host) as socket:
+            await socket.send("hello")
+            assert await socket.recv() == "hellor"
+            await socket.send(text)
+            assert await closing(socket) == code
+    assert "ValueError: private" in host.text()
+
+
+async def test_3_7_a_client_that_leaves_is_no_error_and_large_messages_pass(
+    start_host: StartHost,
+) -> None:
+    host = start_host(MODEL)
+    async with connect(host) as socket:
+        await socket.send("x" * 20_000_000)
+        assert len(await socket.recv()) == 20_000_001
+    async with connect(host) as socket:
+        await socket.send("x" * (100 << 20) + "y")
+        assert (await closing(socket))[0] == 1009
+    assert host.state()["state"] == "ready"
+    assert not [line for line in host.logs() if line["level"] == "error"]
+    answer = await asyncio.to_thread(host.predict, 1)
+    assert (answer.status_code, answer.headers["x-baseten-error-code"]) == (500, "500")
+    assert "AssertionError" in answer.json()["error"]
+
+
+async def test_3_7_without_a_websocket_method_the_close_says_so(start_host: StartHost) -> None:
+    host = start_host("class Model:\n    def predict(self): pass")
+    async with connect(host) as socket:
+        reason = "WebSocket is not implemented on this deployment."
+        assert await closing(socket) == (1003, reason)
+
+
+async def test_3_7_before_the_load_the_upgrade_is_refused(start_host: StartHost) -> None:
+    host = start_host("class Model:\n    def load(self): raise OSError", state="failed")
+    with pytest.raises(InvalidStatus):
+        async with connect(host):
+            pass
+    wait_until(lambda: host.state()["state"] == "failed")

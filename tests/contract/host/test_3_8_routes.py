@@ -1,0 +1,194 @@
+"""contract 3.8 and 3.9: the server's routes and its errors."""
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.conditions import wait_until
+from tests.contract.host.conftest import StartHost
+from tests.contract.host.running import RunningHost
+
+MODEL = """
+import sys
+import fastapi
+from prometheus_client import Counter
+from starlette.exceptions import HTTPException
+
+SERVED = Counter("served", "calls")
+
+class Model:
+    healthy = True
+    def is_healthy(self):
+        if self.healthy == "raise":
+            raise RuntimeError("ill")
+        return self.healthy
+    def predict(self, what):
+        SERVED.inc()
+        if isinstance(what, list):
+            raise fastapi.HTTPException(what[0], what[1], {"x-dropped": "1"})
+        if isinstance(what, dict):
+            self.healthy = what["healthy"]
+        if what == "starlette":
+            raise HTTPException(418, "no")
+        if what == "bug":
+            raise NotImplementedError("private")
+        if what == "exit":
+            sys.exit(3)
+        if what == "stop":
+            next(iter([]))
+        return what
+"""
+
+
+@pytest.fixture(scope="module")
+def host(start_host: StartHost) -> RunningHost:
+    return start_host(MODEL)
+
+
+def test_3_8_liveness_readiness_loaded_and_aliases(host: RunningHost) -> None:
+    assert (host.http.get("/").status_code, host.http.get("/").text) == (200, "true")
+    for path in ("/v1/models/model", "/v1/models/any", "/v1/models/any/loaded", "/ping"):
+        assert (host.http.get(path).status_code, host.http.get(path).text) == (200, "{}")
+    for path in ("/v1/models/any:predict", "/v1/models/model:predict_binary", "/invocations"):
+        assert host.http.post(path, json=5).json() == 5
+    assert host.http.get("/v1/models/model/schema").json() == {"error": "No schema found"}
+    assert host.http.get("/v1/models/model/schema").status_code == 404
+
+
+@pytest.mark.parametrize("sick", [False, "raise"])
+def test_3_8_is_healthy_gates_readiness_only(host: RunningHost, sick: object) -> None:
+    host.predict({"healthy": sick})
+    answer = host.http.get("/v1/models/model")
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "Model with name model is not ready."}
+    assert answer.headers["x-baseten-error-code"] == "600"
+    for path in ("/ping", "/v1/models/model/loaded"):
+        assert host.http.get(path).status_code == 200
+    assert host.predict(1).status_code == 200
+    assert "Health check failed." in host.text()
+    host.predict({"healthy": True})
+    assert host.http.get("/v1/models/model").status_code == 200
+
+
+def test_3_8_metrics_are_the_models_own(host: RunningHost) -> None:
+    host.predict(1)
+    for path in ("/metrics", "/metrics/"):
+        text = host.http.get(path, follow_redirects=True).text
+        assert "served_total" in text
+        assert "_created" not in text
+        assert "process_" not in text
+        assert "python_" not in text
+
+
+def test_3_8_unknown_routes_and_methods_have_fastapis_shape(host: RunningHost) -> None:
+    missing = host.http.get("/nowhere")
+    assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
+    assert "x-baseten-error-code" not in missing.headers
+    wrong = host.http.get("/invocations")
+    assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})
+
+
+@pytest.mark.parametrize("what", ["bug", "starlette", "stop"])
+def test_3_9_errors_of_the_model_are_500_without_their_text(host: RunningHost, what: str) -> None:
+    answer = host.predict(what)
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "Internal Server Error (in model/chainlet)."}
+    assert answer.headers["x-baseten-error-code"] == "600"
+    assert answer.headers["x-baseten-error-source"] == "04"
+    job = host.job(what)
+    assert (job.status, job.json(), job.headers["x-baseten-error-code"]) == (
+        500,
+        answer.json(),
+        "600",
+    )
+
+
+@pytest.mark.parametrize("detail", ["wrong", {"why": ["a", 1]}])
+def test_3_9_a_fastapi_exception_passes_its_status_and_detail(
+    host: RunningHost, detail: object
+) -> None:
+    answer = host.predict([422, detail])
+    assert (answer.status_code, answer.json()) == (422, {"error": detail})
+    assert answer.headers["x-baseten-error-code"] == "600"
+    assert "x-dropped" not in answer.headers
+    job = host.job([422, detail])
+    assert (job.status, job.json()) == (422, {"error": detail})
+
+
+def test_3_9_sys_exit_is_plain_text_and_the_server_survives(host: RunningHost) -> None:
+    answer = host.predict("exit")
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert host.job("exit").status == 500
+    assert host.predict(1).json() == 1
+
+
+def test_3_9_tracebacks_in_the_log_begin_at_the_models_file(host: RunningHost) -> None:
+    host.predict("bug")
+    last = [line for line in host.logs() if "NotImplementedError" in line.get("traceback", "")][-1]
+    assert "model.py" in last["traceback"]
+    assert "workers/" not in last["traceback"]
+
+
+RELOADABLE = """
+from model.{helper} import WORD
+class Model:
+    def __init__(self): self.calls = 0
+    def predict(self, model_input):
+        self.calls += 1
+        return [WORD, self.calls]
+"""
+
+
+def test_3_8_hot_reload_swaps_the_code_and_keeps_the_state(start_host: StartHost) -> None:
+    source = RELOADABLE.format(helper="words")
+    host = start_host(source, files={"model/words.py": "WORD = 'old'"})
+    file = host.package / "model" / "model.py"
+    assert host.predict(1).json() == ["old", 1]
+
+    (host.package / "model" / "words.py").write_text("WORD = 'newer'")
+    answer = host.http.post("/hot-reload")
+    assert (answer.status_code, answer.json()) == (200, {"msg": "Hot reload complete"})
+    assert host.predict(1).json() == ["newer", 2]
+
+    for broken, error in (
+        ("class Model: x = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("class Model:\n    def predict(self, a, b): pass", "ModelDefinitionError: `predict`"),
+    ):
+        file.write_text(broken)
+        refused = host.http.post("/hot-reload")
+        assert refused.status_code == 422
+        assert refused.json()["error"].startswith(error)
+        assert host.predict(1).status_code == 200
+
+
+def test_3_8_sigterm_lets_running_and_queued_requests_finish(start_host: StartHost) -> None:
+    host = start_host("""
+        import pathlib, time
+        class Model:
+            def predict(self, name):
+                pathlib.Path(f"data/run-{name}").touch()
+                while not pathlib.Path("data/go").exists():
+                    time.sleep(0.01)
+                return name
+    """)
+    data: Path = host.package / "data"
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(host.predict, "a")
+        wait_until((data / "run-a").exists)
+        queued = pool.submit(host.predict, "b")
+        wait_until(lambda: host.state()["sync_waiting"] == 1)
+        host.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: host.state().get("state") in ("draining", None))
+        (data / "go").touch()
+        assert [running.result().json(), queued.result().json()] == ["a", "b"]
+    assert host.process.wait(10) == 0
+
+
+def test_the_host_dies_with_its_parent(start_host: StartHost) -> None:
+    host = start_host("class Model:\n    def predict(self): pass", state=None,
+                      arguments=("--parent-pid", "1"))  # fmt: skip
+    assert host.process.wait(20) == 1
+    assert "is gone" in host.text()
