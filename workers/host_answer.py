@@ -1,6 +1,7 @@
 """From a call to its answer on the sync door: a complete reply, a stream of chunks, or the model's Response."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -24,6 +25,7 @@ from workers.model_pipeline import SlottedResponse, Streaming
 from workers.model_stream import END, ChunkStream, StreamGap, chunk_bytes
 
 Answer = Reply | Streaming | SlottedResponse
+AnswerCall = Callable[[Call], Awaitable[Answer]]
 ABORT = object()
 
 
@@ -31,11 +33,11 @@ class StreamAborted(Exception):
     """The connection is to be cut: the client must see that the body is not whole."""
 
 
-async def answer(host: ModelHost, path: str, call: Call) -> Answer:
-    """Runs predict, or the /v1 method of this path. Every failure before the first chunk is a Reply."""
+async def answer(host: ModelHost, call: Call) -> Answer:
+    """Runs predict, or the /v1 method of the call's path. Every failure before the first chunk is a Reply."""
     try:
         pipeline = host.pipeline
-        method = V1_METHODS.get(path)
+        method = V1_METHODS.get(call.scope["path"])
         result = await (pipeline.v1(method, call) if method else pipeline.predict(call))
         if isinstance(result, Streaming):
             return result

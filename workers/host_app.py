@@ -1,9 +1,9 @@
 """The routes of the model host: Truss's server contract for clients, `/kingpost` for the worker."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from workers.host_answer import StreamAborted, answer, send_answer
+from workers.host_answer import AnswerCall, StreamAborted, answer, send_answer
 from workers.host_call import Call, read_body, watch_client
-from workers.host_errors import ClientGone, ModelNotReady, Reply, downstream_error, error_reply
-from workers.host_jobs import Jobs
+from workers.host_errors import ClientGone, ModelNotReady, downstream_error, error_reply
 from workers.host_logs import chain_request_id, request_id
 from workers.host_metrics import metrics_app
+from workers.host_private import private_routes, to_response
 from workers.host_slots import Door
 from workers.host_state import ModelHost
 from workers.host_threads import in_thread
@@ -25,7 +25,6 @@ from workers.host_websocket import WebSocketDoor
 from workers.model_methods import V1_METHODS
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-MAX_SLOT_WAIT = 60.0  # s; longer waits would only hide a worker that is gone
 
 
 def create_app(host: ModelHost) -> Starlette:
@@ -39,24 +38,18 @@ def create_app(host: ModelHost) -> Starlette:
         follower.cancel()
 
     return Starlette(
-        routes=[*_private_routes(host), *_model_routes(host), *_server_routes(host)],
-        exception_handlers={HTTPException: _plain_error},
+        routes=[
+            *private_routes(host, partial(answer, host)),
+            *_model_routes(host),
+            *_server_routes(host),
+        ],
+        exception_handlers={HTTPException: plain_error},
         lifespan=lifespan,
     )
 
 
-def _private_routes(host: ModelHost) -> list[BaseRoute]:
-    slots = SlotRoutes(host)
-    return [
-        Route("/kingpost/jobs/{request_id}", Jobs(host), methods=["POST", "DELETE"]),
-        Route("/kingpost/slots", slots.reserve, methods=["POST"]),
-        Route("/kingpost/slots/{token}", slots.drop, methods=["DELETE"]),
-        Route("/kingpost/state", slots.state, methods=["GET"]),
-    ]
-
-
 def _model_routes(host: ModelHost) -> list[BaseRoute]:
-    door = ModelDoor(host)
+    door = SyncDoor(partial(answer, host))
     paths = ["/v1/models/{name}:predict", "/v1/models/{name}:predict_binary", "/invocations"]
     routes: list[BaseRoute] = [Route(p, door, methods=["POST"]) for p in [*paths, *V1_METHODS]]
     return [*routes, WebSocketRoute("/v1/websocket", WebSocketDoor(host))]
@@ -75,11 +68,11 @@ def _server_routes(host: ModelHost) -> list[BaseRoute]:
     ]
 
 
-class ModelDoor:
-    """Sync calls: predict and the /v1 methods, over ASGI."""
+class SyncDoor:
+    """Sync calls over ASGI."""
 
-    def __init__(self, host: ModelHost) -> None:
-        self._host = host
+    def __init__(self, answer: AnswerCall) -> None:
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call. A client that leaves stops it."""
@@ -91,7 +84,7 @@ class ModelDoor:
         chain_request_id.set(call.headers.get("x-baseten-chain-request-id"))
         watcher = asyncio.create_task(watch_client(call, receive))
         try:
-            outcome = await answer(self._host, scope["path"], call)
+            outcome = await self._answer(call)
             await send_answer(outcome, call, send)
         except StreamAborted:
             return  # without the end of the body, which makes the server cut the connection
@@ -137,40 +130,7 @@ class ServerRoutes:
         return JSONResponse({}) if ready else to_response(error_reply(ModelNotReady()))
 
 
-class SlotRoutes:
-    """What the worker asks about the host, and slots ahead of a job."""
-
-    def __init__(self, host: ModelHost) -> None:
-        self._host = host
-
-    async def state(self, _: Request) -> Response:
-        host, failure = self._host, self._host.failure
-        error = {"message": failure.message, "traceback": failure.traceback} if failure else None
-        gate, about = host.gate, {"state": host.state, "error": error, "pid": os.getpid()}
-        waiting = {"sync_waiting": gate.sync_waiting, "jobs_waiting": gate.jobs_waiting}
-        return JSONResponse({**about, "slots": gate.size, "busy": gate.busy, **waiting})
-
-    async def reserve(self, request: Request) -> Response:
-        if self._host.state != "ready":
-            return to_response(error_reply(ModelNotReady()))
-        wait = request.query_params.get("wait", "0")
-        try:
-            seconds = min(MAX_SLOT_WAIT, max(0.0, float(wait)))
-        except ValueError:
-            return JSONResponse({"error": f"wait must be a number of seconds, not {wait!r}."}, 400)
-        token = await self._host.reservations.reserve(seconds)
-        return JSONResponse({"slot": token}) if token else Response(status_code=204)
-
-    async def drop(self, request: Request) -> Response:
-        self._host.reservations.drop(request.path_params["token"])
-        return Response(status_code=204)
-
-
-def to_response(reply: Reply) -> Response:
-    """A Reply for routes that answer with starlette's own class."""
-    return Response(reply.body, reply.status, dict(reply.all_headers()))
-
-
-async def _plain_error(_: Request, error: Exception) -> Response:
+async def plain_error(_: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in FastAPI's shape."""
     assert isinstance(error, HTTPException), "registered for it alone"
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from starlette.types import Message, Receive, Scope, Send
 
 from workers.frames import FrameKind, encode_body, encode_frame, encode_json
-from workers.host_answer import Answer, answer, close_stream, send_reply
+from workers.host_answer import AnswerCall, close_stream, send_reply
 from workers.host_call import Call, body_receiver, read_body, watch_client
 from workers.host_errors import ClientGone, Reply, error_reply, json_reply
 from workers.host_frames import FrameStream, ProgressFrames
 from workers.host_logs import log_user_error, request_id
 from workers.host_slots import Door, Slot
-from workers.host_state import ModelHost
+from workers.host_state import Host
 from workers.model_codec import BINARY
 from workers.model_pipeline import SlottedResponse, Streaming
 from workers.model_stream import END, StreamGap, chunk_bytes
@@ -42,8 +42,9 @@ class Result:
 class Jobs:
     """All jobs that run in this host, by request id."""
 
-    def __init__(self, host: ModelHost) -> None:
+    def __init__(self, host: Host, answer: AnswerCall) -> None:
         self._host = host
+        self._answer = answer
         self._running: dict[str, Call] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,7 +119,7 @@ class Jobs:
         return True
 
     async def _result(self, call: Call, stream: FrameStream) -> Result:
-        outcome: Answer = await answer(self._host, call.scope["path"], call)
+        outcome = await self._answer(call)
         if isinstance(outcome, Streaming):
             result = await self._pull(outcome, call, stream)
         elif isinstance(outcome, SlottedResponse):

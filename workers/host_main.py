@@ -4,10 +4,9 @@ It holds one model and nothing of Kingpost's own secrets; the worker that starte
 """
 
 import argparse
-import ctypes
 import os
-import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -16,12 +15,13 @@ import uvicorn
 from deployments.package import Package, PackageError
 from workers import host_logs
 from workers.host_app import create_app
+from workers.host_death import die_with_parent
 from workers.host_environment import apply_variables, surroundings
+from workers.host_server import ServerHost, create_server_app
 from workers.host_state import ModelHost
 from workers.host_websocket import MAX_MESSAGE
 from workers.model_loader import Surroundings, extend_import_path
 
-PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 KEEP_ALIVE_SECONDS = 3600  # the worker and the gateway keep their connections open between calls
 BACKLOG = 4096
 
@@ -60,14 +60,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def die_with_parent(parent_pid: int | None) -> None:
-    """On Linux the kernel kills this process when the thread that started it ends: no orphan holds a GPU."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent_pid is not None and os.getppid() != parent_pid:
-        sys.exit("The process that started this model host is gone.")  # before prctl took effect
-
-
 def _drop_own_folder() -> None:
     """`-m` put the start folder first; our generic names must not shadow the model's own packages."""
     own = Path(__file__).parents[1]
@@ -76,10 +68,15 @@ def _drop_own_folder() -> None:
 
 
 def _serve(package: Package, options: argparse.Namespace) -> None:
-    host = ModelHost(package, surroundings(options.secrets_dir, options.environment_file))
+    if package.docker_server:
+        host = ServerHost(package)
+        app = create_server_app(host)
+    else:
+        host = ModelHost(package, surroundings(options.secrets_dir, options.environment_file))
+        app = create_app(host)
     transport = package.runtime.transport
     config = uvicorn.Config(
-        create_app(host),
+        app,
         uds=options.uds,
         log_config=None,
         log_level="warning",
@@ -93,18 +90,18 @@ def _serve(package: Package, options: argparse.Namespace) -> None:
         ws_ping_interval=transport.ping_interval_seconds or 20.0,
         ws_ping_timeout=transport.ping_timeout_seconds or 20.0,
     )
-    _Server(config, host).run()
+    _Server(config, host.drain).run()
 
 
 class _Server(uvicorn.Server):
     """A uvicorn whose SIGTERM also changes the state that the worker reads."""
 
-    def __init__(self, config: uvicorn.Config, host: ModelHost) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
         super().__init__(config)
-        self._host = host
+        self._drain = drain
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._host.drain()
+        self._drain()
         self.should_exit = True
 
 

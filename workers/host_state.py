@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from deployments.package import Package
 from workers.host_errors import ModelNotReady
@@ -34,6 +34,16 @@ class LoadFailure:
 
     message: str
     traceback: str
+
+
+class Host(Protocol):
+    """What the worker's routes need of a host, whichever way it serves its model."""
+
+    package: Package
+    gate: SlotGate
+    reservations: Reservations
+    state: State
+    failure: LoadFailure | None
 
 
 class ModelHost:
