@@ -40,6 +40,8 @@ from tasks.errors import NotFound
 from tasks.job import Reading, RequestId, Submission
 from tasks.state import FINAL, Status
 from tasks.verbs import CancelWord, Move
+from tasks.webhooks import verbs as outbox
+from tasks.webhooks.verbs import Redelivery
 
 router = APIRouter(tags=["async"])
 ONE = TypeAdapter(AsyncPredictRequest)
@@ -175,6 +177,19 @@ async def events(request: Request, request_id: str) -> StreamingResponse:
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(chunks(), media_type="text/event-stream", headers=headers)
+
+
+@router.post("/async_request/{request_id}/webhook/redeliver", status_code=202)
+async def redeliver(request: Request, request_id: str) -> dict[str, str]:
+    """Sends the webhook again, on a fresh schedule, under the same webhook-id."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    word = await gateway.store.run(outbox.redeliver(request_id, key.id))
+    if word is Redelivery.MISSING:
+        raise no_such_request()
+    if word is not Redelivery.QUEUED:
+        why = "is not final yet" if word is Redelivery.NOT_FINAL else "has no webhook"
+        raise Problem(409, "client_error", f"The request {why}.")
+    return {"request_id": request_id, "webhook_status": "PENDING"}
 
 
 @router.get("/async_requests", response_model=RequestPage)

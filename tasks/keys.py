@@ -11,6 +11,7 @@ PLAIN = {
     "leases": "zset request_id -> lease deadline ms; from claim to the end of the model call",
     "expiry": "zset request_id -> ms when it expires; from submit to the first claim",
     "outbox": "zset request_id -> ms when its webhook is due; from a final state to the end of the delivery",
+    "exhausted": "zset request_id -> ms when its webhook was given up; until redelivered or forgotten",
     "forget": "zset request_id -> ms when the record goes; from a final state on",
     "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
 }

@@ -22,7 +22,7 @@ for _ = 1, 100 do
   if not best[1] then break end
   local id = id_of(best[1])
   local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level')
-  if job[1] == 'QUEUED' and job[2] == '0' and tonumber(job[3]) <= now then
+  if job[1] == 'QUEUED' and job[3] and tonumber(job[3]) <= now then
     finalize(id, 'EXPIRED', now, S.expired_error)
   elseif job[1] == 'QUEUED' then
     local tag = tonumber(best[2]) - tonumber(job[4]) * LEVEL_STEP
@@ -31,6 +31,7 @@ for _ = 1, 100 do
     end
     redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', whole(now), 'started', whole(now),
       'attempt', job[2] + 1, 'fence', fence, 'replica', ARGV[4])
+    redis.call('HDEL', K.job(id), 'expires') -- the clock of the queue ends with the first claim
     redis.call('ZREM', K.expiry, id)
     redis.call('ZADD', K.leases, whole(deadline), id)
     redis.call('SADD', K.running(deployment), id)

@@ -1,6 +1,156 @@
-class Sender:
-    def __init__(self, store, settings):
-        pass
+"""The webhook sender: takes due deliveries under a lease, posts them, and writes down every attempt."""
 
-    async def run_forever(self, stop):
-        await stop.wait()
+import asyncio
+import json
+import random
+import ssl
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from secrets import token_hex
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from tasks.errors import StoreUnavailable
+from tasks.logs import get_logger
+from tasks.settings import Settings
+from tasks.store import AsyncJobStore
+from tasks.webhooks import payload, schedule, signatures, verbs
+from tasks.webhooks.egress import Egress, EgressDenied
+from tasks.webhooks.schedule import Attempt
+from tasks.webhooks.secrets import SecretReader
+from tasks.webhooks.verbs import Taken
+
+log = get_logger("webhooks")
+
+IDLE_SECONDS = 0.1  # between looks while nothing is due
+LEASE_MARGIN = 20.0  # s, beyond the deadline of one POST
+BATCH = 100  # rows taken at once
+POSTPONED_MS = (1000, 5000)  # for a host at its cap: its backlog spreads, others' rows come forward
+ANSWER_SHOWN = 1000  # bytes of an answer that are kept
+
+
+class Sender:
+    """Any number of senders may run; the lease on a row keeps them apart."""
+
+    def __init__(
+        self, store: AsyncJobStore, settings: Settings, egress: Egress | None = None
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._egress = egress or Egress(settings)
+        self._secrets = SecretReader(settings)
+        self._lease_ms = int((settings.webhook_timeout_seconds + LEASE_MARGIN) * 1000)
+        self._at_host: Counter[str] = Counter()
+        self._running: set[asyncio.Task[None]] = set()
+        self._rng = random.Random()
+
+    async def run_once(self) -> int:
+        """Takes what is due and starts sending it; how many rows. Raises StoreUnavailable."""
+        room = self._settings.webhook_concurrency - len(self._running)
+        if room <= 0:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            return 0
+        active = await self._secrets.active()
+        call = verbs.take_deliveries(min(room, BATCH), self._lease_ms, token_hex(8))
+        rows = await self._store.run(call)
+        for taken in rows:
+            task = asyncio.create_task(self._deliver(taken, active))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return len(rows)
+
+    async def run_forever(self, stop: asyncio.Event) -> None:
+        """Sends until `stop`, then lets what is on its way arrive."""
+        while not stop.is_set():
+            try:
+                taken = await self.run_once()
+            except StoreUnavailable as error:
+                log.warning("store.unavailable", error=str(error))
+                taken = 0
+            if not taken:
+                await asyncio.wait([asyncio.create_task(stop.wait())], timeout=IDLE_SECONDS)
+        await self.settle()
+        await self._egress.close()
+        await self._secrets.close()
+
+    async def settle(self) -> None:
+        """Waits for everything that is on its way."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _deliver(self, taken: Taken, active: list[str]) -> None:
+        try:
+            await self._one(taken, active)
+        except StoreUnavailable as error:  # the lease ends, and somebody sends it again
+            log.warning("delivery.unsettled", request_id=taken.job.request_id, error=str(error))
+
+    async def _one(self, taken: Taken, active: list[str]) -> None:
+        host = urlsplit(taken.job.webhook).netloc
+        if self._at_host[host] >= self._settings.webhook_per_host:
+            delay = self._rng.randint(*POSTPONED_MS)
+            await self._store.run(verbs.settle_delivery(taken, "postponed", delay, ""))
+            return
+        self._at_host[host] += 1
+        began = time.monotonic()
+        try:
+            attempt, said = await self._post(taken, active)
+        finally:
+            self._at_host[host] -= 1
+        following = schedule.after(attempt, taken.attempts, self._rng)
+        record = _record(attempt, said, (time.monotonic() - began) * 1000)
+        call = verbs.settle_delivery(taken, following.verdict, following.delay_ms, record)
+        word = await self._store.run(call)
+        log.info(
+            "webhook.attempted",
+            request_id=taken.job.request_id,
+            attempt=taken.attempts + 1,
+            status=attempt.status,
+            error=attempt.error,
+            verdict=following.verdict,
+            word=str(word),
+        )
+
+    async def _post(self, taken: Taken, active: list[str]) -> tuple[Attempt, bytes]:
+        """One POST and the beginning of what was answered."""
+        body = payload.body(taken.job, taken.output)
+        headers = headers_for(taken.job.request_id, body, active, int(time.time()))
+        try:
+            answer = await self._egress.post(taken.job.webhook, headers, body)
+        except EgressDenied as error:
+            return Attempt(None, f"refused: {error}", final=True), b""
+        except (aiohttp.InvalidURL, UnicodeError) as error:
+            return Attempt(None, f"bad URL: {error}", final=True), b""
+        except TimeoutError:
+            return Attempt(None, "timeout"), b""
+        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+            return Attempt(None, f"{type(error).__name__}: {error}"[:300]), b""
+        retry_after = answer.headers.get("Retry-After", "")
+        return Attempt(answer.status, retry_after=retry_after), answer.body[:ANSWER_SHOWN]
+
+
+def headers_for(request_id: str, body: bytes, active: list[str], timestamp: int) -> dict[str, str]:
+    """Both kinds of headers; without a secret nothing can be signed."""
+    webhook_id = payload.webhook_id(request_id)
+    headers = {
+        "Content-Type": "application/json",
+        "X-BASETEN-REQUEST-ID": request_id,
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(timestamp),
+    }
+    if active:
+        headers["X-BASETEN-SIGNATURE"] = signatures.baseten(body, active)
+        headers["webhook-signature"] = signatures.standard(webhook_id, timestamp, body, active)
+    return headers
+
+
+def _record(attempt: Attempt, said: bytes, took_ms: float) -> str:
+    fields = {
+        "at": datetime.now(UTC).isoformat(),
+        "status": attempt.status,
+        "error": attempt.error,
+        "ms": round(took_ms, 1),
+        "answer": said.decode(errors="replace"),
+    }
+    return json.dumps(fields)

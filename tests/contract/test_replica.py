@@ -66,9 +66,7 @@ class Rig:
     def start(self, count: int = 1, **env: str) -> list[Replica]:
         for _ in range(count):
             log = self.folder.parent / f"replica-{len(self.processes)}.log"
-            process = Process(
-                ["replica", str(self.folder)], environment(self.settings, **env), log
-            )
+            process = Process(["replica", str(self.folder)], environment(self.settings, **env), log)
             self.processes.append(process.start())
         return ready_replicas(self.settings, count)
 

@@ -213,7 +213,7 @@ def test_wakeups_are_capped(store: JobStore) -> None:
 
 
 def test_a_forgotten_job_leaves_nothing_behind(store: JobStore, clock: Clock) -> None:
-    submit(store, webhook="https://example.com/hook")
+    submit(store)
     store.run(verbs.finish(claim(store).lease, SUCCESS))
     clock.advance(72 * 3600 + 1)
     assert store.run(verbs.forget(100)) == 1
@@ -224,6 +224,20 @@ def test_a_forgotten_job_leaves_nothing_behind(store: JobStore, clock: Clock) ->
         if any(word in key for word in (":job:", ":output:", ":events:", ":outbox"))
     }
     assert ours == set()
+
+
+def test_a_job_whose_webhook_is_still_due_is_not_forgotten(store: JobStore, clock: Clock) -> None:
+    submit(store, webhook="https://example.com/hook")
+    store.run(verbs.finish(claim(store).lease, SUCCESS))
+    clock.advance(72 * 3600 + 1)
+    assert store.run(verbs.forget(100)) == 0
+
+
+def test_a_drained_job_does_not_expire(store: JobStore, clock: Clock) -> None:
+    submit(store, max_time_in_queue_ms=10_000)
+    store.run(verbs.release(claim(store).lease, Release.DRAIN))
+    clock.advance(60)
+    assert claim(store).job.attempt == 1
 
 
 def test_the_delay_doubles_up_to_its_cap() -> None:

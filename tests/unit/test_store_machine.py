@@ -181,12 +181,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_exactly_one_place(self) -> None:
-        places = self._places()
+        records, inputs, places = self._snapshot()
         for request_id, known in self.jobs.items():
-            record = self._field(request_id, "status")
-            assert record == known.status
+            record, final = records[request_id], known.status in FINAL
+            assert record["status"] == known.status
+            assert ("finished" in record) == final
+            assert (request_id in inputs) == (not final)
             where = {name for name, members in places.items() if request_id in members}
-            stopping = self._field(request_id, "stopping") is not None
             if known.status is Status.QUEUED:
                 assert len(where & {"queue", "delayed"}) == 1
                 assert not where & {"leases", "running", "forget", "outbox"}
@@ -195,15 +196,8 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 assert "forget" in where
                 assert ("outbox" in where) == known.webhook
-                assert ({"leases", "running"} <= where) == stopping
+                assert ({"leases", "running"} <= where) == ("stopping" in record)
                 assert not where & {"queue", "delayed", "expiry"}
-
-    @invariant()
-    def a_final_job_has_an_end_and_no_input(self) -> None:
-        for request_id, known in self.jobs.items():
-            final = known.status in FINAL
-            assert (self._field(request_id, "finished") is not None) == final
-            assert bool(self.store.redis.exists(keys.keyed("input", request_id))) == (not final)
 
     @invariant()
     def no_unknown_key(self) -> None:
@@ -246,18 +240,34 @@ class StoreMachine(RuleBasedStateMachine):
                 assert status in allowed
                 self._move(request_id, Status(status))
 
-    def _places(self) -> dict[str, set[str]]:
-        r = self.store.redis
-        places: dict[str, set[str]] = {"queue": set(), "delayed": set(), "running": set()}
+    def _snapshot(self) -> tuple[dict[str, dict[str, str]], set[str], dict[str, set[str]]]:
+        """All records, the ids that have an input, and who is in which index: one round trip."""
+        pipe, ids = self.store.redis.pipeline(), list(self.jobs)
+        for one in ids:
+            pipe.hgetall(keys.keyed("job", one))
+        for one in ids:
+            pipe.exists(keys.keyed("input", one))
         for deployment in DEPLOYMENTS:
-            for name in ("queue", "delayed"):
-                members = r.zrange(keys.keyed(name, deployment), 0, -1)
-                places[name] |= {member.decode()[14:] for member in members}
-            running = r.smembers(keys.keyed("running", deployment))
-            places["running"] |= {member.decode() for member in running}
+            pipe.zrange(keys.keyed("queue", deployment), 0, -1)
+            pipe.zrange(keys.keyed("delayed", deployment), 0, -1)
+            pipe.smembers(keys.keyed("running", deployment))
         for name in ("leases", "forget", "outbox", "expiry"):
-            places[name] = {member.decode() for member in r.zrange(keys.plain(name), 0, -1)}
-        return {**places, "expiry": places["expiry"]}
+            pipe.zrange(keys.plain(name), 0, -1)
+        replies = iter(pipe.execute())
+        raw = {one: next(replies) for one in ids}
+        records = {
+            one: {name.decode(): value.decode() for name, value in fields.items()}
+            for one, fields in raw.items()
+        }
+        inputs = {one for one in ids if next(replies)}
+        places: dict[str, set[str]] = {"queue": set(), "delayed": set(), "running": set()}
+        for _ in DEPLOYMENTS:
+            places["queue"] |= {member.decode()[14:] for member in next(replies)}
+            places["delayed"] |= {member.decode()[14:] for member in next(replies)}
+            places["running"] |= {member.decode() for member in next(replies)}
+        for name in ("leases", "forget", "outbox", "expiry"):
+            places[name] = {member.decode() for member in next(replies)}
+        return records, inputs, places
 
 
 LONG = settings.get_current_profile_name() == "long"

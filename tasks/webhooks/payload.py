@@ -1,0 +1,64 @@
+"""The body of a webhook: Baseten's keys in Baseten's order, in bytes that re-serialising verifiers agree with.
+
+Verifiers in the field parse the body with pydantic, dump it again and hash that; a body made by `model_dump_json`
+(compact, raw UTF-8, pydantic's floats and times) is the one that they reproduce.
+"""
+
+import base64
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from tasks.job import Job
+from tasks.state import Status
+
+
+class _Error(BaseModel):
+    code: str
+    message: str
+
+
+class WebhookBody(BaseModel):
+    """`data` is the output, null unless the request succeeded; NaN and Infinity in it become null."""
+
+    request_id: str
+    model_id: str
+    deployment_id: str
+    type: Literal["async_request_completed"] = "async_request_completed"
+    time: datetime
+    data: Any
+    errors: list[_Error]
+
+
+def webhook_id(request_id: str) -> str:
+    """The id of the one event that a request ends with; the same for every delivery."""
+    return f"msg_{request_id}"
+
+
+def body(job: Job, output: bytes, now: datetime | None = None) -> bytes:
+    """The bytes to send and to sign. `now` is when they are sent."""
+    succeeded = job.status is Status.SUCCEEDED
+    last = job.errors[-1:]
+    said = WebhookBody(
+        request_id=job.request_id,
+        model_id=job.model_id,
+        deployment_id=job.deployment_id,
+        time=now or datetime.now(UTC),
+        data=_data(output, job.output_type or "") if succeeded else None,
+        errors=[]
+        if succeeded
+        else [_Error(code=str(one.code), message=one.message) for one in last],
+    )
+    return said.model_dump_json().encode()
+
+
+def _data(output: bytes, content_type: str) -> Any:
+    """JSON as it is, text as a string, anything else as base64."""
+    if content_type.startswith("application/json"):
+        return from_json(output)
+    try:
+        return output.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(output).decode()

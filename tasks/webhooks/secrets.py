@@ -1,0 +1,83 @@
+"""The secrets that webhooks are signed with: made, rotated, listed; readable, because signing needs them."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from tasks.keys import TAG
+from tasks.settings import Settings
+from tasks.store import connect, connect_async, unavailable
+from tasks.webhooks.signatures import new_secret
+
+KEY = f"{TAG}:webhook-secrets"  # string, JSON list of WebhookSecret, newest first
+OVERLAP_SECONDS = 24 * 3600.0  # how long the old secret still signs after a rotation
+CACHE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class WebhookSecret:
+    """One secret; times in Unix seconds."""
+
+    secret: str
+    created: float
+    expires: float | None = None
+
+
+def parse(raw: bytes | None) -> list[WebhookSecret]:
+    """What the key holds."""
+    return [WebhookSecret(**one) for one in json.loads(raw or b"[]")]
+
+
+def active(known: list[WebhookSecret], now: float) -> list[str]:
+    """Those that sign now, newest first."""
+    return [one.secret for one in known if one.expires is None or one.expires > now]
+
+
+class WebhookSecrets:
+    """For the command line."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
+        self._redis = connect(settings)
+        self._now = now
+
+    def rotate(self) -> str:
+        """Makes the newest secret; the one before signs for another 24 h. Raises StoreUnavailable."""
+        now = self._now()
+        kept = [
+            WebhookSecret(one.secret, one.created, one.expires or now + OVERLAP_SECONDS)
+            for one in self.list()
+        ]
+        fresh = WebhookSecret(new_secret(), now)
+        with unavailable():
+            self._redis.set(KEY, json.dumps([asdict(one) for one in (fresh, *kept)]))
+        return fresh.secret
+
+    def list(self) -> list[WebhookSecret]:
+        """Those that still sign, newest first. Raises StoreUnavailable."""
+        with unavailable():
+            known = parse(cast("bytes | None", self._redis.get(KEY)))
+        now = self._now()
+        return [one for one in known if one.expires is None or one.expires > now]
+
+
+class SecretReader:
+    """For the sender; remembers them for a second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect_async(settings)
+        self._known: list[WebhookSecret] = []
+        self._until = 0.0
+
+    async def active(self) -> list[str]:
+        """Those that sign now, newest first. Raises StoreUnavailable."""
+        if time.monotonic() >= self._until:
+            with unavailable():
+                self._known = parse(cast("bytes | None", await self._redis.get(KEY)))
+            self._until = time.monotonic() + CACHE_SECONDS
+        return active(self._known, time.time())
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._redis.aclose()

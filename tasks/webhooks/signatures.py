@@ -1,0 +1,40 @@
+"""Signatures over the exact bytes of a body, for every active secret, newest first.
+
+`X-BASETEN-SIGNATURE: v1=<hex>[,v1=<hex>...]`: HMAC-SHA256 of the body under the UTF-8 bytes of the whole secret as
+displayed (docs.baseten.co, async inference). `webhook-signature: v1,<base64> ...`: HMAC-SHA256 of `id.timestamp.body`
+under the base64-decoded part after `whsec_` (Standard Webhooks). A secret of ours satisfies both.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import string
+from collections.abc import Sequence
+
+PREFIX = "whsec_"
+ALPHABET = string.ascii_letters + string.digits
+LENGTH = (
+    40  # alphanumerics, as Baseten's are; as base64 that is 30 bytes, within the standard's 24..64
+)
+
+
+def new_secret() -> str:
+    """A fresh secret: `whsec_` and 40 random alphanumerics, 238 bits."""
+    return PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+
+
+def baseten(body: bytes, active: Sequence[str]) -> str:
+    """The value of X-BASETEN-SIGNATURE; `active` newest first."""
+    return ",".join("v1=" + _hmac(one.encode(), body).hex() for one in active)
+
+
+def standard(webhook_id: str, timestamp: int, body: bytes, active: Sequence[str]) -> str:
+    """The value of webhook-signature; `timestamp` in Unix seconds."""
+    signed = f"{webhook_id}.{timestamp}.".encode() + body
+    digests = (_hmac(base64.b64decode(one.removeprefix(PREFIX)), signed) for one in active)
+    return " ".join("v1," + base64.b64encode(one).decode() for one in digests)
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.new(key, message, hashlib.sha256).digest()

@@ -1,0 +1,63 @@
+"""The verbs of the outbox, as tasks/verbs.py has those of the queue."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tasks import records
+from tasks.job import Job
+from tasks.records import Reply, items, number, text
+from tasks.verbs import Call
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A due delivery, ours for the length of the lease."""
+
+    job: Job
+    attempts: int
+    output: bytes
+    token: str
+
+
+class Settled(StrEnum):
+    """What became of a settlement."""
+
+    DONE = "done"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+class Redelivery(StrEnum):
+    """What a redelivery found."""
+
+    QUEUED = "queued"
+    NOT_FINAL = "not_final"
+    NO_WEBHOOK = "no_webhook"
+    MISSING = "missing"
+
+
+def take_deliveries(limit: int, lease_ms: int, token: str) -> Call[list[Taken]]:
+    """Takes due deliveries under a lease."""
+
+    def read(reply: Reply) -> list[Taken]:
+        return [_taken(items(row), token) for row in items(reply)]
+
+    return Call("take_deliveries", [limit, lease_ms, token], read)
+
+
+def _taken(row: list[Reply], token: str) -> Taken:
+    request_id, attempts, flat, output = row
+    assert isinstance(output, bytes)
+    job = records.job(text(request_id), items(flat))
+    return Taken(job, number(attempts), output, token)
+
+
+def settle_delivery(taken: Taken, verdict: str, delay_ms: int, record: str) -> Call[Settled]:
+    """Records one attempt; `verdict` is delivered, retry, failed or postponed."""
+    arguments = [taken.job.request_id, taken.token, verdict, delay_ms, record]
+    return Call("settle_delivery", arguments, lambda reply: Settled(text(reply)))
+
+
+def redeliver(request_id: str, api_key: str = "") -> Call[Redelivery]:
+    """Sends the webhook of a final job again."""
+    return Call("redeliver", [request_id, api_key], lambda reply: Redelivery(text(reply)))

@@ -1,0 +1,428 @@
+"""Webhooks from the outbox to a real receiver: signatures, schedule, hostile receivers, forbidden targets."""
+
+import asyncio
+import gzip
+import hashlib
+import hmac
+import itertools
+import json
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+from pydantic import BaseModel
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from tasks import verbs
+from tasks.job import Outcome, RequestId, Submission
+from tasks.settings import Settings
+from tasks.state import Status
+from tasks.store import AsyncJobStore, JobStore
+from tasks.webhooks import egress as egress_module
+from tasks.webhooks import signatures
+from tasks.webhooks.egress import Egress, is_denied
+from tasks.webhooks.secrets import OVERLAP_SECONDS, WebhookSecrets, active
+from tasks.webhooks.sender import Sender, headers_for
+from tasks.webhooks.verbs import Redelivery, Settled, redeliver, settle_delivery, take_deliveries
+from tests.conftest import Clock
+from tests.data import url_corpus
+
+DEPLOYMENT = "dep00001"
+FENCES = itertools.count()
+OUTPUT = {
+    "text": "héllo ☃ 日本",
+    "floats": [0.1, 1e-7, 1e22, 1.5e300, -0.0, 3.0],
+    "big": 2**70,
+    "none": None,
+}
+
+
+class Receiver:
+    """Notes what comes; `answers` says what to do with it, one after the other, the last one again and again."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.answers: list[Callable[[web.Request], Awaitable[web.StreamResponse]]] = [ok]
+        self.url = ""
+
+    async def take(self, request: web.Request) -> web.StreamResponse:
+        self.got.append((dict(request.headers), await request.read()))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return await answer(request)
+
+
+async def ok(_: web.Request) -> web.Response:
+    return web.Response()
+
+
+def status(code: int, **headers: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(
+            status=code, headers={k.replace("_", "-"): v for k, v in headers.items()}
+        )
+
+    return answer
+
+
+@pytest.fixture
+def hook_settings(settings: Settings) -> Settings:
+    changes = {
+        "webhook_allow_http": True,
+        "webhook_allow_private": True,
+        "webhook_timeout_seconds": 0.5,
+    }
+    return settings.model_copy(update=changes)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", receiver.take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+    await site.start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield receiver
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def sender(hook_settings: Settings, store: JobStore) -> AsyncIterator[Sender]:
+    outbox = AsyncJobStore(hook_settings, movable_clock=True)
+    sender = Sender(outbox, hook_settings)
+    yield sender
+    await sender._egress.close()
+    await sender._secrets.close()
+    await outbox.close()
+
+
+def finished(
+    store: JobStore, url: str, output: object = OUTPUT, status: Status = Status.SUCCEEDED
+) -> RequestId:
+    """A job with a webhook that has just ended."""
+    request_id = RequestId(uuid.uuid4().hex)
+    store.run(
+        verbs.submit(
+            [Submission(request_id, DEPLOYMENT, "model001", b"{}", webhook=url)], "k", 10**6
+        )
+    )
+    claim = store.run(verbs.claim(DEPLOYMENT, "r:0", f"fence{next(FENCES):011d}", "r"))
+    assert claim is not None
+    body = json.dumps(output).encode()
+    store.run(verbs.finish(claim.lease, Outcome(status, 1.0, body, "application/json")))
+    return request_id
+
+
+async def send(sender: Sender) -> int:
+    taken = await sender.run_once()
+    await sender.settle()
+    return taken
+
+
+def webhook_status(store: JobStore, request_id: str) -> str:
+    return store.run(verbs.read(request_id)).webhook_status
+
+
+async def test_a_delivery_has_baseten_s_body_and_both_signatures(
+    store: JobStore, hook_settings: Settings, sender: Sender, receiver: Receiver
+) -> None:
+    secret = WebhookSecrets(hook_settings).rotate()
+    request_id = finished(store, receiver.url)
+    assert await send(sender) == 1
+    headers, body = receiver.got[0]
+    said = json.loads(body)
+    assert list(said) == [
+        "request_id",
+        "model_id",
+        "deployment_id",
+        "type",
+        "time",
+        "data",
+        "errors",
+    ]
+    assert said["data"] == OUTPUT
+    assert (said["type"], said["errors"]) == ("async_request_completed", [])
+    assert headers["X-BASETEN-REQUEST-ID"] == request_id
+    assert headers["webhook-id"] == f"msg_{request_id}"
+    verify(headers, body, [secret])
+    assert webhook_status(store, request_id) == "SUCCEEDED"
+
+
+def verify(headers: dict[str, str], body: bytes, active_secrets: list[str]) -> None:
+    """The three recipes in the field: over the raw body, over a re-serialised body, and the standard's library."""
+    signatures_sent = headers["X-BASETEN-SIGNATURE"].split(",")
+    for secret, sent in zip(active_secrets, signatures_sent, strict=True):
+        assert sent == "v1=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        again = Payload.model_validate_json(body).model_dump_json().encode()
+        assert sent == "v1=" + hmac.new(secret.encode(), again, hashlib.sha256).hexdigest()
+        Webhook(secret).verify(body, {k.lower(): v for k, v in headers.items()})
+
+
+class PayloadError(BaseModel):
+    code: str
+    message: str
+
+
+class Payload(BaseModel):
+    """The pydantic model of the recipe that re-serialises."""
+
+    request_id: str
+    model_id: str
+    deployment_id: str
+    type: str
+    time: datetime
+    data: Any
+    errors: list[PayloadError]
+
+
+async def test_a_failed_job_is_told_with_one_error_and_no_data(
+    store: JobStore, sender: Sender, receiver: Receiver
+) -> None:
+    request_id = RequestId(uuid.uuid4().hex)
+    job = Submission(request_id, DEPLOYMENT, "model001", b"{}", webhook=receiver.url)
+    store.run(verbs.submit([job], "k", 10**6))
+    store.run(verbs.cancel(request_id))
+    await send(sender)
+    said = json.loads(receiver.got[0][1])
+    assert said["data"] is None
+    assert [error["code"] for error in said["errors"]] == ["CANCELED"]
+
+
+def test_every_flipped_byte_is_refused() -> None:
+    secret, body = signatures.new_secret(), b'{"a":1}'
+    headers = headers_for("r" * 32, body, [secret], 1_700_000_000)
+    library = Webhook(secret)
+    for position in range(len(body)):
+        flipped = bytearray(body)
+        flipped[position] ^= 1
+        with pytest.raises((WebhookVerificationError, ValueError)):
+            library.verify(
+                bytes(flipped), headers | {"webhook-timestamp": headers["webhook-timestamp"]}
+            )
+
+
+async def test_after_a_rotation_both_secrets_sign_newest_first(
+    store: JobStore, hook_settings: Settings, sender: Sender, receiver: Receiver
+) -> None:
+    old = WebhookSecrets(hook_settings).rotate()
+    new = WebhookSecrets(hook_settings).rotate()
+    finished(store, receiver.url)
+    await send(sender)
+    verify(*receiver.got[0], [new, old])
+    known = WebhookSecrets(hook_settings).list()
+    assert active(known, known[0].created + OVERLAP_SECONDS + 1) == [new]
+
+
+async def test_a_receiver_that_fails_is_tried_again_under_the_same_id(
+    store: JobStore, sender: Sender, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.answers = [status(500), status(503), ok]
+    request_id = finished(store, receiver.url)
+    for pause in (0, 3, 6):
+        clock.advance(pause)
+        assert await send(sender) == 1
+        assert await send(sender) == 0
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+    assert webhook_status(store, request_id) == "SUCCEEDED"
+
+
+async def test_a_receiver_that_never_recovers_is_exhausted_and_can_be_sent_again(
+    store: JobStore, sender: Sender, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.answers = [status(500)]
+    request_id = finished(store, receiver.url)
+    for _ in range(11):
+        assert await send(sender) == 1
+        clock.advance(30 * 3600)
+    assert await send(sender) == 0
+    assert webhook_status(store, request_id) == "FAILED"
+    receiver.answers = [ok]
+    assert store.run(redeliver(request_id)) is Redelivery.QUEUED
+    assert await send(sender) == 1
+    assert webhook_status(store, request_id) == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("code", [301, 302, 307, 400, 404, 410])
+async def test_a_redirect_or_a_refusal_is_final(
+    store: JobStore, sender: Sender, receiver: Receiver, clock: Clock, code: int
+) -> None:
+    receiver.answers = [status(code, Location=receiver.url)]
+    request_id = finished(store, receiver.url)
+    await send(sender)
+    clock.advance(10**6)
+    assert await send(sender) == 0
+    assert len(receiver.got) == 1
+    assert webhook_status(store, request_id) == "FAILED"
+
+
+async def test_retry_after_is_honoured(
+    store: JobStore, sender: Sender, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.answers = [status(429, Retry_After="100"), ok]
+    finished(store, receiver.url)
+    await send(sender)
+    clock.advance(90)
+    assert await send(sender) == 0
+    clock.advance(11)
+    assert await send(sender) == 1
+
+
+async def hang(request: web.Request) -> web.Response:
+    await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=3)
+    return web.Response()
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"x" * 65536)
+
+
+async def gzip_bomb(_: web.Request) -> web.Response:
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
+
+
+async def breaks_off(request: web.Request) -> web.StreamResponse:
+    assert request.transport
+    request.transport.abort()
+    return web.Response()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(hang, "PENDING"), (breaks_off, "PENDING"), (endless, "SUCCEEDED"), (gzip_bomb, "SUCCEEDED")],
+    ids=["hangs", "breaks off", "endless body", "gzip bomb"],
+)
+async def test_a_hostile_receiver_costs_one_attempt(
+    store: JobStore,
+    sender: Sender,
+    receiver: Receiver,
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    expected: str,
+) -> None:
+    receiver.answers = [answer]
+    request_id = finished(store, receiver.url)
+    await send(sender)
+    assert webhook_status(store, request_id) == expected
+
+
+async def test_a_dead_sender_s_rows_are_sent_by_another(
+    store: JobStore, hook_settings: Settings, sender: Sender, receiver: Receiver, clock: Clock
+) -> None:
+    finished(store, receiver.url)
+    (dead,) = store.run(take_deliveries(10, 30_000, "dead-sender"))
+    assert await send(sender) == 0
+    clock.advance(31)
+    assert await send(sender) == 1
+    assert store.run(settle_delivery(dead, "failed", 0, "{}")) is Settled.STALE
+
+
+async def test_one_dead_host_delays_nobody_else(
+    store: JobStore, sender: Sender, receiver: Receiver
+) -> None:
+    with socket.socket() as silent:  # accepts, never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(100)
+        dead = f"http://127.0.0.1:{silent.getsockname()[1]}/hook"
+        for _ in range(60):
+            finished(store, dead)
+        healthy = [finished(store, receiver.url) for _ in range(30)]
+        await sender.run_once()
+        while any(webhook_status(store, one) == "PENDING" for one in healthy):
+            assert await sender.run_once() >= 0
+            await asyncio.wait(
+                list(sender._running) or [asyncio.create_task(ok(None))], timeout=0.05
+            )  # type: ignore[arg-type]
+        assert len(receiver.got) == 30
+        await sender.settle()
+
+
+class Fixed(AbstractResolver):
+    """A resolver whose answers the test chooses, one after the other."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self._answers = list(answers)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return [
+            ResolveResult(
+                hostname=host, host=one, port=port, family=socket.AF_INET, proto=0, flags=0
+            )
+            for one in addresses
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every address that a socket of the sender was made for after the guard let it through."""
+    made: list[str] = []
+    original = egress_module.socket.socket
+
+    class Noted(original):  # type: ignore[misc, valid-type]
+        def connect(self, address: Any) -> Any:
+            made.append(str(address))
+            return super().connect(address)
+
+    monkeypatch.setattr(egress_module.socket, "socket", Noted)
+    return made
+
+
+async def test_no_url_of_the_corpus_reaches_anything(
+    settings: Settings, connections: list[str]
+) -> None:
+    assert len(url_corpus.URLS) >= 150
+    strict = settings.model_copy(update={"webhook_timeout_seconds": 5.0})
+    public = [url for url in url_corpus.URLS if "example.com" in url]
+    egress = Egress(strict)
+    for url in sorted(set(url_corpus.URLS) - set(public)):
+        with pytest.raises((OSError, ValueError, TimeoutError, aiohttp.ClientError)):
+            await egress.post(url, {}, b"{}")
+    await egress.close()
+    assert connections == []
+
+
+@pytest.mark.parametrize("answers", [[["127.0.0.1"]], [["10.0.0.5"]], [["169.254.169.254"]]])
+async def test_a_public_name_with_a_private_address_is_refused(
+    settings: Settings, connections: list[str], answers: list[list[str]]
+) -> None:
+    egress = Egress(settings, Fixed(*answers))
+    with pytest.raises(OSError, match="not a public address"):
+        await egress.post("https://rebind.example/hook", {}, b"{}")
+    await egress.close()
+    assert connections == []
+
+
+async def test_a_refused_target_is_final_and_says_why(store: JobStore, settings: Settings) -> None:
+    outbox = AsyncJobStore(settings, movable_clock=True)
+    sender = Sender(outbox, settings)
+    request_id = finished(store, "https://127.0.0.1/hook")
+    await send(sender)
+    assert webhook_status(store, request_id) == "FAILED"
+    log = store.redis.hget("{kingpost}:delivery:" + request_id, "log")
+    assert b"not a public address" in (log or b"")
+    await sender._egress.close()
+    await sender._secrets.close()
+    await outbox.close()
+
+
+def test_the_deny_table_knows_every_special_range() -> None:
+    assert [one for one in (*url_corpus.V4, *url_corpus.V6) if not is_denied(one)] == []
+    assert [
+        one for one in ("1.1.1.1", "8.8.8.8", "93.184.215.14", "2606:4700::1111") if is_denied(one)
+    ] == []
