@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from workers.host_call import Call, body_receiver
 from workers.host_errors import (
@@ -77,8 +77,13 @@ async def send_reply(reply: Reply, send: Send) -> None:
 
 
 async def _send_response(answer: SlottedResponse, call: Call, send: Send) -> None:
+    async def noting_the_end(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            call.answered = True  # what follows are the response's background tasks
+        await send(message)
+
     try:
-        sending = answer.response(call.request.scope, body_receiver(call), send)
+        sending = answer.response(call.request.scope, body_receiver(call), noting_the_end)
         await call.cancellable(sending, "streaming")
     except ClientGone as error:
         raise StreamAborted from error
@@ -103,7 +108,7 @@ async def _send_stream(streaming: Streaming, call: Call, send: Send) -> None:
             await send(
                 {"type": "http.response.body", "body": chunk_bytes(chunk), "more_body": True}
             )
-    except TypeError as error:
+    except (TypeError, UnicodeEncodeError) as error:
         call.stop()
         raise StreamAborted from error
     await send({"type": "http.response.body", "body": b""})

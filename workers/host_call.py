@@ -35,6 +35,7 @@ class Call:
         self.progress: Progress = no_progress
         self.stopped = threading.Event()
         self.stopped_by: StoppedBy = "cooperative"
+        self.answered = False  # all was sent: a client that leaves now stops nothing
         self._task: asyncio.Task[Any] | None = None
         self._listeners: list[asyncio.Future[None]] = []
 
@@ -60,7 +61,7 @@ class Call:
 
     def stop(self) -> None:
         """Asks the call to end: async code is cancelled, everything else is told. Idempotent."""
-        if self.stopped.is_set():
+        if self.stopped.is_set() or self.answered:
             return
         self.stopped.set()
         for listener in self._listeners:

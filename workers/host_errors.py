@@ -14,6 +14,9 @@ import json
 import sys
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
+from typing_extensions import TypeIs
+
 ERROR_SOURCE = ("x-baseten-error-source", "04")
 ERROR_CODE = "x-baseten-error-code"
 UNEXPECTED, DOWNSTREAM, CLIENT = "500", "600", "700"
@@ -91,9 +94,13 @@ class Reply:
 
 
 def json_reply(status: int, content: object) -> Reply:
-    """Compact JSON, non-ASCII as it is."""
+    """Compact JSON, non-ASCII as it is. Raises TypeError or ValueError for what JSON cannot say."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return Reply(status, text.encode(), "application/json")
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, out of some exception's text
+        body = json.dumps(content, separators=(",", ":")).encode()
+    return Reply(status, body, "application/json")
 
 
 def error_headers(code: str) -> tuple[tuple[str, str], ...]:
@@ -110,13 +117,15 @@ def error_reply(error: BaseException) -> Reply:
     if isinstance(error, HostError):
         return _with_headers(error.status, str(error), error.code)
     if is_http_exception(error):
-        status, detail = error.status_code, error.detail  # type: ignore[attr-defined]
-        return downstream_error(status, detail)  # pyright: ignore
+        try:
+            return downstream_error(error.status_code, error.detail)
+        except (TypeError, ValueError) as unsayable:  # a detail that is no JSON
+            error = unsayable
     message = f"Unhandled exception: {type(error).__name__}: {error}"
     return _with_headers(500, message, UNEXPECTED)
 
 
-def is_http_exception(error: BaseException) -> bool:
+def is_http_exception(error: BaseException) -> "TypeIs[HTTPException]":
     """True for fastapi's own class; starlette's is a bug of the model like any other exception.
 
     Read from sys.modules: who raises it has imported it, so the host need not import fastapi.

@@ -9,7 +9,7 @@ import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 chain_request_id: ContextVar[str | None] = ContextVar("chain_request_id", default=None)
@@ -62,6 +62,11 @@ class _Prints(io.TextIOBase):
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return "utf-8"
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """The raw stream, for programs that write bytes; those are not made into JSON."""
+        return _Lines.out.buffer
 
     def writable(self) -> bool:
         return True

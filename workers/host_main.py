@@ -48,16 +48,22 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workers.host_main", description=__doc__)
-    parser.add_argument("--package", required=True, type=Path, help="folder with config.yaml")
-    parser.add_argument("--uds", required=True, help="path of the Unix socket to serve on")
+    parser.add_argument("--package", required=True, type=_path, help="folder with config.yaml")
+    parser.add_argument(
+        "--uds", required=True, type=_path, help="path of the Unix socket to serve on"
+    )
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--parent-pid", type=int, help="end at once if this is not the parent")
     parser.add_argument(
         "--grace-seconds", type=int, default=3600, help="for running calls on SIGTERM"
     )
-    parser.add_argument("--secrets-dir", type=Path, default=Surroundings.secrets_dir)
-    parser.add_argument("--environment-file", type=Path, default=Surroundings.environment_file)
+    parser.add_argument("--secrets-dir", type=_path, default=Surroundings.secrets_dir)
+    parser.add_argument("--environment-file", type=_path, default=Surroundings.environment_file)
     return parser.parse_args()
+
+
+def _path(text: str) -> Path:
+    return Path(text).absolute()  # before the cwd becomes the package
 
 
 def _drop_own_folder() -> None:
@@ -77,7 +83,7 @@ def _serve(package: Package, options: argparse.Namespace) -> None:
     transport = package.runtime.transport
     config = uvicorn.Config(
         app,
-        uds=options.uds,
+        uds=str(options.uds),
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -1,5 +1,6 @@
 """A call of the model, the way Truss runs it: preprocess -> predict -> postprocess, or one /v1 method."""
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -129,7 +130,10 @@ class Pipeline:
             return method.function(*args)
         if method.is_async:
             return await self._guarded(call.cancellable(method.function(*args), method.name))
-        return await self._guarded(in_thread(method.function, *args))
+        result = await self._guarded(in_thread(method.function, *args))
+        if inspect.isawaitable(result):  # a decorator hid the `async`
+            return await self._guarded(call.cancellable(result, method.name))
+        return result
 
     async def _guarded(self, running: Awaitable[Any]) -> Any:
         """Awaits model code; its errors are logged here and answered without their text."""

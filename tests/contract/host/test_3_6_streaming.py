@@ -13,6 +13,7 @@ from tests.contract.host.running import PREDICT, RunningHost
 JSON_ONLY = {"accept": "application/json"}
 MODEL = """
 import asyncio, pathlib, time
+from starlette.background import BackgroundTask
 from starlette.responses import StreamingResponse
 FOLDER = pathlib.Path("data")
 
@@ -53,6 +54,9 @@ def numbers():
     yield "a"
     yield 5
 
+def iter_surrogate():
+    yield "\\ud800"
+
 def slow():
     yield "a"
     while not (FOLDER / "wake").exists():
@@ -63,6 +67,13 @@ class Model:
         kind, _, name = what.partition(":")
         if kind == "sse":
             return StreamingResponse(async_words(), 202, media_type="text/event-stream")
+        if kind == "background":
+            async def later():
+                await asyncio.sleep(0.2)
+                mark(f"background-{name}")
+            return StreamingResponse(async_words(), background=BackgroundTask(later))
+        if kind == "surrogate":
+            return iter_surrogate()
         if kind == "sse ticks":
             return StreamingResponse(ticks(name), media_type="text/event-stream")
         if kind == "progress":
@@ -129,7 +140,7 @@ def test_3_6_a_failing_generator_ends_the_body_or_fails_the_gathering(host: Runn
 
 
 def test_3_6_a_wrong_chunk_and_a_long_gap_cut_the_connection(host: RunningHost) -> None:
-    for what in ("numbers", "slow"):
+    for what in ("numbers", "surrogate", "slow"):
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
             host.predict(what)
     (host.package / "data" / "wake").touch()
@@ -142,9 +153,18 @@ def test_3_6_a_streaming_response_passes_through(host: RunningHost) -> None:
     assert answer.headers["content-type"].startswith("text/event-stream")
 
 
+def test_3_6_background_tasks_of_a_response_run_to_their_end(host: RunningHost) -> None:
+    assert host.predict("background:sync").text == "ab"
+    assert host.job("background:job").content == b"ab"
+    for door in ("sync", "job"):
+        wait_until((host.package / "data" / f"background-{door}").exists)
+    wait_until(lambda: host.state()["busy"] == 0)
+
+
 def test_3_3_a_stream_keeps_its_slot_until_it_ends(host: RunningHost) -> None:
     with host.http.stream("POST", PREDICT, json="ticks:slot") as answer:
-        next(answer.iter_raw())
+        chunks = answer.iter_raw()  # kept: httpx closes the answer when it is collected
+        assert next(chunks)
         assert host.state()["busy"] == 1
     wait_until(lambda: host.state()["busy"] == 0)
 

@@ -36,6 +36,8 @@ class Model:
             raise NotImplementedError("private")
         if what == "exit":
             sys.exit(3)
+        if what == "no json":
+            raise fastapi.HTTPException(400, {1, 2})
         if what == "stop":
             next(iter([]))
         return what
@@ -105,7 +107,7 @@ def test_3_9_errors_of_the_model_are_500_without_their_text(host: RunningHost, w
     )
 
 
-@pytest.mark.parametrize("detail", ["wrong", {"why": ["a", 1]}])
+@pytest.mark.parametrize("detail", ["wrong", {"why": ["a", 1]}, "half \ud800 a pair"])
 def test_3_9_a_fastapi_exception_passes_its_status_and_detail(
     host: RunningHost, detail: object
 ) -> None:
@@ -115,6 +117,11 @@ def test_3_9_a_fastapi_exception_passes_its_status_and_detail(
     assert "x-dropped" not in answer.headers
     job = host.job([422, detail])
     assert (job.status, job.json()) == (422, {"error": detail})
+
+
+def test_3_9_a_detail_that_is_no_json_is_an_error_all_the_same(host: RunningHost) -> None:
+    for answer in (host.predict("no json"), host.job("no json")):
+        assert answer.json()["error"].startswith("Unhandled exception: TypeError: ")
 
 
 def test_3_9_sys_exit_is_plain_text_and_the_server_survives(host: RunningHost) -> None:
