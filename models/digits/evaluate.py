@@ -32,6 +32,7 @@ STEPS = 25
 GUIDANCE = 2.0
 SHEET_COLUMNS = 12
 CELL = 48  # px on the contact sheet
+MARGIN = 3  # px around each digit
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -149,8 +150,8 @@ def contact_sheet(drawn: torch.Tensor) -> Image.Image:
         pen.text((CELL // 2, (digit + 0.5) * CELL), f"{digit}:", fill=128, font=font, anchor="mm")
         for column, picture in enumerate(row[:SHEET_COLUMNS], start=1):
             ink = Image.fromarray((255 - picture.numpy() * 255).round().astype(np.uint8))
-            cell = ink.resize((CELL, CELL), Image.Resampling.LANCZOS)
-            sheet.paste(cell, (column * CELL, digit * CELL))
+            cell = ink.resize((CELL - 2 * MARGIN,) * 2, Image.Resampling.LANCZOS)
+            sheet.paste(cell, (column * CELL + MARGIN, digit * CELL + MARGIN))
     return sheet
 
 

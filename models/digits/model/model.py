@@ -16,7 +16,8 @@ from diffusers.utils.logging import disable_progress_bar
 from digits_pipeline import DigitsPipeline
 from PIL import Image
 
-CELL = 64  # px; the side of one digit in the answer (the network draws 16)
+CELL = 64  # px; the side of one digit's cell in the answer
+MARGIN = 4  # px; white around each digit, which fills its 16 px picture from top to bottom
 EXAMPLE = '{"digit": 7, "count": 4, "steps": 25, "seed": 1}'
 # Allowed values, both ends included. One seed is used per picture (seed, seed + 1, ...), and a
 # 32-bit bound keeps the sum far below what a torch.Generator takes.
@@ -139,12 +140,13 @@ def draw_sheet(pictures: torch.Tensor) -> Image.Image:
 
     `pictures` has the shape (n, side, side); 0 is paper and 1 is ink.
     """
+    side = CELL - 2 * MARGIN
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     sheet = Image.new("L", (columns * CELL, rows * CELL), color=255)
     grey = (255 - pictures * 255).round().to(torch.uint8).numpy()
     for place, picture in enumerate(grey):
-        cell = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.LANCZOS)
+        digit = Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)
         row, column = divmod(place, columns)
-        sheet.paste(cell, (column * CELL, row * CELL))
+        sheet.paste(digit, (column * CELL + MARGIN, row * CELL + MARGIN))
     return sheet
