@@ -36,7 +36,7 @@ def event(name: str, level: str = "info", **fields: object) -> None:
 
 
 class _Lines:
-    out: TextIO
+    out: TextIO = sys.stdout
     lock = threading.Lock()
 
 

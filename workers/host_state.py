@@ -95,7 +95,8 @@ class ModelHost:
         if live is None:
             raise ModelNotReady
         try:
-            self._adopt(LiveModel(live.instance, reload_methods(self.package, live)))
+            methods = reload_methods(self.package, live)
+            self._adopt(LiveModel(live.instance, methods, live.environment))
         except Exception as error:
             log_user_error("Hot reload failed", error, self.package.model_class_filename)
             raise
@@ -154,15 +155,16 @@ class ModelHost:
     async def follow_environment(self) -> None:
         """Calls setup_environment again whenever the environment file says something new; endless."""
         await self.wait_loaded()
-        current = read_environment(self._around.environment_file)
-        while self._live and (method := self._live.methods.setup_environment):
+        while (live := self._live) and (method := live.methods.setup_environment):
             await asyncio.sleep(ENVIRONMENT_POLL)
             try:
                 latest = read_environment(self._around.environment_file)
-                if latest is not None and latest != current:
+                if latest is not None and latest != live.environment:
+                    live.environment = (
+                        latest  # first: what fails is tried again only when the file changes
+                    )
                     run = method.function(latest) if method.is_async else None
                     await (run or in_thread(method.function, latest))
-                    current = latest
             except Exception as error:  # the model's own error must not end the polling
                 file = self.package.model_class_filename
                 log_user_error("Exception while setting up environment", error, file)

@@ -44,6 +44,7 @@ class LiveModel:
 
     instance: Any
     methods: Methods
+    environment: object  # as it was told to the model last
 
 
 class LazyDataResolver:
@@ -97,7 +98,7 @@ def load_model(package: Package, around: Surroundings, run: RunCoroutine) -> Liv
         _run(lambda: instance.setup_environment(environment), run)
     if hasattr(instance, "load"):
         _retry(lambda: _run(instance.load, run), around.load_retries)
-    return LiveModel(instance, methods)
+    return LiveModel(instance, methods, environment)
 
 
 def _import_model_file(package: Package) -> ModuleType:
