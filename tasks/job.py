@@ -86,6 +86,7 @@ class Job:
     output_type: str | None = None
     output_bytes: int | None = None
     replica: str = ""
+    deaths: int = 0  # hosts or workers that died under it in a row
 
 
 @dataclass(frozen=True, slots=True)

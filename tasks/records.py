@@ -73,4 +73,5 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         output_type=f.get("output_type"),
         output_bytes=_milliseconds(f.get("output_bytes")),
         replica=f.get("replica", ""),
+        deaths=int(f.get("deaths", 0)),
     )

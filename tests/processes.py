@@ -29,6 +29,7 @@ class Process:
     arguments: list[str]
     env: dict[str, str]
     log: Path
+    cwd: Path | None = None
     popen: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> "Process":
@@ -36,7 +37,7 @@ class Process:
         command = [sys.executable, "-m", "cli.main", *self.arguments]
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
-                command, env=self.env, stdout=log, stderr=log, start_new_session=True
+                command, env=self.env, stdout=log, stderr=log, cwd=self.cwd, start_new_session=True
             )
         return self
 

@@ -23,7 +23,7 @@ class Valkey:
     """One server process on one data folder; can be killed and started again."""
 
     folder: Path
-    fsync: str = "always"
+    fsync: str = "always"  # or everysec, or off: no append-only file at all
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -35,7 +35,13 @@ class Valkey:
     def start(self) -> "Valkey":
         """Starts the server and waits until it answers."""
         command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", self.fsync]
+        command += [
+            "--dir",
+            str(self.folder),
+            "--appendonly",
+            "no" if self.fsync == "off" else "yes",
+        ]
+        command += ["--appendfsync", "no" if self.fsync == "off" else self.fsync]
         command += ["--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         log = (self.folder / "valkey.log").open("ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -18,6 +18,7 @@ from workers.classify import GiveBack, Retry, classify, failed_attempt
 from workers.frames import Frame, FrameKind
 from workers.host_client import HostAnswer, HostClient, HostNotReady, HostUnavailable
 from workers.host_process import HostProcess
+from workers.quarantine import Quarantine
 from workers.request_events import RequestEvents
 from workers.runs import Run, Runs, StopReason
 
@@ -59,6 +60,7 @@ class Runner:
         self._settings = settings
         self._deployment_id = deployment_id
         self._replica_id = replica_id
+        self._quarantine = Quarantine()
         self._local = threading.local()
 
     def run_available(self) -> int:
@@ -105,15 +107,19 @@ class Runner:
         run = Run(claim, self._host.generation)
         self._runs.add(run)
         self._events.started(claim.job)
+        suspect = claim.job.deaths >= self._settings.max_deaths - 1
         try:
-            answer = self._predict(hand, run, slot)
+            with self._quarantine.alone() if suspect else self._quarantine.shared():
+                run.started = monotonic()
+                answer = None if run.reason else self._predict(hand, run, slot)
             self._settle(run, answer)
         finally:
             self._runs.remove(run)
-        return slot if answer and answer.slot_kept else None
+        return slot if not run.sent or (answer and answer.slot_kept) else None
 
     def _predict(self, hand: _Hand, run: Run, slot: str) -> HostAnswer | None:
         """The host's answer; None when it died first."""
+        run.sent = True
         try:
             return hand.client.run(
                 run.request_id,
@@ -145,7 +151,7 @@ class Runner:
         """Writes down what became of the attempt."""
         match run.reason:
             case StopReason.CANCELED:
-                by = (answer.stopped_by or "cooperative") if answer else "killed"
+                by = _how(run, answer)
                 self._offer(lambda: verbs.stopped(run.lease, by))
                 self._events.revoked(run.claim.job)
             case StopReason.LOST:
@@ -232,6 +238,13 @@ class Runner:
             claimer = f"{self._replica_id}:{threading.get_ident()}"
             hand = self._local.hand = _Hand(HostClient(self._host.address), claimer)
         return hand
+
+
+def _how(run: Run, answer: HostAnswer | None) -> str:
+    """How a cancelled call ended: a host that is gone was killed, if it had the call at all."""
+    if answer is None:
+        return "killed" if run.sent else "cooperative"
+    return answer.stopped_by or "cooperative"
 
 
 def _headers(claim: Claim, slot: str) -> dict[str, str]:

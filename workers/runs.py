@@ -24,6 +24,7 @@ class Run:
     claim: Claim
     generation: int  # of the model host that runs it
     started: float = field(default_factory=monotonic)
+    sent: bool = False  # to the host
     reason: StopReason | None = None
     stop_asked: float | None = None
 

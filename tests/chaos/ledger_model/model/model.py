@@ -1,0 +1,20 @@
+"""A deterministic model that writes down every run, outside the system: `request_id pid` a line."""
+
+import asyncio
+import os
+
+
+class Model:
+    """Input {"n", "ms", "kill"?, "hang"?}; output depends on n alone."""
+
+    def load(self) -> None:
+        path = os.environ["CHAOS_RUNS"]
+        self._runs = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    async def predict(self, order: dict, request):
+        request_id = request.headers["x-baseten-request-id"]
+        os.write(self._runs, f"{request_id} {os.getpid()}\n".encode())
+        if order.get("kill"):
+            os.kill(os.getpid(), 9)
+        await asyncio.sleep(order["ms"] / 1000)
+        return {"n": order["n"], "square": order["n"] ** 2, "text": f"job {order['n']} ☃"}

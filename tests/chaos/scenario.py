@@ -1,0 +1,179 @@
+"""One chaos run: a seeded plan of faults against the real stack, then heal, drain, judge."""
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import redis
+
+from tasks import keys
+from tests.chaos.client import Client, Receiver, in_parallel
+from tests.chaos.ledger import FINAL, Ledger, Verdict, judge
+from tests.chaos.stack import Stack
+from tests.conditions import PAUSE
+
+KILLED = ("replica", "host", "api", "maintenance", "valkey")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does; the same seed gives the same faults."""
+
+    seed: int
+    jobs: int
+    kills: int
+    kinds: tuple[str, ...] = KILLED
+    gap: tuple[float, float] = (0.5, 2.0)  # s between faults
+    poison_every: int = 0  # every so-manieth job kills its host
+    freezes: int = 0
+    freeze_seconds: float = 20.0
+    run_ms: tuple[int, int] = (5, 20)
+    drain_seconds: float = 120.0
+
+    def faults(self) -> Iterator[tuple[float, str]]:
+        """(pause before it, kind) for each kill."""
+        rng = random.Random(self.seed)
+        for _ in range(self.kills):
+            yield rng.uniform(*self.gap), rng.choice(self.kinds)
+
+
+@dataclass
+class Report:
+    """What a run found."""
+
+    plan: Plan
+    verdict: Verdict
+    ledger: Ledger
+    took: float
+    drained: float
+    refused: int
+    statuses: dict[str, int] = field(default_factory=dict[str, int])
+
+    def table(self) -> str:
+        """The ledger for people."""
+        v = self.verdict
+        lines = [
+            f"seed {self.plan.seed}: {self.plan.jobs} jobs in {self.took:.0f} s, drained {self.drained:.0f} s after"
+        ]
+        lines.append(
+            "faults: " + ", ".join(f"{k} {n}" for k, n in sorted(self.ledger.faults.items()))
+        )
+        lines.append("final:  " + ", ".join(f"{k} {n}" for k, n in sorted(self.statuses.items())))
+        rows = ("lost", "double_completed", "unexpected", "wrong", "silent", "id_drift")
+        lines += [f"  {name:<17} {getattr(v, name):>6}   must be 0" for name in rows]
+        lines += [f"  {name:<17} {getattr(v, name):>6}" for name in ("reruns", "redeliveries")]
+        lines.append(f"  {'refused (503)':<17} {self.refused:>6}")
+        return "\n".join(lines)
+
+
+class _Faults(threading.Thread):
+    """Carries out the plan in the background."""
+
+    def __init__(self, plan: Plan, stack: Stack, ledger: Ledger) -> None:
+        super().__init__(daemon=True)
+        self._plan, self._stack, self._ledger = plan, stack, ledger
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        rng = random.Random(self._plan.seed + 1)
+        thaws = [
+            threading.Thread(target=self._freeze, args=(rng,)) for _ in range(self._plan.freezes)
+        ]
+        for thaw in thaws:
+            thaw.start()
+        for pause, kind in self._plan.faults():
+            PAUSE.wait(pause)
+            self._ledger.faults[self._stack.kill(kind, rng).rstrip("0123456789")] += 1
+        for thaw in thaws:
+            thaw.join()
+
+    def _freeze(self, rng: random.Random) -> None:
+        PAUSE.wait(rng.uniform(1.0, 4.0))  # in the middle of the work
+        self._ledger.faults["freeze"] += 1
+        self._stack.freeze(rng, self._plan.freeze_seconds)()
+
+
+async def run(plan: Plan, stack: Stack, folder: Path) -> Report:
+    """Runs the plan on a started stack."""
+    ledger = Ledger(folder / "runs.txt")
+    receiver = Receiver(ledger)
+    runner = await receiver.start()
+    rng = random.Random(plan.seed + 2)
+    began = monotonic()
+    async with aiohttp.ClientSession() as session:
+        client = Client(stack.api_ports, ledger, session, run_ms=plan.run_ms)
+        faults = _Faults(plan, stack, ledger)
+        faults.start()
+
+        async def submit(n: int) -> None:
+            poison = plan.poison_every and n % plan.poison_every == plan.poison_every - 1
+            if poison:
+                ledger.poisoned.add(f"key-{n}")
+            await client.submit(n, receiver.url, rng, **({"kill": True} if poison else {}))
+
+        await in_parallel(plan.jobs, 16, submit)
+        await asyncio.to_thread(faults.join)
+        healed = monotonic()
+        statuses = await _drain(client, ledger, plan.drain_seconds)
+        drained = monotonic() - healed
+        report = await _judge(plan, stack, client, ledger, statuses)
+    await runner.cleanup()
+    report.took, report.drained = healed - began, drained
+    return report
+
+
+async def _drain(client: Client, ledger: Ledger, seconds: float) -> dict[str, dict[str, object]]:
+    """Waits until every acknowledged request is final and delivered; the statuses then."""
+    ids = sorted({one for seen in ledger.acked.values() for one in seen})
+    statuses: dict[str, dict[str, object]] = {}
+    deadline = monotonic() + seconds
+
+    async def look(i: int) -> None:
+        if _settled(statuses.get(ids[i], {})):
+            return
+        statuses[ids[i]] = await client.status(ids[i])
+
+    while True:
+        await in_parallel(len(ids), 16, look)
+        if all(_settled(one) for one in statuses.values()) or monotonic() > deadline:
+            return statuses
+
+
+def _settled(status: dict[str, object]) -> bool:
+    return status.get("status") in FINAL and status.get("webhook_status") != "PENDING"
+
+
+async def _judge(
+    plan: Plan, stack: Stack, client: Client, ledger: Ledger, statuses: dict[str, dict[str, object]]
+) -> Report:
+    outputs: dict[str, object] = {}
+    succeeded = [one for one, said in statuses.items() if said.get("status") == "SUCCEEDED"]
+
+    async def fetch(i: int) -> None:
+        outputs[succeeded[i]] = await client.result(succeeded[i])
+
+    await in_parallel(len(succeeded), 16, fetch)
+    finals = finals_of(stack, list(statuses))
+    verdict = judge(ledger, statuses, outputs, finals)
+    counts: dict[str, int] = {}
+    for said in statuses.values():
+        word = str(said.get("status", "unknown"))
+        counts[word] = counts.get(word, 0) + 1
+    return Report(plan, verdict, ledger, 0.0, 0.0, len(client.refused), counts)
+
+
+def finals_of(stack: Stack, ids: list[str]) -> dict[str, list[str]]:
+    """The final states in each job's own event stream: there must be one."""
+    finals: dict[str, list[str]] = {}
+    with redis.Redis.from_url(stack.valkey.url) as client:
+        for one in ids:
+            entries = client.xrange(keys.keyed("events", one))
+            said = [json.loads(f[b"data"])["status"] for _, f in entries if f[b"kind"] == b"status"]
+            finals[one] = [status for status in said if status in FINAL]
+    return finals

@@ -1,0 +1,132 @@
+"""The real stack under test: every part a process that can be killed, frozen, and is started again."""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.directory import Directory
+from tasks.errors import StoreUnavailable
+from tasks.settings import Settings
+from tests.conditions import PAUSE
+from tests.processes import Process, environment, ready_replicas
+from tests.valkey import Valkey, free_port
+
+MODEL = Path(__file__).parent / "ledger_model"
+API_KEY = "kp_chaos001.0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class Stack:
+    """2 APIs, 3 replicas, 2 maintenance processes, 1 Valkey; `keep` starts again whatever died."""
+
+    folder: Path
+    fsync: str = "always"
+    replicas: int = 3
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    source: Path | None = None  # another copy of the project's code to run, None = this one
+    redis_url: str | None = None  # another way to the Valkey, through a proxy
+    parts: dict[str, Process] = field(default_factory=dict[str, Process])
+    api_ports: list[int] = field(default_factory=list[int])
+
+    def __post_init__(self) -> None:
+        (self.folder / "valkey").mkdir(parents=True)
+        self.valkey = Valkey(self.folder / "valkey", self.fsync)
+        self._keeping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._lock = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """Settings for looking at the stack from outside."""
+        return Settings(redis_url=self.valkey.url, state_dir=self.folder)
+
+    def start(self) -> "Stack":
+        """Starts everything and waits until every replica is ready."""
+        self.valkey.start()
+        settings = self.settings.model_copy(update={"redis_url": self.redis_url or self.valkey.url})
+        ours = {
+            "KINGPOST_API_KEY": API_KEY,
+            "KINGPOST_WEBHOOK_ALLOW_HTTP": "true",
+            "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "true",
+            "CHAOS_RUNS": str(self.folder / "runs.txt"),
+        }
+        env = environment(settings, **ours, **self.env)
+        self.api_ports = [free_port(), free_port()]
+        for i, port in enumerate(self.api_ports):
+            self._add(f"api{i}", ["api", "--host", "127.0.0.1", "--port", str(port)], env)
+        for i in range(self.replicas):
+            self._add(f"replica{i}", ["replica", str(MODEL)], env)
+        for i in range(2):
+            self._add(f"maintenance{i}", ["maintenance"], env)
+        ready_replicas(self.settings, self.replicas, timeout=60)
+        self._keeper.start()
+        return self
+
+    def _add(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
+        self.parts[name] = Process(
+            arguments, env, self.folder / f"{name}.log", cwd=self.source
+        ).start()
+
+    def _keep(self) -> None:
+        while not self._keeping.wait(0.1):
+            with self._lock:
+                for part in self.parts.values():
+                    if part.popen and part.popen.poll() is not None:
+                        part.start()
+
+    def kill(self, kind: str, rng: random.Random) -> str:
+        """SIGKILLs a random part of that kind; what was killed."""
+        with self._lock:
+            match kind:
+                case "valkey":
+                    self.valkey.kill()
+                    self.valkey.start()
+                    return "valkey"
+                case "host":
+                    return self._kill_host(rng)
+                case _:
+                    name = rng.choice(sorted(one for one in self.parts if one.startswith(kind)))
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(self.parts[name].pid, signal.SIGKILL)
+                    return name
+
+    def _kill_host(self, rng: random.Random) -> str:
+        try:
+            pids = [one.host_pid for one in Directory(self.settings).all() if one.host_pid]
+        except StoreUnavailable:
+            return "no host"
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(rng.choice(pids), signal.SIGKILL)
+        return "host"
+
+    def freeze(self, rng: random.Random, seconds: float) -> Callable[[], None]:
+        """SIGSTOPs a worker; call the answer to let it go on after `seconds`."""
+        name = rng.choice(sorted(one for one in self.parts if one.startswith("replica")))
+        pid, ends = self.parts[name].pid, time.monotonic() + seconds
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+
+        def thaw() -> None:
+            PAUSE.wait(max(0.0, ends - time.monotonic()))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+        return thaw
+
+    def stop(self) -> None:
+        """Ends every process of the stack."""
+        self._keeping.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+        for part in self.parts.values():
+            if part.popen and part.popen.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(part.pid, signal.SIGCONT)
+                part.kill()
+        self.valkey.kill()

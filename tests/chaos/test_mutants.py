@@ -1,0 +1,64 @@
+"""Planted bugs must turn the harness red: a harness that cannot fail proves nothing."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.scenario import Plan, Report, run
+from tests.chaos.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+CODE = ("api", "cli", "deployments", "priority", "tasks", "workers", "celeryconfig.py")
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Iterator[Callable[..., Report]]:
+    """Runs a plan on a copy of the code with one line of one script changed."""
+    stacks: list[Stack] = []
+
+    def go(plan: Plan, script: str = "", old: str = "", new: str = "", **stack: object) -> Report:
+        source = tmp_path / "code"
+        for name in CODE:
+            take = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            take(ROOT / name, source / name)
+        if script:
+            path = source / "tasks" / "scripts" / f"{script}.lua"
+            text = path.read_text()
+            assert old in text, f"{script}.lua has changed: plant the bug anew"
+            path.write_text(text.replace(old, new))
+        made = Stack(tmp_path / "stack", source=source, **stack)  # type: ignore[arg-type]
+        stacks.append(made)
+        report = asyncio.run(run(plan, made.start(), made.folder))
+        print(report.table())
+        return report
+
+    yield go
+    for stack in stacks:
+        stack.stop()
+
+
+def test_a_claim_that_leaves_no_record_loses_jobs(planted: Callable[..., Report]) -> None:
+    plan = Plan(1, 300, 8, kinds=("replica",), gap=(0.3, 0.6), run_ms=(50, 100), drain_seconds=8)
+    claim_without_lease = "redis.call('ZADD', K.leases, whole(deadline), id)"
+    report = planted(plan, "claim", claim_without_lease, "")
+    assert report.verdict.lost > 0
+
+
+def test_a_finish_without_a_fence_completes_jobs_twice(planted: Callable[..., Report]) -> None:
+    short = {"KINGPOST_LEASE_SECONDS": "2", "KINGPOST_HEARTBEAT_SECONDS": "0.5"}
+    plan = Plan(1, 60, 0, freezes=3, freeze_seconds=5, run_ms=(800, 1200), drain_seconds=30)
+    fence = "if word ~= 'held' then return word end"
+    report = planted(plan, "finish", fence, "if word == 'missing' then return word end", env=short)
+    assert report.verdict.double_completed > 0
+
+
+def test_a_store_that_does_not_write_before_it_answers_loses_jobs(
+    planted: Callable[..., Report],
+) -> None:
+    plan = Plan(1, 100, 1, kinds=("valkey",), gap=(6, 6), drain_seconds=5)
+    report = planted(plan, fsync="off")
+    assert report.verdict.lost > 0
