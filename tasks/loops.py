@@ -25,5 +25,10 @@ async def run_forever(loop: Loop, every: float, stop: asyncio.Event) -> None:
             await loop.run_once()
         except StoreUnavailable as error:
             log.warning("store.unavailable", loop=type(loop).__name__, error=str(error))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every)
+        await pause(stop, every)
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Waits, but not longer than until `stop`."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

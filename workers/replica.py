@@ -9,10 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Celery, signals
-from deployments.directory import Directory, Replica
-from deployments.registry import Deployment, Registry
 
+from deployments.directory import Directory, Replica
 from deployments.package import Package
+from deployments.registry import Deployment, Registry
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable

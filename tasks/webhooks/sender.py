@@ -14,6 +14,7 @@ import aiohttp
 
 from tasks.errors import StoreUnavailable
 from tasks.logs import get_logger
+from tasks.loops import pause
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 from tasks.webhooks import payload, schedule, signatures, verbs
@@ -70,7 +71,7 @@ class Sender:
                 log.warning("store.unavailable", error=str(error))
                 taken = 0
             if not taken:
-                await asyncio.wait([asyncio.create_task(stop.wait())], timeout=IDLE_SECONDS)
+                await pause(stop, IDLE_SECONDS)
         await self.settle()
         await self._egress.close()
         await self._secrets.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
+from tasks.loops import pause
 from tests.chaos.ledger import Delivery, Ledger
 from tests.chaos.stack import API_KEY
 
@@ -76,7 +77,7 @@ class Client:
                     self.refused.append(reply.status)
             except (aiohttp.ClientError, TimeoutError):
                 pass
-            await asyncio.wait({asyncio.create_task(asyncio.Event().wait())}, timeout=PAUSE)
+            await pause(asyncio.Event(), PAUSE)
         raise AssertionError(f"{method} {path} was never answered")
 
 

@@ -21,6 +21,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from tasks import verbs
 from tasks.job import Outcome, RequestId, Submission
+from tasks.loops import pause
 from tasks.settings import Settings
 from tasks.state import Status
 from tasks.store import AsyncJobStore, JobStore
@@ -226,8 +227,8 @@ async def test_a_receiver_that_fails_is_tried_again_under_the_same_id(
 ) -> None:
     receiver.answers = [status(500), status(503), ok]
     request_id = finished(store, receiver.url)
-    for pause in (0, 3, 6):
-        clock.advance(pause)
+    for seconds in (0, 3, 6):
+        clock.advance(seconds)
         assert await send(sender) == 1
         assert await send(sender) == 0
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
@@ -276,7 +277,7 @@ async def test_retry_after_is_honoured(
 
 
 async def hang(request: web.Request) -> web.Response:
-    await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=3)
+    await pause(asyncio.Event(), 3)
     return web.Response()
 
 
@@ -340,9 +341,7 @@ async def test_one_dead_host_delays_nobody_else(
         await sender.run_once()
         while any(webhook_status(store, one) == "PENDING" for one in healthy):
             assert await sender.run_once() >= 0
-            await asyncio.wait(
-                list(sender._running) or [asyncio.create_task(ok(None))], timeout=0.05
-            )  # type: ignore[arg-type]
+            await pause(asyncio.Event(), 0.02)  # type: ignore[arg-type]
         assert len(receiver.got) == 30
         await sender.settle()
 

@@ -1,0 +1,41 @@
+# Every target sets the project up by itself on first use; `make setup` alone does only that.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo up test check format chaos clean
+
+setup: $(READY)
+
+# torch first and pinned: a later package must not bring another build with it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[models,train,dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/kingpost demo
+
+up: $(READY)
+	$(BIN)/kingpost up
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos
+	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long
+
+clean:
+	rm -rf .venv .kingpost build *.egg-info

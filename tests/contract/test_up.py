@@ -1,0 +1,178 @@
+"""`kingpost up` as a person starts it: ready, killed part by part, restarted, stopped, refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conditions import wait_until
+from tests.valkey import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+class Up:
+    """One `kingpost up` on a state folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = folder / "state"
+        self.models = folder / "models"
+        self.port, self.flower_port = free_port(), free_port()
+        self.log = folder / "up.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        shutil.copytree(ROOT / "models" / "echo", self.models / "echo")
+
+    def start(self, *more: str) -> "Up":
+        command = [sys.executable, "-m", "cli.main", "up", "--models", str(self.models)]
+        command += ["--state", str(self.state), "--port", str(self.port)]
+        command += ["--flower-port", str(self.flower_port), *more]
+        with self.log.open("wb") as log:
+            env = {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+        return self
+
+    def ready(self) -> "Up":
+        wait_until(self._ready, 60, "kingpost up is not ready")
+        return self
+
+    def _ready(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, self.said()
+        return "Kingpost is ready" in self.said()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def up_json(self) -> dict[str, Any]:
+        return json.loads((self.state / "up.json").read_text())
+
+    def pid(self, role: str) -> int:
+        return next(part["pid"] for part in self.up_json()["parts"] if part["role"] == role)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        key = (self.state / "api_key").read_text().strip()
+        request = urllib.request.Request(
+            self.up_json()["api"] + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Api-Key {key}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def predicts(self) -> bool:
+        try:
+            return self.call("POST", "/production/predict", {"a": 1}) == {"a": 1}
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> int:
+        assert self.process
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def refused(self, *more: str) -> str:
+        """What it says when it does not start: one sentence, with exit code 1."""
+        self.start(*more)
+        assert self.process
+        assert self.process.wait(60) == 1
+        return self.said().strip().splitlines()[-1]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    up = Up(tmp_path)
+    yield up
+    if up.process and up.process.poll() is None:
+        up.stop()
+
+
+def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> None:
+    up.start().ready()
+    said = up.up_json()
+    assert {part["role"] for part in said["parts"]} == {
+        "valkey",
+        "api",
+        "maintenance",
+        "replica",
+        "flower",
+    }
+    assert up.said().splitlines()[0].startswith("Kingpost is ready")
+    assert (up.state / "api_key").stat().st_mode & 0o777 == 0o600
+    wait_until(up.predicts)
+    pids = [part["pid"] for part in said["parts"]]
+    assert up.stop() == 0
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert not (up.state / "up.json").exists()
+
+
+@pytest.mark.parametrize("role", ["valkey", "api", "maintenance", "replica", "flower"])
+def test_a_part_that_dies_is_started_again(up: Up, role: str) -> None:
+    up.start().ready()
+    before = up.pid(role)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: up.pid(role) not in (before, None), 30)
+    wait_until(up.predicts, 40, "it does not serve again")
+
+
+def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:
+    up.start("--no-flower").ready()
+    os.kill(up.pid("replica"), signal.SIGSTOP)  # nobody claims
+    body = {"model_input": {"a": 2}}
+    request_id = up.call("POST", "/production/async_predict", body)["request_id"]
+    key = (up.state / "api_key").read_text()
+    os.kill(up.pid("replica"), signal.SIGKILL)
+    assert up.stop() == 0
+    up.start("--no-flower").ready()
+    assert (up.state / "api_key").read_text() == key
+    wait_until(lambda: up.call("GET", f"/async_request/{request_id}")["status"] == "SUCCEEDED", 30)
+    assert up.call("GET", f"/async_request/{request_id}/result") == {"a": 2}
+
+
+def test_a_second_one_on_the_same_state_is_refused(up: Up, tmp_path: Path) -> None:
+    up.start("--no-flower").ready()
+    other = Up(tmp_path / "other")
+    other.state = up.state
+    assert "Another `kingpost up` runs on" in other.refused("--no-flower")
+
+
+def test_a_taken_port_is_one_sentence(up: Up) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", up.port))
+        taken.listen()
+        assert f"Port {up.port} for the API is taken" in up.refused("--no-flower")
+    assert len(up.said().strip().splitlines()) == 1
+
+
+def test_a_broken_model_is_one_sentence(up: Up) -> None:
+    path = up.models / "echo" / "model" / "model.py"
+    path.write_text(
+        "class Model:\n    def load(self):\n        raise ValueError('no weights')\n    def predict(self, x):\n        return x\n"
+    )
+    assert "no weights" in up.refused("--no-flower")
+
+
+def test_a_broken_config_is_one_sentence(up: Up) -> None:
+    (up.models / "echo" / "config.yaml").write_text("runtime: {predict_concurrency: many}\n")
+    assert "predict_concurrency" in up.refused()
+
+
+def test_an_unwritable_state_folder_is_one_sentence(up: Up) -> None:
+    up.state.write_text("a file, not a folder")
+    assert "cannot be written" in up.refused("--no-flower")
+
+
+def test_no_models_is_one_sentence(up: Up) -> None:
+    shutil.rmtree(up.models / "echo")
+    assert "holds no model" in up.refused("--no-flower")

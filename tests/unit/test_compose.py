@@ -1,0 +1,53 @@
+"""docker-compose.yml as far as it can be checked without an engine."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.main import app
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
+OURS = sorted(set(SERVICES) - {"redis"})
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_runs_a_command_that_exists(name: str) -> None:
+    commands = {
+        one.name or one.callback.__name__ for one in app.registered_commands if one.callback
+    }
+    command = SERVICES[name]["command"]
+    assert command[0] in commands
+    assert command[0] != "replica" or (ROOT / command[1] / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_is_locked_down(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_redis_is_durable_and_not_published() -> None:
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes --appendfsync always --maxmemory-policy noeviction" in command
+    assert "ports" not in SERVICES["redis"]
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    assert "USER kingpost" in (ROOT / "Dockerfile").read_text()
+
+
+def test_compose_accepts_the_file() -> None:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("no docker compose client here")
+    environment = {"REDIS_PASSWORD": "x", "KINGPOST_API_KEY": "y" * 16, "PATH": "/usr/bin:/bin"}
+    command = [docker, "compose", "-f", str(FILE), "config", "-q"]
+    subprocess.run(command, check=True, env=environment)
