@@ -18,6 +18,10 @@ class HostUnavailable(Exception):
     """The model host cannot be reached, or died in the middle of an answer."""
 
 
+class HostUnreached(HostUnavailable):
+    """The model host was gone before it got the call."""
+
+
 class HostNotReady(Exception):
     """The model host answers, but its model is not loaded."""
 
@@ -98,11 +102,14 @@ class HostClient:
     ) -> HostAnswer:
         """Runs a job and gives progress and output frames to `on_frame` as they come.
 
-        Raises HostUnavailable when the host died before the end of the answer.
+        Raises HostUnreached when it never got the call, HostUnavailable when it died before its end.
         """
         answer = HostAnswer()
-        with _reaching():
+        try:
             self._connection.request("POST", f"/kingpost/jobs/{request_id}", body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            raise HostUnreached(f"The model host is gone: {error!r}") from error
+        with _reaching():
             response = self._connection.getresponse()
             if response.status != 200:
                 return _refusal(response)

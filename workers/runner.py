@@ -16,7 +16,13 @@ from tasks.store import JobStore
 from tasks.verbs import Release, Word
 from workers.classify import GiveBack, Retry, classify, failed_attempt
 from workers.frames import Frame, FrameKind
-from workers.host_client import HostAnswer, HostClient, HostNotReady, HostUnavailable
+from workers.host_client import (
+    HostAnswer,
+    HostClient,
+    HostNotReady,
+    HostUnavailable,
+    HostUnreached,
+)
 from workers.host_process import HostProcess
 from workers.quarantine import Quarantine
 from workers.request_events import RequestEvents
@@ -110,12 +116,13 @@ class Runner:
         suspect = claim.job.deaths >= self._settings.max_deaths - 1
         try:
             with self._quarantine.alone() if suspect else self._quarantine.shared():
-                run.started = monotonic()
+                run.started, run.generation = monotonic(), self._host.generation
                 answer = None if run.reason else self._predict(hand, run, slot)
             self._settle(run, answer)
         finally:
             self._runs.remove(run)
-        return slot if not run.sent or (answer and answer.slot_kept) else None
+        never_tried = run.reason is not None and not run.sent
+        return slot if never_tried or (answer and answer.slot_kept) else None
 
     def _predict(self, hand: _Hand, run: Run, slot: str) -> HostAnswer | None:
         """The host's answer; None when it died first."""
@@ -127,6 +134,10 @@ class Runner:
                 _headers(run.claim, slot),
                 lambda frame: self._report(run, frame),
             )
+        except HostUnreached:
+            run.sent = False  # another job took the host with it; this one is not to blame
+            hand.client.close()
+            return None
         except HostUnavailable as error:
             log.warning("host.lost", request_id=run.request_id, error=str(error))
             hand.client.close()
@@ -174,7 +185,7 @@ class Runner:
             self._conclude(run, verdict)
 
     def _settle_death(self, run: Run) -> None:
-        if self._host.ended_by_us(run.generation):
+        if not run.sent or self._host.ended_by_us(run.generation):
             self._offer(lambda: verbs.release(run.lease, Release.DRAIN))
             return
         error = JobError(ErrorCode.MODEL_UNAVAILABLE, self._host.last_words(run.generation)[:2000])
