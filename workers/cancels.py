@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import redis
 from redis.client import PubSub
@@ -50,6 +51,6 @@ class CancelListener:
     def _listen(self, channel: PubSub) -> None:
         while not self._stopping.is_set():
             message = channel.get_message(timeout=POLL_SECONDS)
-            run = self._runs.get(message["data"].decode()) if message else None
+            run = self._runs.get(cast(bytes, message["data"]).decode()) if message else None
             if run:
                 self._stop_run(run, StopReason.CANCELED)
