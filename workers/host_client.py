@@ -46,6 +46,7 @@ class HostAnswer:
     body: bytearray = field(default_factory=bytearray)
     streamed: bool = False
     slot_kept: bool = False
+    still_running: bool = False  # a generator that went silent still holds its slot
     stopped_by: str | None = None
     ms: float = 0.0
 
@@ -165,7 +166,7 @@ def _take(frame: Frame, answer: HostAnswer, on_frame: Callable[[Frame], None]) -
         case FrameKind.END:
             end: dict[str, Any] = frame.json()
             answer.slot_kept, answer.stopped_by = end["slot_kept"], end["stopped_by"]
-            answer.ms = end["ms"]
+            answer.ms, answer.still_running = end["ms"], end.get("still_running", False)
 
 
 def _refusal(response: http.client.HTTPResponse) -> HostAnswer:

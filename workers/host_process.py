@@ -1,5 +1,6 @@
 """The model host as a child process: started, watched, started again, and ended for good."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -97,6 +98,7 @@ class HostProcess:
         Path(self.address).unlink(missing_ok=True)
         command = [sys.executable, "-m", "workers.host_main", "--package", str(self._package)]
         command += ["--uds", self.address, "--log-level", self._settings.log_level]
+        command += ["--parent-pid", str(os.getpid())]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -36,6 +36,14 @@ SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is awa
 SETTLE_AGAIN = 0.2  # s
 
 
+@dataclass(frozen=True)
+class _Slot:
+    """The right to make one call of the host of that generation."""
+
+    token: str
+    generation: int
+
+
 @dataclass
 class _Hand:
     """What one worker thread keeps between jobs."""
@@ -84,7 +92,7 @@ class Runner:
 
     def _turn(self, hand: _Hand) -> int:
         ran, ends = 0, monotonic() + self._settings.claim_on_seconds
-        slot = hand.client.acquire(SLOT_WAIT)
+        slot = self._acquire(hand)
         try:
             while slot and not self.draining.is_set():
                 claim = self._claim(hand)
@@ -94,12 +102,17 @@ class Runner:
                 ran += 1
                 if monotonic() > ends:
                     break
-                slot = slot or hand.client.acquire(SLOT_WAIT)
+                slot = slot or self._acquire(hand)
         finally:
             if slot:
-                hand.client.give_back(slot)
+                hand.client.give_back(slot.token)
         self._store.run(verbs.wake(self._deployment_id))
         return ran
+
+    def _acquire(self, hand: _Hand) -> _Slot | None:
+        generation = self._host.generation
+        token = hand.client.acquire(SLOT_WAIT)
+        return _Slot(token, generation) if token else None
 
     def _claim(self, hand: _Hand) -> Claim | None:
         # The fence is new only after an answer: a claim whose reply was lost is asked for again.
@@ -108,21 +121,29 @@ class Runner:
         hand.fence = secrets.token_hex(8)
         return claim
 
-    def _run(self, hand: _Hand, claim: Claim, slot: str) -> str | None:
+    def _run(self, hand: _Hand, claim: Claim, slot: _Slot) -> _Slot | None:
         """One attempt; the slot when the host let us keep it."""
-        run = Run(claim, self._host.generation)
+        run = Run(claim, slot.generation)
         self._runs.add(run)
         self._events.started(claim.job)
         suspect = claim.job.deaths >= self._settings.max_deaths - 1
         try:
             with self._quarantine.alone() if suspect else self._quarantine.shared():
-                run.started, run.generation = monotonic(), self._host.generation
-                answer = None if run.reason else self._predict(hand, run, slot)
+                run.started = monotonic()
+                answer = None
+                # While it waited, the job may have been cancelled, or a neighbour have ended the host.
+                if run.reason is None and self._lives(slot):
+                    answer = self._predict(hand, run, slot.token)
             self._settle(run, answer)
         finally:
             self._runs.remove(run)
-        never_tried = run.reason is not None and not run.sent
-        return slot if never_tried or (answer and answer.slot_kept) else None
+        if answer and answer.still_running:
+            self._host.end(run.generation, f"{run.request_id} left a call behind")
+        unused = not run.sent and self._lives(slot)
+        return slot if unused or (answer and answer.slot_kept) else None
+
+    def _lives(self, slot: _Slot) -> bool:
+        return slot.generation == self._host.generation and self._host.ready.is_set()
 
     def _predict(self, hand: _Hand, run: Run, slot: str) -> HostAnswer | None:
         """The host's answer; None when it died first."""

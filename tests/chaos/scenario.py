@@ -54,6 +54,7 @@ class Report:
     drained: float
     refused: int
     statuses: dict[str, int] = field(default_factory=dict[str, int])
+    surprises: list[object] = field(default_factory=list[object])  # failures that nobody ordered
 
     def table(self) -> str:
         """The ledger for people."""
@@ -69,6 +70,7 @@ class Report:
         lines += [f"  {name:<17} {getattr(v, name):>6}   must be 0" for name in rows]
         lines += [f"  {name:<17} {getattr(v, name):>6}" for name in ("reruns", "redeliveries")]
         lines.append(f"  {'refused (503)':<17} {self.refused:>6}")
+        lines += [f"  surprise: {one}" for one in self.surprises[:5]]
         return "\n".join(lines)
 
 
@@ -165,7 +167,14 @@ async def _judge(
     for said in statuses.values():
         word = str(said.get("status", "unknown"))
         counts[word] = counts.get(word, 0) + 1
-    return Report(plan, verdict, ledger, 0.0, 0.0, len(client.refused), counts)
+    killers = {one for key in ledger.poisoned for one in ledger.acked[key]}
+    surprises = [
+        said
+        for one, said in statuses.items()
+        if said.get("status") == "FAILED" and one not in killers
+    ]
+    refused = len(client.refused)
+    return Report(plan, verdict, ledger, 0.0, 0.0, refused, counts, list(surprises))
 
 
 def finals_of(stack: Stack, ids: list[str]) -> dict[str, list[str]]:
