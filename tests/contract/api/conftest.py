@@ -1,0 +1,103 @@
+"""One live stack for all API tests: Valkey, API, maintenance, and replicas of three models."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.directory import Directory
+from deployments.registry import Deployment, Registry
+from tasks.api_keys import ApiKeys
+from tasks.settings import Settings
+from tests.conditions import wait_until
+from tests.processes import Process, environment, ready_replicas
+from tests.valkey import Valkey, free_port
+
+ROOT = Path(__file__).parents[3]
+MODELS = (
+    ROOT / "models" / "echo",
+    *(Path(__file__).parent / "models" / name for name in ("talker", "socket")),
+)
+KEY = "kp_apitests.0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class Live:
+    """The running stack as a client and an operator see it."""
+
+    settings: Settings
+    url: str
+    processes: dict[str, Process]
+    folder: Path
+
+    def client(self, key: str | None = KEY, **more: Any) -> httpx.Client:
+        headers = {"Authorization": f"Api-Key {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **more)
+
+    def deployment(self, name: str) -> Deployment:
+        return next(one for one in Registry(self.settings).all() if one.model_name == name)
+
+    def host_pid(self, name: str) -> int:
+        replicas = Directory(self.settings).all()
+        return next(one.host_pid for one in replicas if one.model_name == name and one.host_pid)
+
+    def new_key(self, **limits: Any) -> str:
+        return ApiKeys(self.settings).create(**limits)
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    (folder / "valkey").mkdir()
+    valkey = Valkey(folder / "valkey", fsync="everysec").start()
+    settings = Settings(redis_url=valkey.url, state_dir=folder)
+    env = environment(settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="20")
+    port = free_port()
+    commands = {"api": ["api", "--port", str(port)], "maintenance": ["maintenance"]}
+    commands |= {path.name: ["replica", str(path)] for path in MODELS}
+    processes = {
+        name: Process(arguments, env, folder / f"{name}.log").start()
+        for name, arguments in commands.items()
+    }
+    live = Live(settings, f"http://127.0.0.1:{port}", processes, folder)
+    ready_replicas(settings, len(MODELS))
+    wait_until(lambda: _answers(live.url), 30, "the API does not answer")
+    yield live
+    for process in processes.values():
+        process.stop()
+    valkey.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url + "/health/ready", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture
+def http(live: Live) -> Iterator[httpx.Client]:
+    """A client of the API with a full key."""
+    with live.client() as client:
+        yield client
+
+
+@pytest.fixture
+def echo(live: Live) -> Iterator[httpx.Client]:
+    """A client whose paths begin at the echo model."""
+    with live.client() as client:
+        client.base_url = httpx.URL(live.url + "/models/echo")
+        yield client
+
+
+def submit(
+    client: httpx.Client, given: object, path: str = "/production/async_predict", **more: object
+) -> str:
+    """Queues a request and answers its id."""
+    answer = client.post(path, content=json.dumps({"model_input": given, **more}))
+    assert answer.status_code == 201, answer.text
+    return answer.json()["request_id"]

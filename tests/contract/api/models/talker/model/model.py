@@ -1,0 +1,169 @@
+"""Speaks the five /v1 shapes; predict streams on request, gated by files so that tests need no clock."""
+
+import json
+import os
+import time
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+
+def sse(events):
+    """The events as Server-Sent Events."""
+    for name, data in events:
+        head = f"event: {name}\n" if name else ""
+        text = data if isinstance(data, str) else json.dumps(data)
+        yield f"{head}data: {text}\n\n"
+
+
+def stream(events):
+    return StreamingResponse(sse(events), media_type="text/event-stream")
+
+
+def wait_for(path):
+    while path and not os.path.exists(path):
+        time.sleep(0.01)
+
+
+class Model:
+    """A model without weights."""
+
+    def predict(self, order: dict, request: Request):
+        if "stream" in order:
+            return self._chunks(order["stream"], order.get("gate"))
+        if "gone" in order:  # says so in a file when its caller has left
+            with request.state.watch_disconnect() as gone:
+                open(order["gone"] + ".started", "w").close()
+                gone.wait(30)
+                open(order["gone"], "w").close()
+        if "bytes" in order:
+            return {"length": order["bytes"]}
+        return {
+            "id": request.headers["x-baseten-request-id"],
+            "trace": request.headers.get("traceparent"),
+        }
+
+    def _chunks(self, chunks, gate):
+        for number, chunk in enumerate(chunks):
+            wait_for(gate and f"{gate}.{number}")
+            yield chunk
+
+    def chat_completions(self, body: dict, request: Request):
+        words = ["Hello", " ", "there"]
+        base = {"id": "c1", "created": 1, "model": body["model"]}
+        if not body.get("stream"):
+            choice = {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "".join(words)},
+            }
+            usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+            return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
+        chunks = [
+            {
+                **base,
+                "object": "chat.completion.chunk",
+                "choices": [{"index": 0, "delta": {"content": w}, "finish_reason": None}],
+            }
+            for w in words
+        ]
+        return stream([*((None, one) for one in chunks), (None, "[DONE]")])
+
+    def completions(self, body: dict, request: Request):
+        choice = {"index": 0, "text": "Hello", "finish_reason": "stop", "logprobs": None}
+        return {
+            "id": "t1",
+            "object": "text_completion",
+            "created": 1,
+            "model": body["model"],
+            "choices": [choice],
+        }
+
+    def embeddings(self, body: dict, request: Request):
+        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = [
+            {"object": "embedding", "index": i, "embedding": [float(len(x)), 0.5]}
+            for i, x in enumerate(inputs)
+        ]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return {"object": "list", "model": body["model"], "data": data, "usage": usage}
+
+    def messages(self, body: dict, request: Request):
+        usage = {"input_tokens": 1, "output_tokens": 1}
+        message = {
+            "id": "m1",
+            "type": "message",
+            "role": "assistant",
+            "model": body["model"],
+            "stop_sequence": None,
+        }
+        if not body.get("stream"):
+            return {
+                **message,
+                "content": [{"type": "text", "text": "Hello"}],
+                "stop_reason": "end_turn",
+                "usage": usage,
+            }
+        start = {**message, "content": [], "stop_reason": None, "usage": usage}
+        block = {"type": "text", "text": ""}
+        return stream(
+            [
+                ("message_start", {"type": "message_start", "message": start}),
+                (
+                    "content_block_start",
+                    {"type": "content_block_start", "index": 0, "content_block": block},
+                ),
+                (
+                    "content_block_delta",
+                    {
+                        "type": "content_block_delta",
+                        "index": 0,
+                        "delta": {"type": "text_delta", "text": "Hello"},
+                    },
+                ),
+                ("content_block_stop", {"type": "content_block_stop", "index": 0}),
+                (
+                    "message_delta",
+                    {
+                        "type": "message_delta",
+                        "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+                        "usage": usage,
+                    },
+                ),
+                ("message_stop", {"type": "message_stop"}),
+            ]
+        )
+
+    def responses(self, body: dict, request: Request):
+        content = {"type": "output_text", "text": "Hello", "annotations": []}
+        output = {
+            "id": "o1",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [content],
+        }
+        response = {
+            "id": "r1",
+            "object": "response",
+            "created_at": 1,
+            "model": body["model"],
+            "status": "completed",
+            "output": [output],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+        }
+        if not body.get("stream"):
+            return response
+        delta = {
+            "type": "response.output_text.delta",
+            "item_id": "o1",
+            "output_index": 0,
+            "content_index": 0,
+            "delta": "Hello",
+            "sequence_number": 1,
+            "logprobs": [],
+        }
+        done = {"type": "response.completed", "sequence_number": 2, "response": response}
+        return stream([("response.output_text.delta", delta), ("response.completed", done)])

@@ -1,0 +1,307 @@
+"""Async requests over HTTP: every field, bound, code and addition of the contract."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conditions import wait_until
+from tests.contract.api.conftest import Live, submit
+
+LONG = {"delay": 60}
+
+
+def final(client: httpx.Client, request_id: str) -> dict[str, Any]:
+    def status() -> dict[str, Any]:
+        return client.get(f"/async_request/{request_id}", params={"wait": 10}).json()
+
+    wait_until(lambda: status()["status"] not in ("QUEUED", "IN_PROGRESS"), 30)
+    return status()
+
+
+def until(client: httpx.Client, request_id: str, status: str) -> None:
+    wait_until(lambda: client.get(f"/async_request/{request_id}").json()["status"] == status, 20)
+
+
+def test_a_request_runs_from_201_to_its_result(echo: httpx.Client, live: Live) -> None:
+    answer = echo.post(
+        "/production/async_predict", json={"model_input": {"a": [1, "ü"]}, "priority": 1}
+    )
+    request_id = answer.json()["request_id"]
+    assert (answer.status_code, list(answer.json())) == (201, ["request_id"])
+    assert re.fullmatch("[0-9a-f]{32}", request_id)
+    assert answer.headers["x-baseten-request-id"] == request_id
+    said = final(echo, request_id)
+    deployment = live.deployment("echo")
+    assert (said["status"], said["webhook_status"]) == ("SUCCEEDED", "NO_WEBHOOK_PROVIDED")
+    assert (said["model_id"], said["deployment_id"]) == (deployment.model_id, deployment.id)
+    assert (said["errors"], said["priority"], said["attempt"]) == ([], 1, 1)
+    assert "chain_id" not in said
+    assert said["created_at"].endswith("Z")
+    result = echo.get(said["result_url"])
+    assert result.json() == {"a": [1, "ü"]}
+    assert result.headers["content-type"].startswith("application/json")
+
+
+BAD = [
+    {},
+    {"model_input": 1, "priority": 3},
+    {"model_input": 1, "priority": -1},
+    {"model_input": 1, "priority": "high"},
+    {"model_input": 1, "max_time_in_queue_seconds": 9},
+    {"model_input": 1, "max_time_in_queue_seconds": 259_201},
+    {"model_input": 1, "inference_retry_config": {"max_attempts": 0}},
+    {"model_input": 1, "inference_retry_config": {"max_attempts": 11}},
+    {"model_input": 1, "inference_retry_config": {"initial_delay_ms": 10_001}},
+    {"model_input": 1, "inference_retry_config": {"max_delay_ms": 60_001}},
+    {"model_input": 1, "webhook_endpoint": "http://example.com/hook"},
+    {"model_input": 1, "webhook_endpoint": "https://user:pass@example.com/hook"},
+    {"model_input": 1, "webhook_endpoint": "nonsense"},
+    [],
+]
+
+
+@pytest.mark.parametrize("body", BAD, ids=json.dumps)
+def test_a_body_out_of_bounds_is_400_and_says_which_field(echo: httpx.Client, body: object) -> None:
+    answer = echo.post("/production/async_predict", json=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
+    if isinstance(body, dict) and len(body) > 1:
+        assert list(body)[1] in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "field", ["webhook_endpoint", "priority", "max_time_in_queue_seconds", "inference_retry_config"]
+)
+def test_null_means_the_default(echo: httpx.Client, field: str) -> None:
+    assert (
+        echo.post("/production/async_predict", json={"model_input": 1, field: None}).status_code
+        == 201
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b'{"model_input": 1}x',
+        b"[" * 100_000,
+        b'{"model_input":' + b"[" * 500 + b"]" * 500 + b"}",
+    ],
+)
+def test_what_is_not_sane_json_is_400(echo: httpx.Client, body: bytes) -> None:
+    answer = echo.post("/production/async_predict", content=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
+
+
+def test_a_payload_above_the_cap_is_413_with_both_figures(echo: httpx.Client) -> None:
+    body = json.dumps({"model_input": "x" * 262_144}).encode()
+    for content in (body, (body[i : i + 1000] for i in range(0, len(body), 1000))):
+        answer = echo.post("/production/async_predict", content=content)
+        assert (answer.status_code, answer.json()["error_code"]) == (413, "payload_too_large")
+        assert "262144" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/async_request/{}", "/async_request/{}/result", "/async_request/{}/events"]
+)
+def test_an_unknown_request_is_404(http: httpx.Client, path: str) -> None:
+    answer = http.get(path.format("0" * 32))
+    assert (answer.status_code, answer.json()["error"]) == (404, "There is no such async request.")
+
+
+def test_nan_and_infinity_reach_the_model(echo: httpx.Client) -> None:
+    answer = echo.post("/production/async_predict", content=b'{"model_input": [NaN, -Infinity]}')
+    request_id = answer.json()["request_id"]
+    assert final(echo, request_id)["status"] == "SUCCEEDED"
+    assert echo.get(f"/async_request/{request_id}/result").text == "[NaN, -Infinity]"
+
+
+def test_a_failed_request_lists_the_error_of_each_attempt(echo: httpx.Client) -> None:
+    retry = {"max_attempts": 2, "initial_delay_ms": 0, "max_delay_ms": 0}
+    said = final(echo, submit(echo, {"fail": "boom"}, inference_retry_config=retry))
+    assert (said["status"], said["attempt"]) == ("FAILED", 2)
+    assert [error["code"] for error in said["errors"]] == ["MODEL_PREDICT_ERROR"] * 2
+    result = echo.get(f"/async_request/{said['request_id']}/result")
+    assert (result.status_code, result.json()["error_code"]) == (410, "application_error")
+
+
+def test_cancel_of_a_running_request_stops_it_and_repeats_say_so(echo: httpx.Client) -> None:
+    request_id = submit(echo, LONG)
+    until(echo, request_id, "IN_PROGRESS")
+    assert echo.get(f"/async_request/{request_id}/result").status_code == 409
+    assert echo.patch(f"/async_request/{request_id}", json={"priority": 2}).status_code == 409
+    said = echo.delete(f"/async_request/{request_id}").json()
+    assert (said["request_id"], said["canceled"]) == (request_id, True)
+    again = echo.delete(f"/async_request/{request_id}").json()
+    assert (again["canceled"], "already canceled" in again["message"]) == (False, True)
+    wait_until(lambda: echo.get(f"/async_request/{request_id}").json()["stopped_at"], 10)
+    status = echo.get(f"/async_request/{request_id}").json()
+    assert (status["status"], status["stopped_by"]) == ("CANCELED", "cooperative")
+
+
+def test_cancel_of_a_finished_request_changes_nothing(echo: httpx.Client) -> None:
+    request_id = submit(echo, 1)
+    final(echo, request_id)
+    said = echo.delete(f"/async_request/{request_id}").json()
+    assert (said["canceled"], said["message"]) == (False, "The request is already SUCCEEDED.")
+
+
+@pytest.fixture
+def busy(echo: httpx.Client) -> Any:
+    """All slots of the echo model taken by requests that a test does not care for."""
+    taken = [submit(echo, LONG, priority=0) for _ in range(8)]
+    for one in taken:
+        until(echo, one, "IN_PROGRESS")
+    yield
+    for one in taken:
+        echo.delete(f"/async_request/{one}")
+    for one in taken:
+        wait_until(lambda one=one: echo.get(f"/async_request/{one}").json()["stopped_at"], 20)
+
+
+def test_a_queued_request_knows_its_place_and_can_be_moved(echo: httpx.Client, busy: None) -> None:
+    ids = [submit(echo, n, priority=2) for n in range(3)]
+    status = echo.get(f"/async_request/{ids[2]}").json()
+    assert (status["status"], status["queue_position"], status["waiting_for"]) == (
+        "QUEUED",
+        2,
+        "slot",
+    )
+    moved = echo.patch(f"/async_request/{ids[2]}", json={"priority": 0}).json()
+    assert (moved["priority"], moved["queue_position"]) == (0, 0)
+    counts = echo.get("/production/async_queue_status").json()
+    assert (counts["num_queued_requests"], counts["num_in_progress_requests"]) == (3, 8)
+    assert set(counts) == {
+        "model_id",
+        "deployment_id",
+        "num_queued_requests",
+        "num_in_progress_requests",
+    }
+    for one in ids:
+        assert echo.delete(f"/async_request/{one}").json()["canceled"] is True
+
+
+def test_prefer_wait_is_a_long_poll(echo: httpx.Client) -> None:
+    request_id = submit(echo, {"delay": 0.3})
+    said = echo.get(
+        f"/async_request/{request_id}", headers={"Prefer": "respond-async, wait=20"}
+    ).json()
+    assert said["status"] == "SUCCEEDED"
+    assert echo.get(f"/async_request/{request_id}?wait=61").status_code == 400
+
+
+def test_one_idempotency_key_is_one_request(echo: httpx.Client) -> None:
+    body, headers = {"model_input": 5}, {"Idempotency-Key": "once"}
+    first = echo.post("/production/async_predict", json=body, headers=headers)
+    again = echo.post("/production/async_predict", json=body, headers=headers)
+    assert first.json() == again.json()
+    assert (again.status_code, again.headers["x-baseten-request-id"]) == (
+        201,
+        again.json()["request_id"],
+    )
+    other = echo.post("/production/async_predict", json={"model_input": 6}, headers=headers)
+    assert other.status_code == 409
+
+
+def test_a_batch_is_all_or_nothing(echo: httpx.Client) -> None:
+    bodies = [{"model_input": n, "priority": n % 3} for n in range(5)]
+    ids = echo.post("/production/async_predict_batch", json=bodies).json()["request_ids"]
+    assert [final(echo, one)["status"] for one in ids] == ["SUCCEEDED"] * 5
+    assert [echo.get(f"/async_request/{one}/result").json() for one in ids] == list(range(5))
+    before = echo.get("/async_requests").json()["requests"][0]
+    assert (
+        echo.post("/production/async_predict_batch", json=[*bodies, {"priority": 0}]).status_code
+        == 400
+    )
+    assert echo.post("/production/async_predict_batch", json=[]).status_code == 400
+    assert echo.get("/async_requests").json()["requests"][0] == before
+
+
+def test_own_requests_are_listed_newest_first_in_pages(live: Live) -> None:
+    with live.client(
+        live.new_key(),
+    ) as client:
+        client.base_url = httpx.URL(live.url + "/models/echo")
+        ids = [submit(client, n) for n in range(5)]
+        seen: list[str] = []
+        cursor: str | None = "0"
+        while cursor is not None:
+            page = client.get("/async_requests", params={"limit": 2, "cursor": cursor}).json()
+            seen += [row["request_id"] for row in page["requests"]]
+            cursor = page["cursor"]
+        assert sorted(seen) == sorted(ids)
+        assert client.get("/async_requests", params={"model": "talker"}).json()["requests"] == []
+
+
+def events(
+    client: httpx.Client, request_id: str, last_id: str = "", most: int = 1000
+) -> list[tuple[str, str, str]]:
+    """(id, event, data) of a stream, from after `last_id`, at most so many."""
+    seen: list[tuple[str, str, str]] = []
+    fields: dict[str, str] = {}
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    with client.stream("GET", f"/async_request/{request_id}/events", headers=headers) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if line:
+                fields[name] = fields[name] + "\n" + value if name in fields else value
+            elif "event" in fields:
+                seen.append((fields["id"], fields["event"], fields["data"]))
+                fields = {}
+                if len(seen) == most:
+                    break
+    return seen
+
+
+def test_the_event_stream_tells_everything_once(live: Live) -> None:
+    with live.client() as client:
+        client.base_url = httpx.URL(live.url + "/models/talker")
+        request_id = submit(client, {"stream": ["a", "b\nc", "d"]})
+        seen = events(client, request_id)
+        kinds = [kind for _, kind, _ in seen]
+        assert kinds == ["status", "status", "output", "output", "output", "status", "done"]
+        assert [data for _, kind, data in seen if kind == "output"] == ["a", "b\nc", "d"]
+        assert client.get(f"/async_request/{request_id}/result").text == "ab\ncd"
+        for cut in range(1, len(seen) - 1):
+            assert seen[:cut] + events(client, request_id, seen[cut - 1][0]) == seen
+
+
+def test_a_reader_that_reconnects_misses_and_repeats_nothing(live: Live) -> None:
+    gate = live.folder / "gate-events"
+    with live.client() as client:
+        client.base_url = httpx.URL(live.url + "/models/talker")
+        request_id = submit(client, {"stream": ["one", "two", "three"], "gate": str(gate)})
+        (live.folder / "gate-events.0").touch()
+        first = events(client, request_id, most=3)
+        (live.folder / "gate-events.1").touch()
+        (live.folder / "gate-events.2").touch()
+        rest = events(client, request_id, first[-1][0])
+    chunks = [data for _, kind, data in first + rest if kind == "output"]
+    assert chunks == ["one", "two", "three"]
+
+
+def test_wake_is_202(echo: httpx.Client) -> None:
+    answer = echo.post("/production/wake")
+    assert (answer.status_code, answer.json()) == (202, {})
+
+
+def test_a_trace_and_the_request_id_reach_the_model(live: Live) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with live.client() as client:
+        client.base_url = httpx.URL(live.url + "/models/talker")
+        answer = client.post(
+            "/production/async_predict", json={"model_input": {}}, headers={"traceparent": trace}
+        )
+        request_id = answer.json()["request_id"]
+        final(client, request_id)
+        assert client.get(f"/async_request/{request_id}/result").json() == {
+            "id": request_id,
+            "trace": trace,
+        }
+        sync = client.post("/production/predict", json={}, headers={"traceparent": trace})
+        assert sync.json() == {"id": sync.headers["x-baseten-request-id"], "trace": trace}
