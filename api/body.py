@@ -20,13 +20,18 @@ def too_large(size: int, cap: int) -> Problem:
     return Problem(413, "payload_too_large", message)
 
 
+def check_declared(request: Request, cap: int) -> None:
+    """Raises Problem 413 when the body says itself that it is too long."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > cap:
+        raise too_large(int(declared), cap)
+
+
 async def counted(request: Request, cap: int) -> AsyncGenerator[bytes]:
     """The body's chunks. Raises Problem 413 as soon as it is too long, 415 for a compressed one."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem(415, "client_error", "Send the body uncompressed (no Content-Encoding).")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > cap:
-        raise too_large(int(declared), cap)
+    check_declared(request, cap)
     received = 0
     async for chunk in request.stream():
         received += len(chunk)

@@ -1,9 +1,10 @@
 """What every route shares: the store, the registry, the live replicas, and who is calling."""
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 from uuid import uuid4
 
+from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
@@ -77,6 +78,14 @@ async def authenticate(connection: HTTPConnection, need: Need = "inference") -> 
         message = f"This key has the scope {key.scope}; this call needs {need}."
         raise Problem(403, "unauthorized", message)
     return key
+
+
+async def caller_of(request: Request) -> ApiKey:
+    """`authenticate` as a dependency: it comes before any complaint about other parameters."""
+    return await authenticate(request)
+
+
+Caller = Annotated[ApiKey, Depends(caller_of)]
 
 
 async def deployment_for(connection: HTTPConnection, key: ApiKey, target: Target) -> Deployment:

@@ -90,6 +90,8 @@ class ProxyResponse(Response):
                 await self._through(replica, body, send)
                 return
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+                if body.problem:
+                    raise body.problem from None
                 if call.sending:
                     raise  # the answer has begun: the client sees it break off
                 log.warning("replica.failed", replica=replica.id, error=repr(error))
@@ -114,6 +116,8 @@ class ProxyResponse(Response):
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body
         ) as answer:
+            if body.problem:
+                raise body.problem
             call.sending = True
             await send({"type": "http.response.start", "status": answer.status,
                         "headers": _answer_headers(answer, call)})  # fmt: skip
@@ -158,6 +162,7 @@ async def proxied(
     `body` is what was read of the request already, where somebody had to look into it.
     """
     key = await authenticate(request)
+    bodies.check_declared(request, gateway_of(request).settings.max_sync_body_bytes)
     deployment = await deployment_for(request, key, target)
     query = request.url.query
     full = f"{path}?{query}" if query else path

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from api import body as bodies
 from api.gateway import (
+    Caller,
     Gateway,
     authenticate,
     deployment_for,
@@ -46,6 +47,8 @@ from tasks.webhooks.verbs import Redelivery
 router = APIRouter(tags=["async"])
 ONE = TypeAdapter(AsyncPredictRequest)
 MANY = TypeAdapter(list[AsyncPredictRequest])
+PRIORITY = TypeAdapter(PriorityRequest)
+SMALL_BODY = 4096  # bytes
 LONGEST_WAIT = 60.0  # s, of one long poll
 LARGEST_PAGE = 1000
 
@@ -109,10 +112,13 @@ for _prefix in TARGETS:
 
 @router.get("/async_request/{request_id}", response_model=RequestStatus)
 async def status(
-    request: Request, request_id: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0
+    request: Request,
+    request_id: str,
+    key: Caller,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
 ) -> RequestStatus:
     """The state of a request; with `wait` (seconds) it answers when the state is final, or in time."""
-    gateway, key = gateway_of(request), await authenticate(request)
+    gateway = gateway_of(request)
     wait = wait or _preferred_wait(request)
     reading = await _read(gateway, request_id, key)
     if wait and reading.job.status not in FINAL:
@@ -135,9 +141,10 @@ async def cancel(request: Request, request_id: str) -> CancelResponse:
 
 
 @router.patch("/async_request/{request_id}", response_model=RequestStatus)
-async def reprioritize(request: Request, request_id: str, change: PriorityRequest) -> RequestStatus:
-    """Moves a queued request to another priority."""
+async def reprioritize(request: Request, request_id: str) -> RequestStatus:
+    """Moves a queued request to another priority: `{"priority": 0..2}`."""
     gateway, key = gateway_of(request), await authenticate(request)
+    change = bodies.parse(PRIORITY, await bodies.read(request, SMALL_BODY))
     word = await gateway.store.run(verbs.reprioritize(request_id, change.priority, key.id))
     if word is Move.MISSING:
         raise no_such_request()
@@ -195,13 +202,14 @@ async def redeliver(request: Request, request_id: str) -> dict[str, str]:
 @router.get("/async_requests", response_model=RequestPage)
 async def listed(
     request: Request,
+    key: Caller,
     status: Status | None = None,
     model: str | None = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
     cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
 ) -> RequestPage:
     """The caller's own requests, newest first; filters apply within a page."""
-    gateway, key = gateway_of(request), await authenticate(request)
+    gateway = gateway_of(request)
     jobs = await gateway.store.run(verbs.list_jobs(key.id, cursor, limit))
     models = await gateway.registry.models() if model else {}
     wanted = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from api.problems import Problem
 from deployments.directory import AsyncDirectory, Replica
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
@@ -26,6 +27,7 @@ class ReplayableBody:
     source: AsyncIterable[bytes]
     held: list[bytes] = field(default_factory=list[bytes])
     held_bytes: int = 0
+    problem: Problem | None = None
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -33,13 +35,22 @@ class ReplayableBody:
         """Whether nothing of it was dropped yet."""
         return self.held_bytes <= REPLAYED_BYTES
 
+    async def _counted_source(self) -> AsyncGenerator[bytes]:
+        """The source; what is wrong with the client's body is kept apart from what is wrong with a replica."""
+        try:
+            async for chunk in self.source:
+                yield chunk
+        except Problem as problem:
+            self.problem = problem
+            raise
+
     async def stream(self) -> AsyncGenerator[bytes]:
         """What is held, then the rest."""
         for chunk in list(self.held):
             yield chunk
         if self.finished.is_set():
             return
-        async for chunk in self.source:
+        async for chunk in self._counted_source():
             self.held_bytes += len(chunk)
             if self.replayable:
                 self.held.append(chunk)

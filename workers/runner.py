@@ -76,6 +76,7 @@ class Runner:
         self._replica_id = replica_id
         self._quarantine = Quarantine()
         self._local = threading.local()
+        self._never = threading.Event()
 
     def run_available(self) -> int:
         """Runs jobs one after the other until none waits or the turn is over; how many it ran."""
@@ -184,12 +185,12 @@ class Runner:
         match run.reason:
             case StopReason.CANCELED:
                 by = _how(run, answer)
-                self._offer(lambda: verbs.stopped(run.lease, by))
+                self._offer(run, lambda: verbs.stopped(run.lease, by))
                 self._events.revoked(run.claim.job)
             case StopReason.LOST:
                 log.warning("job.lost", request_id=run.request_id, attempt=run.claim.job.attempt)
             case StopReason.DRAIN:
-                self._offer(lambda: verbs.release(run.lease, Release.DRAIN))
+                self._offer(run, lambda: verbs.release(run.lease, Release.DRAIN))
             case StopReason.TIMEOUT:
                 self._settle_timeout(run)
             case None:
@@ -201,16 +202,16 @@ class Runner:
             return
         verdict = classify(run.claim.job, answer)
         if isinstance(verdict, GiveBack):
-            self._offer(lambda: verbs.release(run.lease, Release.DRAIN))
+            self._offer(run, lambda: verbs.release(run.lease, Release.DRAIN))
         else:
             self._conclude(run, verdict)
 
     def _settle_death(self, run: Run) -> None:
         if not run.sent or self._host.ended_by_us(run.generation):
-            self._offer(lambda: verbs.release(run.lease, Release.DRAIN))
+            self._offer(run, lambda: verbs.release(run.lease, Release.DRAIN))
             return
         error = JobError(ErrorCode.MODEL_UNAVAILABLE, self._host.last_words(run.generation)[:2000])
-        word = self._offer(lambda: verbs.release(run.lease, Release.DEATH, error=error))
+        word = self._offer(run, lambda: verbs.release(run.lease, Release.DEATH, error=error))
         if word is Word.POISON:
             self._events.failed(run.claim.job, "poison")
         else:
@@ -228,12 +229,12 @@ class Runner:
         if isinstance(verdict, Retry):
             retry = verdict
             self._offer(
-                lambda: verbs.release(run.lease, Release.RETRY, retry.delay_ms, retry.error)
+                run, lambda: verbs.release(run.lease, Release.RETRY, retry.delay_ms, retry.error)
             )
             self._events.retried(job, retry.error.code)
             return
         outcome = verdict
-        word = self._offer(lambda: verbs.finish(run.lease, outcome))
+        word = self._offer(run, lambda: verbs.finish(run.lease, outcome))
         log.info(
             "job.finished",
             request_id=run.request_id,
@@ -247,21 +248,23 @@ class Runner:
         else:
             self._events.succeeded(job, outcome.predict_ms / 1000)
 
-    def _offer(self, call: Callable[[], verbs.Call[Word]]) -> Word | None:
+    def _offer(self, run: Run, call: Callable[[], verbs.Call[Word]]) -> Word | None:
         """Settles, again and again while the store is away; None when it stayed away."""
         ends = monotonic() + SETTLE_SECONDS
-        pause = threading.Event()
         while True:
             try:
                 word = self._store.run(call())
+                if word is Word.STALE_FENCE:
+                    # Cancelled in the moment of its end: it has stopped, and its slot is free.
+                    word = self._store.run(verbs.stopped(run.lease, "cooperative"))
             except StoreUnavailable as error:
                 if monotonic() > ends:
-                    log.error("settle.abandoned", error=str(error))
+                    log.error("settle.abandoned", request_id=run.request_id, error=str(error))
                     return None
-                pause.wait(SETTLE_AGAIN)
+                self._never.wait(SETTLE_AGAIN)
                 continue
             if word in (Word.STALE_FENCE, Word.MISSING):
-                log.warning("settle.refused", word=str(word))
+                log.warning("settle.refused", request_id=run.request_id, word=str(word))
             return word
 
     def _hand(self) -> _Hand:

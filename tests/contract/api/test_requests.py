@@ -305,3 +305,12 @@ def test_a_trace_and_the_request_id_reach_the_model(live: Live) -> None:
         }
         sync = client.post("/production/predict", json={}, headers={"traceparent": trace})
         assert sync.json() == {"id": sync.headers["x-baseten-request-id"], "trace": trace}
+
+
+def test_a_request_canceled_in_the_moment_of_its_end_leaves_its_slot_free(
+    echo: httpx.Client,
+) -> None:
+    for _ in range(30):
+        echo.delete(f"/async_request/{submit(echo, 1)}")
+    counts = "num_in_progress_requests"
+    wait_until(lambda: echo.get("/production/async_queue_status").json()[counts] == 0, 5)

@@ -1,0 +1,141 @@
+"""Who may do what: keys, scopes, strangers, and bodies that only want to hurt."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from api.app import create_app
+from tasks.api_keys import ApiKeys, key_id
+from tasks.settings import Settings
+from tests.contract.api.conftest import Live, submit
+
+OPEN = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/redoc")
+
+
+def routes() -> list[tuple[str, str]]:
+    """(method, path with its parameters filled) of every route of the app."""
+    found: list[tuple[str, str]] = []
+    for route in create_app(Settings()).routes:
+        for one in getattr(getattr(route, "original_router", None), "routes", [route]):
+            if isinstance(one, APIRoute) and not one.path.startswith(OPEN):
+                path = re.sub(r"\{request_id\}", "0" * 32, one.path)
+                path = re.sub(r"\{route:path\}", "v1/models/model", path)
+                path = path.replace("{environment}", "production").replace(
+                    "{deployment_id}", "zzzzzzzz"
+                )
+                found += [(method, path) for method in sorted(one.methods)]
+    return found
+
+
+ROUTES = routes()
+
+
+@pytest.fixture(scope="module")
+def keys(live: Live) -> dict[str, str | None]:
+    revoked = live.new_key()
+    ApiKeys(live.settings).revoke(key_id(revoked))
+    return {
+        "none": None,
+        "bad": "kp_00000000.nonsense",
+        "wrong secret": revoked.split(".")[0] + ".wrong",
+        "revoked": revoked,
+        "expired": live.new_key(expires_in_seconds=0.0),
+        "metrics": live.new_key(scope="metrics"),
+    }
+
+
+def test_the_walk_sees_the_routes() -> None:
+    assert len(ROUTES) > 40
+    assert ("POST", "/production/async_predict") in ROUTES
+    assert ("DELETE", "/async_request/" + "0" * 32) in ROUTES
+
+
+@pytest.mark.parametrize("which", ["none", "bad", "wrong secret", "revoked", "expired"])
+def test_no_route_answers_without_a_valid_key(
+    live: Live, keys: dict[str, str | None], which: str
+) -> None:
+    with live.client(keys[which]) as client:
+        for method, path in ROUTES:
+            answer = client.request(method, path)
+            assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
+            if method != "HEAD":
+                assert answer.json()["error"] == "please check the api-key you provided"
+
+
+def test_a_key_for_metrics_may_do_nothing_else(live: Live, keys: dict[str, str | None]) -> None:
+    with live.client(keys["metrics"]) as client:
+        for method, path in ROUTES:
+            assert client.request(method, path).status_code == 403, f"{method} {path}"
+
+
+@pytest.mark.parametrize("scheme", ["Api-Key", "Bearer", "api-key", "BEARER"])
+def test_both_schemes_are_read(live: Live, scheme: str) -> None:
+    key = live.new_key(scope="inference")
+    answer = httpx.get(live.url + "/v1/models", headers={"Authorization": f"{scheme} {key}"})
+    assert answer.status_code == 200
+
+
+@pytest.fixture
+def strangers(live: Live) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    with live.client(live.new_key()) as owner, live.client(live.new_key()) as stranger:
+        yield owner, stranger
+
+
+def test_a_strangers_request_looks_like_one_that_does_not_exist(
+    strangers: tuple[httpx.Client, httpx.Client],
+) -> None:
+    owner, stranger = strangers
+    request_id = submit(owner, {"delay": 30}, "/models/echo/production/async_predict")
+    own_routes = [(m, p) for m, p in ROUTES if "0" * 32 in p and m != "HEAD"]
+    assert len(own_routes) >= 6
+    for method, path in own_routes:
+        body = {"priority": 1} if method == "PATCH" else None
+        theirs = stranger.request(method, path.replace("0" * 32, request_id), json=body)
+        missing = stranger.request(method, path, json=body)
+        assert (theirs.status_code, theirs.content) == (missing.status_code, missing.content)
+        assert theirs.status_code == 404, f"{method} {path}"
+    assert stranger.get("/async_requests").json()["requests"] == []
+    assert owner.delete(f"/async_request/{request_id}").json()["canceled"] is True
+
+
+def test_a_key_can_be_restricted_to_models(live: Live) -> None:
+    with live.client(live.new_key(models=("echo",))) as client:
+        assert client.post("/models/echo/production/predict", json=1).status_code == 200
+        answer = client.post("/models/talker/production/predict", json={})
+        assert (answer.status_code, answer.json()["error_code"]) == (403, "unauthorized")
+
+
+def test_keys_are_stored_hashed(live: Live) -> None:
+    key = live.new_key()
+    stored = str(ApiKeys(live.settings).list())
+    assert key.split(".")[1] not in stored
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"model_input": ' + b"9" * 100_000 + b"}", b'{"model_input": 1e999999}']
+)
+def test_monstrous_numbers_are_no_500(http: httpx.Client, body: bytes) -> None:
+    assert http.post("/models/echo/production/async_predict", content=body).status_code in (
+        201,
+        400,
+    )
+
+
+def test_a_compressed_body_is_refused(http: httpx.Client) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    answer = http.post("/models/echo/production/async_predict", content=b"x", headers=headers)
+    assert answer.status_code == 415
+
+
+def test_a_public_address_without_any_key_is_refused(settings: Settings) -> None:
+    from api.serve import refuse_open_door
+    from tasks.errors import SettingsError
+
+    with pytest.raises(SettingsError, match="kingpost keys create"):
+        refuse_open_door(settings, "0.0.0.0")
+    refuse_open_door(settings, "127.0.0.1")
+    ApiKeys(settings).create()
+    refuse_open_door(settings, "0.0.0.0")
