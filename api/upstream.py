@@ -17,6 +17,8 @@ HOP_BY_HOP = frozenset(
     | {"transfer-encoding", "upgrade", "host", "content-length", "expect"}
 )
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+# The client library must not add what the client did not say: a content type changes how a model reads a body.
+NOT_OURS = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
 
 
@@ -113,7 +115,7 @@ class Upstreams:
         if session is None:
             connector = aiohttp.UnixConnector(replica.address, limit=0, keepalive_timeout=30)
             session = aiohttp.ClientSession(
-                connector=connector, auto_decompress=False, skip_auto_headers=("User-Agent",)
+                connector=connector, auto_decompress=False, skip_auto_headers=NOT_OURS
             )
             self._sessions[replica.address] = session
         return session
