@@ -11,7 +11,13 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import (
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
 from redis.retry import Retry
 
 from tasks import keys, scripting
@@ -29,18 +35,10 @@ BACKOFF = ExponentialWithJitterBackoff(cap=0.5, base=0.05)
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 10.0  # a script takes milliseconds; fsync on a bad disk can take seconds
 
-# Replies of a Redis that cannot serve right now; anything else is a bug and stays loud.
-_PASSING = (
-    "LOADING",
-    "READONLY",
-    "OOM",
-    "MISCONF",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY ",
-    "NOREPLICAS",
-)
+# Replies of a Redis that cannot serve right now; anything else is a bug and stays loud. The client library has
+# classes for most and takes the word off the message; LOADING is a ConnectionError to it.
+_PASSING = (OutOfMemoryError, ReadOnlyError, MasterDownError, TryAgainError)
+_PASSING_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ")
 
 
 @contextlib.contextmanager
@@ -51,7 +49,7 @@ def unavailable() -> Generator[None]:
     except (TimeoutError, redis.ConnectionError, redis.TimeoutError, OSError) as error:
         raise StoreUnavailable(f"The job store cannot be reached: {error}") from error
     except redis.ResponseError as error:
-        if any(word in str(error) for word in _PASSING):
+        if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
             raise StoreUnavailable(f"The job store cannot serve right now: {error}") from error
         raise
 

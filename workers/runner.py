@@ -32,6 +32,7 @@ log = get_logger("runner")
 
 SLOT_WAIT = 1.0  # s; sync calls go first, then the wake-up is put back
 READY_WAIT = 1.0  # s; the same while the model loads
+CLAIM_SECONDS = 3.0  # s; how long a claim is repeated while the store is away
 SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is away
 SETTLE_AGAIN = 0.2  # s
 
@@ -116,11 +117,20 @@ class Runner:
         return _Slot(token, generation) if token else None
 
     def _claim(self, hand: _Hand) -> Claim | None:
-        # The fence is new only after an answer: a claim whose reply was lost is asked for again.
+        # The fence is new only after an answer: a claim whose reply was lost is asked for again, and
+        # at once, or the job would wait for its lease to end.
         call = verbs.claim(self._deployment_id, hand.claimer, hand.fence, self._replica_id)
-        claim = self._store.run(call)
-        hand.fence = secrets.token_hex(8)
-        return claim
+        ends = monotonic() + CLAIM_SECONDS
+        while True:
+            try:
+                claim = self._store.run(call)
+            except StoreUnavailable:
+                if monotonic() > ends:
+                    raise
+                self._never.wait(SETTLE_AGAIN)
+                continue
+            hand.fence = secrets.token_hex(8)
+            return claim
 
     def _run(self, hand: _Hand, claim: Claim, slot: _Slot) -> _Slot | None:
         """One attempt; the slot when the host let us keep it."""

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
+
 from deployments.directory import Directory
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
+from tests.chaos.proxy import LossyProxy
 from tests.conditions import PAUSE
 from tests.processes import Process, environment, ready_replicas
 from tests.valkey import Valkey, free_port
@@ -30,7 +33,8 @@ class Stack:
     replicas: int = 3
     env: dict[str, str] = field(default_factory=dict[str, str])
     source: Path | None = None  # another copy of the project's code to run, None = this one
-    redis_url: str | None = None  # another way to the Valkey, through a proxy
+    loss: float = 0.0  # of replies, for the parts behind the proxy
+    proxied: str | None = None  # parts whose name begins so reach Valkey through a proxy
     parts: dict[str, Process] = field(default_factory=dict[str, Process])
     api_ports: list[int] = field(default_factory=list[int])
 
@@ -49,14 +53,14 @@ class Stack:
     def start(self) -> "Stack":
         """Starts everything and waits until every replica is ready."""
         self.valkey.start()
-        settings = self.settings.model_copy(update={"redis_url": self.redis_url or self.valkey.url})
+        self.proxy = LossyProxy(self.valkey.port, self.loss)
         ours = {
             "KINGPOST_API_KEY": API_KEY,
             "KINGPOST_WEBHOOK_ALLOW_HTTP": "true",
             "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "true",
             "CHAOS_RUNS": str(self.folder / "runs.txt"),
         }
-        env = environment(settings, **ours, **self.env)
+        env = environment(self.settings, **ours, **self.env)
         self.api_ports = [free_port(), free_port()]
         for i, port in enumerate(self.api_ports):
             self._add(f"api{i}", ["api", "--host", "127.0.0.1", "--port", str(port)], env)
@@ -69,6 +73,8 @@ class Stack:
         return self
 
     def _add(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
+        if self.proxied is not None and name.startswith(self.proxied):
+            env = env | {"KINGPOST_REDIS_URL": self.proxy.url}
         self.parts[name] = Process(
             arguments, env, self.folder / f"{name}.log", cwd=self.source
         ).start()
@@ -90,11 +96,32 @@ class Stack:
                     return "valkey"
                 case "host":
                     return self._kill_host(rng)
+                case "lost wake-ups" | "doubled wake-ups" | "rewrite":
+                    self._disturb(kind)
+                    return kind
+                case "roll":
+                    name = rng.choice(sorted(self.parts))
+                    self.parts[name].signal(signal.SIGTERM)
+                    return f"roll {name}"
                 case _:
                     name = rng.choice(sorted(one for one in self.parts if one.startswith(kind)))
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(self.parts[name].pid, signal.SIGKILL)
                     return name
+
+    def _disturb(self, kind: str) -> None:
+        """Plays with the broker's lists, or makes Valkey rewrite its file under load."""
+        with redis.Redis.from_url(self.valkey.url) as client:
+            if kind == "rewrite":
+                with contextlib.suppress(redis.ResponseError):  # one is under way already
+                    client.bgrewriteaof()
+                return
+            for queue in client.scan_iter("kingpost.*"):
+                waiting = client.lrange(queue, 0, -1)
+                if kind == "lost wake-ups":
+                    client.delete(queue)
+                elif waiting:
+                    client.rpush(queue, *(waiting * 10))
 
     def _kill_host(self, rng: random.Random) -> str:
         try:
@@ -130,3 +157,4 @@ class Stack:
                     os.kill(part.pid, signal.SIGCONT)
                 part.kill()
         self.valkey.kill()
+        self.proxy.stop()

@@ -1,0 +1,68 @@
+"""Single rows of the fault matrix, each against the real stack; the ledger judges them all."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.scenario import Plan, Report, run
+from tests.chaos.stack import Stack
+from tests.conditions import PAUSE
+
+SHORT_LEASE = {"KINGPOST_LEASE_SECONDS": "2", "KINGPOST_HEARTBEAT_SECONDS": "0.5"}
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Iterator[Callable[..., Report]]:
+    """Runs a plan on a stack of its own."""
+    stacks: list[Stack] = []
+
+    def go(plan: Plan, during: Callable[[Stack], None] | None = None, **more: object) -> Report:
+        stack = Stack(tmp_path / "stack", **more)  # type: ignore[arg-type]
+        stacks.append(stack)
+        stack.start()
+        if during:
+            threading.Thread(target=during, args=(stack,), daemon=True).start()
+        report = asyncio.run(run(plan, stack, stack.folder))
+        print(report.table())
+        assert report.verdict.clean, report.table()
+        return report
+
+    yield go
+    for stack in stacks:
+        stack.stop()
+
+
+def test_c8_lost_replies_do_nothing_twice(go: Callable[..., Report]) -> None:
+    report = go(Plan(1, 200, 0), proxied="", loss=0.02)
+    assert report.statuses["SUCCEEDED"] + report.statuses.get("FAILED", 0) == 200
+
+
+def test_c9_c10_c12_lost_and_doubled_wakeups_and_file_rewrites_change_nothing(
+    go: Callable[..., Report],
+) -> None:
+    kinds = ("lost wake-ups", "doubled wake-ups", "rewrite")
+    report = go(Plan(1, 500, 12, kinds=kinds, gap=(0.1, 0.3)))
+    assert report.statuses == {"SUCCEEDED": 500}
+    assert report.verdict.reruns == 0
+
+
+def test_c11_a_worker_that_is_cut_off_loses_its_jobs_to_others(go: Callable[..., Report]) -> None:
+    def cut(stack: Stack) -> None:
+        PAUSE.wait(2)
+        stack.proxy.cut()
+        PAUSE.wait(5)
+        stack.proxy.heal()
+
+    plan = Plan(1, 40, 1, kinds=("rewrite",), gap=(7, 7), run_ms=(800, 1000))
+    report = go(plan, cut, proxied="replica0", env=SHORT_LEASE)
+    assert report.statuses == {"SUCCEEDED": 40}
+    assert report.verdict.reruns >= 1
+
+
+def test_c17_a_rolling_restart_wastes_no_attempt(go: Callable[..., Report]) -> None:
+    report = go(Plan(2, 400, 8, kinds=("roll",), gap=(0.2, 0.5)))
+    assert report.statuses == {"SUCCEEDED": 400}
+    assert report.verdict.reruns == 0
