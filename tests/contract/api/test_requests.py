@@ -9,6 +9,8 @@ import pytest
 
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
+from tests.processes import Process, environment
+from tests.valkey import free_port
 
 LONG = {"delay": 60}
 
@@ -314,3 +316,26 @@ def test_a_request_canceled_in_the_moment_of_its_end_leaves_its_slot_free(
         echo.delete(f"/async_request/{submit(echo, 1)}")
     counts = "num_in_progress_requests"
     wait_until(lambda: echo.get("/production/async_queue_status").json()[counts] == 0, 5)
+
+
+def test_a_full_queue_is_429_with_retry_after(live: Live) -> None:
+    port = free_port()
+    env = environment(live.settings, KINGPOST_MAX_QUEUED="1")
+    process = Process(["api", "--port", str(port)], env, live.folder / "small-api.log").start()
+    try:
+        with live.client() as client:
+            client.base_url = httpx.URL(f"http://127.0.0.1:{port}/models/echo")
+            wait_until(lambda: _status(client, "/health/live") == 200, 20)
+            bodies = [{"model_input": n} for n in range(2)]
+            answer = client.post("/production/async_predict_batch", json=bodies)
+            assert (answer.status_code, answer.json()["error_code"]) == (429, "rate_limited")
+            assert int(answer.headers["retry-after"]) > 0
+    finally:
+        process.stop()
+
+
+def _status(client: httpx.Client, path: str) -> int:
+    try:
+        return client.get(str(client.base_url).split("/models")[0] + path).status_code
+    except httpx.HTTPError:
+        return 0
