@@ -6,7 +6,15 @@ from collections.abc import AsyncGenerator
 
 from fastapi import FastAPI
 
-from api import problems, routes_async, routes_health, routes_model_apis, routes_socket, routes_sync
+from api import (
+    openapi,
+    problems,
+    routes_async,
+    routes_health,
+    routes_model_apis,
+    routes_socket,
+    routes_sync,
+)
 from api.addressing import Addressing
 from api.gateway import Gateway
 from tasks.settings import Settings
@@ -35,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (routes_health, routes_async, routes_sync, routes_socket, routes_model_apis):
         app.include_router(routes.router)
     app.add_middleware(Addressing)
+    openapi.install(app)
     return app
 
 

@@ -45,5 +45,12 @@ def _model_of(body: bytes) -> str:
     return model
 
 
+_SCHEMA = {
+    "type": "object",
+    "required": ["model"],
+    "properties": {"model": {"type": "string", "minLength": 1}},
+}
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}}
+
 for _method in METHODS:
-    router.post(f"/v1/{_method}")(model_api)
+    router.post(f"/v1/{_method}", openapi_extra=_BODY)(model_api)

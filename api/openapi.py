@@ -1,0 +1,106 @@
+"""The OpenAPI document: what FastAPI cannot see, because bodies are read by us and errors come from one place."""
+
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, TypeAdapter
+
+from api.schemas import AsyncPredictRequest, PriorityRequest
+
+Schema = dict[str, Any]
+REF = "#/components/schemas/{model}"
+SECURITY = {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Api-Key KEY"}
+EVERYWHERE = (400, 401, 403, 404, 413, 415, 503)
+MORE = {
+    "async_predict": (409, 429),
+    "async_predict_batch": (409, 429),
+    "async_run_remote": (409, 429),
+    "predict": (502, 504),
+    "run_remote": (502, 504),
+    "result": (409, 410),
+    "redeliver": (409,),
+    "{request_id}": (409,),
+}
+NAMES = {"environment": "The environment's name.", "deployment_id": "The deployment's id."}
+WEBHOOK = {"type": "string", "format": "uri", "pattern": "^https://[a-z0-9.-]+\\.[a-z]+/[a-z]*$"}
+
+
+class ErrorResponse(BaseModel):
+    """Every error of the gateway."""
+
+    error: str
+    error_code: str
+
+
+ANY_JSON: Schema = {}
+BODIES: dict[str, Any] = {
+    "async_predict": AsyncPredictRequest,
+    "async_predict_batch": list[AsyncPredictRequest],
+    "async_run_remote": dict[str, Any],
+    "predict": ANY_JSON,
+    "run_remote": ANY_JSON,
+    "{request_id}": PriorityRequest,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app.openapi()` the whole document."""
+
+    def document() -> Schema:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(
+                get_openapi(
+                    title=app.title,
+                    version=app.version,
+                    description=app.description,
+                    routes=app.routes,
+                )
+            )
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _complete(document: Schema) -> Schema:
+    components = document.setdefault("components", {})
+    schemas = cast(Schema, components.setdefault("schemas", {}))
+    schemas["ErrorResponse"] = ErrorResponse.model_json_schema()
+    components["securitySchemes"] = {"key": SECURITY}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if not path.startswith("/health"):
+                _operation(path, method, operation, schemas)
+    webhook = schemas["AsyncPredictRequest"]["properties"]["webhook_endpoint"]
+    webhook["anyOf"] = [WEBHOOK, {"type": "null"}]
+    return document
+
+
+def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> None:
+    action = path.rsplit("/", 1)[1]
+    operation["security"] = [{"key": []}]
+    content = {"application/json": {"schema": {"$ref": REF.format(model="ErrorResponse")}}}
+    for status in (*EVERYWHERE, *MORE.get(action, ())):
+        answer = {"description": "The gateway's error.", "content": content}
+        operation["responses"].setdefault(str(status), answer)
+    operation["responses"].pop("422", None)  # FastAPI's own; ours are 400
+    known = {one["name"] for one in operation.get("parameters", [])}
+    for name, text in NAMES.items():
+        if f"{{{name}}}" in path and name not in known:
+            parameter = {"name": name, "in": "path", "required": True, "description": text}
+            schema = {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}
+            operation.setdefault("parameters", []).append({**parameter, "schema": schema})
+    if action in BODIES and method in ("post", "patch"):
+        body = {"application/json": {"schema": _schema(BODIES[action], schemas)}}
+        operation["requestBody"] = {"required": True, "content": body}
+
+
+def _schema(kind: Any, schemas: Schema) -> Schema:
+    if kind is ANY_JSON:
+        return {}
+    schema = TypeAdapter(kind).json_schema(ref_template=REF)
+    schemas.update(schema.pop("$defs", {}))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        schemas[kind.__name__] = schema
+        return {"$ref": REF.format(model=kind.__name__)}
+    return schema
