@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
-from api.schemas import AsyncPredictRequest, PriorityRequest
+from api.schemas import AsyncPredictBatch, AsyncPredictRequest, PriorityRequest
+from api.webhook_urls import LONGEST, PATTERN
 
 Schema = dict[str, Any]
 REF = "#/components/schemas/{model}"
@@ -22,8 +23,9 @@ MORE = {
     "redeliver": (409,),
     "{request_id}": (409,),
 }
+MODEL_ANSWERS = ("predict", "run_remote")
 NAMES = {"environment": "The environment's name.", "deployment_id": "The deployment's id."}
-WEBHOOK = {"type": "string", "format": "uri", "pattern": "^https://[a-z0-9.-]+\\.[a-z]+/[a-z]*$"}
+WEBHOOK = {"type": "string", "pattern": PATTERN, "maxLength": LONGEST}
 
 
 class ErrorResponse(BaseModel):
@@ -36,7 +38,7 @@ class ErrorResponse(BaseModel):
 ANY_JSON: Schema = {}
 BODIES: dict[str, Any] = {
     "async_predict": AsyncPredictRequest,
-    "async_predict_batch": list[AsyncPredictRequest],
+    "async_predict_batch": AsyncPredictBatch,
     "async_run_remote": dict[str, Any],
     "predict": ANY_JSON,
     "run_remote": ANY_JSON,
@@ -79,7 +81,10 @@ def _complete(document: Schema) -> Schema:
 def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> None:
     action = path.rsplit("/", 1)[1]
     operation["security"] = [{"key": []}]
-    content = {"application/json": {"schema": {"$ref": REF.format(model="ErrorResponse")}}}
+    # Where the model answers, its own errors pass through in its own shape.
+    ours = {"$ref": REF.format(model="ErrorResponse")}
+    schema = {} if action in MODEL_ANSWERS or path.startswith("/v1/") else ours
+    content = {"application/json": {"schema": schema}}
     for status in (*EVERYWHERE, *MORE.get(action, ())):
         answer = {"description": "The gateway's error.", "content": content}
         operation["responses"].setdefault(str(status), answer)
@@ -88,8 +93,8 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
     for name, text in NAMES.items():
         if f"{{{name}}}" in path and name not in known:
             parameter = {"name": name, "in": "path", "required": True, "description": text}
-            schema = {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}
-            operation.setdefault("parameters", []).append({**parameter, "schema": schema})
+            kind = {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}
+            operation.setdefault("parameters", []).append({**parameter, "schema": kind})
     if action in BODIES and method in ("post", "patch"):
         body = {"application/json": {"schema": _schema(BODIES[action], schemas)}}
         operation["requestBody"] = {"required": True, "content": body}

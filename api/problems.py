@@ -1,5 +1,6 @@
 """Errors as clients see them: `{"error", "error_code"}` with Baseten's codes (its OpenAPI, ErrorResponse)."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import cast
@@ -78,6 +79,16 @@ def no_such_request() -> Problem:
     return Problem(404, "client_error", "There is no such async request.")
 
 
+def _allowed(app: FastAPI, path: str) -> list[str]:
+    """Every method of a path; the framework names those of the first route that fits."""
+    depth, known = path.count("/"), app.openapi()["paths"]
+    for template, operations in known.items():
+        pattern = re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(template))
+        if template.count("/") == depth and re.fullmatch(pattern, path):
+            return sorted(method.upper() for method in operations)
+    return []
+
+
 def install(app: FastAPI) -> None:
     """Makes the app answer every error this way."""
 
@@ -90,9 +101,13 @@ def install(app: FastAPI) -> None:
     async def on_validation(_: Request, error: Exception) -> JSONResponse:
         return of_validation(cast(RequestValidationError, error)).response()
 
-    async def on_http(_: Request, error: Exception) -> JSONResponse:
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
         problem = cast(HTTPException, error)
-        headers = problem.headers or {}
+        headers = dict(problem.headers or {})
+        if problem.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(app, request.url.path)) or headers.get(
+                "Allow", ""
+            )
         return Problem(problem.status_code, "client_error", str(problem.detail), headers).response()
 
     async def on_bug(request: Request, error: Exception) -> JSONResponse:

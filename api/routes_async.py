@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncGenerator
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -21,6 +21,7 @@ from api.gateway import (
 )
 from api.problems import Problem, no_such_request
 from api.schemas import (
+    AsyncPredictBatch,
     AsyncPredictBatchResponse,
     AsyncPredictRequest,
     AsyncPredictResponse,
@@ -46,8 +47,9 @@ from tasks.webhooks.verbs import Redelivery
 
 router = APIRouter(tags=["async"])
 ONE = TypeAdapter(AsyncPredictRequest)
-MANY = TypeAdapter(list[AsyncPredictRequest])
+MANY: TypeAdapter[list[AsyncPredictRequest]] = TypeAdapter(AsyncPredictBatch)
 PRIORITY = TypeAdapter(PriorityRequest)
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 SMALL_BODY = 4096  # bytes
 LONGEST_WAIT = 60.0  # s, of one long poll
 LARGEST_PAGE = 1000
@@ -81,8 +83,6 @@ async def async_predict_batch(request: Request, target: TargetOf) -> Response:
     deployment = await deployment_for(request, key, target)
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     asked = bodies.parse(MANY, body)
-    if not asked:
-        raise Problem(400, "client_error", "Send a list of at least one async_predict body.")
     ids = await _submit(request, key, deployment, body, asked)
     return _accepted(to_json({"request_ids": ids}))
 
@@ -171,7 +171,7 @@ async def result(request: Request, request_id: str) -> Response:
     return Response(output, headers=headers)
 
 
-@router.get("/async_request/{request_id}/events")
+@router.get("/async_request/{request_id}/events", responses=EVENT_STREAM, response_class=Response)
 async def events(request: Request, request_id: str) -> StreamingResponse:
     """Server-Sent Events: status, progress, output, done; resumes after `Last-Event-ID`."""
     gateway, key = gateway_of(request), await authenticate(request)
@@ -248,16 +248,16 @@ async def _submit(
 def _submission(
     gateway: Gateway, deployment: Deployment, asked: AsyncPredictRequest, trace: str
 ) -> Submission:
-    if asked.webhook_endpoint:
+    if asked.webhook_endpoint is not None:
         check_webhook(asked.webhook_endpoint, gateway.settings)
     return Submission(
         request_id=RequestId(new_request_id()),
         deployment_id=deployment.id,
         model_id=deployment.model_id,
         input=to_json(asked.model_input, inf_nan_mode="constants"),
-        level=asked.priority,
-        max_time_in_queue_ms=asked.max_time_in_queue_seconds * 1000,
-        retry=asked.inference_retry_config.retry(),
+        level=asked.level,
+        max_time_in_queue_ms=asked.max_time_in_queue_ms,
+        retry=asked.retry,
         webhook=asked.webhook_endpoint or "",
         traceparent=trace,
     )

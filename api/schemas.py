@@ -1,5 +1,6 @@
 """What goes over the wire, in Baseten's words (its OpenAPI 1.0.0) with our additions after them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,21 +9,32 @@ from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_seriali
 from tasks.job import Job, JobError, QueueStatus, Reading, Retry
 from tasks.state import FINAL, Status, WebhookStatus
 
+DEFAULTS = Retry()
 
-def _default_for_null(default: object) -> BeforeValidator:
-    return BeforeValidator(lambda value: default if value is None else value)
+
+def _number(value: object) -> object:
+    """Refuses what JSON Schema would not call a number; 1.0 is a whole one there."""
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a whole number")
+    return value
+
+
+WHOLE = BeforeValidator(_number)
 
 
 class RetryConfig(BaseModel):
-    """`inference_retry_config`; `max_attempts` counts the first try."""
+    """`inference_retry_config`; `max_attempts` counts the first try. Null means the default, as everywhere."""
 
-    max_attempts: Annotated[int, _default_for_null(3), Field(ge=1, le=10)] = 3
-    initial_delay_ms: Annotated[int, _default_for_null(1000), Field(ge=0, le=10_000)] = 1000
-    max_delay_ms: Annotated[int, _default_for_null(5000), Field(ge=0, le=60_000)] = 5000
+    max_attempts: Annotated[int, Field(ge=1, le=10), WHOLE] | None = DEFAULTS.max_attempts
+    initial_delay_ms: Annotated[int, Field(ge=0, le=10_000), WHOLE] | None = (
+        DEFAULTS.initial_delay_ms
+    )
+    max_delay_ms: Annotated[int, Field(ge=0, le=60_000), WHOLE] | None = DEFAULTS.max_delay_ms
 
     def retry(self) -> Retry:
         """As the job core knows it."""
-        return Retry(self.max_attempts, self.initial_delay_ms, self.max_delay_ms)
+        given = self.model_dump(exclude_none=True)
+        return replace(DEFAULTS, **given)
 
 
 class AsyncPredictRequest(BaseModel):
@@ -30,11 +42,27 @@ class AsyncPredictRequest(BaseModel):
 
     model_input: JsonValue
     webhook_endpoint: str | None = None
-    priority: Annotated[int, _default_for_null(0), Field(ge=0, le=2)] = 0
-    max_time_in_queue_seconds: Annotated[int, _default_for_null(600), Field(ge=10, le=259_200)] = (
-        600
-    )
-    inference_retry_config: Annotated[RetryConfig, _default_for_null({})] = RetryConfig()
+    priority: Annotated[int, Field(ge=0, le=2), WHOLE] | None = 0
+    max_time_in_queue_seconds: Annotated[int, Field(ge=10, le=259_200), WHOLE] | None = 600
+    inference_retry_config: RetryConfig | None = None
+
+    @property
+    def level(self) -> int:
+        """The priority, 0 when it is null."""
+        return self.priority or 0
+
+    @property
+    def max_time_in_queue_ms(self) -> int:
+        """In milliseconds, the default when it is null."""
+        return (self.max_time_in_queue_seconds or 600) * 1000
+
+    @property
+    def retry(self) -> Retry:
+        """As the job core knows it."""
+        return self.inference_retry_config.retry() if self.inference_retry_config else DEFAULTS
+
+
+AsyncPredictBatch = Annotated[list[AsyncPredictRequest], Field(min_length=1)]
 
 
 class AsyncPredictResponse(BaseModel):
@@ -161,7 +189,7 @@ class QueueStatusResponse(BaseModel):
 class PriorityRequest(BaseModel):
     """The body of PATCH /async_request/{id}."""
 
-    priority: int = Field(ge=0, le=2)
+    priority: Annotated[int, Field(ge=0, le=2), WHOLE]
 
 
 class ListedRequest(BaseModel):
