@@ -339,3 +339,22 @@ def _status(client: httpx.Client, path: str) -> int:
         return client.get(str(client.base_url).split("/models")[0] + path).status_code
     except httpx.HTTPError:
         return 0
+
+
+def test_a_webhook_that_cannot_be_delivered_shows_in_the_status_and_can_be_sent_again(
+    echo: httpx.Client,
+) -> None:
+    request_id = submit(echo, 1, webhook_endpoint="https://127.0.0.1/hook")  # refused by the sender
+
+    def status() -> dict[str, Any]:
+        return echo.get(f"/async_request/{request_id}").json()
+
+    wait_until(lambda: status()["webhook_status"] == "FAILED", 20)
+    assert status()["status"] == "WEBHOOK_FAILED"
+    assert echo.get(f"/async_request/{request_id}/result").json() == 1
+    again = echo.post(f"/async_request/{request_id}/webhook/redeliver")
+    assert (again.status_code, again.json()["webhook_status"]) == (202, "PENDING")
+    wait_until(lambda: status()["webhook_status"] == "FAILED", 20)
+    without = submit(echo, 1)
+    final(echo, without)
+    assert echo.post(f"/async_request/{without}/webhook/redeliver").status_code == 409
