@@ -5,13 +5,13 @@ import ipaddress
 import uvicorn
 
 from api.app import create_app
+from api.receiving import protocol
 from tasks import logs
 from tasks.api_keys import ApiKeys
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 
 WEBSOCKET_BYTES = 100 * 1024 * 1024  # Baseten's limit for a message
-HEADER_BYTES = 16 * 1024
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -26,11 +26,11 @@ def serve(settings: Settings, host: str, port: int) -> None:
         access_log=False,
         lifespan="on",
         server_header=False,
+        http=protocol(settings.receive_timeout_seconds),
         limit_concurrency=settings.max_connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.drain_seconds),
         ws_max_size=WEBSOCKET_BYTES,
-        h11_max_incomplete_event_size=HEADER_BYTES,
     )
     uvicorn.Server(config).run()
 

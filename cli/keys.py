@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.running import current_settings
 from tasks.api_keys import ApiKey, ApiKeys
 from tasks.errors import SettingsError
-from tasks.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
 SCOPES = ("full", "inference", "metrics")
@@ -27,7 +27,7 @@ def create(
     if scope not in SCOPES:
         raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
     seconds = None if expires_in_days is None else expires_in_days * 86_400
-    keys = ApiKeys(Settings.load())
+    keys = ApiKeys(current_settings())
     plain = keys.create(name, scope, tuple(model or ()), tuple(environment or ()), seconds)
     print(plain)
     typer.echo("Keep it: only its hash is stored, it is not shown again.", err=True)
@@ -36,7 +36,7 @@ def create(
 @app.command("list")
 def list_keys() -> None:
     """Shows every key without its secret."""
-    keys = ApiKeys(Settings.load()).list()
+    keys = ApiKeys(current_settings()).list()
     if not keys:
         print("There are no keys yet: `kingpost keys create`.")
         return
@@ -50,7 +50,7 @@ def list_keys() -> None:
 @app.command()
 def revoke(key_id: str) -> None:
     """Ends a key for good, everywhere within two seconds."""
-    ApiKeys(Settings.load()).revoke(key_id)
+    ApiKeys(current_settings()).revoke(key_id)
     print(f"The key {key_id} is revoked.")
 
 

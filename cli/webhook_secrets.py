@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import typer
 
+from cli.running import current_settings
 from tasks.errors import SettingsError
-from tasks.settings import Settings
 from tasks.webhooks.secrets import WebhookSecrets
 
 app = typer.Typer(no_args_is_help=True, help="Webhook secrets: create, rotate, list.")
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Webhook secrets: create, rotate, l
 @app.command()
 def create() -> None:
     """Makes the first secret and shows it; from then on webhooks are signed."""
-    known = WebhookSecrets(Settings.load())
+    known = WebhookSecrets(current_settings())
     if known.list():
         raise SettingsError(
             "There is a secret already; `kingpost webhook-secret rotate` makes the next."
@@ -25,13 +25,13 @@ def create() -> None:
 @app.command()
 def rotate() -> None:
     """Makes a new secret and shows it; the old one still signs for 24 hours."""
-    print(WebhookSecrets(Settings.load()).rotate())
+    print(WebhookSecrets(current_settings()).rotate())
 
 
 @app.command("list")
 def list_secrets() -> None:
     """Shows the secrets that sign now, newest first, with their middle hidden."""
-    known = WebhookSecrets(Settings.load()).list()
+    known = WebhookSecrets(current_settings()).list()
     if not known:
         print("There are no webhook secrets yet: `kingpost webhook-secret create`.")
     for one in known:

@@ -1,6 +1,7 @@
 """Who may do what: keys, scopes, strangers, and bodies that only want to hurt."""
 
 import re
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -10,7 +11,10 @@ from fastapi.routing import APIRoute
 from api.app import create_app
 from tasks.api_keys import ApiKeys, key_id
 from tasks.settings import Settings
+from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
+from tests.processes import Process, environment
+from tests.valkey import free_port
 
 OPEN = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/redoc")
 
@@ -139,3 +143,47 @@ def test_a_public_address_without_any_key_is_refused(settings: Settings) -> None
     refuse_open_door(settings, "127.0.0.1")
     ApiKeys(settings).create()
     refuse_open_door(settings, "0.0.0.0")
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(live: Live) -> None:
+    port = free_port()
+    env = environment(live.settings, KINGPOST_RECEIVE_TIMEOUT_SECONDS="1")
+    process = Process(["api", "--port", str(port)], env, live.folder / "slow-api.log").start()
+    try:
+        url = f"http://127.0.0.1:{port}/health/live"
+        wait_until(lambda: _answers(url), 20)
+        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        for i, one in enumerate(slow):
+            one.setblocking(False)
+            if i % 2:
+                one.send(
+                    b"POST /production/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab"
+                )
+        wait_until(lambda: all(_is_over(one) for one in slow), 20)
+        assert _answers(url)
+    finally:
+        process.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _is_over(one: socket.socket) -> bool:
+    """Sends one more byte, as a slow client would; true when the other side has hung up."""
+    try:
+        one.send(b"x")
+        return one.recv(4096, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_fast_upload_is_not_cut_off(http: httpx.Client) -> None:
+    body = (b" " * 1000 for _ in range(100))
+    answer = http.post("/models/echo/production/predict", content=(part for part in [*body, b"1"]))
+    assert answer.json() == 1
