@@ -1,6 +1,7 @@
 """Webhooks from the outbox to a real receiver: signatures, schedule, hostile receivers, forbidden targets."""
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import hmac
@@ -8,7 +9,7 @@ import itertools
 import json
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -382,18 +383,57 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
+@pytest.fixture
+def canary() -> Iterator[Callable[[], int]]:
+    """Listeners where the corpus points at this machine; answers how many connections they saw."""
+    listeners: list[socket.socket] = []
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        for port in (443, 80):
+            with contextlib.suppress(OSError):  # low ports need rights that not every tester has
+                listener = socket.socket(family)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((address, port))
+                listener.listen()
+                listener.setblocking(False)
+                listeners.append(listener)
+
+    def seen() -> int:
+        count = 0
+        for listener in listeners:
+            with contextlib.suppress(BlockingIOError):
+                listener.accept()[0].close()
+                count += 1
+        return count
+
+    yield seen
+    for listener in listeners:
+        listener.close()
+
+
 async def test_no_url_of_the_corpus_reaches_anything(
-    settings: Settings, connections: list[str]
+    settings: Settings, connections: list[str], canary: Callable[[], int]
 ) -> None:
     assert len(url_corpus.URLS) >= 150
-    strict = settings.model_copy(update={"webhook_timeout_seconds": 5.0})
-    public = [url for url in url_corpus.URLS if "example.com" in url]
-    egress = Egress(strict)
-    for url in sorted(set(url_corpus.URLS) - set(public)):
+    egress = Egress(settings.model_copy(update={"webhook_timeout_seconds": 5.0}))
+    public = {url for url in url_corpus.URLS if "example.com" in url}
+    for url in sorted(set(url_corpus.URLS) - public):
         with pytest.raises((OSError, ValueError, TimeoutError, aiohttp.ClientError)):
             await egress.post(url, {}, b"{}")
     await egress.close()
     assert connections == []
+    assert canary() == 0
+
+
+async def test_the_canary_sings_when_the_guard_is_open(
+    settings: Settings, connections: list[str], canary: Callable[[], int]
+) -> None:
+    open_door = {"webhook_allow_private": True, "webhook_timeout_seconds": 0.5}
+    egress = Egress(settings.model_copy(update=open_door))
+    with pytest.raises((OSError, TimeoutError, aiohttp.ClientError)):
+        await egress.post("https://127.0.0.1/hook", {}, b"{}")
+    await egress.close()
+    assert connections == ["('127.0.0.1', 443)"]
+    assert canary() in (0, 1)  # 0 only where port 443 could not be listened on
 
 
 @pytest.mark.parametrize("answers", [[["127.0.0.1"]], [["10.0.0.5"]], [["169.254.169.254"]]])
