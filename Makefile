@@ -35,6 +35,7 @@ format: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos
+	$(BIN)/pytest tests/chaos -m chaos
 	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long
 
 clean:

@@ -36,10 +36,11 @@ def go(tmp_path: Path) -> Iterator[Callable[..., Report]]:
 
 
 def test_c8_lost_replies_do_nothing_twice(go: Callable[..., Report]) -> None:
-    report = go(Plan(1, 200, 0), proxied="", loss=0.02)
+    report = go(Plan(1, 200, 0), proxied="", loss=0.02, env=SHORT_LEASE)
     assert report.statuses["SUCCEEDED"] + report.statuses.get("FAILED", 0) == 200
 
 
+@pytest.mark.chaos
 def test_c9_c10_c12_lost_and_doubled_wakeups_and_file_rewrites_change_nothing(
     go: Callable[..., Report],
 ) -> None:
@@ -49,6 +50,7 @@ def test_c9_c10_c12_lost_and_doubled_wakeups_and_file_rewrites_change_nothing(
     assert report.verdict.reruns == 0
 
 
+@pytest.mark.chaos
 def test_c11_a_worker_that_is_cut_off_loses_its_jobs_to_others(go: Callable[..., Report]) -> None:
     def cut(stack: Stack) -> None:
         PAUSE.wait(2)
@@ -62,6 +64,7 @@ def test_c11_a_worker_that_is_cut_off_loses_its_jobs_to_others(go: Callable[...,
     assert report.verdict.reruns >= 1
 
 
+@pytest.mark.chaos
 def test_c17_a_rolling_restart_wastes_no_attempt(go: Callable[..., Report]) -> None:
     report = go(Plan(2, 400, 8, kinds=("roll",), gap=(0.2, 0.5)))
     assert report.statuses == {"SUCCEEDED": 400}
