@@ -26,7 +26,7 @@ from tasks.webhooks.verbs import Taken
 log = get_logger("webhooks")
 
 IDLE_SECONDS = 0.1  # between looks while nothing is due
-LEASE_MARGIN = 20.0  # s, beyond the deadline of one POST
+LEASE_MARGIN = 5.0  # s, beyond the deadline of one POST
 BATCH = 100  # rows taken at once
 POSTPONED_MS = (1000, 5000)  # for a host at its cap: its backlog spreads, others' rows come forward
 ANSWER_SHOWN = 1000  # bytes of an answer that are kept

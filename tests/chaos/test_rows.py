@@ -36,7 +36,12 @@ def go(tmp_path: Path) -> Iterator[Callable[..., Report]]:
 
 
 def test_c8_lost_replies_do_nothing_twice(go: Callable[..., Report]) -> None:
-    report = go(Plan(1, 200, 0), proxied="", loss=0.02, env=SHORT_LEASE)
+    report = go(
+        Plan(1, 200, 0),
+        proxied="",
+        loss=0.02,
+        env=SHORT_LEASE | {"KINGPOST_WEBHOOK_TIMEOUT_SECONDS": "1"},
+    )
     assert report.statuses["SUCCEEDED"] + report.statuses.get("FAILED", 0) == 200
 
 
