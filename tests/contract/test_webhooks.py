@@ -10,14 +10,12 @@ import json
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
-from pydantic import BaseModel
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tasks import verbs
@@ -34,6 +32,7 @@ from tasks.webhooks.sender import Sender, headers_for
 from tasks.webhooks.verbs import Redelivery, Settled, redeliver, settle_delivery, take_deliveries
 from tests.conftest import Clock
 from tests.data import url_corpus
+from tests.unit.test_webhook_payload import Received
 
 DEPLOYMENT = "dep00001"
 FENCES = itertools.count()
@@ -163,26 +162,9 @@ def verify(headers: dict[str, str], body: bytes, active_secrets: list[str]) -> N
     signatures_sent = headers["X-BASETEN-SIGNATURE"].split(",")
     for secret, sent in zip(active_secrets, signatures_sent, strict=True):
         assert sent == "v1=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        again = Payload.model_validate_json(body).model_dump_json().encode()
+        again = Received.model_validate_json(body).model_dump_json().encode()
         assert sent == "v1=" + hmac.new(secret.encode(), again, hashlib.sha256).hexdigest()
         Webhook(secret).verify(body, {k.lower(): v for k, v in headers.items()})
-
-
-class PayloadError(BaseModel):
-    code: str
-    message: str
-
-
-class Payload(BaseModel):
-    """The pydantic model of the recipe that re-serialises."""
-
-    request_id: str
-    model_id: str
-    deployment_id: str
-    type: str
-    time: datetime
-    data: Any
-    errors: list[PayloadError]
 
 
 async def test_a_failed_job_is_told_with_one_error_and_no_data(
