@@ -246,9 +246,16 @@ def eta_seconds(reading: Reading, slots: int) -> float | None:
             return round(max(ran / job.fraction - ran, 0.0), 3)
         return round(max(typical - ran, 0.0), 3)
     backoff = max((job.not_before or 0) - reading.now, 0) / 1000
-    before = (reading.jobs_ahead or 0) + reading.running
-    rounds = before // slots + 0.5 if reading.running else before // slots  # half done on average
-    return round(backoff + (rounds + 1) * typical, 3)
+    start = max(backoff, _start_seconds(reading, slots, typical))
+    return round(start + typical, 3)
+
+
+def _start_seconds(reading: Reading, slots: int, typical: float) -> float:
+    """When a slot is free for a queued job: each one in turn takes those before it, a typical run time long."""
+    busy = [max(typical - (reading.now - one) / 1000, 0.0) for one in reading.running_since]
+    free = sorted([*busy, *[0.0] * slots][: max(slots, 1)])
+    rounds, place = divmod(reading.jobs_ahead or 0, len(free))
+    return free[place] + rounds * typical
 
 
 def _time(milliseconds: int) -> datetime:

@@ -118,7 +118,7 @@ class Reading:
     jobs_ahead: int | None  # None unless QUEUED
     webhook_status: str  # a WebhookStatus
     run_times_ms: tuple[float, ...]  # of the deployment's latest successes, newest first
-    running: int
+    running_since: tuple[Milliseconds, ...]  # of up to 64 running jobs of the deployment
     now: Milliseconds
 
 

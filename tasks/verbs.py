@@ -204,13 +204,13 @@ def _read_reading(request_id: str, reply: Reply) -> Reading:
     word, *rest = items(reply)
     if text(word) == "missing":
         raise NotFound(f"There is no async request {request_id}.")
-    flat, ahead, webhook, run_times, running, now = rest
+    flat, ahead, webhook, run_times, started, now = rest
     return Reading(
         job=records.job(request_id, items(flat)),
         jobs_ahead=number(ahead) if number(ahead) >= 0 else None,
         webhook_status=text(webhook) or WebhookStatus.NO_WEBHOOK_PROVIDED,
         run_times_ms=tuple(float(text(one)) for one in items(run_times)),
-        running=number(running),
+        running_since=tuple(number(one) for one in items(started) if one is not None),
         now=number(now),
     )
 

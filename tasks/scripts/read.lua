@@ -1,17 +1,19 @@
 -- read: one job as its owner may see it, with its place in the queue and what is needed to guess its end.
 -- ARGV  1 request_id   2 api key id or '' for any
--- RETURNS {'found', record as a flat list, jobs ahead or -1, webhook status or '', run times ms, running, now ms} | {'missing'}
+-- RETURNS {'found', record as a flat list, jobs ahead or -1, webhook status or '', run times ms, when up to 64 running jobs started, now ms} | {'missing'}
 local id = ARGV[1]
 local job = redis.call('HMGET', K.job(id), 'key', 'status', 'deployment', 'member', 'webhook', 'score')
 if not job[1] or (ARGV[2] ~= '' and job[1] ~= ARGV[2]) then return {'missing'} end
-local ahead, runtimes, running = -1, {}, 0
+local ahead, runtimes, started = -1, {}, {}
 if job[2] == 'QUEUED' then
   ahead = redis.call('ZRANK', K.queue(job[3]), job[4])
     or redis.call('ZCOUNT', K.queue(job[3]), '-inf', '(' .. job[6]) -- in its backoff: as if it stood there
 end
 if job[2] == 'QUEUED' or job[2] == 'IN_PROGRESS' then
   runtimes = redis.call('LRANGE', K.runtimes(job[3]), 0, 31)
-  running = redis.call('SCARD', K.running(job[3]))
+  for _, other in ipairs(redis.call('SRANDMEMBER', K.running(job[3]), 64)) do
+    started[#started + 1] = redis.call('HGET', K.job(other), 'started')
+  end
 end
 local webhook = job[5] and (redis.call('HGET', K.delivery(id), 'status') or 'PENDING') or ''
-return {'found', redis.call('HGETALL', K.job(id)), ahead, webhook, runtimes, running, whole(now_ms())}
+return {'found', redis.call('HGETALL', K.job(id)), ahead, webhook, runtimes, started, whole(now_ms())}
