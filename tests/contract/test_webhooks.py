@@ -406,16 +406,13 @@ async def test_no_url_of_the_corpus_reaches_anything(
     assert canary() == 0
 
 
-async def test_the_canary_sings_when_the_guard_is_open(
-    settings: Settings, connections: list[str], canary: Callable[[], int]
-) -> None:
+async def test_an_open_guard_is_noticed(settings: Settings, connections: list[str]) -> None:
     open_door = {"webhook_allow_private": True, "webhook_timeout_seconds": 0.5}
     egress = Egress(settings.model_copy(update=open_door))
     with pytest.raises((OSError, TimeoutError, aiohttp.ClientError)):
         await egress.post("https://127.0.0.1/hook", {}, b"{}")
     await egress.close()
     assert connections == ["('127.0.0.1', 443)"]
-    assert canary() in (0, 1)  # 0 only where port 443 could not be listened on
 
 
 @pytest.mark.parametrize("answers", [[["127.0.0.1"]], [["10.0.0.5"]], [["169.254.169.254"]]])
