@@ -12,6 +12,7 @@ from api import (
     routes_async,
     routes_health,
     routes_model_apis,
+    routes_result,
     routes_socket,
     routes_sync,
 )
@@ -40,7 +41,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Kingpost", description=ABOUT, version="0.1.0", lifespan=lifespan)
     problems.install(app)
-    for routes in (routes_health, routes_async, routes_sync, routes_socket, routes_model_apis):
+    for routes in (
+        routes_health,
+        routes_async,
+        routes_result,
+        routes_sync,
+        routes_socket,
+        routes_model_apis,
+    ):
         app.include_router(routes.router)
     app.add_middleware(Addressing)
     openapi.install(app)

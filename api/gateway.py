@@ -14,6 +14,7 @@ from api.upstream import Upstreams
 from deployments.directory import AsyncDirectory
 from deployments.registry import AsyncRegistry, Deployment, Target
 from tasks.api_keys import ApiKey, KeyCheck
+from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 
@@ -32,6 +33,7 @@ class Gateway:
     keys: KeyCheck
     hub: EventHub
     upstreams: Upstreams
+    payloads: Payloads
 
     @classmethod
     def create(cls, settings: Settings) -> "Gateway":
@@ -46,6 +48,7 @@ class Gateway:
             keys=KeyCheck(settings),
             hub=EventHub(settings),
             upstreams=Upstreams(directory),
+            payloads=Payloads(settings),
         )
 
     async def close(self) -> None:

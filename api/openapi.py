@@ -19,9 +19,11 @@ MORE = {
     "async_run_remote": (409, 429),
     "predict": (502, 504),
     "run_remote": (502, 504),
-    "result": (409, 410),
+    "async_queue_status": (429,),
+    "result": (409, 410, 429),
+    "events": (429,),
     "redeliver": (409,),
-    "{request_id}": (409,),
+    "{request_id}": (409, 429),
 }
 MODEL_ANSWERS = ("predict", "run_remote")
 NAMES = {"environment": "The environment's name.", "deployment_id": "The deployment's id."}

@@ -12,9 +12,12 @@ from starlette.exceptions import HTTPException
 
 from tasks.errors import (
     IdempotencyConflict,
+    KeyFull,
     KingpostError,
     NotFound,
+    PayloadUnavailable,
     QueueFull,
+    RateLimited,
     StoreUnavailable,
 )
 from tasks.logs import get_logger
@@ -47,7 +50,13 @@ def of_error(error: KingpostError) -> Problem:
         case StoreUnavailable():
             message = "The job store cannot be reached right now; try again shortly."
             return Problem(503, "internal_baseten_error", message, {"Retry-After": RETRY_STORE})
-        case QueueFull():
+        case PayloadUnavailable():
+            message = "The payload store cannot be reached right now; try again shortly."
+            return Problem(503, "internal_baseten_error", message, {"Retry-After": RETRY_STORE})
+        case RateLimited():
+            wait = {"Retry-After": str(error.wait_seconds)}
+            return Problem(429, "rate_limited", str(error), wait)
+        case QueueFull() | KeyFull():
             return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_QUEUE})
         case IdempotencyConflict():
             return Problem(409, "client_error", str(error))

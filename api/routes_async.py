@@ -1,6 +1,5 @@
 """Async requests: submit, status, result, events, cancel, priority, list."""
 
-import hashlib
 from collections.abc import AsyncGenerator
 from time import monotonic
 from typing import Annotated, Any
@@ -17,7 +16,6 @@ from api.gateway import (
     authenticate,
     deployment_for,
     gateway_of,
-    new_request_id,
 )
 from api.problems import Problem, no_such_request
 from api.schemas import (
@@ -33,13 +31,12 @@ from api.schemas import (
     RequestStatus,
 )
 from api.sse import event_source
+from api.submitting import submit
 from api.targets import TARGETS, TargetOf
-from api.webhook_urls import check_webhook
-from deployments.registry import Deployment
 from tasks import verbs
 from tasks.api_keys import ApiKey
 from tasks.errors import NotFound
-from tasks.job import Reading, RequestId, Submission
+from tasks.job import Reading
 from tasks.state import FINAL, Status
 from tasks.verbs import CancelWord, Move
 from tasks.webhooks import verbs as outbox
@@ -61,7 +58,7 @@ async def async_predict(request: Request, target: TargetOf) -> Response:
     deployment = await deployment_for(request, key, target)
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     asked = bodies.parse(ONE, body)
-    (request_id,) = await _submit(request, key, deployment, body, [asked])
+    (request_id,) = await submit(request, key, deployment, body, [asked])
     return _accepted(to_json({"request_id": request_id}), request_id)
 
 
@@ -73,7 +70,7 @@ async def async_run_remote(request: Request, target: TargetOf) -> Response:
     arguments = bodies.parse(TypeAdapter(dict[str, object]), body)
     envelope = arguments if "model_input" in arguments else {"model_input": arguments}
     asked = bodies.parse(ONE, to_json(envelope, inf_nan_mode="constants"))
-    (request_id,) = await _submit(request, key, deployment, body, [asked])
+    (request_id,) = await submit(request, key, deployment, body, [asked])
     return _accepted(to_json({"request_id": request_id}), request_id)
 
 
@@ -83,7 +80,7 @@ async def async_predict_batch(request: Request, target: TargetOf) -> Response:
     deployment = await deployment_for(request, key, target)
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     asked = bodies.parse(MANY, body)
-    ids = await _submit(request, key, deployment, body, asked)
+    ids = await submit(request, key, deployment, body, asked)
     return _accepted(to_json({"request_ids": ids}))
 
 
@@ -91,7 +88,9 @@ async def async_queue_status(request: Request, target: TargetOf) -> QueueStatusR
     """How many requests wait and run."""
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
-    status = await gateway_of(request).store.run(verbs.queue_status(deployment.id))
+    gateway = gateway_of(request)
+    rate = key.limits.over(gateway.settings).queue_status_calls_per_minute or 0
+    status = await gateway.store.run(verbs.queue_status(deployment.id, key.id, rate))
     return QueueStatusResponse.of(deployment.model_id, deployment.id, status)
 
 
@@ -130,7 +129,8 @@ async def status(
 async def cancel(request: Request, request_id: str) -> CancelResponse:
     """Cancels a request, queued or running; its result can no longer be written."""
     gateway, key = gateway_of(request), await authenticate(request)
-    call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running)
+    rate = key.limits.over(gateway.settings).status_calls_per_minute or 0
+    call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running, rate)
     word, final = await gateway.store.run(call)
     if word is CancelWord.MISSING:
         raise no_such_request()
@@ -150,25 +150,7 @@ async def reprioritize(request: Request, request_id: str) -> RequestStatus:
         raise no_such_request()
     if word is Move.NOT_QUEUED:
         raise Problem(409, "client_error", "Only a queued request can change its priority.")
-    return _status_of(gateway, await _read(gateway, request_id, key))
-
-
-@router.get("/async_request/{request_id}/result")
-async def result(request: Request, request_id: str) -> Response:
-    """The output with its content type; 409 while not final, 410 with the errors if it failed."""
-    gateway, key = gateway_of(request), await authenticate(request)
-    reading = await _read(gateway, request_id, key)
-    job = reading.job
-    if job.status not in FINAL:
-        raise Problem(409, "client_error", f"The request is {job.status}; there is no result yet.")
-    if job.status is not Status.SUCCEEDED:
-        said = "; ".join(f"{one.code}: {one.message}" for one in job.errors) or job.status
-        raise Problem(410, "application_error", f"The request is {job.status}: {said}")
-    output = await gateway.store.output(request_id)
-    if output is None:
-        raise no_such_request()
-    headers = {"content-type": job.output_type or "", "x-baseten-request-id": request_id}
-    return Response(output, headers=headers)
+    return _status_of(gateway, await _read(gateway, request_id, key, counted=False))
 
 
 @router.get("/async_request/{request_id}/events", responses=EVENT_STREAM, response_class=Response)
@@ -221,56 +203,15 @@ async def listed(
     return RequestPage(requests=wanted, cursor=str(cursor + limit) if len(jobs) == limit else None)
 
 
-async def _submit(
-    request: Request,
-    key: ApiKey,
-    deployment: Deployment,
-    body: bytes,
-    asked: list[AsyncPredictRequest],
-) -> list[RequestId]:
-    gateway = gateway_of(request)
-    trace = request.headers.get("traceparent", "")
-    jobs = [_submission(gateway, deployment, one, trace) for one in asked]
-    idempotency_key = request.headers.get("idempotency-key", "")
-    if len(idempotency_key) > 256:
-        raise Problem(400, "client_error", "An Idempotency-Key has at most 256 characters.")
-    call = verbs.submit(
-        jobs,
-        key.id,
-        gateway.settings.max_queued,
-        idempotency_key,
-        hashlib.sha256(deployment.id.encode() + body).hexdigest() if idempotency_key else "",
-        int(gateway.settings.idempotency_seconds * 1000),
-    )
-    return await gateway.store.run(call)
-
-
-def _submission(
-    gateway: Gateway, deployment: Deployment, asked: AsyncPredictRequest, trace: str
-) -> Submission:
-    if asked.webhook_endpoint is not None:
-        check_webhook(asked.webhook_endpoint, gateway.settings)
-    return Submission(
-        request_id=RequestId(new_request_id()),
-        deployment_id=deployment.id,
-        model_id=deployment.model_id,
-        input=to_json(asked.model_input, inf_nan_mode="constants"),
-        level=asked.level,
-        max_time_in_queue_ms=asked.max_time_in_queue_ms,
-        retry=asked.retry,
-        webhook=asked.webhook_endpoint or "",
-        traceparent=trace,
-    )
-
-
 def _accepted(body: bytes, request_id: str = "") -> Response:
     headers = {"x-baseten-request-id": request_id} if request_id else {}
     return Response(body, 201, headers, media_type="application/json")
 
 
-async def _read(gateway: Gateway, request_id: str, key: ApiKey) -> Reading:
+async def _read(gateway: Gateway, request_id: str, key: ApiKey, counted: bool = True) -> Reading:
+    rate = key.limits.over(gateway.settings).status_calls_per_minute or 0
     try:
-        return await gateway.store.run(verbs.read(request_id, key.id))
+        return await gateway.store.run(verbs.read(request_id, key.id, rate if counted else 0))
     except NotFound:
         raise no_such_request() from None
 
@@ -280,7 +221,7 @@ async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: f
     async with gateway.hub.watch(request_id) as news:
         while True:
             news.clear()
-            reading = await _read(gateway, request_id, key)
+            reading = await _read(gateway, request_id, key, counted=False)
             left = ends - monotonic()
             if reading.job.status in FINAL or left <= 0:
                 return reading
@@ -295,6 +236,8 @@ def _status_of(gateway: Gateway, reading: Reading) -> RequestStatus:
 
 
 def _waiting_for(reading: Reading, any_replica: bool, slots: int) -> str:
+    if reading.hold:
+        return reading.hold
     if (reading.job.not_before or 0) > reading.now:
         return "retry"
     if slots:

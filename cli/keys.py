@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.running import current_settings
-from tasks.api_keys import ApiKey, ApiKeys
+from tasks.api_keys import ApiKey, ApiKeys, Limits
 from tasks.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+LIMIT = "0 = no limit; left out = as the settings say."
 SCOPES = ("full", "inference", "metrics")
 
 
@@ -22,13 +23,23 @@ def create(
     model: Annotated[list[str] | None, typer.Option(help="Only these models.")] = None,
     environment: Annotated[list[str] | None, typer.Option(help="Only these environments.")] = None,
     expires_in_days: Annotated[float | None, typer.Option(min=0)] = None,
+    submits_per_minute: Annotated[int | None, typer.Option(min=0, help=LIMIT)] = None,
+    status_calls_per_minute: Annotated[int | None, typer.Option(min=0, help=LIMIT)] = None,
+    max_unfinished: Annotated[int | None, typer.Option(min=0, help="Queued or running.")] = None,
+    max_running: Annotated[int | None, typer.Option(min=0, help="At once on a model.")] = None,
 ) -> None:
     """Makes a key and shows it, once."""
     if scope not in SCOPES:
         raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
     seconds = None if expires_in_days is None else expires_in_days * 86_400
     keys = ApiKeys(current_settings())
-    plain = keys.create(name, scope, tuple(model or ()), tuple(environment or ()), seconds)
+    limits = Limits(
+        submits_per_minute,
+        status_calls_per_minute,
+        max_unfinished=max_unfinished,
+        max_running=max_running,
+    )
+    plain = keys.create(name, scope, tuple(model or ()), tuple(environment or ()), seconds, limits)
     print(plain)
     typer.echo("Keep it: only its hash is stored, it is not shown again.", err=True)
 
@@ -42,7 +53,8 @@ def list_keys() -> None:
         return
     table = Table("id", "name", "scope", "only", "created", "state", box=None)
     for key in keys:
-        only = ", ".join((*key.models, *key.environments)) or "-"
+        limits = [f"{name}={n}" for name, n in vars(key.limits).items() if n is not None]
+        only = ", ".join((*key.models, *key.environments, *limits)) or "-"
         table.add_row(key.id, key.name or "-", key.scope, only, _date(key.created), _state(key))
     Console().print(table)
 

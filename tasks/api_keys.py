@@ -6,22 +6,46 @@ import json
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Literal, cast
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, cast
 
 import redis
 
 from tasks.errors import NotFound, SettingsError
 from tasks.keys import TAG
+from tasks.keys import plain as plain_key
 from tasks.settings import Settings
 from tasks.store import connect, connect_async, unavailable
 
 Scope = Literal["full", "inference", "metrics"]
 
 KEYS = f"{TAG}:api-keys"  # hash key id -> JSON of ApiKey
+RUNNING_LIMITS = plain_key("running_limits")
 PREFIX = "kp_"
 SHORTEST_PRESET = 16  # characters
 CACHE_SECONDS = 2.0  # how late an API process may notice a revoke
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a key may do; None = as the settings say for every key, 0 = no limit."""
+
+    submits_per_minute: int | None = None
+    status_calls_per_minute: int | None = None
+    queue_status_calls_per_minute: int | None = None
+    max_unfinished: int | None = None  # requests that are queued or running
+    max_running: int | None = None  # of these, at once on one deployment
+
+    def over(self, settings: Settings) -> "Limits":
+        """With the settings' limits where this key has none of its own."""
+        defaults = Limits(
+            settings.submits_per_minute,
+            settings.status_calls_per_minute,
+            settings.queue_status_calls_per_minute,
+            settings.max_unfinished_per_key,
+            settings.max_running_per_key,
+        )
+        return replace(defaults, **{k: v for k, v in vars(self).items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -37,6 +61,10 @@ class ApiKey:
     environments: tuple[str, ...] = ()
     expires: float | None = None
     revoked: bool = False
+    limits: Limits = Limits()
+
+
+NO_LIMITS = Limits()
 
 
 def key_id(plain: str) -> str:
@@ -53,7 +81,8 @@ def _sha256(plain: str) -> str:
 
 def _parse(raw: bytes) -> ApiKey:
     fields = json.loads(raw)
-    return ApiKey(**fields | {n: tuple(fields[n]) for n in ("models", "environments")})
+    fields |= {name: tuple(fields[name]) for name in ("models", "environments")}
+    return ApiKey(**fields | {"limits": Limits(**fields.get("limits", {}))})
 
 
 class ApiKeys:
@@ -69,11 +98,20 @@ class ApiKeys:
         models: tuple[str, ...] = (),
         environments: tuple[str, ...] = (),
         expires_in_seconds: float | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> str:
         """Makes a key and answers it in plain text, once. Raises StoreUnavailable."""
         plain = f"{PREFIX}{secrets.token_hex(4)}.{secrets.token_urlsafe(32)}"
         expires = None if expires_in_seconds is None else time.time() + expires_in_seconds
-        self._write(plain, name, scope, models, environments, expires)
+        self._write(
+            plain,
+            name,
+            scope,
+            models=models,
+            environments=environments,
+            expires=expires,
+            limits=limits,
+        )
         return plain
 
     def install(self, plain: str, name: str = "preset") -> None:
@@ -82,7 +120,7 @@ class ApiKeys:
             raise SettingsError(
                 f"KINGPOST_API_KEY must have at least {SHORTEST_PRESET} characters."
             )
-        self._write(plain, name, "full", (), (), None)
+        self._write(plain, name, "full")
 
     def list(self) -> list[ApiKey]:
         """All keys, oldest first. Raises StoreUnavailable."""
@@ -99,21 +137,13 @@ class ApiKeys:
             fields = json.loads(raw) | {"revoked": True}
             self._redis.hset(KEYS, key, json.dumps(fields))
 
-    def _write(
-        self,
-        plain: str,
-        name: str,
-        scope: Scope,
-        models: tuple[str, ...],
-        environments: tuple[str, ...],
-        expires: float | None,
-    ) -> None:
+    def _write(self, plain: str, name: str, scope: Scope, **more: Any) -> None:
         identity = key_id(plain)
-        key = ApiKey(
-            identity, _sha256(plain), name, scope, time.time(), models, environments, expires
-        )
+        key = ApiKey(identity, _sha256(plain), name, scope, time.time(), **more)
         with unavailable():
             self._redis.hset(KEYS, identity, json.dumps(asdict(key)))
+            if key.limits.max_running is not None:  # where the claim script looks
+                self._redis.hset(RUNNING_LIMITS, identity, key.limits.max_running)
 
 
 class KeyCheck:

@@ -3,8 +3,11 @@
 KingpostError
 |-- SettingsError            a setting is wrong: the start ends with this sentence
 |-- StoreUnavailable         Redis cannot be reached, is loading, read-only or full
+|-- PayloadUnavailable       the payload store cannot take or give a payload
 |-- AdmissionError           the request is well formed, yet not taken now
 |   |-- QueueFull
+|   |-- KeyFull              the API key has as many unfinished requests as it may
+|   |-- RateLimited          it has called too often
 |   `-- IdempotencyConflict
 `-- NotFound                 no such model, environment, deployment or request
 """
@@ -25,12 +28,28 @@ class StoreUnavailable(KingpostError):
     """The job store cannot be reached right now; try again after Retry-After."""
 
 
+class PayloadUnavailable(KingpostError):
+    """The payload store cannot take or give this payload right now."""
+
+
 class AdmissionError(KingpostError):
     """The request was not accepted."""
 
 
 class QueueFull(AdmissionError):
     """The queue of this deployment is at its limit; try again after Retry-After."""
+
+
+class KeyFull(AdmissionError):
+    """This API key has as many unfinished requests as it may have; try again after Retry-After."""
+
+
+class RateLimited(AdmissionError):
+    """This API key called too often; try again after Retry-After."""
+
+    def __init__(self, wait_ms: int) -> None:
+        super().__init__()
+        self.wait_seconds = -(-wait_ms // 1000)
 
 
 class IdempotencyConflict(AdmissionError):

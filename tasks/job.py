@@ -7,6 +7,7 @@ from tasks.state import ErrorCode, Status
 
 RequestId = NewType("RequestId", str)
 Milliseconds = int
+Bytes = int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as a client hands it in; `input` is the model input's bytes as the model host gets them."""
+    """A job as a client hands it in; `input` is the model input's bytes as the model host gets them.
+
+    A large input is in the payload store instead, under `input_ref`.
+    """
 
     request_id: RequestId
     deployment_id: str
@@ -37,6 +41,7 @@ class Submission:
     content_type: str = "application/json"
     traceparent: str = ""
     path: str = ""  # a route of the model host other than predict, such as /v1/chat/completions
+    input_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Job:
     stopped_by: str | None = None
     output_type: str | None = None
     output_bytes: int | None = None
+    input_ref: str = ""  # where the payload store has the input; '' = the job store has it
+    output_ref: str = ""
     replica: str = ""
     deaths: int = 0  # hosts or workers that died under it in a row
 
@@ -108,6 +115,8 @@ class Outcome:
     output: bytes = b""
     output_type: str = ""
     error: JobError | None = None
+    output_ref: str = ""  # the payload that holds the output instead
+    output_bytes: Bytes = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,7 @@ class Reading:
     run_times_ms: tuple[float, ...]  # of the deployment's latest successes, newest first
     running_since: tuple[Milliseconds, ...]  # of up to 64 running jobs of the deployment
     now: Milliseconds
+    hold: str = ""  # why a queued job is passed over: 'paused' or 'key_limit'
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ PLAIN = {
     "outbox": "zset request_id -> ms when its webhook is due; from a final state to the end of the delivery",
     "exhausted": "zset request_id -> ms when its webhook was given up; until redelivered or forgotten",
     "forget": "zset request_id -> ms when the record goes; from a final state on",
+    "garbage": "zset payload -> ms when it may be deleted, unless a job has adopted it by then",
+    "paused": "set of deployments whose jobs wait until they are resumed",
+    "unfinished": "hash api key -> how many of its jobs are not final",
+    "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; others: a setting",
     "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
 }
 KEYED = {
@@ -23,6 +27,10 @@ KEYED = {
     "delivery": "hash, the webhook delivery of one job; until forgotten",
     "queue": "zset member -> score of one deployment: the order",
     "delayed": "zset member -> not_before ms of one deployment: attempts that wait out their backoff",
+    "held": "zset member -> score of one deployment: jobs whose API key runs as many as it may",
+    "held_by": "the same for deployment:api key",
+    "busy": "hash api key -> how many of its jobs run on one deployment",
+    "rate": "string, the theoretical arrival time in ms of what:api key (GCRA); until it is past",
     "running": "set of request_ids of one deployment whose model call has not ended",
     "vtime": "hash level -> virtual time of one deployment",
     "flows": "hash level:api key -> finish tag of one deployment; dropped when the queue runs empty",

@@ -72,6 +72,8 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         stopped_by=f.get("stopped_by"),
         output_type=f.get("output_type"),
         output_bytes=_milliseconds(f.get("output_bytes")),
+        input_ref=f.get("input_ref", ""),
+        output_ref=f.get("output_ref", ""),
         replica=f.get("replica", ""),
         deaths=int(f.get("deaths", 0)),
     )

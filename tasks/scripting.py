@@ -45,6 +45,7 @@ def _settings_table(settings: Settings) -> str:
         "retention_ms": int(settings.retention_seconds * 1000),
         "max_deaths": settings.max_deaths,
         "wakeup_cap": settings.wakeup_cap,
+        "max_running_per_key": settings.max_running_per_key,
         "expired_error": _error(
             ErrorCode.EXPIRED, "No replica took the request within max_time_in_queue_seconds."
         ),

@@ -49,12 +49,25 @@ class Settings(BaseSettings):
     idempotency_seconds: float = Field(24 * 3600.0, gt=0)
     cancel_running: bool = True
 
+    # payloads: what is larger than this goes to the payload store instead of Redis
+    payload_url: str = ""
+    max_event_bytes: int = Field(4_000_000, ge=0)
+    spill_bytes: int = Field(65_536, ge=0, le=1_000_000)
+
+    # per API key; 0 = no limit
+    submits_per_minute: int = Field(0, ge=0)
+    status_calls_per_minute: int = Field(0, ge=0)
+    queue_status_calls_per_minute: int = Field(0, ge=0)
+    max_unfinished_per_key: int = Field(0, ge=0)
+    max_running_per_key: int = Field(0, ge=0)
+
     # webhooks
     webhook_timeout_seconds: float = Field(10.0, gt=0)
     webhook_allow_http: bool = False
     webhook_allow_private: bool = False
     webhook_concurrency: int = Field(200, ge=1)
     webhook_per_host: int = Field(8, ge=1)
+    webhook_max_data_bytes: int = Field(8_000_000, ge=1024)
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":

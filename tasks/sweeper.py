@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tasks import verbs
-from tasks.errors import StoreUnavailable
+from tasks.errors import PayloadUnavailable, StoreUnavailable
 from tasks.logs import get_logger
+from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 
@@ -26,6 +27,7 @@ class Swept:
     wakeups: int = 0
     retried: int = 0
     forgotten: int = 0
+    collected: int = 0
 
 
 class Sweeper:
@@ -35,6 +37,7 @@ class Sweeper:
         self, store: AsyncJobStore, settings: Settings, monotonic: Callable[[], float]
     ) -> None:
         self._store = store
+        self._payloads = Payloads(settings)
         self._batch = settings.sweep_batch
         self._monotonic = monotonic
         self._cursor = 0
@@ -59,7 +62,20 @@ class Sweeper:
         expired = await _until_short(self._batch, lambda: run(verbs.expire(self._batch)))
         self._cursor, wakeups, retried = await run(verbs.rewake(self._cursor, self._batch))
         forgotten = await _until_short(self._batch, lambda: run(verbs.forget(self._batch)))
-        return Swept(rescued, poisoned, stopped, expired, wakeups, retried, forgotten)
+        collected = await self._collect()
+        return Swept(rescued, poisoned, stopped, expired, wakeups, retried, forgotten, collected)
+
+    async def _collect(self) -> int:
+        """Deletes payloads that nobody needs; how many. What cannot be deleted now is due the next time."""
+        refs = await self._store.run(verbs.collect(self._batch))
+        if refs:
+            try:
+                await self._payloads.delete(refs)
+            except PayloadUnavailable as error:
+                log.warning("payloads.unavailable", error=str(error))
+                return 0
+            await self._store.run(verbs.collect(0, refs))
+        return len(refs)
 
 
 async def _until_short(batch: int, step: Callable[[], Awaitable[int]], rounds: int = 20) -> int:

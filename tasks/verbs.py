@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from tasks import records
-from tasks.errors import IdempotencyConflict, NotFound, QueueFull
+from tasks.errors import IdempotencyConflict, KeyFull, NotFound, QueueFull, RateLimited
 from tasks.job import (
     Claim,
     Job,
@@ -94,12 +94,15 @@ def submit(
     idempotency_key: str = "",
     body_hash: str = "",
     idempotency_ms: int = 0,
+    per_minute: int = 0,
+    max_unfinished: int = 0,
 ) -> Call[list[RequestId]]:
     """Queues the jobs, all or none; answers their ids, or the earlier ones for a repeated idempotency key.
 
-    Reading the reply raises QueueFull or IdempotencyConflict.
+    Limits of 0 are none. Reading the reply raises an AdmissionError.
     """
     arguments: list[Argument] = [api_key, max_queued, idempotency_key, body_hash, idempotency_ms]
+    arguments += [per_minute, max_unfinished]
     for job in jobs:
         arguments += [job.request_id, job.deployment_id, job.model_id, job.level]
         arguments += [job.max_time_in_queue_ms, job.retry.max_attempts, job.retry.initial_delay_ms]
@@ -110,7 +113,7 @@ def submit(
             job.traceparent,
             job.path,
         ]
-        arguments.append(job.input)
+        arguments += [b"" if job.input_ref else job.input, job.input_ref]
     return Call("submit", arguments, _read_submit)
 
 
@@ -121,6 +124,10 @@ def _read_submit(reply: Reply) -> list[RequestId]:
             return [RequestId(one) for one in text(rest[0]).split()]
         case "queue_full":
             raise QueueFull
+        case "key_full":
+            raise KeyFull
+        case "throttled":
+            raise RateLimited(number(rest[0]))
         case _:
             raise IdempotencyConflict
 
@@ -158,7 +165,9 @@ def finish(lease: Lease, outcome: Outcome) -> Call[Word]:
     """Ends a running job."""
     arguments: list[Argument] = [lease.request_id, lease.fence, outcome.status]
     arguments += [records.error_json(outcome.error), f"{outcome.predict_ms:.3f}"]
-    arguments += [outcome.output, outcome.output_type]
+    stored_here = b"" if outcome.output_ref else outcome.output
+    size = outcome.output_bytes or len(outcome.output)
+    arguments += [stored_here, outcome.output_type, outcome.output_ref, size]
     return Call("finish", arguments, _word)
 
 
@@ -178,16 +187,25 @@ def output_chunk(lease: Lease, chunk: bytes) -> Call[Word]:
     return Call("progress", [lease.request_id, lease.fence, "output", "", chunk], _word)
 
 
+def output_truncated(lease: Lease) -> Call[Word]:
+    """Says in the event stream that further chunks are only in the result."""
+    data = '{"message":"The output is long; what follows is only in the result."}'
+    return Call("progress", [lease.request_id, lease.fence, "truncated", "", data], _word)
+
+
 def cancel(
-    request_id: str, api_key: str = "", cancel_running: bool = True
+    request_id: str, api_key: str = "", cancel_running: bool = True, per_minute: int = 0
 ) -> Call[tuple[CancelWord, Status | None]]:
-    """Cancels a job; '' as the key means any owner. The status comes with ALREADY_FINAL."""
+    """Cancels a job; '' as the key means any owner. The status comes with ALREADY_FINAL.
+
+    Reading the reply raises RateLimited.
+    """
 
     def read(reply: Reply) -> tuple[CancelWord, Status | None]:
-        word, *rest = items(reply)
+        word, *rest = _let_in(reply)
         return CancelWord(text(word)), Status(text(rest[0])) if rest else None
 
-    return Call("cancel", [request_id, api_key, int(cancel_running)], read)
+    return Call("cancel", [request_id, api_key, int(cancel_running), per_minute], read)
 
 
 def reprioritize(request_id: str, level: int, api_key: str = "") -> Call[Move]:
@@ -195,16 +213,17 @@ def reprioritize(request_id: str, level: int, api_key: str = "") -> Call[Move]:
     return Call("reprioritize", [request_id, api_key, level], lambda reply: Move(text(reply)))
 
 
-def read(request_id: str, api_key: str = "") -> Call[Reading]:
-    """One job as its owner sees it; reading the reply raises NotFound, for a stranger's job too."""
-    return Call("read", [request_id, api_key], lambda reply: _read_reading(request_id, reply))
+def read(request_id: str, api_key: str = "", per_minute: int = 0) -> Call[Reading]:
+    """One job as its owner sees it. Reading the reply raises RateLimited, and NotFound for a stranger's job too."""
+    arguments = [request_id, api_key, per_minute]
+    return Call("read", arguments, lambda reply: _read_reading(request_id, reply))
 
 
 def _read_reading(request_id: str, reply: Reply) -> Reading:
-    word, *rest = items(reply)
+    word, *rest = _let_in(reply)
     if text(word) == "missing":
         raise NotFound(f"There is no async request {request_id}.")
-    flat, ahead, webhook, run_times, started, now = rest
+    flat, ahead, webhook, run_times, started, now, hold = rest
     return Reading(
         job=records.job(request_id, items(flat)),
         jobs_ahead=number(ahead) if number(ahead) >= 0 else None,
@@ -212,17 +231,41 @@ def _read_reading(request_id: str, reply: Reply) -> Reading:
         run_times_ms=tuple(float(text(one)) for one in items(run_times)),
         running_since=tuple(number(one) for one in items(started) if one is not None),
         now=number(now),
+        hold=text(hold),
     )
 
 
-def queue_status(deployment_id: str) -> Call[QueueStatus]:
-    """How many jobs of a deployment wait and run."""
+def _let_in(reply: Reply) -> list[Reply]:
+    """The reply of a call that counts against the key's rate. Raises RateLimited."""
+    said = items(reply)
+    if text(said[0]) == "throttled":
+        raise RateLimited(number(said[1]))
+    return said
+
+
+def queue_status(deployment_id: str, api_key: str = "", per_minute: int = 0) -> Call[QueueStatus]:
+    """How many jobs of a deployment wait and run. Reading the reply raises RateLimited."""
 
     def read(reply: Reply) -> QueueStatus:
-        queued, running = items(reply)
+        _, queued, running = _let_in(reply)
         return QueueStatus(number(queued), number(running))
 
-    return Call("queue_status", [deployment_id], read)
+    return Call("queue_status", [deployment_id, api_key, per_minute], read)
+
+
+def pause(deployment_id: str, paused: bool) -> Call[int]:
+    """Holds back or lets go a deployment's jobs; how many wait."""
+    return Call("pause", [deployment_id, int(paused)], number)
+
+
+def spill(refs: Sequence[str], milliseconds: int) -> Call[int]:
+    """Notes payloads about to be written; what no job adopts in time is deleted."""
+    return Call("spill", [milliseconds, *refs], number)
+
+
+def collect(limit: int, deleted: Sequence[str] = ()) -> Call[list[str]]:
+    """Forgets payloads that are deleted; answers the next that nobody needs."""
+    return Call("collect", [limit, *deleted], lambda reply: [text(one) for one in items(reply)])
 
 
 def list_jobs(api_key: str, start: int, count: int) -> Call[list[Job]]:

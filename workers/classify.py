@@ -29,11 +29,25 @@ Verdict = Outcome | Retry | GiveBack
 def classify(job: Job, answer: HostAnswer) -> Verdict:
     """What the answer means for the job."""
     if 200 <= answer.status < 400:
-        content_type = answer.content_type or "application/octet-stream"
-        return Outcome(Status.SUCCEEDED, answer.ms, bytes(answer.body), content_type)
+        return _succeeded(answer)
     if answer.status == 429:
         return GiveBack()
     return failed_attempt(job, JobError(code_of(answer), message_of(answer)), answer.ms)
+
+
+def _succeeded(answer: HostAnswer) -> Outcome:
+    output = answer.output
+    if output.failure:
+        error = JobError(ErrorCode.OUTPUT_NOT_STORED, output.failure)
+        return Outcome(Status.FAILED, answer.ms, error=error)
+    return Outcome(
+        Status.SUCCEEDED,
+        answer.ms,
+        b"" if output.ref else bytes(output.head),
+        answer.content_type or "application/octet-stream",
+        output_ref=output.ref,
+        output_bytes=output.size,
+    )
 
 
 def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | Retry:
@@ -46,7 +60,7 @@ def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | Retry:
 def code_of(answer: HostAnswer) -> ErrorCode:
     """The code for an error status; the model host says 400 for bad input and 503 while it loads."""
     match answer.status:
-        case 503 if b"is not ready" in answer.body:
+        case 503 if b"is not ready" in answer.output.head:
             return ErrorCode.MODEL_NOT_READY
         case 404:
             return ErrorCode.MODEL_DOES_NOT_EXIST
@@ -62,9 +76,9 @@ def code_of(answer: HostAnswer) -> ErrorCode:
 
 def message_of(answer: HostAnswer) -> str:
     """The `error` of the host's JSON body, else the body's beginning."""
-    text = bytes(answer.body[: 4 * MESSAGE_CHARS]).decode(errors="replace")
+    text = bytes(answer.output.head[: 4 * MESSAGE_CHARS]).decode(errors="replace")
     try:
-        said = json.loads(answer.body)["error"]
+        said = json.loads(answer.output.head)["error"]
     except (ValueError, KeyError, TypeError):
         said = text
     message = said if isinstance(said, str) else json.dumps(said)

@@ -4,11 +4,12 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from workers.frames import Frame, FrameDecoder, FrameKind
+from workers.spool import Spool
 
 READ_BYTES = 256 * 1024
 QUICK_SECONDS = 2.0  # for calls that a living host answers at once
@@ -41,9 +42,9 @@ class HostState:
 class HostAnswer:
     """What came of one job: the answer as sync predict would have given it."""
 
+    output: Spool
     status: int = 0
     content_type: str = ""
-    body: bytearray = field(default_factory=bytearray)
     streamed: bool = False
     slot_kept: bool = False
     still_running: bool = False  # a generator that went silent still holds its slot
@@ -97,15 +98,16 @@ class HostClient:
     def run(
         self,
         request_id: str,
-        body: bytes,
+        body: bytes | Iterator[bytes],
         headers: dict[str, str],
+        output: Spool,
         on_frame: Callable[[Frame], None],
     ) -> HostAnswer:
         """Runs a job and gives progress and output frames to `on_frame` as they come.
 
         Raises HostUnreached when it never got the call, HostUnavailable when it died before its end.
         """
-        answer = HostAnswer()
+        answer = HostAnswer(output)
         try:
             self._connection.request("POST", f"/kingpost/jobs/{request_id}", body, headers)
         except (OSError, http.client.HTTPException) as error:
@@ -113,8 +115,13 @@ class HostClient:
         with _reaching():
             response = self._connection.getresponse()
             if response.status != 200:
-                return _refusal(response)
-            self._read_frames(response, answer, on_frame)
+                answer.status = response.status
+                answer.content_type = response.getheader("content-type", "")
+                output.head_only = True
+                output.write(response.read())
+            else:
+                self._read_frames(response, answer, on_frame)
+        output.close()
         return answer
 
     def _read_frames(
@@ -153,25 +160,21 @@ def _take(frame: Frame, answer: HostAnswer, on_frame: Callable[[Frame], None]) -
         case FrameKind.PROGRESS:
             on_frame(frame)
         case FrameKind.OUTPUT:
-            answer.body += frame.payload
+            answer.output.write(frame.payload)
             on_frame(frame)
         case FrameKind.BODY:
-            answer.body += frame.payload
+            answer.output.write(frame.payload)
         case FrameKind.RESULT:
             head: dict[str, Any] = frame.json()
             answer.status, answer.streamed = head["status"], head["streamed"]
             answer.content_type = head["headers"].get("content-type", "")
             if not head["streamed"]:
-                answer.body.clear()
+                answer.output.clear()
+                answer.output.head_only = answer.status >= 400
         case FrameKind.END:
             end: dict[str, Any] = frame.json()
             answer.slot_kept, answer.stopped_by = end["slot_kept"], end["stopped_by"]
             answer.ms, answer.still_running = end["ms"], end.get("still_running", False)
-
-
-def _refusal(response: http.client.HTTPResponse) -> HostAnswer:
-    body = response.read()
-    return HostAnswer(response.status, response.getheader("content-type", ""), bytearray(body))
 
 
 def stop(address: str, request_id: str) -> None:

@@ -2,14 +2,16 @@
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 from tasks import verbs
-from tasks.errors import StoreUnavailable
+from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.job import Claim, JobError, Outcome
 from tasks.logs import get_logger
+from tasks.payloads import Payloads, output_ms, output_ref
 from tasks.settings import Settings
 from tasks.state import ErrorCode
 from tasks.store import JobStore
@@ -27,6 +29,7 @@ from workers.host_process import HostProcess
 from workers.quarantine import Quarantine
 from workers.request_events import RequestEvents
 from workers.runs import Run, Runs, StopReason
+from workers.spool import Spool
 
 log = get_logger("runner")
 
@@ -75,6 +78,7 @@ class Runner:
         self._settings = settings
         self._deployment_id = deployment_id
         self._replica_id = replica_id
+        self._payloads = Payloads(settings)
         self._quarantine = Quarantine()
         self._local = threading.local()
         self._never = threading.Event()
@@ -158,14 +162,15 @@ class Runner:
 
     def _predict(self, hand: _Hand, run: Run, slot: str) -> HostAnswer | None:
         """The host's answer; None when it died first."""
-        run.sent = True
         try:
-            return hand.client.run(
-                run.request_id,
-                run.claim.input,
-                _headers(run.claim, slot),
-                lambda frame: self._report(run, frame),
-            )
+            body, spool = self._input(run), self._spool(run)
+            run.sent = True
+            report = partial(self._report, run)
+            return hand.client.run(run.request_id, body, _headers(run.claim, slot), spool, report)
+        except (NotFound, PayloadUnavailable) as error:
+            run.sent, run.input_failure = False, str(error)
+            hand.client.close()
+            return None
         except HostUnreached:
             run.sent = False  # another job took the host with it; this one is not to blame
             hand.client.close()
@@ -175,11 +180,30 @@ class Runner:
             hand.client.close()
             return None
 
+    def _input(self, run: Run) -> bytes | Iterator[bytes]:
+        """What the host gets. Raises NotFound and PayloadUnavailable."""
+        ref = run.claim.job.input_ref
+        return self._payloads.read(ref) if ref else run.claim.input
+
+    def _spool(self, run: Run) -> Spool:
+        ref = output_ref(run.request_id, run.lease.fence)
+        note = verbs.spill([ref], output_ms(self._settings))
+        return Spool(self._payloads, ref, self._settings.spill_bytes, lambda: self._note(run, note))
+
+    def _note(self, run: Run, note: verbs.Call[int]) -> None:
+        """Notes a payload before it is written, again and again while the store is away."""
+        while run.reason is None:
+            try:
+                self._store.run(note)
+                return
+            except StoreUnavailable:
+                self._never.wait(SETTLE_AGAIN)
+
     def _report(self, run: Run, frame: Frame) -> None:
         """Passes progress and chunks on; a store that is away misses them, the result is kept."""
         try:
             if frame.kind is FrameKind.OUTPUT:
-                self._store.run(verbs.output_chunk(run.lease, frame.payload))
+                self._report_chunk(run, frame.payload)
             else:
                 said = frame.json()
                 message = said.get("message")
@@ -189,6 +213,17 @@ class Runner:
                 )
         except StoreUnavailable as error:
             log.warning("progress.dropped", request_id=run.request_id, error=str(error))
+
+    def _report_chunk(self, run: Run, chunk: bytes) -> None:
+        """An event for each chunk, up to a limit: events live in Redis, the output need not."""
+        limit = self._settings.max_event_bytes
+        if run.reported <= limit:
+            run.reported += len(chunk)
+            whole = run.reported <= limit
+            lease = run.lease
+            self._store.run(
+                verbs.output_chunk(lease, chunk) if whole else verbs.output_truncated(lease)
+            )
 
     def _settle(self, run: Run, answer: HostAnswer | None) -> None:
         """Writes down what became of the attempt."""
@@ -207,6 +242,10 @@ class Runner:
                 self._settle_answer(run, answer)
 
     def _settle_answer(self, run: Run, answer: HostAnswer | None) -> None:
+        if run.input_failure:
+            error = JobError(ErrorCode.INTERNAL_SERVER_ERROR, run.input_failure)
+            self._conclude(run, failed_attempt(run.claim.job, error, 0.0))
+            return
         if answer is None:
             self._settle_death(run)
             return

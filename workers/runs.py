@@ -27,6 +27,8 @@ class Run:
     sent: bool = False  # to the host
     reason: StopReason | None = None
     stop_asked: float | None = None
+    reported: int = 0  # bytes of output that became events
+    input_failure: str = ""  # why its input could not be read
 
     @property
     def lease(self) -> Lease:

@@ -16,14 +16,18 @@ if last and string.sub(last, 1, #fence) == fence then
   if check_fence(job[1], job[2], fence) == 'held' then return claimed(id) end
 end
 
+if redis.call('SISMEMBER', K.paused, deployment) == 1 then return {'empty'} end
 promote(deployment, now, 10)
 for _ = 1, 100 do
   local best = redis.call('ZPOPMIN', K.queue(deployment))
   if not best[1] then break end
   local id = id_of(best[1])
-  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level')
+  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key')
   if job[1] == 'QUEUED' and job[3] and tonumber(job[3]) <= now then
     finalize(id, 'EXPIRED', now, S.expired_error)
+  elseif job[1] == 'QUEUED' and at_limit(deployment, job[5]) then
+    redis.call('ZADD', K.held(deployment), best[2], best[1])
+    redis.call('ZADD', K.held_by(deployment .. ':' .. job[5]), best[2], best[1])
   elseif job[1] == 'QUEUED' then
     local tag = tonumber(best[2]) - tonumber(job[4]) * LEVEL_STEP
     if tag > tonumber(redis.call('HGET', K.vtime(deployment), job[4]) or 0) then
@@ -35,12 +39,15 @@ for _ = 1, 100 do
     redis.call('ZREM', K.expiry, id)
     redis.call('ZADD', K.leases, whole(deadline), id)
     redis.call('SADD', K.running(deployment), id)
+    redis.call('HINCRBY', K.busy(deployment), job[5], 1)
     redis.call('HSET', K.claims(deployment), claimer, fence .. ' ' .. id)
     status_event(id, 'IN_PROGRESS', job[2] + 1, now)
     return claimed(id)
   end
 end
-if redis.call('ZCARD', K.queue(deployment)) == 0 then
+if redis.call('ZCARD', K.queue(deployment)) > 0 then
+  wake(deployment, 1) -- a hundred were held or expired: the next look goes on from there
+elseif redis.call('ZCARD', K.held(deployment)) == 0 then
   redis.call('DEL', K.flows(deployment)) -- a busy period ended: nobody owes anybody
 end
 return {'empty'}

@@ -3,9 +3,8 @@
 -- RETURNS how many expired
 local now, expired = now_ms(), 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.expiry, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
-  local job = redis.call('HMGET', K.job(id), 'status', 'deployment', 'member')
-  if job[1] == 'QUEUED' then
-    redis.call('ZREM', K.queue(job[2]), job[3])
+  if redis.call('HGET', K.job(id), 'status') == 'QUEUED' then
+    unqueue(id)
     finalize(id, 'EXPIRED', now, S.expired_error)
     expired = expired + 1
   else

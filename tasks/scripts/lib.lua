@@ -17,6 +17,12 @@ local function wake(deployment, wanted)
   return math.max(count, 0)
 end
 
+-- How many jobs of a deployment wait.
+local function depth(deployment)
+  return redis.call('ZCARD', K.queue(deployment)) + redis.call('ZCARD', K.delayed(deployment))
+    + redis.call('ZCARD', K.held(deployment))
+end
+
 local function enqueue(deployment, member, score)
   redis.call('ZADD', K.queue(deployment), score, member)
   redis.call('SADD', K.backlog, deployment)
@@ -43,6 +49,18 @@ local function status_event(id, status, attempt, now)
   event(id, 'status', string.format(shape, status, tonumber(attempt) or 0, whole(now)))
 end
 
+-- The generic cell rate algorithm (ITU-T I.371) with a minute of burst: ms until these calls may come, 0 = now.
+local function throttle(what, api_key, per_minute, calls, now)
+  per_minute = tonumber(per_minute)
+  if per_minute == 0 then return 0 end
+  local key, cost = K.rate(what .. ':' .. api_key), calls * 60000 / per_minute
+  local arrival = math.max(tonumber(redis.call('GET', key) or 0), now) + cost
+  local early = arrival - now - math.max(60000, cost)
+  if early > 0 then return math.ceil(early) end
+  redis.call('SET', key, string.format('%.3f', arrival), 'PX', math.ceil(arrival - now))
+  return 0
+end
+
 -- Errors are kept as JSON objects with commas between them; readers add the brackets.
 local function with_error(errors, error)
   if error == '' then return errors or '' end
@@ -50,11 +68,19 @@ local function with_error(errors, error)
   return errors .. ',' .. error
 end
 
+-- A payload that nobody needs any more; the sweeper deletes it.
+local function discard(ref, now) redis.call('ZADD', K.garbage, whole(now), ref) end
+
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
-  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt')
+  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key')
   redis.call('HSET', K.job(id), 'status', status, 'status_at', whole(now), 'finished', whole(now), 'errors', errors)
   redis.call('DEL', K.input(id))
+  if job[3] then
+    redis.call('HDEL', K.job(id), 'input_ref')
+    discard(job[3], now)
+  end
+  redis.call('HINCRBY', K.unfinished, job[4], -1)
   redis.call('ZREM', K.expiry, id)
   redis.call('ZADD', K.forget, whole(now + S.retention_ms), id)
   if job[1] and job[1] ~= '' then
@@ -64,10 +90,42 @@ local function finalize(id, status, now, errors)
   status_event(id, status, job[2], now)
 end
 
--- The model call of a job has ended: its slot and its lease are free.
+local function id_of(member) return string.sub(member, 15) end -- 13 digits and a colon come first
+
+-- Takes a job out of every place where a queued one can be.
+local function unqueue(id)
+  local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'key')
+  redis.call('ZREM', K.queue(job[1]), job[2])
+  redis.call('ZREM', K.delayed(job[1]), job[2])
+  if redis.call('ZREM', K.held(job[1]), job[2]) == 1 then
+    redis.call('ZREM', K.held_by(job[1] .. ':' .. job[3]), job[2])
+  end
+end
+
+-- True when an API key runs as many jobs of the deployment as it may.
+local function at_limit(deployment, api_key)
+  local limit = tonumber(redis.call('HGET', K.running_limits, api_key) or S.max_running_per_key)
+  return limit > 0 and tonumber(redis.call('HGET', K.busy(deployment), api_key) or 0) >= limit
+end
+
+-- Back into the order: a job that was held for its API key's sake.
+local function unhold(deployment, member)
+  local job = redis.call('HMGET', K.job(id_of(member)), 'key', 'score')
+  redis.call('ZREM', K.held(deployment), member)
+  redis.call('ZREM', K.held_by(deployment .. ':' .. job[1]), member)
+  enqueue(deployment, member, job[2])
+end
+
+-- The model call of a job has ended: its slot and its lease are free, and one held job of its key may go on.
 local function free_slot(id, deployment)
-  redis.call('SREM', K.running(deployment), id)
   redis.call('ZREM', K.leases, id)
+  if redis.call('SREM', K.running(deployment), id) == 0 then return end
+  local api_key = redis.call('HGET', K.job(id), 'key')
+  if redis.call('HINCRBY', K.busy(deployment), api_key, -1) <= 0 then
+    redis.call('HDEL', K.busy(deployment), api_key)
+  end
+  local next_one = redis.call('ZRANGE', K.held_by(deployment .. ':' .. api_key), 0, 0)[1]
+  if next_one then unhold(deployment, next_one) end
 end
 
 -- Back to QUEUED at the old place; not_before 0 = at once.
@@ -101,8 +159,6 @@ local function mourn(id, now, error)
   finalize(id, 'FAILED', now, with_error(errors, string.format(shape, deaths)))
   return 'poison'
 end
-
-local function id_of(member) return string.sub(member, 15) end -- 13 digits and a colon come first
 
 -- Moves attempts whose backoff is over back into the queue; returns how many.
 local function promote(deployment, now, limit)

@@ -1,6 +1,7 @@
 -- queue_status: how many jobs of a deployment wait and run.
--- ARGV  1 deployment
--- RETURNS {queued, running}
+-- ARGV  1 deployment   2 api key id   3 calls a minute, 0 = any
+-- RETURNS {'counted', queued, running} | {'throttled', ms}
 local deployment = ARGV[1]
-local queued = redis.call('ZCARD', K.queue(deployment)) + redis.call('ZCARD', K.delayed(deployment))
-return {queued, redis.call('SCARD', K.running(deployment))}
+local wait = throttle('queue_status', ARGV[2], ARGV[3], 1, now_ms())
+if wait > 0 then return {'throttled', wait} end
+return {'counted', depth(deployment), redis.call('SCARD', K.running(deployment))}

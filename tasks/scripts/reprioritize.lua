@@ -8,5 +8,7 @@ if job[1] ~= 'QUEUED' then return 'not_queued' end
 if job[5] == level then return 'unchanged' end
 local score = fair_score(job[3], level, job[2])
 redis.call('HSET', K.job(id), 'level', level, 'score', score)
-redis.call('ZADD', K.queue(job[3]), 'XX', score, job[4]) -- XX: an attempt in its backoff is not there
+for _, place in ipairs({K.queue(job[3]), K.held(job[3]), K.held_by(job[3] .. ':' .. job[2])}) do
+  redis.call('ZADD', place, 'XX', score, job[4]) -- XX: it is in one of them, or waits out its backoff
+end
 return 'moved'

@@ -6,10 +6,14 @@ local now, sent, moved = now_ms(), 0, 0
 local page = redis.call('SSCAN', K.backlog, ARGV[1], 'COUNT', ARGV[2])
 for _, deployment in ipairs(page[2]) do
   moved = moved + promote(deployment, now, ARGV[2])
+  for _, member in ipairs(redis.call('ZRANDMEMBER', K.held(deployment), 10)) do
+    unhold(deployment, member) -- its key's limit may be another by now; a claim holds it again if not
+  end
   local queued = redis.call('ZCARD', K.queue(deployment))
-  if queued > 0 and redis.call('LLEN', K.wakeups(deployment)) == 0 then
+  local paused = redis.call('SISMEMBER', K.paused, deployment) == 1
+  if queued > 0 and not paused and redis.call('LLEN', K.wakeups(deployment)) == 0 then
     sent = sent + wake(deployment, queued)
-  elseif queued == 0 and redis.call('ZCARD', K.delayed(deployment)) == 0 then
+  elseif depth(deployment) == 0 then
     redis.call('SREM', K.backlog, deployment)
   end
 end

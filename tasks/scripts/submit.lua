@@ -1,11 +1,12 @@
 -- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment.
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
+--       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any
 --       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms,
---       max delay ms, webhook or '', content type, trace or '', path or '', input
--- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth}
-local api_key, now, fields = ARGV[1], now_ms(), 13
+--       max delay ms, webhook or '', content type, trace or '', path or '', input, payload or ''
+-- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth} | {'key_full', n} | {'throttled', ms}
+local api_key, now, fields, first = ARGV[1], now_ms(), 14, 8
 local ids = {}
-for i = 6, #ARGV, fields do ids[#ids + 1] = ARGV[i] end
+for i = first, #ARGV, fields do ids[#ids + 1] = ARGV[i] end
 local joined = table.concat(ids, ' ')
 local idempotency = K.idempotency(api_key .. ':' .. ARGV[3])
 if ARGV[3] ~= '' then
@@ -16,10 +17,13 @@ if ARGV[3] ~= '' then
     return {earlier == joined and 'accepted' or 'replayed', earlier}
   end
 end
-local deployment = ARGV[7]
-local depth = redis.call('ZCARD', K.queue(deployment)) + redis.call('ZCARD', K.delayed(deployment))
-if depth + #ids > tonumber(ARGV[2]) then return {'queue_full', depth} end
-for i = 6, #ARGV, fields do
+local deployment = ARGV[first + 1]
+local waiting, unfinished = depth(deployment), tonumber(redis.call('HGET', K.unfinished, api_key) or 0)
+if waiting + #ids > tonumber(ARGV[2]) then return {'queue_full', waiting} end
+if ARGV[7] ~= '0' and unfinished + #ids > tonumber(ARGV[7]) then return {'key_full', unfinished} end
+local wait = throttle('submit', api_key, ARGV[6], #ids, now)
+if wait > 0 then return {'throttled', wait} end
+for i = first, #ARGV, fields do
   local id, level = ARGV[i], ARGV[i + 3]
   if redis.call('EXISTS', K.job(id)) == 0 then
     local member = string.format('%013d:%s', redis.call('INCR', K.sequence), id)
@@ -32,7 +36,13 @@ for i = 6, #ARGV, fields do
     if ARGV[i + 8] ~= '' then redis.call('HSET', K.job(id), 'webhook', ARGV[i + 8]) end
     if ARGV[i + 10] ~= '' then redis.call('HSET', K.job(id), 'trace', ARGV[i + 10]) end
     if ARGV[i + 11] ~= '' then redis.call('HSET', K.job(id), 'path', ARGV[i + 11]) end
-    redis.call('SET', K.input(id), ARGV[i + 12])
+    if ARGV[i + 13] == '' then
+      redis.call('SET', K.input(id), ARGV[i + 12])
+    else
+      redis.call('HSET', K.job(id), 'input_ref', ARGV[i + 13])
+      redis.call('ZREM', K.garbage, ARGV[i + 13]) -- adopted
+    end
+    redis.call('HINCRBY', K.unfinished, api_key, 1)
     redis.call('ZADD', K.expiry, expires, id)
     redis.call('ZADD', K.jobs(api_key), whole(now), id)
     enqueue(deployment, member, score)

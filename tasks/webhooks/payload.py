@@ -8,7 +8,7 @@ import base64
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_serializer
 from pydantic_core import from_json
 
 from tasks.job import Job
@@ -30,6 +30,14 @@ class WebhookBody(BaseModel):
     time: datetime
     data: Any
     errors: list[_Error]
+    result_url: str | None = None  # only of an output that is too large to be sent
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: Any) -> dict[str, Any]:
+        said: dict[str, Any] = handler(self)
+        if self.result_url is None:
+            del said["result_url"]
+        return said
 
 
 def webhook_id(request_id: str) -> str:
@@ -37,8 +45,8 @@ def webhook_id(request_id: str) -> str:
     return f"msg_{request_id}"
 
 
-def body(job: Job, output: bytes, now: datetime | None = None) -> bytes:
-    """The bytes to send and to sign. `now` is when they are sent."""
+def body(job: Job, output: bytes | None, now: datetime | None = None) -> bytes:
+    """The bytes to send and to sign; an output of None is too large. `now` is when they are sent."""
     succeeded = job.status is Status.SUCCEEDED
     last = job.errors[-1:]
     said = WebhookBody(
@@ -46,7 +54,8 @@ def body(job: Job, output: bytes, now: datetime | None = None) -> bytes:
         model_id=job.model_id,
         deployment_id=job.deployment_id,
         time=now or datetime.now(UTC),
-        data=_data(output, job.output_type or "") if succeeded else None,
+        data=_data(output, job.output_type or "") if succeeded and output is not None else None,
+        result_url=f"/async_request/{job.request_id}/result" if output is None else None,
         errors=[]
         if succeeded
         else [_Error(code=str(one.code), message=one.message) for one in last],

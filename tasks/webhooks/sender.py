@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tasks.errors import StoreUnavailable
+from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.logs import get_logger
 from tasks.loops import pause
+from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 from tasks.webhooks import payload, schedule, signatures, verbs
@@ -42,6 +43,7 @@ class Sender:
         self._settings = settings
         self._egress = egress or Egress(settings)
         self._secrets = SecretReader(settings)
+        self._payloads = Payloads(settings)
         self._lease_ms = int((settings.webhook_timeout_seconds + LEASE_MARGIN) * 1000)
         self._at_host: Counter[str] = Counter()
         self._running: set[asyncio.Task[None]] = set()
@@ -115,7 +117,10 @@ class Sender:
 
     async def _post(self, taken: Taken, active: list[str]) -> tuple[Attempt, bytes]:
         """One POST and the beginning of what was answered."""
-        body = payload.body(taken.job, taken.output)
+        try:
+            body = payload.body(taken.job, await self._output(taken))
+        except PayloadUnavailable as error:
+            return Attempt(None, str(error)), b""
         headers = headers_for(taken.job.request_id, body, active, int(time.time()))
         try:
             answer = await self._egress.post(taken.job.webhook, headers, body)
@@ -129,6 +134,19 @@ class Sender:
             return Attempt(None, f"{type(error).__name__}: {error}"[:300]), b""
         retry_after = answer.headers.get("Retry-After", "")
         return Attempt(answer.status, retry_after=retry_after), answer.body[:ANSWER_SHOWN]
+
+    async def _output(self, taken: Taken) -> bytes | None:
+        """The output to send, None when it is too large for a webhook. Raises PayloadUnavailable."""
+        job = taken.job
+        if not job.output_ref:
+            return taken.output
+        if (job.output_bytes or 0) > self._settings.webhook_max_data_bytes:
+            return None
+        try:
+            pieces = await self._payloads.read_async(job.output_ref)
+            return b"".join([piece async for piece in pieces])
+        except NotFound as error:
+            raise PayloadUnavailable(str(error)) from error
 
 
 def headers_for(request_id: str, body: bytes, active: list[str], timestamp: int) -> dict[str, str]:

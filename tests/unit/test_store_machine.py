@@ -4,7 +4,7 @@
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -39,6 +39,7 @@ class Known:
     status: Status = Status.QUEUED
     fence: str | None = None
     webhook: bool = False
+    api_key: str = "alice"
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -49,10 +50,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        settings = Settings(redis_url=SERVER[0].url)
+        settings = Settings(redis_url=SERVER[0].url, max_running_per_key=2)
         self.store = JobStore(settings, movable_clock=True)
         self.store.redis.flushall()
         self.jobs: dict[str, Known] = {}
+        self.large: set[str] = set()
         self.bodies: dict[str, tuple[str, str]] = {}
         self.replays: list[tuple[Call[Any], bool]] = []
 
@@ -71,11 +73,18 @@ class StoreMachine(RuleBasedStateMachine):
         key=st.sampled_from(["alice", "bob"]),
         webhook=st.booleans(),
         wait=st.sampled_from([10, 600]),
+        large=st.booleans(),
     )
-    def submit(self, deployment: str, level: int, key: str, webhook: bool, wait: int) -> str:
+    def submit(
+        self, deployment: str, level: int, key: str, webhook: bool, wait: int, large: bool
+    ) -> str:
         job = self._job(deployment, level, webhook, wait)
+        if large:
+            job = replace(job, input_ref=f"inputs/{job.request_id}")
+            self.large.add(job.request_id)
+            self.run(verbs.spill([job.input_ref], 10**9))
         assert self.run(verbs.submit([job], key, 10_000)) == [job.request_id]
-        self.jobs[job.request_id] = Known(webhook=webhook)
+        self.jobs[job.request_id] = Known(webhook=webhook, api_key=key)
         return job.request_id
 
     @rule(key=st.sampled_from(["k1", "k2"]), body=st.sampled_from(["b1", "b2"]))
@@ -165,6 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(verbs.expire(100))
         self.run(verbs.rewake(0, 100))
         self.run(verbs.forget(100))
+        self.store.run(verbs.collect(1, ["inputs/of-nobody"]))
         self._learn({Status.QUEUED, Status.FAILED, Status.EXPIRED})
 
     @rule(data=st.data())
@@ -182,14 +192,19 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def every_job_is_in_exactly_one_place(self) -> None:
         records, inputs, places = self._snapshot()
+        garbage = {one.decode() for one in self.store.redis.zrange(keys.plain("garbage"), 0, -1)}  # type: ignore[union-attr]
         for request_id, known in self.jobs.items():
             record, final = records[request_id], known.status in FINAL
             assert record["status"] == known.status
             assert ("finished" in record) == final
-            assert (request_id in inputs) == (not final)
+            large = f"inputs/{request_id}"
+            if request_id in self.large:
+                assert ("input_ref" in record, large in garbage) == (not final, final)
+            else:
+                assert (request_id in inputs) == (not final)
             where = {name for name, members in places.items() if request_id in members}
             if known.status is Status.QUEUED:
-                assert len(where & {"queue", "delayed"}) == 1
+                assert len(where & {"queue", "delayed", "held"}) == 1
                 assert not where & {"leases", "running", "forget", "outbox"}
             elif known.status is Status.IN_PROGRESS:
                 assert where == {"leases", "running"}
@@ -197,7 +212,25 @@ class StoreMachine(RuleBasedStateMachine):
                 assert "forget" in where
                 assert ("outbox" in where) == known.webhook
                 assert ({"leases", "running"} <= where) == ("stopping" in record)
-                assert not where & {"queue", "delayed", "expiry"}
+                assert not where & {"queue", "delayed", "held", "expiry"}
+
+    @invariant()
+    def the_counts_of_every_key_are_those_of_its_jobs(self) -> None:
+        for api_key in ("alice", "bob"):
+            pipe = self.store.redis.pipeline()
+            pipe.hget(keys.plain("unfinished"), api_key)
+            for deployment in DEPLOYMENTS:
+                pipe.smembers(keys.keyed("running", deployment))
+                pipe.hget(keys.keyed("busy", deployment), api_key)
+                pipe.zcard(keys.keyed("held_by", f"{deployment}:{api_key}"))
+            said, *replies = pipe.execute()
+            own = {one for one, known in self.jobs.items() if known.api_key == api_key}
+            unfinished = [one for one in own if self.jobs[one].status not in FINAL]
+            assert int(said or 0) == len(unfinished)
+            for running, busy, held in (replies[:3], replies[3:]):
+                mine = own & {one.decode() for one in running}
+                assert int(busy or 0) == len(mine) <= 2
+                assert not held or len(mine) == 2  # a freed slot lets a held job go on
 
     @invariant()
     def no_unknown_key(self) -> None:
@@ -250,6 +283,7 @@ class StoreMachine(RuleBasedStateMachine):
         for deployment in DEPLOYMENTS:
             pipe.zrange(keys.keyed("queue", deployment), 0, -1)
             pipe.zrange(keys.keyed("delayed", deployment), 0, -1)
+            pipe.zrange(keys.keyed("held", deployment), 0, -1)
             pipe.smembers(keys.keyed("running", deployment))
         for name in ("leases", "forget", "outbox", "expiry"):
             pipe.zrange(keys.plain(name), 0, -1)
@@ -260,10 +294,13 @@ class StoreMachine(RuleBasedStateMachine):
             for one, fields in raw.items()
         }
         inputs = {one for one in ids if next(replies)}
-        places: dict[str, set[str]] = {"queue": set(), "delayed": set(), "running": set()}
+        places: dict[str, set[str]] = {
+            name: set() for name in ("queue", "delayed", "held", "running")
+        }
         for _ in DEPLOYMENTS:
             places["queue"] |= {member.decode()[14:] for member in next(replies)}
             places["delayed"] |= {member.decode()[14:] for member in next(replies)}
+            places["held"] |= {member.decode()[14:] for member in next(replies)}
             places["running"] |= {member.decode() for member in next(replies)}
         for name in ("leases", "forget", "outbox", "expiry"):
             places[name] = {member.decode() for member in next(replies)}

@@ -36,8 +36,8 @@ class Model:
                 open(order["gone"] + ".started", "w").close()
                 gone.wait(30)
                 open(order["gone"], "w").close()
-        if "bytes" in order:
-            return {"length": order["bytes"]}
+        if "megabytes" in order:
+            return (b"x" * 1048576 for _ in range(order["megabytes"]))
         return {
             "id": request.headers["x-baseten-request-id"],
             "trace": request.headers.get("traceparent"),

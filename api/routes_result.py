@@ -1,0 +1,49 @@
+"""The output of an async request."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api.gateway import Gateway, authenticate, gateway_of
+from api.problems import Problem, no_such_request
+from tasks import verbs
+from tasks.errors import NotFound
+from tasks.job import Job
+from tasks.state import FINAL, Status
+
+router = APIRouter(tags=["async"])
+
+
+@router.get("/async_request/{request_id}/result", response_class=Response)
+async def result(request: Request, request_id: str) -> Response:
+    """The output with its content type; 409 while not final, 410 with the errors if it failed."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    limits = key.limits.over(gateway.settings)
+    try:
+        call = verbs.read(request_id, key.id, limits.status_calls_per_minute or 0)
+        job = (await gateway.store.run(call)).job
+        _refuse_without_output(job)
+        return await _output(gateway, job)
+    except NotFound:
+        raise no_such_request() from None
+
+
+def _refuse_without_output(job: Job) -> None:
+    if job.status not in FINAL:
+        raise Problem(409, "client_error", f"The request is {job.status}; there is no result yet.")
+    if job.status is not Status.SUCCEEDED:
+        said = "; ".join(f"{one.code}: {one.message}" for one in job.errors) or job.status
+        raise Problem(410, "application_error", f"The request is {job.status}: {said}")
+
+
+async def _output(gateway: Gateway, job: Job) -> Response:
+    headers = {
+        "content-type": job.output_type or "",
+        "content-length": str(job.output_bytes or 0),
+        "x-baseten-request-id": job.request_id,
+    }
+    if job.output_ref:
+        return StreamingResponse(await gateway.payloads.read_async(job.output_ref), headers=headers)
+    output = await gateway.store.output(job.request_id)
+    if output is None:
+        raise NotFound
+    return Response(output, headers=headers)

@@ -1,0 +1,157 @@
+"""Inputs and outputs that are too large for Redis: objects in a folder, or in an S3-compatible bucket.
+
+A payload is noted in the job store before it is written (`verbs.spill`) and adopted by the script that makes it part
+of a job; whatever a crash leaves behind is due in the store's `garbage` and deleted by the sweeper.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from tasks.errors import NotFound, PayloadUnavailable, SettingsError
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore import BytesStream
+
+PIECE = 1 << 20  # bytes; what is held of a payload while it is read
+PART = 8 << 20  # bytes; a part of an S3 multipart upload, at least 5 MiB by its rules
+PARTS_AT_ONCE = 2
+SCHEMES = ("file://", "s3://")
+INPUT_MS = 3_600_000  # until an input whose submit never came is garbage
+
+
+def input_ref(request_id: str) -> str:
+    """Where the input of a job is kept."""
+    return f"inputs/{request_id[:2]}/{request_id}"
+
+
+def output_ref(request_id: str, fence: str) -> str:
+    """Where an attempt's output is kept; a zombie's is another one."""
+    return f"outputs/{request_id[:2]}/{request_id}.{fence}"
+
+
+def output_ms(settings: Settings) -> int:
+    """Until an output that nobody adopted is garbage: longer than any attempt can take."""
+    return int(settings.predict_timeout_seconds * 2000) + INPUT_MS
+
+
+@contextlib.contextmanager
+def _available() -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound("The payload is not in the payload store any more.") from error
+    except (BaseError, OSError, ValueError) as error:
+        raise PayloadUnavailable(f"The payload store cannot serve: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0][:300]
+
+
+class Payloads:
+    """The payload store; opens it at the first use. Methods raise PayloadUnavailable, readers NotFound too."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.payload_url
+        self._folder = settings.state_dir.resolve() / "payloads"
+        if self._url.startswith("file://"):
+            self._folder = Path(self._url.removeprefix("file://"))
+        self._opened: ObjectStore | None = None
+        if self._url and not self._url.startswith(SCHEMES):
+            raise SettingsError(
+                "KINGPOST_PAYLOAD_URL must be file:///folder or s3://bucket/prefix "
+                f"(got {self._url!r})."
+            )
+
+    async def write(self, ref: str, payload: bytes) -> None:
+        """Stores a payload that is whole in memory."""
+        with _available():
+            store = self._store()
+            await obstore.put_async(store, ref, payload)
+            await asyncio.to_thread(_to_disk, store, ref)
+
+    def writer(self, ref: str) -> "PayloadWriter":
+        """Opens a payload that grows."""
+        return PayloadWriter(self._store(), ref)
+
+    def read(self, ref: str) -> Iterator[bytes]:
+        """The payload in pieces; errors of opening come at once."""
+        with _available():
+            stream = obstore.get(self._store(), ref).stream(PIECE)
+        return _pieces(stream)
+
+    async def read_async(self, ref: str) -> AsyncGenerator[bytes]:
+        """The same for asyncio; errors of opening come at once."""
+        with _available():
+            stream = (await obstore.get_async(self._store(), ref)).stream(PIECE)
+        return _pieces_async(stream)
+
+    async def delete(self, refs: list[str]) -> None:
+        """Deletes payloads; those that are gone already do not matter."""
+        for ref in refs:
+            with contextlib.suppress(NotFound), _available():
+                await obstore.delete_async(self._store(), ref)
+
+    def _store(self) -> ObjectStore:
+        if self._opened is None:
+            with _available():
+                bucket = self._url.startswith("s3://")
+                self._opened = (
+                    from_url(self._url) if bucket else LocalStore(self._folder, mkdir=True)
+                )
+        return self._opened
+
+
+class PayloadWriter:
+    """A payload on its way; it exists only after `close`."""
+
+    def __init__(self, store: ObjectStore, ref: str) -> None:
+        self._store, self._ref = store, ref
+        with _available():
+            self._file = obstore.open_writer(
+                store, ref, buffer_size=PART, max_concurrency=PARTS_AT_ONCE
+            )
+
+    def write(self, piece: bytes) -> None:
+        """Appends. Raises PayloadUnavailable."""
+        with _available():
+            self._file.write(piece)
+
+    def close(self) -> None:
+        """Makes it a payload. Raises PayloadUnavailable."""
+        with _available():
+            self._file.close()
+            _to_disk(self._store, self._ref)
+
+
+def _to_disk(store: ObjectStore, ref: str) -> None:
+    """The library renames a finished file into its place; it does not wait for the disk."""
+    if isinstance(store, LocalStore) and store.prefix:
+        path = store.prefix / ref
+        for one in (path, path.parent, path.parent.parent):
+            handle = os.open(one, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _pieces(stream: "BytesStream") -> Iterator[bytes]:
+    with _available():
+        for piece in stream:
+            yield bytes(piece)
+
+
+async def _pieces_async(stream: "BytesStream") -> AsyncGenerator[bytes]:
+    with _available():
+        async for piece in stream:
+            yield bytes(piece)

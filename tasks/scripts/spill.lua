@@ -1,0 +1,5 @@
+-- spill: notes payloads that are about to be written; what no job adopts in time is deleted.
+-- ARGV  1 ms until they may be deleted   then the payloads
+-- RETURNS how many
+for i = 2, #ARGV do redis.call('ZADD', K.garbage, whole(now_ms() + tonumber(ARGV[1])), ARGV[i]) end
+return #ARGV - 1

@@ -1,0 +1,59 @@
+"""A job's output as it arrives: in memory while it is small, then in the payload store."""
+
+from collections.abc import Callable
+
+from tasks.errors import PayloadUnavailable
+from tasks.payloads import Payloads, PayloadWriter
+
+
+class Spool:
+    """`head` is the whole output until it grows beyond `limit`; from then on `ref` says where it is."""
+
+    def __init__(
+        self, payloads: Payloads, ref: str, limit: int, before_spill: Callable[[], None]
+    ) -> None:
+        self.head = bytearray()
+        self.size = 0
+        self.ref = ""
+        self.failure = ""  # why the output cannot be stored
+        self.head_only = False  # an error's body: its beginning is enough
+        self._payloads = payloads
+        self._ref = ref
+        self._limit = limit
+        self._before_spill = before_spill
+        self._writer: PayloadWriter | None = None
+
+    def write(self, piece: bytes) -> None:
+        """Appends; a payload store that fails is remembered, not raised: the model call goes on to its end."""
+        self.size += len(piece)
+        if self.size <= self._limit:
+            self.head += piece
+        elif self.head_only:
+            self.head += piece[: max(self._limit - len(self.head), 0)]
+        elif not self.failure:
+            self._guarded(lambda: self._spill(piece))
+
+    def clear(self) -> None:
+        """Forgets what came so far: something else is the result."""
+        self.head.clear()
+        self.size, self.ref, self.failure, self._writer = 0, "", "", None
+
+    def close(self) -> None:
+        """The output is complete."""
+        writer, self._writer = self._writer, None
+        if writer and not self.failure:
+            self._guarded(writer.close)
+
+    def _spill(self, piece: bytes) -> None:
+        if self._writer is None:
+            self._before_spill()
+            self._writer = self._payloads.writer(self._ref)
+            self._writer.write(bytes(self.head))
+            self.ref = self._ref
+        self._writer.write(piece)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except PayloadUnavailable as error:
+            self.failure = str(error)
