@@ -11,6 +11,7 @@ from api import (
     problems,
     routes_async,
     routes_health,
+    routes_metrics,
     routes_model_apis,
     routes_result,
     routes_socket,
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes_sync,
         routes_socket,
         routes_model_apis,
+        routes_metrics,
     ):
         app.include_router(routes.router)
     app.add_middleware(Addressing)

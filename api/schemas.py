@@ -2,9 +2,17 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    model_serializer,
+)
+from pydantic_core import CoreSchema
 
 from tasks.job import Job, JobError, QueueStatus, Reading, Retry
 from tasks.state import FINAL, Status, WebhookStatus
@@ -100,7 +108,7 @@ class RequestStatus(BaseModel):
     """GET /async_request/{id}: Baseten's fields first, then ours."""
 
     request_id: str
-    model_id: str | None
+    model_id: str | None = None
     chain_id: str | None = None
     deployment_id: str
     status: str
@@ -150,6 +158,14 @@ class RequestStatus(BaseModel):
             stopped_at=_maybe_time(job.stopped_at),
             stopped_by=job.stopped_by,
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The fields; a wrapping serializer would hide them from the OpenAPI document."""
+        fields = {name: part for name, part in schema.items() if name != "serialization"}
+        return handler(cast(CoreSchema, fields))
 
     @model_serializer(mode="wrap")
     def _one_owner(self, handler: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli import keys, queues, webhook_secrets
+from cli import keys, queues, webhook_secrets, webhooks
 from tasks.errors import KingpostError
 from tasks.settings import Settings
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhook_secrets.app, name="webhook-secret")
+app.add_typer(webhooks.app, name="webhooks")
 app.command()(queues.pause)
 app.command()(queues.resume)
 

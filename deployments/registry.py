@@ -138,6 +138,17 @@ class AsyncRegistry:
         with unavailable():
             return await self._names()
 
+    async def all(self) -> list[Deployment]:
+        """Every deployment, by id. Raises StoreUnavailable."""
+        with unavailable():
+            ids = cast("set[bytes]", await self._redis.smembers(DEPLOYMENTS))  # type: ignore[misc]
+            pipe = self._redis.pipeline(transaction=False)
+            names = sorted(one.decode() for one in ids)
+            for name in names:
+                pipe.hgetall(DEPLOYMENT + name)
+            rows = await pipe.execute()
+        return [deployment_of(name, row) for name, row in zip(names, rows, strict=True)]
+
     async def _names(self) -> dict[str, str]:
         raw = cast("dict[bytes, bytes]", await self._redis.hgetall(NAMES))  # type: ignore[misc]
         return {name.decode(): model_id.decode() for name, model_id in raw.items()}

@@ -1,10 +1,12 @@
 """The verbs of the outbox, as tasks/verbs.py has those of the queue."""
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from tasks import records
-from tasks.job import Job
+from tasks.job import Job, Milliseconds
 from tasks.records import Reply, items, number, text
 from tasks.verbs import Call
 
@@ -17,6 +19,25 @@ class Taken:
     attempts: int
     output: bytes
     token: str
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A webhook whose schedule is exhausted, or whose receiver said a final no."""
+
+    request_id: str
+    at: Milliseconds
+    url: str
+    attempts: list[dict[str, Any]]  # as the sender wrote them: at, status, error, ms, answer
+
+
+@dataclass(frozen=True)
+class OutboxStatus:
+    """How many webhooks are on their way, how many were given up, and the latest of those."""
+
+    pending: int
+    exhausted: int
+    latest: list[GivenUp]
 
 
 class Settled(StrEnum):
@@ -61,3 +82,19 @@ def settle_delivery(taken: Taken, verdict: str, delay_ms: int, record: str) -> C
 def redeliver(request_id: str, api_key: str = "") -> Call[Redelivery]:
     """Sends the webhook of a final job again."""
     return Call("redeliver", [request_id, api_key], lambda reply: Redelivery(text(reply)))
+
+
+def outbox_status(latest: int = 0) -> Call[OutboxStatus]:
+    """Counts, and up to that many of the webhooks that were given up last."""
+
+    def read(reply: Reply) -> OutboxStatus:
+        pending, exhausted, rows = items(reply)
+        given_up = [_given_up(items(row)) for row in items(rows)]
+        return OutboxStatus(number(pending), number(exhausted), given_up)
+
+    return Call("outbox_status", [latest], read)
+
+
+def _given_up(row: list[Reply]) -> GivenUp:
+    request_id, at, url, log = (text(one) for one in row)
+    return GivenUp(request_id, int(float(at)), url, json.loads(f"[{log}]"))

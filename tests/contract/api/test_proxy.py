@@ -80,6 +80,18 @@ def test_100_megabytes_stream_up_in_little_memory(live: Live, http: httpx.Client
     assert rss(api) - before < 20 * MEGABYTE
 
 
+def test_100_megabytes_stream_down_in_little_memory(live: Live, http: httpx.Client) -> None:
+    api, url = live.processes["api"].pid, "/models/talker/production/predict"
+    http.post(url, json={"megabytes": 1})
+    before, worst, received = rss(api), 0, 0
+    with http.stream("POST", url, json={"megabytes": 100}, timeout=120) as answer:
+        for chunk in answer.iter_raw():
+            received += len(chunk)
+            worst = max(worst, rss(api))
+    assert received == 100 * MEGABYTE
+    assert worst - before < 20 * MEGABYTE
+
+
 def test_a_sync_body_above_the_cap_is_413(http: httpx.Client) -> None:
     for content in (b"0" * 100_000_001, (b"0" * MEGABYTE for _ in range(97))):
         answer = http.post("/models/echo/production/predict", content=content, timeout=60)

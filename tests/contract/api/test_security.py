@@ -72,7 +72,24 @@ def test_no_route_answers_without_a_valid_key(
 def test_a_key_for_metrics_may_do_nothing_else(live: Live, keys: dict[str, str | None]) -> None:
     with live.client(keys["metrics"]) as client:
         for method, path in ROUTES:
-            assert client.request(method, path).status_code == 403, f"{method} {path}"
+            expected = 200 if path == "/metrics" else 403
+            assert client.request(method, path).status_code == expected, f"{method} {path}"
+
+
+def test_a_key_for_inference_may_not_read_metrics(live: Live) -> None:
+    with live.client(live.new_key(scope="inference")) as client:
+        assert client.get("/metrics").status_code == 403
+
+
+def test_metrics_say_what_waits_and_what_runs(live: Live) -> None:
+    with live.client(live.new_key(scope="metrics")) as client:
+        text = client.get("/metrics").text
+    deployment = live.deployment("echo")
+    labels = f'{{deployment_id="{deployment.id}",model="echo"}}'
+    assert f"kingpost_queued_requests{labels} 0.0" in text
+    assert f"kingpost_slots{labels} 8.0" in text
+    ready = f'kingpost_replicas{{deployment_id="{deployment.id}",model="echo",state="ready"}} 1.0'
+    assert ready in text
 
 
 @pytest.mark.parametrize("scheme", ["Api-Key", "Bearer", "api-key", "BEARER"])

@@ -1,0 +1,56 @@
+"""`kingpost webhooks`: what could not be delivered, and sending it again."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.running import current_settings
+from tasks.errors import NotFound
+from tasks.store import JobStore
+from tasks.webhooks import verbs
+from tasks.webhooks.verbs import GivenUp, Redelivery
+
+app = typer.Typer(no_args_is_help=True, help="Webhooks that were given up: list, resend.")
+
+
+@app.command("list")
+def list_given_up(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20) -> None:
+    """Shows the webhooks that were given up, the latest first."""
+    store = JobStore(current_settings())
+    status = store.run(verbs.outbox_status(limit))
+    store.close()
+    print(f"{status.pending} on their way, {status.exhausted} given up.")
+    if status.latest:
+        table = Table("request", "given up", "tries", "last answer", "endpoint", box=None)
+        for one in status.latest:
+            table.add_row(
+                one.request_id, _date(one.at), str(len(one.attempts)), _last(one), one.url
+            )
+        Console().print(table)
+
+
+@app.command()
+def resend(request_id: str) -> None:
+    """Sends a request's webhook again, on a fresh schedule."""
+    store = JobStore(current_settings())
+    word = store.run(verbs.redeliver(request_id))
+    store.close()
+    if word is not Redelivery.QUEUED:
+        why = {
+            Redelivery.NOT_FINAL: "is not final yet",
+            Redelivery.NO_WEBHOOK: "has no webhook",
+        }.get(word, "does not exist")
+        raise NotFound(f"The request {request_id} {why}.")
+    print(f"The webhook of {request_id} is on its way.")
+
+
+def _last(one: GivenUp) -> str:
+    last = one.attempts[-1] if one.attempts else {}
+    return str(last.get("status") or last.get("error") or "-")
+
+
+def _date(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%m-%d %H:%M")

@@ -1,0 +1,81 @@
+"""How often the API asks Redis: once for a status, never for a request that is wrong in itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+
+from deployments.registry import Registry
+from tasks.settings import Settings
+from tests.conditions import wait_until
+from tests.contract.api.conftest import KEY, _answers
+from tests.processes import Process, environment
+from tests.valkey import Valkey, free_port
+
+
+@pytest.fixture(scope="module")
+def api(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """An API process that has its Redis for itself."""
+    folder: Path = tmp_path_factory.mktemp("api")
+    settings = Settings(redis_url=valkey_server.url, state_dir=folder)
+    with redis.Redis(port=valkey_server.port) as client:
+        client.flushall()
+    Registry(settings).register("echo", "/nowhere", "hash", 1)
+    port = free_port()
+    env = environment(settings, KINGPOST_API_KEY=KEY)
+    process = Process(["api", "--port", str(port)], env, folder / "log").start()
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: _answers(url), 30, "the API does not answer")
+    with httpx.Client(base_url=url, headers={"Authorization": f"Api-Key {KEY}"}) as client:
+        yield client
+    process.stop()
+
+
+def scripts_run(valkey: Valkey) -> int:
+    with redis.Redis(port=valkey.port) as client:
+        stats = client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))  # type: ignore[union-attr, misc]
+
+
+def test_status_cancel_and_queue_status_are_one_call_each(
+    api: httpx.Client, valkey_server: Valkey
+) -> None:
+    submitted = api.post("/production/async_predict", json={"model_input": 1}).json()
+    path = f"/async_request/{submitted['request_id']}"
+    for method, url in (
+        ("GET", path),
+        ("GET", "/production/async_queue_status"),
+        ("DELETE", path),
+    ):
+        api.request(
+            method, url if method == "GET" else "/async_request/unknown"
+        )  # loads the script
+        before = scripts_run(valkey_server)
+        assert api.request(method, url).status_code == 200
+        assert scripts_run(valkey_server) - before == 1, f"{method} {url}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"model_input": 1, "priority": 3}',
+        b'{"model_input": 1, "max_time_in_queue_seconds": 9}',
+        b'{"model_input": 1, "webhook_endpoint": "ftp://x"}',
+        b'{"model_input": 1, "inference_retry_config": {"max_attempts": 0}}',
+        b'{"model_input": ' + b"[" * 200 + b"]" * 200 + b"}",
+    ],
+    ids=range(9),
+)
+def test_a_wrong_request_runs_no_script(
+    api: httpx.Client, valkey_server: Valkey, body: bytes
+) -> None:
+    before = scripts_run(valkey_server)
+    answer = api.post("/production/async_predict", content=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
+    assert scripts_run(valkey_server) == before
