@@ -260,6 +260,7 @@ def _submission(
         retry=asked.retry,
         webhook=asked.webhook_endpoint or "",
         traceparent=trace,
+        chain_id=deployment.model_id if deployment.kind == "chain" else "",
     )
 
 

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     idempotency_seconds: float = Field(24 * 3600.0, gt=0)
     cancel_running: bool = True
 
+    # chains: where and as whom a chainlet calls the others
+    gateway_url: str = "http://127.0.0.1:8000"
+    chain_api_key: SecretStr | None = None
+
     # webhooks
     webhook_timeout_seconds: float = Field(10.0, gt=0)
     webhook_allow_http: bool = False

@@ -109,6 +109,7 @@ def submit(
             job.content_type,
             job.traceparent,
             job.path,
+            job.chain_id,
         ]
         arguments.append(job.input)
     return Call("submit", arguments, _read_submit)

@@ -1,9 +1,10 @@
 -- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment.
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
 --       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms,
---       max delay ms, webhook or '', content type, trace or '', path or '', input
+--       max delay ms, webhook or '', content type, trace or '', path or '',
+--       chain or '', input
 -- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth}
-local api_key, now, fields = ARGV[1], now_ms(), 13
+local api_key, now, fields = ARGV[1], now_ms(), 14
 local ids = {}
 for i = 6, #ARGV, fields do ids[#ids + 1] = ARGV[i] end
 local joined = table.concat(ids, ' ')
@@ -32,7 +33,8 @@ for i = 6, #ARGV, fields do
     if ARGV[i + 8] ~= '' then redis.call('HSET', K.job(id), 'webhook', ARGV[i + 8]) end
     if ARGV[i + 10] ~= '' then redis.call('HSET', K.job(id), 'trace', ARGV[i + 10]) end
     if ARGV[i + 11] ~= '' then redis.call('HSET', K.job(id), 'path', ARGV[i + 11]) end
-    redis.call('SET', K.input(id), ARGV[i + 12])
+    if ARGV[i + 12] ~= '' then redis.call('HSET', K.job(id), 'chain', ARGV[i + 12]) end
+    redis.call('SET', K.input(id), ARGV[i + 13])
     redis.call('ZADD', K.expiry, expires, id)
     redis.call('ZADD', K.jobs(api_key), whole(now), id)
     enqueue(deployment, member, score)

@@ -32,6 +32,12 @@ class WebhookBody(BaseModel):
     errors: list[_Error]
 
 
+class ChainWebhookBody(WebhookBody):
+    """A chain's: its id comes last, so that verifiers that know the keys above still agree."""
+
+    chain_id: str
+
+
 def webhook_id(request_id: str) -> str:
     """The id of the one event that a request ends with; the same for every delivery."""
     return f"msg_{request_id}"
@@ -51,6 +57,8 @@ def body(job: Job, output: bytes, now: datetime | None = None) -> bytes:
         if succeeded
         else [_Error(code=str(one.code), message=one.message) for one in last],
     )
+    if job.chain_id:
+        said = ChainWebhookBody(**dict(said), chain_id=job.chain_id)
     return said.model_dump_json().encode()
 
 
