@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import IO
 
 from cli import banner, embedded_valkey
+from cli.chains import build_chains, find_chains, install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
 from cli.ports import is_free
 from cli.readiness import broken_model, http_answers, not_ready
+from cli.start_failed import StartFailed
 from cli.supervisor import Part, Supervisor
-from deployments import chains
 from deployments.chains import member_of
 from deployments.package import Package, PackageError
 from tasks.api_keys import ApiKeys, key_id
-from tasks.errors import KingpostError
 from tasks.settings import Settings, child_environment
 
 POLL = 0.05  # s, while the stack starts
@@ -33,10 +33,6 @@ REPLICA_ROLES = (
     "replica",
     "chainlet",
 )  # in the order of the end: an entrypoint needs its chainlets
-
-
-class StartFailed(KingpostError):
-    """The stack could not be started."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +72,6 @@ def find_packages(folder: Path) -> list[Package]:
         except PackageError as error:
             raise StartFailed(f"The model in {path} is broken: {error}") from error
     return packages
-
-
-def find_chains(folder: Path) -> list[Path]:
-    """The files with a chain's entrypoint in the folders right below. Raises StartFailed."""
-    try:
-        files = [chains.chain_file(path) for path in sorted(folder.iterdir()) if path.is_dir()]
-    except PackageError as error:
-        raise StartFailed(str(error)) from error
-    return [file for file in files if file]
-
-
-def build_chains(files: list[Path], out: Path) -> list[Package]:
-    """A package for each chainlet, below `out`. Raises StartFailed."""
-    built: list[Package] = []
-    for file in files:
-        try:
-            built += chains.build(file, out / file.parent.name)
-        except PackageError as error:
-            raise StartFailed(f"The chain in {file} is broken: {error}") from error
-    return built
 
 
 def _check_names(packages: list[Package]) -> None:
@@ -291,17 +267,5 @@ def install_key(settings: Settings) -> str | None:
     if path.exists() and key_id(path.read_text().strip()) in known:
         return None
     plain = keys.create("made by kingpost up")
-    write_secret(path, plain)
-    return plain
-
-
-def install_chain_key(settings: Settings) -> str:
-    """The key that chainlets call each other with; the same over restarts, in STATE/chain_api_key."""
-    path, keys = settings.state_dir / "chain_api_key", ApiKeys(settings)
-    if path.exists():
-        plain = path.read_text().strip()
-        keys.install(plain, "chains", "inference")
-        return plain
-    plain = keys.create("chains", "inference")
     write_secret(path, plain)
     return plain
