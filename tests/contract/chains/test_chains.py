@@ -19,7 +19,7 @@ SUBMIT = "/chains/orders/production/async_run_remote"
 CHAINS = {
     "orders": {"orders", "orders.worker-1", "orders.Counter"},
     "letters": {"Letters", "Letters.Spell"},
-    "mirror": {"mirror"},
+    "mirror": {"the mirror"},
 }
 
 
@@ -48,7 +48,7 @@ def test_every_chainlet_has_a_host_of_its_own(stack: Stack) -> None:
 
 def test_only_the_chains_themselves_are_listed(stack: Stack, http: httpx.Client) -> None:
     listed = {one["id"] for one in http.get("/v1/models").json()["data"]}
-    assert listed == {"orders", "Letters", "mirror"}
+    assert listed == {"orders", "Letters", "the mirror"}
     assert "orders.Counter" not in stack.said
     kinds = {name: stack.deployment(name).kind for name in CHAINS["orders"]}
     expected = {"orders": "chain", "orders.worker-1": "chainlet", "orders.Counter": "chainlet"}
@@ -210,7 +210,7 @@ def test_a_queued_run_of_a_streaming_chain_keeps_the_joined_text(http: httpx.Cli
 
 
 def mirror(stack: Stack) -> ClientConnection:
-    url = stack.url.replace("http://", "ws://") + "/chains/mirror/production/websocket"
+    url = stack.url.replace("http://", "ws://") + "/chains/the%20mirror/production/websocket"
     return connect(url, additional_headers={"Authorization": f"Api-Key {stack.key}"})
 
 

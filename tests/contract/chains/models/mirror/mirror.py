@@ -3,7 +3,7 @@
 import truss_chains as chains
 
 
-@chains.mark_entrypoint("mirror")
+@chains.mark_entrypoint("the mirror")
 class Mirror(chains.ChainletBase):
     async def run_remote(self, websocket: chains.WebSocketProtocol) -> None:
         while (text := await websocket.receive_text()) != "bye":
