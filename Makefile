@@ -2,15 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEV := .venv/.dev-ready
 
 .PHONY: setup demo up test check format chaos clean
 
-setup: $(READY)
+setup: $(DEV)
 
 # torch first and pinned: a later package must not bring another build with it.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[models]'
+	touch $@
+
+# What only tests, checks and training need; a demo does not wait for it.
+$(DEV): $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e '.[models,train,dev]'
 	touch $@
 
@@ -20,20 +26,20 @@ demo: $(READY)
 up: $(READY)
 	$(BIN)/kingpost up
 
-test: $(READY)
+test: $(DEV)
 	$(BIN)/pytest
 
-check: $(READY)
+check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-format: $(READY)
+format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-chaos: $(READY)
+chaos: $(DEV)
 	$(BIN)/python -m tests.chaos
 	$(BIN)/pytest tests/chaos -m chaos
 	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long

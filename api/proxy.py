@@ -112,6 +112,8 @@ class ProxyResponse(Response):
     async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
         call = self._call
         headers = forwarded(call.request.headers, call.request_id)
+        if call.deployment.kind == "chain":  # one id for all that this run calls
+            headers["x-baseten-chain-request-id"] = call.request_id
         method = call.request.method
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body

@@ -139,6 +139,7 @@ class RequestStatus(BaseModel):
         return cls(
             request_id=job.request_id,
             model_id=job.model_id,
+            chain_id=job.chain_id or None,
             deployment_id=job.deployment_id,
             status=public_status(reading),
             webhook_status=reading.webhook_status,

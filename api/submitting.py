@@ -74,5 +74,6 @@ def _submission(
         retry=asked.retry,
         webhook=asked.webhook_endpoint or "",
         traceparent=trace,
+        chain_id=deployment.model_id if deployment.kind == "chain" else "",
         input_ref=payloads.input_ref(request_id) if large else "",
     )

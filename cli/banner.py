@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.flower import USER
+from deployments.chains import member_of
 from deployments.package import Package
 from tasks.settings import Settings
 
@@ -30,7 +31,8 @@ def ready(
 ) -> str:
     """The block that begins with `Kingpost is ready`."""
     state = settings.state_dir
-    names = ", ".join(package.model_name for package in packages)
+    public = [one for one in packages if (of := member_of(one)) is None or of.kind == "chain"]
+    names = ", ".join(package.model_name for package in public)
     api = f"http://{reachable(choices.host)}:{choices.port}"
     lines = [f"Kingpost is ready: {api}  (models: {names}; API docs: /docs)"]
     flower = flower_url(choices)
@@ -41,7 +43,7 @@ def ready(
     lines.append(f"  API key  in {_short(state / 'api_key')}")
     if new_key:
         lines.append(f"           {new_key}  (shown this once)")
-    lines.append("  Try      " + _example(api, state, packages[0]))
+    lines.append("  Try      " + _example(api, state, public[0]))
     lines.append("  Ctrl-C   drains and stops")
     return "\n".join(lines)
 

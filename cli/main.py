@@ -76,6 +76,15 @@ def replica(package: Path) -> None:
 
 
 @app.command()
+def build_chain(folder: Path, out: Path) -> None:
+    """Generates a Truss package for each chainlet of a chain; each then takes a `kingpost replica`."""
+    from cli.chains import build_one
+
+    for package in build_one(folder, out):
+        print(package)
+
+
+@app.command()
 def maintenance() -> None:
     """Runs the sweeper and the webhook sender; more than one is fine."""
     from tasks.maintenance import run

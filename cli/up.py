@@ -3,33 +3,36 @@
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from cli import banner, embedded_valkey
+from cli.chains import build_chains, find_chains, install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
 from cli.ports import is_free
 from cli.readiness import broken_model, http_answers, not_ready
+from cli.start_failed import StartFailed
 from cli.supervisor import Part, Supervisor
+from deployments.chains import member_of
 from deployments.package import Package, PackageError
 from tasks.api_keys import ApiKeys, key_id
-from tasks.errors import KingpostError
 from tasks.settings import Settings, child_environment
 
 POLL = 0.05  # s, while the stack starts
 STORE_SECONDS = 60.0  # for Valkey to read its append-only file
 STOP_SECONDS = 10.0  # for a part that has nothing to drain
-
-
-class StartFailed(KingpostError):
-    """The stack could not be started."""
+REPLICA_ROLES = (
+    "replica",
+    "chainlet",
+)  # in the order of the end: an entrypoint needs its chainlets
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,14 @@ class Choices:
 def run(choices: Choices) -> None:
     """Runs until Ctrl-C or SIGTERM. Raises a KingpostError with one sentence when the start fails."""
     settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
-    packages = find_packages(choices.models)
+    packages, chain_files = find_packages(choices.models), find_chains(choices.models)
+    if not packages and not chain_files:
+        message = "no subfolder has a config.yaml or a chain's entrypoint."
+        raise StartFailed(f"The folder {choices.models} holds no model: {message}")
     with _locked(settings.state_dir):
         _check_ports(choices)
+        packages += build_chains(chain_files, settings.state_dir / "chains")
+        _check_names(packages)
         asyncio.run(_Stack(settings, choices, packages).run())
 
 
@@ -57,8 +65,6 @@ def find_packages(folder: Path) -> list[Package]:
     if not folder.is_dir():
         raise StartFailed(f"There is no folder {folder} with models; say which with --models.")
     found = sorted(path.parent for path in folder.glob("*/config.yaml"))
-    if not found:
-        raise StartFailed(f"The folder {folder} holds no model: no subfolder has a config.yaml.")
     packages: list[Package] = []
     for path in found:
         try:
@@ -66,6 +72,14 @@ def find_packages(folder: Path) -> list[Package]:
         except PackageError as error:
             raise StartFailed(f"The model in {path} is broken: {error}") from error
     return packages
+
+
+def _check_names(packages: list[Package]) -> None:
+    by_name = sorted(packages, key=lambda one: one.model_name)
+    for one, other in itertools.pairwise(by_name):
+        if one.model_name == other.model_name:
+            folders = f"{one.root} and {other.root}"
+            raise StartFailed(f"{folders} have the same name, {one.model_name}.")
 
 
 @contextlib.contextmanager
@@ -152,25 +166,43 @@ class _Stack:
             password_file(self._settings)
             flower = ["--address", choices.host, "--port", str(choices.flower_port)]
             await self._part("flower", "flower", [*me, "flower", *flower])
+        chain_env = self._chain_environment()
         for package in self._packages:
+            member = member_of(package)
+            role = "chainlet" if member and member.kind == "chainlet" else "replica"
             command = [*me, "replica", str(package.root)]
-            await self._part("replica", package.model_name, command)
+            await self._part(role, package.model_name, command, chain_env if member else {})
 
-    async def _part(self, role: str, name: str, command: list[str]) -> None:
+    def _chain_environment(self) -> dict[str, str]:
+        if not any(member_of(package) for package in self._packages):
+            return {}
+        return {
+            "KINGPOST_GATEWAY_URL": self._url(),
+            "KINGPOST_CHAIN_API_KEY": install_chain_key(self._settings),
+        }
+
+    def _url(self) -> str:
+        return f"http://{banner.reachable(self._choices.host)}:{self._choices.port}"
+
+    async def _part(
+        self, role: str, name: str, command: list[str], more: Mapping[str, str] | None = None
+    ) -> None:
         cores = os.cpu_count() or 1
         threads = str(max(1, cores // len(self._packages)))
         env = child_environment(
-            KINGPOST_REDIS_URL=self._settings.redis_url, KINGPOST_STATE_DIR=str(self._state)
+            KINGPOST_REDIS_URL=self._settings.redis_url,
+            KINGPOST_STATE_DIR=str(self._state),
+            **(more or {}),
         )
         # Two torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", threads)
-        log = self._state / "logs" / (f"replica-{name}.log" if role == "replica" else f"{role}.log")
+        file = f"replica-{name}.log" if role in REPLICA_ROLES else f"{role}.log"
+        log = self._state / "logs" / file
         await self._supervisor.start(Part(role, name, command, log, env))
 
     async def _everything_ready(self) -> bool:
         choices = self._choices
-        url = f"http://{banner.reachable(choices.host)}:{choices.port}/health/ready"
-        if not await asyncio.to_thread(http_answers, url):
+        if not await asyncio.to_thread(http_answers, f"{self._url()}/health/ready"):
             return False
         if choices.flower_port is not None and is_free(choices.host, choices.flower_port):
             return False
@@ -198,7 +230,7 @@ class _Stack:
     def _write_up_json(self) -> None:
         choices = self._choices
         up = {
-            "api": f"http://{banner.reachable(choices.host)}:{choices.port}",
+            "api": self._url(),
             "flower": banner.flower_url(choices),
             "api_key_file": str(self._state / "api_key"),
             "redis_url": self._settings.redis_url,
@@ -216,7 +248,8 @@ class _Stack:
         self._ready = False
         (self._state / "up.json").unlink(missing_ok=True)
         drain = self._settings.drain_seconds
-        await self._supervisor.stop("replica", drain + STOP_SECONDS)
+        for role in REPLICA_ROLES:
+            await self._supervisor.stop(role, drain + STOP_SECONDS)
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)

@@ -14,9 +14,10 @@ from tasks.keys import TAG
 from tasks.settings import Settings
 from tasks.store import connect, connect_async, unavailable
 
-Kind = Literal["model", "chain"]
+Kind = Literal["model", "chain", "chainlet"]
 
-NAMES = f"{TAG}:models"  # hash name -> model id
+NAMES = f"{TAG}:models"  # hash name -> model id, of models and chains
+CHAINLETS = f"{TAG}:chainlets"  # the same of chainlets, which only their chain knows by name
 MODEL = f"{TAG}:model:"  # hash of one model: name, kind
 ENVIRONMENTS = f"{TAG}:environments:"  # hash environment -> deployment id, of one model
 DEPLOYMENTS = f"{TAG}:deployments"  # set of deployment ids
@@ -75,8 +76,9 @@ class Registry:
         """Makes or updates the deployment that follows a model folder. Raises StoreUnavailable."""
         prefixes = [MODEL, ENVIRONMENTS, DEPLOYMENTS, DEPLOYMENT]
         arguments = [name, kind, slots, package, content_hash, new_id(), new_id(), *prefixes]
+        names = CHAINLETS if kind == "chainlet" else NAMES
         with unavailable():
-            deployment_id = cast(bytes, self._redis.eval(REGISTER, 1, NAMES, *arguments))
+            deployment_id = cast(bytes, self._redis.eval(REGISTER, 1, names, *arguments))
         return self.deployment(deployment_id.decode())
 
     def deployment(self, deployment_id: str) -> Deployment:
@@ -149,8 +151,8 @@ class AsyncRegistry:
             rows = await pipe.execute()
         return [deployment_of(name, row) for name, row in zip(names, rows, strict=True)]
 
-    async def _names(self) -> dict[str, str]:
-        raw = cast("dict[bytes, bytes]", await self._redis.hgetall(NAMES))  # type: ignore[misc]
+    async def _names(self, key: str = NAMES) -> dict[str, str]:
+        raw = cast("dict[bytes, bytes]", await self._redis.hgetall(key))  # type: ignore[misc]
         return {name.decode(): model_id.decode() for name, model_id in raw.items()}
 
     async def _resolve(self, reference: str | None, target: Target) -> Deployment:
@@ -178,11 +180,12 @@ class AsyncRegistry:
                 known = ", ".join(sorted(names)) or "none"
                 raise NotFound(f"Say which model: /models/NAME/... (deployed: {known}).")
             return next(iter(names.values()))
-        if reference in names.values():
-            return reference
-        if reference not in names:
-            raise NotFound(f"There is no model {reference!r}.")
-        return names[reference]
+        for known in (names, await self._names(CHAINLETS)):
+            if reference in known.values():
+                return reference
+            if reference in known:
+                return known[reference]
+        raise NotFound(f"There is no model {reference!r}.")
 
     async def close(self) -> None:
         """Gives the connections back."""

@@ -114,13 +114,13 @@ class ApiKeys:
         )
         return plain
 
-    def install(self, plain: str, name: str = "preset") -> None:
-        """Accepts a key that the operator chose. Raises SettingsError and StoreUnavailable."""
+    def install(self, plain: str, name: str = "preset", scope: Scope = "full") -> None:
+        """Accepts a key that the operator chose, or one that was made earlier. Raises SettingsError and StoreUnavailable."""
         if len(plain) < SHORTEST_PRESET:
             raise SettingsError(
                 f"KINGPOST_API_KEY must have at least {SHORTEST_PRESET} characters."
             )
-        self._write(plain, name, "full")
+        self._write(plain, name, scope)
 
     def list(self) -> list[ApiKey]:
         """All keys, oldest first. Raises StoreUnavailable."""

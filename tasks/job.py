@@ -41,6 +41,7 @@ class Submission:
     content_type: str = "application/json"
     traceparent: str = ""
     path: str = ""  # a route of the model host other than predict, such as /v1/chat/completions
+    chain_id: str = ""  # of a chain's run; equal to model_id then
     input_ref: str = ""
 
 
@@ -79,6 +80,7 @@ class Job:
     content_type: str = "application/json"
     traceparent: str = ""
     path: str = ""
+    chain_id: str = ""
     not_before: Milliseconds | None = None
     started: Milliseconds | None = None
     finished: Milliseconds | None = None

@@ -61,6 +61,7 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         content_type=f["content_type"],
         traceparent=f.get("trace", ""),
         path=f.get("path", ""),
+        chain_id=f.get("chain", ""),
         not_before=_milliseconds(f.get("not_before")) or None,
         started=_milliseconds(f.get("started")),
         finished=_milliseconds(f.get("finished")),

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     max_unfinished_per_key: int = Field(0, ge=0)
     max_running_per_key: int = Field(0, ge=0)
 
+    # chains: where and as whom a chainlet calls the others
+    gateway_url: str = "http://127.0.0.1:8000"
+    chain_api_key: SecretStr | None = None
+
     # webhooks
     webhook_timeout_seconds: float = Field(10.0, gt=0)
     webhook_allow_http: bool = False

@@ -112,6 +112,7 @@ def submit(
             job.content_type,
             job.traceparent,
             job.path,
+            job.chain_id,
         ]
         arguments += [b"" if job.input_ref else job.input, job.input_ref]
     return Call("submit", arguments, _read_submit)

@@ -13,7 +13,7 @@ from types import FrameType
 import uvicorn
 
 from deployments.package import Package, PackageError
-from workers import host_logs
+from workers import host_chainlet, host_logs
 from workers.host_app import create_app
 from workers.host_death import die_with_parent
 from workers.host_environment import apply_variables, surroundings
@@ -39,6 +39,8 @@ def main() -> None:
     host_logs.install("debug" if package.runtime.enable_debug_logs else options.log_level)
     for warning in package.warnings:
         host_logs.event("package.warned", "warning", message=warning)
+    if options.dynamic_config_dir:
+        host_chainlet.use_dynamic_config(options.dynamic_config_dir)
     _drop_own_folder()
     extend_import_path(package)
     _serve(package, options)
@@ -59,6 +61,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--secrets-dir", type=_path, default=Surroundings.secrets_dir)
     parser.add_argument("--environment-file", type=_path, default=Surroundings.environment_file)
+    parser.add_argument(
+        "--dynamic-config-dir", type=_path, help="of a chainlet: where its peers are"
+    )
     return parser.parse_args()
 
 

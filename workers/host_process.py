@@ -13,6 +13,7 @@ from pathlib import Path
 from tasks.logs import get_logger
 from tasks.settings import Settings, inherited_environment
 from workers import host_client
+from workers.host_chainlet import HostExtras
 
 log = get_logger("host")
 
@@ -27,7 +28,12 @@ class HostProcess:
     """One model host after the other on the same socket; `generation` counts them."""
 
     def __init__(
-        self, package: Path, address: str, settings: Settings, on_change: Callable[[], None]
+        self,
+        package: Path,
+        address: str,
+        settings: Settings,
+        on_change: Callable[[], None],
+        extras: HostExtras | None = None,
     ) -> None:
         self.address = address
         self.ready = threading.Event()
@@ -38,6 +44,7 @@ class HostProcess:
         self._package = package
         self._settings = settings
         self._on_change = on_change
+        self._extras = extras or HostExtras()
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_by_us: set[int] = set()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -98,13 +105,13 @@ class HostProcess:
         Path(self.address).unlink(missing_ok=True)
         command = [sys.executable, "-m", "workers.host_main", "--package", str(self._package)]
         command += ["--uds", self.address, "--log-level", self._settings.log_level]
-        command += ["--parent-pid", str(os.getpid())]
+        command += ["--parent-pid", str(os.getpid()), *self._extras.arguments]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=inherited_environment() | {"PYTHONUNBUFFERED": "1"},
+            env={**inherited_environment(), "PYTHONUNBUFFERED": "1", **self._extras.variables},
         )
         self._process, self.generation = process, self.generation + 1
         threading.Thread(target=self._pump, args=(process,), name="host-log", daemon=True).start()

@@ -103,14 +103,19 @@ def load_model(package: Package, around: Surroundings, run: RunCoroutine) -> Liv
 
 def _import_model_file(package: Package) -> ModuleType:
     path = package.model_file
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # model/model.py must not take the name of its own folder, which the model may import from.
+    name = f"{path.stem}.{path.stem}" if path.parent.name == path.stem else path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"Could not import {path}.")
     module = importlib.util.module_from_spec(spec)
+    module.__package__ = ""  # relative imports stay refused
+    sys.modules[name] = module  # before it runs: pydantic looks its classes' module up
     try:
         spec.loader.exec_module(module)
-    except ImportError as error:
-        if "attempted relative import" in str(error):
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, ImportError) and "attempted relative import" in str(error):
             raise ImportError(
                 f"{path.name} uses a relative import, which a Truss model file cannot; write the "
                 "absolute import instead."

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 from celery import Celery, signals
 
+from deployments.chains import member_of
 from deployments.directory import Directory, Replica
 from deployments.package import Package
 from deployments.registry import Deployment, Registry
@@ -23,6 +25,7 @@ from workers import host_client
 from workers.cancels import CancelListener
 from workers.control import take_over_revoke
 from workers.heartbeat import Heartbeat
+from workers.host_chainlet import extras
 from workers.host_process import HostProcess
 from workers.request_events import RequestEvents
 from workers.runner import Runner
@@ -47,7 +50,14 @@ class ReplicaWorker:
         self._directory = Directory(settings)
         self._runs = Runs()
         self._draining = threading.Event()
-        self.host = HostProcess(package.root, str(self._address), settings, self._host_changed)
+        self._config_dir = self._address.with_suffix(".config")
+        self.host = HostProcess(
+            package.root,
+            str(self._address),
+            settings,
+            self._host_changed,
+            extras(member_of(package), settings, self._config_dir),
+        )
         self.hostname = f"{self.id}@{os.uname().nodename}"
         self.events = RequestEvents(self.app, self.hostname, package.model_name)
         self.runner = Runner(
@@ -84,6 +94,7 @@ class ReplicaWorker:
         except StoreUnavailable as error:
             log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
         self._address.unlink(missing_ok=True)
+        shutil.rmtree(self._config_dir, ignore_errors=True)
         self.store.close()
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
@@ -141,8 +152,13 @@ def run(settings: Settings, package_dir: Path) -> None:
     """Runs a replica of the package until SIGTERM: then it drains. Raises PackageError."""
     logs.configure(settings)
     package = Package.load(package_dir)
+    member = member_of(package)
     deployment = Registry(settings).register(
-        package.model_name, str(package.root), package.content_hash(), package.slots
+        package.model_name,
+        str(package.root),
+        package.content_hash(),
+        package.slots,
+        member.kind if member else "model",
     )
     replica = ReplicaWorker(settings, package, deployment)
     worker = _celery_worker(replica, package.slots)

@@ -341,6 +341,8 @@ def _headers(claim: Claim, slot: str) -> dict[str, str]:
     }
     if claim.job.traceparent:
         headers["traceparent"] = claim.job.traceparent
+    if claim.job.chain_id:
+        headers["x-baseten-chain-request-id"] = claim.job.request_id
     if claim.job.path:
         headers["x-kingpost-path"] = claim.job.path
     return headers

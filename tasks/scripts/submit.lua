@@ -2,9 +2,10 @@
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
 --       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any
 --       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms,
---       max delay ms, webhook or '', content type, trace or '', path or '', input, payload or ''
+--       max delay ms, webhook or '', content type, trace or '', path or '', chain or '',
+--       input, payload or ''
 -- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth} | {'key_full', n} | {'throttled', ms}
-local api_key, now, fields, first = ARGV[1], now_ms(), 14, 8
+local api_key, now, fields, first = ARGV[1], now_ms(), 15, 8
 local ids = {}
 for i = first, #ARGV, fields do ids[#ids + 1] = ARGV[i] end
 local joined = table.concat(ids, ' ')
@@ -36,11 +37,12 @@ for i = first, #ARGV, fields do
     if ARGV[i + 8] ~= '' then redis.call('HSET', K.job(id), 'webhook', ARGV[i + 8]) end
     if ARGV[i + 10] ~= '' then redis.call('HSET', K.job(id), 'trace', ARGV[i + 10]) end
     if ARGV[i + 11] ~= '' then redis.call('HSET', K.job(id), 'path', ARGV[i + 11]) end
-    if ARGV[i + 13] == '' then
-      redis.call('SET', K.input(id), ARGV[i + 12])
+    if ARGV[i + 12] ~= '' then redis.call('HSET', K.job(id), 'chain', ARGV[i + 12]) end
+    if ARGV[i + 14] == '' then
+      redis.call('SET', K.input(id), ARGV[i + 13])
     else
-      redis.call('HSET', K.job(id), 'input_ref', ARGV[i + 13])
-      redis.call('ZREM', K.garbage, ARGV[i + 13]) -- adopted
+      redis.call('HSET', K.job(id), 'input_ref', ARGV[i + 14])
+      redis.call('ZREM', K.garbage, ARGV[i + 14]) -- adopted
     end
     redis.call('HINCRBY', K.unfinished, api_key, 1)
     redis.call('ZADD', K.expiry, expires, id)

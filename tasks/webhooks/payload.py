@@ -30,13 +30,16 @@ class WebhookBody(BaseModel):
     time: datetime
     data: Any
     errors: list[_Error]
-    result_url: str | None = None  # only of an output that is too large to be sent
+    # What verifiers need not know comes last, and only when there is something to say.
+    result_url: str | None = None  # of an output that is too large to be sent
+    chain_id: str | None = None
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: Any) -> dict[str, Any]:
         said: dict[str, Any] = handler(self)
-        if self.result_url is None:
-            del said["result_url"]
+        for name in ("result_url", "chain_id"):
+            if said[name] is None:
+                del said[name]
         return said
 
 
@@ -59,6 +62,7 @@ def body(job: Job, output: bytes | None, now: datetime | None = None) -> bytes:
         errors=[]
         if succeeded
         else [_Error(code=str(one.code), message=one.message) for one in last],
+        chain_id=job.chain_id or None,
     )
     return said.model_dump_json().encode()
 

@@ -5,6 +5,7 @@ import hmac
 import json
 import random
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_every_recipe_accepts_every_output(output: object, now: datetime) -> Non
     for said in (body, again):
         expected = "v1=" + hmac.new(secret.encode(), said, hashlib.sha256).hexdigest()
         assert headers["X-BASETEN-SIGNATURE"] == expected
+
+
+@given(JSON)
+def test_a_verifier_that_keeps_what_it_does_not_know_accepts_a_chain_s_body(output: object) -> None:
+    class Tolerant(Received, extra="allow"):
+        """As flow-judge's."""
+
+    body = payload.body(replace(job(), chain_id="chain001"), json.dumps(output).encode())
+    assert list(json.loads(body))[-2:] == ["errors", "chain_id"]
+    assert Tolerant.model_validate_json(body).model_dump_json().encode() == body
 
 
 def test_what_json_cannot_say_becomes_null_text_or_base64() -> None:

@@ -187,3 +187,20 @@ def test_3_8_environment_and_state_are_json(start_host: StartHost) -> None:
         "pid": host.process.pid,
     }  # fmt: skip
     assert json.loads(host.predict(None).text) is None
+
+
+def test_the_model_s_module_can_be_looked_up_while_it_is_imported(start_host: StartHost) -> None:
+    """pydantic's generics and dataclasses look into `sys.modules[cls.__module__]`."""
+    host = start_host(
+        """
+        import sys
+        import pydantic
+
+        Output = pydantic.RootModel[tuple[int, str]]
+
+        class Model:
+            def predict(self, given):
+                return [Output((1, "a")).model_dump(), sys.modules[type(self).__module__].Model is Model]
+        """
+    )
+    assert host.predict({}).json() == [[1, "a"], True]

@@ -1,0 +1,91 @@
+"""Chains: a folder with a `truss_chains` file becomes one package for each chainlet.
+
+The generator imports the user's file and `truss_chains`, so it runs in a process of its own; this module knows
+only its files.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from deployments.config_values import CONFIG_NAME, PackageError
+from deployments.package import Package
+from tasks.settings import inherited_environment
+
+MEMBER_FILE = "chainlet.json"  # beside a generated config.yaml
+BUILD_SECONDS = 300.0  # an import of the user's file, which may import torch
+ENTRYPOINT = re.compile(r"^@(?:\w+\.)?mark_entrypoint\b", re.M)
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a chainlet's package is in its chain; `peers` are display names -> names to call them by."""
+
+    chain: str
+    kind: Literal["chain", "chainlet"]  # the entrypoint stands for the chain
+    peers: Mapping[str, str]
+
+    def write(self, package: Path) -> None:
+        """Keeps it beside the package's config.yaml."""
+        (package / MEMBER_FILE).write_text(json.dumps(asdict(self), indent=2))
+
+
+def member_of(package: Package) -> Member | None:
+    """The package's place in its chain, None for a plain model."""
+    file = package.root / MEMBER_FILE
+    return Member(**json.loads(file.read_text())) if file.is_file() else None
+
+
+def chain_file(folder: Path) -> Path | None:
+    """The file with the entrypoint, None when the folder is no chain. Raises PackageError for two."""
+    if (folder / CONFIG_NAME).exists():
+        return None
+    found = [path for path in sorted(folder.glob("*.py")) if _marks_entrypoint(path)]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise PackageError(f"A chain has one entrypoint; {names} mark one each.")
+    return found[0] if found else None
+
+
+def build(file: Path, out: Path) -> list[Package]:
+    """Generates a package for each chainlet below `out`, which it replaces. Raises PackageError."""
+    if importlib.util.find_spec("truss_chains") is None:
+        raise PackageError("Chains need the extra `chains`: pip install 'kingpost[chains]'.")
+    fresh = out.with_name(out.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    (fresh / "tmp").mkdir(parents=True)
+    _generate(file, fresh)
+    shutil.rmtree(fresh / "tmp")
+    shutil.rmtree(out, ignore_errors=True)
+    fresh.rename(out)
+    return [Package.load(path.parent) for path in sorted(out.glob(f"*/{MEMBER_FILE}"))]
+
+
+def _generate(file: Path, out: Path) -> None:
+    # -P: our folder of generic names must not come before the user's own modules.
+    command = [sys.executable, "-P", "-m", "workers.chain_build", str(file), str(out)]
+    inherited = inherited_environment()
+    programs = f"{Path(sys.executable).parent}:{inherited.get('PATH', '')}"  # it runs ruff by name
+    # It generates under TMPDIR by the chain's name alone, where two stacks would meet.
+    env = inherited | {"PATH": programs, "TMPDIR": str(out / "tmp")}
+    try:
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=BUILD_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise PackageError(f"{file.name} was not imported within {BUILD_SECONDS:g} s.") from None
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise PackageError(lines[-1] if lines else f"exit code {done.returncode}")
+
+
+def _marks_entrypoint(path: Path) -> bool:
+    text = path.read_text(errors="replace")
+    return "truss_chains" in text and ENTRYPOINT.search(text) is not None

@@ -1,0 +1,86 @@
+"""`kingpost up` on three chains: one with dependencies, one that streams, one on a websocket."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.directory import Directory
+from deployments.registry import Deployment, Registry
+from tasks.settings import Settings
+from tests.conditions import wait_until
+from tests.valkey import free_port
+
+MODELS = Path(__file__).parent / "models"
+
+
+@dataclass
+class Stack:
+    """The running stack as a client and an operator see it."""
+
+    url: str
+    key: str
+    state: Path
+    said: str
+    settings: Settings
+
+    def client(self, **more: Any) -> httpx.Client:
+        headers = {"Authorization": f"Api-Key {self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **more)
+
+    def deployment(self, name: str) -> Deployment:
+        return next(one for one in Registry(self.settings).all() if one.model_name == name)
+
+    def replica_pids(self) -> dict[str, tuple[int, int]]:
+        """Name -> the processes of its worker and of its host."""
+        found = Directory(self.settings).all()
+        return {one.model_name: (one.pid, one.host_pid or 0) for one in found}
+
+
+def command(models: Path, state: Path, port: int) -> list[str]:
+    up = [sys.executable, "-m", "cli.main", "up", "--models", str(models), "--state", str(state)]
+    return [*up, "--port", str(port), "--no-flower"]
+
+
+def own_environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder, port = tmp_path_factory.mktemp("chains"), free_port()
+    models, state, log = folder / "models", folder / "state", folder / "up.log"
+    shutil.copytree(MODELS, models, ignore=shutil.ignore_patterns("__pycache__"))
+    env = own_environment() | {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1"}
+    env |= {"KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command(models, state, port), stdout=out, stderr=out, env=env)
+
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        return "Kingpost is ready" in log.read_text()
+
+    try:
+        wait_until(ready, 120, "kingpost up is not ready with chains")
+        up = json.loads((state / "up.json").read_text())
+        key = (state / "api_key").read_text().strip()
+        settings = Settings(redis_url=up["redis_url"], state_dir=state)
+        yield Stack(up["api"], key, state, log.read_text(), settings)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@pytest.fixture
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    with stack.client() as client:
+        yield client

@@ -1,0 +1,54 @@
+"""What a chainlet's host gets beyond a model's: where its peers are, and the key to call them with.
+
+On Baseten both are mounted into the container; here they are a folder of the replica and a variable of the host.
+"""
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from deployments.chains import Member
+from tasks.errors import SettingsError
+from tasks.settings import Settings
+
+CONFIG_FILE = "dynamic_chainlet_config"
+KEY_VARIABLE = "TRUSS_SECRET_baseten_chain_api_key"
+
+
+@dataclass(frozen=True)
+class HostExtras:
+    """Arguments and variables on top of what every model host gets."""
+
+    arguments: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtras:
+    """Writes the folder that a chainlet's host reads. Raises SettingsError when no key was given."""
+    if member is None:
+        return HostExtras()
+    if settings.chain_api_key is None:
+        raise SettingsError("A chainlet needs KINGPOST_CHAIN_API_KEY, a key to call others with.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(json.dumps(peer_urls(member, settings.gateway_url)))
+    key = settings.chain_api_key.get_secret_value()
+    return HostExtras(("--dynamic-config-dir", str(folder)), {KEY_VARIABLE: key})
+
+
+def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:
+    """`dynamic_chainlet_config` as truss_chains reads it."""
+    base = gateway_url.rstrip("/")
+    return {
+        display: {"predict_url": f"{base}/chains/{quote(name, safe='')}/production/run_remote"}
+        for display, name in member.peers.items()
+    }
+
+
+def use_dynamic_config(folder: Path) -> None:
+    """In the host, before the chainlet is imported: its configuration is read from `folder`."""
+    resolver: Any = importlib.import_module("truss.templates.shared.dynamic_config_resolver")
+    resolver.DYNAMIC_CONFIG_MOUNT_DIR = str(folder)
