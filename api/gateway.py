@@ -12,7 +12,8 @@ from api.events import EventHub
 from api.problems import Problem, unauthorized
 from api.upstream import Upstreams
 from deployments.directory import AsyncDirectory
-from deployments.registry import AsyncRegistry, Deployment, Target
+from deployments.registry import Deployment
+from deployments.resolver import Resolver, Target
 from tasks.api_keys import ApiKey, KeyCheck
 from tasks.payloads import Payloads
 from tasks.settings import Settings
@@ -28,7 +29,7 @@ class Gateway:
 
     settings: Settings
     store: AsyncJobStore
-    registry: AsyncRegistry
+    registry: Resolver
     directory: AsyncDirectory
     keys: KeyCheck
     hub: EventHub
@@ -43,7 +44,7 @@ class Gateway:
         return cls(
             settings=settings,
             store=store,
-            registry=AsyncRegistry(settings),
+            registry=Resolver(settings),
             directory=directory,
             keys=KeyCheck(settings),
             hub=EventHub(settings),

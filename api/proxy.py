@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from time import monotonic
 
 import aiohttp
 from starlette.requests import ClientDisconnect, Request
@@ -14,10 +15,12 @@ from api.gateway import Gateway, authenticate, deployment_for, gateway_of, new_r
 from api.problems import Problem, log
 from api.upstream import BODILESS, HOP_BY_HOP, ReplayableBody, forwarded
 from deployments.directory import Replica
-from deployments.registry import Deployment, Target
+from deployments.registry import Deployment
+from deployments.resolver import Target
 
 CHUNK = 64 * 1024  # bytes read at once from the host
 MOST_TRIES = 16
+DEMAND_EVERY = 5.0  # s, while a call waits for a replica
 
 
 @dataclass
@@ -105,9 +108,18 @@ class ProxyResponse(Response):
         seconds = call.gateway.settings.sync_park_seconds
         if failed:  # the view still shows replicas that are gone
             await call.gateway.directory.wait_change(seconds)
-        if not await call.gateway.directory.wait_ready(call.deployment.id, seconds):
+        if not await self._parked(seconds):
             message = f"No replica of {call.deployment.model_name} got ready within {seconds:g} s."
             raise Problem(503, "model_not_ready", message, {"Retry-After": "5"})
+
+    async def _parked(self, seconds: float) -> bool:
+        """Waits for a replica and keeps one wanted meanwhile; False when none got ready in time."""
+        call, ends = self._call, monotonic() + seconds
+        while (left := ends - monotonic()) > 0:
+            await call.gateway.registry.demand(call.deployment.id)
+            if await call.gateway.directory.wait_ready(call.deployment.id, min(left, DEMAND_EVERY)):
+                return True
+        return False
 
     async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
         call = self._call

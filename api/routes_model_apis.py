@@ -8,7 +8,7 @@ from api.addressing import Addressed
 from api.gateway import authenticate, gateway_of
 from api.problems import Problem
 from api.proxy import proxied
-from deployments.registry import Target
+from deployments.resolver import Target
 
 router = APIRouter(tags=["model APIs"])
 METHODS = ("chat/completions", "completions", "embeddings", "messages", "responses")

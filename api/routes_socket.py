@@ -12,7 +12,7 @@ from api.problems import Problem
 from api.targets import TARGETS
 from api.upstream import forwarded
 from deployments.directory import Replica
-from deployments.registry import Target
+from deployments.resolver import Target
 from tasks.errors import KingpostError
 
 router = APIRouter()

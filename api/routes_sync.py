@@ -9,6 +9,7 @@ from tasks import verbs
 
 router = APIRouter(tags=["sync"])
 PREDICT = "/v1/models/model:predict"
+WAKE_MS = 60_000  # how long a deployment that was woken keeps a replica without a call
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -26,7 +27,9 @@ async def wake(request: Request, target: TargetOf) -> Response:
     """Starts a replica of a sleeping deployment; answers at once."""
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
-    await gateway_of(request).store.run(verbs.wake(deployment.id))
+    gateway = gateway_of(request)
+    await gateway.registry.demand(deployment.id, WAKE_MS)
+    await gateway.store.run(verbs.wake(deployment.id))
     return Response(b"{}", 202, media_type="application/json")
 
 

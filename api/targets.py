@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from deployments.registry import Target
+from deployments.resolver import Target
 
 TARGETS = (
     "/production",

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from cli import keys, queues, webhook_secrets, webhooks
-from tasks.errors import KingpostError
+from tasks.errors import KingpostError, SettingsError
 from tasks.settings import Settings
 
 app = typer.Typer(
@@ -68,11 +68,28 @@ def api(host: str = "127.0.0.1", port: Port = 8000) -> None:
 
 
 @app.command()
-def replica(package: Path) -> None:
-    """Runs one replica of a Truss package: a Celery worker and its model host."""
-    from workers.replica import run
+def replica(
+    package: Annotated[Path | None, typer.Argument(help="Folder of a Truss package.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="Instead: a deployment's id.")] = None,
+    replica_id: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Runs one replica: a Celery worker and its model host."""
+    from workers import replica as replicas
 
-    run(Settings.load(), package)
+    if (package is None) == (deployment is None):
+        raise SettingsError("Say which: the folder of a package, or --deployment ID.")
+    if package:
+        replicas.run_folder(Settings.load(), package)
+    else:
+        replicas.run_deployment(Settings.load(), deployment or "", replica_id)
+
+
+@app.command()
+def node() -> None:
+    """Runs a node: the replicas that are wanted and that this machine has room for."""
+    from workers.node import run
+
+    run(Settings.load())
 
 
 @app.command()
@@ -86,10 +103,12 @@ def build_chain(folder: Path, out: Path) -> None:
 
 @app.command()
 def maintenance() -> None:
-    """Runs the sweeper and the webhook sender; more than one is fine."""
+    """Runs the sweeper, the webhook sender and the autoscaler; more than one is fine."""
+    from deployments.autoscaler import EVERY_SECONDS, Autoscaler
     from tasks.maintenance import run
 
-    run(Settings.load())
+    settings = Settings.load()
+    run(settings, {Autoscaler(settings): EVERY_SECONDS})
 
 
 @app.command()

@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 
 from deployments.directory import Directory
+from deployments.registry import Registry
 from tasks.settings import Settings
 
 SECONDS = 2.0
@@ -23,6 +24,9 @@ def broken_model(settings: Settings) -> str | None:
     for replica in Directory(settings).all():
         if replica.state == "failed":
             return f"The model {replica.model_name} could not be loaded: {replica.error}"
+    for deployment in Registry(settings).all():
+        if deployment.active and deployment.failure:
+            return f"The model {deployment.model_name} cannot run: {deployment.failure}"
     return None
 
 

@@ -20,19 +20,19 @@ from cli.flower import password_file, write_secret
 from cli.ports import is_free
 from cli.readiness import broken_model, http_answers, not_ready
 from cli.start_failed import StartFailed
-from cli.supervisor import Part, Supervisor
 from deployments.chains import member_of
+from deployments.directory import Directory
 from deployments.package import Package, PackageError
+from deployments.registry import Registry
 from tasks.api_keys import ApiKeys, key_id
+from tasks.errors import StoreUnavailable
 from tasks.settings import Settings, child_environment
+from workers.supervisor import Part, Supervisor
 
 POLL = 0.05  # s, while the stack starts
 STORE_SECONDS = 60.0  # for Valkey to read its append-only file
 STOP_SECONDS = 10.0  # for a part that has nothing to drain
-REPLICA_ROLES = (
-    "replica",
-    "chainlet",
-)  # in the order of the end: an entrypoint needs its chainlets
+FOLLOW = 0.5  # s, between looks at the replicas that the node runs
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,10 @@ class _Stack:
         self._supervisor = Supervisor(self._on_change)
         self._ready = False
         self._stop = asyncio.Event()
+        self._replicas: list[dict[str, object]] = []
+        self._follower: asyncio.Task[None] | None = None
+        given = "node_slots" in settings.model_fields_set
+        self._slots = settings.node_slots if given else max(settings.node_slots, len(packages))
         self._own_valkey = "redis_url" not in settings.model_fields_set
 
     async def run(self) -> None:
@@ -153,8 +157,10 @@ class _Stack:
         await self._until(self._everything_ready, self._settings.load_timeout_seconds)
         if not self._stop.is_set():
             self._ready = True
+            self._replicas = await asyncio.to_thread(self._read_replicas)
             self._write_up_json()
             print(banner.ready(self._choices, self._settings, self._packages, new_key), flush=True)
+            self._follower = asyncio.create_task(self._follow_replicas())
 
     async def _start_parts(self) -> None:
         me = [sys.executable, "-m", "cli.main"]
@@ -166,12 +172,8 @@ class _Stack:
             password_file(self._settings)
             flower = ["--address", choices.host, "--port", str(choices.flower_port)]
             await self._part("flower", "flower", [*me, "flower", *flower])
-        chain_env = self._chain_environment()
-        for package in self._packages:
-            member = member_of(package)
-            role = "chainlet" if member and member.kind == "chainlet" else "replica"
-            command = [*me, "replica", str(package.root)]
-            await self._part(role, package.model_name, command, chain_env if member else {})
+        await asyncio.to_thread(register, self._settings, self._packages)
+        await self._part("node", "node", [*me, "node"], self._chain_environment())
 
     def _chain_environment(self) -> dict[str, str]:
         if not any(member_of(package) for package in self._packages):
@@ -188,16 +190,16 @@ class _Stack:
         self, role: str, name: str, command: list[str], more: Mapping[str, str] | None = None
     ) -> None:
         cores = os.cpu_count() or 1
-        threads = str(max(1, cores // len(self._packages)))
+        threads = str(max(1, cores // max(len(self._packages), 1)))
         env = child_environment(
             KINGPOST_REDIS_URL=self._settings.redis_url,
             KINGPOST_STATE_DIR=str(self._state),
+            KINGPOST_NODE_SLOTS=str(self._slots),
             **(more or {}),
         )
         # Two torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", threads)
-        file = f"replica-{name}.log" if role in REPLICA_ROLES else f"{role}.log"
-        log = self._state / "logs" / file
+        log = self._state / "logs" / f"{role}.log"
         await self._supervisor.start(Part(role, name, command, log, env))
 
     async def _everything_ready(self) -> bool:
@@ -210,7 +212,8 @@ class _Stack:
         if broken:
             raise StartFailed(broken)
         names = {package.model_name for package in self._packages}
-        return not await asyncio.to_thread(not_ready, self._settings, names)
+        missing = await asyncio.to_thread(not_ready, self._settings, names)
+        return len(missing) <= max(len(names) - self._slots, 0)  # those sleep until they are called
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
         """Waits for the condition, a signal, or a part that gives up at its start."""
@@ -238,21 +241,59 @@ class _Stack:
             "parts": [
                 {"role": part.role, "name": part.name, "pid": part.pid}
                 for part in self._supervisor.parts
-            ],
+            ]
+            + self._replicas,
         }
         path = self._state / "up.json"
         write_secret(path.with_suffix(".new"), json.dumps(up, indent=2))
         path.with_suffix(".new").replace(path)
 
+    async def _follow_replicas(self) -> None:
+        """Keeps up.json true: replicas come and go without us."""
+        while True:
+            await asyncio.sleep(FOLLOW)
+            with contextlib.suppress(StoreUnavailable):
+                replicas = await asyncio.to_thread(self._read_replicas)
+                if replicas != self._replicas:
+                    self._replicas = replicas
+                    self._write_up_json()
+
+    def _read_replicas(self) -> list[dict[str, object]]:
+        found = Directory(self._settings).all()
+        return [{"role": "replica", "name": one.model_name, "pid": one.pid} for one in found]
+
     async def _end(self) -> None:
         self._ready = False
+        if self._follower:
+            self._follower.cancel()
         (self._state / "up.json").unlink(missing_ok=True)
         drain = self._settings.drain_seconds
-        for role in REPLICA_ROLES:
-            await self._supervisor.stop(role, drain + STOP_SECONDS)
+        await self._supervisor.stop(
+            "node", 2 * (drain + 2 * STOP_SECONDS)
+        )  # chains, then chainlets
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)
+
+
+def register(settings: Settings, packages: list[Package]) -> None:
+    """A deployment for each folder; those of folders that are gone rest until they are back."""
+    registry = Registry(settings)
+    present: set[str] = set()
+    for package in packages:
+        member = member_of(package)
+        needs = (
+            package.slots,
+            member.kind if member else "model",
+            package.gpus,
+            package.gpu_memory,
+        )
+        name, folder = package.model_name, str(package.root)
+        present.add(registry.register(name, folder, package.content_hash(), *needs).id)
+    for deployment in registry.all():
+        if deployment.package and deployment.id not in present:
+            registry.activate(deployment.id, False)
+    registry.close()
 
 
 def install_key(settings: Settings) -> str | None:

@@ -38,6 +38,8 @@ class Replica:
     busy: int
     pid: int
     host_pid: int | None
+    served: int = 0  # sync calls since the host started
+    node: str = ""  # the node that runs it
 
 
 class Directory:

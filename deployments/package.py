@@ -1,6 +1,7 @@
 """A Truss package on disk: its config.yaml, read once into frozen dataclasses with every default filled."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,6 +175,21 @@ class Package:
         ahead = 2 * batching.max_batch_size if batching else 1
         return max(self.runtime.predict_concurrency, ahead)
 
+    @property
+    def gpus(self) -> int:
+        """Devices that a replica needs, from `resources.accelerator` ("A10G", "H100:2")."""
+        accelerator = str(self.resources.get("accelerator") or "")
+        if not accelerator:
+            return 0
+        _, _, count = accelerator.partition(":")
+        return int(count) if count.isdigit() else 1
+
+    @property
+    def gpu_memory(self) -> int:
+        """Bytes of a device, from `resources.gpu_memory` ("10Gi", ours): such a model may share it; 0 = all of it."""
+        said = self.resources.get("gpu_memory")
+        return memory_bytes(str(said), "resources.gpu_memory") if said else 0
+
     def content_hash(self) -> str:
         """sha256 hex over relative paths and bytes of all files but .git, __pycache__ and .venv."""
         digest = hashlib.sha256()
@@ -195,6 +211,16 @@ class Package:
         if self.docker_server is None and not self.model_file.is_file():
             name = self.model_file.relative_to(self.root)
             raise PackageError(f"There is no {name} in {self.root}, the file with the Model class.")
+
+
+def memory_bytes(said: str, key: str) -> int:
+    """Bytes of a size as Kubernetes writes it ("10Gi", "500M"). Raises PackageError that names the key."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", said.strip())
+    if match is None:
+        raise PackageError(f"{key} must be a size such as 10Gi, not {said!r}.")
+    unit = match[2] or ""
+    step = 1024 if unit.endswith("i") else 1000
+    return int(float(match[1]) * step ** " KMGT".index(unit[:1] or " "))
 
 
 def _files(folder: Path) -> Iterator[Path]:

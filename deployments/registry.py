@@ -1,62 +1,47 @@
-"""Models, their deployments, and the environments that point at them."""
+"""Models, their deployments, and the environments that point at them: for commands, nodes and the autoscaler."""
 
 import secrets
 import string
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from dataclasses import asdict, dataclass
+from typing import cast
 
 import redis
 
+from deployments import records, registry_keys
+from deployments.autoscaling import Autoscaling
+from deployments.records import Deployment, Environment, Kind, Model
+from deployments.scripting import Argument, run
 from tasks.errors import NotFound
-from tasks.keys import TAG
+from tasks.records import Reply, items, number, text
 from tasks.settings import Settings
-from tasks.store import connect, connect_async, unavailable
+from tasks.store import connect, unavailable
 
-Kind = Literal["model", "chain", "chainlet"]
+__all__ = ["Deployment", "Environment", "Kind", "Load", "Model", "Registry", "Seat"]
 
-NAMES = f"{TAG}:models"  # hash name -> model id, of models and chains
-CHAINLETS = f"{TAG}:chainlets"  # the same of chainlets, which only their chain knows by name
-MODEL = f"{TAG}:model:"  # hash of one model: name, kind
-ENVIRONMENTS = f"{TAG}:environments:"  # hash environment -> deployment id, of one model
-DEPLOYMENTS = f"{TAG}:deployments"  # set of deployment ids
-DEPLOYMENT = f"{TAG}:deployment:"  # hash of one deployment
-
-# register: one model folder is one deployment that follows the folder; the same name keeps its ids.
-REGISTER = """
-local name, kind, slots, package, hash = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local model = redis.call('HGET', KEYS[1], name)
-if not model then
-  model = ARGV[6]
-  redis.call('HSET', KEYS[1], name, model)
-  redis.call('HSET', ARGV[8] .. model, 'name', name, 'kind', kind)
-  redis.call('HSET', ARGV[9] .. model, 'production', ARGV[7], 'development', ARGV[7])
-end
-local deployment = redis.call('HGET', ARGV[9] .. model, 'production')
-local t = redis.call('TIME')
-redis.call('SADD', ARGV[10], deployment)
-redis.call('HSETNX', ARGV[11] .. deployment, 'created', t[1] * 1000 + math.floor(t[2] / 1000))
-redis.call('HSET', ARGV[11] .. deployment, 'model_id', model, 'model_name', name, 'kind', kind,
-  'slots', slots, 'package', package, 'content_hash', hash)
-return deployment
-"""
-CACHE_SECONDS = 1.0  # how late the API may notice a change
 ALPHABET = string.ascii_lowercase + string.digits
+DEMAND_MS = 15_000  # how long one call that waits for a replica keeps it wanted
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """One deployment of a model; `package` is a folder, `created` Unix milliseconds."""
+class Seat:
+    """The right to run one replica of a deployment."""
 
-    id: str
-    model_id: str
-    model_name: str
-    kind: Kind
-    slots: int
-    package: str
-    content_hash: str
-    created: int
+    deployment_id: str
+    replica_id: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What waits for a deployment and runs on it, as the store has it."""
+
+    queued: int
+    running: int
+    demanded: bool  # somebody waits for a replica
+
+    @property
+    def work(self) -> int:
+        """Calls that need a replica."""
+        return self.queued + self.running + int(self.demanded)
 
 
 def new_id() -> str:
@@ -65,128 +50,184 @@ def new_id() -> str:
 
 
 class Registry:
-    """The registry for synchronous callers."""
+    """Every change is one script. Methods raise StoreUnavailable, and NotFound for ids that do not exist."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis: redis.Redis = connect(settings)
 
     def register(
-        self, name: str, package: str, content_hash: str, slots: int, kind: Kind = "model"
+        self,
+        name: str,
+        package: str,
+        content_hash: str,
+        slots: int,
+        kind: Kind = "model",
+        gpus: int = 0,
+        gpu_memory: int = 0,
     ) -> Deployment:
-        """Makes or updates the deployment that follows a model folder. Raises StoreUnavailable."""
-        prefixes = [MODEL, ENVIRONMENTS, DEPLOYMENTS, DEPLOYMENT]
-        arguments = [name, kind, slots, package, content_hash, new_id(), new_id(), *prefixes]
-        names = CHAINLETS if kind == "chainlet" else NAMES
+        """Makes or updates the deployment that follows a model folder."""
+        chainlet = int(kind == "chainlet")
+        ids = (new_id(), new_id())
+        needs = (gpus, gpu_memory)
+        arguments = (name, kind, slots, package, content_hash, *ids, *needs, chainlet)
+        return self.deployment(text(self._run("register", *arguments)))
+
+    def push(
+        self, name: str, content_hash: str, slots: int, gpus: int = 0, gpu_memory: int = 0
+    ) -> Deployment:
+        """An immutable deployment of a stored package; the same content is the same deployment."""
+        arguments = (name, slots, content_hash, new_id(), new_id(), gpus, gpu_memory)
+        _, deployment_id = items(self._run("push", *arguments))
+        return self.deployment(text(deployment_id))
+
+    def promote(self, deployment: Deployment, environment: str = "production") -> str:
+        """Warms a deployment to take over an environment: 'switched', 'warming' or 'unchanged'."""
+        arguments = (deployment.model_id, environment, deployment.id)
+        return text(self._run("promote", *arguments))
+
+    def switch(self, model_id: str, environment: str, deployment_id: str) -> bool:
+        """Points an environment at its candidate; False when it is not that any more."""
+        return text(self._run("switch", model_id, environment, deployment_id)) == "switched"
+
+    def activate(self, deployment_id: str, active: bool = True) -> bool:
+        """Lets a deployment run or not; whether that changed anything."""
+        word = text(self._run("activate", deployment_id, int(active)))
+        if word == "missing":
+            raise NotFound(f"There is no deployment {deployment_id}.")
+        return word == "changed"
+
+    def fail(self, deployment_id: str, why: str) -> None:
+        """Notes why a deployment cannot run; '' when it can."""
         with unavailable():
-            deployment_id = cast(bytes, self._redis.eval(REGISTER, 1, names, *arguments))
-        return self.deployment(deployment_id.decode())
+            key = registry_keys.keyed("deployment", deployment_id)
+            self._redis.hset(key, "failure", why)
+
+    def configure(self, deployment_id: str, settings: Autoscaling) -> bool:
+        """Sets its autoscaling; whether that changed anything."""
+        pairs = [part for pair in asdict(settings).items() for part in pair]
+        return text(self._run("configure", deployment_id, *pairs)) == "changed"
+
+    def drop_environment(self, model_id: str, environment: str) -> None:
+        """Forgets an environment."""
+        if text(self._run("drop_environment", model_id, environment)) == "missing":
+            raise NotFound(f"This model has no environment {environment!r}.")
+
+    def demand(self, deployment_id: str, milliseconds: int = DEMAND_MS) -> None:
+        """Keeps a replica wanted for a while."""
+        with unavailable():
+            self._redis.set(registry_keys.keyed("demand", deployment_id), 1, px=milliseconds)
 
     def deployment(self, deployment_id: str) -> Deployment:
-        """The deployment of that id. Raises NotFound and StoreUnavailable."""
+        """The deployment of that id."""
         with unavailable():
-            fields = cast("dict[bytes, bytes]", self._redis.hgetall(DEPLOYMENT + deployment_id))
-        return deployment_of(deployment_id, fields)
+            key = registry_keys.keyed("deployment", deployment_id)
+            fields = cast("dict[bytes, bytes]", self._redis.hgetall(key))
+        return records.deployment(deployment_id, fields)
 
     def all(self) -> list[Deployment]:
-        """Every deployment, oldest first. Raises StoreUnavailable."""
+        """Every deployment, oldest first."""
         with unavailable():
-            ids = cast("set[bytes]", self._redis.smembers(DEPLOYMENTS))
-        found = [self.deployment(one.decode()) for one in ids]
+            key = registry_keys.plain("deployments")
+            ids = sorted(one.decode() for one in cast("set[bytes]", self._redis.smembers(key)))
+            pipe = self._redis.pipeline(transaction=False)
+            for one in ids:
+                pipe.hgetall(registry_keys.keyed("deployment", one))
+            rows = pipe.execute()
+        found = [records.deployment(one, row) for one, row in zip(ids, rows, strict=True) if row]
         return sorted(found, key=lambda one: (one.created, one.id))
 
-
-def deployment_of(deployment_id: str, fields: dict[bytes, bytes]) -> Deployment:
-    """The deployment of a HGETALL reply. Raises NotFound for an empty one."""
-    if not fields:
-        raise NotFound(f"There is no deployment {deployment_id}.")
-    f: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-    f["slots"], f["created"] = int(f["slots"]), int(f["created"])
-    return Deployment(id=deployment_id, **f)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Which deployment of a model a path means: an environment, or a deployment by its id."""
-
-    environment: str | None = "production"
-    deployment_id: str | None = None
-
-
-class AsyncRegistry:
-    """The registry for the API; remembers what it read for `CACHE_SECONDS`."""
-
-    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._redis = connect_async(settings)
-        self._monotonic = monotonic
-        self._cache: dict[tuple[str | None, Target], tuple[float, Deployment]] = {}
-
-    async def resolve(self, reference: str | None, target: Target) -> Deployment:
-        """The deployment that a request is for; `reference` is a model's id or name, None the only model.
-
-        Raises NotFound with a sentence for people, and StoreUnavailable.
-        """
-        until, found = self._cache.get((reference, target), (0.0, None))
-        if found and self._monotonic() < until:
-            return found
+    def models(self) -> list[Model]:
+        """Every model and chain, by name."""
         with unavailable():
-            found = await self._resolve(reference, target)
-        if len(self._cache) > 1000:
-            self._cache.clear()
-        self._cache[reference, target] = (self._monotonic() + CACHE_SECONDS, found)
+            key = registry_keys.plain("models")
+            named = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(key)))
+        return [self.model(model_id) for _, model_id in sorted(named.items())]
+
+    def model(self, reference: str) -> Model:
+        """The model of that id or name."""
+        with unavailable():
+            named = cast("bytes | None", self._redis.hget(registry_keys.plain("models"), reference))
+            model_id = named.decode() if named else reference
+            key = registry_keys.keyed("model", model_id)
+            f = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(key)))
+            if not f:
+                raise NotFound(f"There is no model {reference!r}.")
+            return Model(
+                id=model_id,
+                name=f["name"],
+                kind=cast(Kind, f["kind"]),
+                created=int(f.get("created", 0)),
+                environments=self._environments(model_id),
+            )
+
+    def _environments(self, model_id: str) -> dict[str, Environment]:
+        key = registry_keys.keyed("environments", model_id)
+        pointers = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(key)))
+        found: dict[str, Environment] = {}
+        for name, deployment_id in sorted(pointers.items()):
+            of_it = registry_keys.keyed("environment", f"{model_id}:{name}")
+            f = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(of_it)))
+            found[name] = Environment(
+                name, deployment_id, f.get("candidate"), f.get("previous"), int(f.get("created", 0))
+            )
         return found
 
-    async def models(self) -> dict[str, str]:
-        """Name -> id of every model. Raises StoreUnavailable."""
+    def needy(self) -> list[str]:
+        """Deployments with work and no replica, the one that waits longest first."""
         with unavailable():
-            return await self._names()
+            key = registry_keys.plain("needy")
+            return [one.decode() for one in cast("list[bytes]", self._redis.zrange(key, 0, -1))]
 
-    async def all(self) -> list[Deployment]:
-        """Every deployment, by id. Raises StoreUnavailable."""
+    def loads(self, deployment_ids: list[str]) -> list[Load]:
+        """What waits and runs, in the order of the ids."""
+        rows = items(self._run("loads", *deployment_ids)) if deployment_ids else []
+        return [_load(items(row)) for row in rows]
+
+    def scale(
+        self, deployment_id: str, wanted: int, load: float, has_work: bool, has_replica: bool
+    ) -> None:
+        """Notes how many replicas it should have."""
+        self._run("scale", deployment_id, wanted, load, int(has_work), int(has_replica))
+
+    def take_seat(self, seat: Seat, milliseconds: int) -> bool:
+        """Takes the right to run a replica; False when enough run."""
+        arguments = (seat.deployment_id, seat.replica_id, milliseconds)
+        return text(self._run("take_seat", *arguments)) == "taken"
+
+    def hold_seats(self, seats: list[Seat], milliseconds: int) -> list[str]:
+        """Holds on to seats: 'held', 'surplus' or 'lost' for each."""
+        parts = [part for one in seats for part in (one.deployment_id, one.replica_id)]
+        return [text(word) for word in items(self._run("hold_seats", milliseconds, *parts))]
+
+    def leave_seat(self, seat: Seat, makes_room: bool = False) -> None:
+        """Gives a seat up; `makes_room` for another deployment is counted."""
+        self._run("leave_seat", seat.deployment_id, seat.replica_id, int(makes_room))
+
+    def switches(self) -> int:
+        """How often a replica made room for another deployment."""
         with unavailable():
-            ids = cast("set[bytes]", await self._redis.smembers(DEPLOYMENTS))  # type: ignore[misc]
-            pipe = self._redis.pipeline(transaction=False)
-            names = sorted(one.decode() for one in ids)
-            for name in names:
-                pipe.hgetall(DEPLOYMENT + name)
-            rows = await pipe.execute()
-        return [deployment_of(name, row) for name, row in zip(names, rows, strict=True)]
+            raw = cast("bytes | None", self._redis.get(registry_keys.plain("switches")))
+        return int(raw or 0)
 
-    async def _names(self, key: str = NAMES) -> dict[str, str]:
-        raw = cast("dict[bytes, bytes]", await self._redis.hgetall(key))  # type: ignore[misc]
-        return {name.decode(): model_id.decode() for name, model_id in raw.items()}
+    def lead(self, who: str, milliseconds: int) -> bool:
+        """Whether `who` is the one autoscaler for the next while."""
+        key = registry_keys.plain("autoscaler")
+        with unavailable():
+            if self._redis.set(key, who, px=milliseconds, nx=True):
+                return True
+            if self._redis.get(key) != who.encode():
+                return False
+            self._redis.pexpire(key, milliseconds)
+        return True
 
-    async def _resolve(self, reference: str | None, target: Target) -> Deployment:
-        model_id = await self._model_id(reference)
-        deployment_id = target.deployment_id
-        if deployment_id is None:
-            key = ENVIRONMENTS + model_id
-            raw = cast("bytes | None", await self._redis.hget(key, target.environment or ""))  # type: ignore[misc]
-            if raw is None:
-                raise NotFound(f"This model has no environment {target.environment!r}.")
-            deployment_id = raw.decode()
-        fields = cast(
-            "dict[bytes, bytes]",
-            await self._redis.hgetall(DEPLOYMENT + deployment_id),  # type: ignore[misc]
-        )
-        deployment = deployment_of(deployment_id, fields)
-        if deployment.model_id != model_id:
-            raise NotFound(f"This model has no deployment {deployment_id}.")
-        return deployment
+    def _run(self, script: str, *arguments: Argument) -> Reply:
+        return run(self._redis, script, *arguments)
 
-    async def _model_id(self, reference: str | None) -> str:
-        names = await self._names()
-        if reference is None:
-            if len(names) != 1:
-                known = ", ".join(sorted(names)) or "none"
-                raise NotFound(f"Say which model: /models/NAME/... (deployed: {known}).")
-            return next(iter(names.values()))
-        for known in (names, await self._names(CHAINLETS)):
-            if reference in known.values():
-                return reference
-            if reference in known:
-                return known[reference]
-        raise NotFound(f"There is no model {reference!r}.")
-
-    async def close(self) -> None:
+    def close(self) -> None:
         """Gives the connections back."""
-        await self._redis.aclose()
+        self._redis.close()
+
+
+def _load(row: list[Reply]) -> Load:
+    queued, running, demanded = row
+    return Load(number(queued), number(running), number(demanded) == 1)

@@ -1,24 +1,25 @@
-"""The maintenance process: the sweeper and the webhook sender in one event loop."""
+"""The maintenance process: the sweeper, the webhook sender and the autoscaler in one event loop."""
 
 import asyncio
 import signal
 import time
+from collections.abc import Mapping
 
 from tasks import logs
-from tasks.loops import run_forever
+from tasks.loops import Loop, run_forever
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 from tasks.sweeper import Sweeper
 from tasks.webhooks.sender import Sender
 
 
-def run(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT."""
+def run(settings: Settings, more: Mapping[Loop, float] | None = None) -> None:
+    """Runs until SIGTERM or SIGINT; `more` are further loops with their seconds between rounds."""
     logs.configure(settings)
-    asyncio.run(_main(settings))
+    asyncio.run(_main(settings, more or {}))
 
 
-async def _main(settings: Settings) -> None:
+async def _main(settings: Settings, more: Mapping[Loop, float]) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -28,5 +29,7 @@ async def _main(settings: Settings) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_forever(sweeper, settings.sweep_every_seconds, stop))
             group.create_task(Sender(store, settings).run_forever(stop))
+            for loop, every in more.items():
+                group.create_task(run_forever(loop, every, stop))
     finally:
         await store.close()

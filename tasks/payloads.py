@@ -95,6 +95,15 @@ class Payloads:
             stream = (await obstore.get_async(self._store(), ref)).stream(PIECE)
         return _pieces_async(stream)
 
+    def has(self, ref: str) -> bool:
+        """Whether that payload exists."""
+        try:
+            with _available():
+                obstore.head(self._store(), ref)
+        except NotFound:
+            return False
+        return True
+
     async def delete(self, refs: list[str]) -> None:
         """Deletes payloads; those that are gone already do not matter."""
         for ref in refs:

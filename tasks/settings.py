@@ -61,6 +61,13 @@ class Settings(BaseSettings):
     max_unfinished_per_key: int = Field(0, ge=0)
     max_running_per_key: int = Field(0, ge=0)
 
+    # deployments
+    max_package_file_bytes: int = Field(5_000_000_000, ge=1)
+    node_slots: int = Field(8, ge=1)
+    node_gpus: str = "auto"
+    seat_seconds: float = Field(15.0, ge=1)
+    slice_seconds: float = Field(30.0, ge=0)
+
     # chains: where and as whom a chainlet calls the others
     gateway_url: str = "http://127.0.0.1:8000"
     chain_api_key: SecretStr | None = None

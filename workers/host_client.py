@@ -36,6 +36,8 @@ class HostState:
     slots: int
     busy: int
     pid: int
+    open: int = 0  # calls that came in through the other doors
+    served: int = 0  # of these, since it started
 
 
 @dataclass
@@ -195,4 +197,6 @@ def state(address: str) -> HostState | None:
     except HostUnavailable:
         return None
     error = (said.get("error") or {}).get("message")
-    return HostState(said["state"], error, said["slots"], said["busy"], said["pid"])
+    return HostState(
+        said["state"], error, said["slots"], said["busy"], said["pid"], said["open"], said["served"]
+    )

@@ -87,7 +87,7 @@ def _serve(package: Package, options: argparse.Namespace) -> None:
         app = create_app(host)
     transport = package.runtime.transport
     config = uvicorn.Config(
-        app,
+        host.traffic.around(app),
         uds=str(options.uds),
         log_config=None,
         log_level="warning",

@@ -36,7 +36,8 @@ class SlotRoutes:
         error = {"message": failure.message, "traceback": failure.traceback} if failure else None
         gate, about = host.gate, {"state": host.state, "error": error, "pid": os.getpid()}
         waiting = {"sync_waiting": gate.sync_waiting, "jobs_waiting": gate.jobs_waiting}
-        return JSONResponse({**about, "slots": gate.size, "busy": gate.busy, **waiting})
+        calls = {"open": host.traffic.open, "served": host.traffic.served}
+        return JSONResponse({**about, "slots": gate.size, "busy": gate.busy, **waiting, **calls})
 
     async def reserve(self, request: Request) -> Response:
         if self._host.state != "ready":

@@ -32,6 +32,7 @@ from workers.host_private import private_routes, to_response
 from workers.host_relay import WebSocketRelay
 from workers.host_slots import Reservations, SlotGate
 from workers.host_state import LoadFailure, State
+from workers.host_traffic import Traffic
 from workers.host_upstream import UpstreamError, UpstreamResponse, request
 from workers.model_pipeline import SlottedResponse
 
@@ -49,6 +50,7 @@ class ServerHost:
         self.server: DockerServer = package.docker_server
         self.gate = SlotGate(package.runtime.predict_concurrency)
         self.reservations = Reservations(self.gate)
+        self.traffic = Traffic()
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
         self._child: ServerChild | None = None

@@ -11,6 +11,7 @@ from workers.host_errors import ModelNotReady
 from workers.host_logs import event, log_user_error, user_frames
 from workers.host_slots import Reservations, SlotGate
 from workers.host_threads import in_thread
+from workers.host_traffic import Traffic
 from workers.model_batch import Batcher
 from workers.model_loader import (
     LiveModel,
@@ -42,6 +43,7 @@ class Host(Protocol):
     package: Package
     gate: SlotGate
     reservations: Reservations
+    traffic: Traffic
     state: State
     failure: LoadFailure | None
 
@@ -56,6 +58,7 @@ class ModelHost:
         self.package = package
         self.gate = SlotGate(slot_count(package))
         self.reservations = Reservations(self.gate)
+        self.traffic = Traffic()
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
         self._around = around

@@ -83,7 +83,7 @@ def extend_import_path(package: Package) -> None:
 def load_model(package: Package, around: Surroundings, run: RunCoroutine) -> LiveModel:
     """Blocks until the model is loaded; the cwd is the package. Raises whatever the model raises."""
     (package.root / package.data_dir).mkdir(parents=True, exist_ok=True)
-    model_class = getattr(_import_model_file(package), package.model_class_name)
+    model_class = getattr(import_model_file(package), package.model_class_name)
     environment = read_environment(around.environment_file)
     offered = {
         "config": dict(package.config),
@@ -101,7 +101,8 @@ def load_model(package: Package, around: Surroundings, run: RunCoroutine) -> Liv
     return LiveModel(instance, methods, environment)
 
 
-def _import_model_file(package: Package) -> ModuleType:
+def import_model_file(package: Package) -> ModuleType:
+    """The module of the model's file. Raises what the import raises."""
     path = package.model_file
     # model/model.py must not take the name of its own folder, which the model may import from.
     name = f"{path.stem}.{path.stem}" if path.parent.name == path.stem else path.stem
@@ -159,7 +160,7 @@ def reload_methods(package: Package, live: LiveModel) -> Methods:
         if _lies_in(module, folder):
             del sys.modules[name]
     importlib.invalidate_caches()
-    fresh = getattr(_import_model_file(package), package.model_class_name)
+    fresh = getattr(import_model_file(package), package.model_class_name)
     before = live.instance.__class__
     live.instance.__class__ = fresh
     try:

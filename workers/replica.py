@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -13,11 +14,12 @@ from celery import Celery, signals
 
 from deployments.chains import member_of
 from deployments.directory import Directory, Replica
-from deployments.package import Package
+from deployments.package import Package, PackageError
+from deployments.package_store import PackageStore
 from deployments.registry import Deployment, Registry
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
-from tasks.errors import StoreUnavailable
+from tasks.errors import KingpostError, StoreUnavailable
 from tasks.settings import Settings
 from tasks.store import JobStore
 from tasks.wakeups import TASK_NAME
@@ -34,14 +36,22 @@ from workers.watch import Watch
 
 log = logs.get_logger("replica")
 
+SYNC_LOOK = 0.1  # s, between looks whether sync calls have ended
+SETTLED_SECONDS = 0.3  # for the API to see that a replica drains, before its calls are counted
 SOCKET_PATH_BYTES = 100  # the kernel allows 107 on Linux and 103 on macOS
 
 
 class ReplicaWorker:
     """All parts of a replica, wired; `start` before the Celery worker, `stop` after it."""
 
-    def __init__(self, settings: Settings, package: Package, deployment: Deployment) -> None:
-        self.id = f"{package.model_name}-{uuid4().hex[:8]}"
+    def __init__(
+        self,
+        settings: Settings,
+        package: Package,
+        deployment: Deployment,
+        replica_id: str | None = None,
+    ) -> None:
+        self.id = replica_id or f"{deployment.model_name}-{uuid4().hex[:8]}"
         self.deployment = deployment
         self._settings = settings
         self._address = _socket_path(settings.state_dir, self.id)
@@ -50,6 +60,7 @@ class ReplicaWorker:
         self._directory = Directory(settings)
         self._runs = Runs()
         self._draining = threading.Event()
+        self._never = threading.Event()
         self._config_dir = self._address.with_suffix(".config")
         self.host = HostProcess(
             package.root,
@@ -83,7 +94,8 @@ class ReplicaWorker:
         self._try_report()
 
     def stop(self) -> None:
-        """Ends the host and says goodbye."""
+        """Lets sync calls end, ends the host and says goodbye."""
+        self._await_sync_calls()
         self._watch.stop()
         self._cancels.stop()
         self._heartbeat.stop()
@@ -102,6 +114,16 @@ class ReplicaWorker:
         if self._runs.mark(run, reason):
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
             host_client.stop(self.host.address, run.request_id)
+
+    def _await_sync_calls(self) -> None:
+        """Up to `drain_seconds`; nobody sends new ones to a replica that drains."""
+        self._never.wait(SETTLED_SECONDS)
+        ends = monotonic() + self._settings.drain_seconds
+        while monotonic() < ends:
+            said = host_client.state(self.host.address)
+            if said is None or said.open == 0:
+                return
+            self._never.wait(SYNC_LOOK)
 
     def _host_changed(self) -> None:
         self._try_report()
@@ -122,6 +144,7 @@ class ReplicaWorker:
             log.warning("directory.unavailable", error=str(error))  # the heartbeat reports again
 
     def _report(self) -> None:
+        said = host_client.state(self.host.address) if self.host.ready.is_set() else None
         self._directory.report(
             Replica(
                 id=self.id,
@@ -131,7 +154,8 @@ class ReplicaWorker:
                 error=self.host.error,
                 address=self.host.address,
                 slots=self.host.slots,
-                busy=len(self._runs.all()),
+                busy=len(self._runs.all()) + (said.open if said else 0),
+                served=said.served if said else 0,
                 pid=os.getpid(),
                 host_pid=self.host.pid,
             )
@@ -148,8 +172,8 @@ def _socket_path(state_dir: Path, replica_id: str) -> Path:
     return path
 
 
-def run(settings: Settings, package_dir: Path) -> None:
-    """Runs a replica of the package until SIGTERM: then it drains. Raises PackageError."""
+def run_folder(settings: Settings, package_dir: Path) -> None:
+    """Runs a replica of the package in a folder until SIGTERM: then it drains. Raises PackageError."""
     logs.configure(settings)
     package = Package.load(package_dir)
     member = member_of(package)
@@ -159,8 +183,29 @@ def run(settings: Settings, package_dir: Path) -> None:
         package.content_hash(),
         package.slots,
         member.kind if member else "model",
+        package.gpus,
+        package.gpu_memory,
     )
-    replica = ReplicaWorker(settings, package, deployment)
+    _run(settings, package, deployment, None)
+
+
+def run_deployment(settings: Settings, deployment_id: str, replica_id: str | None) -> None:
+    """The same for a deployment; its package is fetched. Raises NotFound, PackageError, PayloadUnavailable."""
+    logs.configure(settings)
+    registry = Registry(settings)
+    deployment = registry.deployment(deployment_id)
+    try:
+        package = Package.load(PackageStore(settings).folder(deployment))
+    except (KingpostError, PackageError) as error:
+        registry.fail(deployment_id, str(error))
+        raise
+    _run(settings, package, deployment, replica_id)
+
+
+def _run(
+    settings: Settings, package: Package, deployment: Deployment, replica_id: str | None
+) -> None:
+    replica = ReplicaWorker(settings, package, deployment, replica_id)
     worker = _celery_worker(replica, package.slots)
     replica.start()
     try:

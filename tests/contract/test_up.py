@@ -104,6 +104,7 @@ def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> No
         "api",
         "maintenance",
         "replica",
+        "node",
         "flower",
     }
     assert up.said().splitlines()[0].startswith("Kingpost is ready")
@@ -115,7 +116,7 @@ def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> No
     assert not (up.state / "up.json").exists()
 
 
-@pytest.mark.parametrize("role", ["valkey", "api", "maintenance", "replica", "flower"])
+@pytest.mark.parametrize("role", ["valkey", "api", "maintenance", "node", "replica", "flower"])
 def test_a_part_that_dies_is_started_again(up: Up, role: str) -> None:
     up.start().ready()
     before = up.pid(role)

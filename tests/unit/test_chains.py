@@ -9,7 +9,8 @@ import pytest
 from deployments import chains
 from deployments.chains import Member, chain_file
 from deployments.package import PackageError
-from deployments.registry import AsyncRegistry, Registry, Target
+from deployments.registry import Registry
+from deployments.resolver import Resolver, Target
 from tasks.errors import NotFound, SettingsError
 from tasks.settings import Settings
 from workers.host_chainlet import extras, peer_urls
@@ -90,7 +91,7 @@ async def test_chainlets_are_reached_by_name_but_are_no_models(settings: Setting
     registry, target = Registry(settings), Target()
     chain = registry.register("c", "/c", "h", 1, "chain")
     chainlet = registry.register("c.One", "/c1", "h", 1, "chainlet")
-    reader = AsyncRegistry(settings)
+    reader = Resolver(settings)
     try:
         assert await reader.models() == {"c": chain.model_id}
         assert (

@@ -90,14 +90,14 @@ class Supervisor:
     async def stop(self, role: str, seconds: float) -> None:
         """SIGTERM to all parts of a role; SIGKILL to their groups after `seconds`."""
         parts = [part for part in self.parts if part.role == role]
-        for part in parts:
-            part.stopping = True
-            if part.process and part.pid:
-                part.process.terminate()
-        await asyncio.gather(*(self._end(part, seconds) for part in parts))
+        await asyncio.gather(*(self.stop_part(part, seconds) for part in parts))
 
-    async def _end(self, part: Part, seconds: float) -> None:
+    async def stop_part(self, part: Part, seconds: float) -> None:
+        """The same for one part, which is then forgotten."""
         assert part.keeper
+        part.stopping = True
+        if part.process and part.pid:
+            part.process.terminate()
         if part.pid is None:
             part.keeper.cancel()  # dead already, waiting for its next start
         else:
@@ -106,6 +106,7 @@ class Supervisor:
         self.kill(part)
         with contextlib.suppress(asyncio.CancelledError):
             await part.keeper
+        self.parts.remove(part)
 
     @staticmethod
     def kill(part: Part) -> None:

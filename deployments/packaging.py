@@ -1,0 +1,78 @@
+"""What of a folder goes into a package: ignore files respected, nothing from outside, nothing too large."""
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pathspec import GitIgnoreSpec
+
+from deployments.config_values import PackageError
+
+IGNORE_FILES = (".kingpostignore", ".gitignore")  # the first that is there counts
+NEVER = (".git/", "__pycache__/", ".venv/", ".kingpost/")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The files of a package, in order, with their hash."""
+
+    root: Path
+    files: tuple[Path, ...]
+    content_hash: str
+    size: int  # bytes of all files
+
+    def write_tar(self, out: IO[bytes]) -> None:
+        """The files as a tar with nothing of this machine in it: no owner, no time."""
+        with tarfile.open(fileobj=out, mode="w|") as tar:
+            for path in self.files:
+                info = tarfile.TarInfo(path.relative_to(self.root).as_posix())
+                info.size = path.stat().st_size
+                info.mode = 0o755 if os.access(path, os.X_OK) else 0o644
+                with path.open("rb") as content:
+                    tar.addfile(info, content)
+
+
+def select(root: Path, max_file_bytes: int) -> Selection:
+    """The files of the package in `root`. Raises PackageError, one sentence that names the file."""
+    root = root.resolve()
+    spec = _ignored(root)
+    files = tuple(sorted(_walk(root, root, spec, max_file_bytes)))
+    return Selection(root, files, content_hash(root, files), sum(p.stat().st_size for p in files))
+
+
+def content_hash(root: Path, files: tuple[Path, ...]) -> str:
+    """sha256 hex over relative paths and bytes."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        with path.open("rb") as content:
+            of_file = hashlib.file_digest(content, "sha256").digest()
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + of_file)
+    return digest.hexdigest()
+
+
+def _ignored(root: Path) -> GitIgnoreSpec:
+    found = next((root / name for name in IGNORE_FILES if (root / name).is_file()), None)
+    lines = found.read_text().splitlines() if found else []
+    return GitIgnoreSpec.from_lines([*lines, *NEVER, *IGNORE_FILES])
+
+
+def _walk(folder: Path, root: Path, spec: GitIgnoreSpec, max_file_bytes: int) -> Iterator[Path]:
+    for path in folder.iterdir():
+        name = path.relative_to(root).as_posix()
+        if spec.match_file(name + "/" if path.is_dir() else name):
+            continue
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise PackageError(f"{name} is a link out of the folder; copy what it points at.")
+        if path.is_dir():
+            yield from _walk(path, root, spec, max_file_bytes)
+        elif path.is_file():
+            if path.stat().st_size > max_file_bytes:
+                raise PackageError(
+                    f"{name} has {path.stat().st_size} bytes, above the cap of {max_file_bytes}; "
+                    "let load() fetch it, or raise KINGPOST_MAX_PACKAGE_FILE_BYTES."
+                )
+            yield path

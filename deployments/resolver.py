@@ -1,0 +1,107 @@
+"""Which deployment a request is for: the API's view of the registry."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from deployments import records
+from deployments.records import Deployment
+from deployments.registry import DEMAND_MS
+from deployments.registry_keys import keyed, plain
+from tasks.errors import NotFound
+from tasks.settings import Settings
+from tasks.store import connect_async, unavailable
+
+CACHE_SECONDS = 1.0  # how late the API may notice a change
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which deployment of a model a path means: an environment, or a deployment by its id."""
+
+    environment: str | None = "production"
+    deployment_id: str | None = None
+
+
+class Resolver:
+    """Remembers what it read for `CACHE_SECONDS`. Methods raise StoreUnavailable."""
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._redis = connect_async(settings)
+        self._monotonic = monotonic
+        self._cache: dict[tuple[str | None, Target], tuple[float, Deployment]] = {}
+
+    async def resolve(self, reference: str | None, target: Target) -> Deployment:
+        """The deployment that a request is for; `reference` is a model's id or name, None the only model.
+
+        Raises NotFound with a sentence for people.
+        """
+        until, found = self._cache.get((reference, target), (0.0, None))
+        if found and self._monotonic() < until:
+            return found
+        with unavailable():
+            found = await self._resolve(reference, target)
+        if len(self._cache) > 1000:
+            self._cache.clear()
+        self._cache[reference, target] = (self._monotonic() + CACHE_SECONDS, found)
+        return found
+
+    async def models(self) -> dict[str, str]:
+        """Name -> id of every model."""
+        with unavailable():
+            return await self._names("models")
+
+    async def all(self) -> list[Deployment]:
+        """Every deployment, by id."""
+        with unavailable():
+            ids = cast("set[bytes]", await self._redis.smembers(plain("deployments")))  # type: ignore[misc]
+            pipe = self._redis.pipeline(transaction=False)
+            names = sorted(one.decode() for one in ids)
+            for name in names:
+                pipe.hgetall(keyed("deployment", name))
+            rows = await pipe.execute()
+        return [records.deployment(name, row) for name, row in zip(names, rows, strict=True)]
+
+    async def demand(self, deployment_id: str, milliseconds: int = DEMAND_MS) -> None:
+        """Keeps a replica wanted for a while."""
+        with unavailable():
+            await self._redis.set(keyed("demand", deployment_id), 1, px=milliseconds)
+
+    async def _names(self, which: str) -> dict[str, str]:
+        raw = cast("dict[bytes, bytes]", await self._redis.hgetall(plain(which)))  # type: ignore[misc]
+        return records.texts(raw)
+
+    async def _resolve(self, reference: str | None, target: Target) -> Deployment:
+        model_id = await self._model_id(reference)
+        deployment_id = target.deployment_id
+        if deployment_id is None:
+            key = keyed("environments", model_id)
+            raw = cast("bytes | None", await self._redis.hget(key, target.environment or ""))  # type: ignore[misc]
+            if raw is None:
+                raise NotFound(f"This model has no environment {target.environment!r}.")
+            deployment_id = raw.decode()
+        key = keyed("deployment", deployment_id)
+        fields = cast("dict[bytes, bytes]", await self._redis.hgetall(key))  # type: ignore[misc]
+        deployment = records.deployment(deployment_id, fields)
+        if deployment.model_id != model_id:
+            raise NotFound(f"This model has no deployment {deployment_id}.")
+        return deployment
+
+    async def _model_id(self, reference: str | None) -> str:
+        names = await self._names("models")
+        if reference is None:
+            if len(names) != 1:
+                known = ", ".join(sorted(names)) or "none"
+                raise NotFound(f"Say which model: /models/NAME/... (deployed: {known}).")
+            return next(iter(names.values()))
+        for known in (names, await self._names("chainlets")):
+            if reference in known.values():
+                return reference
+            if reference in known:
+                return known[reference]
+        raise NotFound(f"There is no model {reference!r}.")
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._redis.aclose()

@@ -1,0 +1,40 @@
+"""The registry's scripts, ready to run: keys of both stores and the clock go before each."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import redis
+from redis.exceptions import NoScriptError
+
+from deployments import registry_keys
+from tasks import keys
+from tasks.records import Reply
+from tasks.scripting import CLOCK, Script
+from tasks.store import unavailable
+
+FOLDER = Path(__file__).parent / "scripts"
+Argument = bytes | str | int | float
+
+
+@cache
+def scripts() -> dict[str, Script]:
+    """Every script by name."""
+    prelude = "#!lua\n" + keys.lua() + registry_keys.lua() + CLOCK % ""
+    prelude += "local function whole(n) return string.format('%.0f', n) end\n"
+    found: dict[str, Script] = {}
+    for path in sorted(FOLDER.glob("*.lua")):
+        source = prelude + path.read_text()
+        found[path.stem] = Script(source, hashlib.sha1(source.encode()).hexdigest())
+    return found
+
+
+def run(client: redis.Redis, name: str, *arguments: Argument) -> Reply:
+    """Runs a script. Raises StoreUnavailable."""
+    script = scripts()[name]
+    with unavailable():
+        try:
+            return cast(Reply, client.evalsha(script.sha, 1, keys.TAG, *arguments))
+        except NoScriptError:
+            return cast(Reply, client.eval(script.source, 1, keys.TAG, *arguments))

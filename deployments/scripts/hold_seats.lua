@@ -1,0 +1,20 @@
+-- hold_seats: a node's replicas live on; what is more than wanted, or was given to others meanwhile, has to go.
+-- ARGV  1 ms that they hold   then deployment, replica for each
+-- RETURNS a list of 'held' | 'surplus' | 'lost'
+local now, words = now_ms(), {}
+for i = 2, #ARGV, 2 do
+  local id, replica = ARGV[i], ARGV[i + 1]
+  local deployment = redis.call('HMGET', R.deployment(id), 'wanted', 'active')
+  local wanted = deployment[2] == '1' and tonumber(deployment[1] or 0) or 0
+  redis.call('ZREMRANGEBYSCORE', R.seats(id), '-inf', whole(now))
+  local mine, count = redis.call('ZSCORE', R.seats(id), replica), redis.call('ZCARD', R.seats(id))
+  local word = 'held'
+  if count + (mine and 0 or 1) > wanted then word = mine and 'surplus' or 'lost' end
+  if word == 'held' then
+    redis.call('ZADD', R.seats(id), whole(now + tonumber(ARGV[1])), replica)
+  else
+    redis.call('ZREM', R.seats(id), replica)
+  end
+  words[#words + 1] = word
+end
+return words

@@ -1,0 +1,6 @@
+-- leave_seat: a replica goes; '1' when it makes room for another deployment, which is counted.
+-- ARGV  1 deployment   2 replica   3 '1' | '0'
+-- RETURNS 'left' | 'missing'
+if redis.call('ZREM', R.seats(ARGV[1]), ARGV[2]) == 0 then return 'missing' end
+if ARGV[3] == '1' then redis.call('INCR', R.switches) end
+return 'left'

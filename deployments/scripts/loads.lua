@@ -1,0 +1,10 @@
+-- loads: what waits and runs, deployment by deployment; jobs that are held back by a pause do not count.
+-- ARGV  the deployments
+-- RETURNS a list of {queued, running, 1 when somebody waits for a replica}
+local loads = {}
+for _, id in ipairs(ARGV) do
+  local queued = redis.call('ZCARD', K.queue(id)) + redis.call('ZCARD', K.delayed(id))
+  if redis.call('SISMEMBER', K.paused, id) == 1 then queued = 0 end
+  loads[#loads + 1] = {queued, redis.call('SCARD', K.running(id)), redis.call('EXISTS', R.demand(id))}
+end
+return loads

@@ -1,0 +1,27 @@
+-- push: an immutable deployment of a package; the same content again is the same deployment. The first of a model
+-- becomes its `production`.
+-- ARGV  1 name   2 slots   3 content hash   4 new model id   5 new deployment id   6 GPUs
+--       7 GPU memory
+-- RETURNS {'created' | 'known', deployment id}
+local name, hash, now = ARGV[1], ARGV[3], whole(now_ms())
+local model = redis.call('HGET', R.models, name)
+if not model then
+  model = ARGV[4]
+  redis.call('HSET', R.models, name, model)
+  redis.call('HSET', R.model(model), 'name', name, 'kind', 'model', 'created', now)
+end
+for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
+  local known = redis.call('HMGET', R.deployment(id), 'content_hash', 'package')
+  if known[1] == hash and known[2] == '' then
+    redis.call('HSET', R.deployment(id), 'active', 1)
+    redis.call('HDEL', R.deployment(id), 'failure')
+    return {'known', id}
+  end
+end
+local id = ARGV[5]
+redis.call('SADD', R.deployments, id)
+redis.call('ZADD', R.deployments_of(model), now, id)
+redis.call('HSET', R.deployment(id), 'model_id', model, 'model_name', name, 'kind', 'model', 'slots', ARGV[2],
+  'package', '', 'content_hash', hash, 'gpus', ARGV[6], 'gpu_memory', ARGV[7], 'created', now, 'active', 1, 'wanted', 1)
+redis.call('HSETNX', R.environments(model), 'production', id)
+return {'created', id}

@@ -1,0 +1,56 @@
+"""Looks at a package as a push does: config, import of the model's file, signatures; nothing is instantiated.
+
+`python -m workers.dry_load FOLDER` exits with 0, with 1 and a sentence for a package that cannot work, or with 3
+and a sentence when a requirement that is not installed here keeps it from looking.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from deployments.package import Package, PackageError
+from workers.host_errors import ModelDefinitionError
+from workers.model_loader import extend_import_path, import_model_file
+from workers.model_methods import Methods
+
+BROKEN, UNSEEN = 1, 3
+
+
+def check(folder: Path) -> None:
+    """Raises PackageError, or ModuleNotFoundError for what is not installed here."""
+    package = Package.load(folder)
+    if package.docker_server:
+        return
+    os.chdir(package.root)
+    extend_import_path(package)
+    try:
+        module = import_model_file(package)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise PackageError(f"{package.model_file.name} cannot be imported: {error!r}") from error
+    model_class = getattr(module, package.model_class_name, None)
+    if not isinstance(model_class, type):
+        where = package.model_file.name
+        raise PackageError(f"There is no class {package.model_class_name} in {where}.")
+    try:
+        Methods.of(object.__new__(model_class))
+    except ModelDefinitionError as error:
+        raise PackageError(str(error)) from error
+
+
+def main(folder: Path) -> int:
+    """The exit code."""
+    try:
+        check(folder)
+    except PackageError as error:
+        print(error, file=sys.stderr)
+        return BROKEN
+    except ModuleNotFoundError as error:
+        print(error, file=sys.stderr)
+        return UNSEEN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).absolute()))
