@@ -229,7 +229,8 @@ async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: f
 
 
 def _status_of(gateway: Gateway, reading: Reading) -> RequestStatus:
-    replicas = gateway.directory.of(reading.job.deployment_id)
+    known = gateway.directory.of(reading.job.deployment_id)
+    replicas = [one for one in known if one.state != "draining"]
     ready = [one for one in replicas if one.state == "ready"]
     slots = sum(one.slots for one in ready)
     return RequestStatus.of(reading, _waiting_for(reading, bool(replicas), slots), max(slots, 1))

@@ -1,4 +1,4 @@
-"""`kingpost`: runs the whole stack on one machine, or one part of it, and manages keys."""
+"""`kingpost`: deploys models, runs the stack or a part of it, and manages keys."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli import keys, queues, webhook_secrets, webhooks
+from cli import deploy, environments, keys, queues, webhook_secrets, webhooks
 from tasks.errors import KingpostError, SettingsError
 from tasks.settings import Settings
 
@@ -19,6 +19,15 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhook_secrets.app, name="webhook-secret")
 app.add_typer(webhooks.app, name="webhooks")
+for command in (
+    deploy.push,
+    deploy.promote,
+    deploy.rollback,
+    deploy.activate,
+    deploy.deactivate,
+    environments.deployments,
+):
+    app.command()(command)
 app.command()(queues.pause)
 app.command()(queues.resume)
 

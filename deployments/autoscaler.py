@@ -60,7 +60,8 @@ class Autoscaler:
     ) -> None:
         in_flight = max(load.running, sum(one.busy for one in replicas))
         total = load.queued + in_flight + int(load.demanded)
-        has_work = total > 0 or self._was_called(deployment.id, replicas)
+        new = not deployment.served and not deployment.failure  # shows at once whether it loads
+        has_work = total > 0 or self._was_called(deployment.id, replicas) or new
         now = self._monotonic()
         settings = deployment.autoscaling
         if deployment.retired:
@@ -74,8 +75,11 @@ class Autoscaler:
             wanted = max(wanted, 1)
         if wanted != deployment.wanted:
             log.info("deployment.scaled", deployment=deployment.id, wanted=wanted, load=total)
-        present = any(one.state != "draining" for one in replicas)
-        self._registry.scale(deployment.id, wanted, total, has_work or warming, present)
+        why = next((one.error for one in replicas if one.state == "failed" and one.error), None)
+        if why and why != deployment.failure:
+            self._registry.fail(deployment.id, why)  # stays when its replica makes room for others
+        states: set[str] = {one.state for one in replicas}
+        self._registry.scale(deployment.id, wanted, total, has_work or warming, states)
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
         """Whether sync calls came since the last look; short ones are over by now."""

@@ -184,10 +184,11 @@ class Registry:
         return [_load(items(row)) for row in rows]
 
     def scale(
-        self, deployment_id: str, wanted: int, load: float, has_work: bool, has_replica: bool
+        self, deployment_id: str, wanted: int, load: float, has_work: bool, states: set[str]
     ) -> None:
-        """Notes how many replicas it should have."""
-        self._run("scale", deployment_id, wanted, load, int(has_work), int(has_replica))
+        """Notes how many replicas it should have; `states` are those of the ones that it has."""
+        flags = (has_work, bool(states - {"draining"}), "ready" in states)
+        self._run("scale", deployment_id, wanted, load, *map(int, flags))
 
     def take_seat(self, seat: Seat, milliseconds: int) -> bool:
         """Takes the right to run a replica; False when enough run."""

@@ -15,6 +15,7 @@ for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
   if known[1] == hash and known[2] == '' then
     redis.call('HSET', R.deployment(id), 'active', 1)
     redis.call('HDEL', R.deployment(id), 'failure')
+    redis.call('HDEL', R.deployment(id), 'served') -- it is to show at once whether it loads
     return {'known', id}
   end
 end

@@ -1,11 +1,15 @@
 -- scale: how many replicas a deployment should have, and whether it waits for its first one.
 -- ARGV  1 deployment   2 wanted   3 load   4 '1' when it has work   5 '1' when a replica of it is there
+--       6 '1' when one is ready
 -- RETURNS 'scaled' | 'inactive'
 local id, now = ARGV[1], whole(now_ms())
 if redis.call('HGET', R.deployment(id), 'active') ~= '1' then return 'inactive' end
 redis.call('HSET', R.deployment(id), 'wanted', ARGV[2], 'load', ARGV[3])
 if ARGV[4] == '1' then redis.call('HSET', R.deployment(id), 'used', now) end
-if ARGV[5] == '1' then redis.call('HSET', R.deployment(id), 'served', 1) end
+if ARGV[6] == '1' then
+  redis.call('HSET', R.deployment(id), 'served', 1)
+  redis.call('HDEL', R.deployment(id), 'failure')
+end
 if ARGV[4] == '1' and ARGV[5] == '0' and redis.call('ZCARD', R.seats(id)) == 0 then
   redis.call('ZADD', R.needy, 'NX', now, id)
 else

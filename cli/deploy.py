@@ -1,0 +1,145 @@
+"""`kingpost push`, `promote`, `rollback`, `activate`, `deactivate`: from a folder to a running deployment."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from cli.running import current_settings
+from deployments.config_values import PackageError
+from deployments.package import Package
+from deployments.package_store import PackageStore
+from deployments.packaging import Selection, select
+from deployments.registry import Deployment, Registry
+from tasks.errors import KingpostError, NotFound
+from tasks.settings import Settings, inherited_environment
+from workers.dry_load import UNSEEN
+
+CHECK_SECONDS = 300.0  # an import may bring torch
+Environment = Annotated[str, typer.Option("--environment", "-e", help="An environment's name.")]
+
+
+class PushRefused(KingpostError):
+    """The package cannot be pushed as it is."""
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="A Truss package.")],
+    name: Annotated[str | None, typer.Option(help="Instead of config.yaml's model_name.")] = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", help="Promote to this environment.")
+    ] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Promote to production.")] = False,
+) -> None:
+    """Checks a Truss package, stores it and makes a deployment of it; the first of a model is production."""
+    settings = current_settings()
+    try:
+        package = Package.load(folder)
+        selection = select(package.root, settings.max_package_file_bytes)
+    except PackageError as error:
+        raise PushRefused(str(error)) from error
+    _dry_load(package)
+    _store(settings, selection)
+    registry = Registry(settings)
+    needs = (package.slots, package.gpus, package.gpu_memory)
+    deployment = registry.push(name or package.model_name, selection.content_hash, *needs)
+    print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
+    wanted = environment or ("production" if promote else None)
+    if wanted:
+        _promote(registry, deployment, wanted)
+    elif _pointing(registry, deployment):
+        print(f"{', '.join(_pointing(registry, deployment))} points at it.")
+    else:
+        print(f"Promote it: kingpost promote {deployment.model_name} {deployment.id}")
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="A model's name or id.")],
+    deployment_id: Annotated[str, typer.Argument(help="The deployment to promote.")],
+    environment: Environment = "production",
+) -> None:
+    """Warms a deployment, then switches an environment to it."""
+    registry = Registry(current_settings())
+    deployment = registry.deployment(deployment_id)
+    if deployment.model_id != registry.model(model).id:
+        raise NotFound(f"{model} has no deployment {deployment_id}.")
+    _promote(registry, deployment, environment)
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(help="A model's name or id.")],
+    environment: Environment = "production",
+) -> None:
+    """Switches an environment back to the deployment that it pointed at before."""
+    registry = Registry(current_settings())
+    known = registry.model(model).environments.get(environment)
+    if known is None:
+        raise NotFound(f"{model} has no environment {environment!r}.")
+    if known.previous is None:
+        raise NotFound(f"{environment} of {model} has pointed at nothing else yet.")
+    _promote(registry, registry.deployment(known.previous), environment)
+
+
+def activate(deployment_id: str) -> None:
+    """Lets a deployment run again."""
+    _set_active(deployment_id, True)
+
+
+def deactivate(deployment_id: str) -> None:
+    """Takes a deployment's replicas away; its queued requests wait."""
+    _set_active(deployment_id, False)
+
+
+def _set_active(deployment_id: str, active: bool) -> None:
+    registry = Registry(current_settings())
+    changed = registry.activate(deployment_id, active)
+    name = registry.deployment(deployment_id).model_name
+    state = "active" if active else "inactive"
+    print(f"{deployment_id} of {name} is {state}{'' if changed else ' already'}.")
+
+
+def _promote(registry: Registry, deployment: Deployment, environment: str) -> None:
+    word = registry.promote(deployment, environment)
+    said = {
+        "switched": f"{environment} points at it now.",
+        "warming": f"{environment} switches to it as soon as a replica is ready.",
+        "unchanged": f"{environment} points at it already.",
+    }
+    print(said[word])
+
+
+def _pointing(registry: Registry, deployment: Deployment) -> list[str]:
+    environments = registry.model(deployment.model_id).environments.values()
+    return [one.name for one in environments if one.deployment_id == deployment.id]
+
+
+def _dry_load(package: Package) -> None:
+    """Imports the model's file and reads its signatures, in a process of its own."""
+    command = [sys.executable, "-m", "workers.dry_load", str(package.root)]
+    env = inherited_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=CHECK_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise PushRefused(f"The model was not imported within {CHECK_SECONDS:g} s.") from None
+    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    if done.returncode == UNSEEN:
+        Console(stderr=True).print(f"Signatures are not checked here: {said}.", style="yellow")
+    elif done.returncode != 0:
+        raise PushRefused(said)
+
+
+def _store(settings: Settings, selection: Selection) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("storing", total=selection.size)
+        advance: Callable[[int], None] = lambda count: progress.advance(task, count)  # noqa: E731
+        new = PackageStore(settings).put(selection, advance)
+    files = f"{len(selection.files)} files, {selection.size / 1e6:.1f} MB"
+    print(f"{'stored' if new else 'known'}: {files}, {selection.content_hash[:12]}")

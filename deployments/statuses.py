@@ -1,0 +1,51 @@
+"""How a deployment is, in Baseten's words (its management OpenAPI, DeploymentStatus). Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from deployments.directory import Replica
+from deployments.records import Deployment
+
+Word = Literal[
+    "DEPLOYING",
+    "LOADING_MODEL",
+    "ACTIVE",
+    "UNHEALTHY",
+    "DEPLOY_FAILED",
+    "DEACTIVATING",
+    "INACTIVE",
+    "SCALED_TO_ZERO",
+    "WAKING_UP",
+    "BUILDING",
+]
+
+
+@dataclass(frozen=True)
+class DeploymentStatus:
+    """The word, the replicas that serve, and why none does if one tried."""
+
+    word: Word
+    ready: int = 0
+    reason: str = ""
+
+
+def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> DeploymentStatus:
+    """From the record and the live replicas."""
+    states = [one.state for one in replicas]
+    ready = states.count("ready")
+    if not deployment.active:
+        return DeploymentStatus("DEACTIVATING" if replicas else "INACTIVE", ready)
+    if ready:
+        return DeploymentStatus("ACTIVE", ready)
+    reason = deployment.failure or next((one.error for one in replicas if one.error), "") or ""
+    if "failed" in states or deployment.failure:
+        word: Word = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
+        return DeploymentStatus(word, 0, reason)
+    if "building" in states:
+        return DeploymentStatus("BUILDING")
+    if "loading" in states:
+        return DeploymentStatus("WAKING_UP" if deployment.served else "LOADING_MODEL")
+    if deployment.wanted == 0:
+        return DeploymentStatus("SCALED_TO_ZERO")
+    return DeploymentStatus("WAKING_UP" if deployment.served else "DEPLOYING")

@@ -1,0 +1,153 @@
+"""Push, promote, roll back, sleep and wake, through real nodes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conditions import wait_until
+from tests.contract.deployments.rig import Rig
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("rig")) as rig:
+        rig.node(KINGPOST_NODE_SLOTS="20")
+        yield rig
+
+
+def test_a_pushed_model_serves_and_the_next_version_takes_over_when_it_is_promoted(
+    rig: Rig,
+) -> None:
+    first = rig.push("poet", "one")
+    rig.until_ready(first)
+    assert rig.predict("poet") == "one"
+    second = rig.push("poet", "two")
+    assert second.id != first.id
+    assert rig.predict("poet") == "one"  # nobody promoted it
+    said = rig.kingpost("promote", "poet", second.id)
+    assert "as soon as a replica is ready" in said
+    wait_until(lambda: rig.predict("poet") == "two", 30, "it never switched")
+    by_id = rig.http.post(f"/models/poet/deployment/{first.id}/predict", json=1)
+    assert by_id.json() == "one"  # the old one still answers to its own name
+    rig.kingpost("rollback", "poet")
+    wait_until(lambda: rig.predict("poet") == "one", 30, "it never switched back")
+
+
+def test_the_same_content_is_the_same_deployment(rig: Rig) -> None:
+    first = rig.push("twin", "one")
+    said = rig.kingpost("push", str(rig.package("twin", "one")))
+    assert "known:" in said
+    assert first.id in said
+    assert len([one for one in rig.registry.all() if one.model_name == "twin"]) == 1
+
+
+def test_an_environment_of_its_own(rig: Rig) -> None:
+    rig.push("staged", "one")
+    rig.push("staged", "two", "--environment", "staging")
+    answer = rig.http.post("/models/staged/environments/staging/predict", json=1)
+    assert answer.json() == "two"
+    assert rig.predict("staged") == "one"
+    gone = rig.http.post("/models/staged/environments/nowhere/predict", json=1)
+    assert gone.status_code == 404
+
+
+def test_a_queued_request_runs_where_it_was_sent(rig: Rig) -> None:
+    rig.push("steady", "one")
+    rig.kingpost("pause", "steady")
+    request_id = rig.submit("steady")
+    assert rig.status(request_id)["waiting_for"] == "paused"
+    second = rig.push("steady", "two", "--promote")
+    wait_until(lambda: rig.predict("steady") == "two", 30)
+    rig.kingpost("resume", "steady")
+    assert rig.result(request_id) == "one"
+    assert rig.result(rig.submit("steady")) == "two"
+    assert rig.status(rig.submit("steady"))["deployment_id"] == second.id
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("class Other:\n    pass\n", "no class Model"),
+        ("class Model:\n    pass\n", "must have a `predict`"),
+        ("class Model:\n    def predict(self, a, b, c):\n        pass\n", "predict"),
+        ("raise ValueError('boom')\n", "boom"),
+    ],
+)
+def test_a_package_that_cannot_work_is_refused(rig: Rig, model: str, sentence: str) -> None:
+    folder = rig.package("broken", str(abs(hash(model))), model)
+    assert sentence in rig.kingpost("push", str(folder), code=1)
+    assert "broken" not in {one.model_name for one in rig.registry.all()}
+
+
+def test_a_link_out_of_the_folder_and_a_file_above_the_cap_are_refused(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = rig.package("linked", "one")
+    (folder / "data").mkdir()
+    (folder / "data" / "secret").symlink_to("/etc/hostname")
+    assert "link out of the folder" in rig.kingpost("push", str(folder), code=1)
+    (folder / "data" / "secret").unlink()
+    (folder / "data" / "weights").write_bytes(b"x" * 2000)
+    monkeypatch.setenv("KINGPOST_MAX_PACKAGE_FILE_BYTES", "1000")
+    assert "data/weights has 2000 bytes" in rig.kingpost("push", str(folder), code=1)
+    (folder / ".kingpostignore").write_text("weights\n")
+    assert "deployment" in rig.kingpost("push", str(folder))
+
+
+def test_a_load_that_fails_shows_its_reason_and_jobs_wait(rig: Rig) -> None:
+    model = "class Model:\n    def load(self):\n        raise OSError('no weights here')\n"
+    folder = rig.package("sad", "one", model + "    def predict(self, x):\n        return x\n")
+    rig.kingpost("push", str(folder))
+    request_id = rig.submit("sad")
+    wait_until(lambda: "no weights here" in rig.kingpost("deployments", "sad"), 30)
+    assert "DEPLOY_FAILED" in rig.kingpost("deployments", "sad")
+    assert rig.status(request_id)["status"] == "QUEUED"
+    rig.kingpost("deactivate", rig.registry.all()[-1].id)
+
+
+def test_an_idle_deployment_sleeps_and_whatever_comes_wakes_it(rig: Rig) -> None:
+    names = ("called", "queued", "woken")
+    asleep = [rig.push(name, "one") for name in names]
+    for one in asleep:
+        rig.until_ready(one)
+        rig.autoscale(one, scale_down_delay=0, autoscaling_window=10)
+    wait_until(lambda: not any(map(rig.replicas, asleep)), 60, "they never slept")
+    assert rig.kingpost("deployments", "called").count("SCALED_TO_ZERO") == 1
+    for one in asleep:
+        rig.autoscale(one)
+    woken = rig.http.post("/models/woken/production/wake")
+    assert (woken.status_code, woken.json()) == (202, {})
+    request_id = rig.submit("queued")
+    assert rig.predict("called") == "one"
+    assert rig.result(request_id) == "one"
+    rig.until_ready(asleep[2])
+
+
+def test_a_deactivated_deployment_keeps_its_requests_until_it_is_active_again(rig: Rig) -> None:
+    deployment = rig.push("resting", "one")
+    rig.until_ready(deployment)
+    rig.kingpost("deactivate", deployment.id)
+    wait_until(lambda: not rig.replicas(deployment), 30)
+    request_id = rig.submit("resting")
+    assert rig.status(request_id)["waiting_for"] == "replica"
+    rig.kingpost("activate", deployment.id)
+    assert rig.result(request_id) == "one"
+
+
+def test_a_damaged_package_is_refused_by_the_node(rig: Rig) -> None:
+    deployment = rig.push("torn", "one")
+    rig.until_ready(deployment)
+    rig.kingpost("deactivate", deployment.id)
+    wait_until(lambda: not rig.replicas(deployment), 30)
+    stored = rig.settings.state_dir / "payloads" / "packages"
+    (path,) = stored.glob(f"*/{deployment.content_hash}.tar")
+    path.write_bytes(path.read_bytes().replace(b"VERSION = 'one'", b"VERSION = 'evil"))
+    _forget_fetched(rig.folder / "node", deployment.content_hash)
+    rig.kingpost("activate", deployment.id)
+    wait_until(lambda: "damaged" in rig.kingpost("deployments", "torn"), 30)
+    rig.kingpost("deactivate", deployment.id)
+
+
+def _forget_fetched(state: Path, content_hash: str) -> None:
+    (state / "packages" / content_hash).rename(state / "packages" / "old")

@@ -1,0 +1,56 @@
+"""More deployments than the machine has room for: all get their turn."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conditions import wait_until
+from tests.contract.deployments.rig import Rig
+
+NAMES = ("alpha", "beta", "gamma")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    env = {"KINGPOST_NODE_SLOTS": "1", "KINGPOST_SLICE_SECONDS": "3"}
+    with Rig(tmp_path, env) as rig:
+        yield rig
+
+
+def test_three_models_share_one_slot(rig: Rig) -> None:
+    """The first has work for far longer than its slice; the others still get their turn."""
+    for name in NAMES:
+        rig.push(name, "one")
+    busy = [rig.submit("alpha", {"delay": 0.5}) for _ in range(60)]
+    others = [rig.submit(name, {"delay": 0.1}) for name in ("beta", "gamma") for _ in range(5)]
+    rig.node()
+    assert {rig.result(one) for one in others} == {"one"}
+    left = [one for one in busy if rig.status(one)["status"] not in ("SUCCEEDED", "FAILED")]
+    assert left, "the slice never ended: the others waited for all of alpha's work"
+    assert {rig.result(one) for one in busy} == {"one"}
+    assert rig.registry.switches() >= 2
+    waits = [_waited(rig.status(one)) for one in others]
+    print(f"switches: {rig.registry.switches()}, longest wait {max(waits):.1f} s")
+    attempts = {rig.status(one)["attempt"] for one in (*busy, *others)}
+    assert attempts == {1}  # a switch costs nobody an attempt
+
+
+def _waited(status: dict[str, str]) -> float:
+    stamps = [
+        time.strptime(status[name][:19], "%Y-%m-%dT%H:%M:%S")
+        for name in ("created_at", "started_at")
+    ]
+    return time.mktime(stamps[1]) - time.mktime(stamps[0])
+
+
+def test_an_idle_model_makes_room_for_a_call(rig: Rig) -> None:
+    first = rig.push("first", "one")
+    rig.node()
+    rig.until_ready(first)
+    second = rig.push("second", "one")
+    rig.until_ready(second)  # a new one shows at once whether it loads
+    wait_until(lambda: rig.predict("first") == "one", 30)
+    assert rig.result(rig.submit("second")) == "one"
+    assert len([one for one in rig.directory.all() if one.state == "ready"]) <= 1
