@@ -137,9 +137,9 @@ def test_issue_5_6_jobs_run_stream_and_fail_as_sync_calls_do(host: RunningHost) 
     stream = host.job("stream")
     assert (stream.kinds, stream.head["text"]) == ("OOORE", True)
     refused = host.job("no")
-    assert (refused.status, refused.headers["x-mine"]) == (422, "1")
+    assert (refused.status_code, refused.headers["x-mine"]) == (422, "1")
     other = host.job("x", headers={"x-kingpost-path": "/v1/chat/completions"})
-    assert (other.status, other.headers["x-path"]) == (201, "/v1/chat/completions")
+    assert (other.status_code, other.headers["x-path"]) == (201, "/v1/chat/completions")
 
 
 @pytest.mark.parametrize(("what", "begun", "ended"), [
@@ -154,7 +154,7 @@ def test_issue_5_6_a_cancel_closes_the_connection(
         wait_until((host.package / begun).exists)
         assert host.http.delete("/kingpost/jobs/stopped").status_code == 202
         answer: Any = job.result()
-    assert answer.status == 499
+    assert answer.status_code == 499
     assert answer.end["stopped_by"] in ("cooperative", "closed")
     wait_until((host.package / ended).exists)
     assert host.state()["busy"] == 0
@@ -175,7 +175,7 @@ def test_issue_5_6_a_server_that_cannot_start_fails_the_load(start_host: StartHo
     assert error["message"] == "The server ended with exit code 3 before it was ready."
     assert error["traceback"] == "no such weights"
     assert host.predict("x").status_code == 503
-    assert host.job("x").status == 503
+    assert host.job("x").status_code == 503
 
 
 def test_issue_5_6_a_server_that_dies_takes_its_host_along(host: RunningHost) -> None:

@@ -107,7 +107,7 @@ def test_3_1_load_is_tried_twice_and_the_failure_is_told(start_host: StartHost) 
     for answer in (host.predict(1), host.http.get("/v1/models/model"), host.http.get("/ping")):
         assert answer.status_code == 503
         assert answer.json() == {"error": "Model with name model is not ready."}
-    assert host.job(1).status == 503
+    assert host.job(1).status_code == 503
     assert host.http.get("/").json() is True
     assert host.http.post("/kingpost/slots").status_code == 503
 

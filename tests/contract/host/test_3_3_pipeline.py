@@ -154,7 +154,7 @@ def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
     steps.wait("run-j")
     assert host.http.delete("/kingpost/jobs/the-job").status_code == 202
     answer = job.result()
-    assert answer.status == 499  # type: ignore[attr-defined]
+    assert answer.status_code == 499  # type: ignore[attr-defined]
     assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
     assert answer.end["slot_kept"] is False  # type: ignore[attr-defined]
     assert steps.reached("left-j")
@@ -168,7 +168,7 @@ def test_3_3_a_job_that_waits_for_a_slot_can_be_stopped(steps: Steps) -> None:
     steps.wait("run-a")
     job = steps.start(host.job, "j", "waiting")
     wait_until(lambda: host.http.delete("/kingpost/jobs/waiting").status_code == 202)
-    assert job.result().status == 499  # type: ignore[attr-defined]
+    assert job.result().status_code == 499  # type: ignore[attr-defined]
     steps.go("a")
     running.result()
     assert host.state()["busy"] == 0
@@ -180,7 +180,7 @@ def test_3_3_the_same_job_twice_is_refused(steps: Steps) -> None:
     steps.wait("run-j")
     assert host.http.post("/kingpost/jobs/twin", json="j").status_code == 409
     steps.go("j")
-    assert job.result().status == 200  # type: ignore[attr-defined]
+    assert job.result().status_code == 200  # type: ignore[attr-defined]
 
 
 ASYNC = """
@@ -210,7 +210,7 @@ def test_3_3_an_async_predict_is_cancelled_by_stop_and_by_leaving(start_host: St
             steps.wait(f"run-{name}")
             host.http.delete(f"/kingpost/jobs/{name}")
             answer = job.result()
-            assert answer.status == 499  # type: ignore[attr-defined]
+            assert answer.status_code == 499  # type: ignore[attr-defined]
             assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
         with pytest.raises(httpx.ReadTimeout):
             host.http.post(PREDICT, content=json.dumps("s"), timeout=0.2)

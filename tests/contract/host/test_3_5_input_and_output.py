@@ -92,7 +92,7 @@ def test_3_5_bad_json_is_400(host: RunningHost, content: bytes) -> None:
     assert answer.headers["x-baseten-error-code"] == "700"
     assert answer.headers["x-baseten-error-source"] == "04"
     job = host.job(content=content)
-    assert (job.status, job.json()) == (400, answer.json())
+    assert (job.status_code, job.json()) == (400, answer.json())
 
 
 def test_3_5_invalid_utf8_is_500(host: RunningHost) -> None:
@@ -149,7 +149,7 @@ def test_3_6_json_output(host: RunningHost, value: str, body: str) -> None:
     assert (answer.status_code, answer.text) == (200, body)
     assert answer.headers["content-type"] == "application/json"
     job = host.job({"value": value})
-    assert (job.status, job.content.decode(), job.kinds) == (200, body, "RBE")
+    assert (job.status_code, job.content.decode(), job.kinds) == (200, body, "RBE")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_3_5_pydantic_input_is_validated(start_host: StartHost) -> None:
         .startswith("Input Parsing Error:\n  `__root__`: ")
     )
     assert host.predict(content=pack({"name": 5}), headers=OCTETS).status_code == 400
-    assert host.job({"items": 1}).status == 400
+    assert host.job({"items": 1}).status_code == 400
     schema = host.http.get("/v1/models/model/schema").json()
     assert schema["input_schema"]["required"] == ["name"]
     assert schema["output_schema"]["title"] == "Item"

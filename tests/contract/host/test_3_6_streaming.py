@@ -184,22 +184,22 @@ def test_3_3_a_reader_that_leaves_closes_the_generator(
 def test_issue_5_3_chunks_of_a_job_are_output_frames_and_its_result(host: RunningHost) -> None:
     job = host.job("words", headers=JSON_ONLY)
     assert (job.kinds, job.content.decode()) == ("OOORE", "aé")
-    assert (job.status, job.head["streamed"], job.head["text"]) == (200, True, False)
+    assert (job.status_code, job.head["streamed"], job.head["text"]) == (200, True, False)
     texts = host.job("async")
     assert (texts.output, texts.head["text"]) == ([b"a", b"b"], True)
     sse = host.job("sse")
-    assert (sse.status, sse.content, sse.head["text"]) == (202, b"ab", True)
+    assert (sse.status_code, sse.content, sse.head["text"]) == (202, b"ab", True)
     assert sse.headers["content-type"].startswith("text/event-stream")
 
 
 def test_issue_5_3_a_stream_that_fails_fails_its_job(host: RunningHost) -> None:
     job = host.job("broken")
-    assert (job.kinds, job.status) == ("ORBE", 500)
+    assert (job.kinds, job.status_code) == ("ORBE", 500)
     assert job.json() == {"error": "Unhandled exception: ValueError: mid"}
-    assert host.job("numbers").status == 500
+    assert host.job("numbers").status_code == 500
     (host.package / "data" / "wake").unlink(missing_ok=True)
     gap = host.job("slow")
-    assert gap.status == 500
+    assert gap.status_code == 500
     assert "yielded nothing for 1 s" in gap.json()["error"]
     assert (gap.end["still_running"], host.state()["busy"]) == (True, 1)
     (host.package / "data" / "wake").touch()
@@ -214,7 +214,7 @@ def test_issue_5_3_a_stopped_stream_is_closed(host: RunningHost, kind: str) -> N
         wait_until(lambda: (host.package / "data" / f"tick-{name}").exists())
         assert host.http.delete("/kingpost/jobs/stopped").status_code == 202
         answer: Any = job.result()
-    assert answer.status == 499
+    assert answer.status_code == 499
     assert answer.end["stopped_by"] == "closed"
     assert (host.package / "data" / f"closed-{name}").exists()
 
@@ -227,4 +227,4 @@ def test_issue_5_8_progress_is_thinned_out_and_the_last_is_sent(host: RunningHos
     assert fractions == sorted(fractions)
     assert job.json() == "done"
     assert host.predict("progress:").json() == "done"
-    assert host.job("bad progress:").status == 500
+    assert host.job("bad progress:").status_code == 500

@@ -100,7 +100,7 @@ def test_3_9_errors_of_the_model_are_500_without_their_text(host: RunningHost, w
     assert answer.headers["x-baseten-error-code"] == "600"
     assert answer.headers["x-baseten-error-source"] == "04"
     job = host.job(what)
-    assert (job.status, job.json(), job.headers["x-baseten-error-code"]) == (
+    assert (job.status_code, job.json(), job.headers["x-baseten-error-code"]) == (
         500,
         answer.json(),
         "600",
@@ -116,7 +116,7 @@ def test_3_9_a_fastapi_exception_passes_its_status_and_detail(
     assert answer.headers["x-baseten-error-code"] == "600"
     assert "x-dropped" not in answer.headers
     job = host.job([422, detail])
-    assert (job.status, job.json()) == (422, {"error": detail})
+    assert (job.status_code, job.json()) == (422, {"error": detail})
 
 
 def test_3_9_a_detail_that_is_no_json_is_an_error_all_the_same(host: RunningHost) -> None:
@@ -128,7 +128,7 @@ def test_3_9_sys_exit_is_plain_text_and_the_server_survives(host: RunningHost) -
     answer = host.predict("exit")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     assert answer.headers["content-type"].startswith("text/plain")
-    assert host.job("exit").status == 500
+    assert host.job("exit").status_code == 500
     assert host.predict(1).json() == 1
 
 
