@@ -50,3 +50,12 @@ def start_host(
             return host.wait(state) if state else host
 
         yield start
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips what has no meaning for Truss's server; the mark says why."""
+    if config.getoption("--server") == "truss":
+        for item in items:
+            mark = item.get_closest_marker("kingpost_only")
+            if mark:
+                item.add_marker(pytest.mark.skip(reason=mark.args[0]))

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import unix_connect
 
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost
 
+pytestmark = pytest.mark.kingpost_only("docker_server")
 SERVER = """
 import asyncio, os, pathlib, sys
 import uvicorn
@@ -161,7 +161,7 @@ def test_issue_5_6_a_cancel_closes_the_connection(
 
 
 async def test_3_11_websockets_are_relayed(host: RunningHost) -> None:
-    async with unix_connect(host.socket, "ws://host/v1/websocket") as ws:
+    async with host.websocket() as ws:
         await ws.send("a")
         assert await ws.recv() == "aa"
         await ws.send("close")

@@ -11,6 +11,7 @@ from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import PREDICT, RunningHost
 
+pytestmark = pytest.mark.kingpost_only("batching")
 MODEL = """
 import pathlib, sys, time
 import fastapi
