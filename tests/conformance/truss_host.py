@@ -97,7 +97,10 @@ class TrussHost(ServedModel):
         command = [str(environment.PYTHON), str(HERE / "truss_main.py")]
         command += [part for pair in flags.items() for part in pair]
         self.launch(command, cwd=image.app, env=(env or {}) | variables | ours)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
+        # After an unhandled exception the server closes the connection without having said so.
+        one_by_one = httpx.Limits(max_keepalive_connections=0)
+        address = f"http://127.0.0.1:{self._port}"
+        self.http = httpx.Client(base_url=address, timeout=30, limits=one_by_one)
 
     def websocket(self, path: str = "/v1/websocket", **how: Any) -> connect:
         return connect(f"ws://127.0.0.1:{self._port}{path}", **how)
