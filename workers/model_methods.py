@@ -103,9 +103,9 @@ class Methods:
 
 
 def _find(model: object, name: str) -> Method | None:
-    function = getattr(model, name, None)
-    if function is None:
+    if not hasattr(model, name):
         return None
+    function = getattr(model, name)
     return Method(
         name=name,
         function=function,
