@@ -21,7 +21,7 @@ hypothesis_settings.register_profile("long")  # see tests/unit/test_store_machin
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     servers = ("kingpost", "truss")
-    parser.addoption("--server", choices=servers, default="kingpost", help="see tests/conformance")
+    parser.addoption("--server", choices=servers, help="what the tests of the model host run on")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 They are Kingpost's model hosts, or with `--server truss` Truss's own server.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.conformance import environment
 from tests.conformance.truss_host import Expander, TrussHost
 from tests.contract.host.running import RunningHost, write_package
 
@@ -21,7 +23,7 @@ StartHost = Callable[..., RunningHost]
 @pytest.fixture(scope="session")
 def server_class(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """What serves a package in this run."""
-    if request.config.getoption("--server") == "kingpost":
+    if request.config.getoption("--server") != "truss":
         yield RunningHost
         return
     expander = Expander()
@@ -53,9 +55,34 @@ def start_host(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips what has no meaning for Truss's server; the mark says why."""
-    if config.getoption("--server") == "truss":
-        for item in items:
-            mark = item.get_closest_marker("kingpost_only")
-            if mark:
-                item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+    """Leaves out what has no meaning for Truss's server, and in a run of all tests what takes long."""
+    server = config.getoption("--server")
+    out = {"truss": "kingpost_only", None: "conformance_only"}.get(server)
+    left_out = [item for item in items if out and item.get_closest_marker(out)]
+    config.stash[LEFT_OUT] = [item.get_closest_marker(out) for item in left_out]
+    config.stash[DIFFERENCES] = [m for item in items if (m := item.get_closest_marker("differs"))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """After a run of Truss's server: what was compared, and every difference that was shown."""
+    if config.getoption("--server") != "truss":
+        return
+    say = terminalreporter.write_line
+    differing = Counter(mark.args[0] for mark in config.stash[DIFFERENCES])
+    apart = Counter(mark.args[0] for mark in config.stash[LEFT_OUT])
+    passed = len(terminalreporter.stats.get("passed", []))
+    terminalreporter.section(f"Truss {environment.VERSION} and Kingpost's model host")
+    say(f"{passed - differing.total()} tests hold for both servers.")
+    say(f"{differing.total()} tests show how they differ, {len(differing)} ways:")
+    for what, count in differing.items():
+        say(f"  {what} ({count})")
+    say(f"{apart.total()} tests are of Kingpost alone: ")
+    say("  " + ", ".join(f"{what} ({count})" for what, count in apart.most_common()))
+
+
+LEFT_OUT = pytest.StashKey[list[Any]]()
+DIFFERENCES = pytest.StashKey[list[Any]]()

@@ -103,7 +103,9 @@ def test_0_1_a_model_with_only_v1_methods_loads(start_host: StartHost) -> None:
 @pytest.mark.differs("0.1: a second argument named `request` needs no annotation")
 @pytest.mark.parametrize("annotation", ["", ": 'Request'"])
 def test_0_1_an_unannotated_request(start_host: StartHost, annotation: str) -> None:
-    source = f"class Model:\n    def predict(self, x, request{annotation}): return [x, request.method]"
+    source = (
+        f"class Model:\n    def predict(self, x, request{annotation}): return [x, request.method]"
+    )
     host = start_host(source, state=None)
     if loads(host, "must have request as second argument"):
         assert host.predict(1).json() == [1, "POST"]
@@ -146,7 +148,9 @@ def test_3_1_a_falsy_model_loads(start_host: StartHost) -> None:
         assert host.predict(1).json() == 1
 
 
-@pytest.mark.differs("issue 5 item 1: a failed load is told and its requests wait; the process stays")
+@pytest.mark.differs(
+    "issue 5 item 1: a failed load is told and its requests wait; the process stays"
+)
 def test_issue_5_1_the_process_outlives_a_failed_load(start_host: StartHost) -> None:
     source = "class Model:\n    def load(self): raise OSError\n    def predict(self, x): return x"
     host = start_host(source, state="failed")
@@ -158,6 +162,51 @@ def test_issue_5_1_the_process_outlives_a_failed_load(start_host: StartHost) -> 
         assert answer.json() == {"error": "Model with name model is not ready."}
     assert host.http.get("/").json() is True
     assert host.process.poll() is None
+
+
+@pytest.mark.differs(
+    "issue 5 item 1: sys.exit while loading fails the load; there it loads for ever"
+)
+def test_issue_5_1_sys_exit_fails_the_load(start_host: StartHost) -> None:
+    host = start_host(
+        """
+        import sys
+        class Model:
+            def load(self):
+                print("leaves", flush=True)
+                sys.exit(3)
+            def predict(self, x): return x
+        """,
+        state=None,
+    )
+    wait_until(lambda: "leaves" in host.text())
+    host.wait("failed" if host.name == "kingpost" else "loading")
+    assert host.http.get("/v1/models/model").status_code == 503
+    assert host.process.poll() is None
+
+
+@pytest.mark.differs("issue 5 item 2: no pickled arrays in msgpack, neither in nor out")
+def test_issue_5_2_no_array_is_pickled(start_host: StartHost) -> None:
+    host = start_host("""
+        import numpy
+        class Model:
+            def predict(self, x): return numpy.array([object()], dtype=object)
+    """)
+    headers = {"content-type": "application/octet-stream"}
+    answer = host.predict(content=b"\x01", headers=headers)
+    if host.name == "kingpost":
+        error = "TypeError: can not serialize a numpy array of objects"
+        assert answer.json() == {"error": f"Unhandled exception: {error}"}
+    else:
+        assert answer.status_code == 200
+        assert b"_reconstruct" in answer.content  # of a pickle
+
+
+@pytest.mark.differs("3.8: any other route is a 404; FastAPI adds one that tells the routes")
+def test_3_8_no_openapi_document(start_host: StartHost) -> None:
+    host = start_host("class Model:\n    def predict(self, x): return x")
+    status = host.http.get("/openapi.json").status_code
+    assert status == (404 if host.name == "kingpost" else 200)
 
 
 LEFT_ALONE = """

@@ -130,9 +130,80 @@ def test_issue_5_1_the_failure_of_a_load_is_told(start_host: StartHost) -> None:
 
 
 def test_3_1_relative_imports_are_refused_with_advice(start_host: StartHost) -> None:
-    host = start_host("from . import beside\nclass Model: pass", state="failed")
+    source = "from .beside import WORD\nclass Model:\n    def predict(self, x): return WORD"
+    files = {"model/main.py": source, "model/beside.py": "WORD = 'beside'"}
+    host = start_host(None, "model_class_filename: main.py", files, state="failed")
     assert "ImportError: " in host.text()
     assert "relative import" in host.text()
+
+
+def test_3_1_a_model_py_in_model_may_import_relatively_all_the_same(start_host: StartHost) -> None:
+    # Truss means to refuse it, but the name that it gives the module makes it work.
+    source = "from .beside import WORD\nclass Model:\n    def predict(self, x): return WORD"
+    host = start_host(source, files={"model/beside.py": "WORD = 'beside'"})
+    assert host.predict(1).json() == "beside"
+
+
+def test_3_1_the_models_module_can_be_looked_up(start_host: StartHost) -> None:
+    host = start_host("""
+        from __future__ import annotations
+        import dataclasses, pickle
+        import pydantic
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+
+        class Points(pydantic.RootModel[list]): pass
+
+        class Model:
+            def predict(self, x):
+                point = pickle.loads(pickle.dumps(Point(x)))
+                return [__name__, Model.__module__, point.x, Points([1]).root]
+    """)
+    assert host.predict(7).json() == ["model.model", "model.model", 7, [1]]
+
+
+def test_3_1_module_file_and_class_have_the_names_of_the_configuration(
+    start_host: StartHost,
+) -> None:
+    files = {"model/main.py": "class Other:\n    def predict(self, x): return [__name__, x]"}
+    config = "model_class_filename: main.py\nmodel_class_name: Other\n"
+    host = start_host(None, config, files)
+    assert host.predict(1).json() == ["main", 1]
+
+
+BROKEN = [
+    ("x = 1", "has no attribute 'Model'"),
+    ("class Model(:", "SyntaxError"),
+    ("raise ValueError('at import')", "ValueError: at import"),
+    ("class Model:\n    def __init__(self, foo): pass", "missing 1 required positional argument"),
+    ("class Model:\n    predict = None", "None is not a callable object"),
+    ("class Model:\n    load = None\n    def predict(self, x): pass", "not callable"),
+]
+
+
+def test_3_1_what_cannot_be_imported_or_made_fails_the_load(start_host: StartHost) -> None:
+    hosts = [start_host(source, state=None) for source, _ in BROKEN]
+    for (source, complaint), host in zip(BROKEN, hosts, strict=True):
+        assert complaint in host.wait("failed").text(), source
+
+
+@pytest.mark.conformance_only("both servers look every 30 s")
+def test_3_1_a_new_environment_is_told_while_serving(start_host: StartHost, tmp_path: Path) -> None:
+    file = tmp_path / "environment"
+    model = """
+        class Model:
+            told = []
+            {}def setup_environment(self, environment): self.told.append(environment)
+            def predict(self, model_input): return self.told
+    """
+    arguments = ("--environment-file", str(file))
+    hosts = [start_host(model.format(how), arguments=arguments) for how in ("", "async ")]
+    assert [host.predict(1).json() for host in hosts] == [[], []]
+    file.write_text('{"name": "production"}')
+    for host in hosts:
+        wait_until(lambda host=host: host.predict(1).json() == [{"name": "production"}], 40)
 
 
 def test_3_1_while_loading_the_server_answers_and_is_not_ready(
@@ -146,7 +217,10 @@ def test_3_1_while_loading_the_server_answers_and_is_not_ready(
             def load(self):
                 while not pathlib.Path({str(gate)!r}).exists():
                     time.sleep(0.01)
-            def is_healthy(self): raise RuntimeError("must not be asked while loading")
+            def is_healthy(self):
+                if not pathlib.Path({str(gate)!r}).exists():
+                    raise RuntimeError("must not be asked while loading")
+                return True
             def predict(self, model_input): return "loaded"
         """,
         state="loading",
@@ -160,6 +234,31 @@ def test_3_1_while_loading_the_server_answers_and_is_not_ready(
     assert "must not be asked" not in host.text()
     gate.touch()
     assert host.wait("ready").predict(1).json() == "loaded"
+    assert host.http.get("/v1/models/model").status_code == 200
+
+
+def test_3_1_a_declared_schema_is_told_before_the_model_is_loaded(
+    start_host: StartHost, tmp_path: Path
+) -> None:
+    gate = tmp_path / "go"
+    host = start_host(
+        f"""
+        import pathlib, time
+        import pydantic
+        class In(pydantic.BaseModel):
+            name: str
+        class Model:
+            def load(self):
+                while not pathlib.Path({str(gate)!r}).exists():
+                    time.sleep(0.01)
+            def predict(self, model_input: In): return 1
+        """,
+        state="loading",
+    )
+    wait_until(lambda: host.http.get("/v1/models/model/schema").status_code == 200)
+    assert host.predict({"name": "x"}).status_code == 503
+    gate.touch()
+    host.wait("ready")
 
 
 def test_3_8_log_records_are_json_lines_with_the_request_id(start_host: StartHost) -> None:
@@ -175,12 +274,18 @@ def test_3_8_log_records_are_json_lines_with_the_request_id(start_host: StartHos
     host.predict(2)
     wait_until(lambda: "logged 2" in host.text())
     one, two = (line for line in host.logs() if line.get("message", "").startswith("logged"))
-    assert (one["message"], one["request_id"], one["chain_request_id"]) == ("logged 1", "abc", "def")
+    assert (one["message"], one["request_id"], one["chain_request_id"]) == (
+        "logged 1",
+        "abc",
+        "def",
+    )
     assert not {"request_id", "chain_request_id"} & two.keys()
 
 
 @pytest.mark.kingpost_only("logs of issue 5 item 4")
-def test_issue_5_4_prints_and_logs_become_json_lines_with_the_request_id(start_host: StartHost) -> None:
+def test_issue_5_4_prints_and_logs_become_json_lines_with_the_request_id(
+    start_host: StartHost,
+) -> None:
     host = start_host("""
         import logging, sys
         class Model:

@@ -42,7 +42,10 @@ VIOLATIONS = [
     ("def predict(self, r: Request): pass\ndef preprocess(self, x): pass", "discarded"),
     ("def predict(self, x): pass\ndef postprocess(self, r: Request): pass", "discarded"),
     ("def predict(self, x): pass\ndef is_healthy(self, x): pass", "only one argument: `self`"),
-    ("def predict(self, x): pass\ndef embeddings(self, x, y): pass", "`embeddings` method with two"),
+    (
+        "def predict(self, x): pass\ndef embeddings(self, x, y): pass",
+        "`embeddings` method with two",
+    ),
 ]
 
 

@@ -226,6 +226,74 @@ def test_3_3_an_async_job_is_cancelled_by_stop_and_by_leaving(start_host: StartH
         wait_until(lambda: host.state()["busy"] == 0)
 
 
+def test_3_3_each_step_may_be_sync_async_a_generator_or_end_the_call(start_host: StartHost) -> None:
+    host = start_host("""
+        import fastapi
+        from fastapi import Request
+        from starlette.responses import PlainTextResponse
+        class Model:
+            def preprocess(self, x):
+                if x == "pay":
+                    raise fastapi.HTTPException(402, "pay")
+                yield x
+                yield "pre"
+            async def predict(self, x):
+                return [type(x).__name__, *x]
+            def postprocess(self, x, request: Request):
+                if "stream" in x:
+                    return (word for word in x)
+                if "refuse" in x:
+                    return PlainTextResponse("no", 404)
+                return x + [request.method]
+    """)
+    assert host.predict("a").json() == ["generator", "a", "pre", "POST"]
+    assert host.predict("stream").text == "generatorstreampre"
+    refused = host.predict("refuse")
+    assert (refused.status_code, refused.text) == (404, "no")
+    assert refused.headers["x-baseten-error-code"] == "700"
+    assert (host.predict("pay").status_code, host.predict("pay").json()) == (402, {"error": "pay"})
+
+
+def test_3_3_a_coroutine_of_a_plain_function_is_not_awaited(start_host: StartHost) -> None:
+    host = start_host("""
+        import asyncio
+        class Model:
+            def predict(self, x):
+                return asyncio.sleep(0)
+    """)
+    assert "Object of type coroutine" in host.predict(1).json()["error"]
+
+
+READS_ITS_REQUEST = """
+import asyncio
+from fastapi import Request
+class Model:
+    async def predict(self, what, request: Request):
+        if what == "again":
+            streamed = b"".join([part async for part in request.stream()])
+            return [(await request.body()).decode(), await request.json(), streamed.decode()]
+        if what == "who":
+            return [request.client.host, request.path_params, dict(request.query_params)]
+        if what == "headers":
+            return {name: request.headers.get(name) for name in ("x-mine", "authorization")}
+        try:
+            return await asyncio.wait_for(request.receive(), 0.1)
+        except asyncio.TimeoutError:
+            return ["still there", await request.is_disconnected()]
+"""
+
+
+def test_3_3_the_request_can_be_read_like_any_other(start_host: StartHost) -> None:
+    host = start_host(READS_ITS_REQUEST)
+    assert host.predict("again").json() == ['"again"', "again", '"again"']
+    who = host.predict("who", params={"a": "b"}).json()
+    assert who == ["127.0.0.1", {"model_name": "model"}, {"a": "b"}]
+    assert host.predict("headers", headers={"x-mine": "1", "authorization": "k"}).json() == {
+        "x-mine": "1", "authorization": "k",
+    }  # fmt: skip
+    assert host.predict("receive").json() == ["still there", False]
+
+
 def test_3_3_concurrency_is_as_configured(start_host: StartHost) -> None:
     with ThreadPoolExecutor() as pool:
         steps = Steps(start_host(STEPS, "runtime: {predict_concurrency: 3}"), pool)

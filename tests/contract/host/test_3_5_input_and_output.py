@@ -16,10 +16,14 @@ from workers.model_codec import pack, unpack
 
 OCTETS = {"content-type": "Application/Octet-Stream; x=1"}
 MODEL = """
-import datetime, uuid
+import dataclasses, datetime, uuid
 import numpy
 import pydantic
 from fastapi.responses import JSONResponse, PlainTextResponse
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
 
 class Out(pydantic.BaseModel):
     name: str
@@ -38,6 +42,11 @@ VALUES = {
     "bytes": b"raw",
     "nested bytes": [b"raw"],
     "set": {1},
+    "complex": numpy.complex64(1),
+    "numpy bytes": [numpy.bytes_(b"x")],
+    "dataclass": Point(),
+    "long": 10**30,
+    "zoned time": datetime.time(1, tzinfo=datetime.timezone.utc),
     "created": JSONResponse({"x": 1}, 201, {"x-mine": "yes"}),
     "teapot": PlainTextResponse("no", 418, {"x-mine": "yes"}),
 }
@@ -117,6 +126,34 @@ def test_3_5_malformed_msgpack_and_object_arrays_are_400(host: RunningHost) -> N
     assert (answer.status_code, answer.json()["error"]) == (400, "unsupported payload")
 
 
+def tagged(**content: Any) -> bytes:
+    return msgpack.packb({name.encode(): value for name, value in content.items()})
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "error"),
+    [
+        (b"\x01\x01", 400, "unpack(b) received extra data."),
+        (b"\x92\x01", 400, "Unpack failed: incomplete input"),
+        (tagged(nd=True, kind=b"O"), 400, "unsupported payload"),
+        (tagged(__uuid__=True, data="x"), 400, "badly formed hexadecimal UUID string"),
+        (tagged(__dt_timedelta__=True, data=[1]), 400, "not enough values to unpack (expected 3, got 1)"),
+        (tagged(__dt_date_iso__=True, data=5), 500, "Unhandled exception: TypeError: fromisoformat: argument must be str"),
+        (tagged(nd=True, type="zz", kind=b"", shape=[1], data=b"x"), 500, "Unhandled exception: TypeError: data type 'zz' not understood"),
+    ],
+)  # fmt: skip
+def test_3_5_what_msgpack_may_not_say(
+    host: RunningHost, content: bytes, status: int, error: str
+) -> None:
+    for answer in host.answers(content=content, headers=OCTETS):
+        assert (answer.status_code, answer.json()) == (status, {"error": error})
+
+
+def test_3_5_a_tag_without_its_data_is_a_dict(host: RunningHost) -> None:
+    answer = host.predict(content=tagged(__uuid__=True), headers=OCTETS)
+    assert msgpack.unpackb(answer.content)["text"] == "{b'__uuid__': True}"
+
+
 @pytest.mark.parametrize(
     ("value", "body"),
     [
@@ -135,7 +172,15 @@ def test_3_6_json_output(host: RunningHost, value: str, body: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "name"), [("bytes", "bytes"), ("nested bytes", "bytes"), ("set", "set")]
+    ("value", "name"),
+    [
+        ("bytes", "bytes"),
+        ("nested bytes", "bytes"),
+        ("set", "set"),
+        ("complex", "complex64"),
+        ("numpy bytes", "bytes_"),
+        ("dataclass", "Point"),
+    ],
 )
 def test_3_6_what_json_cannot_say_is_a_500_that_names_the_type(
     host: RunningHost, value: str, name: str
@@ -154,7 +199,14 @@ def test_3_6_octet_stream_output(host: RunningHost) -> None:
     assert unpack(out("uuid")) == UUID(int=7)
     assert unpack(out("pydantic")) == {"name": "é", "at": datetime(2026, 1, 2)}
     assert msgpack.unpackb(out("datetime"))[b"data"] == "2026-01-02T00:00:00Z"
-    assert host.predict(content=pack({"value": "set"}), headers=OCTETS).status_code == 500
+    for value, error in (
+        ("set", "TypeError: can not serialize 'set' object"),
+        ("long", "OverflowError: Integer value out of range"),
+        ("zoned time", "ValueError: Cannot represent timezone-aware times."),
+    ):
+        answer = host.predict(content=pack({"value": value}), headers=OCTETS)
+        assert answer.json() == {"error": f"Unhandled exception: {error}"}
+        assert answer.headers["content-type"] == "application/json"
 
 
 def test_3_6_a_response_goes_out_as_it_is(host: RunningHost) -> None:
@@ -216,11 +268,13 @@ def test_3_5_pydantic_input_is_validated(start_host: StartHost) -> None:
         "Input Parsing Errors:",
         "  `name`: Field required.",
     ]
-    assert (
-        host.predict(content=b"{")
-        .json()["error"]
-        .startswith("Input Parsing Error:\n  `__root__`: ")
-    )
+    for content, fault in (
+        (b"{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b'\xef\xbb\xbf{"name": "a"}', "Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ):  # fmt: skip
+        refused = host.predict(content=content)
+        assert refused.json() == {"error": f"Input Parsing Error:\n  `__root__`: {fault}."}
     assert host.predict(content=pack({"name": 5}), headers=OCTETS).status_code == 400
     assert {answer.status_code for answer in host.answers({"items": 1})} == {400}
     schema = host.http.get("/v1/models/model/schema").json()

@@ -60,7 +60,14 @@ def test_3_8_liveness_readiness_loaded_and_aliases(host: RunningHost) -> None:
     assert host.http.get("/v1/models/model/schema").status_code == 404
 
 
-@pytest.mark.parametrize("sick", [False, "raise"])
+def test_3_8_a_health_check_without_a_word_is_no_refusal(host: RunningHost) -> None:
+    host.predict({"healthy": None})
+    assert host.http.get("/v1/models/model").status_code == 200
+    assert "Health check failed." in host.text()
+    host.predict({"healthy": True})
+
+
+@pytest.mark.parametrize("sick", [False, "raise", 0, []])
 def test_3_8_is_healthy_gates_readiness_only(host: RunningHost, sick: object) -> None:
     host.predict({"healthy": sick})
     answer = host.http.get("/v1/models/model")
@@ -89,8 +96,19 @@ def test_3_8_unknown_routes_and_methods_have_fastapis_shape(host: RunningHost) -
     missing = host.http.get("/nowhere")
     assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
     assert "x-baseten-error-code" not in missing.headers
-    wrong = host.http.get("/invocations")
-    assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})
+    for method, path, allowed in (
+        ("GET", "/invocations", "POST"),
+        ("HEAD", "/", "GET"),
+        ("POST", "/ping", "GET"),
+        ("DELETE", "/v1/models/model:predict", "GET"),
+        ("PUT", "/v1/chat/completions", "POST"),
+    ):
+        wrong = host.http.request(method, path)
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, allowed)
+        assert "x-baseten-error-code" not in wrong.headers
+    assert host.http.get("/invocations").json() == {"detail": "Method Not Allowed"}
+    for path in ("/v1/models/model/", "/v1/chat/completions/", "/metrics"):
+        assert host.http.post(path).status_code == 307
 
 
 @pytest.mark.parametrize("what", ["bug", "starlette", "stop"])
@@ -110,6 +128,13 @@ def test_3_9_a_fastapi_exception_passes_its_status_and_detail(
         assert (answer.status_code, answer.json()) == (422, {"error": detail})
         assert answer.headers["x-baseten-error-code"] == "600"
         assert "x-dropped" not in answer.headers
+
+
+def test_3_9_a_status_without_a_body_has_none(host: RunningHost) -> None:
+    answer = host.predict([204, "no body"])
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert "content-length" not in answer.headers
+    assert host.predict(1).status_code == 200
 
 
 @pytest.mark.parametrize(

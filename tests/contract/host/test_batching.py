@@ -76,7 +76,12 @@ def test_calls_of_both_doors_share_batches_and_get_their_own_outcome(host: Runni
 
 def test_an_item_fails_alone(host: RunningHost) -> None:
     bad, fine, refused, also = together(host, ["bad", "fine", "refused", "also"])
-    assert (bad.status_code, fine.status_code, refused.status_code, also.status_code) == (500, 200, 422, 200)
+    assert (bad.status_code, fine.status_code, refused.status_code, also.status_code) == (
+        500,
+        200,
+        422,
+        200,
+    )
     assert bad.json() == {"error": "Internal Server Error (in model/chainlet)."}
     assert refused.json() == {"error": "no"}
     assert [len(batch) for batch in host.predict("batches").json()["out"]] == [4, 1]
