@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from websockets.asyncio.client import connect
 
 from tests.conformance import environment
@@ -61,14 +62,16 @@ class Image:
         shutil.copytree(templates / "server", self.app)
         shutil.copytree(templates / "shared", self.app / "_truss_shared")
         variables = expander.expand(package / "config.yaml", self.app / "config.yaml")
-        for source, target in (
-            ("model", self.app / "model"),
-            ("data", self.app / "data"),
-            ("packages", self.packages),
-        ):
-            if (package / source).is_dir():
-                shutil.copytree(package / source, target, dirs_exist_ok=True)
+        config = yaml.safe_load((self.app / "config.yaml").read_text())
+        self._copy(package / config["model_module_dir"], self.app / "model")
+        self._copy(package / config["data_dir"], self.app / "data")
+        for folder in (config["bundled_packages_dir"], *config["external_package_dirs"]):
+            self._copy(package / folder, self.packages)
         return variables
+
+    def _copy(self, source: Path, target: Path) -> None:
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 class TrussHost(ServedModel):

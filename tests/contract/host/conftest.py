@@ -55,10 +55,9 @@ def start_host(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what has no meaning for Truss's server, and in a run of all tests what takes long."""
-    server = config.getoption("--server")
-    out = {"truss": "kingpost_only", None: "conformance_only"}.get(server)
-    left_out = [item for item in items if out and item.get_closest_marker(out)]
+    """A conformance run has what both servers know; a run of all tests leaves out what takes long."""
+    out = "kingpost_only" if config.getoption("--server") else "conformance_only"
+    left_out = [item for item in items if item.get_closest_marker(out)]
     config.stash[LEFT_OUT] = [item.get_closest_marker(out) for item in left_out]
     config.stash[DIFFERENCES] = [m for item in items if (m := item.get_closest_marker("differs"))]
     config.hook.pytest_deselected(items=left_out)
@@ -80,7 +79,7 @@ def pytest_terminal_summary(
     say(f"{differing.total()} tests show how they differ, {len(differing)} ways:")
     for what, count in differing.items():
         say(f"  {what} ({count})")
-    say(f"{apart.total()} tests are of Kingpost alone: ")
+    say(f"{apart.total()} tests are of Kingpost alone and left to `make test`:")
     say("  " + ", ".join(f"{what} ({count})" for what, count in apart.most_common()))
 
 

@@ -173,6 +173,26 @@ def test_3_1_module_file_and_class_have_the_names_of_the_configuration(
     assert host.predict(1).json() == ["main", 1]
 
 
+def test_3_1_packages_and_data_may_lie_elsewhere(start_host: StartHost) -> None:
+    config = """
+        data_dir: weights
+        bundled_packages_dir: vendored
+        external_package_dirs: [../outside]
+    """
+    files = {
+        "weights/w.txt": "heavy",
+        "vendored/inside.py": "WORD = 'inside'",
+        "../outside/outer/__init__.py": "WORD = 'outside'",
+    }
+    model = """
+        import inside, outer
+        class Model:
+            def __init__(self, data_dir): self.data = data_dir
+            def predict(self, x): return [(self.data / "w.txt").read_text(), inside.WORD, outer.WORD]
+    """
+    assert start_host(model, config, files).predict(1).json() == ["heavy", "inside", "outside"]
+
+
 BROKEN = [
     ("x = 1", "has no attribute 'Model'"),
     ("class Model(:", "SyntaxError"),
