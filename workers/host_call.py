@@ -122,8 +122,12 @@ class ModelRequest(Request):
 
 def _model_scope(scope: Scope) -> MutableMapping[str, Any]:
     headers = [pair for pair in scope["headers"] if not pair[0].startswith(PRIVATE_PREFIX)]
-    client = scope.get("client") or LOCAL_CLIENT
-    return {**scope, "headers": headers, "state": {}, "client": client}
+    return {**scope, "headers": headers, "state": {}, "client": client_of(scope)}
+
+
+def client_of(scope: Scope) -> tuple[str, int]:
+    """Who calls, as the model is to see it: never nobody."""
+    return scope.get("client") or LOCAL_CLIENT
 
 
 def _disconnect_receiver(call: Call) -> Receive:

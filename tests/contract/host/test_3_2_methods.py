@@ -82,6 +82,35 @@ def test_3_2_what_a_method_takes(start_host: StartHost) -> None:
         assert host.predict("in").json() == result, body
 
 
+OUTPUTS: list[tuple[str, tuple[str | None, bool | None] | None]] = [
+    ("-> Out", ("Out", False)),
+    ("-> Awaitable[Out]", ("Out", False)),
+    ("-> Iterator[str]", (None, True)),
+    ("-> Union[Awaitable[Out], AsyncGenerator]", ("Out", True)),
+    ("-> Out | Generator[str, None, None]", ("Out", True)),  # typing makes it a Union
+    ("-> Out | collections.abc.Generator[str, None, None]", None),  # this is none
+    ("-> Optional[Out]", None),
+    ("-> Union[Out, str]", None),
+    ("-> list[Out]", None),
+]
+
+
+def test_3_8_the_schema_of_what_comes_out(start_host: StartHost) -> None:
+    prelude = (
+        PRELUDE + "import collections.abc, pydantic\nclass Out(pydantic.BaseModel):\n    a: int\n"
+    )
+    sources = [source(f"def predict(self, x) {text}: pass", prelude) for text, _ in OUTPUTS]
+    for (text, expected), host in zip(OUTPUTS, at_once(start_host, sources, "ready"), strict=True):
+        answer = host.http.get("/v1/models/model/schema")
+        if expected is None:
+            assert (answer.status_code, answer.json()) == (404, {"error": "No schema found"}), text
+            continue
+        schema = answer.json()
+        title = schema["output_schema"] and schema["output_schema"]["title"]
+        assert (title, schema["supports_streaming"]) == expected, text
+        assert schema["input_schema"] is None
+
+
 def test_3_2_annotations_that_are_texts_declare_nothing(start_host: StartHost) -> None:
     body = """
         import pydantic

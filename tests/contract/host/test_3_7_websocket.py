@@ -56,6 +56,62 @@ async def test_3_7_messages_and_close_codes(start_host: StartHost) -> None:
     assert "ValueError: private" in host.text()
 
 
+WAYS_TO_END = """
+import sys
+import fastapi
+class Model:
+    async def websocket(self, ws):
+        what = await ws.receive_text()
+        if what == "accept again":
+            await ws.accept()
+        if what == "http":
+            raise fastapi.HTTPException(418, "tea")
+        if what == "exception of its own":
+            raise fastapi.WebSocketException(4005, "mine")
+        if what == "close and raise":
+            await ws.close(4007, "bye")
+            raise ValueError
+        if what == "close and send":
+            await ws.close(4008)
+            await ws.send_text("x")
+        if what == "exit":
+            sys.exit(1)
+        await ws.send_bytes(b"x")
+        await ws.send_json({"client": ws.client.host, "query": dict(ws.query_params)})
+"""
+ABNORMAL = (1006, "")
+SERVER_ERROR = (1011, "Internal Server Error (in model/chainlet).")
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("accept again", SERVER_ERROR),
+        ("http", SERVER_ERROR),
+        ("exception of its own", SERVER_ERROR),
+        ("close and raise", (4007, "bye")),
+        ("close and send", (4008, "")),
+        ("exit", ABNORMAL),
+    ],
+)
+async def test_3_7_however_it_ends(start_host: StartHost, what: str, code: tuple[int, str]) -> None:
+    host = start_host(WAYS_TO_END)
+    async with opened(host) as socket:
+        await socket.send(what)
+        assert await closing(socket) == code
+    assert host.process.poll() is None
+
+
+async def test_3_7_bytes_and_json_and_who_calls(start_host: StartHost) -> None:
+    host = start_host(WAYS_TO_END)
+    async with host.websocket("/v1/websocket?a=b") as socket:
+        await socket.send("")
+        assert await socket.recv() == b"x"
+        told = json.loads(await socket.recv())
+        assert told == {"client": "127.0.0.1", "query": {"a": "b"}}
+        assert await closing(socket) == (1000, "")
+
+
 async def test_3_7_a_client_that_leaves_is_no_error_and_large_messages_pass(
     start_host: StartHost,
 ) -> None:
