@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test check format chaos clean
+.PHONY: setup demo up test check format chaos conformance clean
 
 setup: $(DEV)
 
@@ -44,5 +44,11 @@ chaos: $(DEV)
 	$(BIN)/pytest tests/chaos -m chaos
 	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long
 
+# The same tests on our model host and on Truss's own server, which gets a virtual environment of its own.
+conformance: $(DEV)
+	$(BIN)/python -m tests.conformance.environment
+	$(BIN)/pytest -q tests/contract/host --server kingpost
+	$(BIN)/pytest -q tests/contract/host --server truss
+
 clean:
-	rm -rf .venv .kingpost build *.egg-info
+	rm -rf .conformance .venv .kingpost build *.egg-info

@@ -19,6 +19,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before any torch: processes with more sta
 hypothesis_settings.register_profile("long")  # see tests/unit/test_store_machine.py
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    servers = ("kingpost", "truss")
+    parser.addoption("--server", choices=servers, help="what the tests of the model host run on")
+
+
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """The server that most tests share; tests that kill a server start their own."""

@@ -70,10 +70,14 @@ async def send_answer(answer: Answer, call: Call, send: Send) -> None:
 
 async def send_reply(reply: Reply, send: Send) -> None:
     """Head and body."""
-    headers = [*reply.all_headers(), ("content-length", str(len(reply.body)))]
+    headers, body = reply.all_headers(), reply.body
+    if reply.status in (204, 304):  # these have none, even if a model's HTTPException has a detail
+        body = b""
+    else:
+        headers.append(("content-length", str(len(body))))
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _send_response(answer: SlottedResponse, call: Call, send: Send) -> None:

@@ -24,6 +24,7 @@ from workers.host_threads import in_thread
 from workers.host_websocket import WebSocketDoor
 from workers.model_methods import V1_METHODS
 
+MODEL = "/v1/models/{model_name}"  # any name will do
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -40,8 +41,8 @@ def create_app(host: ModelHost) -> Starlette:
     return Starlette(
         routes=[
             *private_routes(host, partial(answer, host)),
-            *_model_routes(host),
             *_server_routes(host),
+            *_model_routes(host),
         ],
         exception_handlers={HTTPException: plain_error},
         lifespan=lifespan,
@@ -50,7 +51,7 @@ def create_app(host: ModelHost) -> Starlette:
 
 def _model_routes(host: ModelHost) -> list[BaseRoute]:
     door = SyncDoor(partial(answer, host))
-    paths = ["/v1/models/{name}:predict", "/v1/models/{name}:predict_binary", "/invocations"]
+    paths = [f"{MODEL}:predict", f"{MODEL}:predict_binary", "/invocations"]
     routes: list[BaseRoute] = [Route(p, door, methods=["POST"]) for p in [*paths, *V1_METHODS]]
     return [*routes, WebSocketRoute("/v1/websocket", WebSocketDoor(host))]
 
@@ -58,14 +59,20 @@ def _model_routes(host: ModelHost) -> list[BaseRoute]:
 def _server_routes(host: ModelHost) -> list[BaseRoute]:
     routes = ServerRoutes(host)
     return [
-        Route("/", routes.live, methods=["GET"]),
-        Route("/ping", routes.loaded, methods=["GET"]),
-        Route("/v1/models/{name}/loaded", routes.loaded, methods=["GET"]),
-        Route("/v1/models/{name}/schema", routes.schema, methods=["GET"]),
-        Route("/v1/models/{name}", routes.ready, methods=["GET"]),
+        _get("/", routes.live),
+        _get(MODEL, routes.ready),
+        _get(f"{MODEL}/loaded", routes.loaded),
+        _get(f"{MODEL}/schema", routes.schema),
+        _get("/ping", routes.loaded),
         Route("/hot-reload", routes.hot_reload, methods=["POST"]),
         Mount("/metrics", metrics_app()),
     ]
+
+
+def _get(path: str, endpoint: Endpoint) -> Route:
+    route = Route(path, endpoint)
+    route.methods = {"GET"}  # no HEAD, which starlette adds and Truss's server refuses
+    return route
 
 
 class SyncDoor:
@@ -108,13 +115,15 @@ class ServerRoutes:
         return self._readiness(self._loaded())
 
     async def schema(self, _: Request) -> Response:
-        if not self._loaded():
-            detail = "Schema not available, please try again later."
-            return to_response(downstream_error(503, detail))
-        schema = self._host.methods.schema
-        if schema is None:
+        methods = self._host.known_methods
+        if methods is None:
+            return self._readiness(False)
+        if methods.schema:
+            return JSONResponse(methods.schema.to_json())
+        if self._loaded():
             return to_response(downstream_error(404, "No schema found"))
-        return JSONResponse(schema.to_json())
+        detail = "Schema not available, please try again later."
+        return to_response(downstream_error(503, detail))
 
     async def hot_reload(self, _: Request) -> Response:
         try:

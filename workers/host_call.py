@@ -17,6 +17,7 @@ from workers.host_slots import Door
 Result = TypeVar("Result")
 StoppedBy = Literal["cooperative", "closed"]
 Progress = Callable[[float, str | None], None]
+LOCAL_CLIENT = ("127.0.0.1", 0)  # a Unix socket names none, and models read `request.client.host`
 PRIVATE_PREFIX = b"x-kingpost-"  # headers between worker and host; the model never sees them
 
 
@@ -105,7 +106,8 @@ class ModelRequest(Request):
     """A starlette request whose body is already here and whose disconnect is the call's stop."""
 
     def __init__(self, call: Call) -> None:
-        super().__init__(_model_scope(call.scope), body_receiver(call))
+        super().__init__(_model_scope(call.scope), _disconnect_receiver(call))
+        self._body = call.body  # where starlette keeps a body that was read
         self._call = call
         self.state.watch_disconnect = self._watch_disconnect
         self.state.progress = call.progress
@@ -120,7 +122,22 @@ class ModelRequest(Request):
 
 def _model_scope(scope: Scope) -> MutableMapping[str, Any]:
     headers = [pair for pair in scope["headers"] if not pair[0].startswith(PRIVATE_PREFIX)]
-    return {**scope, "headers": headers, "state": {}}
+    return {**scope, "headers": headers, "state": {}, "client": client_of(scope)}
+
+
+def client_of(scope: Scope) -> tuple[str, int]:
+    """Who calls, as the model is to see it: never nobody."""
+    return scope.get("client") or LOCAL_CLIENT
+
+
+def _disconnect_receiver(call: Call) -> Receive:
+    """An ASGI `receive` after the body was read: all that is left to come is the stop."""
+
+    async def receive() -> Message:
+        await call.wait_stopped()
+        return {"type": "http.disconnect"}
+
+    return receive
 
 
 def body_receiver(call: Call) -> Receive:

@@ -96,11 +96,7 @@ class Reply:
 def json_reply(status: int, content: object) -> Reply:
     """Compact JSON, non-ASCII as it is. Raises TypeError or ValueError for what JSON cannot say."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    try:
-        body = text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, out of some exception's text
-        body = json.dumps(content, separators=(",", ":")).encode()
-    return Reply(status, body, "application/json")
+    return Reply(status, text.encode(), "application/json")
 
 
 def error_headers(code: str) -> tuple[tuple[str, str], ...]:
@@ -112,17 +108,17 @@ def error_reply(error: BaseException) -> Reply:
     """The answer for whatever ended a call."""
     if isinstance(error, ModelExit):
         return Reply(500, b"Internal Server Error", "text/plain; charset=utf-8")
-    if isinstance(error, ModelDefinitionError):
-        return downstream_error(error.status, f"{type(error).__name__}: {error}")
-    if isinstance(error, HostError):
-        return _with_headers(error.status, str(error), error.code)
-    if is_http_exception(error):
-        try:
+    try:
+        if isinstance(error, ModelDefinitionError):
+            return downstream_error(error.status, f"{type(error).__name__}: {error}")
+        if isinstance(error, HostError):
+            return _with_headers(error.status, str(error), error.code)
+        if is_http_exception(error):
             return downstream_error(error.status_code, error.detail)
-        except (TypeError, ValueError) as unsayable:  # a detail that is no JSON
-            error = unsayable
+    except (TypeError, ValueError) as unsayable:  # a set in the detail, half a surrogate pair
+        error = unsayable
     message = f"Unhandled exception: {type(error).__name__}: {error}"
-    return _with_headers(500, message, UNEXPECTED)
+    return _with_headers(500, message.encode(errors="backslashreplace").decode(), UNEXPECTED)
 
 
 def is_http_exception(error: BaseException) -> "TypeIs[HTTPException]":

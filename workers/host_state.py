@@ -16,7 +16,8 @@ from workers.model_batch import Batcher
 from workers.model_loader import (
     LiveModel,
     Surroundings,
-    load_model,
+    load,
+    make_model,
     on_loop,
     read_environment,
     reload_methods,
@@ -63,6 +64,7 @@ class ModelHost:
         self.failure: LoadFailure | None = None
         self._around = around
         self._live: LiveModel | None = None
+        self._made: LiveModel | None = None  # has not yet loaded
         self._pipeline: Pipeline | None = None
         self._loaded = asyncio.Event()
 
@@ -77,6 +79,12 @@ class ModelHost:
     def methods(self) -> Methods:
         """Raises ModelNotReady before the load."""
         return self.pipeline.methods
+
+    @property
+    def known_methods(self) -> Methods | None:
+        """What the model has, known as soon as it is made: before it is loaded."""
+        live = self._live or self._made
+        return live.methods if live else None
 
     def start_loading(self) -> None:
         """Begins to load in a thread of its own, while the server already answers."""
@@ -106,7 +114,7 @@ class ModelHost:
         event("model.reloaded")
 
     async def is_healthy(self) -> bool:
-        """Loaded, and the model's own `is_healthy`, if any, says yes; its exceptions mean no."""
+        """Loaded, and the model's own `is_healthy`, if any, does not say no; its exceptions do."""
         method = self.methods.is_healthy
         if method is None:
             return True
@@ -118,13 +126,14 @@ class ModelHost:
             healthy = False
         if not healthy:
             event("health_check.failed", "warning", message="Health check failed.")
-        return bool(healthy)
+        return healthy is None or bool(healthy)  # no word is no refusal, as in Truss
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         started = time.perf_counter()
         event("model.loading")
         try:
-            live = load_model(self.package, self._around, on_loop(loop))
+            live = self._made = make_model(self.package, self._around)
+            load(live, self._around.load_retries, on_loop(loop))
         except BaseException as error:  # a load fails in any way, sys.exit included; state() tells
             loop.call_soon_threadsafe(self._load_failed, error)
             return

@@ -3,6 +3,7 @@
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from workers.host_call import client_of
 from workers.host_errors import MODEL_ERROR, ModelNotReady
 from workers.host_logs import chain_request_id, event, log_user_error, request_id
 from workers.host_state import ModelHost
@@ -19,7 +20,7 @@ class WebSocketDoor:
         self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        socket = WebSocket(scope, receive, send)
+        socket = WebSocket({**scope, "client": client_of(scope)}, receive, send)
         request_id.set(socket.headers.get("x-baseten-request-id"))
         chain_request_id.set(socket.headers.get("x-baseten-chain-request-id"))
         try:
@@ -37,7 +38,11 @@ class WebSocketDoor:
             await _close(socket, NORMAL)
         except WebSocketDisconnect:
             event("websocket.disconnected")
-        except (Exception, SystemExit) as error:  # the model's own, of any kind
+        except SystemExit as error:  # cut without a close, as the caller of a program that ended
+            log_user_error(
+                "Model called sys.exit().", error, self._host.package.model_class_filename
+            )
+        except Exception as error:  # the model's own, of any kind
             log_user_error(MODEL_ERROR, error, self._host.package.model_class_filename)
             await _close(socket, SERVER_ERROR, MODEL_ERROR)
 

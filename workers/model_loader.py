@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from deployments.package import Package
 from workers.host_logs import event
+from workers.model_config import full_config
 from workers.model_methods import Methods
 from workers.model_secrets import Secrets
 
@@ -80,41 +81,47 @@ def extend_import_path(package: Package) -> None:
             sys.path.append(str(packages))
 
 
-def load_model(package: Package, around: Surroundings, run: RunCoroutine) -> LiveModel:
-    """Blocks until the model is loaded; the cwd is the package. Raises whatever the model raises."""
+def make_model(package: Package, around: Surroundings) -> LiveModel:
+    """The instance, not yet loaded; the cwd is the package. Raises whatever the model raises."""
     (package.root / package.data_dir).mkdir(parents=True, exist_ok=True)
     model_class = getattr(import_model_file(package), package.model_class_name)
     environment = read_environment(around.environment_file)
     offered = {
-        "config": dict(package.config),
+        "config": full_config(package),
         "data_dir": Path(package.data_dir),
         "secrets": Secrets(package.secrets, around.secrets_dir, around.variables),
         "lazy_data_resolver": LazyDataResolver(),
         "environment": environment,
     }
     instance = model_class(**_accepted(model_class, offered))
-    methods = Methods.of(instance)
-    if methods.setup_environment and environment is not None:
+    return LiveModel(instance, Methods.of(instance), environment)
+
+
+def load(live: LiveModel, retries: int, run: RunCoroutine) -> None:
+    """Tells the model its environment and blocks until it is loaded. Raises whatever it raises."""
+    instance, environment = live.instance, live.environment
+    if live.methods.setup_environment and environment is not None:
         _run(lambda: instance.setup_environment(environment), run)
     if hasattr(instance, "load"):
-        _retry(lambda: _run(instance.load, run), around.load_retries)
-    return LiveModel(instance, methods, environment)
+        _retry(lambda: _run(instance.load, run), retries)
 
 
 def import_model_file(package: Package) -> ModuleType:
     """The module of the model's file. Raises what the import raises."""
     path = package.model_file
-    # model/model.py must not take the name of its own folder, which the model may import from.
-    name = f"{path.stem}.{path.stem}" if path.parent.name == path.stem else path.stem
+    folder = path.parent.name
+    # The name is Truss's: `model` stays the name of the package, in which model.py may lie.
+    name = f"{folder}.{path.stem}" if folder == path.stem else path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"Could not import {path}.")
     module = importlib.util.module_from_spec(spec)
-    module.__package__ = ""  # relative imports stay refused
-    sys.modules[name] = module  # before it runs: pydantic looks its classes' module up
+    if "." in name:
+        module.__package__ = None
+    sys.modules[name] = module  # before it runs: dataclasses, generic models and pickle look there
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
+    except Exception as error:
         sys.modules.pop(name, None)
         if isinstance(error, ImportError) and "attempted relative import" in str(error):
             raise ImportError(

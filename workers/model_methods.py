@@ -1,7 +1,8 @@
 """Which methods a model class has and how each wants to be called: Truss's signature rules, plus two liberties.
 
 Beyond Truss: a second parameter named `request` needs no annotation, and a model that has only `/v1` methods
-(or only `predict_batch`) needs no `predict`.
+(or only `predict_batch`) needs no `predict`. As in Truss, an annotation that is a text (`from __future__ import
+annotations`) declares nothing, so that a model which lives with that is called here as it is there.
 """
 
 import inspect
@@ -102,9 +103,9 @@ class Methods:
 
 
 def _find(model: object, name: str) -> Method | None:
-    function = getattr(model, name, None)
-    if function is None:
+    if not hasattr(model, name):
         return None
+    function = getattr(model, name)
     return Method(
         name=name,
         function=function,
@@ -155,7 +156,7 @@ def _check_pipeline(
 
 
 def _takes(function: Callable[..., Any], name: str) -> Takes:
-    signature = signature_of(function)
+    signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
     if not parameters:
         return Takes.NOTHING
@@ -170,9 +171,7 @@ def _takes(function: Callable[..., Any], name: str) -> Takes:
             f"`{name}` method with two arguments is not allowed to have request as first argument, "
             f"request must be second. Got: {signature}"
         )
-    second = parameters[1]
-    unannotated = second.annotation is inspect.Parameter.empty and second.name == "request"
-    if not (_is_request(second) or unannotated):
+    if not (_is_request(parameters[1]) or _is_named_request(parameters[1])):
         raise ModelDefinitionError(
             f"`{name}` method with two arguments must have request as second argument "
             f"(type annotated). Got: {signature}"
@@ -180,22 +179,19 @@ def _takes(function: Callable[..., Any], name: str) -> Takes:
     return Takes.BOTH
 
 
-def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature with string annotations resolved where they can be."""
-    try:
-        return inspect.signature(function, eval_str=True)
-    except Exception:  # an annotation may fail in any way; unresolved is then the best there is
-        return inspect.signature(function)
-
-
 def _is_request(parameter: inspect.Parameter) -> bool:
     annotation = parameter.annotation
     return isinstance(annotation, type) and issubclass(annotation, Request)
 
 
+def _is_named_request(parameter: inspect.Parameter) -> bool:
+    untyped = parameter.annotation is inspect.Parameter.empty
+    return parameter.name == "request" and (untyped or isinstance(parameter.annotation, str))
+
+
 def _schema(first: Method | None, last: Method | None) -> Schema | None:
     if first is None or last is None:
         return None
-    parameters = list(signature_of(first.function).parameters.values())
+    parameters = list(inspect.signature(first.function).parameters.values())
     annotation = parameters[0].annotation if parameters else None
-    return Schema.of(annotation, signature_of(last.function).return_annotation)
+    return Schema.of(annotation, inspect.signature(last.function).return_annotation)

@@ -1,6 +1,5 @@
 """A call of the model, the way Truss runs it: preprocess -> predict -> postprocess, or one /v1 method."""
 
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -130,10 +129,7 @@ class Pipeline:
             return method.function(*args)
         if method.is_async:
             return await self._guarded(call.cancellable(method.function(*args), method.name))
-        result = await self._guarded(in_thread(method.function, *args))
-        if inspect.isawaitable(result):  # a decorator hid the `async`
-            return await self._guarded(call.cancellable(result, method.name))
-        return result
+        return await self._guarded(in_thread(method.function, *args))
 
     async def _guarded(self, running: Awaitable[Any]) -> Any:
         """Awaits model code; its errors are logged here and answered without their text."""

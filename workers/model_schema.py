@@ -1,6 +1,5 @@
 """The input and output types that a model declares with pydantic annotations."""
 
-import types
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin
@@ -66,7 +65,7 @@ def _output(annotation: Any) -> tuple[ModelType | None, bool] | None:
         return None, True
     if awaited := _awaited(annotation):
         return awaited, False
-    if get_origin(annotation) in (Union, types.UnionType):
+    if get_origin(annotation) is Union:  # not `X | Y`, which Truss does not look into
         return _either(get_args(annotation))
     return None
 

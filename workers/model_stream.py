@@ -75,6 +75,6 @@ def chunk_bytes(chunk: Any) -> bytes:
     """A chunk as it goes to the client. Raises TypeError for anything but str and bytes."""
     if isinstance(chunk, str):
         return chunk.encode()
-    if isinstance(chunk, (bytes, bytearray, memoryview)):
+    if isinstance(chunk, (bytes, memoryview)):
         return bytes(chunk)
     raise TypeError(f"A stream yields str or bytes, not {type(chunk).__name__}.")

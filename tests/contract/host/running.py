@@ -1,4 +1,4 @@
-"""A real model host process for one little model written in the test."""
+"""A real model server process for one little model written in the test: Kingpost's host, or what stands in for it."""
 
 import json
 import shutil
@@ -8,9 +8,10 @@ import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
+from websockets.asyncio.client import connect, unix_connect
 
 from tests.conditions import wait_until
 from workers.frames import Frame, FrameDecoder, FrameKind
@@ -36,7 +37,7 @@ class JobAnswer:
         return self._of(FrameKind.RESULT)[0].json()
 
     @property
-    def status(self) -> int:
+    def status_code(self) -> int:
         return self.head["status"]
 
     @property
@@ -80,25 +81,24 @@ def write_package(
     return folder
 
 
-class RunningHost:
-    """One host; use it as a context manager."""
+class ServedModel:
+    """A process that serves one model over HTTP, as the tests see it; a context manager."""
 
-    def __init__(self, package: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-        self.package = package
+    name: str  # as --server has it
+    package: Path  # the folder that the model runs in
+    process: subprocess.Popen[bytes]
+    http: httpx.Client
+
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kp"))  # short: a socket's path has 108 bytes
-        self.socket = str(self.folder / "s")
         self._log = self.folder / "log"
-        self.serial = 0
-        command = [sys.executable, "-m", "workers.host_main", "--package", str(package)]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--uds", self.socket, *arguments],
-                stdout=log, stderr=subprocess.STDOUT, env=env,
-            )  # fmt: skip
-        transport = httpx.HTTPTransport(uds=self.socket)
-        self.http = httpx.Client(transport=transport, base_url="http://host", timeout=30)
 
-    def __enter__(self) -> "RunningHost":
+    def launch(self, command: list[str], **how: Any) -> None:
+        """Starts the process; does not wait for anything."""
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **how)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,14 +108,19 @@ class RunningHost:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def state(self) -> dict[str, Any]:
-        """What /kingpost/state says; {} while nothing listens."""
-        try:
-            return self.http.get("/kingpost/state").json()
-        except httpx.TransportError:
-            return {}
+        """At least `state`: loading, ready or failed; {} while nothing listens."""
+        raise NotImplementedError
 
-    def wait(self, state: str = "ready") -> "RunningHost":
-        """Waits until the host is in this state."""
+    def settle(self, **counts: int) -> None:
+        """Waits until `busy`, `sync_waiting` or `jobs_waiting` is so much."""
+        raise NotImplementedError
+
+    def websocket(self, path: str = "/v1/websocket", **how: Any) -> connect:
+        """Connects to it."""
+        raise NotImplementedError
+
+    def wait(self, state: str = "ready") -> Self:
+        """Waits until the server is in this state."""
         wait_until(lambda: self.state().get("state") == state, 30, f"no {state}: {self.text()}")
         return self
 
@@ -123,6 +128,50 @@ class RunningHost:
         """A sync predict."""
         how.setdefault("content", json.dumps(value))
         return self.http.post(PREDICT, **how)
+
+    def answers(self, value: object = None, **how: Any) -> "list[httpx.Response | JobAnswer]":
+        """The same input through every door that the server has."""
+        return [self.predict(value, **how)]
+
+    def text(self) -> str:
+        """All that the process wrote."""
+        return self._log.read_text(errors="replace")
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Its JSON lines."""
+        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+
+
+class RunningHost(ServedModel):
+    """One model host of Kingpost's; use it as a context manager."""
+
+    name = "kingpost"
+
+    def __init__(self, package: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.package = package
+        self.socket = str(self.folder / "s")
+        self.serial = 0
+        command = [sys.executable, "-m", "workers.host_main", "--package", str(package)]
+        self.launch([*command, "--uds", self.socket, *arguments], env=env)
+        transport = httpx.HTTPTransport(uds=self.socket)
+        self.http = httpx.Client(transport=transport, base_url="http://host", timeout=30)
+
+    def state(self) -> dict[str, Any]:
+        """What /kingpost/state says; {} while nothing listens."""
+        try:
+            return self.http.get("/kingpost/state").json()
+        except httpx.TransportError:
+            return {}
+
+    def settle(self, **counts: int) -> None:
+        wait_until(lambda: self.state().items() >= counts.items(), message=f"no {counts}")
+
+    def websocket(self, path: str = "/v1/websocket", **how: Any) -> connect:
+        return unix_connect(self.socket, f"ws://host{path}", **how)
+
+    def answers(self, value: object = None, **how: Any) -> "list[httpx.Response | JobAnswer]":
+        return [self.predict(value, **how), self.job(value, **how)]
 
     def job(self, value: object = None, name: str | None = None, **how: Any) -> JobAnswer:
         """The same input as a job."""
@@ -134,11 +183,3 @@ class RunningHost:
         frames = decoder.feed(answer.content)
         assert decoder.empty
         return JobAnswer(frames)
-
-    def text(self) -> str:
-        """All that the host wrote."""
-        return self._log.read_text(errors="replace")
-
-    def logs(self) -> list[dict[str, Any]]:
-        """Its JSON lines."""
-        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import unix_connect
 
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost
 
+pytestmark = pytest.mark.kingpost_only("docker_server")
 SERVER = """
 import asyncio, os, pathlib, sys
 import uvicorn
@@ -137,9 +137,9 @@ def test_issue_5_6_jobs_run_stream_and_fail_as_sync_calls_do(host: RunningHost) 
     stream = host.job("stream")
     assert (stream.kinds, stream.head["text"]) == ("OOORE", True)
     refused = host.job("no")
-    assert (refused.status, refused.headers["x-mine"]) == (422, "1")
+    assert (refused.status_code, refused.headers["x-mine"]) == (422, "1")
     other = host.job("x", headers={"x-kingpost-path": "/v1/chat/completions"})
-    assert (other.status, other.headers["x-path"]) == (201, "/v1/chat/completions")
+    assert (other.status_code, other.headers["x-path"]) == (201, "/v1/chat/completions")
 
 
 @pytest.mark.parametrize(("what", "begun", "ended"), [
@@ -154,14 +154,14 @@ def test_issue_5_6_a_cancel_closes_the_connection(
         wait_until((host.package / begun).exists)
         assert host.http.delete("/kingpost/jobs/stopped").status_code == 202
         answer: Any = job.result()
-    assert answer.status == 499
+    assert answer.status_code == 499
     assert answer.end["stopped_by"] in ("cooperative", "closed")
     wait_until((host.package / ended).exists)
     assert host.state()["busy"] == 0
 
 
 async def test_3_11_websockets_are_relayed(host: RunningHost) -> None:
-    async with unix_connect(host.socket, "ws://host/v1/websocket") as ws:
+    async with host.websocket() as ws:
         await ws.send("a")
         assert await ws.recv() == "aa"
         await ws.send("close")
@@ -175,7 +175,7 @@ def test_issue_5_6_a_server_that_cannot_start_fails_the_load(start_host: StartHo
     assert error["message"] == "The server ended with exit code 3 before it was ready."
     assert error["traceback"] == "no such weights"
     assert host.predict("x").status_code == 503
-    assert host.job("x").status == 503
+    assert host.job("x").status_code == 503
 
 
 def test_issue_5_6_a_server_that_dies_takes_its_host_along(host: RunningHost) -> None:

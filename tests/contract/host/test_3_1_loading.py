@@ -1,13 +1,14 @@
 """contract 3.1: loading."""
 
-import json
 from pathlib import Path
+
+import pytest
 
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 
 TELL_ALL = """
-import os, sys
+import os
 from pathlib import Path
 from bundled import BUNDLED
 from model.beside import BESIDE
@@ -17,7 +18,7 @@ class Model:
         self.kwargs = kwargs
         self.loads = 0
 
-    async def load(self):
+    def load(self):
         self.loads += 1
         if self.loads == 1:
             raise RuntimeError("not yet")
@@ -27,7 +28,7 @@ class Model:
 
     def predict(self, model_input):
         if model_input == "kwargs":
-            return {name: str(type(value).__name__) for name, value in sorted(self.kwargs.items())}
+            return {name: isinstance(value, (dict, Path)) for name, value in self.kwargs.items()}
         if model_input == "facts":
             return {
                 "cwd": os.getcwd(), "data_dir": str(self.kwargs["data_dir"]),
@@ -36,7 +37,6 @@ class Model:
                 "lazy": self.kwargs["lazy_data_resolver"].block_until_download_complete(),
                 "concurrency": self.kwargs["config"]["runtime"]["predict_concurrency"],
                 "unknown": self.kwargs["config"]["my_key"], "given": self.kwargs["environment"],
-                "leaks": [m for m in sys.modules if m in ("redis", "celery", "structlog", "torch", "numpy")],
             }
         return self.kwargs["secrets"][model_input]
 """
@@ -57,17 +57,17 @@ def test_3_1_a_model_gets_what_it_asks_for(start_host: StartHost, tmp_path: Path
     host = start_host(TELL_ALL, CONFIG, FILES, arguments=places, env=env)
 
     assert host.predict("kwargs").json() == {
-        "config": "dict",
-        "data_dir": "PosixPath",
-        "environment": "dict",
-        "lazy_data_resolver": "LazyDataResolver",
-        "secrets": "Secrets",
+        "config": True,
+        "data_dir": True,
+        "environment": True,
+        "lazy_data_resolver": False,
+        "secrets": False,
     }
     facts = host.predict("facts").json()
     assert facts == {
         "cwd": str(host.package), "data_dir": "data", "data_exists": True, "loads": 2, "bundled": 1,
         "beside": 2, "variable": "true", "environment": [{"name": "staging"}, 0], "lazy": "",
-        "concurrency": 1, "unknown": "kept", "given": {"name": "staging"}, "leaks": [],
+        "concurrency": 1, "unknown": "kept", "given": {"name": "staging"},
     }  # fmt: skip
     secrets = {name: host.predict(name) for name in ("from_file", "from_env", "from_default")}
     assert [answer.json() for answer in secrets.values()] == ["file", "env", "fallback"]
@@ -77,44 +77,153 @@ def test_3_1_a_model_gets_what_it_asks_for(start_host: StartHost, tmp_path: Path
         assert "SecretNotFound" in host.text()
 
 
-def test_3_1_a_constructor_without_arguments_gets_none(start_host: StartHost) -> None:
+@pytest.mark.kingpost_only("the host's own economy")
+def test_the_host_imports_nothing_of_the_worker_and_no_numpy(start_host: StartHost) -> None:
+    host = start_host("""
+        import sys
+        ABSENT = "redis", "celery", "structlog", "torch", "numpy"
+        class Model:
+            def predict(self, model_input): return [name for name in ABSENT if name in sys.modules]
+    """)
+    assert host.predict(1).json() == []
+
+
+def test_3_1_a_constructor_gets_only_what_it_names(start_host: StartHost) -> None:
     host = start_host("""
         class Model:
-            def __init__(self, secrets): self.n = len(secrets)
-            def __len__(self): return 0
+            def __init__(self, secrets, other=5): self.n = [len(secrets), other]
             def predict(self, model_input): return self.n
     """)
-    assert host.predict(1).json() == 0
+    assert host.predict(1).json() == [0, 5]
 
 
-def test_3_1_load_is_tried_twice_and_the_failure_is_told(start_host: StartHost) -> None:
-    host = start_host(
-        """
-        class Model:
-            calls = 0
-            def load(self):
-                Model.calls += 1
-                raise RuntimeError(f"no weights\\nafter {Model.calls}")
-            def predict(self, model_input): return 1
-        """,
-        state="failed",
-    )
+FAILS_TO_LOAD = """
+class Model:
+    calls = 0
+    def load(self):
+        Model.calls += 1
+        raise RuntimeError(f"no weights\\nafter {Model.calls}")
+    def predict(self, model_input): return 1
+"""
+
+
+@pytest.mark.parametrize(("retries", "calls"), [(None, 2), ("0", 1), ("2", 3)])
+def test_3_1_load_is_tried_again_as_often_as_asked(
+    start_host: StartHost, retries: str | None, calls: int
+) -> None:
+    env = {"NUM_LOAD_RETRIES_TRUSS": retries} if retries else None
+    host = start_host(FAILS_TO_LOAD, state="failed", env=env)
+    assert f"after {calls}" in host.text()
+    assert f"after {calls + 1}" not in host.text()
+
+
+@pytest.mark.kingpost_only("private routes")
+def test_issue_5_1_the_failure_of_a_load_is_told(start_host: StartHost) -> None:
+    host = start_host(FAILS_TO_LOAD, state="failed")
     error = host.state()["error"]
     assert error["message"] == "RuntimeError: no weights after 2"
     assert "model.py" in error["traceback"]
     assert "workers" not in error["traceback"]
     assert "raise RuntimeError" in error["traceback"]
-    for answer in (host.predict(1), host.http.get("/v1/models/model"), host.http.get("/ping")):
-        assert answer.status_code == 503
-        assert answer.json() == {"error": "Model with name model is not ready."}
-    assert host.job(1).status == 503
-    assert host.http.get("/").json() is True
+    assert host.job(1).status_code == 503
     assert host.http.post("/kingpost/slots").status_code == 503
 
 
 def test_3_1_relative_imports_are_refused_with_advice(start_host: StartHost) -> None:
-    host = start_host("from . import beside\nclass Model: pass", state="failed")
-    assert "relative import" in host.state()["error"]["message"]
+    source = "from .beside import WORD\nclass Model:\n    def predict(self, x): return WORD"
+    files = {"model/main.py": source, "model/beside.py": "WORD = 'beside'"}
+    host = start_host(None, "model_class_filename: main.py", files, state="failed")
+    assert "ImportError: " in host.text()
+    assert "relative import" in host.text()
+
+
+def test_3_1_a_model_py_in_model_may_import_relatively_all_the_same(start_host: StartHost) -> None:
+    # Truss means to refuse it, but the name that it gives the module makes it work.
+    source = "from .beside import WORD\nclass Model:\n    def predict(self, x): return WORD"
+    host = start_host(source, files={"model/beside.py": "WORD = 'beside'"})
+    assert host.predict(1).json() == "beside"
+
+
+def test_3_1_the_models_module_can_be_looked_up(start_host: StartHost) -> None:
+    host = start_host("""
+        from __future__ import annotations
+        import dataclasses, pickle
+        import pydantic
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+
+        class Points(pydantic.RootModel[list]): pass
+
+        class Model:
+            def predict(self, x):
+                point = pickle.loads(pickle.dumps(Point(x)))
+                return [__name__, Model.__module__, point.x, Points([1]).root]
+    """)
+    assert host.predict(7).json() == ["model.model", "model.model", 7, [1]]
+
+
+def test_3_1_module_file_and_class_have_the_names_of_the_configuration(
+    start_host: StartHost,
+) -> None:
+    files = {"model/main.py": "class Other:\n    def predict(self, x): return [__name__, x]"}
+    config = "model_class_filename: main.py\nmodel_class_name: Other\n"
+    host = start_host(None, config, files)
+    assert host.predict(1).json() == ["main", 1]
+
+
+def test_3_1_packages_and_data_may_lie_elsewhere(start_host: StartHost) -> None:
+    config = """
+        data_dir: weights
+        bundled_packages_dir: vendored
+        external_package_dirs: [../outside]
+    """
+    files = {
+        "weights/w.txt": "heavy",
+        "vendored/inside.py": "WORD = 'inside'",
+        "../outside/outer/__init__.py": "WORD = 'outside'",
+    }
+    model = """
+        import inside, outer
+        class Model:
+            def __init__(self, data_dir): self.data = data_dir
+            def predict(self, x): return [(self.data / "w.txt").read_text(), inside.WORD, outer.WORD]
+    """
+    assert start_host(model, config, files).predict(1).json() == ["heavy", "inside", "outside"]
+
+
+BROKEN = [
+    ("x = 1", "has no attribute 'Model'"),
+    ("class Model(:", "SyntaxError"),
+    ("raise ValueError('at import')", "ValueError: at import"),
+    ("class Model:\n    def __init__(self, foo): pass", "missing 1 required positional argument"),
+    ("class Model:\n    predict = None", "None is not a callable object"),
+    ("class Model:\n    load = None\n    def predict(self, x): pass", "not callable"),
+]
+
+
+def test_3_1_what_cannot_be_imported_or_made_fails_the_load(start_host: StartHost) -> None:
+    hosts = [start_host(source, state=None) for source, _ in BROKEN]
+    for (source, complaint), host in zip(BROKEN, hosts, strict=True):
+        assert complaint in host.wait("failed").text(), source
+
+
+@pytest.mark.conformance_only("both servers look every 30 s")
+def test_3_1_a_new_environment_is_told_while_serving(start_host: StartHost, tmp_path: Path) -> None:
+    file = tmp_path / "environment"
+    model = """
+        class Model:
+            told = []
+            {}def setup_environment(self, environment): self.told.append(environment)
+            def predict(self, model_input): return self.told
+    """
+    arguments = ("--environment-file", str(file))
+    hosts = [start_host(model.format(how), arguments=arguments) for how in ("", "async ")]
+    assert [host.predict(1).json() for host in hosts] == [[], []]
+    file.write_text('{"name": "production"}')
+    for host in hosts:
+        wait_until(lambda host=host: host.predict(1).json() == [{"name": "production"}], 40)
 
 
 def test_3_1_while_loading_the_server_answers_and_is_not_ready(
@@ -128,7 +237,10 @@ def test_3_1_while_loading_the_server_answers_and_is_not_ready(
             def load(self):
                 while not pathlib.Path({str(gate)!r}).exists():
                     time.sleep(0.01)
-            def is_healthy(self): raise RuntimeError("must not be asked while loading")
+            def is_healthy(self):
+                if not pathlib.Path({str(gate)!r}).exists():
+                    raise RuntimeError("must not be asked while loading")
+                return True
             def predict(self, model_input): return "loaded"
         """,
         state="loading",
@@ -142,9 +254,58 @@ def test_3_1_while_loading_the_server_answers_and_is_not_ready(
     assert "must not be asked" not in host.text()
     gate.touch()
     assert host.wait("ready").predict(1).json() == "loaded"
+    assert host.http.get("/v1/models/model").status_code == 200
 
 
-def test_3_1_prints_and_logs_become_json_lines_with_the_request_id(start_host: StartHost) -> None:
+def test_3_1_a_declared_schema_is_told_before_the_model_is_loaded(
+    start_host: StartHost, tmp_path: Path
+) -> None:
+    gate = tmp_path / "go"
+    host = start_host(
+        f"""
+        import pathlib, time
+        import pydantic
+        class In(pydantic.BaseModel):
+            name: str
+        class Model:
+            def load(self):
+                while not pathlib.Path({str(gate)!r}).exists():
+                    time.sleep(0.01)
+            def predict(self, model_input: In): return 1
+        """,
+        state="loading",
+    )
+    wait_until(lambda: host.http.get("/v1/models/model/schema").status_code == 200)
+    assert host.predict({"name": "x"}).status_code == 503
+    gate.touch()
+    host.wait("ready")
+
+
+def test_3_8_log_records_are_json_lines_with_the_request_id(start_host: StartHost) -> None:
+    host = start_host("""
+        import logging
+        class Model:
+            def predict(self, model_input):
+                logging.warning("logged %s", model_input)
+                return model_input
+    """)
+    headers = {"x-baseten-request-id": "abc", "x-baseten-chain-request-id": "def"}
+    host.predict(1, headers=headers)
+    host.predict(2)
+    wait_until(lambda: "logged 2" in host.text())
+    one, two = (line for line in host.logs() if line.get("message", "").startswith("logged"))
+    assert (one["message"], one["request_id"], one["chain_request_id"]) == (
+        "logged 1",
+        "abc",
+        "def",
+    )
+    assert not {"request_id", "chain_request_id"} & two.keys()
+
+
+@pytest.mark.kingpost_only("logs of issue 5 item 4")
+def test_issue_5_4_prints_and_logs_become_json_lines_with_the_request_id(
+    start_host: StartHost,
+) -> None:
     host = start_host("""
         import logging, sys
         class Model:
@@ -171,6 +332,7 @@ def test_3_1_prints_and_logs_become_json_lines_with_the_request_id(start_host: S
     ]
 
 
+@pytest.mark.kingpost_only("a package that Truss checks before it is pushed")
 def test_3_1_a_wrong_package_ends_the_start_with_one_sentence(start_host: StartHost) -> None:
     host = start_host("", "runtime: {predict_concurrency: 0}", state=None)
     assert host.process.wait(20) == 1
@@ -179,14 +341,16 @@ def test_3_1_a_wrong_package_ends_the_start_with_one_sentence(start_host: StartH
     )
 
 
-def test_3_8_environment_and_state_are_json(start_host: StartHost) -> None:
+@pytest.mark.kingpost_only("private routes")
+def test_the_state_is_json(start_host: StartHost) -> None:
     host = start_host("class Model:\n    def predict(self): return None")
     state = host.state()
     assert state == {
         "state": "ready", "error": None, "slots": 1, "busy": 0, "sync_waiting": 0, "jobs_waiting": 0,
-        "pid": host.process.pid,
+        "open": 0, "served": 0, "pid": host.process.pid,
     }  # fmt: skip
-    assert json.loads(host.predict(None).text) is None
+    assert host.predict(None).json() is None
+    assert (host.state()["open"], host.state()["served"]) == (0, 1)
 
 
 def test_the_model_s_module_can_be_looked_up_while_it_is_imported(start_host: StartHost) -> None:

@@ -6,70 +6,132 @@ from typing import Any
 import pytest
 
 from tests.contract.host.conftest import StartHost
+from tests.contract.host.running import RunningHost
 from workers.host_errors import ModelDefinitionError
 from workers.model_methods import Methods
 
-PRELUDE = "from __future__ import annotations\nfrom fastapi import Request\nfrom typing import *\n"
+PRELUDE = "from fastapi import Request\nfrom typing import *\n"
+LATE_ANNOTATIONS = "from __future__ import annotations\n"
 
 
-def methods(body: str, prelude: str = PRELUDE) -> Methods:
+def source(body: str, prelude: str = PRELUDE) -> str:
+    return prelude + "class Model:\n" + textwrap.indent(textwrap.dedent(body), "    ")
+
+
+def methods(body: str) -> Methods:
     space: dict[str, Any] = {}
-    source = prelude + "class Model:\n" + textwrap.indent(textwrap.dedent(body), "    ")
-    exec(source, space)
+    exec(source(body), space)
     return Methods.of(space["Model"]())
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("def load(self): pass", "must have a `predict` or `websocket` method"),
-        ("def predict(self, x): pass\nasync def websocket(self, w): pass", "cannot have both"),
-        ("def postprocess(self, x): pass\nasync def websocket(self, w): pass", "cannot have both"),
-        ("def websocket(self, w): pass", "must be async"),
-        ("async def websocket(self, w, request: Request): pass", "only one argument"),
-        ("def predict(self, x, temperature=0.5): pass", "must have request as second argument"),
-        ("def predict(self, x, y, z): pass", "more than two arguments"),
-        ("def predict(self, r: Request, x): pass", "request must be second"),
-        (
-            "def predict(self, r: Request): pass\ndef preprocess(self, x): pass",
-            "would be discarded",
-        ),
-        ("def predict(self, x): pass\ndef postprocess(self, r: Request): pass", "be discarded"),
-        ("def predict(self, x): pass\ndef is_healthy(self, x): pass", "only one argument: `self`"),
-        ("def predict_batch(self, a, request): pass", "only one argument, the list of inputs"),
-    ],
-)
-def test_3_2_violations_are_refused(body: str, message: str) -> None:
-    for prelude in (PRELUDE, PRELUDE.split("\n", 1)[1]):  # annotations as texts and as types
-        with pytest.raises(ModelDefinitionError, match=message):
-            methods(body, prelude)
+def at_once(start_host: StartHost, sources: list[str], state: str) -> list[RunningHost]:
+    """A host for each source, all started before the first is waited for."""
+    hosts = [start_host(text, state=None) for text in sources]
+    return [host.wait(state) for host in hosts]
 
 
-@pytest.mark.parametrize(
-    ("body", "takes"),
-    [
-        ("def predict(self): pass", "nothing"),
-        ("def predict(self, x): pass", "inputs"),
-        ("def predict(self, request): pass", "inputs"),
-        ("def predict(self, x: Request): pass", "request"),
-        ("def predict(self, x, y: Request): pass", "both"),
-        ("def predict(self, x: list[int], request): pass", "both"),
-    ],
-)
-def test_3_2_what_a_method_takes(body: str, takes: str) -> None:
-    predict = methods(body).predict
-    assert predict
-    assert predict.takes.value == takes
+VIOLATIONS = [
+    ("def load(self): pass", "must have a `predict` or `websocket` method"),
+    ("def predict(self, x): pass\nasync def websocket(self, w): pass", "cannot have both"),
+    ("def postprocess(self, x): pass\nasync def websocket(self, w): pass", "cannot have both"),
+    ("def websocket(self, w): pass", "must be async"),
+    ("async def websocket(self, w, request: Request): pass", "only one argument"),
+    ("def predict(self, x, temperature=0.5): pass", "must have request as second argument"),
+    ("def predict(self, x, y, z): pass", "more than two arguments"),
+    ("def predict(self, r: Request, x): pass", "request must be second"),
+    ("def predict(self, r: Request): pass\ndef preprocess(self, x): pass", "discarded"),
+    ("def predict(self, x): pass\ndef postprocess(self, r: Request): pass", "discarded"),
+    ("def predict(self, x): pass\ndef is_healthy(self, x): pass", "only one argument: `self`"),
+    (
+        "def predict(self, x): pass\ndef embeddings(self, x, y): pass",
+        "`embeddings` method with two",
+    ),
+]
 
 
-def test_3_2_a_violation_fails_the_load(start_host: StartHost) -> None:
-    host = start_host("class Model:\n    def predict(self, x, y=1): pass", state="failed")
-    assert host.state()["error"]["message"].startswith("ModelDefinitionError: `predict` method")
+def test_3_2_violations_fail_the_load(start_host: StartHost) -> None:
+    sources = [source(body) for body, _ in VIOLATIONS]
+    hosts = at_once(start_host, sources, "failed")
+    for (body, message), host in zip(VIOLATIONS, hosts, strict=True):
+        assert "ModelDefinitionError: " in host.text(), body
+        assert message in host.text(), body
+
+
+@pytest.mark.kingpost_only("batching")
+def test_issue_5_8_a_batch_takes_the_list_of_inputs_only() -> None:
+    with pytest.raises(ModelDefinitionError, match="only one argument, the list of inputs"):
+        methods("def predict_batch(self, a, request): pass")
+
+
+TAKES = [
+    ("def predict(self): return 'nothing'", "nothing"),
+    ("def predict(self, x): return x", "in"),
+    ("def predict(self, request): return request", "in"),
+    ("def predict(self, x: 'Request'): return x", "in"),
+    ("def predict(self, x: Request): return x.method", "POST"),
+    ("def predict(self, x, y: Request): return [x, y.method]", ["in", "POST"]),
+    ("def predict(self, x: List[int], y: Request): return [x, y.method]", ["in", "POST"]),
+    ("@staticmethod\ndef predict(x): return x", "in"),
+    ("@classmethod\nasync def predict(cls, x): return x", "in"),
+]
+
+
+def test_3_2_what_a_method_takes(start_host: StartHost) -> None:
+    hosts = at_once(start_host, [source(body) for body, _ in TAKES], "ready")
+    for (body, result), host in zip(TAKES, hosts, strict=True):
+        assert host.predict("in").json() == result, body
+
+
+OUTPUTS: list[tuple[str, tuple[str | None, bool | None] | None]] = [
+    ("-> Out", ("Out", False)),
+    ("-> Awaitable[Out]", ("Out", False)),
+    ("-> Iterator[str]", (None, True)),
+    ("-> Union[Awaitable[Out], AsyncGenerator]", ("Out", True)),
+    ("-> Out | Generator[str, None, None]", ("Out", True)),  # typing makes it a Union
+    ("-> Out | collections.abc.Generator[str, None, None]", None),  # this is none
+    ("-> Optional[Out]", None),
+    ("-> Union[Out, str]", None),
+    ("-> list[Out]", None),
+]
+
+
+def test_3_8_the_schema_of_what_comes_out(start_host: StartHost) -> None:
+    prelude = (
+        PRELUDE + "import collections.abc, pydantic\nclass Out(pydantic.BaseModel):\n    a: int\n"
+    )
+    sources = [source(f"def predict(self, x) {text}: pass", prelude) for text, _ in OUTPUTS]
+    for (text, expected), host in zip(OUTPUTS, at_once(start_host, sources, "ready"), strict=True):
+        answer = host.http.get("/v1/models/model/schema")
+        if expected is None:
+            assert (answer.status_code, answer.json()) == (404, {"error": "No schema found"}), text
+            continue
+        schema = answer.json()
+        title = schema["output_schema"] and schema["output_schema"]["title"]
+        assert (title, schema["supports_streaming"]) == expected, text
+        assert schema["input_schema"] is None
+
+
+def test_3_2_annotations_that_are_texts_declare_nothing(start_host: StartHost) -> None:
+    body = """
+        import pydantic
+        class In(pydantic.BaseModel):
+            name: str
+        def predict(self, x: In) -> In:
+            return type(x).__name__
+    """
+    host = start_host(source(body, LATE_ANNOTATIONS + PRELUDE))
+    assert host.predict({"other": 1}).json() == "dict"
+    assert host.http.get("/v1/models/model/schema").status_code == 404
 
 
 V1 = """
+from fastapi import Request
 class Model:
-    def chat_completions(self, model_input, request):
+    def predict(self, model_input):
+        return "predict"
+    def preprocess(self, model_input):
+        return "preprocessed"
+    def chat_completions(self, model_input, request: Request):
         return ["chat", model_input, request.url.path]
     async def completions(self, model_input):
         for word in ("a", "b"):
@@ -81,15 +143,16 @@ class Model:
 """
 
 
-def test_3_4_a_model_with_only_v1_methods_is_served(start_host: StartHost) -> None:
+def test_3_4_v1_methods_have_their_routes(start_host: StartHost) -> None:
     host = start_host(V1)
 
-    def post(route: str, value: object = 1) -> Any:
-        return host.http.post(f"/v1/{route}", json=value)
+    def post(route: str, **how: Any) -> Any:
+        return host.http.post(f"/v1/{route}", json=1, **how)
 
     assert post("chat/completions").json() == ["chat", 1, "/v1/chat/completions"]
     assert post("messages").json() == "messages"
     assert post("completions").text == "ab"
+    assert post("completions", headers={"accept": "application/json"}).json() == "ab"
     missing = post("embeddings")
     assert missing.status_code == 404
     assert missing.json() == {"error": "`embeddings` must only be called if model has it."}
@@ -99,13 +162,14 @@ def test_3_4_a_model_with_only_v1_methods_is_served(start_host: StartHost) -> No
     assert "private" not in failed.text
     assert "ValueError: private" in host.text()
     assert host.http.get("/v1/completions").status_code == 405
+    assert host.http.post("/v1/messages", content=b"{").status_code == 400
 
 
+@pytest.mark.kingpost_only("jobs")
 def test_3_4_v1_methods_run_as_jobs(start_host: StartHost) -> None:
     host = start_host(V1)
     chat = host.job(1, headers={"x-kingpost-path": "/v1/chat/completions"})
     assert chat.json() == ["chat", 1, "/v1/chat/completions"]
     words = host.job(1, headers={"x-kingpost-path": "/v1/completions"})
     assert (words.output, words.head["text"]) == ([b"a", b"b"], True)
-    assert host.job(1, headers={"x-kingpost-path": "/v1/embeddings"}).status == 404
-    assert host.job(1).status == 404  # no predict
+    assert host.job(1, headers={"x-kingpost-path": "/v1/embeddings"}).status_code == 404

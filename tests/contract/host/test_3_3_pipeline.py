@@ -12,8 +12,10 @@ from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import PREDICT, RunningHost
 
+JOBS = pytest.mark.kingpost_only("jobs")
 STEPS = """
 import pathlib, threading, time
+from fastapi import Request
 FOLDER = pathlib.Path("data")
 
 def mark(name): (FOLDER / name).touch()
@@ -25,7 +27,7 @@ class Model:
     def preprocess(self, model_input):
         mark(f"pre-{model_input}")
         return model_input
-    def predict(self, name, request):
+    def predict(self, name, request: Request):
         with request.state.watch_disconnect() as gone:
             mark(f"run-{name}")
             wait_for(f"go-{name}", gone.is_set)
@@ -72,16 +74,16 @@ def test_3_3_pre_predict_post_and_one_slot_around_predict_only(steps: Steps) -> 
     second = steps.start(host.predict, "b")
     steps.wait("pre-b")  # preprocess has no slot
     assert host.http.post("/v1/chat/completions", json=1).json() == "chat"
-    wait_until(lambda: host.state()["sync_waiting"] == 1)
+    host.settle(busy=1, sync_waiting=1)
     assert not steps.reached("run-b")
-    assert host.state()["busy"] == 1
     steps.go("a")
     steps.go("b")
     assert first.result().json() == ["a", True, "post"]  # type: ignore[attr-defined]
     assert second.result().json() == ["b", True, "post"]  # type: ignore[attr-defined]
-    assert host.state()["busy"] == 0
+    host.settle(busy=0)
 
 
+@JOBS
 def test_3_3_sync_goes_before_jobs_that_wait_longer(steps: Steps) -> None:
     host = steps.host
     running = steps.start(host.predict, "a")
@@ -100,6 +102,7 @@ def test_3_3_sync_goes_before_jobs_that_wait_longer(steps: Steps) -> None:
         call.result()
 
 
+@pytest.mark.kingpost_only("private routes")
 def test_3_3_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
     host = steps.host
     token = host.http.post("/kingpost/slots").json()["slot"]
@@ -128,7 +131,7 @@ def test_3_3_a_client_that_leaves_is_noticed_and_its_successor_runs(steps: Steps
     with pytest.raises(httpx.ReadTimeout):
         host.http.post(PREDICT, content=json.dumps("gone"), timeout=0.2)
     steps.wait("left-gone")
-    wait_until(lambda: host.state()["busy"] == 0)
+    host.settle(busy=0)
     steps.go("next")
     assert host.predict("next").status_code == 200
 
@@ -139,7 +142,7 @@ def test_3_3_a_queued_predict_of_a_client_that_left_never_runs(steps: Steps) -> 
     steps.wait("run-a")
     with pytest.raises(httpx.ReadTimeout):
         host.http.post(PREDICT, content=json.dumps("never"), timeout=0.2)
-    wait_until(lambda: host.state()["sync_waiting"] == 0)
+    host.settle(sync_waiting=0)
     steps.go("a")
     running.result()
     steps.go("b")
@@ -148,13 +151,14 @@ def test_3_3_a_queued_predict_of_a_client_that_left_never_runs(steps: Steps) -> 
     assert not steps.reached("run-never")
 
 
+@JOBS
 def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
     host = steps.host
     job = steps.start(host.job, "j", "the-job")
     steps.wait("run-j")
     assert host.http.delete("/kingpost/jobs/the-job").status_code == 202
     answer = job.result()
-    assert answer.status == 499  # type: ignore[attr-defined]
+    assert answer.status_code == 499  # type: ignore[attr-defined]
     assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
     assert answer.end["slot_kept"] is False  # type: ignore[attr-defined]
     assert steps.reached("left-j")
@@ -162,33 +166,36 @@ def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
     assert host.http.delete("/kingpost/jobs/the-job").status_code == 404
 
 
+@JOBS
 def test_3_3_a_job_that_waits_for_a_slot_can_be_stopped(steps: Steps) -> None:
     host = steps.host
     running = steps.start(host.predict, "a")
     steps.wait("run-a")
     job = steps.start(host.job, "j", "waiting")
     wait_until(lambda: host.http.delete("/kingpost/jobs/waiting").status_code == 202)
-    assert job.result().status == 499  # type: ignore[attr-defined]
+    assert job.result().status_code == 499  # type: ignore[attr-defined]
     steps.go("a")
     running.result()
     assert host.state()["busy"] == 0
 
 
+@JOBS
 def test_3_3_the_same_job_twice_is_refused(steps: Steps) -> None:
     host = steps.host
     job = steps.start(host.job, "j", "twin")
     steps.wait("run-j")
     assert host.http.post("/kingpost/jobs/twin", json="j").status_code == 409
     steps.go("j")
-    assert job.result().status == 200  # type: ignore[attr-defined]
+    assert job.result().status_code == 200  # type: ignore[attr-defined]
 
 
 ASYNC = """
 import asyncio, pathlib
+from fastapi import Request
 FOLDER = pathlib.Path("data")
 
 class Model:
-    async def predict(self, name, request):
+    async def predict(self, name, request: Request):
         (FOLDER / f"run-{name}").touch()
         try:
             await asyncio.Event().wait()
@@ -201,7 +208,8 @@ class Model:
 """
 
 
-def test_3_3_an_async_predict_is_cancelled_by_stop_and_by_leaving(start_host: StartHost) -> None:
+@JOBS
+def test_3_3_an_async_job_is_cancelled_by_stop_and_by_leaving(start_host: StartHost) -> None:
     with ThreadPoolExecutor() as pool:
         steps = Steps(start_host(ASYNC), pool)
         host = steps.host
@@ -210,25 +218,91 @@ def test_3_3_an_async_predict_is_cancelled_by_stop_and_by_leaving(start_host: St
             steps.wait(f"run-{name}")
             host.http.delete(f"/kingpost/jobs/{name}")
             answer = job.result()
-            assert answer.status == 499  # type: ignore[attr-defined]
+            assert answer.status_code == 499  # type: ignore[attr-defined]
             assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
-        with pytest.raises(httpx.ReadTimeout):
-            host.http.post(PREDICT, content=json.dumps("s"), timeout=0.2)
-        steps.wait("cancelled-s")
         with pytest.raises(httpx.ReadTimeout):
             host.http.post("/kingpost/jobs/x", content=json.dumps("x"), timeout=0.2)
         steps.wait("cancelled-x")
         wait_until(lambda: host.state()["busy"] == 0)
 
 
+def test_3_3_each_step_may_be_sync_async_a_generator_or_end_the_call(start_host: StartHost) -> None:
+    host = start_host("""
+        import fastapi
+        from fastapi import Request
+        from starlette.responses import PlainTextResponse
+        class Model:
+            def preprocess(self, x):
+                if x == "pay":
+                    raise fastapi.HTTPException(402, "pay")
+                yield x
+                yield "pre"
+            async def predict(self, x):
+                return [type(x).__name__, *x]
+            def postprocess(self, x, request: Request):
+                if "stream" in x:
+                    return (word for word in x)
+                if "refuse" in x:
+                    return PlainTextResponse("no", 404)
+                return x + [request.method]
+    """)
+    assert host.predict("a").json() == ["generator", "a", "pre", "POST"]
+    assert host.predict("stream").text == "generatorstreampre"
+    refused = host.predict("refuse")
+    assert (refused.status_code, refused.text) == (404, "no")
+    assert refused.headers["x-baseten-error-code"] == "700"
+    assert (host.predict("pay").status_code, host.predict("pay").json()) == (402, {"error": "pay"})
+
+
+def test_3_3_a_coroutine_of_a_plain_function_is_not_awaited(start_host: StartHost) -> None:
+    host = start_host("""
+        import asyncio
+        class Model:
+            def predict(self, x):
+                return asyncio.sleep(0)
+    """)
+    assert "Object of type coroutine" in host.predict(1).json()["error"]
+
+
+READS_ITS_REQUEST = """
+import asyncio
+from fastapi import Request
+class Model:
+    async def predict(self, what, request: Request):
+        if what == "again":
+            streamed = b"".join([part async for part in request.stream()])
+            return [(await request.body()).decode(), await request.json(), streamed.decode()]
+        if what == "who":
+            return [request.client.host, request.path_params, dict(request.query_params)]
+        if what == "headers":
+            return {name: request.headers.get(name) for name in ("x-mine", "authorization")}
+        try:
+            return await asyncio.wait_for(request.receive(), 0.1)
+        except asyncio.TimeoutError:
+            return ["still there", await request.is_disconnected()]
+"""
+
+
+def test_3_3_the_request_can_be_read_like_any_other(start_host: StartHost) -> None:
+    host = start_host(READS_ITS_REQUEST)
+    assert host.predict("again").json() == ['"again"', "again", '"again"']
+    who = host.predict("who", params={"a": "b"}).json()
+    assert who == ["127.0.0.1", {"model_name": "model"}, {"a": "b"}]
+    assert host.predict("headers", headers={"x-mine": "1", "authorization": "k"}).json() == {
+        "x-mine": "1", "authorization": "k",
+    }  # fmt: skip
+    assert host.predict("receive").json() == ["still there", False]
+
+
 def test_3_3_concurrency_is_as_configured(start_host: StartHost) -> None:
     with ThreadPoolExecutor() as pool:
         steps = Steps(start_host(STEPS, "runtime: {predict_concurrency: 3}"), pool)
         calls = [steps.start(steps.host.predict, name) for name in "abcd"]
-        wait_until(lambda: steps.host.state()["sync_waiting"] == 1)
-        assert steps.host.state() | {"pid": 0} == {
-            "state": "ready", "error": None, "slots": 3, "busy": 3, "sync_waiting": 1, "jobs_waiting": 0, "pid": 0,
-        }  # fmt: skip
+        for name in "abcd":
+            steps.wait(f"pre-{name}")
+        wait_until(lambda: sum(steps.reached(f"run-{name}") for name in "abcd") == 3)
+        steps.host.settle(busy=3, sync_waiting=1)
+        assert sum(steps.reached(f"run-{name}") for name in "abcd") == 3
         for name in "abcd":
             steps.go(name)
         assert {call.result().status_code for call in calls} == {200}  # type: ignore[attr-defined]
@@ -248,4 +322,4 @@ def test_3_3_postprocess_after_a_stream_or_response_is_an_error(start_host: Star
         assert answer.status_code == 500
         assert answer.json() == {"error": "Internal Server Error (in model/chainlet)."}
         assert words in host.text()
-    assert host.state()["busy"] == 0
+    host.settle(busy=0)
