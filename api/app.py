@@ -11,6 +11,7 @@ from api import (
     problems,
     routes_async,
     routes_health,
+    routes_management,
     routes_metrics,
     routes_model_apis,
     routes_result,
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes_socket,
         routes_model_apis,
         routes_metrics,
+        routes_management,
     ):
         app.include_router(routes.router)
     app.add_middleware(Addressing)

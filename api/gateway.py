@@ -12,6 +12,7 @@ from api.events import EventHub
 from api.problems import Problem, unauthorized
 from api.upstream import Upstreams
 from deployments.directory import AsyncDirectory
+from deployments.management import Management
 from deployments.registry import Deployment
 from deployments.resolver import Resolver, Target
 from tasks.api_keys import ApiKey, KeyCheck
@@ -35,6 +36,7 @@ class Gateway:
     hub: EventHub
     upstreams: Upstreams
     payloads: Payloads
+    management: Management
 
     @classmethod
     def create(cls, settings: Settings) -> "Gateway":
@@ -50,11 +52,13 @@ class Gateway:
             hub=EventHub(settings),
             upstreams=Upstreams(directory),
             payloads=Payloads(settings),
+            management=Management(settings),
         )
 
     async def close(self) -> None:
         """Gives every connection back."""
         await self.upstreams.close()
+        self.management.close()
         for part in (self.hub, self.store, self.registry, self.directory, self.keys):
             await part.close()
 

@@ -1,11 +1,14 @@
 """The Model APIs on the bare host: `model` in the body picks the deployment."""
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 from pydantic_core import from_json
 
 from api import body as bodies
 from api.addressing import Addressed
 from api.gateway import authenticate, gateway_of
+from api.management_schemas import ModelView
 from api.problems import Problem
 from api.proxy import proxied
 from deployments.resolver import Target
@@ -17,13 +20,17 @@ PRODUCTION = Target()
 
 @router.get("/v1/models")
 async def models(request: Request) -> dict[str, object]:
-    """Every model, as the OpenAI API lists them."""
-    await authenticate(request)
-    names = await gateway_of(request).registry.models()
+    """Every model, as the OpenAI API lists them; for a key of the scope `full`, also as the management API does."""
+    key = await authenticate(request)
+    gateway = gateway_of(request)
+    names = await gateway.registry.models()
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"} for name in names
     ]
-    return {"object": "list", "data": listed}
+    if key.scope != "full":
+        return {"object": "list", "data": listed}
+    known = await asyncio.to_thread(gateway.management.models)
+    return {"object": "list", "data": listed, "models": [ModelView.of(*one) for one in known]}
 
 
 async def model_api(request: Request) -> Response:

@@ -107,6 +107,16 @@ class Registry:
         pairs = [part for pair in asdict(settings).items() for part in pair]
         return text(self._run("configure", deployment_id, *pairs)) == "changed"
 
+    def create_environment(self, model_id: str, environment: str) -> bool:
+        """A name that points at nothing yet; False when it is there already."""
+        return text(self._run("create_environment", model_id, environment)) == "created"
+
+    def retry(self, deployment_id: str) -> None:
+        """Forgets why it failed; it is loaded again."""
+        with unavailable():
+            key = registry_keys.keyed("deployment", deployment_id)
+            self._redis.hdel(key, "failure", "served")
+
     def drop_environment(self, model_id: str, environment: str) -> None:
         """Forgets an environment."""
         if text(self._run("drop_environment", model_id, environment)) == "missing":

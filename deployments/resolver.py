@@ -78,8 +78,9 @@ class Resolver:
         if deployment_id is None:
             key = keyed("environments", model_id)
             raw = cast("bytes | None", await self._redis.hget(key, target.environment or ""))  # type: ignore[misc]
-            if raw is None:
-                raise NotFound(f"This model has no environment {target.environment!r}.")
+            if not raw:
+                why = "no environment" if raw is None else "nothing deployed to"
+                raise NotFound(f"This model has {why} {target.environment!r}.")
             deployment_id = raw.decode()
         key = keyed("deployment", deployment_id)
         fields = cast("dict[bytes, bytes]", await self._redis.hgetall(key))  # type: ignore[misc]

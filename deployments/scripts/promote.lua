@@ -13,7 +13,7 @@ if current == id then
   redis.call('HDEL', environment, 'candidate')
   return 'unchanged'
 end
-if not current then
+if not current or current == '' then
   redis.call('HSET', R.environments(model), name, id)
   redis.call('HSET', environment, 'switched', now)
   return 'switched'

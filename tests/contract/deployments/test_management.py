@@ -1,0 +1,144 @@
+"""The management client of the `baseten` package against our subset of its API."""
+
+from collections.abc import Iterator
+
+import pytest
+from baseten.client import ManagementClient
+from baseten.client import managementapi as api
+
+from tests.conditions import wait_until
+from tests.contract.deployments.rig import KEY, Rig
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("rig")) as rig:
+        rig.node()
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def client(rig: Rig) -> Iterator[api.ApiClient]:
+    url = f"http://127.0.0.1:{rig.port}"
+    with ManagementClient(api_key=KEY, base_url_override=url) as client:
+        yield client.api
+
+
+def test_models_and_deployments_are_listed(rig: Rig, client: api.ApiClient) -> None:
+    pushed = rig.push("listed", "one")
+    rig.until_ready(pushed)
+    (model,) = [one for one in client.get_models().models if one.name == "listed"]
+    assert (model.id, model.production_deployment_id) == (pushed.model_id, pushed.id)
+    assert client.get_models_model_id(model_id=model.id) == model
+    (deployment,) = client.get_models_deployments(model_id=model.id).deployments
+    assert (deployment.id, deployment.status, deployment.is_production) == (
+        pushed.id,
+        "ACTIVE",
+        True,
+    )
+    assert deployment.active_replica_count == 1
+    by_id = client.get_models_deployments_deployment_id(model_id=model.id, deployment_id=pushed.id)
+    assert by_id == deployment == client.get_models_deployments_production(model_id=model.id)
+
+
+def test_autoscaling_settings_change_and_unknown_ones_are_refused(
+    rig: Rig, client: api.ApiClient
+) -> None:
+    pushed = rig.push("scaled", "one")
+    change = api.UpdateAutoscalingSettings(min_replica=1, max_replica=3, scale_down_delay=60)
+    for expected in ("ACCEPTED", "UNCHANGED"):
+        answer = client.patch_models_deployments_production_autoscaling_settings(
+            model_id=pushed.model_id, request=change
+        )
+        assert answer.status == expected
+    knobs = client.get_models_deployments_production(model_id="scaled").autoscaling_settings
+    assert knobs and (knobs.min_replica, knobs.max_replica, knobs.scale_down_delay) == (1, 3, 60)
+    url = "/v1/models/scaled/deployments/production/autoscaling_settings"
+    for wrong in ({"colour": 1}, {"min_replica": 9}, {"max_scale_down_rate": 51}):
+        refused = rig.http.patch(url, json=wrong)
+        assert (refused.status_code, refused.json()["error_code"]) == (400, "client_error")
+        assert next(iter(wrong)) in refused.json()["error"]
+
+
+def test_an_environment_is_made_promoted_to_changed_and_deleted(
+    rig: Rig, client: api.ApiClient
+) -> None:
+    first, second = rig.push("envs", "one"), rig.push("envs", "two")
+    model_id = first.model_id
+    made = client.post_models_environments(
+        model_id=model_id, request=api.CreateEnvironmentRequest(name="staging")
+    )
+    assert (made.name, made.current_deployment) == ("staging", None)
+    empty = rig.http.post("/models/envs/environments/staging/predict", json=1)
+    assert empty.status_code == 404
+    client.post_models_environments_promote(
+        model_id=model_id,
+        env_name="staging",
+        request=api.PromoteToEnvironmentRequest(deployment_id=second.id),
+    )
+    found = client.get_models_environments_env_name(model_id=model_id, env_name="staging")
+    assert found.current_deployment and found.current_deployment.id == second.id
+    assert rig.http.post("/models/envs/environments/staging/predict", json=1).json() == "two"
+    names = [one.name for one in client.get_models_environments(model_id=model_id).environments]
+    assert names == ["production", "staging"]
+    client.patch_models_environments(
+        model_id=model_id,
+        env_name="staging",
+        request=api.UpdateEnvironmentRequest(
+            autoscaling_settings=api.UpdateAutoscalingSettings(max_replica=2)
+        ),
+    )
+    assert rig.registry.deployment(second.id).autoscaling.max_replica == 2
+    client.delete_models_environments(model_id=model_id, env_name="staging")
+    wait_until(
+        lambda: (
+            rig.http.post("/models/envs/environments/staging/predict", json=1).status_code == 404
+        )
+    )
+
+
+def test_a_promotion_shows_its_candidate_until_it_is_warm(rig: Rig, client: api.ApiClient) -> None:
+    first, second = rig.push("moving", "one"), rig.push("moving", "two")
+    rig.until_ready(first)
+    client.post_models_deployments_promote(
+        model_id="moving", deployment_id=second.id, request=api.PromoteRequest()
+    )
+
+    def production() -> api.Environment:
+        return client.get_models_environments_env_name(model_id="moving", env_name="production")
+
+    def switched() -> bool:
+        now = production()
+        if now.in_progress_promotion:
+            assert now.candidate_deployment and now.candidate_deployment.id == second.id
+        return bool(now.current_deployment and now.current_deployment.id == second.id)
+
+    wait_until(switched, 30)
+    assert production().in_progress_promotion is None
+
+
+def test_deactivate_activate_and_retry(rig: Rig, client: api.ApiClient) -> None:
+    pushed = rig.push("switch", "one")
+    rig.until_ready(pushed)
+    ids = {"model_id": pushed.model_id, "deployment_id": pushed.id}
+    assert client.post_models_deployments_deactivate(**ids).no_op is False
+    assert client.post_models_deployments_deactivate(**ids).no_op is True
+    wait_until(lambda: client.get_models_deployments_deployment_id(**ids).status == "INACTIVE", 30)
+    assert client.post_models_deployments_activate(**ids).no_op is False
+    rig.until_ready(pushed)
+    retried = client.post_models_deployments_retry(**ids)
+    assert (retried.retried, retried.deployment.status) == (False, "ACTIVE")
+
+
+def test_only_a_full_key_manages_and_only_what_exists(rig: Rig) -> None:
+    from tasks.api_keys import ApiKeys
+
+    keys = ApiKeys(rig.settings)
+    for key in (keys.create(scope="inference"), keys.create(models=("listed",))):
+        answer = rig.http.get("/v1/models/x", headers={"Authorization": f"Api-Key {key}"})
+        assert answer.status_code == 403
+    assert rig.http.get("/v1/models/nobody").status_code == 404
+    for name in ("production", "Upper", "-x", "a" * 41):
+        refused = rig.http.post("/v1/models/listed/environments", json={"name": name})
+        assert refused.status_code == 400
+    assert rig.http.delete("/v1/models/listed/environments/production").status_code == 400
