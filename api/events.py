@@ -20,6 +20,7 @@ log = get_logger("events")
 IDLE_CHANNEL = f"{keys.TAG}:nobody"  # a connection that subscribes to nothing cannot be read
 PAGE = 200  # events read at once
 RETRY_SECONDS = 0.5
+CONFIRM_SECONDS = 2.0  # for a subscription; a lost connection wakes everybody once it is back
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,35 @@ class EventHub:
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
-        self._channel = self._redis.pubsub(ignore_subscribe_messages=True)
+        self._channel = self._redis.pubsub()
         self._watchers: dict[bytes, set[asyncio.Event]] = defaultdict(set)
+        self._subscribed: dict[bytes, asyncio.Event] = {}
 
     @contextlib.asynccontextmanager
     async def watch(self, request_id: str) -> AsyncGenerator[asyncio.Event]:
-        """An event that is set whenever something happens to the job. Raises StoreUnavailable."""
-        name = keys.keyed("events", request_id)
-        news, watchers = asyncio.Event(), self._watchers[name.encode()]
+        """An event that is set whenever something happens to the job from now on. Raises StoreUnavailable."""
+        name = keys.keyed("events", request_id).encode()
+        news, watchers = asyncio.Event(), self._watchers[name]
         watchers.add(news)
         try:
-            if len(watchers) == 1:
-                with unavailable():
-                    await self._channel.subscribe(name)
+            await self._subscribe(name)
             yield news
         finally:
             watchers.discard(news)
             if not watchers:
-                self._watchers.pop(name.encode(), None)
+                self._watchers.pop(name, None)
+                self._subscribed.pop(name, None)
                 with contextlib.suppress(StoreUnavailable), unavailable():
                     await self._channel.unsubscribe(name)
+
+    async def _subscribe(self, name: bytes) -> None:
+        """Returns when Redis has confirmed: who reads the job before that can miss its last news."""
+        confirmed = self._subscribed.get(name)
+        if confirmed is None:
+            confirmed = self._subscribed[name] = asyncio.Event()
+            with unavailable():
+                await self._channel.subscribe(name)
+        await self.wait(confirmed, CONFIRM_SECONDS)
 
     @staticmethod
     async def wait(news: asyncio.Event, seconds: float) -> bool:
@@ -75,10 +85,16 @@ class EventHub:
                 while True:
                     message = await self._channel.get_message(timeout=None)
                     if message:
-                        self._wake(cast(bytes, message["channel"]))
+                        self._take(cast(str, message["type"]), cast(bytes, message["channel"]))
             except (redis.RedisError, OSError) as error:
                 log.warning("events.disconnected", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _take(self, kind: str, channel: bytes) -> None:
+        if kind == "message":
+            self._wake(channel)
+        elif kind == "subscribe" and channel in self._subscribed:
+            self._subscribed[channel].set()
 
     def _wake(self, channel: bytes) -> None:
         for news in self._watchers.get(channel, ()):

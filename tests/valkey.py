@@ -32,6 +32,11 @@ class Valkey:
         """What KINGPOST_REDIS_URL takes."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def socket(self) -> Path:
+        """Its Unix socket; short, since a socket's path has 107 bytes at most."""
+        return Path("/tmp") / f"kingpost-valkey-{self.port}.sock"
+
     def start(self) -> "Valkey":
         """Starts the server and waits until it answers."""
         command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
@@ -42,6 +47,7 @@ class Valkey:
             "no" if self.fsync == "off" else "yes",
         ]
         command += ["--appendfsync", "no" if self.fsync == "off" else self.fsync]
+        command += ["--unixsocket", str(self.socket)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         log = (self.folder / "valkey.log").open("ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
