@@ -1,0 +1,65 @@
+"""Emptying a queue of jobs that do nothing: `python -m bench.drain`. 20,000 jobs, one replica, AOF everysec."""
+
+import sys
+
+import redis
+from celery import Celery
+
+from bench import jobs
+from bench.command import main
+from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
+from bench.stack import MODELS, Stack
+
+NULL = MODELS / "null"
+JOBS, FEWER_JOBS = 20_000, 4_000
+LIMIT_SECONDS = 120.0
+POOLS = {"prefork, 2 processes": ("prefork", "2"), "8 threads": ("threads", "8")}
+
+
+def kingpost(count: int) -> Figures:
+    """One replica with 8 slots."""
+    with Stack() as stack:
+        store, deployment = stack.store(), stack.deployment(NULL)
+        jobs.queue(store, deployment, count)
+        stack.maintenance()
+        stack.start("replica", str(NULL))
+        rate = jobs.drain_rate(lambda: jobs.left(store, deployment), count, LIMIT_SECONDS)
+        return {"jobs per second": rate}
+
+
+def textbook(count: int, pool: str, size: str) -> Figures:
+    """One Celery worker whose task calls the same model host over the same Unix socket."""
+    with Stack() as stack:
+        broker, results = stack.valkey.url, stack.valkey.url[:-1] + "1"
+        app = Celery(broker=broker, backend=results)
+        with app.producer_pool.acquire(block=True) as producer:
+            for _ in range(count):
+                app.send_task("predict", args=[{}], producer=producer)
+        env = {"TEXTBOOK_BROKER": broker, "TEXTBOOK_RESULTS": results}
+        command = [sys.executable, "-m", "celery", "-A", "bench.competitors.textbook:celery"]
+        command += ["worker", "-l", "WARNING", "-P", pool, "-c", size]
+        stack.program("celery", command, TEXTBOOK_HOST=stack.host(NULL), **env)
+        with redis.Redis.from_url(results) as client:
+            rate = jobs.drain_rate(lambda: count - client.dbsize(), count, LIMIT_SECONDS)
+        return {"jobs per second": rate}
+
+
+def measure(pace: Pace) -> Report:
+    """Jobs a second."""
+    count = FEWER_JOBS if pace.quick else JOBS
+    contenders = {"Kingpost": lambda: kingpost(count)}
+    for name, (pool, size) in POOLS.items():
+        contenders[f"Celery, {name}"] = lambda p=pool, s=size: textbook(count, p, s)
+    rounds = alternate(contenders, pace)
+    rates = [one["jobs per second"] for one in rounds["Kingpost"]]
+    claims = [Claim("Kingpost", rates, 1000.0, unit="jobs/s")]
+    for name in contenders:
+        if name != "Kingpost":
+            values = ratios(rounds, "Kingpost", name, "jobs per second")
+            claims.append(Claim(f"Kingpost / {name}", values, 2.0))
+    title = f"{count:,} queued jobs of a null model, one replica, AOF everysec"
+    return Report("drain", title, rounds, claims)
+
+
+if __name__ == "__main__":
+    main(measure)
