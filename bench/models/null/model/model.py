@@ -6,5 +6,5 @@ from typing import Any
 class Model:
     """Answers null."""
 
-    async def predict(self, model_input: Any) -> None:
+    async def predict(self, model_input: Any) -> None:  # noqa: ARG002 the contract names it
         return None
