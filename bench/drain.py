@@ -5,8 +5,9 @@ import sys
 import redis
 from celery import Celery
 
-from bench import jobs
+from bench import jobs, others
 from bench.command import main
+from bench.load import Order, drive
 from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
 from bench.stack import MODELS, Stack
 
@@ -44,12 +45,22 @@ def textbook(count: int, pool: str, size: str) -> Figures:
         return {"jobs per second": rate}
 
 
+def bentoml(seconds: float) -> Figures:
+    """BentoML tasks. It has no queue that can wait: a task runs when its submission is answered, so both are timed."""
+    with Stack("off") as stack:
+        calls = [("POST", "/nothing/submit", '{"model_input": {}}')]
+        measured = drive(Order(others.bentoml(stack), calls, seconds=seconds))
+        return {"jobs per second": measured.per_second}
+
+
 def measure(pace: Pace) -> Report:
     """Jobs a second."""
     count = FEWER_JOBS if pace.quick else JOBS
     contenders = {"Kingpost": lambda: kingpost(count)}
     for name, (pool, size) in POOLS.items():
         contenders[f"Celery, {name}"] = lambda p=pool, s=size: textbook(count, p, s)
+    if "bentoml" in others.installed() and not pace.quick:
+        contenders["BentoML tasks"] = lambda: bentoml(pace.seconds)
     rounds = alternate(contenders, pace)
     rates = [one["jobs per second"] for one in rounds["Kingpost"]]
     claims = [Claim("Kingpost", rates, 1000.0, unit="jobs/s")]

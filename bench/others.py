@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.competitors.install import HOME, python
+from bench.competitors.install import python
 from bench.stack import ROOT, Stack, answers
 from tests.valkey import free_port
 
-QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
+QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_QUIET": "True", "DO_NOT_TRACK": "1"}
 
 
 def litserve(stack: Stack, kind: str = "echo", **env: str) -> str:
@@ -26,7 +26,7 @@ def bentoml(stack: Stack) -> str:
     service = "bench.competitors.bentoml_service:Echo"
     command = [str(python("bentoml")), "-m", "bentoml", "serve", service]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    env = QUIET | {"BENTOML_HOME": str(HOME / "bentoml-home"), "PYTHONPATH": str(ROOT)}
+    env = QUIET | {"BENTOML_HOME": str(stack.folder / "bentoml"), "PYTHONPATH": str(ROOT)}
     program = stack.program("bentoml", command, **env)
     target = f"127.0.0.1:{port}"
     program.wait_for(lambda: answers(target, "/readyz"))

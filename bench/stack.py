@@ -124,9 +124,9 @@ class Stack:
         """Starts the sweeper and the webhook sender."""
         return self.start("maintenance")
 
-    def start(self, *arguments: str) -> Process:
+    def start(self, *arguments: str, **more: str) -> Process:
         """Starts one part of Kingpost."""
-        env = environment(self.settings, KINGPOST_API_KEY=API_KEY, **self._more)
+        env = environment(self.settings, KINGPOST_API_KEY=API_KEY, **self._more, **more)
         part = Process(list(arguments), env, self.folder / f"{arguments[0]}{len(self._ours)}.log")
         self._ours.append(part.start())
         return part
