@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo up test check format chaos clean
+.PHONY: setup demo up test check format chaos bench bench-quick clean
 
 setup: $(READY)
 
@@ -38,5 +38,18 @@ chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m chaos
 	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long
 
+# The servers that we are compared with, each in an environment of its own; one that does not install is left out.
+COMPETITORS := .bench/.ready
+$(COMPETITORS): $(READY) bench/competitors/install.py $(wildcard bench/competitors/*.txt)
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	-$(BIN)/python -m bench.competitors.install
+	mkdir -p .bench && touch $@
+
+bench: $(COMPETITORS)
+	$(BIN)/python -m bench
+
+bench-quick: $(COMPETITORS)
+	$(BIN)/python -m bench --quick
+
 clean:
-	rm -rf .venv .kingpost build *.egg-info
+	rm -rf .venv .bench .kingpost build *.egg-info

