@@ -131,6 +131,10 @@ class Stack:
         self._ours.append(part.start())
         return part
 
+    def parts(self) -> list[Process]:
+        """The parts of Kingpost that were started, in order."""
+        return list(self._ours)
+
     def program(self, name: str, command: list[str], cwd: Path = ROOT, **env: str) -> Program:
         """Starts anything else."""
         log = self.folder / f"{name}{len(self._others)}.log"
