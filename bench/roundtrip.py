@@ -12,6 +12,7 @@ from bench.rounds import Figures
 from bench.stack import AUTHORIZED
 
 LIMIT_SECONDS = 120
+LONG_POLL = 2  # s; a poll that lasts so long has missed the news
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ class _Client:
         return json.loads(said)
 
     def kingpost(self) -> None:
-        """Submit and one long poll."""
+        """Submit and long polls: one, unless the gateway does not notice the end."""
         accepted = self._call("POST", "/production/async_predict", self._trips.body)
-        said = self._call("GET", f"/async_request/{accepted['request_id']}?wait=20")
+        path = f"/async_request/{accepted['request_id']}?wait={LONG_POLL}"
+        while (said := self._call("GET", path))["status"] in ("QUEUED", "IN_PROGRESS"):
+            pass
         if said["status"] != "SUCCEEDED":
             raise RuntimeError(f"not done: {said}")
 
@@ -85,7 +88,9 @@ def main() -> None:
         once()
         took.append((time.monotonic() - began) * 1000)
     kept = took[trips.count // 10 :]
-    print(json.dumps({"p50 ms": percentile(kept, 0.5), "p99 ms": percentile(kept, 0.99)}))
+    missed = sum(one > LONG_POLL * 1000 for one in kept)
+    figures = {"p50 ms": percentile(kept, 0.5), "p99 ms": percentile(kept, 0.99)}
+    print(json.dumps(figures | {"missed %": 100 * missed / len(kept)}))
 
 
 if __name__ == "__main__":
