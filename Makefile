@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test check format chaos conformance clean
+.PHONY: setup demo up test check format chaos conformance bench bench-quick clean
 
 setup: $(DEV)
 
@@ -50,5 +50,18 @@ conformance: $(DEV)
 	$(BIN)/pytest -q tests/contract/host --server kingpost
 	$(BIN)/pytest -q tests/contract/host --server truss
 
+# The servers that we are compared with, each in an environment of its own; one that does not install is left out.
+COMPETITORS := .bench/.ready
+$(COMPETITORS): $(DEV) bench/competitors/install.py $(wildcard bench/competitors/*.txt)
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	-$(BIN)/python -m bench.competitors.install
+	mkdir -p .bench && touch $@
+
+bench: $(COMPETITORS)
+	$(BIN)/python -m bench
+
+bench-quick: $(COMPETITORS)
+	$(BIN)/python -m bench --quick
+
 clean:
-	rm -rf .conformance .venv .kingpost build *.egg-info
+	rm -rf .conformance .venv .bench .kingpost build *.egg-info

@@ -1,0 +1,1 @@
+"""What Kingpost is compared with; each runs in a process of its own."""
