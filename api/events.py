@@ -40,6 +40,7 @@ class EventHub:
         self._channel = self._redis.pubsub()
         self._watchers: dict[bytes, set[asyncio.Event]] = defaultdict(set)
         self._subscribed: dict[bytes, asyncio.Event] = {}
+        self._asking = asyncio.Lock()  # two who connect at once would get a connection each
 
     @contextlib.asynccontextmanager
     async def watch(self, request_id: str) -> AsyncGenerator[asyncio.Event]:
@@ -63,8 +64,9 @@ class EventHub:
         confirmed = self._subscribed.get(name)
         if confirmed is None:
             confirmed = self._subscribed[name] = asyncio.Event()
-            with unavailable():
-                await self._channel.subscribe(name)
+            async with self._asking:
+                with unavailable():
+                    await self._channel.subscribe(name)
         await self.wait(confirmed, CONFIRM_SECONDS)
 
     @staticmethod
@@ -80,7 +82,8 @@ class EventHub:
         """Passes messages on until cancelled; after a lost connection everybody looks once."""
         while True:
             try:
-                await self._channel.subscribe(IDLE_CHANNEL)
+                async with self._asking:
+                    await self._channel.subscribe(IDLE_CHANNEL)
                 self._wake_all()
                 while True:
                     message = await self._channel.get_message(timeout=None)
