@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli import keys, queues, webhook_secrets, webhooks
+from cli import environments, keys, logs, models, queues, webhook_secrets, webhooks
 from tasks.errors import KingpostError
 from tasks.settings import Settings
 
@@ -19,6 +19,9 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhook_secrets.app, name="webhook-secret")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(environments.app, name="environments")
+app.command()(logs.logs)
+app.command("models")(models.list_models)
 app.command()(queues.pause)
 app.command()(queues.resume)
 

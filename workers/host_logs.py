@@ -1,4 +1,4 @@
-"""What the model prints and logs becomes JSON lines on stdout: ts, level, message or event, request_id."""
+"""What the model prints and logs becomes JSON lines on stdout: ts, level, model, message or event, request_id."""
 
 import io
 import json
@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import BinaryIO, TextIO
 
+LONGEST = 64 * 1024  # characters of a message; more would make one line a log of its own
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 chain_request_id: ContextVar[str | None] = ContextVar("chain_request_id", default=None)
 
 
-def install(level: str) -> None:
+def install(level: str, model: str) -> None:
     """Sends prints and log records of this process through `write_line`, from `level` upward."""
     out = sys.__stdout__
     assert out is not None, "the host needs a stdout to log to"
-    _Lines.out = out
+    _Lines.out, _Lines.model = out, model
     sys.stdout, sys.stderr = _Prints("info"), _Prints("error")
     handler = _JsonHandler()
     root = logging.getLogger()
@@ -37,15 +39,18 @@ def event(name: str, level: str = "info", **fields: object) -> None:
 
 class _Lines:
     out: TextIO = sys.stdout
+    model: str = ""
     lock = threading.Lock()
 
 
-def _write(fields: dict[str, object]) -> None:
-    line: dict[str, object] = {"ts": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
-    if (value := request_id.get()) is not None:
-        line["request_id"] = value
-    if (value := chain_request_id.get()) is not None:
-        line["chain_request_id"] = value
+def _ids() -> dict[str, str]:
+    ids = {"request_id": request_id.get(), "chain_request_id": chain_request_id.get()}
+    return {name: value for name, value in ids.items() if value is not None}
+
+
+def _write(fields: dict[str, object], ids: dict[str, str] | None = None) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"ts": now, "model": _Lines.model, **fields, **(_ids() if ids is None else ids)}
     text = json.dumps(line, default=str) + "\n"
     with _Lines.lock:
         _Lines.out.write(text)
@@ -57,7 +62,7 @@ class _Prints(io.TextIOBase):
 
     def __init__(self, level: str) -> None:
         self._level = level
-        self._half = threading.local()
+        self._half = _Half()
 
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,7 +70,7 @@ class _Prints(io.TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """The raw stream, for programs that write bytes; those are not made into JSON."""
+        """The raw stream, for programs that write bytes; the worker makes JSON of those."""
         return _Lines.out.buffer
 
     def writable(self) -> bool:
@@ -75,22 +80,52 @@ class _Prints(io.TextIOBase):
         return _Lines.out.fileno()
 
     def write(self, text: str, /) -> int:
-        *lines, rest = (getattr(self._half, "text", "") + text).split("\n")
-        self._half.text = rest
+        half, ids = self._half, _ids()
+        if half.text and half.ids != ids:  # another request's: it ends here and keeps its id
+            self._line(half.text, half.ids)
+            half.text = ""
+        *lines, rest = (half.text + text).split("\n")
         for line in lines:
-            if line:
-                _write({"level": self._level, "message": line})
+            self._line(line, ids)
+        half.text, half.ids = _redrawn(rest), ids
+        if len(half.text) > LONGEST:
+            self._line(half.text, ids)
+            half.text = ""
         return len(text)
 
     def flush(self) -> None:
         """Half lines wait for their end: progress bars would become thousands of lines."""
+
+    def _line(self, text: str, ids: dict[str, str]) -> None:
+        if shown := _redrawn(text).rstrip("\r"):
+            _write({"level": self._level, "message": _capped(shown)}, ids)
+
+
+class _Half(threading.local):
+    """A line without its end, and whose it is."""
+
+    text: str = ""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, str] = {}
+
+
+def _redrawn(line: str) -> str:
+    """What a terminal shows of a line that was drawn again and again, as progress bars are."""
+    shown = line.rstrip("\r")
+    return shown.rpartition("\r")[2] + line[len(shown) :]
+
+
+def _capped(text: str) -> str:
+    left = len(text) - LONGEST
+    return text if left <= 0 else f"{text[:LONGEST]}... ({left} characters more)"
 
 
 class _JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, object] = {
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "message": _capped(record.getMessage()),
         }
         if record.exc_info and record.exc_info[0] is not None:
             fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
@@ -98,16 +133,22 @@ class _JsonHandler(logging.Handler):
 
 
 def user_frames(error: BaseException, model_file: str) -> str:
-    """The traceback as text, cut to the frames from the model's file downward."""
-    trace, last = error.__traceback__, None
-    while trace is not None:
-        if last is None and trace.tb_frame.f_code.co_filename.endswith(model_file):
-            last = trace
-        trace = trace.tb_next
-    kept: TracebackType | None = last or error.__traceback__
-    return "".join(traceback.format_exception(type(error), error, kept))
+    """The traceback as text, cut to the frames from the model's file downward; without any, the error alone."""
+    return _formatted(error, _first_of_user(error, model_file))
 
 
 def log_user_error(message: str, error: BaseException, model_file: str) -> None:
-    """An error of the model, with the frames that its author can act upon."""
-    _write({"level": "error", "message": message, "traceback": user_frames(error, model_file)})
+    """An error of the model, with the frames that its author can act upon; all when none are the author's."""
+    kept = _first_of_user(error, model_file) or error.__traceback__
+    _write({"level": "error", "message": message, "traceback": _formatted(error, kept)})
+
+
+def _formatted(error: BaseException, kept: TracebackType | None) -> str:
+    return "".join(traceback.format_exception(type(error), error, kept))
+
+
+def _first_of_user(error: BaseException, model_file: str) -> TracebackType | None:
+    trace = error.__traceback__
+    while trace is not None and not trace.tb_frame.f_code.co_filename.endswith(model_file):
+        trace = trace.tb_next
+    return trace

@@ -134,6 +134,7 @@ class ReplicaWorker:
                 busy=len(self._runs.all()),
                 pid=os.getpid(),
                 host_pid=self.host.pid,
+                note=self.host.note,
             )
         )
 
@@ -150,8 +151,8 @@ def _socket_path(state_dir: Path, replica_id: str) -> Path:
 
 def run(settings: Settings, package_dir: Path) -> None:
     """Runs a replica of the package until SIGTERM: then it drains. Raises PackageError."""
-    logs.configure(settings)
     package = Package.load(package_dir)
+    logs.configure(settings, model=package.model_name)
     member = member_of(package)
     deployment = Registry(settings).register(
         package.model_name,
