@@ -110,7 +110,7 @@ class Build:
                     say(f"{what}: {line}")
             code = process.wait()
         if code != 0:
-            reason = f" ({tail[-1]})" if tail else ""
+            reason = f" ({tail[-1].strip()})" if tail else ""
             tail.append(f"The environment could not be built: {what} ended with {code}{reason}")
             raise EnvironmentFailed("\n".join(tail))
 

@@ -16,12 +16,13 @@ from workers import host_client
 from workers.environment_build import BuildStopped, EnvironmentFailed
 from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
-from workers.host_lines import json_line
+from workers.host_lines import json_line, words_of
 
 log = get_logger("host")
 
-TAIL_LINES = 20  # kept for the error of a job that its host did not survive
+TAIL_LINES = 20  # kept for the reason why a host died
 STATE_EVERY = 0.05  # s, while it loads
+TAIL_CHARACTERS = 200  # of each
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
 BUILD_BACKOFF_LAST = 300.0  # s, the same for an environment: each try may download and compile
 NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
@@ -94,12 +95,17 @@ class HostProcess:
         """Whether that host was ended by `end` or `stop`, not by itself."""
         return generation in self._ended_by_us or self._stopping.is_set()
 
-    def last_words(self, generation: int) -> str:
-        """How that host ended, and the last lines that it logged."""
+    def death(self, generation: int) -> str:
+        """How that host ended; without what it logged, which may be about other people's requests."""
         with self._exited:
             self._exited.wait_for(lambda: generation in self._exits, EXIT_SECONDS)
             how = self._exits.get(generation, "connection lost")
-        return f"The model host died ({how}). " + " | ".join(self._tail)
+        return f"The model host died ({how})."
+
+    def _last_words(self) -> str:
+        """For operators: the last lines that it logged, then how it ended and the very last line."""
+        died, said = self.death(self.generation), list(self._tail)
+        return "\n".join([*said, f"{died} It said last: {said[-1]}" if said else died])
 
     def _supervise(self) -> None:
         delay = BACKOFF_FIRST
@@ -160,7 +166,7 @@ class HostProcess:
             self._exited.notify_all()
         if not self._stopping.is_set():
             log.warning("host.died", exit=how)
-            words = self.last_words(self.generation)
+            words = self._last_words()
             self._change("loading" if became_ready else "failed", self.error or words)
 
     def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
@@ -193,7 +199,7 @@ class HostProcess:
             if text:
                 sys.stdout.write(json_line(text, model) + "\n")
                 sys.stdout.flush()
-                self._tail.append(text[:500])
+                self._tail.append(words_of(text)[:TAIL_CHARACTERS])
 
 
 def _exit_words(code: int) -> str:
