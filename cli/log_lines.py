@@ -72,35 +72,49 @@ class Follower:
 
     def fresh(self) -> Iterator[bytes]:
         """The whole lines that were written since the last call."""
-        if self._file is None and not self._open():
+        if self._file is None and not self._open(self.path):
             return
         assert self._file
-        while chunk := self._file.readline():
-            self._half += chunk
-            if self._half.endswith(b"\n"):
-                yield self._half
-                self._half = b""
-        if self._turned:  # the writer had one more round to finish in the old file
-            self._file.close()
-            self._file, self._turned = None, False
-            yield from self.fresh()
-        elif self._is_turned():
-            self._turned = True
+        while True:
+            while chunk := self._file.readline():
+                self._half += chunk
+                if self._half.endswith(b"\n"):
+                    yield self._half
+                    self._half = b""
+            if not self._go_on():
+                return
 
-    def _open(self) -> bool:
+    def _go_on(self) -> bool:
+        """At the end of this file: whether the next one is open now."""
+        files = oldest_first(self.path)
+        places = [number for number, file in enumerate(files) if self._is_mine(file)]
+        newer = (
+            files[places[0] + 1 :] if places else files
+        )  # dropped meanwhile: from the oldest there is
+        if not newer:
+            return False
+        if len(newer) == 1 and not self._turned:
+            self._turned = True  # just now: its writer has one more round to finish a line in it
+            return False
+        self._turned = False
+        return self._open(newer[0])
+
+    def _open(self, path: Path) -> bool:
         try:
-            self._file = self.path.open("rb")
+            fresh = path.open("rb")
         except FileNotFoundError:
             return False
+        if self._file:
+            self._file.close()
+        self._file = fresh
         return True
 
-    def _is_turned(self) -> bool:
+    def _is_mine(self, path: Path) -> bool:
         assert self._file
         try:
-            now = self.path.stat()
+            return path.stat().st_ino == os.fstat(self._file.fileno()).st_ino
         except FileNotFoundError:
-            return False  # between two renames
-        return now.st_ino != os.fstat(self._file.fileno()).st_ino
+            return False
 
 
 class LogFolder:

@@ -37,20 +37,26 @@ def event(name: str, level: str = "info", **fields: object) -> None:
     _write({"level": level, "event": name, **fields})
 
 
+def end_request() -> None:
+    """Ends the half lines of the request that is current here; call it when the call is over."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, _Prints):
+            stream.end()
+
+
 class _Lines:
     out: TextIO = sys.stdout
     model: str = ""
-    lock = threading.Lock()
+    lock = threading.RLock()  # re-entered when a clean-up of the collector prints
 
 
-def _ids() -> dict[str, str]:
-    ids = {"request_id": request_id.get(), "chain_request_id": chain_request_id.get()}
-    return {name: value for name, value in ids.items() if value is not None}
-
-
-def _write(fields: dict[str, object], ids: dict[str, str] | None = None) -> None:
+def _write(fields: dict[str, object]) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    line = {"ts": now, "model": _Lines.model, **fields, **(_ids() if ids is None else ids)}
+    line: dict[str, object] = {"ts": now, "model": _Lines.model, **fields}
+    if (value := request_id.get()) is not None:
+        line["request_id"] = value
+    if (value := chain_request_id.get()) is not None:
+        line["chain_request_id"] = value
     text = json.dumps(line, default=str) + "\n"
     with _Lines.lock:
         _Lines.out.write(text)
@@ -58,11 +64,11 @@ def _write(fields: dict[str, object], ids: dict[str, str] | None = None) -> None
 
 
 class _Prints(io.TextIOBase):
-    """A stream whose every line becomes a JSON line; half lines wait, one buffer per thread."""
+    """A stream whose every line becomes a JSON line; half lines wait for their end."""
 
     def __init__(self, level: str) -> None:
         self._level = level
-        self._half = _Half()
+        self._halves = _Halves()
 
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -80,34 +86,58 @@ class _Prints(io.TextIOBase):
         return _Lines.out.fileno()
 
     def write(self, text: str, /) -> int:
-        half, ids = self._half, _ids()
-        if half.text and half.ids != ids:  # another request's: it ends here and keeps its id
-            self._line(half.text, half.ids)
-            half.text = ""
-        *lines, rest = (half.text + text).split("\n")
+        with self._halves as halves:
+            *lines, rest = (halves.pop() + text).split("\n")
+            rest = _redrawn(rest)
+            if len(rest) > LONGEST:
+                lines, rest = [*lines, rest], ""
+            halves.put(rest)
         for line in lines:
-            self._line(line, ids)
-        half.text, half.ids = _redrawn(rest), ids
-        if len(half.text) > LONGEST:
-            self._line(half.text, ids)
-            half.text = ""
+            self._line(line)
         return len(text)
 
     def flush(self) -> None:
         """Half lines wait for their end: progress bars would become thousands of lines."""
 
-    def _line(self, text: str, ids: dict[str, str]) -> None:
+    def end(self) -> None:
+        """The request that is current here is over: so is its line."""
+        with self._halves as halves:
+            rest = halves.pop()
+        self._line(rest)
+
+    def _line(self, text: str) -> None:
         if shown := _redrawn(text).rstrip("\r"):
-            _write({"level": self._level, "message": _capped(shown)}, ids)
+            _write({"level": self._level, "message": _capped(shown)})
 
 
-class _Half(threading.local):
-    """A line without its end, and whose it is."""
-
-    text: str = ""
+class _Halves:
+    """Lines without their end: one for each request, over all threads; outside of requests one a thread."""
 
     def __init__(self) -> None:
-        self.ids: dict[str, str] = {}
+        self._lock = threading.RLock()  # re-entered when a clean-up of the collector prints
+        self._of_requests: dict[str, str] = {}
+        self._of_thread = threading.local()
+
+    def __enter__(self) -> "_Halves":
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def pop(self) -> str:
+        """Takes out what is there, mostly nothing."""
+        if (name := request_id.get()) is not None:
+            return self._of_requests.pop(name, "")
+        text, self._of_thread.text = getattr(self._of_thread, "text", ""), ""
+        return text
+
+    def put(self, text: str) -> None:
+        """Keeps it until the next write."""
+        if (name := request_id.get()) is None:
+            self._of_thread.text = text
+        elif text:
+            self._of_requests[name] = text
 
 
 def _redrawn(line: str) -> str:

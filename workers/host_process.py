@@ -24,7 +24,8 @@ TAIL_LINES = 20  # kept for the reason why a host died
 STATE_EVERY = 0.05  # s, while it loads
 TAIL_CHARACTERS = 200  # of each
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
-BUILD_BACKOFF_LAST = 300.0  # s, the same for an environment: each try may download and compile
+# The same for an environment: each try may download and compile.
+BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
 NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
 EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
 TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
@@ -117,7 +118,7 @@ class HostProcess:
             except BuildStopped:
                 return
             except EnvironmentFailed as error:
-                longest = BUILD_BACKOFF_LAST
+                delay, longest = max(delay, BUILD_BACKOFF_FIRST), BUILD_BACKOFF_LAST
                 log.warning("environment.failed", error=str(error))
                 self._change("failed", str(error))
             delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)

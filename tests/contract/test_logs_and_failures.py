@@ -171,14 +171,18 @@ def test_following_goes_on_over_a_new_host_and_turned_files(rig: Rig, tmp_path: 
     followed = rig.follow(tmp_path)
     wait_until(lambda: "looking for weights" in followed.read_text(), 20, "it does not follow")
     rig.until(rig.submit(say="a", flood=300), Status.SUCCEEDED)
-    wait_until(lambda: followed.read_text().count('"message": "flood ') == 300, 20, "lines are missing")
+    wait_until(
+        lambda: followed.read_text().count('"message": "flood ') == 300, 20, "lines are missing"
+    )
     assert first
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: (one := rig.now()) and one.host_pid not in (None, first), 30)
     ready_replicas(rig.settings)
     wait_until(lambda: rig.log.with_name(rig.log.name + ".1").exists(), 10, "it is not turned")
     rig.until(rig.submit(say="b", flood=300), Status.SUCCEEDED)
-    wait_until(lambda: followed.read_text().count('"message": "flood ') == 600, 20, "lines are missing")
+    wait_until(
+        lambda: followed.read_text().count('"message": "flood ') == 600, 20, "lines are missing"
+    )
     said = [line["message"] for line in lines(followed.read_text()) if "message" in line]
     assert [one for one in said if one.startswith("flood")] == [
         f"flood {n}" for n in range(300)
