@@ -47,6 +47,14 @@ class EmbeddedValkey:
         write_secret(folder / "valkey.conf", config)
         return cls(folder, port, password)
 
+    @classmethod
+    def known(cls, folder: Path) -> "EmbeddedValkey | None":
+        """What `prepare` wrote there before, None when it never did."""
+        port, password = folder / "port", folder / "password"
+        if not (port.exists() and password.exists()):
+            return None
+        return cls(folder, int(port.read_text()), password.read_text().strip())
+
     @property
     def url(self) -> str:
         """What KINGPOST_REDIS_URL takes."""

@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli import deploy, environments, keys, queues, webhook_secrets, webhooks
+from cli import (
+    deploy,
+    deployed,
+    environments,
+    keys,
+    logs,
+    models,
+    queues,
+    webhook_secrets,
+    webhooks,
+)
 from tasks.errors import KingpostError, SettingsError
 from tasks.settings import Settings
 
@@ -25,9 +35,12 @@ for command in (
     deploy.rollback,
     deploy.activate,
     deploy.deactivate,
-    environments.deployments,
+    deployed.deployments,
 ):
     app.command()(command)
+app.add_typer(environments.app, name="environments")
+app.command()(logs.logs)
+app.command("models")(models.list_models)
 app.command()(queues.pause)
 app.command()(queues.resume)
 

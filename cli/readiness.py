@@ -23,13 +23,35 @@ def broken_model(settings: Settings) -> str | None:
     """One sentence about a model that cannot be loaded, None while all is well."""
     for replica in Directory(settings).all():
         if replica.state == "failed":
-            return f"The model {replica.model_name} could not be loaded: {replica.error}"
+            return f"The model {replica.model_name} could not be loaded: {last_line(replica.error)}"
     for deployment in Registry(settings).all():
         if deployment.active and deployment.failure:
-            return f"The model {deployment.model_name} cannot run: {deployment.failure}"
+            return f"The model {deployment.model_name} cannot run: {last_line(deployment.failure)}"
     return None
+
+
+def last_line(error: str | None) -> str:
+    """The sentence at the end of a replica's error."""
+    return error.strip().splitlines()[-1] if error and error.strip() else "no reason was given"
 
 
 def not_ready(settings: Settings, names: set[str]) -> set[str]:
     """The models among these that no replica serves yet."""
     return names - {one.model_name for one in Directory(settings).all() if one.state == "ready"}
+
+
+class Builds:
+    """Says once of each model that its environment is being built: it may take minutes."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def news(self, settings: Settings) -> list[str]:
+        """A line for each model that began to build since the last call."""
+        names = {one.model_name for one in Directory(settings).all() if one.state == "building"}
+        fresh = sorted(names - self._said)
+        self._said |= names
+        return [
+            f"Building the environment of {name}; `kingpost logs {name} -f` follows."
+            for name in fresh
+        ]

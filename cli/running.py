@@ -2,13 +2,19 @@
 
 import json
 
+from cli.embedded_valkey import EmbeddedValkey
 from tasks.settings import Settings
 
 
 def current_settings() -> Settings:
-    """From the environment; without KINGPOST_REDIS_URL, the store that STATE/up.json names."""
+    """From the environment; without KINGPOST_REDIS_URL, the store that STATE/up.json names.
+
+    While `kingpost up` still starts there is no such file: then the embedded store, if there is one.
+    """
     settings = Settings.load()
-    up = settings.state_dir / "up.json"
-    if "redis_url" in settings.model_fields_set or not up.exists():
+    if "redis_url" in settings.model_fields_set:
         return settings
-    return settings.model_copy(update={"redis_url": json.loads(up.read_text())["redis_url"]})
+    up, valkey = settings.state_dir / "up.json", EmbeddedValkey.known(settings.state_dir / "valkey")
+    if up.exists():
+        return settings.model_copy(update={"redis_url": json.loads(up.read_text())["redis_url"]})
+    return settings.model_copy(update={"redis_url": valkey.url}) if valkey else settings

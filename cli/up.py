@@ -18,7 +18,7 @@ from cli.chains import build_chains, find_chains, install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
 from cli.ports import is_free
-from cli.readiness import broken_model, http_answers, not_ready
+from cli.readiness import Builds, broken_model, http_answers, not_ready
 from cli.start_failed import StartFailed
 from deployments.chains import member_of
 from deployments.directory import Directory
@@ -26,6 +26,7 @@ from deployments.package import Package, PackageError
 from deployments.registry import Registry
 from tasks.api_keys import ApiKeys, key_id
 from tasks.errors import StoreUnavailable
+from tasks.log_files import turn_over
 from tasks.settings import Settings, child_environment
 from workers.supervisor import Part, Supervisor
 
@@ -118,6 +119,7 @@ class _Stack:
         self._packages = packages
         self._state = settings.state_dir
         self._supervisor = Supervisor(self._on_change)
+        self._builds = Builds()
         self._ready = False
         self._stop = asyncio.Event()
         self._replicas: list[dict[str, object]] = []
@@ -154,7 +156,8 @@ class _Stack:
         await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), STORE_SECONDS)
         new_key = install_key(self._settings)
         await self._start_parts()
-        await self._until(self._everything_ready, self._settings.load_timeout_seconds)
+        limit = self._settings.environment_build_seconds + self._settings.load_timeout_seconds
+        await self._until(self._everything_ready, limit)
         if not self._stop.is_set():
             self._ready = True
             self._replicas = await asyncio.to_thread(self._read_replicas)
@@ -189,17 +192,19 @@ class _Stack:
     async def _part(
         self, role: str, name: str, command: list[str], more: Mapping[str, str] | None = None
     ) -> None:
+        log = self._state / "logs" / f"{role}.log"
+        turn_over(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
         cores = os.cpu_count() or 1
         threads = str(max(1, cores // max(len(self._packages), 1)))
         env = child_environment(
             KINGPOST_REDIS_URL=self._settings.redis_url,
             KINGPOST_STATE_DIR=str(self._state),
             KINGPOST_NODE_SLOTS=str(self._slots),
+            KINGPOST_LOG_FILE=str(log),
             **(more or {}),
         )
         # Two torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", threads)
-        log = self._state / "logs" / f"{role}.log"
         await self._supervisor.start(Part(role, name, command, log, env))
 
     async def _everything_ready(self) -> bool:
@@ -211,6 +216,8 @@ class _Stack:
         broken = await asyncio.to_thread(broken_model, self._settings)
         if broken:
             raise StartFailed(broken)
+        for line in await asyncio.to_thread(self._builds.news, self._settings):
+            print(line, flush=True)
         names = {package.model_name for package in self._packages}
         missing = await asyncio.to_thread(not_ready, self._settings, names)
         return len(missing) <= max(len(names) - self._slots, 0)  # those sleep until they are called

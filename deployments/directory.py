@@ -17,7 +17,7 @@ from tasks.store import connect, connect_async, unavailable
 log = get_logger("directory")
 
 POLL_SECONDS = 1.0
-ReplicaState = Literal["loading", "ready", "failed", "draining"]
+ReplicaState = Literal["building", "loading", "ready", "failed", "draining"]
 
 IDS = f"{TAG}:replicas"  # set of replica ids; readers drop those whose entry has ended
 CHANGES = f"{TAG}:replica-changes"  # pub/sub channel: a replica's id
@@ -26,7 +26,10 @@ ENTRY = f"{TAG}:replica:"
 
 @dataclass(frozen=True)
 class Replica:
-    """One replica as it last reported itself; `address` is its model host's Unix socket."""
+    """One replica as it last reported itself; `address` is its model host's Unix socket.
+
+    The last line of `error` is its sentence; the lines before it are the frames or the installer's words.
+    """
 
     id: str
     deployment_id: str
@@ -40,6 +43,7 @@ class Replica:
     host_pid: int | None
     served: int = 0  # sync calls since the host started
     node: str = ""  # the node that runs it
+    note: str | None = None  # what it does meanwhile, such as the last line of an installer
 
 
 class Directory:

@@ -6,15 +6,19 @@ from typing import cast
 
 import structlog
 
+from tasks.log_files import take_over
 from tasks.settings import Settings
 
 
-def configure(settings: Settings) -> None:
-    """Sets up the logs of this process; call it once, in the entry point."""
+def configure(settings: Settings, **always: str) -> None:
+    """Sets up the logs of this process; call it once, in the entry point. `always` is in every line."""
+    if settings.log_file:
+        take_over(settings.log_file, settings.max_log_bytes)
     level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            lambda _logger, _method, event: {**always, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

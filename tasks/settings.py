@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +22,8 @@ class Settings(BaseSettings):
     state_dir: Path = Path(".kingpost")
     api_key: SecretStr | None = None
     log_level: str = "info"
+    log_file: Path | None = None
+    max_log_bytes: int = Field(20_000_000, ge=1000)
 
     # leases and rescue: a dead worker's job is claimable again within lease + sweep
     lease_seconds: float = Field(15.0, ge=1)
@@ -36,6 +39,11 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(10.0, ge=0)
     drain_seconds: float = Field(30.0, ge=0)
     load_timeout_seconds: float = Field(1800.0, gt=0)
+
+    # own environments of packages with requirements
+    own_environments: Literal["always", "when_missing", "never"] = "always"
+    environments_dir: str = ""
+    environment_build_seconds: float = Field(1800.0, gt=0)
 
     # admission
     max_async_body_bytes: int = Field(262_144, ge=1024, le=100_000_000)

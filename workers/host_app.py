@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from workers.host_answer import AnswerCall, StreamAborted, answer, send_answer
 from workers.host_call import Call, read_body, watch_client
 from workers.host_errors import ClientGone, ModelNotReady, downstream_error, error_reply
-from workers.host_logs import chain_request_id, request_id
+from workers.host_logs import chain_request_id, end_request, request_id
 from workers.host_metrics import metrics_app
 from workers.host_private import private_routes, to_response
 from workers.host_slots import Door
@@ -97,6 +97,7 @@ class SyncDoor:
             return  # without the end of the body, which makes the server cut the connection
         finally:
             watcher.cancel()
+            end_request()
 
 
 class ServerRoutes:

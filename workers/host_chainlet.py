@@ -3,12 +3,10 @@
 On Baseten both are mounted into the container; here they are a folder of the replica and a variable of the host.
 """
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from deployments.chains import Member
@@ -46,9 +44,3 @@ def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:
         display: {"predict_url": f"{base}/chains/{quote(name, safe='')}/production/run_remote"}
         for display, name in member.peers.items()
     }
-
-
-def use_dynamic_config(folder: Path) -> None:
-    """In the host, before the chainlet is imported: its configuration is read from `folder`."""
-    resolver: Any = importlib.import_module("truss.templates.shared.dynamic_config_resolver")
-    resolver.DYNAMIC_CONFIG_MOUNT_DIR = str(folder)

@@ -12,6 +12,7 @@ from workers.frames import Frame, FrameDecoder, FrameKind
 from workers.spool import Spool
 
 READ_BYTES = 256 * 1024
+FAILURE_LINES = 16  # of a traceback that the directory keeps
 QUICK_SECONDS = 2.0  # for calls that a living host answers at once
 
 
@@ -196,7 +197,13 @@ def state(address: str) -> HostState | None:
             said: dict[str, Any] = json.loads(connection.getresponse().read())
     except HostUnavailable:
         return None
-    error = (said.get("error") or {}).get("message")
+    error = _failure(**said["error"]) if said.get("error") else None
     return HostState(
         said["state"], error, said["slots"], said["busy"], said["pid"], said["open"], said["served"]
     )
+
+
+def _failure(message: str, traceback: str) -> str:
+    """The last frames, and the message in one line at the end."""
+    frames = traceback.strip().splitlines()[-FAILURE_LINES:]
+    return "\n".join(frames if frames and frames[-1] == message else [*frames, message])

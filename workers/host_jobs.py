@@ -11,7 +11,7 @@ from workers.host_answer import AnswerCall, close_stream, send_reply
 from workers.host_call import Call, body_receiver, read_body, watch_client
 from workers.host_errors import ClientGone, Reply, error_reply, json_reply
 from workers.host_frames import FrameStream, ProgressFrames
-from workers.host_logs import log_user_error, request_id
+from workers.host_logs import end_request, log_user_error, request_id
 from workers.host_slots import Door, Slot
 from workers.host_state import Host
 from workers.model_codec import BINARY
@@ -81,6 +81,7 @@ class Jobs:
         finally:
             watcher.cancel()
             del self._running[name]
+            end_request()
         await stream.finish(b"".join([progress.pending(), *frames]))
 
     async def _run(self, call: Call, stream: FrameStream) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What the model prints and logs becomes JSON lines on stdout: ts, level, message or event, request_id."""
+"""What the model prints and logs becomes JSON lines on stdout: ts, level, model, message or event, request_id."""
 
 import io
 import json
@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import BinaryIO, TextIO
 
+LONGEST = 64 * 1024  # characters of a message; more would make one line a log of its own
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 chain_request_id: ContextVar[str | None] = ContextVar("chain_request_id", default=None)
 
 
-def install(level: str) -> None:
+def install(level: str, model: str) -> None:
     """Sends prints and log records of this process through `write_line`, from `level` upward."""
     out = sys.__stdout__
     assert out is not None, "the host needs a stdout to log to"
-    _Lines.out = out
+    _Lines.out, _Lines.model = out, model
     sys.stdout, sys.stderr = _Prints("info"), _Prints("error")
     handler = _JsonHandler()
     root = logging.getLogger()
@@ -35,13 +37,22 @@ def event(name: str, level: str = "info", **fields: object) -> None:
     _write({"level": level, "event": name, **fields})
 
 
+def end_request() -> None:
+    """Ends the half lines of the request that is current here; call it when the call is over."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, _Prints):
+            stream.end()
+
+
 class _Lines:
     out: TextIO = sys.stdout
-    lock = threading.Lock()
+    model: str = ""
+    lock = threading.RLock()  # re-entered when a clean-up of the collector prints
 
 
 def _write(fields: dict[str, object]) -> None:
-    line: dict[str, object] = {"ts": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line: dict[str, object] = {"ts": now, "model": _Lines.model, **fields}
     if (value := request_id.get()) is not None:
         line["request_id"] = value
     if (value := chain_request_id.get()) is not None:
@@ -53,11 +64,11 @@ def _write(fields: dict[str, object]) -> None:
 
 
 class _Prints(io.TextIOBase):
-    """A stream whose every line becomes a JSON line; half lines wait, one buffer per thread."""
+    """A stream whose every line becomes a JSON line; half lines wait for their end."""
 
     def __init__(self, level: str) -> None:
         self._level = level
-        self._half = threading.local()
+        self._halves = _Halves()
 
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,7 +76,7 @@ class _Prints(io.TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """The raw stream, for programs that write bytes; those are not made into JSON."""
+        """The raw stream, for programs that write bytes; the worker makes JSON of those."""
         return _Lines.out.buffer
 
     def writable(self) -> bool:
@@ -75,22 +86,76 @@ class _Prints(io.TextIOBase):
         return _Lines.out.fileno()
 
     def write(self, text: str, /) -> int:
-        *lines, rest = (getattr(self._half, "text", "") + text).split("\n")
-        self._half.text = rest
+        with self._halves as halves:
+            *lines, rest = (halves.pop() + text).split("\n")
+            rest = _redrawn(rest)
+            if len(rest) > LONGEST:
+                lines, rest = [*lines, rest], ""
+            halves.put(rest)
         for line in lines:
-            if line:
-                _write({"level": self._level, "message": line})
+            self._line(line)
         return len(text)
 
     def flush(self) -> None:
         """Half lines wait for their end: progress bars would become thousands of lines."""
+
+    def end(self) -> None:
+        """The request that is current here is over: so is its line."""
+        with self._halves as halves:
+            rest = halves.pop()
+        self._line(rest)
+
+    def _line(self, text: str) -> None:
+        if shown := _redrawn(text).rstrip("\r"):
+            _write({"level": self._level, "message": _capped(shown)})
+
+
+class _Halves:
+    """Lines without their end: one for each request, over all threads; outside of requests one a thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # re-entered when a clean-up of the collector prints
+        self._of_requests: dict[str, str] = {}
+        self._of_thread = threading.local()
+
+    def __enter__(self) -> "_Halves":
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def pop(self) -> str:
+        """Takes out what is there, mostly nothing."""
+        if (name := request_id.get()) is not None:
+            return self._of_requests.pop(name, "")
+        text, self._of_thread.text = getattr(self._of_thread, "text", ""), ""
+        return text
+
+    def put(self, text: str) -> None:
+        """Keeps it until the next write."""
+        if (name := request_id.get()) is None:
+            self._of_thread.text = text
+        elif text:
+            self._of_requests[name] = text
+
+
+def _redrawn(line: str) -> str:
+    """What a terminal shows of a line that was drawn again and again, as progress bars are."""
+    shown = line.rstrip("\r")
+    return shown.rpartition("\r")[2] + line[len(shown) :]
+
+
+def _capped(text: str) -> str:
+    left = len(text) - LONGEST
+    return text if left <= 0 else f"{text[:LONGEST]}... ({left} characters more)"
 
 
 class _JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, object] = {
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "message": _capped(record.getMessage()),
         }
         if record.exc_info and record.exc_info[0] is not None:
             fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
@@ -98,16 +163,22 @@ class _JsonHandler(logging.Handler):
 
 
 def user_frames(error: BaseException, model_file: str) -> str:
-    """The traceback as text, cut to the frames from the model's file downward."""
-    trace, last = error.__traceback__, None
-    while trace is not None:
-        if last is None and trace.tb_frame.f_code.co_filename.endswith(model_file):
-            last = trace
-        trace = trace.tb_next
-    kept: TracebackType | None = last or error.__traceback__
-    return "".join(traceback.format_exception(type(error), error, kept))
+    """The traceback as text, cut to the frames from the model's file downward; without any, the error alone."""
+    return _formatted(error, _first_of_user(error, model_file))
 
 
 def log_user_error(message: str, error: BaseException, model_file: str) -> None:
-    """An error of the model, with the frames that its author can act upon."""
-    _write({"level": "error", "message": message, "traceback": user_frames(error, model_file)})
+    """An error of the model, with the frames that its author can act upon; all when none are the author's."""
+    kept = _first_of_user(error, model_file) or error.__traceback__
+    _write({"level": "error", "message": message, "traceback": _formatted(error, kept)})
+
+
+def _formatted(error: BaseException, kept: TracebackType | None) -> str:
+    return "".join(traceback.format_exception(type(error), error, kept))
+
+
+def _first_of_user(error: BaseException, model_file: str) -> TracebackType | None:
+    trace = error.__traceback__
+    while trace is not None and not trace.tb_frame.f_code.co_filename.endswith(model_file):
+        trace = trace.tb_next
+    return trace

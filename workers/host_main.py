@@ -13,9 +13,10 @@ from types import FrameType
 import uvicorn
 
 from deployments.package import Package, PackageError
-from workers import host_chainlet, host_logs
+from workers import host_logs
 from workers.host_app import create_app
 from workers.host_death import die_with_parent
+from workers.host_dynamic_config import use_dynamic_config
 from workers.host_environment import apply_variables, surroundings
 from workers.host_server import ServerHost, create_server_app
 from workers.host_state import ModelHost
@@ -36,11 +37,12 @@ def main() -> None:
         sys.exit(str(error))
     os.chdir(package.root)
     apply_variables(package)
-    host_logs.install("debug" if package.runtime.enable_debug_logs else options.log_level)
+    level = "debug" if package.runtime.enable_debug_logs else options.log_level
+    host_logs.install(level, package.model_name)
     for warning in package.warnings:
         host_logs.event("package.warned", "warning", message=warning)
     if options.dynamic_config_dir:
-        host_chainlet.use_dynamic_config(options.dynamic_config_dir)
+        use_dynamic_config(options.dynamic_config_dir)
     _drop_own_folder()
     extend_import_path(package)
     _serve(package, options)

@@ -11,15 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.logs import get_logger
-from tasks.settings import Settings, inherited_environment
+from tasks.settings import Settings
 from workers import host_client
+from workers.environment_build import BuildStopped, EnvironmentFailed
+from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
+from workers.host_lines import json_line, words_of
 
 log = get_logger("host")
 
-TAIL_LINES = 20  # kept for the error of a job that its host did not survive
+TAIL_LINES = 20  # kept for the reason why a host died
 STATE_EVERY = 0.05  # s, while it loads
+TAIL_CHARACTERS = 200  # of each
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
+# The same for an environment: each try may download and compile.
+BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
+NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
 EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
 TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
 
@@ -39,6 +46,7 @@ class HostProcess:
         self.ready = threading.Event()
         self.state = "loading"
         self.error: str | None = None
+        self.note: str | None = None
         self.slots = 1
         self.generation = 0
         self._package = package
@@ -51,6 +59,8 @@ class HostProcess:
         self._exits: dict[int, str] = {}
         self._exited = threading.Condition()
         self._stopping = threading.Event()
+        self._environments = Environments(package, settings, self._stopping)
+        self._noted = 0.0
         # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
         self._thread = threading.Thread(target=self._supervise, name="host", daemon=True)
 
@@ -86,24 +96,49 @@ class HostProcess:
         """Whether that host was ended by `end` or `stop`, not by itself."""
         return generation in self._ended_by_us or self._stopping.is_set()
 
-    def last_words(self, generation: int) -> str:
-        """How that host ended, and the last lines that it logged."""
+    def death(self, generation: int) -> str:
+        """How that host ended; without what it logged, which may be about other people's requests."""
         with self._exited:
             self._exited.wait_for(lambda: generation in self._exits, EXIT_SECONDS)
             how = self._exits.get(generation, "connection lost")
-        return f"The model host died ({how}). " + " | ".join(self._tail)
+        return f"The model host died ({how})."
+
+    def _last_words(self) -> str:
+        """For operators: the last lines that it logged, then how it ended and the very last line."""
+        died, said = self.death(self.generation), list(self._tail)
+        return "\n".join([*said, f"{died} It said last: {said[-1]}" if said else died])
 
     def _supervise(self) -> None:
         delay = BACKOFF_FIRST
         while not self._stopping.is_set():
-            was_ready = self._one_life()
-            delay = BACKOFF_FIRST if was_ready else min(delay * 2, BACKOFF_LAST)
+            was_ready, longest = False, BACKOFF_LAST
+            try:
+                with self._environments.use(self._building) as python:
+                    was_ready = self._one_life(python)
+            except BuildStopped:
+                return
+            except EnvironmentFailed as error:
+                delay, longest = max(delay, BUILD_BACKOFF_FIRST), BUILD_BACKOFF_LAST
+                log.warning("environment.failed", error=str(error))
+                self._change("failed", str(error))
+            delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)
             self._stopping.wait(0 if was_ready else delay)
 
-    def _one_life(self) -> bool:
+    def _building(self, line: str) -> None:
+        """An installer's line: all go to the log, one a second to the directory."""
+        if line == self.note:
+            return
+        log.info("environment.progress", message=line)
+        self.note = line
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            self._noted = time.monotonic()
+            # A build that failed is shown as failed until it comes to its end.
+            self._change(self.state if self.state == "failed" else "building", self.error)
+
+    def _one_life(self, python: HostPython) -> bool:
         """From the start of a host to its end; True when it got ready."""
         Path(self.address).unlink(missing_ok=True)
-        command = [sys.executable, "-m", "workers.host_main", "--package", str(self._package)]
+        command = [*python.command, "--package", str(self._package)]
         command += ["--uds", self.address, "--log-level", self._settings.log_level]
         command += ["--parent-pid", str(os.getpid()), *self._extras.arguments]
         process = subprocess.Popen(
@@ -111,11 +146,14 @@ class HostProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**inherited_environment(), "PYTHONUNBUFFERED": "1", **self._extras.variables},
+            env={**python.variables, "PYTHONUNBUFFERED": "1", **self._extras.variables},
         )
         self._process, self.generation = process, self.generation + 1
-        threading.Thread(target=self._pump, args=(process,), name="host-log", daemon=True).start()
-        if self.state != "failed":
+        threading.Thread(
+            target=self._pump, args=(process, python.model), name="host-log", daemon=True
+        ).start()
+        if self.state != "failed" or self.note:  # what failed before was the build
+            self.note = None
             self._change("loading", None)
         became_ready = self._watch_load(process)
         process.wait()
@@ -129,7 +167,7 @@ class HostProcess:
             self._exited.notify_all()
         if not self._stopping.is_set():
             log.warning("host.died", exit=how)
-            words = self.last_words(self.generation)
+            words = self._last_words()
             self._change("loading" if became_ready else "failed", self.error or words)
 
     def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
@@ -155,12 +193,14 @@ class HostProcess:
         self.state, self.error = state, error
         self._on_change()
 
-    def _pump(self, process: subprocess.Popen[bytes]) -> None:
+    def _pump(self, process: subprocess.Popen[bytes], model: str) -> None:
         assert process.stdout
         for line in process.stdout:
-            sys.stdout.buffer.write(line)
-            sys.stdout.flush()
-            self._tail.append(line.decode(errors="replace").strip()[:500])
+            text = line.decode(errors="replace").strip()
+            if text:
+                sys.stdout.write(json_line(text, model) + "\n")
+                sys.stdout.flush()
+                self._tail.append(words_of(text)[:TAIL_CHARACTERS])
 
 
 def _exit_words(code: int) -> str:

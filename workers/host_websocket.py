@@ -5,7 +5,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from workers.host_call import client_of
 from workers.host_errors import MODEL_ERROR, ModelNotReady
-from workers.host_logs import chain_request_id, event, log_user_error, request_id
+from workers.host_logs import chain_request_id, end_request, event, log_user_error, request_id
 from workers.host_state import ModelHost
 
 NORMAL, UNSUPPORTED, SERVER_ERROR = 1000, 1003, 1011
@@ -45,6 +45,8 @@ class WebSocketDoor:
         except Exception as error:  # the model's own, of any kind
             log_user_error(MODEL_ERROR, error, self._host.package.model_class_filename)
             await _close(socket, SERVER_ERROR, MODEL_ERROR)
+        finally:
+            end_request()
 
 
 async def _close(socket: WebSocket, code: int, reason: str | None = None) -> None:

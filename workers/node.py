@@ -196,14 +196,15 @@ class Node:
     def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
         command = [sys.executable, "-m", "cli.main", "replica"]
         command += ["--deployment", deployment.id, "--replica-id", seat.replica_id]
+        log_file = self._settings.state_dir / "logs" / f"replica-{deployment.model_name}.log"
         env = child_environment(
+            KINGPOST_LOG_FILE=str(log_file.resolve()),
             KINGPOST_REDIS_URL=self._settings.redis_url,
             KINGPOST_STATE_DIR=str(self._settings.state_dir.resolve()),
             **place.environment,
         )
         # Torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", "1")
-        log_file = self._settings.state_dir / "logs" / f"replica-{deployment.model_name}.log"
         return Part("replica", deployment.model_name, command, Path(log_file), env)
 
     async def _make_room(self, view: View) -> None:

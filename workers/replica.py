@@ -158,6 +158,7 @@ class ReplicaWorker:
                 served=said.served if said else 0,
                 pid=os.getpid(),
                 host_pid=self.host.pid,
+                note=self.host.note,
             )
         )
 
@@ -174,8 +175,8 @@ def _socket_path(state_dir: Path, replica_id: str) -> Path:
 
 def run_folder(settings: Settings, package_dir: Path) -> None:
     """Runs a replica of the package in a folder until SIGTERM: then it drains. Raises PackageError."""
-    logs.configure(settings)
     package = Package.load(package_dir)
+    logs.configure(settings, model=package.model_name)
     member = member_of(package)
     deployment = Registry(settings).register(
         package.model_name,
@@ -191,9 +192,9 @@ def run_folder(settings: Settings, package_dir: Path) -> None:
 
 def run_deployment(settings: Settings, deployment_id: str, replica_id: str | None) -> None:
     """The same for a deployment; its package is fetched. Raises NotFound, PackageError, PayloadUnavailable."""
-    logs.configure(settings)
     registry = Registry(settings)
     deployment = registry.deployment(deployment_id)
+    logs.configure(settings, model=deployment.model_name)
     try:
         package = Package.load(PackageStore(settings).folder(deployment))
     except (KingpostError, PackageError) as error:

@@ -259,7 +259,7 @@ class Runner:
         if not run.sent or self._host.ended_by_us(run.generation):
             self._offer(run, lambda: verbs.release(run.lease, Release.DRAIN))
             return
-        error = JobError(ErrorCode.MODEL_UNAVAILABLE, self._host.last_words(run.generation)[:2000])
+        error = JobError(ErrorCode.MODEL_UNAVAILABLE, self._host.death(run.generation))
         word = self._offer(run, lambda: verbs.release(run.lease, Release.DEATH, error=error))
         if word is Word.POISON:
             self._events.failed(run.claim.job, "poison")

@@ -69,6 +69,16 @@ class Up:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 
+    def says(self, *arguments: str) -> str:
+        """What a command prints that finds this stack by its state folder."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
+        env |= {"KINGPOST_STATE_DIR": str(self.state)}
+        command = [sys.executable, "-m", "cli.main", *arguments]
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, check=True, timeout=30
+        )
+        return done.stdout
+
     def predicts(self) -> bool:
         try:
             return self.call("POST", "/production/predict", {"a": 1}) == {"a": 1}
@@ -162,6 +172,22 @@ def test_a_broken_model_is_one_sentence(up: Up) -> None:
         "class Model:\n    def load(self):\n        raise ValueError('no weights')\n    def predict(self, x):\n        return x\n"
     )
     assert "no weights" in up.refused("--no-flower")
+
+
+def test_the_log_and_the_models_of_a_running_stack(up: Up) -> None:
+    path = up.models / "echo" / "model" / "model.py"
+    path.write_text(
+        "class Model:\n    def predict(self, x):\n        print('got', x)\n        return x\n"
+    )
+    up.start("--no-flower").ready()
+    wait_until(up.predicts)
+    (log,) = [line for line in up.says("logs", "echo").splitlines() if "got {'a': 1}" in line]
+    request_id = log.split()[2]
+    assert up.says("logs", request_id).splitlines() == [log]
+    head, row = up.says("models").splitlines()
+    assert head.split() == ["model", "id", "state", "slots", "queued", "running"]
+    assert row.split()[0] == "echo" and row.split()[2:] == ["ready", "8", "0", "0"]
+    assert (up.state / "logs" / "replica-echo.log").exists()
 
 
 def test_a_broken_config_is_one_sentence(up: Up) -> None:

@@ -1,0 +1,208 @@
+"""Log lines of all parts: found by model or request, read over turned files, followed, made readable."""
+
+import json
+import os
+import textwrap
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from tasks.log_files import oldest_first
+
+PREFIX_SHORTEST = 8  # characters of a request id that are enough to name it
+TIMES = ("ts", "timestamp")  # of model hosts; of our own processes
+IDS = ("request_id", "chain_request_id")
+KNOWN = {*TIMES, *IDS, "level", "event", "message", "model", "part", "traceback", "exception"}
+LEVELS = {"warning": "warn", "critical": "crit"}
+COLOURS = {"warn": "yellow", "error": "red", "crit": "red", "debug": "dim"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One JSON line; `raw` as it stands in the file."""
+
+    raw: str
+    fields: dict[str, object]
+
+    @property
+    def at(self) -> datetime | None:
+        """Its time, None for a line without one."""
+        for name in TIMES:
+            try:
+                return datetime.fromisoformat(str(self.fields[name]))
+            except (KeyError, ValueError):
+                continue
+        return None
+
+    @property
+    def request_id(self) -> str:
+        """Of the request that it belongs to, or empty."""
+        return str(self.fields.get("request_id") or "")
+
+    def is_about(self, what: str) -> bool:
+        """Whether it belongs to that model or request; the first 8 characters of a request's id will do."""
+        if what in (self.fields.get("model"), self.fields.get("chain_request_id")):
+            return True
+        return what == self.request_id or (
+            len(what) >= PREFIX_SHORTEST and self.request_id.startswith(what)
+        )
+
+
+def parse(raw: bytes) -> Line | None:
+    """The line, None when it is not a JSON object."""
+    text = raw.decode(errors="replace").strip()
+    try:
+        fields: object = json.loads(text)
+    except ValueError:
+        return None
+    return Line(text, cast("dict[str, object]", fields)) if isinstance(fields, dict) else None
+
+
+class Follower:
+    """One log file from a place onward, over its being turned over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+        self._half = b""
+        self._turned = False
+
+    def fresh(self) -> Iterator[bytes]:
+        """The whole lines that were written since the last call."""
+        if self._file is None and not self._open(self.path):
+            return
+        assert self._file
+        while True:
+            while chunk := self._file.readline():
+                self._half += chunk
+                if self._half.endswith(b"\n"):
+                    yield self._half
+                    self._half = b""
+            if not self._go_on():
+                return
+
+    def _go_on(self) -> bool:
+        """At the end of this file: whether the next one is open now."""
+        files = oldest_first(self.path)
+        places = [number for number, file in enumerate(files) if self._is_mine(file)]
+        newer = (
+            files[places[0] + 1 :] if places else files
+        )  # dropped meanwhile: from the oldest there is
+        if not newer:
+            return False
+        if len(newer) == 1 and not self._turned:
+            self._turned = True  # just now: its writer has one more round to finish a line in it
+            return False
+        self._turned = False
+        return self._open(newer[0])
+
+    def _open(self, path: Path) -> bool:
+        try:
+            fresh = path.open("rb")
+        except FileNotFoundError:
+            return False
+        if self._file:
+            self._file.close()
+        self._file = fresh
+        return True
+
+    def _is_mine(self, path: Path) -> bool:
+        assert self._file
+        try:
+            return path.stat().st_ino == os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
+
+class LogFolder:
+    """All log files of a folder, old and new ones."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self._folder = folder
+        self._what = what
+        self._followers: dict[Path, Follower] = {}
+
+    def past(self, count: int) -> list[Line]:
+        """The last lines about it, in the order of time; `fresh` goes on from there."""
+        found: list[Line] = []
+        for path in sorted(self._folder.glob("*.log")):
+            last: deque[Line] = deque(maxlen=count)
+            for old in oldest_first(path)[:-1] if path.exists() else []:
+                with old.open("rb") as file:
+                    last.extend(self._about(file))
+            self._followers[path] = Follower(path)
+            last.extend(self._about(self._followers[path].fresh()))
+            found += last
+        return _in_time(found)[-count:] if count else []
+
+    def fresh(self) -> list[Line]:
+        """What was written since the last call, in new files too."""
+        for path in self._folder.glob("*.log"):
+            self._followers.setdefault(path, Follower(path))
+        return _in_time(
+            [line for one in self._followers.values() for line in self._about(one.fresh())]
+        )
+
+    def models(self) -> list[str]:
+        """The models that any line is about."""
+        lines = (
+            raw for path in self._folder.glob("*.log") for raw in path.read_bytes().splitlines()
+        )
+        found = {
+            str(line.fields["model"])
+            for raw in lines
+            if (line := parse(raw)) and "model" in line.fields
+        }
+        return sorted(found)
+
+    def _about(self, lines: "Iterator[bytes] | BinaryIO") -> Iterator[Line]:
+        wanted = json.dumps(self._what)[1:-1].encode()
+        for raw in lines:
+            if wanted in raw and (line := parse(raw)) and line.is_about(self._what):
+                yield line
+
+
+def _in_time(lines: list[Line]) -> list[Line]:
+    return sorted(lines, key=lambda line: line.at.timestamp() if line.at else 0.0)
+
+
+def printable(text: str) -> str:
+    """Without control characters: what a model prints must not steer the terminal that shows it."""
+    shown = (c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    return "".join(shown)
+
+
+def _escaped(character: str) -> str:
+    return "    " if character == "\t" else repr(character)[1:-1]
+
+
+def level_of(line: Line) -> str:
+    """Its level in at most five letters."""
+    level = str(line.fields.get("level", "info")).lower()
+    return LEVELS.get(level, level)[:5]
+
+
+def message_of(line: Line) -> str:
+    """The message, or the event with its fields; then the traceback, if any."""
+    fields = line.fields
+    rest = {
+        name: value for name, value in fields.items() if name not in KNOWN and value is not None
+    }
+    words = [str(fields[name]) for name in ("event", "message") if fields.get(name)]
+    words += [f"{name}={value}" for name, value in rest.items()]
+    trace = str(fields.get("traceback") or fields.get("exception") or "").strip()
+    return " ".join(words) + (f"\n{trace}" if trace else "")
+
+
+def render(line: Line, width: int | None = 80) -> str:
+    """Time, level, request and message; wrapped below the message's start, not at all without a width."""
+    at = line.at.astimezone().strftime("%H:%M:%S") if line.at else "--:--:--"
+    head = f"{at} {level_of(line):<5} {line.request_id[:8] or '-':<8} "
+    shown: list[str] = []
+    for part in printable(message_of(line)).split("\n"):
+        wrap = width is not None and len(head) + len(part) > width
+        shown += textwrap.wrap(part, max(20, (width or 0) - len(head))) if wrap else [part]
+    return head + ("\n" + " " * len(head)).join(shown)

@@ -1,0 +1,64 @@
+"""`kingpost logs`: what a model or a request wrote, read from the files of `kingpost up`."""
+
+import shutil
+import sys
+import threading
+from datetime import date
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.log_lines import COLOURS, Line, LogFolder, level_of, render
+from tasks.errors import NotFound
+from tasks.settings import Settings
+
+LOOK_EVERY = 0.3  # s, while following
+
+
+def logs(
+    what: Annotated[str, typer.Argument(metavar="MODEL|REQUEST_ID")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the past.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="The lines as they are.")] = False,
+) -> None:
+    """Shows what a model or a request printed and logged: time, level, request, message."""
+    folder = Settings.load().state_dir / "logs"
+    reader = LogFolder(folder, what)
+    past = reader.past(lines)
+    if not past and lines and not follow:
+        known = ", ".join(reader.models()) or "none"
+        raise NotFound(f"Nothing in {folder} is about {what!r} (models there: {known}).")
+    show = Printer(as_json)
+    for line in past:
+        show(line)
+    never = threading.Event()
+    try:
+        while follow:
+            for line in reader.fresh():
+                show(line)
+            never.wait(LOOK_EVERY)
+    except KeyboardInterrupt:
+        return
+
+
+class Printer:
+    """Writes lines to stdout, wrapped and coloured for a terminal."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._console = Console(highlight=False)
+        self._width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        self._day = date.today()
+
+    def __call__(self, line: Line) -> None:
+        """One line; a new day is announced."""
+        if self._as_json:
+            print(line.raw, flush=True)
+            return
+        day = line.at.astimezone().date() if line.at else self._day
+        if day != self._day:
+            self._day = day
+            self._console.print(f"-- {day}", style="dim")
+        style = COLOURS.get(level_of(line))
+        self._console.print(render(line, self._width), style=style, markup=False, soft_wrap=True)

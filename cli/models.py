@@ -1,0 +1,93 @@
+"""`kingpost models`: what is deployed, whether it is loaded, and why not."""
+
+import textwrap
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from cli.log_lines import printable
+from cli.readiness import last_line
+from cli.running import current_settings
+from deployments.directory import Directory, Replica
+from deployments.registry import Deployment, Registry
+from tasks import verbs
+from tasks.settings import Settings
+from tasks.store import JobStore
+
+# The state of a deployment is the best of its replicas' states.
+BEST_FIRST = ("ready", "loading", "building", "failed", "draining")
+NAME_WIDTH = 34  # with the other columns 80
+
+
+@dataclass(frozen=True)
+class Row:
+    """One deployment with its replicas and its queue."""
+
+    deployment: Deployment
+    replicas: list[Replica]
+    queued: int
+    running: int
+
+    @property
+    def state(self) -> str:
+        """In one word; `stopped` when no replica reports."""
+        states = {one.state for one in self.replicas}
+        return next((state for state in BEST_FIRST if state in states), "stopped")
+
+    @property
+    def slots(self) -> int:
+        """How many calls can run at once now."""
+        return sum(one.slots for one in self.replicas if one.state == "ready")
+
+    @property
+    def remark(self) -> str | None:
+        """Why it is not loaded, or what is being done about it."""
+        errors = [last_line(one.error) for one in self.replicas if one.error]
+        notes = [one.note for one in self.replicas if one.state == "building" and one.note]
+        return next(iter(errors + notes), None)
+
+
+def list_models() -> None:
+    """Shows every model: its state, slots and queue, and why it is not loaded."""
+    rows = read(current_settings())
+    if not rows:
+        print("No model is deployed yet: `kingpost up` or `kingpost replica DIR`.")
+        return
+    console = Console(highlight=False)
+    for line in render(rows, console.width):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def read(settings: Settings) -> list[Row]:
+    """Every deployment, by name. Raises StoreUnavailable."""
+    store, replicas = JobStore(settings), Directory(settings).all()
+    rows: list[Row] = []
+    for one in Registry(settings).all():
+        queue = store.run(verbs.queue_status(one.id))
+        of_it = [replica for replica in replicas if replica.deployment_id == one.id]
+        rows.append(Row(one, of_it, queue.queued, queue.in_progress))
+    store.close()
+    return sorted(rows, key=lambda row: row.deployment.model_name)
+
+
+def render(rows: list[Row], width: int = 80) -> list[str]:
+    """The table as lines; a reason stands below its model."""
+    name_width = max(5, *(min(NAME_WIDTH, len(row.deployment.model_name)) for row in rows))
+    head = ("model", "id", "state", "slots", "queued", "running")
+    lines = [_line(name_width, *head)]
+    for row in rows:
+        one = row.deployment
+        numbers = (str(row.slots), str(row.queued), str(row.running))
+        lines.append(_line(name_width, one.model_name, one.model_id, row.state, *numbers))
+        if row.remark:
+            text = printable(row.remark).replace("\n", " ")
+            lines += textwrap.wrap(
+                text, width - 2, initial_indent="  ", subsequent_indent="  ", max_lines=3
+            )
+    return lines
+
+
+def _line(name_width: int, name: str, ident: str, state: str, *numbers: str) -> str:
+    short = name if len(name) <= name_width else name[: name_width - 1] + "…"
+    slots, queued, running = numbers
+    return f"{short:<{name_width}}  {ident:<8}  {state:<8}  {slots:>5}  {queued:>7}  {running:>7}"

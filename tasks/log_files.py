@@ -1,0 +1,84 @@
+"""A process's output in a file that it turns over by itself: nothing is lost and nothing grows for ever.
+
+The new file takes the place of descriptors 1 and 2 in one step, so no line falls between two files.
+"""
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+KEPT = 3  # old files: NAME.1 is the latest
+LOOK_EVERY = 1.0  # s; what one second writes is how far a file may exceed its size
+
+
+def take_over(path: Path, max_bytes: int) -> "OwnLog":
+    """From now on stdout and stderr of this process go there."""
+    own = OwnLog(path, max_bytes)
+    own.open()
+    threading.Thread(target=own.run_forever, name="log-file", daemon=True).start()
+    return own
+
+
+class OwnLog:
+    """The file that is this process's stdout and stderr."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._never = threading.Event()
+
+    def open(self) -> None:
+        """Opens the file and makes it stdout and stderr."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        for descriptor in (1, 2):
+            os.dup2(file, descriptor)
+        os.close(file)
+
+    def run_once(self) -> bool:
+        """Starts a new file when this one is full, or was taken away; whether it did."""
+        if not (turned := turn_over(self._path, self._max_bytes) or self._is_gone()):
+            return False
+        self.open()
+        return turned
+
+    def run_forever(self) -> None:
+        """Looks now and then; a full disk must not end the process."""
+        while not self._never.wait(LOOK_EVERY):
+            with suppress(OSError):
+                self.run_once()
+
+    def _is_gone(self) -> bool:
+        try:
+            return self._path.stat().st_ino != os.fstat(1).st_ino
+        except FileNotFoundError:
+            return True
+
+
+def turn_over(path: Path, max_bytes: int) -> bool:
+    """Renames a file that is larger to NAME.1, older ones further; whether it did."""
+    try:
+        if path.stat().st_size <= max_bytes:
+            return False
+    except FileNotFoundError:
+        return False
+    for number in range(KEPT, 1, -1):
+        with suppress(FileNotFoundError):
+            numbered(path, number - 1).replace(numbered(path, number))
+    path.replace(numbered(path, 1))
+    return True
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The name of an old file."""
+    return path.with_name(f"{path.name}.{number}")
+
+
+def oldest_first(path: Path) -> list[Path]:
+    """The file and what was turned over, in the order in which they were written."""
+    names = [*(numbered(path, number) for number in range(KEPT, 0, -1)), path]
+    return [name for name in names if name.exists()]

@@ -1,0 +1,295 @@
+"""Own environments, built by the real installers; every wheel is packed here, so no index is asked."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from deployments.directory import Directory
+from deployments.package import Package
+from deployments.registry import Registry
+from tasks import verbs
+from tasks.job import RequestId, Submission
+from tasks.settings import Settings
+from tasks.state import Status
+from tasks.store import JobStore
+from tests.conditions import wait_until
+from tests.contract.host.running import write_package
+from tests.processes import Process, environment, ready_replicas
+from tests.wheels import write_wheel, write_wheelhouse
+from workers import environment_build
+from workers.environment_build import BuildStopped, EnvironmentFailed
+from workers.environments import Environments, HostPython, folder_of, prune
+from workers.host_needs import host_needs
+
+MODEL = "class Model:\n    def predict(self, given): return given\n"
+PEEK = """
+import importlib.util, sys
+import shouting
+
+class Model:
+    def predict(self, given):
+        names = ("celery", "redis", "structlog", "torch", "typer", "tasks", "api", "cli", "numpy")
+        return {
+            "shouted": shouting.shout(given), "prefix": sys.prefix,
+            "leaks": [name for name in names if importlib.util.find_spec(name)],
+        }
+"""
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the host needs, and two versions of a module."""
+    needs = host_needs(Package.load("models/echo"))
+    folder = write_wheelhouse(tmp_path_factory.mktemp("wheels"), needs)
+    for version in ("1.0", "2.0"):
+        code = f"VERSION = '{version}'\ndef shout(text): return text.upper()\n"
+        write_wheel(folder, "shouting", version, code)
+    return folder
+
+
+@pytest.fixture
+def offline(wheelhouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """pip finds those wheels and nothing else."""
+    for name, value in {
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": "/dev/null",
+        "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheelhouse),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+@dataclass
+class User:
+    """One that wants a package's environment, as a replica's host thread does."""
+
+    package: Path
+    settings: Settings
+    stopping: threading.Event = field(default_factory=threading.Event)
+    said: list[str] = field(default_factory=list[str])
+
+    def use(self) -> HostPython:
+        with Environments(self.package, self.settings, self.stopping).use(self.said.append) as it:
+            return it
+
+    def version(self) -> str:
+        """Which `shouting` a program of the environment imports."""
+        python = self.use()
+        code = "import shouting; print(shouting.VERSION)"
+        done = subprocess.run(
+            [python.command[0], "-c", code], env=dict(python.variables), capture_output=True, text=True
+        )  # fmt: skip
+        return done.stdout.strip()
+
+
+@dataclass
+class Maker:
+    """Packages and users on one state folder."""
+
+    folder: Path
+    settings: Settings
+
+    def user(self, config: str, files: dict[str, str] | None = None, **changes: object) -> User:
+        package = write_package(self.folder / "package", MODEL, config, files)
+        return User(package, self.settings.model_copy(update=changes))
+
+    @property
+    def built(self) -> list[Path]:
+        return sorted(folder_of(self.settings).glob("*/ready.json"))
+
+
+@pytest.fixture
+def make(offline: Path) -> Maker:
+    return Maker(offline, Settings(state_dir=offline / "state"))
+
+
+def test_without_requirements_it_is_the_workers_own(make: Maker) -> None:
+    user = make.user("model_name: x")
+    assert user.use().command[1:] == ("-m", "workers.host_main")
+    assert (user.said, make.built) == ([], [])
+
+
+def test_it_is_built_once_for_each_content_of_the_requirements(make: Maker) -> None:
+    first = make.user("requirements: [shouting==1.0]")
+    assert first.version() == "1.0"
+    assert any("shouting" in line for line in first.said)
+    again = make.user("requirements: [shouting==1.0]\nmodel_name: other")
+    assert (again.version(), again.said) == ("1.0", [])
+    file = make.user("requirements_file: r.txt", {"r.txt": "shouting\n"})
+    assert file.version() == "2.0"
+    assert len(make.built) == 2
+
+
+def test_two_at_once_build_one(make: Maker) -> None:
+    users = [make.user("requirements: [shouting]") for _ in range(2)]
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda u=u: found.append(u.use().command[0])) for u in users]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 2 and len(set(found)) == 1
+    builders = [user for user in users if any("pip install: " in line for line in user.said)]
+    waiters = [user for user in users if "another replica builds this environment" in user.said]
+    assert len(builders) == len(waiters) == 1
+    assert builders != waiters
+
+
+def test_what_a_crash_left_half_built_is_built_again(make: Maker) -> None:
+    user = make.user("requirements: [shouting]")
+    user.use()
+    make.built[0].unlink()  # as if the end had never come
+    (make_folder := Path(user.use().command[0]).parents[1]).joinpath("left").touch()
+    make.built[0].unlink()
+    assert user.version() == "2.0"
+    assert not (make_folder / "left").exists()
+
+
+def test_a_state_folder_that_moved_is_built_again(make: Maker) -> None:
+    make.user("requirements: [shouting]").use()
+    moved = make.folder / "moved"
+    make.settings.state_dir.rename(moved)
+    user = make.user("requirements: [shouting]", state_dir=moved)
+    assert user.version() == "2.0"
+    assert user.said
+
+
+def test_a_failure_is_the_installers_words_and_one_sentence(make: Maker) -> None:
+    user = make.user("requirements: [shouting==3.0]")
+    with pytest.raises(EnvironmentFailed) as failed:
+        user.use()
+    *words, sentence = str(failed.value).splitlines()
+    assert sentence.startswith("The environment could not be built: uv pip install ended with 1 (")
+    assert any("No solution found" in line for line in words)
+    assert make.built == []
+
+
+def test_without_uv_it_is_venv_and_pip(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment_build, "find_uv", lambda: None)
+    locked = make.user("requirements_file: uv.lock", {"uv.lock": "", "pyproject.toml": ""})
+    with pytest.raises(EnvironmentFailed, match=r"uv\.lock needs uv\.$"):
+        locked.use()
+    user = make.user("requirements: [shouting==1.0]")
+    assert user.version() == "1.0"
+    assert any("pip install: Successfully installed shouting-1.0" in line for line in user.said)
+
+
+def test_a_project_file_says_what_is_installed(make: Maker) -> None:
+    project = '[project]\nname = "x"\nversion = "0"\ndependencies = ["shouting<2"]\n'
+    project += 'requires-python = ">=3.11"\n'
+    user = make.user("requirements_file: pyproject.toml", {"pyproject.toml": project})
+    assert user.version() == "1.0"
+    uv = environment_build.find_uv()
+    assert uv
+    subprocess.run([uv, "lock", "-q"], cwd=user.package, check=True)
+    locked = make.user("requirements_file: uv.lock", {"pyproject.toml": project})
+    assert locked.version() == "1.0"
+    assert len(make.built) == 2
+
+
+def test_requirements_that_the_host_cannot_run_with_are_said(make: Maker) -> None:
+    write_wheel(make.folder / "wheels", "starlette", "99.0", "VALUE = 1")
+    user = make.user(f"requirements: ['--find-links {make.folder}/wheels', 'starlette==99.0']")
+    with pytest.raises(EnvironmentFailed) as failed:
+        user.use()
+    sentence = str(failed.value).splitlines()[-1]
+    assert sentence.startswith("The model host cannot run with what these requirements pin: ")
+    assert "starlette" in sentence
+    assert make.built == []
+
+
+def test_a_build_has_a_limit_and_can_be_stopped(make: Maker) -> None:
+    with pytest.raises(EnvironmentFailed, match=r"not built within 0.01 s"):
+        make.user("requirements: [shouting]", environment_build_seconds=0.01).use()
+    user = make.user("requirements: [shouting]")
+    user.stopping.set()
+    with pytest.raises(BuildStopped):
+        user.use()
+    assert make.built == []
+
+
+def test_a_setting_can_keep_to_the_workers_environment(make: Maker) -> None:
+    assert not make.user("requirements: [shouting]", own_environments="never").use().command[3:]
+    some = make.user("requirements: ['pydantic>=2']", own_environments="when_missing")
+    assert not some.use().command[3:]
+    assert make.built == []
+    missing = make.user("requirements: [shouting]", own_environments="when_missing")
+    assert missing.version() == "2.0"
+
+
+def test_prune_takes_what_nobody_uses(make: Maker) -> None:
+    user = make.user("requirements: [shouting]")
+    with Environments(user.package, user.settings, user.stopping).use(user.said.append):
+        assert prune(make.settings, 0) == []
+    assert prune(make.settings, 3600) == []
+    assert prune(make.settings, 0) == [make_name(user, make)]
+    assert user.version() == "2.0"
+
+
+def make_name(user: User, make: Maker) -> str:
+    """The name that its environment has, or had."""
+    return next(path.stem for path in folder_of(make.settings).glob("*.lock"))
+
+
+@pytest.fixture
+def start(settings: Settings, offline: Path) -> Callable[[Path], Process]:
+    processes: list[Process] = []
+
+    def start(package: Path) -> Process:
+        processes.append(
+            Process(["replica", str(package)], environment(settings), offline / "log").start()
+        )
+        return processes[-1]
+
+    yield start  # type: ignore[misc]
+    for one in processes:
+        if one.popen and one.popen.poll() is None:
+            one.kill()
+
+
+def test_a_model_runs_in_its_environment_and_a_job_waits_for_it(
+    settings: Settings, store: JobStore, offline: Path, start: Callable[[Path], Process]
+) -> None:
+    package = write_package(
+        offline / "package", PEEK, "model_name: loud\nrequirements: [shouting==1.0]"
+    )
+    start(package)
+    directory = Directory(settings)
+    states: list[str] = []
+
+    def seen(state: str) -> bool:
+        states.extend(one.state for one in directory.all())
+        return state in states
+
+    wait_until(lambda: seen("building"), 20, "it is never seen to build")
+    deployment = Registry(settings).all()[0]
+    job = Submission(RequestId("b" * 32), deployment.id, deployment.model_id, b'"hi"')
+    store.run(verbs.submit([job], "alice", 10))
+    wait_until(lambda: seen("ready"), 60, "it never gets ready")
+    assert "failed" not in states
+    ready_replicas(settings)
+    wait_until(lambda: store.run(verbs.read("b" * 32)).job.status is Status.SUCCEEDED, 20)
+    result = json.loads(store.output("b" * 32) or b"")
+    assert result["shouted"] == "HI"
+    assert result["prefix"].startswith(str(settings.state_dir.resolve() / "environments"))
+    assert result["leaks"] == []
+
+
+def test_a_failed_build_is_tried_again_with_what_the_file_says_then(
+    settings: Settings, offline: Path, start: Callable[[Path], Process]
+) -> None:
+    config = "model_name: loud\nrequirements: [shouting==9.9]"
+    package = write_package(offline / "package", PEEK, config)
+    start(package)
+    directory = Directory(settings)
+    wait_until(lambda: [one.state for one in directory.all()] == ["failed"], 40, "it did not fail")
+    error = directory.all()[0].error or ""
+    assert error.splitlines()[-1].startswith("The environment could not be built: ")
+    assert "shouting==9.9" in error
+    write_package(package, PEEK, config.replace("9.9", "2.0"))
+    ready_replicas(settings, timeout=60)
+    assert directory.all()[0].error is None

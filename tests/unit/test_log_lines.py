@@ -1,0 +1,126 @@
+"""How log lines and models are shown: found, in the order of time, within 80 columns, harmless."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.log_lines import Line, LogFolder, render
+from cli.main import app
+from cli.models import Row
+from cli.models import render as render_models
+from deployments.directory import Replica
+from deployments.registry import Deployment
+from tasks.errors import NotFound
+from workers.host_lines import json_line
+
+ID = "24ca3092e7bc4488a4913f9aefff97f1"
+OTHER = "9" * 32
+
+
+def line(message: str = "hello", **more: Any) -> Line:
+    fields = {"ts": "2026-11-21T08:00:00.000+00:00", "level": "info", "model": "m"}
+    fields |= {"message": message, **more}
+    return Line(json.dumps(fields), fields)
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KINGPOST_STATE_DIR", str(tmp_path))
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    first = [line("one", request_id=ID), line("two", request_id=OTHER), line("three")]
+    (folder / "replica-m.log").write_text("not JSON\n" + "".join(o.raw + "\n" for o in first))
+    late = {"timestamp": "2026-11-21T07:59:59.5Z", "event": "job.finished", "request_id": ID,
+            "model": "n", "status": "FAILED"}  # fmt: skip
+    (folder / "replica-n.log.1").write_text(json.dumps(late) + "\n")
+    (folder / "replica-n.log").write_text("")
+    return folder
+
+
+def shown(*arguments: str) -> list[str]:
+    result = CliRunner().invoke(app, ["logs", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return [text for text in result.stdout.splitlines() if not text.startswith("-- ")]
+
+
+def test_lines_of_a_model_or_a_request_in_the_order_of_time(state: Path) -> None:
+    assert [text[24:] for text in shown("m")] == ["one", "two", "three"]
+    assert [text[24:] for text in shown("m", "-n", "2")] == ["two", "three"]
+    assert [text[24:] for text in shown(ID)] == ["job.finished status=FAILED", "one"]
+    assert shown(ID[:8]) == shown(ID)
+    assert all(text[15:23] == ID[:8] for text in shown(ID))
+    raw = [json.loads(text) for text in shown("m", "--json")]
+    assert [one["message"] for one in raw] == ["one", "two", "three"]
+
+
+def test_what_nothing_is_about_is_said_with_what_there_is(state: Path) -> None:
+    with pytest.raises(NotFound, match=r"about 'nope' \(models there: m\)"):
+        CliRunner().invoke(app, ["logs", "nope"], catch_exceptions=False)
+
+
+def test_a_line_is_wrapped_below_its_message() -> None:
+    text = render(line("word " * 40, request_id=ID), 80).splitlines()
+    assert len(text) > 3
+    assert all(len(one) <= 80 for one in text)
+    assert all(one.startswith(" " * 24 + "word") for one in text[1:])
+    assert len(render(line("word " * 40), None).splitlines()) == 1
+
+
+def test_a_traceback_stands_below_its_message() -> None:
+    trace = 'Traceback (most recent call last):\n  File "model.py", line 1\nKeyError: 1\n'
+    text = render(line("failed", traceback=trace, level="error"), 80).splitlines()
+    assert [one[24:] for one in text] == ["failed", *trace.splitlines()]
+    assert text[0][9:14] == "error"
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    text = render(line("a\x1b[31mred\x07\tb\r\u202ec"), 80)
+    assert text[24:] == "a\\x1b[31mred\\x07    b\\r\\u202ec"
+
+
+def test_files_that_appear_later_are_read_from_their_beginning(state: Path) -> None:
+    reader = LogFolder(state, "m")
+    assert len(reader.past(10)) == 3
+    (state / "replica-new.log").write_text(line("late").raw + "\n" + line("half").raw[:20])
+    assert [one.fields["message"] for one in reader.fresh()] == ["late"]
+    with (state / "replica-new.log").open("a") as file:
+        file.write(line("half").raw[20:] + "\n")
+    assert [one.fields["message"] for one in reader.fresh()] == ["half"]
+
+
+def test_what_is_no_json_line_becomes_one() -> None:
+    whole = line("x").raw
+    assert json_line(whole, "m") == whole
+    made = json.loads(json_line('printed by C "code"', "m"))
+    assert (made["model"], made["message"]) == ("m", 'printed by C "code"')
+
+
+def row(name: str, *replicas: tuple[str, str | None]) -> Row:
+    deployment = Deployment("dddddddd", "m9v6enbt", name, "model", 2, "/p", "h", 0)
+    made = [
+        Replica(f"r{i}", "dddddddd", name, state, error, "/s", 2, 0, 1, None)  # type: ignore[arg-type]
+        for i, (state, error) in enumerate(replicas)
+    ]
+    return Row(deployment, made, 1234567, 12)
+
+
+def test_the_table_of_models_fits_80_columns() -> None:
+    error = 'Traceback:\n  File "model.py"\nValueError: ' + "no weights " * 40
+    rows = [
+        row("echo", ("ready", None), ("failed", error)),
+        row("a-model-with-a-name-that-does-not-end-" * 2, ("failed", error)),
+        row("asleep"),
+        row("fresh", ("building", None), ("failed", None)),
+    ]
+    text = render_models(rows, 80)
+    assert all(len(one) <= 80 for one in text), text
+    assert text[1].split() == ["echo", "m9v6enbt", "ready", "2", "1234567", "12"]
+    assert text[2].startswith("  ValueError: no weights")
+    assert "…" in text[5]
+    assert [one.split()[2] for one in text if "asleep" in one or "fresh" in one] == [
+        "stopped",
+        "building",
+    ]

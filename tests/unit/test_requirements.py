@@ -1,0 +1,132 @@
+"""What a package wants installed, when that changes, and what the host needs beside it."""
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from deployments.package import Package, PackageError
+from deployments.requirements import Requirements
+from tests.contract.host.running import write_package
+from workers.environment_build import find_python
+from workers.host_needs import host_needs
+
+MODEL = "class Model:\n    def predict(self, given): return given\n"
+PROJECT = '[project]\nname = "x"\nversion = "0"\ndependencies = ["six>=1", "tinydb"]\n'
+
+
+def wanted(folder: Path, config: str, **files: str) -> Requirements | None:
+    named = {name.replace("_", "."): text for name, text in files.items()}
+    return Requirements.of(Package.load(write_package(folder, MODEL, config, named)))
+
+
+def key(folder: Path, config: str, **files: str) -> str:
+    found = wanted(folder, config, **files)
+    assert found
+    return found.key("3.11")
+
+
+@pytest.mark.parametrize("config", ["model_name: x", "requirements: []", "requirements: ['# no']"])
+def test_a_package_that_wants_nothing_gets_nothing(tmp_path: Path, config: str) -> None:
+    assert wanted(tmp_path, config) is None
+
+
+def test_a_requirements_file_of_comments_is_nothing(tmp_path: Path) -> None:
+    config = "requirements_file: requirements.txt"
+    assert wanted(tmp_path, config, requirements_txt="# none\n\n") is None
+
+
+def test_the_kinds_that_truss_takes(tmp_path: Path) -> None:
+    listed = wanted(tmp_path / "a", "requirements: ['six==1.17.0  # pinned', '--pre']")
+    assert listed and (listed.kind, listed.lines) == ("list", ("six==1.17.0", "--pre"))
+    config = "requirements_file: requirements.txt"
+    plain = wanted(tmp_path / "b", config, requirements_txt="six \\\n  ==1.17.0\n")
+    assert plain and plain.kind == "file" and plain.lines[0].split() == ["six", "==1.17.0"]
+    project = wanted(tmp_path / "c", "requirements_file: pyproject.toml", pyproject_toml=PROJECT)
+    assert project and (project.kind, project.lines) == ("pyproject", ("six>=1", "tinydb"))
+    config = "requirements_file: uv.lock"
+    locked = wanted(tmp_path / "d", config, uv_lock="version = 1", pyproject_toml=PROJECT)
+    assert locked and locked.kind == "uv_lock"
+    with pytest.raises(PackageError, match=re.escape("uv.lock needs a pyproject.toml beside it.")):
+        wanted(tmp_path / "e", config, uv_lock="version = 1")
+
+
+def test_the_key_is_of_the_requirements_and_not_of_the_model(tmp_path: Path) -> None:
+    lines = "requirements: ['--extra-index-url https://example.org/simple', six]"
+    first = key(tmp_path / "a", lines)
+    assert key(tmp_path / "b", lines, model_py="OTHER = 1") == first
+    assert key(tmp_path / "c", "requirements: [six, tinydb]") != first
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-r more.txt", "--find-links=wheels", "./wheels/a.whl", "a @ file:///a.whl", "-ewheels"],
+)
+def test_a_line_that_names_a_file_follows_the_files_of_the_package(
+    tmp_path: Path, line: str
+) -> None:
+    config = f"requirements: ['{line}']"
+    assert key(tmp_path / "a", config, more_txt="six") != key(tmp_path / "b", config, more_txt="x")
+
+
+def test_lines_with_file_names_can_be_read_from_elsewhere(tmp_path: Path) -> None:
+    found = wanted(tmp_path, "requirements: ['-r more.txt', '-c https://a.org/c.txt', six]")
+    assert found
+    assert found.pip_lines() == [f"-r {tmp_path}/more.txt", "-c https://a.org/c.txt", "six"]
+
+
+def test_what_is_missing_here(tmp_path: Path) -> None:
+    lines = ["pydantic>=2", "uvicorn[standard]", "redis[hiredis]", "pydantic==1.0", "nosuch-package",
+             "nosuch; python_version < '3'", "--pre", "./a.whl"]  # fmt: skip
+    found = wanted(tmp_path, f"requirements: {lines}")
+    assert found
+    missing = found.missing_here()
+    assert missing[-4:] == ["pydantic==1.0", "nosuch-package", "--pre", "./a.whl"]
+    assert "pydantic>=2" not in missing and "redis[hiredis]" not in missing
+
+
+def test_the_extra_host_says_the_same_as_the_dependencies() -> None:
+    declared = [Requirement(one) for one in metadata.requires("kingpost") or ()]
+    extra = {str(o.specifier) + o.name for o in declared if "extra == 'host'" in _quoted(o)}
+    core = {str(o.specifier) + o.name for o in declared if "extra" not in _quoted(o)}
+    assert extra and extra <= core
+
+
+def _quoted(one: Requirement) -> str:
+    return str(one.marker or "").replace('"', "'")
+
+
+def test_fastapi_comes_along_only_for_a_model_that_imports_it(tmp_path: Path) -> None:
+    plain = Package.load(write_package(tmp_path / "a", MODEL))
+    other = Package.load(write_package(tmp_path / "b", "from fastapi import Request\n" + MODEL))
+    new = set(host_needs(other)) - set(host_needs(plain))
+    assert [Requirement(one).name for one in new] == ["fastapi"]
+
+
+def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
+    code = (
+        "import sys, workers.host_main\n"
+        "tops = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*sorted(tops & set(sys.argv[1:])))"
+    )
+    kept = {Requirement(one).name for one in host_needs(Package.load("models/echo"))}
+    ours = {Requirement(one).name for one in metadata.requires("kingpost") or ()} - kept
+    others = [one.replace("-", "_") for one in ours] + ["tasks", "api", "cli", "priority", "yaml"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *others], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [
+        "yaml"
+    ]  # it alone, which shows that the question can be answered
+
+
+def test_a_python_that_the_host_cannot_have_is_replaced_and_said() -> None:
+    assert find_python(None) == find_python("py311") == (sys.executable, None)
+    for version, why in (("py39", "needs Python 3.11 or later"), ("3.77", "no python3.77")):
+        python, warning = find_python(version)
+        assert python == sys.executable
+        assert warning and why in warning

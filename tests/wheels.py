@@ -1,0 +1,57 @@
+"""Wheels made by hand, so that tests of own environments need no package index for the model's part."""
+
+import zipfile
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+
+def write_wheel(folder: Path, name: str, version: str, code: str) -> Path:
+    """A wheel with one module of that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    about = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": code,
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{one},,\n" for one in [*files, f"{about}/RECORD"])
+    with zipfile.ZipFile(path, "w") as wheel:
+        for one, text in {**files, f"{about}/RECORD": record}.items():
+            wheel.writestr(one, text)
+    return path
+
+
+def write_wheelhouse(folder: Path, names: Iterable[str]) -> Path:
+    """Wheels of installed distributions and all that they need, packed again from where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted, seen = [Requirement(one) for one in names], set[str]()
+    while wanted:
+        one = wanted.pop()
+        name = one.name.lower().replace("_", "-")
+        if name in seen or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        distribution = metadata.distribution(name)
+        _repack(distribution, folder)
+        wanted += [Requirement(line) for line in distribution.requires or ()]
+    return folder
+
+
+def _repack(distribution: metadata.Distribution, folder: Path) -> None:
+    tags = [
+        line for line in (distribution.read_text("WHEEL") or "").splitlines() if line[:4] == "Tag:"
+    ]
+    name = distribution.metadata["Name"].replace("-", "_").replace(".", "_")
+    path = folder / f"{name}-{distribution.version}-{tags[0].removeprefix('Tag: ')}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file in distribution.files or ():
+            if (
+                ".." not in file.parts
+                and "__pycache__" not in file.parts
+                and file.locate().is_file()
+            ):
+                wheel.write(str(file.locate()), file.as_posix())
