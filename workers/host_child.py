@@ -15,14 +15,22 @@ TAIL_LINES = 20  # kept for the reason why a server did not start
 STOP_SECONDS = 5.0  # s between SIGTERM and SIGKILL
 
 
+# The shell dies with the host, what it started would live on, with the GPU: so a watcher in the same group reads from
+# a pipe that only the host can write to. However the host ends, the read ends too, and the whole group is killed.
+WATCHER = "(read -r _ < /dev/fd/{pipe}; kill -9 -$$) > /dev/null 2>&1 &\n"
+
+
 class ServerChild:
     """One run of the command; its output goes line by line to `print`, hence into the log."""
 
     def __init__(self, package: Package, on_exit: Callable[[int], object]) -> None:
         assert package.docker_server, "only docker_server packages have a command"
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        watched, self._alive = os.pipe()  # the second end closes with us
+        script = WATCHER.format(pipe=watched) + package.docker_server.start_command
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", package.docker_server.start_command],
+            ["/bin/sh", "-c", script],
+            pass_fds=(watched,),
             cwd=package.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -31,6 +39,7 @@ class ServerChild:
             preexec_fn=die_with_parent_thread,
             user=package.docker_server.run_as_user_id,
         )
+        os.close(watched)
         pump = threading.Thread(target=self._pump, args=(on_exit,), name="server", daemon=True)
         pump.start()
 

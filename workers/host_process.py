@@ -1,5 +1,6 @@
 """The model host as a child process: started, watched, started again, and ended for good."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -146,6 +147,7 @@ class HostProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
             env={**python.variables, "PYTHONUNBUFFERED": "1", **self._extras.variables},
         )
         self._process, self.generation = process, self.generation + 1
@@ -157,6 +159,7 @@ class HostProcess:
             self._change("loading", None)
         became_ready = self._watch_load(process)
         process.wait()
+        _end_group(process.pid)
         self.ready.clear()
         self._note_exit(_exit_words(process.returncode), became_ready)
         return became_ready
@@ -201,6 +204,12 @@ class HostProcess:
                 sys.stdout.write(json_line(text, model) + "\n")
                 sys.stdout.flush()
                 self._tail.append(words_of(text)[:TAIL_CHARACTERS])
+
+
+def _end_group(leader: int) -> None:
+    """What a model started goes with its host: a stray child would keep the GPU's memory."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _exit_words(code: int) -> str:

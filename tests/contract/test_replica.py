@@ -21,7 +21,7 @@ from tests.processes import Process, environment, ready_replicas
 
 CONFIG = "model_name: recorder\n"
 MODEL = '''
-import asyncio, os, signal, threading, time
+import asyncio, os, signal, subprocess, threading, time
 from fastapi import HTTPException, Request
 
 class Model:
@@ -39,6 +39,9 @@ class Model:
         with request.state.watch_disconnect() as gone:
             while until and not os.path.exists(until) and not gone.is_set():
                 threading.Event().wait(0.01)
+        if order.get("child"):
+            child = subprocess.Popen(["sleep", "1000"])
+            open(order["child"], "w").write(str(child.pid))
         if order.get("crash"):
             print("last words of " + order["name"], flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -177,6 +180,17 @@ def test_a_host_dies_with_its_worker(rig: Rig) -> None:
     rig.processes[-1].kill()
     assert replica.host_pid
     wait_until(lambda: not Path(f"/proc/{replica.host_pid}").exists(), 5)
+
+
+def test_what_a_model_started_ends_with_its_host(rig: Rig) -> None:
+    """A data loader that lives on would keep the GPU's memory."""
+    rig.start()
+    note = rig.folder / "child"
+    rig.final(rig.submit("parent", child=str(note)))
+    child = Path(f"/proc/{note.read_text()}")
+    assert child.exists()
+    rig.submit("killer", crash=True)
+    wait_until(lambda: not child.exists(), 10, "the child of the model lives on")
 
 
 def test_a_cancelled_running_job_is_stopped_and_the_next_one_runs(rig: Rig) -> None:
