@@ -17,6 +17,7 @@ from cli import (
     logs,
     models,
     queues,
+    watch,
     webhook_secrets,
     webhooks,
 )
@@ -36,6 +37,7 @@ for command in (
     deploy.activate,
     deploy.deactivate,
     deployed.deployments,
+    watch.watch,
 ):
     app.command()(command)
 app.add_typer(environments.app, name="environments")

@@ -1,9 +1,11 @@
 """What of a folder goes into a package: ignore files respected, nothing from outside, nothing too large."""
 
+import contextlib
 import hashlib
 import os
+import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -52,6 +54,19 @@ def content_hash(root: Path, files: tuple[Path, ...]) -> str:
             of_file = hashlib.file_digest(content, "sha256").digest()
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + of_file)
     return digest.hexdigest()
+
+
+Stamps = Mapping[str, tuple[int, int]]  # relative path -> time of the last change in ns, bytes
+
+
+def stamps(root: Path) -> Stamps:
+    """What tells that a file of the package has changed."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in _walk(root, root, _ignored(root), sys.maxsize):
+        with contextlib.suppress(FileNotFoundError):  # an editor's temporary file
+            about = path.stat()
+            found[path.relative_to(root).as_posix()] = (about.st_mtime_ns, about.st_size)
+    return found
 
 
 def _ignored(root: Path) -> GitIgnoreSpec:

@@ -117,6 +117,11 @@ class Registry:
             key = registry_keys.keyed("deployment", deployment_id)
             self._redis.hdel(key, "failure", "served")
 
+    def reload(self, deployment_id: str) -> None:
+        """Tells its replicas that the folder they follow has changed."""
+        with unavailable():
+            self._redis.publish(registry_keys.RELOADS, deployment_id)
+
     def drop_environment(self, model_id: str, environment: str) -> None:
         """Forgets an environment."""
         if text(self._run("drop_environment", model_id, environment)) == "missing":

@@ -20,6 +20,7 @@ KEYED = {
     "seats": "zset replica id -> ms until when it may run, of one deployment",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
 }
+RELOADS = f"{TAG}:reloads"  # pub/sub channel: a deployment whose folder has changed
 
 
 def plain(name: str) -> str:

@@ -13,6 +13,7 @@ from workers.spool import Spool
 
 READ_BYTES = 256 * 1024
 FAILURE_LINES = 16  # of a traceback that the directory keeps
+RELOAD_SECONDS = 60.0  # an import may take its time
 QUICK_SECONDS = 2.0  # for calls that a living host answers at once
 
 
@@ -187,6 +188,14 @@ def stop(address: str, request_id: str) -> None:
         connection.request("DELETE", f"/kingpost/jobs/{request_id}")
         connection.getresponse().read()
         connection.close()
+
+
+def hot_reload(address: str) -> tuple[int, str]:
+    """Asks the host to import the model's code anew; its status and what it says. Raises HostUnavailable."""
+    with _reaching(), contextlib.closing(_UnixConnection(address, RELOAD_SECONDS)) as connection:
+        connection.request("POST", "/hot-reload")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
 
 
 def state(address: str) -> HostState | None:

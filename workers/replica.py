@@ -29,6 +29,7 @@ from workers.control import take_over_revoke
 from workers.heartbeat import Heartbeat
 from workers.host_chainlet import extras
 from workers.host_process import HostProcess
+from workers.reloads import Reloads
 from workers.request_events import RequestEvents
 from workers.runner import Runner
 from workers.runs import Run, Runs, StopReason
@@ -74,6 +75,7 @@ class ReplicaWorker:
         self.runner = Runner(
             self.store, self.host, self._runs, self.events, settings, deployment.id, self.id
         )
+        self._reloads = Reloads(self.store, self.host, package, deployment.id)
         self._cancels = CancelListener(self.store, self._runs, self.stop_run)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
         self._watch = Watch(
@@ -84,6 +86,8 @@ class ReplicaWorker:
         """Starts the host and every thread of the worker."""
         for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
             part.start()
+        if self.deployment.package:  # it follows a folder
+            self._reloads.start()
 
     def drain(self) -> None:
         """No new claims; running calls get `drain_seconds`."""
@@ -97,6 +101,8 @@ class ReplicaWorker:
         """Lets sync calls end, ends the host and says goodbye."""
         self._await_sync_calls()
         self._watch.stop()
+        if self.deployment.package:
+            self._reloads.stop()
         self._cancels.stop()
         self._heartbeat.stop()
         self.host.stop()

@@ -151,3 +151,39 @@ def test_a_damaged_package_is_refused_by_the_node(rig: Rig) -> None:
 
 def _forget_fetched(state: Path, content_hash: str) -> None:
     (state / "packages" / content_hash).rename(state / "packages" / "old")
+
+
+EDITED = """
+class Model:
+    def load(self):
+        self.loads = getattr(self, "loads", 0) + 1
+        self.base = {base!r}
+
+    def predict(self, given):
+        return [{answer!r}, self.base, self.loads]
+"""
+
+
+def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
+    folder = rig.package("edited", "dev", EDITED.format(answer="a", base="b"))
+    file = folder / "model" / "model.py"
+    watcher = rig.start("watch", "watch", str(folder))
+    wait_until(lambda: "development is" in (rig.folder / "watch.log").read_text(), 20)
+    deployment = next(one for one in rig.registry.all() if one.model_name == "edited")
+    rig.until_ready(deployment)
+    assert rig.predict("edited") == ["a", "b", 1]
+    host = rig.replicas(deployment)[0].host_pid
+    file.write_text(EDITED.format(answer="swapped", base="b"))  # load() is as it was: in place
+    wait_until(lambda: rig.predict("edited") == ["swapped", "b", 1], 20)
+    rig.kingpost("pause", "edited")
+    request_id = rig.submit("edited")
+    file.write_text(EDITED.format(answer="swapped", base="new"))  # load() has changed: a new host
+    wait_until(lambda: rig.predict("edited") == ["swapped", "new", 1], 20)
+    rig.kingpost("resume", "edited")
+    assert rig.result(request_id) == ["swapped", "new", 1]
+    wait_until(lambda: rig.replicas(deployment)[0].host_pid != host, 20)
+    file.write_text("class Model:  # half a thought\n    def predict(self, x)")
+    log = rig.folder / "node" / "logs" / "replica-edited.log"
+    wait_until(lambda: '"how": "refused"' in log.read_text(), 20)
+    assert rig.predict("edited") == ["swapped", "new", 1]  # the old code serves on
+    watcher.stop()

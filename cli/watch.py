@@ -1,0 +1,67 @@
+"""`kingpost watch DIR`: a development deployment that follows a folder while you edit."""
+
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.deploy import PushRefused
+from cli.running import current_settings
+from deployments.config_values import PackageError
+from deployments.package import Package
+from deployments.packaging import stamps
+from deployments.registry import Deployment, Registry
+from tasks.settings import Settings
+from workers.reloads import changes
+
+LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two looks agree
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="A Truss package that the nodes can read.")],
+) -> None:
+    """Follows a folder: every save is loaded within two seconds; queued requests stay."""
+    settings = current_settings()
+    deployment = _register(settings, folder)
+    print(
+        f"{deployment.model_name}: development is {deployment.id}; saves are loaded. Ctrl-C ends."
+    )
+    seen = stamps(folder.resolve())
+    while True:
+        time.sleep(LOOK_SECONDS)
+        now = stamps(folder.resolve())
+        if now == seen:
+            continue
+        time.sleep(LOOK_SECONDS)
+        if stamps(folder.resolve()) != now:
+            continue  # still being written
+        changed, seen = sorted(changes(seen, now)), now
+        try:
+            deployment = _register(settings, folder)
+        except PushRefused as error:
+            print(f"{_clock()} not loaded: {error}")
+            continue
+        Registry(settings).reload(deployment.id)
+        print(f"{_clock()} {', '.join(changed[:3])} changed; loading. `kingpost logs` tells more.")
+
+
+def _register(settings: Settings, folder: Path) -> Deployment:
+    try:
+        package = Package.load(folder)
+        content_hash = package.content_hash()
+    except (PackageError, OSError) as error:
+        raise PushRefused(str(error)) from error
+    needs = (package.gpus, package.gpu_memory)
+    root = str(package.root)
+    registry = Registry(settings)
+    deployment = registry.register(
+        package.model_name, root, content_hash, package.slots, "model", *needs
+    )
+    registry.close()
+    return deployment
+
+
+def _clock() -> str:
+    return datetime.now().strftime("%H:%M:%S")
