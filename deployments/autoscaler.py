@@ -31,6 +31,7 @@ class Autoscaler:
     def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._registry = Registry(settings)
         self._directory = Directory(settings)
+        self._follow = settings.queued_follow_environment
         self._monotonic = monotonic
         self._me = secrets.token_hex(8)
         self._scalers: dict[str, Scaler] = {}
@@ -95,3 +96,5 @@ class Autoscaler:
                 if candidate and any(one.state == "ready" for one in replicas[candidate]):
                     self._registry.switch(model.id, environment.name, candidate)
                     log.info("environment.switched", model=model.name, to=candidate)
+                    if self._follow:
+                        self._registry.follow(environment.deployment_id, candidate)

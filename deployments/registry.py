@@ -19,6 +19,7 @@ from tasks.store import connect, unavailable
 __all__ = ["Deployment", "Environment", "Kind", "Load", "Model", "Registry", "Seat"]
 
 ALPHABET = string.ascii_lowercase + string.digits
+FOLLOW_BATCH = 500  # jobs that one script moves
 DEMAND_MS = 15_000  # how long one call that waits for a replica keeps it wanted
 
 
@@ -116,6 +117,13 @@ class Registry:
         with unavailable():
             key = registry_keys.keyed("deployment", deployment_id)
             self._redis.hdel(key, "failure", "served")
+
+    def follow(self, old: str, new: str) -> int:
+        """Moves queued jobs to another deployment, in their order; how many."""
+        total = 0
+        while moved := number(self._run("follow", old, new, FOLLOW_BATCH)):
+            total += moved
+        return total
 
     def reload(self, deployment_id: str) -> None:
         """Tells its replicas that the folder they follow has changed."""

@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     node_gpus: str = "auto"
     seat_seconds: float = Field(15.0, ge=1)
     slice_seconds: float = Field(30.0, ge=0)
+    queued_follow_environment: bool = False
 
     # chains: where and as whom a chainlet calls the others
     gateway_url: str = "http://127.0.0.1:8000"

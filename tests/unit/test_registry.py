@@ -1,0 +1,170 @@
+"""The registry on a real Valkey: every change as one script, seats, and jobs that follow an environment."""
+
+import uuid
+
+import pytest
+
+from deployments.autoscaling import Autoscaling, BadSetting, Scaler
+from deployments.package import Package, PackageError, memory_bytes
+from deployments.records import Deployment
+from deployments.registry import Registry, Seat
+from tasks import verbs
+from tasks.errors import SettingsError
+from tasks.job import RequestId, Submission
+from tasks.settings import Settings
+from tasks.store import JobStore
+from tests.conftest import Clock
+from workers.capacity import Capacity
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Registry:
+    return Registry(settings)
+
+
+def submit(store: JobStore, deployment: Deployment, level: int = 0, key: str = "alice") -> str:
+    request_id = RequestId(uuid.uuid4().hex)
+    job = Submission(request_id, deployment.id, deployment.model_id, b"{}", level)
+    store.run(verbs.submit([job], key, 100))
+    return request_id
+
+
+def test_the_first_deployment_is_production_and_the_next_is_not(registry: Registry) -> None:
+    first, second = registry.push("m", "hash1", 1), registry.push("m", "hash2", 1)
+    assert registry.push("m", "hash1", 1).id == first.id
+    assert registry.model("m").environments["production"].deployment_id == first.id
+    assert registry.promote(second) == "warming"
+    assert registry.model("m").environments["production"].candidate == second.id
+    assert registry.switch(second.model_id, "production", second.id)
+    assert not registry.switch(second.model_id, "production", second.id)  # two who saw it warm
+    production = registry.model("m").environments["production"]
+    assert (production.deployment_id, production.previous, production.candidate) == (
+        second.id,
+        first.id,
+        None,
+    )
+    assert registry.deployment(first.id).retired
+    assert not registry.deployment(second.id).retired
+
+
+def test_a_folder_is_development_and_production_until_something_is_promoted(
+    registry: Registry,
+) -> None:
+    folder = registry.register("m", "/models/m", "hash0", 1)
+    pushed = registry.push("m", "hash0", 1)
+    assert pushed.id != folder.id  # a folder changes; it is not the package that was pushed
+    registry.promote(pushed)
+    registry.switch(pushed.model_id, "production", pushed.id)
+    again = registry.register("m", "/models/m", "hash9", 1)  # the next `kingpost up`
+    environments = registry.model("m").environments
+    assert again.id == folder.id
+    assert environments["production"].deployment_id == pushed.id
+    assert environments["development"].deployment_id == folder.id
+
+
+def test_seats_are_never_more_than_wanted_and_end_by_themselves(registry: Registry) -> None:
+    one = registry.push("m", "hash", 1)
+    seats = [Seat(one.id, f"r{number}") for number in range(3)]
+    assert [registry.take_seat(seat, 60_000) for seat in seats] == [True, False, False]
+    assert registry.hold_seats(seats[:1], 60_000) == ["held"]
+    registry.scale(one.id, 2, 5, True, {"ready"})
+    assert [registry.take_seat(seat, 60_000) for seat in seats[1:]] == [True, False]
+    registry.scale(one.id, 1, 0, False, {"ready"})
+    assert registry.hold_seats(seats[:2], 60_000) == ["surplus", "held"]
+    assert registry.hold_seats(seats[:1], 60_000) == ["lost"]
+    registry.activate(one.id, False)
+    assert registry.hold_seats(seats[1:2], 60_000) == ["surplus"]
+    assert not registry.take_seat(seats[0], 60_000)
+
+
+def test_a_deployment_with_work_and_no_seat_is_needy(registry: Registry) -> None:
+    one, two = registry.push("one", "a", 1), registry.push("two", "b", 1)
+    registry.scale(two.id, 1, 3, True, set())
+    registry.scale(one.id, 1, 3, True, set())
+    assert set(registry.needy()) == {two.id, one.id}
+    assert registry.take_seat(Seat(two.id, "r"), 60_000)
+    registry.scale(two.id, 1, 3, True, set())
+    assert registry.needy() == [one.id]
+    registry.scale(one.id, 0, 0, False, set())
+    assert registry.needy() == []
+
+
+def test_queued_jobs_follow_in_their_order_and_newcomers_come_after(
+    registry: Registry, store: JobStore, clock: Clock
+) -> None:
+    old, new = registry.push("m", "a", 1), registry.push("m", "b", 1)
+    served = [submit(store, old) for _ in range(5)]
+    for _ in served:  # virtual time goes on
+        claim = store.run(verbs.claim(old.id, "r:0", uuid.uuid4().hex[:16], "r"))
+        assert claim
+        store.run(verbs.stopped(claim.lease, "cooperative"))
+    ids = [submit(store, old, level) for level in (1, 0, 2, 0)]
+    assert registry.follow(old.id, new.id) == 4
+    newcomer = submit(store, new)
+    assert store.run(verbs.queue_status(old.id)).queued == 0
+    assert store.run(verbs.queue_status(new.id)).queued == 5
+    order = []
+    while claim := store.run(verbs.claim(new.id, "r:1", uuid.uuid4().hex[:16], "r")):
+        order.append(claim.job.request_id)
+        assert claim.job.deployment_id == new.id
+    assert order == [ids[1], ids[3], newcomer, ids[0], ids[2]]
+
+
+def test_up_at_once_down_after_the_delay_and_to_zero() -> None:
+    settings = Autoscaling(max_replica=4, autoscaling_window=10, scale_down_delay=60)
+    scaler = Scaler(0.0)
+    assert scaler.wanted(settings, 0.0, 2.8, 1) == 4
+    assert [scaler.wanted(settings, t, 0.0, 4) for t in (20.0, 40.0, 59.0)] == [4, 4, 4]
+    assert scaler.wanted(settings, 60.0, 0.0, 4) == 2  # half of them, then the delay again
+    assert scaler.wanted(settings, 119.0, 0.0, 2) == 2
+    assert scaler.wanted(settings, 120.0, 0.0, 2) == 1
+    assert scaler.wanted(settings, 180.0, 0.0, 1) == 0
+    assert scaler.wanted(settings, 181.0, 1.0, 0) == 1  # the first call
+
+
+@pytest.mark.parametrize(
+    "changes", [{"colour": 1}, {"min_replica": -1}, {"min_replica": 2}, {"max_replica": "3"}]
+)
+def test_a_wrong_setting_is_refused_by_name(changes: dict[str, object]) -> None:
+    with pytest.raises(BadSetting, match=next(iter(changes))):
+        Autoscaling().changed(changes)
+
+
+def deployment(gpus: int = 0, memory: int = 0) -> Deployment:
+    return Deployment("d", "m", "name", "model", 1, "", "h", 0, gpus, memory)
+
+
+def test_gpus_are_handed_out_whole_or_by_memory() -> None:
+    capacity = Capacity.of(Settings(node_gpus="0=80Gi,1=80Gi", node_slots=1))
+    small, whole, two = deployment(1, 30 << 30), deployment(1), deployment(2)
+    first, second = capacity.place(small), capacity.place(small)
+    assert first
+    assert second
+    assert first.environment == second.environment  # the fuller device first: the other stays free
+    assert capacity.place(small) != first  # 20 GiB are left there
+    assert capacity.place(whole) is None
+    assert capacity.place(two) is None
+    assert capacity.place(deployment()) is not None  # a CPU slot
+    assert capacity.place(deployment()) is None
+    capacity.give_back(first)
+    capacity.give_back(second)
+    found = capacity.place(whole)
+    assert found
+    assert found.devices == first.devices
+
+
+def test_without_gpus_every_model_takes_a_cpu_slot() -> None:
+    capacity = Capacity.of(Settings(node_gpus="", node_slots=1))
+    place = capacity.place(deployment(gpus=2))
+    assert place
+    assert place.environment == {}
+
+
+def test_sizes_are_read_as_kubernetes_writes_them() -> None:
+    assert memory_bytes("10Gi", "k") == 10 << 30
+    assert memory_bytes("1.5G", "k") == 1_500_000_000
+    with pytest.raises(PackageError, match=r"resources\.gpu_memory"):
+        memory_bytes("much", "resources.gpu_memory")
+    with pytest.raises(SettingsError, match="0=80Gi"):
+        Capacity.of(Settings(node_gpus="0=much"))
+    assert Package  # the key is read where the package is
