@@ -2,11 +2,15 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.records import Deployment, Environment, Model
 from deployments.statuses import DeploymentStatus
+
+# docs.baseten.co, regional environments
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 
 
 class AutoscalingBody(BaseModel):
@@ -14,13 +18,13 @@ class AutoscalingBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    min_replica: int | None = None
-    max_replica: int | None = None
-    autoscaling_window: int | None = None
-    scale_down_delay: int | None = None
-    concurrency_target: int | None = None
-    target_utilization_percentage: int | None = None
-    max_scale_down_rate: int | None = None
+    min_replica: Annotated[int, Field(ge=0, le=1000)] | None = None
+    max_replica: Annotated[int, Field(ge=1, le=1000)] | None = None
+    autoscaling_window: Annotated[int, Field(ge=10, le=3600)] | None = None
+    scale_down_delay: Annotated[int, Field(ge=0, le=3600)] | None = None
+    concurrency_target: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    target_utilization_percentage: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_scale_down_rate: Annotated[int, Field(ge=1, le=50)] | None = None
 
     def changes(self) -> dict[str, object]:
         """What was given."""
@@ -38,13 +42,13 @@ class EnvironmentBody(BaseModel):
 class NewEnvironmentBody(EnvironmentBody):
     """POST .../environments."""
 
-    name: str
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class PromoteBody(BaseModel):
-    """POST .../promote; of an environment, with the deployment to promote. Other settings of Baseten's are not ours."""
+    """POST .../environments/{name}/promote; Baseten's other settings of a promotion are ignored."""
 
-    deployment_id: str | None = None
+    deployment_id: str
 
 
 class AutoscalingSettings(BaseModel):

@@ -6,6 +6,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
+from api.management_schemas import (
+    AutoscalingBody,
+    EnvironmentBody,
+    NewEnvironmentBody,
+)
 from api.schemas import AsyncPredictBatch, AsyncPredictRequest, PriorityRequest
 from api.webhook_urls import LONGEST, PATTERN
 
@@ -45,6 +50,9 @@ BODIES: dict[str, Any] = {
     "predict": ANY_JSON,
     "run_remote": ANY_JSON,
     "{request_id}": PriorityRequest,
+    "autoscaling_settings": AutoscalingBody,
+    "environments": NewEnvironmentBody,
+    "{name}": EnvironmentBody,
 }
 
 

@@ -39,6 +39,10 @@ async def _full(request: Request) -> None:
         raise Problem(403, "unauthorized", "A key that is restricted may not manage models.")
 
 
+PROMOTE = {
+    "required": True,
+    "content": {"application/json": {"schema": PromoteBody.model_json_schema()}},
+}
 router = APIRouter(prefix="/v1/models", tags=["management"], dependencies=[Depends(_full)])
 Which = str  # a deployment's id, or an environment's name
 
@@ -147,12 +151,14 @@ async def delete_environment(request: Request, model: str, name: str) -> Environ
     return EnvironmentDeleted(name=name, model_id=found.id)
 
 
-@router.post("/{model}/environments/{name}/promote", response_model=DeploymentView)
+@router.post(
+    "/{model}/environments/{name}/promote",
+    response_model=DeploymentView,
+    openapi_extra={"requestBody": PROMOTE},
+)
 async def promote_to(request: Request, model: str, name: str) -> DeploymentView:
     """Warms a deployment, then switches the environment to it."""
     asked = await _body(request, TypeAdapter(PromoteBody))
-    if asked.deployment_id is None:
-        raise Problem(400, "client_error", "deployment_id: say which deployment.")
     which = asked.deployment_id
     await _run(request, lambda m: m.promote(model, which, name))
     return await _deployment(request, model, which)
