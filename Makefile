@@ -26,8 +26,9 @@ demo: $(READY)
 up: $(READY)
 	$(BIN)/kingpost up
 
+# Two processes: most of a test's time is waiting for other processes. A file stays in one of them.
 test: $(DEV)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
@@ -41,7 +42,7 @@ format: $(DEV)
 
 chaos: $(DEV)
 	$(BIN)/python -m tests.chaos
-	$(BIN)/pytest tests/chaos -m chaos
+	$(BIN)/pytest tests -m chaos
 	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long
 
 # The same tests on our model host and on Truss's own server, which gets a virtual environment of its own.

@@ -53,6 +53,9 @@ class _Snapshot(Collector):
             running.add_metric(labels, status.in_progress)
         yield queued
         yield running
+        backlog = GaugeMetricFamily("kingpost_backlog", "Waiting requests of all models.")
+        backlog.add_metric((), sum(status.queued for _, status in self._queues))
+        yield backlog
 
     def _of_replicas(self) -> Iterator[GaugeMetricFamily]:
         labels = (*LABELS, "state")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
@@ -91,11 +92,12 @@ class AsyncDirectory:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
         self._replicas: tuple[Replica, ...] = ()
+        self._here: set[str] = set()
         self._changed = asyncio.Condition()
 
     def ready(self, deployment_id: str) -> list[Replica]:
-        """The replicas of a deployment that take calls now."""
-        return [r for r in self.of(deployment_id) if r.state == "ready"]
+        """The replicas of a deployment that take calls now, and whose model host is on this machine."""
+        return [r for r in self.of(deployment_id) if r.state == "ready" and r.id in self._here]
 
     def of(self, deployment_id: str) -> list[Replica]:
         """All replicas of a deployment."""
@@ -128,6 +130,7 @@ class AsyncDirectory:
             raw = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
         async with self._changed:
             self._replicas = tuple(Replica(**json.loads(one)) for one in raw if one)
+            self._here = {one.id for one in self._replicas if os.path.exists(one.address)}
             self._changed.notify_all()
 
     async def follow(self) -> None:

@@ -19,6 +19,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
+@pytest.mark.chaos
 def test_three_models_share_one_slot(rig: Rig) -> None:
     """The first has work for far longer than its slice; the others still get their turn."""
     for name in NAMES:

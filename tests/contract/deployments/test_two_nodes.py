@@ -15,6 +15,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
+@pytest.mark.chaos
 def test_the_jobs_of_a_dead_node_move_to_the_other(rig: Rig) -> None:
     deployment = rig.push("pair", "one")
     rig.autoscale(deployment, min_replica=2, max_replica=2)
