@@ -57,7 +57,7 @@ class Response:
             if answer.complete and not answer.pieces:
                 break
             self._read()
-        if not self._parser.should_keep_alive():
+        if answer.headers.get(b"connection", b"").lower() == b"close":
             self._connection.close()
 
     def read(self) -> bytes:
