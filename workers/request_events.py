@@ -79,21 +79,23 @@ class RequestEvents:
             dispatcher = self._app.events.Dispatcher(
                 connection,
                 hostname=self._hostname,
+                buffer_while_offline=False,  # it would swallow the error and hold without a limit
                 buffer_group={"task"},
                 buffer_limit=MESSAGE_EVENTS,
             )
             away = (*connection.connection_errors, *connection.channel_errors, OperationalError)
             ending = unsent = False
             while not ending:
-                ending = self._stopping.wait(SEND_EVERY)
+                ending, again = self._stopping.wait(SEND_EVERY), unsent
                 try:
-                    if unsent:  # the dispatcher keeps them until the broker is back
+                    if again:  # the dispatcher kept them while the broker was away
                         dispatcher.flush()
                     unsent = True
                     self._send_held(dispatcher)
                     unsent = False
                 except away as error:
-                    log.warning("events.delayed", held=len(self._held), error=str(error))
+                    if not again:
+                        log.warning("events.delayed", held=len(self._held), error=str(error))
 
     def _send_held(self, dispatcher: Any) -> None:
         with self._counting:
