@@ -1,17 +1,15 @@
 """The worker's side of the model host's private routes, over HTTP on a Unix socket."""
 
 import contextlib
-import http.client
 import json
-import socket
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from workers.frames import Frame, FrameDecoder, FrameKind
+from workers.host_connection import BROKEN, HostConnection, Response
 from workers.spool import Spool
 
-READ_BYTES = 256 * 1024
 FAILURE_LINES = 16  # of a traceback that the directory keeps
 RELOAD_SECONDS = 60.0  # an import may take its time
 QUICK_SECONDS = 2.0  # for calls that a living host answers at once
@@ -56,23 +54,11 @@ class HostAnswer:
     ms: float = 0.0
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float | None) -> None:
-        super().__init__("host", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(QUICK_SECONDS)
-        self.sock.connect(self._path)
-        self.sock.settimeout(self.timeout)
-
-
 @contextlib.contextmanager
 def _reaching() -> Generator[None]:
     try:
         yield
-    except (OSError, http.client.HTTPException) as error:
+    except BROKEN as error:
         raise HostUnavailable(f"The model host is gone: {error!r}") from error
 
 
@@ -81,7 +67,7 @@ class HostClient:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._connection = _UnixConnection(address, timeout=None)
+        self._connection = HostConnection(address, timeout=None)
 
     def acquire(self, wait: float) -> str | None:
         """A slot's token, or None when sync calls held all of them for `wait` seconds.
@@ -114,13 +100,13 @@ class HostClient:
         answer = HostAnswer(output)
         try:
             self._connection.request("POST", f"/kingpost/jobs/{request_id}", body, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except BROKEN as error:
             raise HostUnreached(f"The model host is gone: {error!r}") from error
         with _reaching():
-            response = self._connection.getresponse()
+            response = self._connection.response()
             if response.status != 200:
                 answer.status = response.status
-                answer.content_type = response.getheader("content-type", "")
+                answer.content_type = response.content_type
                 output.head_only = True
                 output.write(response.read())
             else:
@@ -130,13 +116,13 @@ class HostClient:
 
     def _read_frames(
         self,
-        response: http.client.HTTPResponse,
+        response: Response,
         answer: HostAnswer,
         on_frame: Callable[[Frame], None],
     ) -> None:
         decoder, ended = FrameDecoder(), False
-        while chunk := response.read1(READ_BYTES) if response.chunked else response.read():
-            for frame in decoder.feed(chunk):
+        for piece in response.pieces():
+            for frame in decoder.feed(piece):
                 ended = ended or frame.kind is FrameKind.END
                 _take(frame, answer, on_frame)
         if not ended:
@@ -146,9 +132,9 @@ class HostClient:
         for attempt in (1, 2):
             try:
                 self._connection.request(method, path)
-                response = self._connection.getresponse()
+                response = self._connection.response()
                 return response.status, response.read()
-            except (OSError, http.client.HTTPException):
+            except BROKEN:
                 self._connection.close()  # kept alive from a host that has been replaced: once more
                 if attempt == 2:
                     raise
@@ -184,26 +170,26 @@ def _take(frame: Frame, answer: HostAnswer, on_frame: Callable[[Frame], None]) -
 def stop(address: str, request_id: str) -> None:
     """Asks the host to stop a call; a host that does not answer is ended later anyway."""
     with contextlib.suppress(HostUnavailable), _reaching():
-        connection = _UnixConnection(address, QUICK_SECONDS)
+        connection = HostConnection(address, QUICK_SECONDS)
         connection.request("DELETE", f"/kingpost/jobs/{request_id}")
-        connection.getresponse().read()
+        connection.response().read()
         connection.close()
 
 
 def hot_reload(address: str) -> tuple[int, str]:
     """Asks the host to import the model's code anew; its status and what it says. Raises HostUnavailable."""
-    with _reaching(), contextlib.closing(_UnixConnection(address, RELOAD_SECONDS)) as connection:
+    with _reaching(), contextlib.closing(HostConnection(address, RELOAD_SECONDS)) as connection:
         connection.request("POST", "/hot-reload")
-        answer = connection.getresponse()
+        answer = connection.response()
         return answer.status, answer.read().decode(errors="replace")
 
 
 def state(address: str) -> HostState | None:
     """What the host says of itself; None while it does not answer."""
     try:
-        with _reaching(), contextlib.closing(_UnixConnection(address, QUICK_SECONDS)) as connection:
+        with _reaching(), contextlib.closing(HostConnection(address, QUICK_SECONDS)) as connection:
             connection.request("GET", "/kingpost/state")
-            said: dict[str, Any] = json.loads(connection.getresponse().read())
+            said: dict[str, Any] = json.loads(connection.response().read())
     except HostUnavailable:
         return None
     error = _failure(**said["error"]) if said.get("error") else None

@@ -1,7 +1,6 @@
 """A deployment that follows a folder: what changed there is loaded, in place where the class allows it."""
 
 import ast
-import http.client
 import threading
 from pathlib import Path
 from typing import cast
@@ -67,7 +66,7 @@ class Reloads:
     def _swap(self) -> str:
         try:
             status, said = host_client.hot_reload(self._host.address)
-        except (OSError, http.client.HTTPException, host_client.HostUnavailable) as error:
+        except host_client.HostUnavailable as error:
             self._host.end(self._host.generation, f"no hot reload: {error!r}")
             return "restarted"
         if status != 200:

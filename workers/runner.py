@@ -55,6 +55,10 @@ class _Hand:
     client: HostClient
     claimer: str
     fence: str = field(default_factory=lambda: secrets.token_hex(8))
+    turn_ends: float = 0.0  # from then on no claim goes along with a settlement
+    followed: list[Claim | None] = field(
+        default_factory=list[Claim | None]
+    )  # such a claim's answer
 
 
 class Runner:
@@ -97,16 +101,16 @@ class Runner:
             return 0
 
     def _turn(self, hand: _Hand) -> int:
-        ran, ends = 0, monotonic() + self._settings.claim_on_seconds
+        ran, hand.turn_ends = 0, monotonic() + self._settings.claim_on_seconds
         slot = self._acquire(hand)
         try:
-            while slot and not self.draining.is_set():
-                claim = self._claim(hand)
+            while slot and (hand.followed or not self.draining.is_set()):
+                claim = hand.followed.pop() if hand.followed else self._claim(hand)
                 if claim is None:
                     return ran
                 slot = self._run(hand, claim, slot)
                 ran += 1
-                if monotonic() > ends:
+                if not hand.followed and monotonic() > hand.turn_ends:
                     break
                 slot = slot or self._acquire(hand)
         finally:
@@ -123,7 +127,7 @@ class Runner:
     def _claim(self, hand: _Hand) -> Claim | None:
         # The fence is new only after an answer: a claim whose reply was lost is asked for again, and
         # at once, or the job would wait for its lease to end.
-        call = verbs.claim(self._deployment_id, hand.claimer, hand.fence, self._replica_id)
+        call = self._next_claim(hand)
         ends = monotonic() + CLAIM_SECONDS
         while True:
             try:
@@ -135,6 +139,9 @@ class Runner:
                 continue
             hand.fence = secrets.token_hex(8)
             return claim
+
+    def _next_claim(self, hand: _Hand) -> verbs.Call[Claim | None]:
+        return verbs.claim(self._deployment_id, hand.claimer, hand.fence, self._replica_id)
 
     def _run(self, hand: _Hand, claim: Claim, slot: _Slot) -> _Slot | None:
         """One attempt; the slot when the host let us keep it."""
@@ -149,13 +156,18 @@ class Runner:
                 # While it waited, the job may have been cancelled, or a neighbour have ended the host.
                 if run.reason is None and self._lives(slot):
                     answer = self._predict(hand, run, slot.token)
+            unused = not run.sent and self._lives(slot)
+            kept = slot if unused or (answer and answer.slot_kept) else None
+            if kept and not self.draining.is_set() and monotonic() < hand.turn_ends:
+                run.follow = self._next_claim(hand)
             self._settle(run, answer)
         finally:
             self._runs.remove(run)
+        if run.followed:
+            hand.followed, hand.fence = run.followed, secrets.token_hex(8)
         if answer and answer.still_running:
             self._host.end(run.generation, f"{run.request_id} left a call behind")
-        unused = not run.sent and self._lives(slot)
-        return slot if unused or (answer and answer.slot_kept) else None
+        return kept
 
     def _lives(self, slot: _Slot) -> bool:
         return slot.generation == self._host.generation and self._host.ready.is_set()
@@ -302,7 +314,7 @@ class Runner:
         ends = monotonic() + SETTLE_SECONDS
         while True:
             try:
-                word = self._store.run(call())
+                word = self._settle_once(run, call())
                 if word is Word.STALE_FENCE:
                     # Cancelled in the moment of its end: it has stopped, and its slot is free.
                     word = self._store.run(verbs.stopped(run.lease, "cooperative"))
@@ -315,6 +327,14 @@ class Runner:
             if word in (Word.STALE_FENCE, Word.MISSING):
                 log.warning("settle.refused", request_id=run.request_id, word=str(word))
             return word
+
+    def _settle_once(self, run: Run, call: verbs.Call[Word]) -> Word:
+        """Settles; the claim of the next job goes along, so that the slot is not idle for a round trip."""
+        if run.follow is None:
+            return self._store.run(call)
+        word, claim = self._store.run_both(call, run.follow)
+        run.follow, run.followed = None, [claim]
+        return word
 
     def _hand(self) -> _Hand:
         hand: _Hand | None = getattr(self._local, "hand", None)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from time import monotonic
 
 from tasks.job import Claim, Lease
+from tasks.verbs import Call
 
 
 class StopReason(StrEnum):
@@ -29,6 +30,8 @@ class Run:
     stop_asked: float | None = None
     reported: int = 0  # bytes of output that became events
     input_failure: str = ""  # why its input could not be read
+    follow: Call[Claim | None] | None = None  # the next claim, asked for with the settlement
+    followed: list[Claim | None] = field(default_factory=list[Claim | None])  # its answer
 
     @property
     def lease(self) -> Lease:

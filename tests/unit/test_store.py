@@ -3,6 +3,8 @@
 import itertools
 import uuid
 
+import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -269,3 +271,42 @@ def test_the_scripts_order_jobs_as_the_model_does(
             assert (found.job.request_id if found else None) == model.claim()
         else:
             model.submit(submit(store, level=step[0], key=step[1]), *step)
+
+
+def test_a_settlement_and_the_next_claim_are_one_round_trip(store: JobStore) -> None:
+    submit(store)
+    second, first = submit(store), claim(store)
+    assert first.job.request_id != second
+    following = verbs.claim(DEPLOYMENT, "r:0", "f" * 16, "r")
+    word, claimed = store.run_both(verbs.finish(first.lease, SUCCESS), following)
+    assert (word, claimed and claimed.job.request_id) == (Word.DONE, second)
+    assert status(store, first.job.request_id) is Status.SUCCEEDED
+
+    # The reply was lost and both are asked for again: nothing happens twice.
+    word, again = store.run_both(verbs.finish(first.lease, SUCCESS), following)
+    assert word is Word.ALREADY_DONE
+    assert again
+    assert claimed
+    assert again.lease == claimed.lease
+    assert again.job.attempt == 1
+
+
+def test_two_verbs_run_on_a_server_that_knows_no_script(store: JobStore) -> None:
+    submit(store)
+    held = claim(store)
+    store.redis.script_flush()
+    following = verbs.claim(DEPLOYMENT, "r:0", "f" * 16, "r")
+    assert store.run_both(verbs.finish(held.lease, SUCCESS), following) == (Word.DONE, None)
+
+
+def test_an_error_of_two_verbs_does_not_quote_the_output(store: JobStore) -> None:
+    submit(store)
+    held = claim(store)
+    following = verbs.claim(DEPLOYMENT, "r:0", "f" * 16, "r")
+    store.redis.execute_command("ACL", "SETUSER", "default", "-evalsha")
+    try:
+        with pytest.raises(redis.ResponseError) as refused:
+            store.run_both(verbs.finish(held.lease, SUCCESS), following)
+    finally:
+        store.redis.execute_command("ACL", "SETUSER", "default", "+evalsha")
+    assert "ok" not in str(refused.value)  # not a word of what the client sent

@@ -1,0 +1,118 @@
+"""The worker's end of the Unix socket: calls on one connection, answers however they are cut."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workers.host_connection import BROKEN, HostConnection
+
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+LAST = b"HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello"
+WAIT = 5.0  # s
+
+
+class Peer:
+    """A server that answers the calls of its connections with the given bytes, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.calls: list[list[bytes]] = []  # of each connection
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(self.path)
+        self._listening.listen()
+
+    def serve(self, *answers: bytes | list[bytes]) -> None:
+        """One connection in a thread; a list is sent piece by piece."""
+        threading.Thread(target=self._serve, args=(answers,), daemon=True).start()
+
+    def _serve(self, answers: tuple[bytes | list[bytes], ...]) -> None:
+        accepted, _ = self._listening.accept()
+        accepted.settimeout(WAIT)
+        self.calls.append([])
+        with accepted:
+            for answer in answers:
+                self.calls[-1].append(accepted.recv(65536))
+                for piece in answer if isinstance(answer, list) else [answer]:
+                    accepted.sendall(piece)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Peer]:
+    with contextlib.closing(Peer(tmp_path / "s")) as one:
+        yield one
+
+
+@pytest.fixture
+def connection(peer: Peer) -> Iterator[HostConnection]:
+    with contextlib.closing(HostConnection(peer.path, WAIT)) as one:
+        yield one
+
+
+def ask(connection: HostConnection, body: bytes = b"") -> tuple[int, str, bytes]:
+    connection.request("POST", "/x", body, {"a": "1"})
+    response = connection.response()
+    return response.status, response.content_type, response.read()
+
+
+def test_a_call_is_one_send_and_the_connection_is_kept(
+    peer: Peer, connection: HostConnection
+) -> None:
+    peer.serve(SIZED, CHUNKED)
+    assert ask(connection, b"{}") == (200, "a/b", b"hello")
+    assert ask(connection) == (200, "", b"hello")
+    call = b"POST /x HTTP/1.1\r\nhost: host\r\na: 1\r\ncontent-length: %d\r\n\r\n%b"
+    assert peer.calls == [[call % (2, b"{}"), call % (0, b"")]]
+
+
+@pytest.mark.parametrize("answer", [SIZED, CHUNKED])
+def test_an_answer_may_come_byte_by_byte(
+    peer: Peer, connection: HostConnection, answer: bytes
+) -> None:
+    peer.serve([answer[at : at + 1] for at in range(len(answer))], SIZED)
+    assert ask(connection)[2] == b"hello"
+    assert ask(connection)[2] == b"hello"
+
+
+def test_a_connection_that_the_host_ends_is_opened_again(
+    peer: Peer, connection: HostConnection
+) -> None:
+    peer.serve(LAST)
+    assert ask(connection) == (409, "", b"hello")
+    peer.serve(SIZED)
+    assert ask(connection)[0] == 200
+    assert len(peer.calls) == 2
+
+
+@pytest.mark.parametrize("cut", [0, 10, len(SIZED) - 1, len(CHUNKED) - 3])
+@pytest.mark.parametrize("answer", [SIZED, CHUNKED])
+def test_an_answer_that_breaks_off_is_an_error(
+    peer: Peer, connection: HostConnection, answer: bytes, cut: int
+) -> None:
+    peer.serve(answer[: min(cut, len(answer) - 1)])
+    with pytest.raises(ConnectionError):
+        ask(connection)
+
+
+def test_what_is_no_http_is_an_error(peer: Peer, connection: HostConnection) -> None:
+    peer.serve(b"SSH-2.0-nobody\r\n\r\n")
+    with pytest.raises(BROKEN):
+        ask(connection)
+
+
+def test_a_header_with_a_line_break_is_refused(connection: HostConnection) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        connection.request("POST", "/x", b"", {"a": "1\r\nb: 2"})
+
+
+def test_an_input_of_unknown_length_goes_in_chunks(peer: Peer, connection: HostConnection) -> None:
+    peer.serve(SIZED)
+    connection.request("POST", "/x", iter([b"one", b"", b"two"]))
+    assert connection.response().read() == b"hello"
