@@ -12,11 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from api import body as bodies
 from api.gateway import Gateway, authenticate, deployment_for, gateway_of, new_request_id
-from api.problems import Problem, log
+from api.problems import Problem, log, of_error
 from api.upstream import BODILESS, HOP_BY_HOP, ReplayableBody, forwarded
 from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
+from tasks.errors import KingpostError
 
 CHUNK = 64 * 1024  # bytes read at once from the host
 MOST_TRIES = 16
@@ -59,6 +60,8 @@ class ProxyResponse(Response):
                 await work
         except Problem as problem:
             await self._answer_problem(problem, scope, receive, send)
+        except KingpostError as error:
+            await self._answer_problem(of_error(error), scope, receive, send)
         finally:
             gone.cancel()
 
@@ -178,7 +181,7 @@ async def proxied(
     key = await authenticate(request)
     bodies.check_declared(request, gateway_of(request).settings.max_sync_body_bytes)
     deployment = await deployment_for(request, key, target)
-    query = request.url.query
+    query = request.scope["query_string"].decode("latin-1")
     full = f"{path}?{query}" if query else path
     call = Call(gateway_of(request), request, deployment, full, new_request_id(), body)
     return ProxyResponse(call)
