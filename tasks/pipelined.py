@@ -42,9 +42,9 @@ class Pipelined:
         for command, _ in waiting:
             pipe.execute_command(*command)
         try:
-            replies = await pipe.execute(raise_on_error=False)
+            replies: list[Reply | Exception] = await pipe.execute(raise_on_error=False)
         except Exception as error:  # no reply at all: everybody's error
-            replies = [error] * len(waiting)
+            replies = [error for _ in waiting]
         except asyncio.CancelledError:
             for _, answer in waiting:
                 answer.cancel()

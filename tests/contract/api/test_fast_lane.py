@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -56,7 +55,7 @@ def both(live: Live) -> Iterator[tuple[TestClient, TestClient]]:
         yield fast, slow
 
 
-def seen(answer: httpx.Response) -> tuple[int, list[tuple[str, str]], str]:
+def seen(answer: Any) -> tuple[int, list[tuple[str, str]], str]:
     """What must be the same; ids of requests are not."""
     headers = [pair for pair in answer.headers.multi_items() if pair[0] not in VARIES]
     masked = [(name, re.sub("[0-9a-f]{32}", "ID", value)) for name, value in headers]
