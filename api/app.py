@@ -19,6 +19,7 @@ from api import (
     routes_sync,
 )
 from api.addressing import Addressing
+from api.fast_lane import FastLane
 from api.gateway import Gateway
 from tasks.settings import Settings
 
@@ -54,7 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
         routes_management,
     ):
         app.include_router(routes.router)
-    app.add_middleware(Addressing)
+    app.add_middleware(FastLane)
+    app.add_middleware(Addressing)  # the last one added is the first to see a request
     openapi.install(app)
     return app
 

@@ -21,7 +21,7 @@ from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 
 Need = Literal["inference", "full", "metrics"]
-SCHEMES = ("bearer ", "api-key ")
+SCHEMES = ("bearer", "api-key")
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,10 @@ def addressed_of(connection: HTTPConnection) -> Addressed:
 
 async def authenticate(connection: HTTPConnection, need: Need = "inference") -> ApiKey:
     """The caller's key. Raises Problem 401, or 403 for a key that may not do this."""
-    header = connection.headers.get("authorization", "")
-    scheme = next((one for one in SCHEMES if header.lower().startswith(one)), None)
-    if scheme is None:
+    scheme, space, plain = connection.headers.get("authorization", "").partition(" ")
+    if not space or scheme.lower() not in SCHEMES:
         raise unauthorized()
-    key = await gateway_of(connection).keys.check(header[len(scheme) :].strip())
+    key = await gateway_of(connection).keys.check(plain.strip())
     if key is None:
         raise unauthorized()
     if key.scope not in (need, "full"):

@@ -1,9 +1,9 @@
 """The sync path: a request goes to a replica and its answer comes back, chunk by chunk, unparsed."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import aiohttp
 from starlette.requests import ClientDisconnect, Request
@@ -12,13 +12,15 @@ from starlette.types import Receive, Scope, Send
 
 from api import body as bodies
 from api.gateway import Gateway, authenticate, deployment_for, gateway_of, new_request_id
-from api.problems import Problem, log
+from api.problems import Problem, log, of_error
 from api.upstream import BODILESS, HOP_BY_HOP, ReplayableBody, forwarded
 from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
+from tasks.errors import KingpostError
 
-CHUNK = 64 * 1024  # bytes read at once from the host
+SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
+NOT_ANSWERED = frozenset(name.encode() for name in HOP_BY_HOP - {"content-length"})
 MOST_TRIES = 16
 DEMAND_EVERY = 5.0  # s, while a call waits for a replica
 
@@ -46,19 +48,23 @@ class ProxyResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the call; a client that leaves ends it."""
-        call = self._call
-        body = _body_of(call)
-        work = asyncio.create_task(self._work(body, send))
-        gone = asyncio.create_task(_client_gone(body, receive))
+        body = _body_of(self._call)
+        work = asyncio.current_task()
+        assert work
+        gone = asyncio.create_task(_cancel_when_gone(work, body, receive))
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                log.info("call.abandoned", request_id=call.request_id)
-                work.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ClientDisconnect):
-                await work
+            await self._work(body, send)
+        except asyncio.CancelledError:
+            if not gone.done():
+                raise  # it was not the client who wanted this
+            work.uncancel()
+            log.info("call.abandoned", request_id=self._call.request_id)
+        except ClientDisconnect:
+            pass  # before its body was complete
         except Problem as problem:
             await self._answer_problem(problem, scope, receive, send)
+        except KingpostError as error:
+            await self._answer_problem(of_error(error), scope, receive, send)
         finally:
             gone.cancel()
 
@@ -75,6 +81,8 @@ class ProxyResponse(Response):
         limit = self._call.gateway.settings.sync_timeout_seconds
         try:
             async with asyncio.timeout(limit):
+                if _is_small(self._call.request):
+                    await body.receive()
                 await self._try_replicas(body, send)
         except TimeoutError:
             message = f"The model did not answer within {limit:g} s."
@@ -150,18 +158,26 @@ def _body_of(call: Call) -> ReplayableBody:
     return body
 
 
-async def _client_gone(body: ReplayableBody, receive: Receive) -> None:
-    """Ends when the client is gone. Receives only after the body has been: the two share one channel."""
+async def _cancel_when_gone(
+    work: asyncio.Task[Any], body: ReplayableBody, receive: Receive
+) -> None:
+    """Waits for the client to leave. Receives only after the body has been: the two share one channel."""
     await body.finished.wait()
     while (await receive())["type"] != "http.disconnect":
         pass
+    work.cancel()
+
+
+def _is_small(request: Request) -> bool:
+    declared = request.headers.get("content-length", "")
+    return declared.isdigit() and int(declared) <= SMALL_BODY
 
 
 def _answer_headers(answer: aiohttp.ClientResponse, call: Call) -> list[tuple[bytes, bytes]]:
     kept = [
         (name.lower(), value)
         for name, value in answer.raw_headers
-        if name.lower().decode() not in HOP_BY_HOP - {"content-length"}
+        if name.lower() not in NOT_ANSWERED
     ]
     kept.append((b"x-baseten-request-id", call.request_id.encode()))
     kept.append((b"x-baseten-model-prediction-attempts", str(call.attempts).encode()))
@@ -178,7 +194,7 @@ async def proxied(
     key = await authenticate(request)
     bodies.check_declared(request, gateway_of(request).settings.max_sync_body_bytes)
     deployment = await deployment_for(request, key, target)
-    query = request.url.query
+    query = request.scope["query_string"].decode("latin-1")
     full = f"{path}?{query}" if query else path
     call = Call(gateway_of(request), request, deployment, full, new_request_id(), body)
     return ProxyResponse(call)

@@ -89,7 +89,7 @@ async def async_queue_status(request: Request, target: TargetOf) -> QueueStatusR
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
     gateway = gateway_of(request)
-    rate = key.limits.over(gateway.settings).queue_status_calls_per_minute or 0
+    rate = key.limits.queue_status_calls_per_minute or 0
     status = await gateway.store.run(verbs.queue_status(deployment.id, key.id, rate))
     return QueueStatusResponse.of(deployment.model_id, deployment.id, status)
 
@@ -129,7 +129,7 @@ async def status(
 async def cancel(request: Request, request_id: str) -> CancelResponse:
     """Cancels a request, queued or running; its result can no longer be written."""
     gateway, key = gateway_of(request), await authenticate(request)
-    rate = key.limits.over(gateway.settings).status_calls_per_minute or 0
+    rate = key.limits.status_calls_per_minute or 0
     call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running, rate)
     word, final = await gateway.store.run(call)
     if word is CancelWord.MISSING:
@@ -209,7 +209,7 @@ def _accepted(body: bytes, request_id: str = "") -> Response:
 
 
 async def _read(gateway: Gateway, request_id: str, key: ApiKey, counted: bool = True) -> Reading:
-    rate = key.limits.over(gateway.settings).status_calls_per_minute or 0
+    rate = key.limits.status_calls_per_minute or 0
     try:
         return await gateway.store.run(verbs.read(request_id, key.id, rate if counted else 0))
     except NotFound:

@@ -17,9 +17,8 @@ router = APIRouter(tags=["async"])
 async def result(request: Request, request_id: str) -> Response:
     """The output with its content type; 409 while not final, 410 with the errors if it failed."""
     gateway, key = gateway_of(request), await authenticate(request)
-    limits = key.limits.over(gateway.settings)
     try:
-        call = verbs.read(request_id, key.id, limits.status_calls_per_minute or 0)
+        call = verbs.read(request_id, key.id, key.limits.status_calls_per_minute or 0)
         job = (await gateway.store.run(call)).job
         _refuse_without_output(job)
         return await _output(gateway, job)

@@ -25,7 +25,7 @@ async def submit(
     asked: list[AsyncPredictRequest],
 ) -> list[RequestId]:
     """Queues what was asked, all or none. Raises Problem, AdmissionError and what the stores raise."""
-    gateway, limits = gateway_of(request), key.limits.over(gateway_of(request).settings)
+    gateway, limits = gateway_of(request), key.limits
     trace = request.headers.get("traceparent", "")
     jobs = [_submission(gateway, deployment, one, trace) for one in asked]
     idempotency_key = request.headers.get("idempotency-key", "")

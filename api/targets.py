@@ -14,8 +14,8 @@ TARGETS = (
 )
 
 
-def target_of(request: Request) -> Target:
-    """The target of the path that was matched."""
+async def target_of(request: Request) -> Target:
+    """The target of the path that was matched. Async only so that the framework does not send it to a thread."""
     names = request.path_params
     if "deployment_id" in names:
         return Target(None, names["deployment_id"])

@@ -16,6 +16,7 @@ HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
     | {"transfer-encoding", "upgrade", "host", "content-length", "expect"}
 )
+NOT_FORWARDED = HOP_BY_HOP | {"authorization", "cookie", "x-baseten-request-id"}
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 # The client library must not add what the client did not say: a content type changes how a model reads a body.
 NOT_OURS = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
@@ -45,6 +46,17 @@ class ReplayableBody:
         except Problem as problem:
             self.problem = problem
             raise
+
+    async def receive(self) -> None:
+        """Takes all of a small body before it is sent. Raises Problem and ClientDisconnect."""
+        async for _ in self.stream():
+            pass
+
+    def to_send(self) -> bytes | AsyncGenerator[bytes]:
+        """All of it where it is here already, for that costs the client library less; else the stream."""
+        if self.finished.is_set() and self.replayable:
+            return b"".join(self.held)
+        return self.stream()
 
     async def stream(self) -> AsyncGenerator[bytes]:
         """What is held, then the rest."""
@@ -93,7 +105,7 @@ class Upstreams:
                 method,
                 f"http://host{path}",
                 headers=headers,
-                data=body.stream() if method not in BODILESS else None,
+                data=body.to_send() if method not in BODILESS else None,
                 allow_redirects=False,
                 timeout=NO_TIMEOUT,
                 auto_decompress=False,
@@ -115,7 +127,10 @@ class Upstreams:
         if session is None:
             connector = aiohttp.UnixConnector(replica.address, limit=0, keepalive_timeout=30)
             session = aiohttp.ClientSession(
-                connector=connector, auto_decompress=False, skip_auto_headers=NOT_OURS
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are no other caller's
+                auto_decompress=False,
+                skip_auto_headers=NOT_OURS,
             )
             self._sessions[replica.address] = session
         return session
@@ -133,10 +148,9 @@ class Upstreams:
 
 def forwarded(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
     """What the model sees of the client's headers: no key, no hop-by-hop ones, our request id."""
-    dropped = HOP_BY_HOP | {"authorization", "cookie", "x-baseten-request-id"}
     kept = {
         name: value
         for name, value in headers.items()
-        if name.lower() not in dropped and not name.lower().startswith("x-kingpost-")
+        if name.lower() not in NOT_FORWARDED and not name.lower().startswith("x-kingpost-")
     }
     return kept | {"x-baseten-request-id": request_id}

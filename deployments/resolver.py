@@ -10,10 +10,12 @@ from deployments.records import Deployment
 from deployments.registry import DEMAND_MS
 from deployments.registry_keys import keyed, plain
 from tasks.errors import NotFound
+from tasks.remembered import Remembered
 from tasks.settings import Settings
 from tasks.store import connect_async, unavailable
 
 CACHE_SECONDS = 1.0  # how late the API may notice a change
+MOST_KNOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,14 @@ class Resolver:
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._redis = connect_async(settings)
-        self._monotonic = monotonic
-        self._cache: dict[tuple[str | None, Target], tuple[float, Deployment]] = {}
+        self._known = Remembered(self._read, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
     async def resolve(self, reference: str | None, target: Target) -> Deployment:
         """The deployment that a request is for; `reference` is a model's id or name, None the only model.
 
         Raises NotFound with a sentence for people.
         """
-        until, found = self._cache.get((reference, target), (0.0, None))
-        if found and self._monotonic() < until:
-            return found
-        with unavailable():
-            found = await self._resolve(reference, target)
-        if len(self._cache) > 1000:
-            self._cache.clear()
-        self._cache[reference, target] = (self._monotonic() + CACHE_SECONDS, found)
-        return found
+        return await self._known.get((reference, target))
 
     async def models(self) -> dict[str, str]:
         """Name -> id of every model."""
@@ -71,6 +64,10 @@ class Resolver:
     async def _names(self, which: str) -> dict[str, str]:
         raw = cast("dict[bytes, bytes]", await self._redis.hgetall(plain(which)))  # type: ignore[misc]
         return records.texts(raw)
+
+    async def _read(self, asked: tuple[str | None, Target]) -> Deployment:
+        with unavailable():
+            return await self._resolve(*asked)
 
     async def _resolve(self, reference: str | None, target: Target) -> Deployment:
         model_id = await self._model_id(reference)

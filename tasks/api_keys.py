@@ -14,6 +14,7 @@ import redis
 from tasks.errors import NotFound, SettingsError
 from tasks.keys import TAG
 from tasks.keys import plain as plain_key
+from tasks.remembered import Remembered
 from tasks.settings import Settings
 from tasks.store import connect, connect_async, unavailable
 
@@ -24,6 +25,7 @@ RUNNING_LIMITS = plain_key("running_limits")
 PREFIX = "kp_"
 SHORTEST_PRESET = 16  # characters
 CACHE_SECONDS = 2.0  # how late an API process may notice a revoke
+MOST_KNOWN = 10_000
 
 
 @dataclass(frozen=True)
@@ -151,12 +153,15 @@ class KeyCheck:
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._redis = connect_async(settings)
-        self._monotonic = monotonic
-        self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+        self._settings = settings
+        self._known = Remembered(self._look_up, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
     async def check(self, plain: str) -> ApiKey | None:
-        """The key when it is known, unexpired and unrevoked. Raises StoreUnavailable."""
-        key = await self._look_up(key_id(plain))
+        """The key, its limits over those of the settings, when it is known, unexpired and unrevoked.
+
+        Raises StoreUnavailable.
+        """
+        key = await self._known.get(key_id(plain))
         # Compare against something in any case: an unknown id must not answer sooner.
         same = hmac.compare_digest(_sha256(plain), key.sha256 if key else _sha256(""))
         if key is None or not same or key.revoked:
@@ -164,16 +169,12 @@ class KeyCheck:
         return None if key.expires is not None and key.expires < time.time() else key
 
     async def _look_up(self, identity: str) -> ApiKey | None:
-        until, key = self._cache.get(identity, (0.0, None))
-        if self._monotonic() < until:
-            return key
         with unavailable():
             raw = cast("bytes | None", await self._redis.hget(KEYS, identity))  # type: ignore[misc]
-        key = _parse(raw) if raw else None
-        if len(self._cache) > 10_000:
-            self._cache.clear()  # strangers' guesses must not fill the memory
-        self._cache[identity] = (self._monotonic() + CACHE_SECONDS, key)
-        return key
+        if raw is None:
+            return None
+        key = _parse(raw)
+        return replace(key, limits=key.limits.over(self._settings))
 
     async def close(self) -> None:
         """Gives the connections back."""

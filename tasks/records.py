@@ -33,7 +33,7 @@ def error_json(error: JobError | None) -> str:
 
 
 def _errors(raw: str) -> tuple[JobError, ...]:
-    entries = json.loads(f"[{raw}]")
+    entries = json.loads(f"[{raw}]") if raw else ()
     return tuple(JobError(entry["code"], entry["message"]) for entry in entries)
 
 
@@ -43,8 +43,8 @@ def _milliseconds(raw: str | None) -> int | None:
 
 def job(request_id: str, flat: Sequence[Reply]) -> Job:
     """The job of a flat HGETALL reply."""
-    names = [text(name) for name in flat[::2]]
-    f = dict(zip(names, (text(value) for value in flat[1::2]), strict=True))
+    words = [one.decode() for one in cast("Sequence[bytes]", flat)]
+    f = dict(zip(words[::2], words[1::2], strict=True))
     return Job(
         request_id=RequestId(request_id),
         status=Status(f["status"]),

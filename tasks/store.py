@@ -23,6 +23,7 @@ from redis.retry import Retry
 from tasks import keys, scripting
 from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable
+from tasks.pipelined import Pipelined
 from tasks.records import Reply
 from tasks.settings import Settings
 from tasks.verbs import Call
@@ -128,20 +129,21 @@ class AsyncJobStore:
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
         self._scripts = _build(settings, movable_clock)
         self.redis = connect_async(settings)
+        self._pipelined = Pipelined(self.redis)
 
     async def run(self, call: Call[T]) -> T:
         """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
         script = self._scripts[call.script]
         with unavailable():
             try:
-                reply = await cast(
-                    Any, self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
+                reply = await self._pipelined.run(
+                    "EVALSHA", script.sha, 1, keys.TAG, *call.arguments
                 )
             except NoScriptError:
-                reply = await cast(
-                    Any, self.redis.eval(script.source, 1, keys.TAG, *call.arguments)
+                reply = await self._pipelined.run(
+                    "EVAL", script.source, 1, keys.TAG, *call.arguments
                 )
-        return call.read(cast(Reply, reply))
+        return call.read(reply)
 
     async def output(self, request_id: str) -> bytes | None:
         """The result's bytes, None when there is none."""

@@ -31,6 +31,13 @@ def test_the_model_s_own_error_passes_through_untouched(http: httpx.Client) -> N
     assert answer.headers["x-baseten-model-prediction-attempts"] == "1"
 
 
+def test_a_model_s_cookie_goes_to_its_caller_and_to_nobody_else(live: Live) -> None:
+    for _ in range(3):
+        with live.client() as caller:  # each without cookies of its own
+            answer = caller.post("/models/talker/production/predict", json={"cookie": True})
+        assert (answer.text, answer.headers["set-cookie"]) == ("none", "who=me")
+
+
 def test_chunks_are_passed_on_as_they_come(live: Live, http: httpx.Client) -> None:
     gate = live.folder / "gate-proxy"
     order = {"stream": ["one", "two"], "gate": str(gate)}

@@ -5,7 +5,7 @@ import os
 import time
 
 from fastapi import Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 
 def sse(events):
@@ -36,6 +36,8 @@ class Model:
                 open(order["gone"] + ".started", "w").close()
                 gone.wait(30)
                 open(order["gone"], "w").close()
+        if "cookie" in order:
+            return Response(request.headers.get("cookie", "none"), headers={"set-cookie": "who=me"})
         if "megabytes" in order:
             return (b"x" * 1048576 for _ in range(order["megabytes"]))
         return {

@@ -1,0 +1,95 @@
+"""The routes that nearly all calls go to, matched before the framework: its routing costs more than the work behind it.
+
+Nothing is defined here: the same handlers answer. FastAPI has every route for the document, and serves whatever
+does not fit exactly: other methods, polls with a query, everything else.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import routes_async, routes_sync
+from api.gateway import authenticate
+from api.problems import Problem, of_error
+from deployments.resolver import Target
+from tasks.errors import KingpostError
+
+Answer = Awaitable[Response | BaseModel]
+Targeted = Callable[[Request, Target], Answer]
+
+# As the framework matches: a segment is anything but a slash, a route anything but a line break.
+TARGETED = re.compile(
+    r"/(?:(production|development)|environments/([^/]+)|deployment/([^/]+))"
+    r"/(?:(async_predict|async_queue_status|predict|run_remote)|sync/(.*))"
+)
+ONE_REQUEST = re.compile(r"/async_request/([^/]+)")
+ACTIONS: dict[tuple[str, str], Targeted] = {
+    ("POST", "async_predict"): routes_async.async_predict,
+    ("GET", "async_queue_status"): routes_async.async_queue_status,
+    ("POST", "predict"): routes_sync.predict,
+    ("POST", "run_remote"): routes_sync.predict,
+}
+
+
+class FastLane:
+    """ASGI middleware behind the addressing: answers what it knows, hands on the rest."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers or goes on."""
+        request = Request(scope, receive) if scope["type"] == "http" else None
+        answer = _answer(request) if request else None
+        if answer is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            said = await answer
+            response = _json(said) if isinstance(said, BaseModel) else said
+        except Problem as problem:
+            response = problem.response()
+        except KingpostError as error:
+            response = of_error(error).response()
+        await response(scope, receive, send)
+
+
+def _answer(request: Request) -> Answer | None:
+    """The call of the handler that this request is for; None when it is not one of ours."""
+    method, path = request.method, request.scope["path"]
+    if path.startswith("/async_request/"):
+        match = ONE_REQUEST.fullmatch(path)
+        return _one_request(request, match[1]) if match else None
+    match = TARGETED.fullmatch(path)
+    if match is None:
+        return None
+    fixed, environment, deployment_id, action, route = match.groups()
+    target = Target(None, deployment_id) if deployment_id else Target(fixed or environment)
+    if action:
+        handler = ACTIONS.get((method, action))
+        return handler(request, target) if handler else None
+    if method in routes_sync.METHODS:
+        return routes_sync.sync_route(request, target, route)
+    return None
+
+
+def _one_request(request: Request, request_id: str) -> Answer | None:
+    if request.method == "DELETE":
+        return routes_async.cancel(request, request_id)
+    if request.method == "GET" and not request.scope["query_string"]:
+        return _status(request, request_id)
+    return None
+
+
+async def _status(request: Request, request_id: str) -> BaseModel:
+    return await routes_async.status(request, request_id, await authenticate(request))
+
+
+def _json(model: Any) -> Response:
+    """As the framework writes a response model."""
+    return Response(model.__pydantic_serializer__.to_json(model), media_type="application/json")

@@ -1,0 +1,58 @@
+"""Commands of one event-loop turn go to Redis as one pipeline: one write, one read, one connection for all of them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import redis.asyncio
+
+from tasks.records import Reply
+
+Command = Sequence[bytes | str | int | float]
+Waiting = list[tuple[Command, asyncio.Future[Reply]]]
+
+
+class Pipelined:
+    """Every caller gets its own reply or its own error; nobody waits for company."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+        self._waiting: Waiting = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self, *command: bytes | str | int | float) -> Reply:
+        """The reply. Raises what the client library raises; a caller that is cancelled leaves the others alone."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Reply] = loop.create_future()
+        self._waiting.append((command, answer))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._send)
+        return await answer
+
+    def _send(self) -> None:
+        waiting = [one for one in self._waiting if not one[1].done()]
+        self._waiting = []
+        if waiting:
+            task = asyncio.create_task(self._deliver(waiting))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _deliver(self, waiting: Waiting) -> None:
+        pipe = cast(Any, self._redis.pipeline(transaction=False))
+        for command, _ in waiting:
+            pipe.execute_command(*command)
+        try:
+            replies: list[Reply | Exception] = await pipe.execute(raise_on_error=False)
+        except Exception as error:  # no reply at all: everybody's error
+            replies = [error for _ in waiting]
+        except asyncio.CancelledError:
+            for _, answer in waiting:
+                answer.cancel()
+            raise
+        for (_, answer), reply in zip(waiting, replies, strict=True):
+            if answer.done():  # its caller has left
+                continue
+            if isinstance(reply, Exception):
+                answer.set_exception(reply)
+            else:
+                answer.set_result(reply)

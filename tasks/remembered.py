@@ -1,0 +1,45 @@
+"""What was read is remembered for a while, and read once however many ask for it at the same moment."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Remembered(Generic[K, V]):
+    """Values by key; an error is not remembered, and goes to all who waited for it."""
+
+    def __init__(
+        self,
+        read: Callable[[K], Awaitable[V]],
+        seconds: float,
+        most: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read, self._seconds, self._most = read, seconds, most
+        self._monotonic = monotonic
+        self._kept: dict[K, tuple[float, V]] = {}
+        self._reading: dict[K, asyncio.Task[V]] = {}
+
+    async def get(self, key: K) -> V:
+        """The value, at most so many seconds old. Raises what reading it raises."""
+        kept = self._kept.get(key)
+        if kept and self._monotonic() < kept[0]:
+            return kept[1]
+        reading = self._reading.get(key)
+        if reading is None:
+            reading = self._reading[key] = asyncio.create_task(self._fresh(key))
+        return await asyncio.shield(reading)  # a caller that leaves does not end it for the others
+
+    async def _fresh(self, key: K) -> V:
+        try:
+            value = await self._read(key)
+        finally:
+            del self._reading[key]
+        if len(self._kept) > self._most:
+            self._kept.clear()  # strangers' guesses must not fill the memory
+        self._kept[key] = (self._monotonic() + self._seconds, value)
+        return value
