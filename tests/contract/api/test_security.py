@@ -164,7 +164,9 @@ def test_a_public_address_without_any_key_is_refused(settings: Settings) -> None
 
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(live: Live) -> None:
     port = free_port()
-    env = environment(live.settings, KINGPOST_RECEIVE_TIMEOUT_SECONDS="1")
+    env = environment(
+        live.settings, KINGPOST_RECEIVE_TIMEOUT_SECONDS="1", KINGPOST_DRAIN_SECONDS="3"
+    )
     process = Process(["api", "--port", str(port)], env, live.folder / "slow-api.log").start()
     try:
         url = f"http://127.0.0.1:{port}/health/live"
