@@ -12,6 +12,7 @@ from types import TracebackType
 
 from deployments.directory import Replica
 from deployments.package import Package
+from deployments.packaging import folder_hash
 from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
 from tasks.store import JobStore
@@ -98,7 +99,7 @@ class Stack:
         """Makes a model known that no replica runs."""
         read = Package.load(package)
         return Registry(self.settings).register(
-            read.model_name, str(read.root), read.content_hash(), read.slots
+            read.model_name, str(read.root), folder_hash(read.root), read.slots
         )
 
     def api(self) -> str:

@@ -20,13 +20,17 @@ def http_answers(url: str) -> bool:
 
 
 def broken_model(settings: Settings) -> str | None:
-    """One sentence about a model that cannot be loaded, None while all is well."""
+    """One sentence about a folder's model that cannot be loaded, None while all is well.
+
+    What was pushed is not asked: a broken version of one model must not keep the others from starting.
+    """
+    folders = {one.id: one for one in Registry(settings).all() if one.active and one.package}
     for replica in Directory(settings).all():
-        if replica.state == "failed":
+        if replica.state == "failed" and replica.deployment_id in folders:
             return f"The model {replica.model_name} could not be loaded: {last_line(replica.error)}"
-    for deployment in Registry(settings).all():
-        if deployment.active and deployment.failure:
-            return f"The model {deployment.model_name} cannot run: {last_line(deployment.failure)}"
+    for one in folders.values():
+        if one.failure:
+            return f"The model {one.model_name} cannot run: {last_line(one.failure)}"
     return None
 
 

@@ -23,6 +23,7 @@ from cli.start_failed import StartFailed
 from deployments.chains import member_of
 from deployments.directory import Directory
 from deployments.package import Package, PackageError
+from deployments.packaging import folder_hash
 from deployments.registry import Registry
 from tasks.api_keys import ApiKeys, key_id
 from tasks.errors import StoreUnavailable
@@ -296,7 +297,7 @@ def register(settings: Settings, packages: list[Package]) -> None:
             package.gpu_memory,
         )
         name, folder = package.model_name, str(package.root)
-        present.add(registry.register(name, folder, package.content_hash(), *needs).id)
+        present.add(registry.register(name, folder, folder_hash(package.root), *needs).id)
     for deployment in registry.all():
         if deployment.package and deployment.id not in present:
             registry.activate(deployment.id, False)

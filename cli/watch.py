@@ -11,7 +11,7 @@ from cli.deploy import PushRefused
 from cli.running import current_settings
 from deployments.config_values import PackageError
 from deployments.package import Package
-from deployments.packaging import stamps
+from deployments.packaging import folder_hash, stamps
 from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
 from workers.reloads import changes
@@ -50,7 +50,7 @@ def watch(
 def _register(settings: Settings, folder: Path) -> Deployment:
     try:
         package = Package.load(folder)
-        content_hash = package.content_hash()
+        content_hash = folder_hash(package.root)
     except (PackageError, OSError) as error:
         raise PushRefused(str(error)) from error
     needs = (package.gpus, package.gpu_memory)

@@ -1,8 +1,7 @@
 """A Truss package on disk: its config.yaml, read once into frozen dataclasses with every default filled."""
 
-import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -47,7 +46,6 @@ RUNTIME_DEFAULTS: Mapping[str, object] = {
     "health_checks": {},
 }
 RESERVED_VARIABLES = frozenset({"PORT", "HOSTNAME"})  # a host or container sets these itself
-UNHASHED_FOLDERS = frozenset({".git", "__pycache__", ".venv"})
 
 TransportKind = Literal["http", "websocket", "grpc"]
 
@@ -190,14 +188,6 @@ class Package:
         said = self.resources.get("gpu_memory")
         return memory_bytes(str(said), "resources.gpu_memory") if said else 0
 
-    def content_hash(self) -> str:
-        """sha256 hex over relative paths and bytes of all files but .git, __pycache__ and .venv."""
-        digest = hashlib.sha256()
-        for path in sorted(_files(self.root)):
-            content = hashlib.sha256(path.read_bytes()).digest()
-            digest.update(path.relative_to(self.root).as_posix().encode() + b"\0" + content)
-        return digest.hexdigest()
-
     def _check_files(self) -> None:
         if self.requirements and self.requirements_file:
             raise PackageError("Set either requirements or requirements_file, not both.")
@@ -221,15 +211,6 @@ def memory_bytes(said: str, key: str) -> int:
     unit = match[2] or ""
     step = 1024 if unit.endswith("i") else 1000
     return int(float(match[1]) * step ** " KMGT".index(unit[:1] or " "))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            if path.name not in UNHASHED_FOLDERS:
-                yield from _files(path)
-        elif path.is_file():
-            yield path
 
 
 def _expanded(raw: Mapping[str, object]) -> dict[str, object]:

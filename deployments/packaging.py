@@ -41,9 +41,18 @@ class Selection:
 def select(root: Path, max_file_bytes: int) -> Selection:
     """The files of the package in `root`. Raises PackageError, one sentence that names the file."""
     root = root.resolve()
-    spec = _ignored(root)
-    files = tuple(sorted(_walk(root, root, spec, max_file_bytes)))
+    files = files_of(root, max_file_bytes)
     return Selection(root, files, content_hash(root, files), sum(p.stat().st_size for p in files))
+
+
+def files_of(root: Path, max_file_bytes: int = sys.maxsize) -> tuple[Path, ...]:
+    """The files of a package, in order. Raises PackageError."""
+    return tuple(sorted(_walk(root, root, _ignored(root), max_file_bytes)))
+
+
+def folder_hash(root: Path) -> str:
+    """The hash of what a push of that folder would take. Raises PackageError."""
+    return content_hash(root, files_of(root))
 
 
 def content_hash(root: Path, files: tuple[Path, ...]) -> str:
@@ -62,7 +71,7 @@ Stamps = Mapping[str, tuple[int, int]]  # relative path -> time of the last chan
 def stamps(root: Path) -> Stamps:
     """What tells that a file of the package has changed."""
     found: dict[str, tuple[int, int]] = {}
-    for path in _walk(root, root, _ignored(root), sys.maxsize):
+    for path in files_of(root):
         with contextlib.suppress(FileNotFoundError):  # an editor's temporary file
             about = path.stat()
             found[path.relative_to(root).as_posix()] = (about.st_mtime_ns, about.st_size)

@@ -11,6 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from deployments.config_values import PackageError
 from deployments.package import Package
+from deployments.packaging import folder_hash
 
 Kind = Literal["list", "file", "pyproject", "uv_lock"]
 KINDS: dict[str, Kind] = {"pyproject.toml": "pyproject", "uv.lock": "uv_lock"}
@@ -54,7 +55,7 @@ class Requirements:
             return None
         if not _is_local(found):
             return found
-        content = found.content + b"\0" + package.content_hash().encode()
+        content = found.content + b"\0" + folder_hash(package.root).encode()
         return cls(found.kind, found.root, found.file, found.lines, content)
 
     def key(self, *more: str) -> str:

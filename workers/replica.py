@@ -16,6 +16,7 @@ from deployments.chains import member_of
 from deployments.directory import Directory, Replica
 from deployments.package import Package, PackageError
 from deployments.package_store import PackageStore
+from deployments.packaging import folder_hash
 from deployments.registry import Deployment, Registry
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
@@ -187,7 +188,7 @@ def run_folder(settings: Settings, package_dir: Path) -> None:
     deployment = Registry(settings).register(
         package.model_name,
         str(package.root),
-        package.content_hash(),
+        folder_hash(package.root),
         package.slots,
         member.kind if member else "model",
         package.gpus,

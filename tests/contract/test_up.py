@@ -203,3 +203,25 @@ def test_an_unwritable_state_folder_is_one_sentence(up: Up) -> None:
 def test_no_models_is_one_sentence(up: Up) -> None:
     shutil.rmtree(up.models / "echo")
     assert "holds no model" in up.refused("--no-flower")
+
+
+def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -> None:
+    up.start("--no-flower").ready()
+    broken = up.models.parent / "broken"
+    shutil.copytree(up.models / "echo", broken)
+    model = "class Model:\n    def load(self):\n        raise OSError('no weights')\n"
+    (broken / "model" / "model.py").write_text(
+        model + "    def predict(self, x):\n        return x\n"
+    )
+    env = os.environ | {"KINGPOST_STATE_DIR": str(up.state)}
+    push = [sys.executable, "-m", "cli.main", "push", str(broken), "--name", "other"]
+    subprocess.run(push, env=env, check=True, capture_output=True, timeout=60)
+
+    def shown() -> bool:
+        command = [sys.executable, "-m", "cli.main", "deployments", "other"]
+        return b"no weights" in subprocess.run(command, env=env, capture_output=True).stdout
+
+    wait_until(shown, 30, "the reason is not shown")
+    assert up.stop() == 0
+    up.start("--no-flower").ready()
+    wait_until(lambda: up.call("POST", "/models/echo/production/predict", {"a": 1}) == {"a": 1})

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deployments.package import Batching, DockerServer, Package, PackageError, Runtime, Transport
+from deployments.packaging import folder_hash
 
 SERVER = """
 docker_server:
@@ -146,13 +147,13 @@ def test_3_12_duplicate_keys_warn_and_the_last_wins(folder: Path) -> None:
 
 
 def test_the_content_hash_follows_content_and_names_only(folder: Path) -> None:
-    before = Package.load(folder).content_hash()
+    before = folder_hash(folder)
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "x.pyc").write_text("x")
     (folder / ".git").mkdir()
     (folder / ".git" / "HEAD").write_text("x")
-    assert Package.load(folder).content_hash() == before
+    assert folder_hash(folder) == before
     (folder / "a.txt").write_text("b")
-    with_file = Package.load(folder).content_hash()
+    with_file = folder_hash(folder)
     (folder / "a.txt").rename(folder / "b.txt")
-    assert len({before, with_file, Package.load(folder).content_hash()}) == 3
+    assert len({before, with_file, folder_hash(folder)}) == 3
