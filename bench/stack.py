@@ -1,6 +1,7 @@
 """Real processes for the benches: a Valkey, parts of Kingpost, and the programs that it is compared with."""
 
 import http.client
+import contextlib
 import os
 import socket
 import subprocess
@@ -40,11 +41,11 @@ class Program:
     def stop(self) -> None:
         """Ends it; its own children go with it."""
         self.popen.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.popen.pid, 9)
-            self.popen.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, 9)  # LitServe's children do not end with it
+        self.popen.wait()
 
     def wait_for(self, answers: Callable[[], bool]) -> None:
         """Until it answers. Raises with the end of its log when it dies or takes too long."""
