@@ -1,7 +1,7 @@
 """Real processes for the benches: a Valkey, parts of Kingpost, and the programs that it is compared with."""
 
-import http.client
 import contextlib
+import http.client
 import os
 import socket
 import subprocess

@@ -3,6 +3,8 @@
 import concurrent.futures
 from pathlib import Path
 
+import pytest
+
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from workers.host_logs import user_frames
@@ -40,6 +42,7 @@ class Model:
 CONFIG = "model_name: writer\nruntime: {predict_concurrency: 4}\n"
 
 
+@pytest.mark.kingpost_only("prints as JSON lines of a request")
 def test_every_line_has_the_model_and_the_request_of_its_thread(start_host: StartHost) -> None:
     host = start_host(MODEL, CONFIG)
     with concurrent.futures.ThreadPoolExecutor(2) as clients:
@@ -57,6 +60,7 @@ def test_every_line_has_the_model_and_the_request_of_its_thread(start_host: Star
     assert own == ["yields a", "a yields b", "b "]  # over the threads that pulled the words
 
 
+@pytest.mark.kingpost_only("prints as JSON lines of a request")
 def test_a_half_line_ends_with_its_request(start_host: StartHost) -> None:
     host = start_host(MODEL, CONFIG.replace("4", "1"))
     for name in ("first", "second", "third"):
@@ -65,6 +69,7 @@ def test_a_half_line_ends_with_its_request(start_host: StartHost) -> None:
     assert own == [(name, name) for name in ("first", "second", "third")]
 
 
+@pytest.mark.kingpost_only("prints as JSON lines of a request")
 def test_a_progress_bar_is_one_line_and_a_long_one_is_cut(start_host: StartHost) -> None:
     host = start_host(MODEL, CONFIG)
     host.predict("bar")
