@@ -107,7 +107,9 @@ class Node:
 
     async def run_once(self) -> View:
         """One look: gives up what it lost, starts what fits, makes room. Raises StoreUnavailable."""
-        view = await asyncio.to_thread(self._look)
+        # Taken here: while the thread reads, replicas that leave are dropped from the dictionary.
+        seats = [one.seat for one in self._running.values() if one.leaving is None]
+        view = await asyncio.to_thread(self._look, seats)
         self._follow(view)
         for replica_id, word in view.words.items():
             if word != "held":
@@ -140,10 +142,8 @@ class Node:
                 self._leave(one, "the node stops")
             await asyncio.gather(*(one.leaving for one in mine if one.leaving))
 
-    def _look(self) -> View:
-        held = [one for one in self._running.values() if one.leaving is None]
+    def _look(self, seats: list[Seat]) -> View:
         milliseconds = int(self._settings.seat_seconds * 1000)
-        seats = [one.seat for one in held]
         words = self._registry.hold_seats(seats, milliseconds) if seats else []
         return View(
             deployments={one.id: one for one in self._registry.all()},
@@ -155,7 +155,10 @@ class Node:
     def _follow(self, view: View) -> None:
         for replica_id, one in self._running.items():
             replica = view.replicas.get(replica_id)
-            one.failed = replica is not None and replica.state == "failed"
+            deployment = view.deployments.get(one.seat.deployment_id)
+            # One whose package cannot be fetched or read never gets as far as to report itself.
+            broken = replica is None and bool(deployment and deployment.failure)
+            one.failed = broken or (replica is not None and replica.state == "failed")
             if replica and replica.state == "ready" and not one.ready:
                 one.ready, one.since = True, self._monotonic()
 
@@ -208,15 +211,17 @@ class Node:
         return Part("replica", deployment.model_name, command, Path(log_file), env)
 
     async def _make_room(self, view: View) -> None:
-        """At most one replica at a time leaves for the sake of the deployment that waits longest."""
-        waiting = [view.deployments[one] for one in view.needy if one in view.deployments]
-        if not waiting or any(one.leaving for one in self._running.values()):
+        """At most one replica at a time leaves, for the deployment that waits longest of those that this helps."""
+        if any(one.leaving for one in self._running.values()):
             return
-        victim = self._victim(view, waiting[0])
-        if victim:
-            log.info("replica.makes_room", replica=victim.seat.replica_id, room_for=waiting[0].id)
-            await self._give_up_seat(victim, makes_room=True)
-            self._leave(victim, f"room for {waiting[0].model_name}")
+        for waiting in (view.deployments[one] for one in view.needy if one in view.deployments):
+            victim = self._victim(view, waiting)
+            if victim:
+                room_for = waiting.model_name
+                log.info("replica.makes_room", replica=victim.seat.replica_id, room_for=room_for)
+                await self._give_up_seat(victim, makes_room=True)
+                self._leave(victim, f"room for {room_for}")
+                return
 
     def _victim(self, view: View, waiting: Deployment) -> Running | None:
         fitting = [

@@ -55,3 +55,16 @@ def test_an_idle_model_makes_room_for_a_call(rig: Rig) -> None:
     wait_until(lambda: rig.predict("first") == "one", 30)
     assert rig.result(rig.submit("second")) == "one"
     assert len([one for one in rig.directory.all() if one.state == "ready"]) <= 1
+
+
+def test_what_cannot_run_holds_no_place(rig: Rig) -> None:
+    """Its process ends before it can report itself; and nothing on this machine helps one that needs GPUs it lacks."""
+    torn = rig.push("torn", "one")
+    (stored,) = (rig.settings.state_dir / "payloads" / "packages").glob("*/*.tar")
+    stored.write_bytes(stored.read_bytes().replace(b"VERSION = 'one'", b"VERSION = 'evil"))
+    rig.node()
+    wait_until(lambda: "damaged" in rig.kingpost("deployments", "torn"), 30)
+    good = rig.push("good", "one")
+    rig.until_ready(good)
+    assert rig.predict("good") == "one"
+    assert not rig.replicas(torn)
