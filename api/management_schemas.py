@@ -7,10 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.records import Deployment, Environment, Model
+from deployments.registry import ENVIRONMENT_NAME
 from deployments.statuses import DeploymentStatus
-
-# docs.baseten.co, regional environments
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 
 
 class AutoscalingBody(BaseModel):
@@ -42,7 +40,7 @@ class EnvironmentBody(BaseModel):
 class NewEnvironmentBody(EnvironmentBody):
     """POST .../environments."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Annotated[str, Field(pattern=ENVIRONMENT_NAME)]
 
 
 class PromoteBody(BaseModel):

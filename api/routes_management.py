@@ -27,7 +27,8 @@ from api.management_schemas import (
 )
 from api.problems import Problem
 from deployments.autoscaling import BadSetting
-from deployments.management import Management, Refused
+from deployments.management import Management
+from deployments.registry import EnvironmentRefused
 
 T = TypeVar("T")
 SMALL_BODY = 65_536  # bytes
@@ -52,7 +53,7 @@ async def _run(request: Request, step: Callable[[Management], T]) -> T:
     management = gateway_of(request).management
     try:
         return await asyncio.to_thread(step, management)
-    except (Refused, BadSetting) as error:
+    except (EnvironmentRefused, BadSetting) as error:
         raise Problem(400, "client_error", str(error)) from error
 
 

@@ -80,6 +80,10 @@ def rollback(
     known = registry.model(model).environments.get(environment)
     if known is None:
         raise NotFound(f"{model} has no environment {environment!r}.")
+    if known.candidate:
+        registry.promote(registry.deployment(known.deployment_id), environment)
+        print(f"The promotion of {known.candidate} is called off; {environment} stays as it is.")
+        return
     if known.previous is None:
         raise NotFound(f"{environment} of {model} has pointed at nothing else yet.")
     _promote(registry, registry.deployment(known.previous), environment)

@@ -43,7 +43,6 @@ class Replica:
     pid: int
     host_pid: int | None
     served: int = 0  # sync calls since the host started
-    node: str = ""  # the node that runs it
     note: str | None = None  # what it does meanwhile, such as the last line of an installer
 
 

@@ -1,27 +1,21 @@
 """What operators do to models and deployments, as the management API and its clients mean it."""
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 
 from deployments.autoscaling import Autoscaling
 from deployments.directory import Directory, Replica
 from deployments.records import Deployment, Environment, Model
-from deployments.registry import Registry
+from deployments.registry import EnvironmentRefused, Registry
 from deployments.statuses import DeploymentStatus, status_of
-from tasks.errors import KingpostError, NotFound
+from tasks.errors import NotFound
 from tasks.settings import Settings
 
-NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")  # docs.baseten.co, regional environments
 RESERVED = ("production", "development")
 
 
-class Refused(KingpostError):
-    """This cannot be done to it."""
-
-
 class Management:
-    """Synchronous; the API runs it in a thread. Methods raise NotFound, Refused, BadSetting, StoreUnavailable."""
+    """Synchronous; the API runs it in a thread. Methods raise NotFound, EnvironmentRefused, BadSetting, StoreUnavailable."""
 
     def __init__(self, settings: Settings) -> None:
         self._registry = Registry(settings)
@@ -94,19 +88,16 @@ class Management:
     def create_environment(self, reference: str, name: str) -> None:
         """A name that points at nothing yet."""
         model = self._registry.model(reference)
-        if name in RESERVED or not NAME.fullmatch(name):
-            raise Refused(
-                "An environment's name has up to 40 lowercase letters, digits and hyphens, and is not "
-                "production or development."
-            )
+        if name in RESERVED:
+            raise EnvironmentRefused(f"The environment {name} is there already.")
         if not self._registry.create_environment(model.id, name):
-            raise Refused(f"{model.name} has an environment {name} already.")
+            raise EnvironmentRefused(f"{model.name} has an environment {name} already.")
 
     def delete_environment(self, reference: str, name: str) -> Model:
         """Forgets an environment; its deployment stays."""
         model, _ = self.environment(reference, name)
         if name in RESERVED:
-            raise Refused(f"The environment {name} cannot be deleted.")
+            raise EnvironmentRefused(f"The environment {name} cannot be deleted.")
         self._registry.drop_environment(model.id, name)
         return model
 
@@ -115,6 +106,10 @@ class Management:
         if not environment.deployment_id:
             return Autoscaling()
         return self._registry.deployment(environment.deployment_id).autoscaling
+
+    def switches(self) -> int:
+        """How often a replica made room for another deployment."""
+        return self._registry.switches()
 
     def _of(self, model: Model) -> list[Deployment]:
         return [one for one in self._registry.all() if one.model_id == model.id]

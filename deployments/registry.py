@@ -1,5 +1,6 @@
 """Models, their deployments, and the environments that point at them: for commands, nodes and the autoscaler."""
 
+import re
 import secrets
 import string
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from deployments import records, registry_keys
 from deployments.autoscaling import Autoscaling
 from deployments.records import Deployment, Environment, Kind, Model
 from deployments.scripting import Argument, run
-from tasks.errors import NotFound
+from tasks.errors import KingpostError, NotFound
 from tasks.records import Reply, items, number, text
 from tasks.settings import Settings
 from tasks.store import connect, unavailable
@@ -20,6 +21,8 @@ __all__ = ["Deployment", "Environment", "Kind", "Load", "Model", "Registry", "Se
 
 ALPHABET = string.ascii_lowercase + string.digits
 FOLLOW_BATCH = 500  # jobs that one script moves
+# docs.baseten.co, regional environments: no hyphen at either end
+ENVIRONMENT_NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 DEMAND_MS = 15_000  # how long one call that waits for a replica keeps it wanted
 
 
@@ -39,10 +42,16 @@ class Load:
     running: int
     demanded: bool  # somebody waits for a replica
 
-    @property
-    def work(self) -> int:
-        """Calls that need a replica."""
-        return self.queued + self.running + int(self.demanded)
+
+class EnvironmentRefused(KingpostError):
+    """This environment cannot be made or promoted to."""
+
+
+def check_environment_name(name: str) -> None:
+    """Raises EnvironmentRefused."""
+    if not re.fullmatch(ENVIRONMENT_NAME, name):
+        message = f"An environment's name has 1 to 40 lowercase letters, digits and hyphens, not {name!r}."
+        raise EnvironmentRefused(message)
 
 
 def new_id() -> str:
@@ -82,7 +91,15 @@ class Registry:
         return self.deployment(text(deployment_id))
 
     def promote(self, deployment: Deployment, environment: str = "production") -> str:
-        """Warms a deployment to take over an environment: 'switched', 'warming' or 'unchanged'."""
+        """Warms a deployment to take over an environment: 'switched', 'warming' or 'unchanged'.
+
+        Raises EnvironmentRefused.
+        """
+        if environment == "development":
+            raise EnvironmentRefused(
+                "The environment development follows a folder: kingpost watch."
+            )
+        check_environment_name(environment)
         arguments = (deployment.model_id, environment, deployment.id)
         return text(self._run("promote", *arguments))
 
@@ -109,7 +126,8 @@ class Registry:
         return text(self._run("configure", deployment_id, *pairs)) == "changed"
 
     def create_environment(self, model_id: str, environment: str) -> bool:
-        """A name that points at nothing yet; False when it is there already."""
+        """A name that points at nothing yet; False when it is there already. Raises EnvironmentRefused."""
+        check_environment_name(environment)
         return text(self._run("create_environment", model_id, environment)) == "created"
 
     def retry(self, deployment_id: str) -> None:

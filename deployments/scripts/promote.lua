@@ -18,5 +18,5 @@ if not current or current == '' then
   redis.call('HSET', environment, 'switched', now)
   return 'switched'
 end
-redis.call('HSET', environment, 'candidate', id, 'since', now)
+redis.call('HSET', environment, 'candidate', id)
 return 'warming'

@@ -8,6 +8,15 @@ import pytest
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 
+LOADS_NEVER = """
+class Model:
+    def load(self):
+        raise OSError("never")
+
+    def predict(self, given):
+        return given
+"""
+
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
@@ -40,6 +49,26 @@ def test_the_same_content_is_the_same_deployment(rig: Rig) -> None:
     assert "known:" in said
     assert first.id in said
     assert len([one for one in rig.registry.all() if one.model_name == "twin"]) == 1
+
+
+def test_a_rollback_calls_off_a_promotion_that_is_not_warm_yet(rig: Rig) -> None:
+    first = rig.push("undecided", "one")
+    broken = rig.package("undecided", "two", LOADS_NEVER)
+    rig.kingpost("push", str(broken), "--promote")
+    assert rig.registry.model("undecided").environments["production"].candidate
+    assert "called off" in rig.kingpost("rollback", "undecided")
+    production = rig.registry.model("undecided").environments["production"]
+    assert (production.deployment_id, production.candidate) == (first.id, None)
+    assert "no" in rig.kingpost("rollback", "undecided", code=1)  # it has pointed at nothing else
+
+
+@pytest.mark.parametrize("name", ["development", "Upper", "-x", "a" * 41])
+def test_an_environment_that_cannot_be_promoted_to_is_refused(rig: Rig, name: str) -> None:
+    pushed = rig.push("named", "one")
+    assert "nvironment" in rig.kingpost(
+        "promote", "named", pushed.id, f"--environment={name}", code=1
+    )
+    assert list(rig.registry.model("named").environments) == ["production"]
 
 
 def test_an_environment_of_its_own(rig: Rig) -> None:
