@@ -1,11 +1,12 @@
 """Metrics for Prometheus (text format 0.0.4): queues, replicas and webhooks, read when they are asked for."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.gateway import authenticate, gateway_of
@@ -28,15 +29,19 @@ class _Snapshot(Collector):
         queues: list[tuple[Deployment, QueueStatus]],
         replicas: tuple[Replica, ...],
         webhooks: OutboxStatus,
+        switches: int,
     ) -> None:
+        self._switches = switches
         self._queues = queues
         self._replicas = replicas
         self._webhooks = webhooks
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """One family after the other."""
         yield from self._of_queues()
         yield from self._of_replicas()
+        about = "Replicas that made room for another deployment."
+        yield CounterMetricFamily("kingpost_switches", about, self._switches)
         pending = GaugeMetricFamily("kingpost_webhooks_pending", "Webhooks not delivered yet.")
         pending.add_metric((), self._webhooks.pending)
         yield pending
@@ -82,5 +87,6 @@ async def metrics(request: Request) -> Response:
     queues = [(one, await gateway.store.run(verbs.queue_status(one.id))) for one in deployments]
     webhooks = await gateway.store.run(outbox.outbox_status())
     registry = CollectorRegistry()
-    registry.register(_Snapshot(queues, gateway.directory.everyone(), webhooks))
+    switches = await asyncio.to_thread(gateway.management.switches)
+    registry.register(_Snapshot(queues, gateway.directory.everyone(), webhooks, switches))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

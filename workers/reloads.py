@@ -1,50 +1,33 @@
 """A deployment that follows a folder: what changed there is loaded, in place where the class allows it."""
 
 import ast
-import threading
 from pathlib import Path
-from typing import cast
-
-import redis
-from redis.client import PubSub
 
 from deployments.package import Package
 from deployments.packaging import Stamps, stamps
-from deployments.registry_keys import RELOADS
 from tasks.logs import get_logger
-from tasks.store import JobStore
 from workers import host_client
 from workers.host_process import HostProcess
 
 log = get_logger("reloads")
 
-POLL_SECONDS = 1.0  # s; how soon `stop` is noticed
 SETUP = ("__init__", "load", "setup_environment")  # what they made stays on the live instance
 
 
 class Reloads:
-    """A thread on the reloads channel, for one deployment."""
+    """What one replica does when the folder of its deployment has changed."""
 
-    def __init__(
-        self, store: JobStore, host: HostProcess, package: Package, deployment_id: str
-    ) -> None:
-        self._redis = store.redis
+    def __init__(self, host: HostProcess, package: Package, deployment_id: str) -> None:
         self._host = host
         self._package = package
         self._deployment_id = deployment_id
         self._stamps = stamps(package.root)
         self._setup = setup_of(package)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="reloads", daemon=True)
 
-    def start(self) -> None:
-        """Starts listening."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stops listening."""
-        self._stopping.set()
-        self._thread.join()
+    def take(self, deployment_id: str) -> None:
+        """A message of the reloads channel."""
+        if deployment_id == self._deployment_id:
+            log.info("model.changed", how=self.reload())
 
     def reload(self) -> str:
         """Loads what changed: 'unchanged', 'swapped' in place, 'refused' by the new code, or 'restarted'."""
@@ -73,22 +56,6 @@ class Reloads:
             log.warning("model.not_reloaded", error=said)
             return "refused"
         return "swapped"
-
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    channel.subscribe(RELOADS)
-                    self._listen(channel)
-            except redis.RedisError as error:
-                log.warning("reloads.disconnected", error=str(error))
-                self._stopping.wait(POLL_SECONDS)
-
-    def _listen(self, channel: PubSub) -> None:
-        while not self._stopping.is_set():
-            message = channel.get_message(timeout=POLL_SECONDS)
-            if message and cast(bytes, message["data"]).decode() == self._deployment_id:
-                log.info("model.changed", how=self.reload())
 
 
 def changes(before: Stamps, after: Stamps) -> set[str]:

@@ -18,6 +18,7 @@ from deployments.package import Package, PackageError
 from deployments.package_store import PackageStore
 from deployments.packaging import folder_hash
 from deployments.registry import Deployment, Registry
+from deployments.registry_keys import RELOADS
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
 from tasks.errors import KingpostError, StoreUnavailable
@@ -25,7 +26,7 @@ from tasks.settings import Settings
 from tasks.store import JobStore
 from tasks.wakeups import TASK_NAME
 from workers import host_client
-from workers.cancels import CancelListener
+from workers.channel import Channel
 from workers.control import take_over_revoke
 from workers.heartbeat import Heartbeat
 from workers.host_chainlet import extras
@@ -76,8 +77,10 @@ class ReplicaWorker:
         self.runner = Runner(
             self.store, self.host, self._runs, self.events, settings, deployment.id, self.id
         )
-        self._reloads = Reloads(self.store, self.host, package, deployment.id)
-        self._cancels = CancelListener(self.store, self._runs, self.stop_run)
+        reloads = Reloads(self.host, package, deployment.id)
+        self._reloads = Channel(self.store, RELOADS, reloads.take)
+        # The heartbeat is the safety net for a message that is missed.
+        self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
         self._watch = Watch(
             self._runs, self.host, settings, self.stop_run, lambda: self._heartbeat.last_success
@@ -121,6 +124,11 @@ class ReplicaWorker:
         if self._runs.mark(run, reason):
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
             host_client.stop(self.host.address, run.request_id)
+
+    def _cancel(self, request_id: str) -> None:
+        run = self._runs.get(request_id)
+        if run:
+            self.stop_run(run, StopReason.CANCELED)
 
     def _await_sync_calls(self) -> None:
         """Up to `drain_seconds`; nobody sends new ones to a replica that drains."""

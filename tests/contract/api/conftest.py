@@ -64,12 +64,14 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         for name, arguments in commands.items()
     }
     live = Live(settings, f"http://127.0.0.1:{port}", processes, folder)
-    ready_replicas(settings, len(MODELS))
-    wait_until(lambda: _answers(live.url), 30, "the API does not answer")
-    yield live
-    for process in processes.values():
-        process.stop()
-    valkey.stop()
+    try:
+        ready_replicas(settings, len(MODELS))
+        wait_until(lambda: _answers(live.url), 30, "the API does not answer")
+        yield live
+    finally:
+        for process in processes.values():
+            process.stop()
+        valkey.stop()
 
 
 def _answers(url: str) -> bool:

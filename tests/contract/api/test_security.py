@@ -90,6 +90,7 @@ def test_metrics_say_what_waits_and_what_runs(live: Live) -> None:
     assert f"kingpost_slots{labels} 8.0" in text
     ready = f'kingpost_replicas{{deployment_id="{deployment.id}",model="echo",state="ready"}} 1.0'
     assert ready in text
+    assert "kingpost_switches_total 0.0" in text
 
 
 @pytest.mark.parametrize("scheme", ["Api-Key", "Bearer", "api-key", "BEARER"])

@@ -1,0 +1,51 @@
+"""A thread on one pub/sub channel of the job store; it comes back after a lost connection."""
+
+import threading
+from collections.abc import Callable
+from typing import cast
+
+import redis
+from redis.client import PubSub
+
+from tasks.logs import get_logger
+from tasks.store import JobStore
+
+log = get_logger("channel")
+
+POLL_SECONDS = 1.0  # s; how soon `stop` is noticed
+
+
+class Channel:
+    """Gives each message to `take`; those sent while the connection is away are missed."""
+
+    def __init__(self, store: JobStore, name: str, take: Callable[[str], None]) -> None:
+        self._redis = store.redis
+        self._name = name
+        self._take = take
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Starts listening."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops listening."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    channel.subscribe(self._name)
+                    self._listen(channel)
+            except redis.RedisError as error:
+                log.warning("channel.disconnected", channel=self._name, error=str(error))
+                self._stopping.wait(POLL_SECONDS)
+
+    def _listen(self, channel: PubSub) -> None:
+        while not self._stopping.is_set():
+            message = channel.get_message(timeout=POLL_SECONDS)
+            if message:
+                self._take(cast(bytes, message["data"]).decode())
