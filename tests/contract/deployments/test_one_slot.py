@@ -68,3 +68,18 @@ def test_what_cannot_run_holds_no_place(rig: Rig) -> None:
     rig.until_ready(good)
     assert rig.predict("good") == "one"
     assert not rig.replicas(torn)
+
+
+def test_one_that_nothing_here_helps_does_not_keep_others_waiting(tmp_path: Path) -> None:
+    env = {"KINGPOST_NODE_SLOTS": "1", "KINGPOST_NODE_GPUS": "0=8Gi"}
+    with Rig(tmp_path, env) as rig:
+        huge = rig.package("huge", "one")
+        (huge / "config.yaml").write_text("model_name: huge\nresources: {accelerator: 'A10G:2'}\n")
+        rig.kingpost("push", str(huge))
+        request_id = rig.submit("huge")
+        rig.node()
+        wait_until(lambda: rig.registry.needy() == [rig.registry.all()[0].id], 20)
+        rig.until_ready(rig.push("first", "one"))
+        rig.until_ready(rig.push("second", "one"))  # behind `huge` in the line
+        assert rig.predict("second") == "one"
+        assert rig.status(request_id)["status"] == "QUEUED"
