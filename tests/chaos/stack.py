@@ -12,13 +12,14 @@ from pathlib import Path
 
 import redis
 
+from cli.ports import free_port
 from deployments.directory import Directory
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
 from tests.chaos.proxy import LossyProxy
 from tests.conditions import PAUSE
 from tests.processes import Process, environment, ready_replicas
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 MODEL = Path(__file__).parent / "ledger_model"
 API_KEY = "kp_chaos001.0123456789abcdef0123456789abcdef"

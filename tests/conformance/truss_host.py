@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 import yaml
 from websockets.asyncio.client import connect
 
+from cli.ports import free_port
 from tests.conformance import environment
 from tests.contract.host.running import ServedModel
 
@@ -90,7 +90,7 @@ class TrussHost(ServedModel):
         image = Image(self.folder)
         variables = image.lay_out(package, expander)
         self.package = image.app
-        self._port = _free_port()
+        self._port = free_port()
         ours = {
             "HOME": str(self.folder),  # the server leaves a file there when a load failed
             "INFERENCE_SERVER_PORT": str(self._port),
@@ -128,9 +128,3 @@ def _flags(arguments: tuple[str, ...], folder: Path) -> dict[str, str]:
     nothing = folder / "nothing"
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     return {"--secrets-dir": str(nothing), "--environment-file": str(nothing / "none")} | given
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.ports import free_port
 from deployments.registry import Registry
 from tasks import verbs
 from tasks.job import RequestId, Submission
@@ -17,7 +18,6 @@ from tasks.state import Status
 from tasks.store import JobStore
 from tests.conditions import wait_until
 from tests.processes import Process, environment, ready_replicas
-from tests.valkey import free_port
 
 ECHO = Path(__file__).parents[2] / "models" / "echo"
 Call = Callable[..., str]

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.ports import free_port
 from deployments.directory import Replica
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, environment, ready_replicas
-from tests.valkey import free_port
 
 KEY = "kp_torchtst.0123456789abcdef0123456789abcdef"
 MODEL = """

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from cli.ports import free_port
 from tests.conditions import wait_until
-from tests.valkey import free_port
 
 ROOT = Path(__file__).parents[2]
 

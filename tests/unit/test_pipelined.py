@@ -7,13 +7,14 @@ import pytest
 import redis
 import redis.asyncio
 
+from cli.ports import free_port
 from tasks import verbs
 from tasks.errors import NotFound, StoreUnavailable
 from tasks.job import QueueStatus
 from tasks.pipelined import Pipelined
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 
 @pytest.fixture

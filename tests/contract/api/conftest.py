@@ -9,13 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.ports import free_port
 from deployments.directory import Directory
 from deployments.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.processes import Process, environment, ready_replicas
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 ROOT = Path(__file__).parents[3]
 MODELS = (

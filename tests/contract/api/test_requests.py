@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.ports import free_port
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.processes import Process, environment
-from tests.valkey import free_port
 
 LONG = {"delay": 60}
 

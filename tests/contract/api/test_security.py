@@ -9,12 +9,12 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api.app import create_app
+from cli.ports import free_port
 from tasks.api_keys import ApiKeys, key_id
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.processes import Process, environment
-from tests.valkey import free_port
 
 OPEN = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/redoc")
 

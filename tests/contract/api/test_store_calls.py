@@ -7,12 +7,13 @@ import httpx
 import pytest
 import redis
 
+from cli.ports import free_port
 from deployments.registry import Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, _answers
 from tests.processes import Process, environment
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 
 @pytest.fixture(scope="module")

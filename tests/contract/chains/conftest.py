@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.ports import free_port
 from deployments.directory import Directory
 from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
-from tests.valkey import free_port
 
 MODELS = Path(__file__).parent / "models"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from cli.ports import free_port
 from deployments.autoscaling import Autoscaling
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry
@@ -17,7 +18,7 @@ from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, environment
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 KEY = "kp_deptests.0123456789abcdef0123456789abcdef"
 MODEL = """
