@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _tidy(gateway: Gateway) -> None:
-    """Closes the pools of replicas that are gone, now and then."""
+    """Closes connections that nobody needs, now and then."""
     while True:
         await asyncio.sleep(30)
-        await gateway.upstreams.forget_gone()
+        gateway.upstreams.trim()

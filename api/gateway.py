@@ -57,7 +57,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Gives every connection back."""
-        await self.upstreams.close()
+        self.upstreams.close()
         self.management.close()
         for part in (self.hub, self.store, self.registry, self.directory, self.keys):
             await part.close()

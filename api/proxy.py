@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
+from urllib.parse import quote
 
-import aiohttp
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,13 +14,15 @@ from api import body as bodies
 from api.gateway import Gateway, authenticate, deployment_for, gateway_of, new_request_id
 from api.problems import Problem, log, of_error
 from api.upstream import BODILESS, HOP_BY_HOP, ReplayableBody, forwarded
+from api.upstream_connection import RawHeaders
 from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
 from tasks.errors import KingpostError
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
-NOT_ANSWERED = frozenset(name.encode() for name in HOP_BY_HOP - {"content-length"})
+NOT_ANSWERED = HOP_BY_HOP - {b"content-length"}
+IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
 MOST_TRIES = 16
 DEMAND_EVERY = 5.0  # s, while a call waits for a replica
 
@@ -67,6 +69,7 @@ class ProxyResponse(Response):
             await self._answer_problem(of_error(error), scope, receive, send)
         finally:
             gone.cancel()
+            body.close()
 
     async def _answer_problem(
         self, problem: Problem, scope: Scope, receive: Receive, send: Send
@@ -100,9 +103,7 @@ class ProxyResponse(Response):
             try:
                 await self._through(replica, body, send)
                 return
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
-                if body.problem:
-                    raise body.problem from None
+            except OSError as error:
                 if call.sending:
                     raise  # the answer has begun: the client sees it break off
                 log.warning("replica.failed", replica=replica.id, error=repr(error))
@@ -131,21 +132,21 @@ class ProxyResponse(Response):
 
     async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
         call = self._call
-        headers = forwarded(call.request.headers, call.request_id)
+        headers = forwarded(call.request.scope["headers"], call.request_id)
         if call.deployment.kind == "chain":  # one id for all that this run calls
-            headers["x-baseten-chain-request-id"] = call.request_id
+            headers.append((b"x-baseten-chain-request-id", call.request_id.encode()))
         method = call.request.method
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body
         ) as answer:
-            if body.problem:
-                raise body.problem
             call.sending = True
             await send({"type": "http.response.start", "status": answer.status,
-                        "headers": _answer_headers(answer, call)})  # fmt: skip
-            async for chunk in answer.content.iter_any():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+                        "headers": _answer_headers(answer.headers, call)})  # fmt: skip
+            more = True
+            while more:
+                chunk = await answer.read()
+                more = not answer.complete
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
 def _body_of(call: Call) -> ReplayableBody:
@@ -173,14 +174,10 @@ def _is_small(request: Request) -> bool:
     return declared.isdigit() and int(declared) <= SMALL_BODY
 
 
-def _answer_headers(answer: aiohttp.ClientResponse, call: Call) -> list[tuple[bytes, bytes]]:
-    kept = [
-        (name.lower(), value)
-        for name, value in answer.raw_headers
-        if name.lower() not in NOT_ANSWERED
-    ]
+def _answer_headers(headers: RawHeaders, call: Call) -> RawHeaders:
+    kept = [pair for pair in headers if pair[0] not in NOT_ANSWERED]
     kept.append((b"x-baseten-request-id", call.request_id.encode()))
-    kept.append((b"x-baseten-model-prediction-attempts", str(call.attempts).encode()))
+    kept.append((b"x-baseten-model-prediction-attempts", b"%d" % call.attempts))
     return kept
 
 
@@ -195,6 +192,7 @@ async def proxied(
     bodies.check_declared(request, gateway_of(request).settings.max_sync_body_bytes)
     deployment = await deployment_for(request, key, target)
     query = request.scope["query_string"].decode("latin-1")
-    full = f"{path}?{query}" if query else path
+    full = quote(path, IN_A_PATH)
+    full = f"{full}?{query}" if query else full
     call = Call(gateway_of(request), request, deployment, full, new_request_id(), body)
     return ProxyResponse(call)

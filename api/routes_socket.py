@@ -19,10 +19,10 @@ router = APIRouter()
 MESSAGE_BYTES = 100 * 1024 * 1024
 HANDSHAKE = frozenset(
     {
-        "sec-websocket-key",
-        "sec-websocket-version",
-        "sec-websocket-extensions",
-        "sec-websocket-protocol",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"sec-websocket-extensions",
+        b"sec-websocket-protocol",
     }
 )
 
@@ -35,13 +35,20 @@ async def websocket(socket: WebSocket) -> None:
         await _deny(socket, error)
         return
     upstreams = gateway_of(socket).upstreams
-    headers = forwarded(socket.headers, new_request_id())
-    headers = {name: value for name, value in headers.items() if name.lower() not in HANDSHAKE}
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in forwarded(socket.scope["headers"], new_request_id())
+        if name not in HANDSHAKE
+    ]
+    connector = aiohttp.UnixConnector(replica.address)
     try:
         with upstreams.counted(replica):
-            async with upstreams.session(replica).ws_connect(
-                "http://host/v1/websocket", headers=headers, max_msg_size=MESSAGE_BYTES
-            ) as upstream:
+            async with (
+                aiohttp.ClientSession(connector=connector, headers=headers) as session,
+                session.ws_connect(
+                    "http://host/v1/websocket", max_msg_size=MESSAGE_BYTES
+                ) as upstream,
+            ):
                 await socket.accept()
                 await _pump(socket, upstream)
     except aiohttp.ClientError:

@@ -2,84 +2,93 @@
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Generator, Iterable
 from dataclasses import dataclass, field
+from time import monotonic
 
-import aiohttp
-
-from api.problems import Problem
+from api.upstream_connection import BrokenCall, RawHeaders, UpstreamConnection, connect
 from deployments.directory import AsyncDirectory, Replica
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
 HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
-    | {"transfer-encoding", "upgrade", "host", "content-length", "expect"}
+    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"}
+    | {b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect"}
 )
-NOT_FORWARDED = HOP_BY_HOP | {"authorization", "cookie", "x-baseten-request-id"}
+NOT_FORWARDED = HOP_BY_HOP | {b"authorization", b"cookie", b"x-baseten-request-id"}
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
-# The client library must not add what the client did not say: a content type changes how a model reads a body.
-NOT_OURS = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
-NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
+CONNECT_SECONDS = 2.0
+IDLE_SECONDS = 30.0  # for which a connection is kept
 
 
 @dataclass
 class ReplayableBody:
     """A request body that is streamed once, and again from its beginning while that is still held."""
 
-    source: AsyncIterable[bytes]
+    source: AsyncGenerator[bytes]
     held: list[bytes] = field(default_factory=list[bytes])
     held_bytes: int = 0
-    problem: Problem | None = None
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    _coming: asyncio.Task[bytes | None] | None = None
 
     @property
     def replayable(self) -> bool:
         """Whether nothing of it was dropped yet."""
         return self.held_bytes <= REPLAYED_BYTES
 
-    async def _counted_source(self) -> AsyncGenerator[bytes]:
-        """The source; what is wrong with the client's body is kept apart from what is wrong with a replica."""
-        try:
-            async for chunk in self.source:
-                yield chunk
-        except Problem as problem:
-            self.problem = problem
-            raise
-
     async def receive(self) -> None:
         """Takes all of a small body before it is sent. Raises Problem and ClientDisconnect."""
-        async for _ in self.stream():
-            pass
+        if not self.finished.is_set():
+            async for chunk in self.source:
+                self._hold(chunk)
+            self.finished.set()
 
     def to_send(self) -> bytes | AsyncGenerator[bytes]:
-        """All of it where it is here already, for that costs the client library less; else the stream."""
+        """All of it where it is here already, for that goes out with the head; else the stream."""
         if self.finished.is_set() and self.replayable:
             return b"".join(self.held)
         return self.stream()
 
     async def stream(self) -> AsyncGenerator[bytes]:
-        """What is held, then the rest."""
+        """What is held, then the rest. Raises Problem and ClientDisconnect.
+
+        Ending it early, as the death of a replica does, loses nothing of the source.
+        """
         for chunk in list(self.held):
             yield chunk
-        if self.finished.is_set():
-            return
-        async for chunk in self._counted_source():
-            self.held_bytes += len(chunk)
-            if self.replayable:
-                self.held.append(chunk)
+        while not self.finished.is_set():
+            if self._coming is None:
+                self._coming = asyncio.create_task(self._next())
+            chunk = await asyncio.shield(self._coming)
+            self._coming = None
+            if chunk is None:
+                self.finished.set()
             else:
-                self.held.clear()
-            yield chunk
-        self.finished.set()
+                self._hold(chunk)
+                yield chunk
+
+    def close(self) -> None:
+        """Nobody wants more of it."""
+        if self._coming:
+            self._coming.cancel()
+
+    async def _next(self) -> bytes | None:
+        return await anext(self.source, None)
+
+    def _hold(self, chunk: bytes) -> None:
+        self.held_bytes += len(chunk)
+        if self.replayable:
+            self.held.append(chunk)
+        else:
+            self.held.clear()
 
 
 class Upstreams:
-    """One connection pool for each model host."""
+    """The connections to every model host, kept between calls."""
 
     def __init__(self, directory: AsyncDirectory) -> None:
         self._directory = directory
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._idle: defaultdict[str, list[tuple[float, UpstreamConnection]]] = defaultdict(list)
         self._in_flight: Counter[str] = Counter()
 
     def choose(self, deployment_id: str, avoid: frozenset[str] = frozenset()) -> Replica | None:
@@ -91,26 +100,30 @@ class Upstreams:
 
     @contextlib.asynccontextmanager
     async def request(
-        self,
-        replica: Replica,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: ReplayableBody,
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """One call to that replica; leaving the context early closes the connection and so the call."""
-        session = self.session(replica)
+        self, replica: Replica, method: str, target: str, headers: RawHeaders, body: ReplayableBody
+    ) -> AsyncGenerator[UpstreamConnection]:
+        """The head of the answer to one call; leaving the context early ends the call. Raises OSError."""
         with self.counted(replica):
-            async with session.request(
-                method,
-                f"http://host{path}",
-                headers=headers,
-                data=body.to_send() if method not in BODILESS else None,
-                allow_redirects=False,
-                timeout=NO_TIMEOUT,
-                auto_decompress=False,
-            ) as response:
-                yield response
+            connection = self._kept(replica.address)
+            if connection:
+                try:
+                    await _call(connection, method, target, headers, body)
+                except (
+                    BrokenCall
+                ):  # it may have ended with a host whose place another one has taken
+                    if not (connection.silent and body.replayable):
+                        raise
+                    connection = None
+            if connection is None:
+                connection = await connect(replica.address, CONNECT_SECONDS)
+                await _call(connection, method, target, headers, body)
+            try:
+                yield connection
+            finally:
+                if connection.reusable:
+                    self._idle[replica.address].append((monotonic(), connection))
+                else:
+                    connection.close()
 
     @contextlib.contextmanager
     def counted(self, replica: Replica) -> Generator[None]:
@@ -121,36 +134,58 @@ class Upstreams:
         finally:
             self._in_flight[replica.id] -= 1
 
-    def session(self, replica: Replica) -> aiohttp.ClientSession:
-        """The pool of that replica's host."""
-        session = self._sessions.get(replica.address)
-        if session is None:
-            connector = aiohttp.UnixConnector(replica.address, limit=0, keepalive_timeout=30)
-            session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are no other caller's
-                auto_decompress=False,
-                skip_auto_headers=NOT_OURS,
-            )
-            self._sessions[replica.address] = session
-        return session
+    def _kept(self, address: str) -> UpstreamConnection | None:
+        """The connection that was used last; the others may grow old."""
+        idle = self._idle[address]
+        while idle:
+            _, connection = idle.pop()
+            if not connection.lost:
+                return connection
+        return None
 
-    async def forget_gone(self) -> None:
-        """Closes the pools of hosts that are no more."""
-        known = {one.address for one in self._directory.everyone()}
-        for address in [one for one in self._sessions if one not in known]:
-            await self._sessions.pop(address).close()
+    def trim(self) -> None:
+        """Closes the connections to hosts that are no more, and those that nobody needed lately."""
+        known, since = (
+            {one.address for one in self._directory.everyone()},
+            monotonic() - IDLE_SECONDS,
+        )
+        for address, idle in list(self._idle.items()):
+            old = [one for used, one in idle if used < since or address not in known]
+            idle[:] = [(used, one) for used, one in idle if one not in old]
+            for one in old:
+                one.close()
+            if not idle:
+                del self._idle[address]
 
-    async def close(self) -> None:
-        """Closes every pool."""
-        await asyncio.gather(*(one.close() for one in self._sessions.values()))
+    def close(self) -> None:
+        """Closes every connection that is kept."""
+        for idle in self._idle.values():
+            for _, connection in idle:
+                connection.close()
 
 
-def forwarded(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
+async def _call(
+    connection: UpstreamConnection,
+    method: str,
+    target: str,
+    headers: RawHeaders,
+    body: ReplayableBody,
+) -> None:
+    """One call; a connection on which it failed is closed."""
+    try:
+        sent = None if method in BODILESS else body.to_send()
+        await connection.call(method, target, headers, sent)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def forwarded(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RawHeaders:
     """What the model sees of the client's headers: no key, no hop-by-hop ones, our request id."""
-    kept = {
-        name: value
-        for name, value in headers.items()
-        if name.lower() not in NOT_FORWARDED and not name.lower().startswith("x-kingpost-")
-    }
-    return kept | {"x-baseten-request-id": request_id}
+    kept = [
+        pair
+        for pair in headers
+        if pair[0] not in NOT_FORWARDED and not pair[0].startswith(b"x-kingpost-")
+    ]
+    kept.append((b"x-baseten-request-id", request_id.encode()))
+    return kept

@@ -93,9 +93,9 @@ class Follower:
         )  # dropped meanwhile: from the oldest there is
         if not newer:
             return False
-        if len(newer) == 1 and not self._turned:
-            self._turned = True  # just now: its writer has one more round to finish a line in it
-            return False
+        if not self._turned:  # just now: its writer has one more round to finish a line in it
+            self._turned = True
+            return len(newer) > 1  # then it has left it, and what it wrote since our last look is there
         self._turned = False
         return self._open(newer[0])
 
