@@ -5,6 +5,7 @@ import sysconfig
 from contextlib import ExitStack
 
 from bench import others
+from bench.alone import alone
 from bench.command import main
 from bench.load import Order, drive
 from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
@@ -12,7 +13,8 @@ from bench.stack import AUTHORIZED, MODELS, ROOT, Stack
 from bench.sync import HOST_PATH
 
 SCORES = MODELS / "scores"
-CLIENTS = 16
+CLIENTS, BATCH = 16, 8
+ALONE = "the model alone, batches of 8"
 BODY = json.dumps({"tokens": list(range(32))})
 
 
@@ -37,14 +39,19 @@ def measure(pace: Pace) -> Report:
             path = f"{ROOT}:{sysconfig.get_path('purelib')}"
             other = parts.enter_context(Stack("off"))
             plans["LitServe"] = (others.litserve(other, "scores", PYTHONPATH=path), "/predict")
-        rounds = alternate(
-            {name: lambda plan=plan: figures(*plan, pace) for name, plan in plans.items()}, pace
-        )
-    claims = [Claim("Kingpost / direct", ratios(rounds, "Kingpost", "host, direct", "per second"))]
+        contenders = {name: lambda plan=plan: figures(*plan, pace) for name, plan in plans.items()}
+        contenders[ALONE] = lambda: {"per second": alone(SCORES, BODY, BATCH, pace.seconds)}
+        rounds = alternate(contenders, pace)
+    claims = [
+        Claim(f"Kingpost / {other}", ratios(rounds, "Kingpost", other, "per second"))
+        for other in ("host, direct", ALONE)
+    ]
     if "LitServe" in plans:
         values = ratios(rounds, "Kingpost", "LitServe", "per second")
         claims.append(Claim("Kingpost / LitServe", values, 1.1))
-    title = f"a small transformer, {CLIENTS} clients, batches of up to 8 within 2 ms"
+        values = ratios(rounds, "LitServe", ALONE, "per second")
+        claims.append(Claim(f"LitServe / {ALONE}", values))
+    title = f"a small transformer, {CLIENTS} clients, batches of up to {BATCH} within 2 ms"
     return Report("batching", title, rounds, claims)
 
 

@@ -1,10 +1,15 @@
-"""Long queues: `python -m bench.depth`. A store for each depth from 10^2 to 10^6 queued jobs, measured in turn.
+"""Long queues: `python -m bench.depth`. A store for each depth from 10^2 to 10^6 queued jobs, all at work at once.
+
+Every sample is taken of each store before the next one, in an order that is drawn anew: whoever else wants the disk or a
+core for a moment meets them all, and a p99 is made of such moments.
 
 Times are those of the client library on one connection; the longest script is Valkey's own (SLOWLOG).
 """
 
 import contextlib
 import itertools
+import random
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +20,7 @@ import redis
 from bench import jobs
 from bench.command import main
 from bench.load import percentile
-from bench.rounds import Claim, Figures, Pace, Report, Rounds, alternate
+from bench.rounds import Claim, Figures, Pace, Report, Rounds
 from bench.stack import ROOT, Stack
 from deployments.registry import Deployment
 from tasks import scripting, verbs
@@ -30,12 +35,13 @@ ECHO = ROOT / "models" / "echo"
 DEPTHS = (10**2, 10**3, 10**4, 10**5, 10**6)
 FEWER_DEPTHS = (10**2, 10**4)
 INPUT = b'{"text": "' + b"x" * 244 + b'"}'
-SAMPLES = 400
+SAMPLES = 1000
 SWEEPER_SECONDS = 5.0
 RESTART_SECONDS = 180.0
 SLOWEST = "slowest script ms"
 WATCHED_US = 200  # scripts that take longer are looked at
 FENCES = itertools.count()
+Took = dict[str, list[float]]  # verb -> milliseconds
 DONE = Outcome(Status.SUCCEEDED, 1.0, b"{}", "application/json")
 
 
@@ -58,22 +64,18 @@ class Deep:
     def _memory(self) -> int:
         return int(self.redis.info("memory")["used_memory"])
 
-    def figures(self, samples: int) -> Figures:
-        """p50 and p99 of each verb, each on its own so many times; the queue's length stays."""
-        took: dict[str, list[float]] = {}
-        self.redis.slowlog_reset()
+    def sample(self, took: Took) -> None:
+        """Times each verb once; the queue's length stays."""
         middle = self.ids[len(self.ids) // 2]
-        for _ in range(samples):
-            request_id = self._timed(took, "submit", self._submit)
-            self._timed(took, "status", lambda one=middle: self.store.run(verbs.read(one)))
-            self._timed(took, "cancel", lambda one=request_id: self.store.run(verbs.cancel(one)))
-            self._submit()
-            claim = self._timed(took, "claim", self._claim)
-            self._timed(
-                took,
-                "finish",
-                lambda lease=claim.lease: self.store.run(verbs.finish(lease, DONE)),
-            )
+        request_id = self._timed(took, "submit", self._submit)
+        self._timed(took, "status", lambda: self.store.run(verbs.read(middle)))
+        self._timed(took, "cancel", lambda: self.store.run(verbs.cancel(request_id)))
+        self._submit()
+        claim = self._timed(took, "claim", self._claim)
+        self._timed(took, "finish", lambda: self.store.run(verbs.finish(claim.lease, DONE)))
+
+    def figures(self, took: Took) -> Figures:
+        """p50 and p99 of each verb, and the slowest script since the log was reset."""
         figures = {
             f"{verb} {name} ms": percentile(values, share)
             for verb, values in took.items()
@@ -81,7 +83,7 @@ class Deep:
         }
         return figures | {SLOWEST: max(self.slowest().values(), default=WATCHED_US / 1000)}
 
-    def _timed(self, took: dict[str, list[float]], verb: str, call: Callable[[], Any]) -> Any:
+    def _timed(self, took: Took, verb: str, call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
         answer = call()
         took.setdefault(verb, []).append((time.perf_counter() - began) * 1000)
@@ -138,6 +140,17 @@ def command_times(client: "redis.Redis") -> dict[str, float]:
     return {name: one for name, one in times.items() if not name.startswith(("eval", "slowlog"))}
 
 
+def one_round(stores: dict[str, Deep], samples: int) -> dict[str, Figures]:
+    """So many samples of every store, taken in turns."""
+    took: dict[str, Took] = {name: {} for name in stores}
+    for one in stores.values():
+        one.redis.slowlog_reset()
+    for _ in range(samples):
+        for name in random.sample(list(stores), len(stores)):
+            stores[name].sample(took[name])
+    return {name: one.figures(took[name]) for name, one in stores.items()}
+
+
 def growth(rounds: Rounds, figure: str, deep: str, shallow: str) -> list[float]:
     """How much longer it takes with the long queue than with the short one, in each round."""
     pairs = zip(rounds[deep], rounds[shallow], strict=True)
@@ -150,12 +163,14 @@ def measure(pace: Pace) -> Report:
     samples = SAMPLES // 4 if pace.quick else SAMPLES
     with ExitStack() as parts:
         stores = {f"{depth:,} queued": Deep(depth, parts) for depth in depths}
+        one_round(stores, 20)
         for one in stores.values():
-            one.figures(20)
             one.redis.config_resetstat()
-        rounds = alternate(
-            {name: lambda one=one: one.figures(samples) for name, one in stores.items()}, pace
-        )
+        rounds: Rounds = {name: [] for name in stores}
+        for number in range(pace.rounds):
+            print(f"  round {number + 1}", file=sys.stderr, flush=True)
+            for name, figures in one_round(stores, samples).items():
+                rounds[name].append(figures)
         shallow, deep = stores[f"{depths[0]:,} queued"], stores[f"{depths[-1]:,} queued"]
         deep.redis.slowlog_reset()
         deep.swept()
