@@ -1,15 +1,18 @@
-"""The way to the model hosts: the least loaded replica, over its Unix socket, streamed through."""
+"""The way to the model hosts: the least loaded replica, over its Unix socket or its door, streamed through."""
 
 import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 
 import aiohttp
 
 from api.problems import Problem
+from api.tcp_upstream import check_door, connector_to, headers_to
 from deployments.directory import AsyncDirectory, Replica
+from deployments.ways import Way
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
 HOP_BY_HOP = frozenset(
@@ -20,7 +23,11 @@ NOT_FORWARDED = HOP_BY_HOP | {"authorization", "cookie", "x-baseten-request-id"}
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 # The client library must not add what the client did not say: a content type changes how a model reads a body.
 NOT_OURS = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
-NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
+CONNECT_SECONDS = 2.0
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+HANDSHAKE_TIMEOUT = aiohttp.ClientTimeout(total=300, sock_connect=CONNECT_SECONDS)
+KEEPALIVE_SECONDS = 30
+SHUNNED_SECONDS = 5.0  # a replica that could not be reached, while there are others
 
 
 @dataclass
@@ -79,14 +86,18 @@ class Upstreams:
 
     def __init__(self, directory: AsyncDirectory) -> None:
         self._directory = directory
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._sessions: dict[Way, aiohttp.ClientSession] = {}
         self._in_flight: Counter[str] = Counter()
+        self._shunned: dict[str, float] = {}  # replica id -> until when
 
     def choose(self, deployment_id: str, avoid: frozenset[str] = frozenset()) -> Replica | None:
         """The ready replica with the fewest calls for its slots; those in `avoid` failed already."""
         ready = [one for one in self._directory.ready(deployment_id) if one.id not in avoid]
         if not ready:
             return None
+        if self._shunned:  # a machine that vanished costs a timeout, not one for every call
+            now = monotonic()
+            ready = [one for one in ready if self._shunned.get(one.id, 0.0) < now] or ready
         return min(ready, key=lambda one: (self._in_flight[one.id] + one.busy) / max(one.slots, 1))
 
     @contextlib.asynccontextmanager
@@ -110,7 +121,12 @@ class Upstreams:
                 timeout=NO_TIMEOUT,
                 auto_decompress=False,
             ) as response:
+                check_door(response.status, response.headers)
                 yield response
+
+    def shun(self, replica: Replica) -> None:
+        """Others are better for a while: this one could not be reached."""
+        self._shunned[replica.id] = monotonic() + SHUNNED_SECONDS
 
     @contextlib.contextmanager
     def counted(self, replica: Replica) -> Generator[None]:
@@ -123,23 +139,26 @@ class Upstreams:
 
     def session(self, replica: Replica) -> aiohttp.ClientSession:
         """The pool of that replica's host."""
-        session = self._sessions.get(replica.address)
+        way = self._directory.way(replica)
+        session = self._sessions.get(way)
         if session is None:
-            connector = aiohttp.UnixConnector(replica.address, limit=0, keepalive_timeout=30)
             session = aiohttp.ClientSession(
-                connector=connector,
+                connector=connector_to(way, KEEPALIVE_SECONDS),
+                headers=headers_to(way),
+                timeout=HANDSHAKE_TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are no other caller's
                 auto_decompress=False,
                 skip_auto_headers=NOT_OURS,
             )
-            self._sessions[replica.address] = session
+            self._sessions[way] = session
         return session
 
     async def forget_gone(self) -> None:
         """Closes the pools of hosts that are no more."""
-        known = {one.address for one in self._directory.everyone()}
-        for address in [one for one in self._sessions if one not in known]:
-            await self._sessions.pop(address).close()
+        known, now = self._directory.ways(), monotonic()
+        for way in [one for one in self._sessions if one not in known]:
+            await self._sessions.pop(way).close()
+        self._shunned = {one: until for one, until in self._shunned.items() if until > now}
 
     async def close(self) -> None:
         """Closes every pool."""
