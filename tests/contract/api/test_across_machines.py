@@ -149,9 +149,13 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         wait_until(lambda: _answers(rig.url), 30, "the API does not answer")
         yield rig
     finally:
-        for process in (*rig.replicas.values(), api):
-            if process.popen and process.popen.poll() is None:
-                process.stop(60)
+        running = [
+            one for one in (*rig.replicas.values(), api) if one.popen and one.popen.poll() is None
+        ]
+        for process in running:
+            process.signal(signal.SIGTERM)
+        for process in running:
+            process.stop(60)
         valkey.stop()
 
 
@@ -383,13 +387,16 @@ def test_a_deployment_whose_only_machine_is_gone_answers_503(rig: Rig, name: str
 
 
 def test_another_host_on_the_same_port_is_told_apart_by_its_token(rig: Rig, name: str) -> None:
-    port = {"KINGPOST_HOST_PORTS": str(free_port())}
-    lost = rig.start(name, **port)
+    # The longest heartbeat, so that the entry of the first is still there when the second is ready.
+    env = {"KINGPOST_HOST_PORTS": str(free_port()), "KINGPOST_HEARTBEAT_SECONDS": "7.5"}
+    lost = rig.start(name, **env)
     rig.lose(lost)
-    new = rig.start(name, **port)
-    assert new.tcp == lost.tcp
+    new = rig.start(name, **env)
+    assert {one.tcp for one in rig.of(name)} == {new.tcp} == {lost.tcp}
     answers = [_predicted(rig, name) for _ in range(4)]
     assert answers == [new.host_pid] * 4
+    assert lost.id in {one.id for one in rig.of(name)}
+    assert "DoorRefused" in (rig.folder / "api.log").read_text()
 
 
 def _predicted(rig: Rig, name: str) -> Any:
