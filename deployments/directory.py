@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal, cast
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, cast
 
 import redis
 
@@ -50,6 +50,15 @@ class Replica:
     token_ref: str | None = None  # of the token that the door asks for
 
 
+FIELDS = frozenset(field.name for field in fields(Replica))
+
+
+def _parse(entry: bytes) -> Replica:
+    """A newer release's replicas may say more than we know."""
+    said: dict[str, Any] = json.loads(entry)
+    return Replica(**{name: value for name, value in said.items() if name in FIELDS})
+
+
 class Directory:
     """The directory for synchronous callers."""
 
@@ -90,7 +99,7 @@ class Directory:
             ended = [one for one, entry in zip(ids, raw, strict=True) if entry is None]
             if ended:
                 self._redis.srem(IDS, *ended)
-        return [Replica(**json.loads(entry)) for entry in raw if entry]
+        return [_parse(entry) for entry in raw if entry]
 
 
 class AsyncDirectory:
@@ -144,7 +153,7 @@ class AsyncDirectory:
             raw_ids = cast("set[bytes]", await self._redis.smembers(IDS))  # type: ignore[misc]
             names = [ENTRY + one.decode() for one in sorted(raw_ids)]
             raw = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
-            replicas = tuple(Replica(**json.loads(one)) for one in raw if one)
+            replicas = tuple(_parse(one) for one in raw if one)
             ways = await self._ways_to(replicas)
         async with self._changed:
             self._replicas, self._ways = replicas, ways

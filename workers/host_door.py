@@ -21,7 +21,7 @@ from workers.host_door_calls import Caller, Door
 log = get_logger("door")
 
 BACKLOG = 1024
-STOP_SECONDS = 5.0
+START_SECONDS = STOP_SECONDS = 5.0
 
 
 class HostDoor:
@@ -46,7 +46,8 @@ class HostDoor:
     def start(self) -> None:
         """From now on callers are answered."""
         self._thread.start()
-        self._started.wait(STOP_SECONDS)
+        if not self._started.wait(START_SECONDS):
+            raise RuntimeError("the door's thread did not start")
         log.info("door.opened", address=self.address)
 
     def stop(self) -> None:

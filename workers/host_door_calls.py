@@ -61,6 +61,7 @@ class Caller(asyncio.Protocol):
         self._stranger = True
         self._closed = False
         self._tunnel = False  # after an upgrade, bytes are bytes
+        self._held = False  # the host reads slowly
 
     # the caller's connection
 
@@ -112,6 +113,12 @@ class Caller(asyncio.Protocol):
         """It has caught up."""
         if self._host and not self._host.is_closing():
             self._host.resume_reading()
+
+    def hold(self, held: bool) -> None:
+        """Reads no more from the caller, or again."""
+        self._held = held
+        if self.transport and not self.transport.is_closing():
+            (self.transport.pause_reading if held else self.transport.resume_reading)()
 
     def cut(self) -> None:
         """Ends both connections at once."""
@@ -202,49 +209,45 @@ class Caller(asyncio.Protocol):
             self._host.write(data)
             return
         self._waiting.append(data)
-        if self._connecting is None and self.transport:
-            self.transport.pause_reading()
+        if self._connecting is None:
+            self.hold(True)
             self._connecting = asyncio.create_task(self._connect())
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        assert self.transport, "a head came in"
+        loop, path, transport = asyncio.get_running_loop(), self._door.host_socket, self.transport
+        assert transport, "a head came in"
         try:
-            path = self._door.host_socket
-            self._host, _ = await loop.create_unix_connection(lambda: _Host(self), path)
+            self._host, _ = await loop.create_unix_connection(lambda: _Host(self, transport), path)
         except OSError:
-            self.transport.close()  # without an answer: the API then tries another replica
+            transport.close()  # without an answer: the API then tries another replica
             return
         if self._closed:
             self._host.abort()
             return
-        self._host.writelines(self._waiting)
+        self.hold(False)
+        self._host.writelines(self._waiting)  # which may hold the caller again
         self._waiting.clear()
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
 
 
 class _Host(asyncio.Protocol):
     """The host's side: everything goes to the caller unread."""
 
-    def __init__(self, caller: Caller) -> None:
-        assert caller.transport
-        self._caller = caller.transport
+    def __init__(self, caller: Caller, transport: asyncio.Transport) -> None:
+        self._caller = caller
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         """Passes on."""
-        self._caller.write(data)
+        self._transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """What was said still reaches the caller; an answer without its end then shows as one."""
-        self._caller.close()
+        self._transport.close()
 
     def pause_writing(self) -> None:
         """The host reads slowly."""
-        if not self._caller.is_closing():
-            self._caller.pause_reading()
+        self._caller.hold(True)
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        if not self._caller.is_closing():
-            self._caller.resume_reading()
+        self._caller.hold(False)

@@ -1,4 +1,4 @@
-"""Two machines made of namespaces: `unshare -rnm python -m tests.contract.api.two_machines FOLDER`.
+"""Two machines made of namespaces: `unshare -rnm python -m tests.contract.api.two_machines PLAY FOLDER`.
 
 Near: Valkey, the API and one replica. Far: a replica with a network of its own at the other end of a cable and a state
 folder that nobody else sees. The store reaches it over a pipe of its own (`namespace.py`), so that only sync calls use the
@@ -71,8 +71,8 @@ class TwoMachines:
         wait_until(enough, 40, f"{count} replicas are not ready")
         return found
 
-    def start_far(self) -> Cable:
-        """The far machine, and the cable to it."""
+    def start_far(self) -> tuple[Cable, int]:
+        """The cable to the far machine, and its first process."""
         state = self.folder / "far"
         hidden = f'mount -t tmpfs none {state} && exec "$@"'
         command = ["unshare", "-nm", "sh", "-c", hidden, "sh", sys.executable]
@@ -93,28 +93,35 @@ class TwoMachines:
         self.stack.callback(machine.terminate)
         here = os.readlink("/proc/self/ns/net")
         wait_until(lambda: os.readlink(f"/proc/{machine.pid}/ns/net") != here, 10)
-        return Cable(NEAR, FAR, machine.pid)
+        return Cable(NEAR, FAR, machine.pid), machine.pid
+
+    def start_near(self) -> None:
+        """A replica beside the API; not waited for."""
+        self._kingpost("near", "replica", str(self.package))
+
+    def marks(self) -> int:
+        """On how many hosts the marked call has run."""
+        return len(list(self.folder.glob("mark.[0-9]*")))
 
     def predict(self, given: object) -> httpx.Response:
         """A sync call."""
         return self.http.post(path("far"), json=given)
 
 
-def main(folder: Path) -> dict[str, object]:
-    """Calls over the cable; then the cable is cut, in the middle of a call and before the next ones."""
+def cut_in_a_call(folder: Path) -> dict[str, object]:
+    """Calls over the cable; then it is cut, in the middle of a call and before the next ones."""
     with ExitStack() as stack, ThreadPoolExecutor(1) as threads:
         both = TwoMachines(folder, stack)
-        cable = both.start_far()
+        cable, _ = both.start_far()
         (far,) = both.ready(1)
         first = both.predict({})
-        mark = folder / "mark"
-        call = threads.submit(both.predict, {"mark": str(mark)})
-        wait_until(lambda: list(folder.glob("mark.*")), 10)
-        both._kingpost("near", "replica", str(both.package))
+        call = threads.submit(both.predict, {"mark": str(folder / "mark")})
+        wait_until(lambda: both.marks() == 1, 10)
+        both.start_near()
         both.ready(2)
         cable.cut()
         cut = time.monotonic()
-        wait_until(lambda: len(list(folder.glob("mark.[0-9]*"))) == 2, 60, "the call did not move")
+        wait_until(lambda: both.marks() == 2, 60, "the call did not move")
         moved = time.monotonic() - cut
         wait_until((folder / "mark.canceled").exists, 30, "the far host still runs the call")
         (folder / "mark.go").touch()
@@ -133,6 +140,26 @@ def main(folder: Path) -> dict[str, object]:
         }
 
 
+def dead_before_a_call(folder: Path) -> dict[str, object]:
+    """The machine is gone, from the store, too, and the API sends it a call before anybody knows."""
+    with ExitStack() as stack, ThreadPoolExecutor(1) as threads:
+        both = TwoMachines(folder, stack)
+        cable, machine = both.start_far()
+        both.ready(1)
+        both.predict({})  # over a connection that the API keeps
+        cable.cut()
+        os.kill(machine, signal.SIGUSR1)
+        cut = time.monotonic()
+        call = threads.submit(both.predict, {"mark": str(folder / "mark")})
+        both.start_near()
+        wait_until(lambda: both.marks() == 1, 100, "the call did not move")
+        moved = time.monotonic() - cut
+        (folder / "mark.go").touch()
+        os.kill(machine, signal.SIGUSR2)
+        return {"moved_seconds": round(moved, 1), "status": call.result().status_code}
+
+
 if __name__ == "__main__":
-    signal.alarm(150)
-    print(json.dumps(main(Path(sys.argv[1]))))
+    signal.alarm(170)
+    play = {"cut": cut_in_a_call, "dead": dead_before_a_call}[sys.argv[1]]
+    print(json.dumps(play(Path(sys.argv[2]))))
