@@ -30,9 +30,10 @@ def ports(text: str) -> range:
     """`9000-9063`, or `9000`, or nothing for any. Raises SettingsError."""
     if not text:
         return ANY_PORT
-    first, _, last = text.partition("-")
-    if first.isdecimal() and (last or first).isdecimal():
-        found = range(int(first), int(last or first) + 1)
+    first, dash, last = text.partition("-")
+    last = last if dash else first
+    if first.isdecimal() and last.isdecimal():
+        found = range(int(first), int(last) + 1)
         if found and found[0] >= 1 and found[-1] <= 65535:
             return found
     raise SettingsError(f"KINGPOST_HOST_PORTS must be like 9000-9063, not {text!r}.")

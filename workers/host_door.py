@@ -73,6 +73,12 @@ class HostDoor:
             caller.cut()
 
 
+def check(settings: Settings) -> None:
+    """Raises SettingsError when model hosts could not listen as they are to: better now than at each start."""
+    if settings.host_address:
+        _listener(settings).close()
+
+
 def _listener(settings: Settings) -> socket.socket:
     """Bound to the first port that is free. Raises SettingsError."""
     address = settings.host_address
