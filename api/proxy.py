@@ -107,6 +107,7 @@ class ProxyResponse(Response):
                 if call.sending:
                     raise  # the answer has begun: the client sees it break off
                 log.warning("replica.failed", replica=replica.id, error=repr(error))
+                call.gateway.upstreams.shun(replica)
                 if not body.replayable:
                     break
                 failed |= {replica.id}

@@ -1,6 +1,8 @@
 """WebSockets: both directions passed through to the model host, close codes included."""
 
 import asyncio
+import contextlib
+from collections.abc import Generator
 from typing import cast
 
 import aiohttp
@@ -8,15 +10,17 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from api.gateway import authenticate, deployment_for, gateway_of, new_request_id
-from api.problems import Problem
+from api.problems import Problem, log
 from api.targets import TARGETS
-from api.upstream import forwarded
-from deployments.directory import Replica
+from api.tcp_upstream import check_door, connector_to, headers_to
+from api.upstream import CONNECT_SECONDS, forwarded
 from deployments.resolver import Target
+from deployments.ways import Way
 from tasks.errors import KingpostError
 
 router = APIRouter()
 MESSAGE_BYTES = 100 * 1024 * 1024
+HANDSHAKE_TIMEOUT = aiohttp.ClientTimeout(total=300, sock_connect=CONNECT_SECONDS)
 HANDSHAKE = frozenset(
     {
         b"sec-websocket-key",
@@ -30,40 +34,75 @@ HANDSHAKE = frozenset(
 async def websocket(socket: WebSocket) -> None:
     """Pins the connection to one replica until either side closes."""
     try:
-        replica = await _replica_for(socket)
+        deployment_id = await _ready_deployment(socket)
+        async with contextlib.AsyncExitStack() as open_until_the_end:
+            upstream = await _connected(socket, deployment_id, open_until_the_end)
+            await socket.accept()
+            await _pump(socket, upstream)
     except (Problem, KingpostError) as error:
         await _deny(socket, error)
-        return
-    upstreams = gateway_of(socket).upstreams
+    except aiohttp.ClientError:
+        await _deny(socket, _unreachable())
+
+
+async def _ready_deployment(socket: WebSocket) -> str:
+    gateway, key = gateway_of(socket), await authenticate(socket)
+    deployment = await deployment_for(socket, key, _target_of(socket))
+    seconds = gateway.settings.sync_park_seconds
+    if await gateway.directory.wait_ready(deployment.id, seconds):
+        return deployment.id
+    raise Problem(504, "model_not_ready", "No replica is ready.")
+
+
+async def _connected(
+    socket: WebSocket, deployment_id: str, stack: contextlib.AsyncExitStack
+) -> aiohttp.ClientWebSocketResponse:
+    """A WebSocket to the least loaded replica that can be reached. Raises Problem and ClientError."""
+    upstreams, failed = gateway_of(socket).upstreams, frozenset[str]()
+    while replica := upstreams.choose(deployment_id, failed):
+        try:
+            with _door_checked():
+                upstream = await _handshake(socket, upstreams.way(replica), stack)
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            log.warning("replica.failed", replica=replica.id, error=repr(error))
+            upstreams.shun(replica)
+            failed |= {replica.id}
+        else:
+            stack.enter_context(upstreams.counted(replica))
+            return upstream
+    raise _unreachable()
+
+
+async def _handshake(
+    socket: WebSocket, way: Way, stack: contextlib.AsyncExitStack
+) -> aiohttp.ClientWebSocketResponse:
     headers = [
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in forwarded(socket.scope["headers"], new_request_id())
         if name not in HANDSHAKE
     ]
-    connector = aiohttp.UnixConnector(replica.address)
+    session = aiohttp.ClientSession(
+        connector=connector_to(way),
+        headers=[*headers, *headers_to(way).items()],
+        timeout=HANDSHAKE_TIMEOUT,
+        skip_auto_headers=("User-Agent",),
+    )
+    await stack.enter_async_context(session)
+    connecting = session.ws_connect("http://host/v1/websocket", max_msg_size=MESSAGE_BYTES)
+    return await stack.enter_async_context(connecting)
+
+
+def _unreachable() -> Problem:
+    return Problem(502, "model_unavailable", "The model cannot be reached.")
+
+
+@contextlib.contextmanager
+def _door_checked() -> Generator[None]:
     try:
-        with upstreams.counted(replica):
-            async with (
-                aiohttp.ClientSession(connector=connector, headers=headers) as session,
-                session.ws_connect(
-                    "http://host/v1/websocket", max_msg_size=MESSAGE_BYTES
-                ) as upstream,
-            ):
-                await socket.accept()
-                await _pump(socket, upstream)
-    except aiohttp.ClientError:
-        await _deny(socket, Problem(502, "model_unavailable", "The model cannot be reached."))
-
-
-async def _replica_for(socket: WebSocket) -> Replica:
-    gateway, key = gateway_of(socket), await authenticate(socket)
-    deployment = await deployment_for(socket, key, _target_of(socket))
-    seconds = gateway.settings.sync_park_seconds
-    if await gateway.directory.wait_ready(deployment.id, seconds):
-        replica = gateway.upstreams.choose(deployment.id)
-        if replica:
-            return replica
-    raise Problem(504, "model_not_ready", "No replica is ready.")
+        yield
+    except aiohttp.WSServerHandshakeError as error:
+        check_door(error.status, error.headers)
+        raise
 
 
 def _target_of(socket: WebSocket) -> Target:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.gateway import authenticate, deployment_for, gateway_of
+from api.problems import Problem
 from api.proxy import proxied
 from api.targets import TARGETS, TargetOf
 from tasks import verbs
@@ -10,6 +11,7 @@ from tasks import verbs
 router = APIRouter(tags=["sync"])
 PREDICT = "/v1/models/model:predict"
 WAKE_MS = 60_000  # how long a deployment that was woken keeps a replica without a call
+PRIVATE = "/kingpost"
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -20,7 +22,18 @@ async def predict(request: Request, target: TargetOf) -> Response:
 
 async def sync_route(request: Request, target: TargetOf, route: str) -> Response:
     """Any route of the model's own server, any method, streamed both ways."""
+    if _is_private(route):
+        await authenticate(request)
+        raise Problem(404, "client_error", "There is no such route.")
     return await proxied(request, target, f"/{route}")
+
+
+def _is_private(route: str) -> bool:
+    """Whether the model host would read this as a route of its worker, which stops jobs and takes slots.
+
+    Both sides look at the decoded path, once: what is encoded twice is another name to the host, too.
+    """
+    return f"/{route}" == PRIVATE or f"/{route}".startswith(PRIVATE + "/")
 
 
 async def wake(request: Request, target: TargetOf) -> Response:

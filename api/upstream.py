@@ -1,4 +1,4 @@
-"""The way to the model hosts: the least loaded replica, over its Unix socket, streamed through."""
+"""The way to the model hosts: the least loaded replica, over its Unix socket or its door, streamed through."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Generator, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
+from api.tcp_upstream import DoorRefused
 from api.upstream_connection import BrokenCall, RawHeaders, UpstreamConnection, connect
 from deployments.directory import AsyncDirectory, Replica
+from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, Way
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
 HOP_BY_HOP = frozenset(
@@ -19,6 +21,8 @@ NOT_FORWARDED = HOP_BY_HOP | {b"authorization", b"cookie", b"x-baseten-request-i
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 30.0  # for which a connection is kept
+SHUNNED_SECONDS = 5.0  # a replica that could not be reached, while there are others
+TOKEN, REFUSED = TOKEN_HEADER.encode(), REFUSED_HEADER.encode()
 
 
 @dataclass
@@ -88,14 +92,18 @@ class Upstreams:
 
     def __init__(self, directory: AsyncDirectory) -> None:
         self._directory = directory
-        self._idle: defaultdict[str, list[tuple[float, UpstreamConnection]]] = defaultdict(list)
+        self._idle: defaultdict[Way, list[tuple[float, UpstreamConnection]]] = defaultdict(list)
         self._in_flight: Counter[str] = Counter()
+        self._shunned: dict[str, float] = {}  # replica id -> until when
 
     def choose(self, deployment_id: str, avoid: frozenset[str] = frozenset()) -> Replica | None:
         """The ready replica with the fewest calls for its slots; those in `avoid` failed already."""
         ready = [one for one in self._directory.ready(deployment_id) if one.id not in avoid]
         if not ready:
             return None
+        if self._shunned:  # a machine that vanished costs a timeout, not one for every call
+            now = monotonic()
+            ready = [one for one in ready if self._shunned.get(one.id, 0.0) < now] or ready
         return min(ready, key=lambda one: (self._in_flight[one.id] + one.busy) / max(one.slots, 1))
 
     @contextlib.asynccontextmanager
@@ -103,11 +111,12 @@ class Upstreams:
         self, replica: Replica, method: str, target: str, headers: RawHeaders, body: ReplayableBody
     ) -> AsyncGenerator[UpstreamConnection]:
         """The head of the answer to one call; leaving the context early ends the call. Raises OSError."""
+        way = self.way(replica)
         with self.counted(replica):
-            connection = self._kept(replica.address)
+            connection = self._kept(way)
             if connection:
                 try:
-                    await _call(connection, method, target, headers, body)
+                    await _call(connection, way, method, target, headers, body)
                 except (
                     BrokenCall
                 ):  # it may have ended with a host whose place another one has taken
@@ -115,15 +124,23 @@ class Upstreams:
                         raise
                     connection = None
             if connection is None:
-                connection = await connect(replica.address, CONNECT_SECONDS)
-                await _call(connection, method, target, headers, body)
+                connection = await connect(way, CONNECT_SECONDS)
+                await _call(connection, way, method, target, headers, body)
             try:
                 yield connection
             finally:
                 if connection.reusable:
-                    self._idle[replica.address].append((monotonic(), connection))
+                    self._idle[way].append((monotonic(), connection))
                 else:
                     connection.close()
+
+    def way(self, replica: Replica) -> Way:
+        """How its model host is reached."""
+        return self._directory.way(replica)
+
+    def shun(self, replica: Replica) -> None:
+        """Others are better for a while: this one could not be reached."""
+        self._shunned[replica.id] = monotonic() + SHUNNED_SECONDS
 
     @contextlib.contextmanager
     def counted(self, replica: Replica) -> Generator[None]:
@@ -134,9 +151,9 @@ class Upstreams:
         finally:
             self._in_flight[replica.id] -= 1
 
-    def _kept(self, address: str) -> UpstreamConnection | None:
+    def _kept(self, way: Way) -> UpstreamConnection | None:
         """The connection that was used last; the others may grow old."""
-        idle = self._idle[address]
+        idle = self._idle[way]
         while idle:
             _, connection = idle.pop()
             if not connection.lost:
@@ -145,17 +162,15 @@ class Upstreams:
 
     def trim(self) -> None:
         """Closes the connections to hosts that are no more, and those that nobody needed lately."""
-        known, since = (
-            {one.address for one in self._directory.everyone()},
-            monotonic() - IDLE_SECONDS,
-        )
-        for address, idle in list(self._idle.items()):
-            old = [one for used, one in idle if used < since or address not in known]
+        known, now = self._directory.ways(), monotonic()
+        for way, idle in list(self._idle.items()):
+            old = [one for used, one in idle if used < now - IDLE_SECONDS or way not in known]
             idle[:] = [(used, one) for used, one in idle if one not in old]
             for one in old:
                 one.close()
             if not idle:
-                del self._idle[address]
+                del self._idle[way]
+        self._shunned = {one: until for one, until in self._shunned.items() if until > now}
 
     def close(self) -> None:
         """Closes every connection that is kept."""
@@ -166,15 +181,19 @@ class Upstreams:
 
 async def _call(
     connection: UpstreamConnection,
+    way: Way,
     method: str,
     target: str,
     headers: RawHeaders,
     body: ReplayableBody,
 ) -> None:
-    """One call; a connection on which it failed is closed."""
+    """One call; a connection on which it failed is closed. Raises DoorRefused."""
     try:
         sent = None if method in BODILESS else body.to_send()
-        await connection.call(method, target, headers, sent)
+        shown = [*headers, (TOKEN, way.token.encode())] if way.token else headers
+        await connection.call(method, target, shown, sent)
+        if connection.status == 401 and way.token and REFUSED in dict(connection.headers):
+            raise DoorRefused
     except BaseException:
         connection.close()
         raise

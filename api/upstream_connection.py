@@ -10,6 +10,8 @@ from typing import Any
 
 from httptools import HttpParserError, HttpResponseParser
 
+from deployments.ways import Way, probe_silence
+
 HELD_BYTES = 256 * 1024  # of an answer that nobody has read yet; then the host has to wait
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -193,9 +195,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.complete = True
 
 
-async def connect(path: str, seconds: float) -> UpstreamConnection:
-    """A connection to the host that listens on that Unix socket. Raises OSError, and TimeoutError, which is one."""
+async def connect(way: Way, seconds: float) -> UpstreamConnection:
+    """A connection to the model host at that end. Raises OSError, and TimeoutError, which is one."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(seconds):
-        _, connection = await loop.create_unix_connection(UpstreamConnection, path)
+        if not way.token:
+            return (await loop.create_unix_connection(UpstreamConnection, way.address))[1]
+        transport, connection = await loop.create_connection(UpstreamConnection, *way.endpoint)
+    probe_silence(transport.get_extra_info("socket"))
     return connection

@@ -29,15 +29,23 @@ class PushRefused(KingpostError):
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="A Truss package.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Truss packages.")],
     name: Annotated[str | None, typer.Option(help="Instead of config.yaml's model_name.")] = None,
     environment: Annotated[
         str | None, typer.Option("--environment", "-e", help="Promote to this environment.")
     ] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Promote to production.")] = False,
 ) -> None:
-    """Checks a Truss package, stores it and makes a deployment of it; the first of a model is production."""
+    """Checks Truss packages, stores them and makes deployments of them; the first of a model is production."""
+    if name and len(folders) > 1:
+        raise PushRefused("--name is for one package.")
     settings = current_settings()
+    wanted = environment or ("production" if promote else None)
+    for folder in folders:
+        _push(settings, folder, name, wanted)
+
+
+def _push(settings: Settings, folder: Path, name: str | None, wanted: str | None) -> None:
     try:
         package = Package.load(folder)
         selection = select(package.root, settings.max_package_file_bytes)
@@ -49,7 +57,6 @@ def push(
     needs = (package.slots, package.gpus, package.gpu_memory)
     deployment = registry.push(name or package.model_name, selection.content_hash, *needs)
     print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
-    wanted = environment or ("production" if promote else None)
     if wanted:
         _promote(registry, deployment, wanted)
     elif _pointing(registry, deployment):

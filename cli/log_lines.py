@@ -95,7 +95,9 @@ class Follower:
             return False
         if not self._turned:  # just now: its writer has one more round to finish a line in it
             self._turned = True
-            return len(newer) > 1  # then it has left it, and what it wrote since our last look is there
+            return (
+                len(newer) > 1
+            )  # then it has left it, and what it wrote since our last look is there
         self._turned = False
         return self._open(newer[0])
 

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import json
-import os
-from dataclasses import asdict, dataclass
-from typing import Literal, cast
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, cast
 
 import redis
 
+from deployments.ways import Way, is_here
 from tasks.errors import StoreUnavailable
 from tasks.keys import TAG
 from tasks.logs import get_logger
@@ -23,6 +23,7 @@ ReplicaState = Literal["building", "loading", "ready", "failed", "draining"]
 IDS = f"{TAG}:replicas"  # set of replica ids; readers drop those whose entry has ended
 CHANGES = f"{TAG}:replica-changes"  # pub/sub channel: a replica's id
 ENTRY = f"{TAG}:replica:"
+TOKEN = f"{TAG}:host-token:"  # by reference: entries are shown and logged, tokens are not
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,18 @@ class Replica:
     host_pid: int | None
     served: int = 0  # sync calls since the host started
     note: str | None = None  # what it does meanwhile, such as the last line of an installer
+    machine: str = ""  # where the Unix socket is
+    tcp: str | None = None  # HOST:PORT of the host's door for other machines
+    token_ref: str | None = None  # of the token that the door asks for
+
+
+FIELDS = frozenset(field.name for field in fields(Replica))
+
+
+def _parse(entry: bytes) -> Replica:
+    """A newer release's replicas may say more than we know."""
+    said: dict[str, Any] = json.loads(entry)
+    return Replica(**{name: value for name, value in said.items() if name in FIELDS})
 
 
 class Directory:
@@ -54,11 +67,13 @@ class Directory:
         self._ttl_ms = int(settings.heartbeat_seconds * 3000)
         self._last: Replica | None = None
 
-    def report(self, replica: Replica) -> None:
-        """Writes an entry that lives three heartbeats. Raises StoreUnavailable."""
+    def report(self, replica: Replica, token: str = "") -> None:
+        """Writes an entry, and its door's token, that live three heartbeats. Raises StoreUnavailable."""
         with unavailable():
             pipe = self._redis.pipeline(transaction=False)
             pipe.set(ENTRY + replica.id, json.dumps(asdict(replica)), px=self._ttl_ms)
+            if replica.token_ref:
+                pipe.set(TOKEN + replica.token_ref, token, px=self._ttl_ms)
             pipe.sadd(IDS, replica.id)
             if replica != self._last:
                 pipe.publish(CHANGES, replica.id)
@@ -69,6 +84,8 @@ class Directory:
         """Takes an entry out. Raises StoreUnavailable."""
         with unavailable():
             self._redis.delete(ENTRY + replica_id)
+            if self._last and self._last.id == replica_id and self._last.token_ref:
+                self._redis.delete(TOKEN + self._last.token_ref)
             self._redis.srem(IDS, replica_id)
             self._redis.publish(CHANGES, replica_id)
 
@@ -82,7 +99,7 @@ class Directory:
             ended = [one for one, entry in zip(ids, raw, strict=True) if entry is None]
             if ended:
                 self._redis.srem(IDS, *ended)
-        return [Replica(**json.loads(entry)) for entry in raw if entry]
+        return [_parse(entry) for entry in raw if entry]
 
 
 class AsyncDirectory:
@@ -91,12 +108,21 @@ class AsyncDirectory:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
         self._replicas: tuple[Replica, ...] = ()
-        self._here: set[str] = set()
+        self._ways: dict[str, Way] = {}
+        self._tokens: dict[str, str] = {}
         self._changed = asyncio.Condition()
 
     def ready(self, deployment_id: str) -> list[Replica]:
-        """The replicas of a deployment that take calls now, and whose model host is on this machine."""
-        return [r for r in self.of(deployment_id) if r.state == "ready" and r.id in self._here]
+        """The replicas of a deployment that take calls now, and whose model host can be reached from here."""
+        return [r for r in self.of(deployment_id) if r.state == "ready" and r.id in self._ways]
+
+    def way(self, replica: Replica) -> Way:
+        """How its model host is reached; one that cannot be fails when it is tried."""
+        return self._ways.get(replica.id) or Way(replica.address)
+
+    def ways(self) -> set[Way]:
+        """Those to all replicas."""
+        return set(self._ways.values())
 
     def of(self, deployment_id: str) -> list[Replica]:
         """All replicas of a deployment."""
@@ -127,10 +153,25 @@ class AsyncDirectory:
             raw_ids = cast("set[bytes]", await self._redis.smembers(IDS))  # type: ignore[misc]
             names = [ENTRY + one.decode() for one in sorted(raw_ids)]
             raw = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
+            replicas = tuple(_parse(one) for one in raw if one)
+            ways = await self._ways_to(replicas)
         async with self._changed:
-            self._replicas = tuple(Replica(**json.loads(one)) for one in raw if one)
-            self._here = {one.id for one in self._replicas if os.path.exists(one.address)}  # noqa: ASYNC240 - a stat of a local file
+            self._replicas, self._ways = replicas, ways
             self._changed.notify_all()
+
+    async def _ways_to(self, replicas: tuple[Replica, ...]) -> dict[str, Way]:
+        ways = {one.id: Way(one.address) for one in replicas if is_here(one.machine, one.address)}
+        away = [one for one in replicas if one.tcp and one.token_ref and one.id not in ways]
+        refs = {one.token_ref for one in away if one.token_ref}
+        self._tokens = {ref: token for ref, token in self._tokens.items() if ref in refs}
+        if unread := sorted(refs - self._tokens.keys()):
+            names = [TOKEN + ref for ref in unread]
+            found = cast("list[bytes | None]", await self._redis.mget(names))
+            self._tokens |= {r: t.decode() for r, t in zip(unread, found, strict=True) if t}
+        for one in away:
+            if token := self._tokens.get(one.token_ref or ""):
+                ways[one.id] = Way(one.tcp or "", token)
+        return ways
 
     async def follow(self) -> None:
         """Keeps the view fresh until cancelled; while the store is away the last view stays."""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks import listening
 from tasks.errors import SettingsError
 
 PREFIX = "KINGPOST_"
@@ -24,6 +25,11 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_file: Path | None = None
     max_log_bytes: int = Field(20_000_000, ge=1000)
+
+    # model hosts over TCP, for an API on another machine; empty = Unix sockets only
+    host_address: str = ""
+    host_ports: str = ""
+    host_allow_public: bool = False
 
     # leases and rescue: a dead worker's job is claimable again within lease + sweep
     lease_seconds: float = Field(15.0, ge=1)
@@ -108,6 +114,9 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "KINGPOST_HEARTBEAT_SECONDS must be at most half of KINGPOST_LEASE_SECONDS."
             )
+        listening.ports(settings.host_ports)
+        if settings.host_address:
+            listening.check_address(settings.host_address, settings.host_allow_public)
         return settings
 
 

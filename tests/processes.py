@@ -30,11 +30,15 @@ class Process:
     env: dict[str, str]
     log: Path
     cwd: Path | None = None
+    elsewhere: Path | None = None  # the boot id of another machine that it believes to be on
     popen: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> "Process":
         """Starts it; does not wait for anything."""
-        command = [sys.executable, "-m", "cli.main", *self.arguments]
+        command = [sys.executable, "-m", "cli.main"]
+        if self.elsewhere:
+            command = [sys.executable, "-m", "tests.elsewhere", str(self.elsewhere)]
+        command += self.arguments
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 command, env=self.env, stdout=log, stderr=log, cwd=self.cwd, start_new_session=True

@@ -23,6 +23,7 @@ from tasks.errors import StoreUnavailable
 from tasks.logs import configure, get_logger
 from tasks.loops import pause
 from tasks.settings import Settings, child_environment
+from workers import host_door
 from workers.capacity import Capacity, Place
 from workers.supervisor import Part, Supervisor
 
@@ -60,6 +61,7 @@ class View:
 def run(settings: Settings) -> None:
     """Runs a node until SIGTERM or SIGINT, then drains its replicas. Raises SettingsError."""
     configure(settings)
+    host_door.check(settings)
     asyncio.run(_main(settings))
 
 

@@ -19,6 +19,7 @@ from deployments.package_store import PackageStore
 from deployments.packaging import folder_hash
 from deployments.registry import Deployment, Registry
 from deployments.registry_keys import RELOADS
+from deployments.ways import machine
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
 from tasks.errors import KingpostError, StoreUnavailable
@@ -30,6 +31,7 @@ from workers.channel import Channel
 from workers.control import take_over_revoke
 from workers.heartbeat import Heartbeat
 from workers.host_chainlet import extras
+from workers.host_door import HostDoor
 from workers.host_process import HostProcess
 from workers.reloads import Reloads
 from workers.request_events import RequestEvents
@@ -58,6 +60,7 @@ class ReplicaWorker:
         self.deployment = deployment
         self._settings = settings
         self._address = _socket_path(settings.state_dir, self.id)
+        self._machine = machine()
         self.store = JobStore(settings)
         self.app = make_app(settings)
         self._directory = Directory(settings)
@@ -65,6 +68,7 @@ class ReplicaWorker:
         self._draining = threading.Event()
         self._never = threading.Event()
         self._config_dir = self._address.with_suffix(".config")
+        self.door = HostDoor(str(self._address), settings) if settings.host_address else None
         self.host = HostProcess(
             package.root,
             str(self._address),
@@ -88,6 +92,8 @@ class ReplicaWorker:
 
     def start(self) -> None:
         """Starts the host and every thread of the worker."""
+        if self.door:
+            self.door.start()
         for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
             part.start()
         if self.deployment.package:  # it follows a folder
@@ -110,6 +116,8 @@ class ReplicaWorker:
         self._cancels.stop()
         self._heartbeat.stop()
         self.host.stop()
+        if self.door:
+            self.door.stop()
         self.events.stop()
         try:
             self._directory.remove(self.id)
@@ -174,7 +182,11 @@ class ReplicaWorker:
                 pid=os.getpid(),
                 host_pid=self.host.pid,
                 note=self.host.note,
-            )
+                machine=self._machine,
+                tcp=self.door.address if self.door else None,
+                token_ref=self.door.ref if self.door else None,
+            ),
+            self.door.token if self.door else "",
         )
 
 

@@ -23,7 +23,27 @@ def test_a_service_runs_a_command_that_exists(name: str) -> None:
     }
     command = SERVICES[name]["command"]
     assert command[0] in commands
-    assert command[0] != "replica" or (ROOT / command[1] / "config.yaml").exists()
+    folders = [word for word in command[1:] if word.startswith("models/")]
+    assert all((ROOT / folder / "config.yaml").exists() for folder in folders)
+    assert bool(folders) == (command[0] == "push")
+
+
+def test_one_node_runs_the_models_where_the_api_sees_their_sockets() -> None:
+    assert [name for name in OURS if SERVICES[name]["command"] == ["node"]] == ["node"]
+    assert not [name for name in OURS if SERVICES[name]["command"][0] == "replica"]
+    assert SERVICES["node"]["volumes"] == SERVICES["api"]["volumes"]
+
+
+def test_every_model_of_the_image_is_pushed() -> None:
+    ours = {f"models/{path.parent.name}" for path in ROOT.glob("models/*/config.yaml")}
+    assert set(SERVICES["models"]["command"][2:]) == ours
+
+
+def test_what_the_image_has_is_what_the_services_need() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert {line.split()[1] for line in dockerfile.splitlines() if line.startswith("COPY")} >= {
+        "models", "workers", "deployments", "api", "cli", "tasks", "priority",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OURS)

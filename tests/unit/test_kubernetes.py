@@ -9,6 +9,9 @@ import yaml
 from typer.main import get_command
 
 from cli.main import app
+from tasks.errors import SettingsError
+from tasks.listening import ports
+from tasks.settings import PREFIX, Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 DOCUMENTS = [
@@ -40,3 +43,44 @@ def test_keda_asks_for_a_metric_that_is_there() -> None:
     metric = scaled["spec"]["triggers"][0]["metadata"]["valueLocation"]
     source = (FOLDER.parents[1] / "api" / "routes_metrics.py").read_text()
     assert f'"{metric}"' in source
+
+
+def _pods_of(*apps: str) -> list[dict[str, Any]]:
+    found = [
+        one.values[0]["spec"].get("template", {}) for one in DOCUMENTS if "spec" in one.values[0]
+    ]  # type: ignore[index]
+    return [one["spec"] for one in found if one and one["metadata"]["labels"]["app"] in apps]
+
+
+def test_no_pod_of_ours_gets_the_variables_of_services() -> None:
+    pods = _pods_of("kingpost", "kingpost-node", "kingpost-maintenance")
+    assert len(pods) == 3
+    assert all(pod["enableServiceLinks"] is False for pod in pods)
+    with pytest.raises(SettingsError):  # what a service named `kingpost` would give every pod
+        Settings.load({"KINGPOST_PORT": "tcp://10.0.0.1:80"})
+
+
+def test_the_api_reaches_the_nodes_and_nobody_else_does() -> None:
+    (node,) = _pods_of("kingpost-node")
+    environment = {one["name"]: one for one in node["containers"][0]["env"]}
+    assert (
+        environment["KINGPOST_HOST_ADDRESS"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+    )
+    opened = ports(environment["KINGPOST_HOST_PORTS"]["value"])
+    (policy,) = [
+        one.values[0]["spec"] for one in DOCUMENTS if one.values[0]["kind"] == "NetworkPolicy"
+    ]  # type: ignore[index]
+    assert policy["podSelector"]["matchLabels"] == {"app": "kingpost-node"}
+    (rule,) = policy["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "kingpost"}}}]
+    (allowed,) = rule["ports"]
+    assert range(allowed["port"], allowed["endPort"] + 1) == opened
+    assert len(opened) >= Settings().node_slots
+
+
+def test_every_variable_of_the_manifests_is_a_setting() -> None:
+    names = {one["name"] for pod in _pods_of("kingpost", "kingpost-node", "kingpost-maintenance")
+             for container in pod["containers"] for one in container.get("env", [])}  # fmt: skip
+    maps = [one.values[0] for one in DOCUMENTS if one.values[0]["kind"] == "ConfigMap"]  # type: ignore[index]
+    names |= {name for one in maps for name in one["data"]}
+    assert names <= {PREFIX + name.upper() for name in Settings.model_fields}

@@ -10,6 +10,7 @@ import pytest
 from api.upstream import ReplayableBody, Upstreams
 from api.upstream_connection import BrokenCall, UpstreamConnection, connect
 from deployments.directory import AsyncDirectory, Replica
+from deployments.ways import Way
 from tasks.settings import Settings
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length: 5\r\n\r\nhello"
@@ -59,7 +60,7 @@ async def whole(connection: UpstreamConnection) -> bytes:
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 async def test_answers_are_read_however_they_are_cut(tmp_path: Path, cut: int) -> None:
     async with peer(tmp_path, saying(SIZED, CHUNKED, SIZED, LAST, cut=cut)) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         for method in ("POST", "GET", "PUT"):
             assert not connection.lost
             await connection.call(method, "/x", [], None)
@@ -74,7 +75,7 @@ async def test_answers_are_read_however_they_are_cut(tmp_path: Path, cut: int) -
 async def test_an_answer_to_head_has_a_length_and_no_body(tmp_path: Path) -> None:
     head = SIZED.removesuffix(b"hello")
     async with peer(tmp_path, saying(head, SIZED)) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("HEAD", "/x", [], None)
         assert await connection.read() == b""
         assert (b"content-length", b"5") in connection.headers
@@ -91,7 +92,7 @@ async def test_what_is_sent_is_one_request_with_every_header(tmp_path: Path) -> 
         writer.write(SIZED)
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("POST", "/a?b=c", [(b"x-a", b"1"), (b"x-a", b"2")], b"body")
         connection.close()
     assert got == [
@@ -116,7 +117,7 @@ async def test_an_answer_begins_before_the_body_ends(tmp_path: Path) -> None:
         yield await heard.get()
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("POST", "/x", [], body())
         assert await connection.read() == b"first"
         heard.put_nowait(b"second")
@@ -133,7 +134,7 @@ async def test_a_host_that_answers_early_is_heard_and_its_connection_not_used_ag
         await asyncio.get_running_loop().create_future()
 
     async with peer(tmp_path, saying(SIZED)) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("POST", "/x", [], endless())
         assert await whole(connection) == b"hello"
         assert not connection.reusable
@@ -153,7 +154,7 @@ async def test_what_is_wrong_with_the_body_is_raised_and_breaks_the_call(tmp_pat
         raise KeyError("too long")
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         with pytest.raises(KeyError):
             await connection.call("POST", "/x", [], body())
         await ended.wait()
@@ -170,7 +171,7 @@ async def test_a_host_that_says_no_http_or_leaves_is_a_broken_call(
         writer.write(answer)
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         with pytest.raises(BrokenCall):
             await connection.call("GET", "/x", [], None)
         assert not connection.reusable
@@ -182,7 +183,7 @@ async def test_an_answer_that_breaks_off_gives_what_came_and_then_says_so(tmp_pa
         writer.write(SIZED[:-2])
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("GET", "/x", [], None)
         assert await connection.read() == b"hel"
         with pytest.raises(BrokenCall):
@@ -192,7 +193,7 @@ async def test_an_answer_that_breaks_off_gives_what_came_and_then_says_so(tmp_pa
 async def test_a_second_answer_to_one_call_is_nobody_s(tmp_path: Path) -> None:
     """It would be taken for that of the next caller."""
     async with peer(tmp_path, saying(SIZED + LAST)) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("GET", "/x", [], None)
         assert (connection.status, await whole(connection)) == (200, b"hello")
         assert not connection.reusable
@@ -200,7 +201,7 @@ async def test_a_second_answer_to_one_call_is_nobody_s(tmp_path: Path) -> None:
 
 async def test_a_host_that_speaks_unasked_is_not_listened_to(tmp_path: Path) -> None:
     async with peer(tmp_path, saying(SIZED)) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("GET", "/x", [], None)
         assert await whole(connection) == b"hello"
         assert connection.reusable
@@ -221,7 +222,7 @@ async def test_a_slow_reader_makes_the_host_wait(tmp_path: Path) -> None:
             sent += 1
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(path, 2)
+        connection = await connect(Way(path), 2)
         await connection.call("GET", "/x", [], None)
         for _ in range(20):  # turns in which the host could go on
             await asyncio.to_thread(int)

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.fast_lane import FastLane
+from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, Live
 
 Call = tuple[str, str, dict[str, Any]]
@@ -81,6 +82,8 @@ def test_a_request_that_exists_reads_the_same(
         app.post(f"{PREFIX}/production/async_predict", json=later).json()["request_id"]
         for app in both
     ]
+    for one in ids:  # else one of them may begin between the two reads
+        wait_until(lambda one=one: "IN_PROGRESS" in fast.get(f"/async_request/{one}").text)
     answers = [
         seen(app.request(method, f"/async_request/{one}"))
         for app, one in zip((fast, slow), ids, strict=True)

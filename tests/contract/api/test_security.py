@@ -1,5 +1,6 @@
 """Who may do what: keys, scopes, strangers, and bodies that only want to hurt."""
 
+import http.client
 import re
 import socket
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from cli.ports import free_port
 from tasks.api_keys import ApiKeys, key_id
 from tasks.settings import Settings
 from tests.conditions import wait_until
-from tests.contract.api.conftest import Live, submit
+from tests.contract.api.conftest import KEY, Live, submit
 from tests.processes import Process, environment
 
 OPEN = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/redoc")
@@ -207,3 +208,30 @@ def test_a_fast_upload_is_not_cut_off(http: httpx.Client) -> None:
     body = (b" " * 1000 for _ in range(100))
     answer = http.post("/models/echo/production/predict", content=(part for part in [*body, b"1"]))
     assert answer.json() == 1
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "kingpost/state",
+        "kingpost",
+        "%6bingpost/state",
+        "%256bingpost/state",
+        "x/../kingpost/state",
+        "x/%2e%2e/kingpost/state",
+        "x/%252e%252e/kingpost/state",
+        "kingpost%2Fstate",
+        "kingpost%252Fstate",
+        "kingpost/state%3F",
+        "kingpost/state%23",
+    ],
+)
+def test_no_key_reaches_the_worker_s_own_routes_of_a_model_host(live: Live, route: str) -> None:
+    connection = http.client.HTTPConnection(live.url.removeprefix("http://"))
+    headers = {"Authorization": f"Api-Key {KEY}"}
+    # http.client sends the path as it is; httpx would tidy it up.
+    connection.request("GET", f"/models/echo/production/sync/{route}", headers=headers)
+    answer = connection.getresponse()
+    said = answer.read()
+    connection.close()
+    assert (answer.status, b"slots" in said) == (404, False)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conditions import wait_until
@@ -21,7 +22,7 @@ class Model:
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with Rig(tmp_path_factory.mktemp("rig")) as rig:
-        rig.node(KINGPOST_NODE_SLOTS="20")
+        rig.node(KINGPOST_NODE_SLOTS="20", KINGPOST_HOST_ADDRESS="127.0.0.1")
         yield rig
 
 
@@ -41,6 +42,17 @@ def test_a_pushed_model_serves_and_the_next_version_takes_over_when_it_is_promot
     assert by_id.json() == "one"  # the old one still answers to its own name
     rig.kingpost("rollback", "poet")
     wait_until(lambda: rig.predict("poet") == "one", 30, "it never switched back")
+
+
+def test_several_folders_are_pushed_at_once_and_have_a_door_of_their_own_each(rig: Rig) -> None:
+    folders = [str(rig.package(name, "one")) for name in ("left", "right")]
+    rig.kingpost("push", "--promote", *folders)
+    assert [rig.predict(name) for name in ("left", "right")] == ["one", "one"]
+    assert "--name is for one package" in rig.kingpost("push", "--name", "x", *folders, code=1)
+    found = [one for one in rig.directory.all() if one.model_name in ("left", "right")]
+    doors = {one.tcp for one in found}
+    assert len(doors) == 2
+    assert {httpx.get(f"http://{door}/").status_code for door in doors} == {401}
 
 
 def test_the_same_content_is_the_same_deployment(rig: Rig) -> None:

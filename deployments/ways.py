@@ -1,0 +1,52 @@
+"""How a model host is reached from here: its Unix socket on its own machine, TCP with a token from another."""
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+TOKEN_HEADER = "x-kingpost-host-token"
+REFUSED_HEADER = "x-kingpost-door"  # an answer of the door itself, not of a model
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+SILENT_SECONDS, PROBE_SECONDS, PROBES = 5, 5, 2  # a machine that vanished is noticed in 15 s
+_OPTIONS = {"TCP_KEEPIDLE": SILENT_SECONDS, "TCP_KEEPINTVL": PROBE_SECONDS, "TCP_KEEPCNT": PROBES}
+
+
+class Way(NamedTuple):
+    """`address` is the path of a Unix socket, or HOST:PORT where there is a token."""
+
+    address: str
+    token: str = ""
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port of a TCP way."""
+        host, _, port = self.address.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def __repr__(self) -> str:
+        return f"Way({self.address})"  # without the token: this may be logged
+
+
+@cache
+def machine() -> str:
+    """The running kernel: containers of one machine share it, and its Unix sockets where they share a folder."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def is_here(replica_machine: str, address: str) -> bool:
+    """Whether that Unix socket can be connected from here."""
+    # A folder that two machines share shows the socket of one on the other, where nobody answers.
+    return replica_machine in ("", machine()) and os.path.exists(address)
+
+
+def probe_silence(connection: socket.socket) -> None:
+    """Lets the kernel notice a peer whose machine is gone, which sends no goodbye."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _OPTIONS.items():
+        if option := getattr(socket, name, None):  # Linux has them all
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,0 +1,165 @@
+"""Two machines made of namespaces: `unshare -rnm python -m tests.contract.api.two_machines PLAY FOLDER`.
+
+Near: Valkey, the API and one replica. Far: a replica with a network of its own at the other end of a cable and a state
+folder that nobody else sees. The store reaches it over a pipe of its own (`namespace.py`), so that only sync calls use the
+cable. Says what it saw as JSON.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from deployments.directory import Directory, Replica
+from tasks.settings import Settings
+from tests.conditions import wait_until
+from tests.contract.api.cable import Cable
+from tests.contract.api.test_across_machines import CONFIG, HEADERS, KEY, MODEL, path
+from tests.contract.deployments.namespace import loopback
+from tests.contract.host.running import write_package
+from tests.processes import Process, environment
+from tests.valkey import Valkey
+
+NEAR, FAR = "10.77.0.1", "10.77.0.2"
+PORT, STORE_PORT = 8000, 6379
+
+
+class TwoMachines:
+    """The stack; leave it by `stack.close()`."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self.stack = folder, stack
+        loopback("up")
+        (folder / "valkey").mkdir()
+        self.valkey = Valkey(folder / "valkey", fsync="everysec").start()
+        stack.callback(self.valkey.stop)
+        self.settings = Settings(redis_url=self.valkey.url, state_dir=folder / "near")
+        self.package = write_package(folder / "package", MODEL, CONFIG.format(name="far"))
+        (folder / "near").mkdir()
+        (folder / "far").mkdir()
+        self.api = self._kingpost("api", "api", "--port", str(PORT))
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", headers=HEADERS, timeout=60)
+        wait_until(self._answers, 30, "the API does not answer")
+
+    def _kingpost(self, name: str, *command: str) -> Process:
+        env = environment(self.settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="30")
+        process = Process(list(command), env, self.folder / f"{name}.log").start()
+        self.stack.callback(process.stop, 60)
+        return process
+
+    def _answers(self) -> bool:
+        try:
+            return self.http.get("/health/ready").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def ready(self, count: int) -> list[Replica]:
+        """That many ready replicas, the latest last."""
+        found: list[Replica] = []
+
+        def enough() -> bool:
+            found[:] = [one for one in Directory(self.settings).all() if one.state == "ready"]
+            return len(found) == count
+
+        wait_until(enough, 40, f"{count} replicas are not ready")
+        return found
+
+    def start_far(self) -> tuple[Cable, int]:
+        """The cable to the far machine, and its first process."""
+        state = self.folder / "far"
+        hidden = f'mount -t tmpfs none {state} && exec "$@"'
+        command = ["unshare", "-nm", "sh", "-c", hidden, "sh", sys.executable]
+        command += ["-m", "tests.contract.deployments.namespace"]
+        command += [str(self.valkey.socket), str(STORE_PORT)]
+        waits = f'until ip addr show to {FAR} | grep -q {FAR}; do sleep 0.05; done; exec "$@"'
+        command += ["sh", "-c", waits, "sh"]
+        command += [sys.executable, "-m", "cli.main", "replica", str(self.package)]
+        env = environment(
+            self.settings,
+            KINGPOST_REDIS_URL=f"redis://127.0.0.1:{STORE_PORT}/0",
+            KINGPOST_STATE_DIR=str(state),
+            KINGPOST_HOST_ADDRESS=FAR,
+        )
+        with (self.folder / "far.log").open("wb") as log:
+            machine = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        self.stack.callback(machine.wait, 60)
+        self.stack.callback(machine.terminate)
+        here = os.readlink("/proc/self/ns/net")
+        wait_until(lambda: os.readlink(f"/proc/{machine.pid}/ns/net") != here, 10)
+        return Cable(NEAR, FAR, machine.pid), machine.pid
+
+    def start_near(self) -> None:
+        """A replica beside the API; not waited for."""
+        self._kingpost("near", "replica", str(self.package))
+
+    def marks(self) -> int:
+        """On how many hosts the marked call has run."""
+        return len(list(self.folder.glob("mark.[0-9]*")))
+
+    def predict(self, given: object) -> httpx.Response:
+        """A sync call."""
+        return self.http.post(path("far"), json=given)
+
+
+def cut_in_a_call(folder: Path) -> dict[str, object]:
+    """Calls over the cable; then it is cut, in the middle of a call and before the next ones."""
+    with ExitStack() as stack, ThreadPoolExecutor(1) as threads:
+        both = TwoMachines(folder, stack)
+        cable, _ = both.start_far()
+        (far,) = both.ready(1)
+        first = both.predict({})
+        call = threads.submit(both.predict, {"mark": str(folder / "mark")})
+        wait_until(lambda: both.marks() == 1, 10)
+        both.start_near()
+        both.ready(2)
+        cable.cut()
+        cut = time.monotonic()
+        wait_until(lambda: both.marks() == 2, 60, "the call did not move")
+        moved = time.monotonic() - cut
+        wait_until((folder / "mark.canceled").exists, 30, "the far host still runs the call")
+        (folder / "mark.go").touch()
+        answer = call.result()
+        began = time.monotonic()
+        others = [both.predict({}) for _ in range(20)]
+        took = time.monotonic() - began
+        return {
+            "machine": far.machine == Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            "socket_seen": Path(far.address).exists(),
+            "first": [first.status_code, first.json()["pid"] == far.host_pid],
+            "moved_seconds": round(moved, 1),
+            "moved": [answer.status_code, answer.headers["x-baseten-model-prediction-attempts"]],
+            "others": sorted({one.status_code for one in others}),
+            "others_seconds": round(took, 1),
+        }
+
+
+def dead_before_a_call(folder: Path) -> dict[str, object]:
+    """The machine is gone, from the store, too, and the API sends it a call before anybody knows."""
+    with ExitStack() as stack, ThreadPoolExecutor(1) as threads:
+        both = TwoMachines(folder, stack)
+        cable, machine = both.start_far()
+        both.ready(1)
+        both.predict({})  # over a connection that the API keeps
+        cable.cut()
+        os.kill(machine, signal.SIGUSR1)
+        cut = time.monotonic()
+        call = threads.submit(both.predict, {"mark": str(folder / "mark")})
+        both.start_near()
+        wait_until(lambda: both.marks() == 1, 100, "the call did not move")
+        moved = time.monotonic() - cut
+        (folder / "mark.go").touch()
+        os.kill(machine, signal.SIGUSR2)
+        return {"moved_seconds": round(moved, 1), "status": call.result().status_code}
+
+
+if __name__ == "__main__":
+    signal.alarm(170)
+    play = {"cut": cut_in_a_call, "dead": dead_before_a_call}[sys.argv[1]]
+    print(json.dumps(play(Path(sys.argv[2]))))

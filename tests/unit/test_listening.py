@@ -1,0 +1,125 @@
+"""Which addresses and ports model hosts may listen on, and how a host on another machine is found."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import redis
+
+from deployments import ways
+from deployments.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
+from deployments.ways import Way
+from tasks.errors import SettingsError
+from tasks.listening import ports
+from tasks.settings import Settings
+from workers import node
+from workers.host_door import HostDoor
+
+
+def settings_with(**given: str) -> Settings:
+    return Settings.load({f"KINGPOST_{name.upper()}": value for name, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "192.168.0.9", "100.64.0.1", "169.254.1.1", "::1", "fd00::5"],
+)
+def test_an_address_that_is_not_public_is_taken(address: str) -> None:
+    assert settings_with(host_address=address).host_address == address
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_a_public_address_needs_a_word_of_its_own(address: str) -> None:
+    with pytest.raises(SettingsError, match="is public"):
+        settings_with(host_address=address)
+    assert settings_with(host_address=address, host_allow_public="1").host_address == address
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "node-1", "10.0.0.1:90"]
+)
+def test_an_address_that_cannot_be_told_to_others_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match="KINGPOST_HOST_ADDRESS must be"):
+        settings_with(host_address=address, host_allow_public="1")
+
+
+def test_ports_are_one_a_range_or_any() -> None:
+    assert ports("") == range(1)
+    assert ports("9000") == range(9000, 9001)
+    assert ports("9000-9063") == range(9000, 9064)
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "9063-9000", "9000-70000", "9000-", "a-b", "-1", "9000-9001-9002"]
+)
+def test_other_ports_stop_the_start(text: str) -> None:
+    with pytest.raises(SettingsError, match="KINGPOST_HOST_PORTS"):
+        settings_with(host_ports=text)
+
+
+def test_a_door_takes_the_first_port_that_is_free() -> None:
+    first = HostDoor("/nowhere", Settings(host_address="127.0.0.1"))
+    port = int(first.address.rpartition(":")[2])
+    both = Settings(host_address="127.0.0.1", host_ports=f"{port}-{port + 3}")
+    second = HostDoor("/nowhere", both)
+    assert port < int(second.address.rpartition(":")[2]) <= port + 3
+    for door in (first, second):
+        door.stop()
+
+
+def test_an_address_of_another_machine_is_one_sentence() -> None:
+    with pytest.raises(SettingsError, match=r"cannot listen on KINGPOST_HOST_ADDRESS 192\.0\.2\.1"):
+        HostDoor("/nowhere", Settings(host_address="192.0.2.1"))
+    with pytest.raises(SettingsError, match=r"cannot listen on KINGPOST_HOST_ADDRESS 192\.0\.2\.1"):
+        node.run(Settings(host_address="192.0.2.1"))
+
+
+def replica(name: str, address: Path, **more: str) -> Replica:
+    return Replica(name, "dep", "model", "ready", None, str(address), 1, 0, 1, 2, **more)  # type: ignore[arg-type]
+
+
+async def test_the_way_is_the_socket_on_its_machine_and_tcp_from_another(
+    settings: Settings, tmp_path: Path
+) -> None:
+    here = tmp_path / "here.sock"
+    socket.socket(socket.AF_UNIX).bind(str(here))
+    away = {"machine": "other", "tcp": "10.0.0.2:9000", "token_ref": "ref1"}
+    known = [
+        replica("both", here, machine=ways.machine(), tcp="10.0.0.2:9001", token_ref="ref2"),
+        replica("shared-folder", here, **away),
+        replica("gone", tmp_path / "gone.sock", machine=ways.machine()),
+        replica("only-there", here, machine="other"),
+        replica("old", here),
+    ]
+    for one in known:
+        Directory(settings).report(one, f"secret of {one.token_ref}")
+    directory = AsyncDirectory(settings)
+    await directory.run_once()
+    assert {one.id: directory.way(one) for one in directory.ready("dep")} == {
+        "both": Way(str(here)),
+        "shared-folder": Way("10.0.0.2:9000", "secret of ref1"),
+        "old": Way(str(here)),
+    }
+    await directory.close()
+
+
+async def test_tokens_are_kept_apart_from_entries_and_end_with_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    one = replica("r", tmp_path / "s", machine="other", tcp="[fd00::2]:9000", token_ref="ref")
+    directory = Directory(settings)
+    directory.report(one, "the secret")
+    with redis.Redis.from_url(settings.redis_url) as client:
+        entry = client.get(ENTRY + "r")
+        assert "the secret" not in str(json.loads(entry))  # type: ignore[arg-type]
+        assert 0 < client.pttl(TOKEN + "ref") <= client.pttl(ENTRY + "r") + 1000  # type: ignore[operator]
+        directory.remove("r")
+        assert client.exists(TOKEN + "ref", ENTRY + "r") == 0
+        assert not client.smembers(IDS)
+
+
+def test_a_way_does_not_show_its_token() -> None:
+    way = Way("[fd00::2]:9000", "the secret")
+    assert "secret" not in f"{way} {way!r}"
+    assert way.endpoint == ("fd00::2", 9000)
