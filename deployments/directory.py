@@ -52,7 +52,7 @@ class Directory:
     def __init__(self, settings: Settings) -> None:
         self._redis: redis.Redis = connect(settings)
         self._ttl_ms = int(settings.heartbeat_seconds * 3000)
-        self._last: Replica | None = None
+        self._last: dict[str, Replica] = {}
 
     def report(self, replica: Replica) -> None:
         """Writes an entry that lives three heartbeats. Raises StoreUnavailable."""
@@ -60,10 +60,10 @@ class Directory:
             pipe = self._redis.pipeline(transaction=False)
             pipe.set(ENTRY + replica.id, json.dumps(asdict(replica)), px=self._ttl_ms)
             pipe.sadd(IDS, replica.id)
-            if replica != self._last:
+            if replica != self._last.get(replica.id):
                 pipe.publish(CHANGES, replica.id)
             pipe.execute()
-        self._last = replica
+        self._last[replica.id] = replica
 
     def remove(self, replica_id: str) -> None:
         """Takes an entry out. Raises StoreUnavailable."""
