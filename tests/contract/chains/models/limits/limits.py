@@ -59,6 +59,8 @@ class Limits(chains.ChainletBase):
             return list(
                 await asyncio.gather(*(self._narrow.run_remote(0.05) for _ in range(calls)))
             )
+        if which == "one by one":
+            return [await self._narrow.run_remote(0.05) for _ in range(calls)]
         loop = asyncio.get_running_loop()
         asked = [loop.run_in_executor(None, self._wide.run_remote, 0.1) for _ in range(calls)]
         return list(await asyncio.gather(*asked))
