@@ -68,6 +68,7 @@ class Management:
     def retry(self, reference: str, which: str) -> tuple[bool, str | None]:
         """Loads a failed deployment again; whether, and why not."""
         _, deployment, status = self.deployment(reference, which)
+        self._registry.check_on_its_own(deployment)
         if status.word not in ("DEPLOY_FAILED", "UNHEALTHY"):
             return False, f"The deployment is {status.word}, it has not failed."
         self._registry.retry(deployment.id)

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -32,6 +33,7 @@ from workers.channel import Channel
 from workers.control import take_over_revoke
 from workers.heartbeat import Heartbeat
 from workers.host_chainlet import extras
+from workers.host_client import HostState
 from workers.host_door import HostDoor
 from workers.host_process import HostProcess
 from workers.reloads import Reloads
@@ -90,6 +92,7 @@ class ReplicaWorker:
             Serving(name, one, door, self._runner(one.id, door))
             for name, (_, one), door in zip(ids, served, doors, strict=True)
         ]
+        self._asking = ThreadPoolExecutor(len(served), thread_name_prefix="host-state")
         # What several share is generated: it changes with a restart only.
         follows = bool(self.deployment.package) and len(served) == 1
         reloads = Reloads(self.host, package, self.deployment.id)
@@ -138,6 +141,7 @@ class ReplicaWorker:
         self._cancels.stop()
         self._heartbeat.stop()
         self.host.stop()
+        self._asking.shutdown(wait=False)
         self.events.stop()
         for one in self.servings:
             try:
@@ -196,11 +200,16 @@ class ReplicaWorker:
 
     def _report(self) -> None:
         runs = Counter(run.claim.job.deployment_id for run in self._runs.all())
-        for one in self.servings:
-            self._directory.report(self._entry(one, runs[one.deployment.id]))
+        for one, said in zip(self.servings, self._ask_all(), strict=True):
+            self._directory.report(self._entry(one, runs[one.deployment.id], said))
 
-    def _entry(self, one: Serving, running: int) -> Replica:
-        said = host_client.state(one.door.address) if self.host.ready.is_set() else None
+    def _ask_all(self) -> list[HostState | None]:
+        """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
+        if not self.host.ready.is_set():
+            return [None for _ in self.servings]
+        return list(self._asking.map(host_client.state, [o.door.address for o in self.servings]))
+
+    def _entry(self, one: Serving, running: int, said: HostState | None) -> Replica:
         return Replica(
             id=one.id,
             deployment_id=one.deployment.id,

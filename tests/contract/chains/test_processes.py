@@ -12,7 +12,9 @@ import pytest
 
 from cli.models import read, render
 from cli.ports import free_port
+from deployments.autoscaling import Autoscaling
 from deployments.directory import Replica
+from deployments.registry import Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack, command, copy_models, own_environment
@@ -109,23 +111,38 @@ def _failed(stack: Stack) -> list[str]:
     return names([one for one in stack.replicas("Letters") if one.state == "failed"])
 
 
-def test_a_call_that_hangs_in_one_chainlet_does_not_stop_the_others(together: Stack) -> None:
-    """`wide` is sync code in a thread; `narrow` is async on a loop of its own."""
+def test_a_chainlet_that_blocks_its_loop_holds_up_no_other(together: Stack) -> None:
     done: list[httpx.Response] = []
 
-    def slow() -> None:
+    def block() -> None:
         with together.client() as client:
-            path = "/chains/limits.Wide/production/run_remote"
-            done.append(client.post(path, json={"seconds": 3.0}))
+            path = "/chains/limits.Narrow/production/run_remote"
+            done.append(client.post(path, json={"seconds": -3.0}))
 
-    thread = threading.Thread(target=slow)
+    served, thread = at(address(together, "limits.Narrow")).served, threading.Thread(target=block)
     thread.start()
     try:
-        assert answers(together, "limits", {"which": "narrow", "calls": 3})
+        for _ in range(3):
+            assert answers(together, "limits", {"which": "wide", "calls": 3})
         assert not done
     finally:
         thread.join()
     assert done[0].status_code == 200
+    assert at(address(together, "limits.Narrow")).served == served + 1
+
+
+def test_a_call_of_one_chainlet_wakes_all_of_a_process_that_sleeps(
+    together: Stack, http: httpx.Client
+) -> None:
+    registry = Registry(together.settings)
+    leader = together.deployment("limits")
+    registry.configure(leader.id, Autoscaling(autoscaling_window=10, scale_down_delay=0))
+    wait_until(lambda: not together.replicas("limits"), 40, "it does not fall asleep")
+    assert together.deployment("limits.Wide").wanted == 0
+    answer = http.post("/chains/limits.Wide/production/run_remote", json={"seconds": 0.01})
+    assert (answer.status_code, answer.json()) == (200, 1)
+    assert names(together.replicas("limits")) == ["limits", "limits.Narrow", "limits.Wide"]
+    assert len({one.host_pid for one in together.replicas("limits")}) == 1
 
 
 # -- alone: a stack of one chain

@@ -15,9 +15,11 @@ class Narrow(chains.ChainletBase):
         self._now = self._most = 0
 
     async def run_remote(self, seconds: float) -> int:
+        """Less than 0: blocks its event loop for so long."""
+        threading.Event().wait(max(-seconds, 0))
         self._now += 1
         self._most = max(self._most, self._now)
-        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=seconds)
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=max(seconds, 0))
         self._now -= 1
         return self._most
 
