@@ -125,6 +125,14 @@ def test_async_run_remote_takes_the_envelope_or_bare_arguments(
     assert result[0]["seen_ids"] == [request_id]  # the chainlet below knows whose run it is
 
 
+def test_a_chainlet_that_is_called_by_its_name_may_be_queued_too(http: httpx.Client) -> None:
+    body = {"name": "by name", "failures": 0, "seconds": 0.0}
+    path = "/chains/orders.Counter/production/async_run_remote"
+    request_id = http.post(path, json=body).json()["request_id"]
+    assert finished(http, request_id)["status"] == "SUCCEEDED"
+    assert http.get(f"/async_request/{request_id}/result").json()["calls"] == 1
+
+
 def test_only_the_entrypoint_is_queued(stack: Stack, http: httpx.Client) -> None:
     before = len(http.get("/async_requests").json()["requests"])
     finished(http, submitted(http, order("tea", parallel=2)))
