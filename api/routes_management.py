@@ -28,7 +28,7 @@ from api.management_schemas import (
 from api.problems import Problem
 from deployments.autoscaling import BadSetting
 from deployments.management import Management
-from deployments.registry import EnvironmentRefused
+from deployments.registry import EnvironmentRefused, NotOnItsOwn
 
 T = TypeVar("T")
 SMALL_BODY = 65_536  # bytes
@@ -53,7 +53,7 @@ async def _run(request: Request, step: Callable[[Management], T]) -> T:
     management = gateway_of(request).management
     try:
         return await asyncio.to_thread(step, management)
-    except (EnvironmentRefused, BadSetting) as error:
+    except (EnvironmentRefused, NotOnItsOwn, BadSetting) as error:
         raise Problem(400, "client_error", str(error)) from error
 
 

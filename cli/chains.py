@@ -31,14 +31,14 @@ def build_chains(files: list[Path], out: Path) -> list[Package]:
 
 
 def build_one(folder: Path, out: Path) -> list[Path]:
-    """The packages of the chain in `folder`. Raises StartFailed."""
+    """The packages of the chain in `folder` that take a replica each. Raises StartFailed."""
     try:
         file = chains.chain_file(folder)
     except PackageError as error:
         raise StartFailed(str(error)) from error
     if file is None:
         raise StartFailed(f"The folder {folder} holds no chain: no file has @mark_entrypoint.")
-    return [package.root for package in build_chains([file], out)]
+    return [process[0].root for process in chains.processes(build_chains([file], out))]
 
 
 def install_chain_key(settings: Settings) -> str:

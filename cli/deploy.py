@@ -108,6 +108,7 @@ def deactivate(deployment_id: str) -> None:
 
 def _set_active(deployment_id: str, active: bool) -> None:
     registry = Registry(current_settings())
+    registry.check_on_its_own(registry.deployment(deployment_id))
     changed = registry.activate(deployment_id, active)
     name = registry.deployment(deployment_id).model_name
     state = "active" if active else "inactive"

@@ -118,7 +118,7 @@ def node() -> None:
 
 @app.command()
 def build_chain(folder: Path, out: Path) -> None:
-    """Generates a Truss package for each chainlet of a chain; each then takes a `kingpost replica`."""
+    """Generates a Truss package for each chainlet of a chain; says which of them take a `kingpost replica`."""
     from cli.chains import build_one
 
     for package in build_one(folder, out):

@@ -27,6 +27,7 @@ class Row:
     replicas: list[Replica]
     queued: int
     running: int
+    leader: str = ""  # the chainlet in whose process it runs
 
     @property
     def state(self) -> str:
@@ -44,7 +45,8 @@ class Row:
         """Why it is not loaded, or what is being done about it."""
         errors = [last_line(one.error) for one in self.replicas if one.error]
         notes = [one.note for one in self.replicas if one.state == "building" and one.note]
-        return next(iter(errors + notes), None)
+        shared = [f"in the process of {self.leader}"] if self.leader else []
+        return next(iter(errors + notes + shared), None)
 
 
 def list_models() -> None:
@@ -62,10 +64,13 @@ def read(settings: Settings) -> list[Row]:
     """Every deployment, by name. Raises StoreUnavailable."""
     store, replicas = JobStore(settings), Directory(settings).all()
     rows: list[Row] = []
-    for one in Registry(settings).all():
+    deployments = Registry(settings).all()
+    names = {one.id: one.model_name for one in deployments}
+    for one in deployments:
         queue = store.run(verbs.queue_status(one.id))
         of_it = [replica for replica in replicas if replica.deployment_id == one.id]
-        rows.append(Row(one, of_it, queue.queued, queue.in_progress))
+        leader = names.get(one.leader, "")
+        rows.append(Row(one, of_it, queue.queued, queue.in_progress, leader))
     store.close()
     return sorted(rows, key=lambda row: row.deployment.model_name)
 

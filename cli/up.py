@@ -20,10 +20,10 @@ from cli.flower import password_file, write_secret
 from cli.ports import is_free
 from cli.readiness import Builds, broken_model, http_answers, not_ready
 from cli.start_failed import StartFailed
-from deployments.chains import member_of
+from deployments.chains import member_of, processes
+from deployments.chains import register as register_process
 from deployments.directory import Directory
 from deployments.package import Package, PackageError
-from deployments.packaging import folder_hash
 from deployments.registry import Registry
 from tasks.api_keys import ApiKeys, key_id
 from tasks.errors import StoreUnavailable
@@ -118,6 +118,7 @@ class _Stack:
         self._settings = settings
         self._choices = choices
         self._packages = packages
+        self._leaders = [process[0] for process in processes(packages)]
         self._state = settings.state_dir
         self._supervisor = Supervisor(self._on_change)
         self._builds = Builds()
@@ -126,7 +127,7 @@ class _Stack:
         self._replicas: list[dict[str, object]] = []
         self._follower: asyncio.Task[None] | None = None
         given = "node_slots" in settings.model_fields_set
-        self._slots = settings.node_slots if given else max(settings.node_slots, len(packages))
+        self._slots = settings.node_slots if given else max(settings.node_slots, len(self._leaders))
         self._own_valkey = "redis_url" not in settings.model_fields_set
 
     async def run(self) -> None:
@@ -196,7 +197,7 @@ class _Stack:
         log = self._state / "logs" / f"{role}.log"
         turn_over(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
         cores = os.cpu_count() or 1
-        threads = str(max(1, cores // max(len(self._packages), 1)))
+        threads = str(max(1, cores // max(len(self._leaders), 1)))
         env = child_environment(
             KINGPOST_REDIS_URL=self._settings.redis_url,
             KINGPOST_STATE_DIR=str(self._state),
@@ -219,7 +220,7 @@ class _Stack:
             raise StartFailed(broken)
         for line in await asyncio.to_thread(self._builds.news, self._settings):
             print(line, flush=True)
-        names = {package.model_name for package in self._packages}
+        names = {package.model_name for package in self._leaders}
         missing = await asyncio.to_thread(not_ready, self._settings, names)
         return len(missing) <= max(len(names) - self._slots, 0)  # those sleep until they are called
 
@@ -288,16 +289,8 @@ def register(settings: Settings, packages: list[Package]) -> None:
     """A deployment for each folder; those of folders that are gone rest until they are back."""
     registry = Registry(settings)
     present: set[str] = set()
-    for package in packages:
-        member = member_of(package)
-        needs = (
-            package.slots,
-            member.kind if member else "model",
-            package.gpus,
-            package.gpu_memory,
-        )
-        name, folder = package.model_name, str(package.root)
-        present.add(registry.register(name, folder, folder_hash(package.root), *needs).id)
+    for process in processes(packages):
+        present |= {one.id for one in register_process(registry, process)}
     for deployment in registry.all():
         if deployment.package and deployment.id not in present:
             registry.activate(deployment.id, False)

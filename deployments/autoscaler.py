@@ -8,9 +8,9 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from deployments.autoscaling import Scaler
+from deployments.autoscaling import Autoscaling, Scaler
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Load, Model, Registry
 from tasks.logs import get_logger
@@ -23,6 +23,26 @@ LEAD_MS = 5000  # after which another one takes over
 RETIRED_SECONDS = (
     10  # s without work until a deployment that no environment points at any more stops
 )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One deployment, as it is now."""
+
+    deployment: Deployment
+    load: Load
+    replicas: list[Replica]
+
+    @property
+    def calls(self) -> int:
+        """In flight and waiting."""
+        in_flight = max(self.load.running, sum(one.busy for one in self.replicas))
+        return self.load.queued + in_flight + int(self.load.demanded)
+
+    @property
+    def states(self) -> set[str]:
+        """Those of its replicas."""
+        return {one.state for one in self.replicas}
 
 
 class Autoscaler:
@@ -44,43 +64,62 @@ class Autoscaler:
     def _run(self) -> bool:
         if not self._registry.lead(self._me, LEAD_MS):
             return False
-        deployments = [one for one in self._registry.all() if one.active]
-        loads = self._registry.loads([one.id for one in deployments])
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for one in self._directory.all():
             replicas[one.deployment_id].append(one)
         models = self._registry.models()
         warming = {env.candidate for model in models for env in model.environments.values()}
-        for deployment, load in zip(deployments, loads, strict=True):
-            self._scale(deployment, load, replicas[deployment.id], deployment.id in warming)
+        leaders, followers = self._see(replicas)
+        for seen in leaders:
+            with_it = followers.pop(seen.deployment.id, [])
+            self._scale(seen, with_it, seen.deployment.id in warming)
+        for left in followers.values():  # their leader rests
+            self._scale_along(left, 0)
         self._switch_warm(models, replicas)
         return True
 
-    def _scale(
-        self, deployment: Deployment, load: Load, replicas: list[Replica], warming: bool
-    ) -> None:
-        in_flight = max(load.running, sum(one.busy for one in replicas))
-        total = load.queued + in_flight + int(load.demanded)
+    def _see(self, replicas: dict[str, list[Replica]]) -> tuple[list[Seen], dict[str, list[Seen]]]:
+        """Those that scale, and those that share the process of one of them, by its id."""
+        deployments = [one for one in self._registry.all() if one.active]
+        loads = self._registry.loads([one.id for one in deployments])
+        leaders: list[Seen] = []
+        followers: dict[str, list[Seen]] = defaultdict(list)
+        for deployment, load in zip(deployments, loads, strict=True):
+            seen = Seen(deployment, load, replicas[deployment.id])
+            (followers[deployment.leader] if deployment.leader else leaders).append(seen)
+        return leaders, followers
+
+    def _scale(self, seen: Seen, with_it: list[Seen], warming: bool) -> None:
+        deployment, together = seen.deployment, [seen, *with_it]
+        # The busiest decides: a sum would count a call and the calls that it makes as if they needed a replica each.
+        total = max(one.calls for one in together)
         new = not deployment.served and not deployment.failure  # shows at once whether it loads
-        has_work = total > 0 or self._was_called(deployment.id, replicas) or new
+        called = [self._was_called(one.deployment.id, one.replicas) for one in together]
+        has_work = total > 0 or any(called) or new
         now = self._monotonic()
-        settings = deployment.autoscaling
-        if deployment.retired:
-            delay = min(RETIRED_SECONDS, settings.scale_down_delay)
-            settings = replace(
-                settings, min_replica=0, scale_down_delay=delay, autoscaling_window=10
-            )
         scaler = self._scalers.setdefault(deployment.id, Scaler(now))
+        settings = _settings_of(deployment)
         wanted = scaler.wanted(settings, now, total or float(has_work), deployment.wanted)
         if warming:
             wanted = max(wanted, 1)
         if wanted != deployment.wanted:
             log.info("deployment.scaled", deployment=deployment.id, wanted=wanted, load=total)
-        why = next((one.error for one in replicas if one.state == "failed" and one.error), None)
-        if why and why != deployment.failure:
-            self._registry.fail(deployment.id, why)  # stays when its replica makes room for others
-        states: set[str] = {one.state for one in replicas}
-        self._registry.scale(deployment.id, wanted, total, has_work or warming, states)
+        self._note_failure(seen)
+        self._registry.scale(deployment.id, wanted, total, has_work or warming, seen.states)
+        self._scale_along(with_it, wanted)
+
+    def _scale_along(self, followers: list[Seen], wanted: int) -> None:
+        """They have the replicas of their leader, and never wait for one of their own."""
+        for one in followers:
+            self._note_failure(one)
+            self._registry.scale(one.deployment.id, wanted, one.calls, False, one.states)
+
+    def _note_failure(self, seen: Seen) -> None:
+        """Stays when its replica makes room for others."""
+        errors = (one.error for one in seen.replicas if one.state == "failed" and one.error)
+        why = next(errors, None)
+        if why and why != seen.deployment.failure:
+            self._registry.fail(seen.deployment.id, why)
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
         """Whether sync calls came since the last look; short ones are over by now."""
@@ -98,3 +137,12 @@ class Autoscaler:
                     log.info("environment.switched", model=model.name, to=candidate)
                     if self._follow:
                         self._registry.follow(environment.deployment_id, candidate)
+
+
+def _settings_of(deployment: Deployment) -> Autoscaling:
+    """As they were set; a deployment that no environment points at any more stops soon."""
+    settings = deployment.autoscaling
+    if not deployment.retired:
+        return settings
+    delay = min(RETIRED_SECONDS, settings.scale_down_delay)
+    return replace(settings, min_replica=0, scale_down_delay=delay, autoscaling_window=10)

@@ -10,13 +10,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from deployments.config_values import CONFIG_NAME, PackageError
 from deployments.package import Package
+from deployments.packaging import folder_hash
+from deployments.records import Deployment
+from deployments.registry import Registry
 from tasks.settings import inherited_environment
 
 MEMBER_FILE = "chainlet.json"  # beside a generated config.yaml
@@ -31,6 +34,9 @@ class Member:
     chain: str
     kind: Literal["chain", "chainlet"]  # the entrypoint stands for the chain
     peers: Mapping[str, str]
+    process: str = ""  # that it shares with others, by the name that the chain gives it
+    # The folders of all in that process, callers before whom they call; the first one leads.
+    shares: tuple[str, ...] = ()
 
     def write(self, package: Path) -> None:
         """Keeps it beside the package's config.yaml."""
@@ -40,7 +46,43 @@ class Member:
 def member_of(package: Package) -> Member | None:
     """The package's place in its chain, None for a plain model."""
     file = package.root / MEMBER_FILE
-    return Member(**json.loads(file.read_text())) if file.is_file() else None
+    if not file.is_file():
+        return None
+    member = Member(**json.loads(file.read_text()))
+    return replace(member, shares=tuple(member.shares))
+
+
+def process_of(package: Package) -> list[Package]:
+    """The packages that run in one process with this one, the leader first; most are alone. Raises PackageError."""
+    member = member_of(package)
+    if member is None or not member.shares:
+        return [package]
+    return [Package.load(package.root.parent / name) for name in member.shares]
+
+
+def processes(packages: Sequence[Package]) -> list[list[Package]]:
+    """All of them, process by process."""
+    return [process for one in packages if (process := process_of(one))[0].root == one.root]
+
+
+def register(registry: Registry, process: Sequence[Package]) -> list[Deployment]:
+    """The deployments that follow the folders of one process; its leader's replicas serve all of them."""
+    deployments: list[Deployment] = []
+    for package in process:
+        member = member_of(package)
+        deployments.append(
+            registry.register(
+                package.model_name,
+                str(package.root),
+                folder_hash(package.root),
+                package.slots,
+                member.kind if member else "model",
+                package.gpus,
+                package.gpu_memory,
+                deployments[0].id if deployments else "",
+            )
+        )
+    return deployments
 
 
 def chain_file(folder: Path) -> Path | None:

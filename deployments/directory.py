@@ -65,7 +65,7 @@ class Directory:
     def __init__(self, settings: Settings) -> None:
         self._redis: redis.Redis = connect(settings)
         self._ttl_ms = int(settings.heartbeat_seconds * 3000)
-        self._last: Replica | None = None
+        self._last: dict[str, Replica] = {}
 
     def report(self, replica: Replica, token: str = "") -> None:
         """Writes an entry, and its door's token, that live three heartbeats. Raises StoreUnavailable."""
@@ -75,17 +75,18 @@ class Directory:
             if replica.token_ref:
                 pipe.set(TOKEN + replica.token_ref, token, px=self._ttl_ms)
             pipe.sadd(IDS, replica.id)
-            if replica != self._last:
+            if replica != self._last.get(replica.id):
                 pipe.publish(CHANGES, replica.id)
             pipe.execute()
-        self._last = replica
+        self._last[replica.id] = replica
 
     def remove(self, replica_id: str) -> None:
         """Takes an entry out. Raises StoreUnavailable."""
         with unavailable():
             self._redis.delete(ENTRY + replica_id)
-            if self._last and self._last.id == replica_id and self._last.token_ref:
-                self._redis.delete(TOKEN + self._last.token_ref)
+            last = self._last.pop(replica_id, None)
+            if last and last.token_ref:
+                self._redis.delete(TOKEN + last.token_ref)
             self._redis.srem(IDS, replica_id)
             self._redis.publish(CHANGES, replica_id)
 

@@ -15,7 +15,7 @@ RESERVED = ("production", "development")
 
 
 class Management:
-    """Synchronous; the API runs it in a thread. Methods raise NotFound, EnvironmentRefused, BadSetting, StoreUnavailable."""
+    """Synchronous; the API runs it in a thread. Methods raise NotFound, EnvironmentRefused, NotOnItsOwn, BadSetting, StoreUnavailable."""
 
     def __init__(self, settings: Settings) -> None:
         self._registry = Registry(settings)
@@ -56,16 +56,19 @@ class Management:
     def configure(self, reference: str, which: str, changes: Mapping[str, object]) -> bool:
         """Changes its autoscaling; whether anything changed."""
         _, deployment, _ = self.deployment(reference, which)
+        self._registry.check_on_its_own(deployment)
         return self._registry.configure(deployment.id, deployment.autoscaling.changed(changes))
 
     def activate(self, reference: str, which: str, active: bool) -> bool:
         """Lets it run or not; whether that changed anything."""
         _, deployment, _ = self.deployment(reference, which)
+        self._registry.check_on_its_own(deployment)
         return self._registry.activate(deployment.id, active)
 
     def retry(self, reference: str, which: str) -> tuple[bool, str | None]:
         """Loads a failed deployment again; whether, and why not."""
         _, deployment, status = self.deployment(reference, which)
+        self._registry.check_on_its_own(deployment)
         if status.word not in ("DEPLOY_FAILED", "UNHEALTHY"):
             return False, f"The deployment is {status.word}, it has not failed."
         self._registry.retry(deployment.id)

@@ -36,6 +36,7 @@ class Deployment:
     failure: str = ""  # why it cannot run, in a sentence
     served: bool = False  # a replica of it has been ready
     autoscaling: Autoscaling = DEFAULTS
+    leader: str = ""  # the deployment whose replicas serve this one, too: both share a process
 
 
 @dataclass(frozen=True)
@@ -89,4 +90,5 @@ def deployment(deployment_id: str, fields: Mapping[bytes, bytes]) -> Deployment:
         used=int(f.get("used", 0)),
         served="served" in f,
         autoscaling=Autoscaling.of(f),
+        leader=f.get("leader", ""),
     )

@@ -47,6 +47,10 @@ class EnvironmentRefused(KingpostError):
     """This environment cannot be made or promoted to."""
 
 
+class NotOnItsOwn(KingpostError):
+    """The chainlet runs in the process of another one."""
+
+
 def check_environment_name(name: str) -> None:
     """Raises EnvironmentRefused."""
     if not re.fullmatch(ENVIRONMENT_NAME, name):
@@ -74,12 +78,13 @@ class Registry:
         kind: Kind = "model",
         gpus: int = 0,
         gpu_memory: int = 0,
+        leader: str = "",
     ) -> Deployment:
         """Makes or updates the deployment that follows a model folder."""
         chainlet = int(kind == "chainlet")
         ids = (new_id(), new_id())
         needs = (gpus, gpu_memory)
-        arguments = (name, kind, slots, package, content_hash, *ids, *needs, chainlet)
+        arguments = (name, kind, slots, package, content_hash, *ids, *needs, chainlet, leader)
         return self.deployment(text(self._run("register", *arguments)))
 
     def push(
@@ -113,6 +118,13 @@ class Registry:
         if word == "missing":
             raise NotFound(f"There is no deployment {deployment_id}.")
         return word == "changed"
+
+    def check_on_its_own(self, deployment: Deployment) -> None:
+        """Raises NotOnItsOwn for a chainlet whose process another one leads: the two start, rest and scale as one."""
+        if deployment.leader:
+            name = self.deployment(deployment.leader).model_name
+            message = f"{deployment.model_name} runs in the process of {name}: say it of {name}."
+            raise NotOnItsOwn(message)
 
     def fail(self, deployment_id: str, why: str) -> None:
         """Notes why a deployment cannot run; '' when it can."""

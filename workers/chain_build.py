@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from truss_chains.deployment import code_gen
 from truss_chains.private_types import ABCChainlet, ChainletAPIDescriptor
 
 from deployments.chains import Member
+from deployments.package import Package, PackageError
+from workers.chain_processes import check, process_name
 
 NAME = re.compile(
     r"[\w-][\w. -]{0,99}"
@@ -35,7 +38,8 @@ def main() -> None:
         build(file, out)
     except Exception as error:  # whatever the user's file raises
         said = " ".join(str(error).split())
-        what = said if isinstance(error, ChainError) else f"{type(error).__name__}: {said}"
+        ours = isinstance(error, ChainError | PackageError)
+        what = said if ours else f"{type(error).__name__}: {said}"
         print(what, file=sys.stderr)
         sys.stderr.flush()
         os._exit(1)  # truss_chains' own report at exit would follow our line
@@ -47,25 +51,58 @@ def build(file: Path, out: Path) -> None:
         name = entrypoint.meta_data.chain_name or entrypoint.display_name
         if not NAME.fullmatch(name):
             raise ChainError(f"The chain's name {name!r} may only have letters, digits, `_-. `.")
-        chainlets = list(_chainlets(framework.get_descriptor(entrypoint), set()))
+        # Callers before whom they call: so they drain when they share a process.
+        chainlets = list(_chainlets(framework.get_descriptor(entrypoint), set()))[::-1]
         _check(chainlets)
         names = {one.display_name: f"{name}.{one.display_name}" for one in chainlets}
         names[entrypoint.display_name] = name
         for one in chainlets:
-            folder = _package(file, name, one, names, out)
+            _package(file, name, one, names, out)
+        processes = _processes(chainlets, out)
+        peers = {display: called for display, called in names.items() if called != name}
+        for one in chainlets:
             kind = "chain" if one.chainlet_cls is entrypoint else "chainlet"
-            peers = {display: called for display, called in names.items() if called != name}
-            Member(name, kind, peers).write(folder)
+            process = _process(one)
+            shares = processes.get(process, ())
+            member = Member(name, kind, peers)
+            if len(shares) > 1:
+                member = replace(member, process=process, shares=shares)
+            member.write(out / one.display_name)
+
+
+def _process(one: ChainletAPIDescriptor) -> str:
+    name = process_name(one.display_name, one.chainlet_cls.remote_config.options.metadata)
+    if name and one.is_truss_chainlet:
+        raise ChainError(
+            f"{one.display_name} wraps a Truss package, which has a process of its own: take "
+            "`process` out of its metadata."
+        )
+    return name
+
+
+def _processes(chainlets: list[ChainletAPIDescriptor], out: Path) -> dict[str, tuple[str, ...]]:
+    """The folders that share each process. Raises PackageError when they cannot."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in chainlets:
+        name = _process(one)
+        if name:
+            found[name] = (*found.get(name, ()), one.display_name)
+    for name, folders in found.items():
+        check(name, [Package.load(out / folder) for folder in folders])
+        if name in (one.display_name for one in chainlets):
+            raise ChainError(f"The process {name!r} has a chainlet's name: give it another one.")
+    return found
 
 
 def _chainlets(
     descriptor: ChainletAPIDescriptor, seen: set[type[ABCChainlet]]
 ) -> Iterator[ChainletAPIDescriptor]:
+    """Each after all that it calls."""
     if descriptor.chainlet_cls not in seen:
         seen.add(descriptor.chainlet_cls)
-        yield descriptor
         for one in framework.get_dependencies(descriptor):
             yield from _chainlets(one, seen)
+        yield descriptor
 
 
 def _check(chainlets: list[ChainletAPIDescriptor]) -> None:

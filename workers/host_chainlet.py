@@ -23,6 +23,7 @@ class HostExtras:
 
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    name: str = ""  # in log lines of a process that chainlets share, when none of them wrote one
 
 
 def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtras:
@@ -34,7 +35,11 @@ def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtra
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(peer_urls(member, settings.gateway_url)))
     key = settings.chain_api_key.get_secret_value()
-    return HostExtras(("--dynamic-config-dir", str(folder)), {KEY_VARIABLE: key})
+    arguments = ("--dynamic-config-dir", str(folder))
+    if not member.shares:
+        return HostExtras(arguments, {KEY_VARIABLE: key})
+    name = f"{member.chain}.{member.process}"
+    return HostExtras((*arguments, "--name", name), {KEY_VARIABLE: key}, name)
 
 
 def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:

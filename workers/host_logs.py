@@ -13,6 +13,7 @@ from typing import BinaryIO, TextIO
 
 LONGEST = 64 * 1024  # characters of a message; more would make one line a log of its own
 
+chainlet: ContextVar[str | None] = ContextVar("chainlet", default=None)  # in a shared process
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 chain_request_id: ContextVar[str | None] = ContextVar("chain_request_id", default=None)
 
@@ -52,7 +53,7 @@ class _Lines:
 
 def _write(fields: dict[str, object]) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    line: dict[str, object] = {"ts": now, "model": _Lines.model, **fields}
+    line: dict[str, object] = {"ts": now, "model": chainlet.get() or _Lines.model, **fields}
     if (value := request_id.get()) is not None:
         line["request_id"] = value
     if (value := chain_request_id.get()) is not None:

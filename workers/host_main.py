@@ -1,12 +1,14 @@
 """The model host process: `python -m workers.host_main --package DIR --uds PATH`.
 
-It holds one model and nothing of Kingpost's own secrets; the worker that started it is its only parent.
+It holds one model, or several chainlets (both options once for each), and nothing of Kingpost's own secrets; the worker that started it is its only parent.
 """
 
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +22,7 @@ from workers.host_dynamic_config import use_dynamic_config
 from workers.host_environment import apply_variables, surroundings
 from workers.host_server import ServerHost, create_server_app
 from workers.host_state import ModelHost
+from workers.host_together import serve_together
 from workers.host_websocket import MAX_MESSAGE
 from workers.model_loader import Surroundings, extend_import_path
 
@@ -32,30 +35,34 @@ def main() -> None:
     options = _options()
     die_with_parent(options.parent_pid)
     try:
-        package = Package.load(options.package)
+        packages = [Package.load(folder) for folder in options.package]
     except PackageError as error:
         sys.exit(str(error))
-    os.chdir(package.root)
-    apply_variables(package)
-    level = "debug" if package.runtime.enable_debug_logs else options.log_level
-    host_logs.install(level, package.model_name)
-    for warning in package.warnings:
+    leader = packages[0]
+    os.chdir(leader.root)
+    apply_variables(leader)
+    debugs = any(package.runtime.enable_debug_logs for package in packages)
+    host_logs.install("debug" if debugs else options.log_level, options.name or leader.model_name)
+    for warning in (warning for package in packages for warning in package.warnings):
         host_logs.event("package.warned", "warning", message=warning)
     if options.dynamic_config_dir:
         use_dynamic_config(options.dynamic_config_dir)
     _drop_own_folder()
-    extend_import_path(package)
-    _serve(package, options)
+    extend_import_path(leader)
+    _serve(packages, options)
     sys.stdout.flush()
     os._exit(0)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workers.host_main", description=__doc__)
-    parser.add_argument("--package", required=True, type=_path, help="folder with config.yaml")
     parser.add_argument(
-        "--uds", required=True, type=_path, help="path of the Unix socket to serve on"
+        "--package", required=True, type=_path, action="append", help="folder with config.yaml"
     )
+    parser.add_argument(
+        "--uds", required=True, type=_path, action="append", help="the Unix socket to serve it on"
+    )
+    parser.add_argument("--name", help="whose log lines are that no single chainlet wrote")
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--parent-pid", type=int, help="end at once if this is not the parent")
     parser.add_argument(
@@ -80,17 +87,32 @@ def _drop_own_folder() -> None:
     sys.path[:] = [*kept, str(own)]
 
 
-def _serve(package: Package, options: argparse.Namespace) -> None:
+def _serve(packages: list[Package], options: argparse.Namespace) -> None:
+    around = surroundings(options.secrets_dir, options.environment_file)
+    if len(packages) == 1:
+        _server(packages[0], options.uds[0], options, around).run()
+        return
+    around = replace(around, shared=True, loading=threading.Lock())
+    servers = {
+        package.model_name: _server(package, uds, options, around)
+        for package, uds in zip(packages, options.uds, strict=True)
+    }
+    serve_together(servers)
+
+
+def _server(
+    package: Package, uds: Path, options: argparse.Namespace, around: Surroundings
+) -> "_Server":
     if package.docker_server:
         host = ServerHost(package)
         app = create_server_app(host)
     else:
-        host = ModelHost(package, surroundings(options.secrets_dir, options.environment_file))
+        host = ModelHost(package, around)
         app = create_app(host)
     transport = package.runtime.transport
     config = uvicorn.Config(
         host.traffic.around(app),
-        uds=str(options.uds),
+        uds=str(uds),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -103,7 +125,7 @@ def _serve(package: Package, options: argparse.Namespace) -> None:
         ws_ping_interval=transport.ping_interval_seconds or 20.0,
         ws_ping_timeout=transport.ping_timeout_seconds or 20.0,
     )
-    _Server(config, host.drain).run()
+    return _Server(config, host.drain)
 
 
 class _Server(uvicorn.Server):

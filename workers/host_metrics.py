@@ -1,5 +1,7 @@
 """`/metrics`: what the model registers with prometheus_client, and nothing of the host's own."""
 
+from functools import cache
+
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -11,8 +13,9 @@ from prometheus_client import (
 from starlette.types import ASGIApp
 
 
+@cache
 def metrics_app() -> ASGIApp:
-    """Made once, before the model is imported: its metrics must come without `_created` series."""
+    """Made once in a process, before the model is imported: its metrics must come without `_created` series."""
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
         REGISTRY.unregister(collector)
     disable_created_metrics()

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks.logs import get_logger
@@ -18,6 +18,7 @@ from workers.environment_build import BuildStopped, EnvironmentFailed
 from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
 from workers.host_lines import json_line, words_of
+from workers.host_sockets import HostSocket
 
 log = get_logger("host")
 
@@ -33,24 +34,25 @@ TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
 
 
 class HostProcess:
-    """One model host after the other on the same socket; `generation` counts them."""
+    """One model host after the other on the same sockets; `generation` counts them.
+
+    Chainlets that share one get ready together, and one that cannot be loaded fails all of them.
+    """
 
     def __init__(
         self,
-        package: Path,
-        address: str,
+        sockets: Sequence[HostSocket],
         settings: Settings,
         on_change: Callable[[], None],
         extras: HostExtras | None = None,
     ) -> None:
-        self.address = address
+        self.sockets = sockets
         self.ready = threading.Event()
         self.state = "loading"
         self.error: str | None = None
         self.note: str | None = None
-        self.slots = 1
         self.generation = 0
-        self._package = package
+        self._broken: HostSocket | None = None  # whose load failed, of several
         self._settings = settings
         self._on_change = on_change
         self._extras = extras or HostExtras()
@@ -60,7 +62,7 @@ class HostProcess:
         self._exits: dict[int, str] = {}
         self._exited = threading.Condition()
         self._stopping = threading.Event()
-        self._environments = Environments(package, settings, self._stopping)
+        self._environments = Environments(sockets[0].package, settings, self._stopping)
         self._noted = 0.0
         # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
         self._thread = threading.Thread(target=self._supervise, name="host", daemon=True)
@@ -69,6 +71,13 @@ class HostProcess:
     def pid(self) -> int | None:
         """The host's process id, None while there is none."""
         return self._process.pid if self._process and self._process.poll() is None else None
+
+    def error_of(self, socket: HostSocket) -> str | None:
+        """What is wrong, as this package's users should read it."""
+        if self._broken is None or self._broken is socket or self.error is None:
+            return self.error
+        why = self.error.strip().splitlines()[-1]
+        return f"{self._broken.name}, in the same process, could not be loaded: {why}"
 
     def start(self) -> None:
         """Starts the first host and keeps one alive from then on."""
@@ -102,7 +111,9 @@ class HostProcess:
         with self._exited:
             self._exited.wait_for(lambda: generation in self._exits, EXIT_SECONDS)
             how = self._exits.get(generation, "connection lost")
-        return f"The model host died ({how})."
+        names = [socket.name for socket in self.sockets]
+        of = f" of {', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else ""
+        return f"The model host{of} died ({how})."
 
     def _last_words(self) -> str:
         """For operators: the last lines that it logged, then how it ended and the very last line."""
@@ -138,9 +149,10 @@ class HostProcess:
 
     def _one_life(self, python: HostPython) -> bool:
         """From the start of a host to its end; True when it got ready."""
-        Path(self.address).unlink(missing_ok=True)
-        command = [*python.command, "--package", str(self._package)]
-        command += ["--uds", self.address, "--log-level", self._settings.log_level]
+        command = [*python.command, "--log-level", self._settings.log_level]
+        for socket in self.sockets:
+            Path(socket.address).unlink(missing_ok=True)
+            command += ["--package", str(socket.package), "--uds", socket.address]
         command += ["--parent-pid", str(os.getpid()), *self._extras.arguments]
         process = subprocess.Popen(
             command,
@@ -152,7 +164,10 @@ class HostProcess:
         )
         self._process, self.generation = process, self.generation + 1
         threading.Thread(
-            target=self._pump, args=(process, python.model), name="host-log", daemon=True
+            target=self._pump,
+            args=(process, self._extras.name or python.model),
+            name="host-log",
+            daemon=True,
         ).start()
         if self.state != "failed" or self.note:  # what failed before was the build
             self.note = None
@@ -176,19 +191,26 @@ class HostProcess:
     def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + self._settings.load_timeout_seconds
         while process.poll() is None and time.monotonic() < deadline:
-            said = host_client.state(self.address)
-            if said and said.state == "ready":
-                self.slots = said.slots
-                self.ready.set()
-                self._change("ready", None)
-                return True
-            if said and said.state == "failed":
-                self._change("failed", said.error)
+            said = [(socket, host_client.state(socket.address)) for socket in self.sockets]
+            failed = next((pair for pair in said if pair[1] and pair[1].state == "failed"), None)
+            if failed:
+                self._broken = failed[0]
+                self._change("failed", failed[1] and failed[1].error)
                 break
+            if all(state and state.state == "ready" for _, state in said):
+                self._become_ready(said)
+                return True
             self._stopping.wait(STATE_EVERY)
         if process.poll() is None:
             process.kill()  # a load that failed or takes too long is tried again from the start
         return False
+
+    def _become_ready(self, said: list[tuple[HostSocket, host_client.HostState | None]]) -> None:
+        for socket, state in said:
+            socket.slots = state.slots if state else socket.slots
+        self._broken = None
+        self.ready.set()
+        self._change("ready", None)
 
     def _change(self, state: str, error: str | None) -> None:
         if (state, error) != (self.state, self.error):

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 import time
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from deployments.package import Package
@@ -88,8 +90,9 @@ class ModelHost:
 
     def start_loading(self) -> None:
         """Begins to load in a thread of its own, while the server already answers."""
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._load, args=(loop,), name="load", daemon=True).start()
+        loop, context = asyncio.get_running_loop(), copy_context()
+        run = partial(context.run, self._load, loop)  # the log is to say whose load it is
+        threading.Thread(target=run, name="load", daemon=True).start()
 
     async def wait_loaded(self) -> None:
         """Returns when loading ended, well or not."""
@@ -106,7 +109,7 @@ class ModelHost:
         if live is None:
             raise ModelNotReady
         try:
-            methods = reload_methods(self.package, live)
+            methods = reload_methods(self.package, live, self._around)
             self._adopt(LiveModel(live.instance, methods, live.environment))
         except Exception as error:
             log_user_error("Hot reload failed", error, self.package.model_class_filename)
@@ -130,10 +133,11 @@ class ModelHost:
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         started = time.perf_counter()
-        event("model.loading")
         try:
-            live = self._made = make_model(self.package, self._around)
-            load(live, self._around.load_retries, on_loop(loop))
+            with self._around.loading:
+                event("model.loading")
+                live = self._made = make_model(self.package, self._around)
+                load(live, self._around.load_retries, on_loop(loop))
         except BaseException as error:  # a load fails in any way, sys.exit included; state() tells
             loop.call_soon_threadsafe(self._load_failed, error)
             return

@@ -1,6 +1,7 @@
 """Where sync model code runs: a pool of threads, each call with the context of its request."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -9,7 +10,8 @@ from typing import Any, TypeVar, cast
 Result = TypeVar("Result")
 MAX_THREADS = 512  # made on demand; a stopped sync call keeps its thread until the model returns
 
-_pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="model")
+# One for each event loop: chainlets that share a process must not wait for each other's threads.
+_pools = threading.local()
 
 
 async def in_thread(function: Callable[..., Result], *args: object) -> Result:
@@ -19,10 +21,19 @@ async def in_thread(function: Callable[..., Result], *args: object) -> Result:
     """
     context = copy_context()
     loop = asyncio.get_running_loop()
-    error, result = await loop.run_in_executor(_pool, lambda: context.run(_caught, function, args))
+    error, result = await loop.run_in_executor(
+        _pool(), lambda: context.run(_caught, function, args)
+    )
     if error is not None:
         raise error
     return cast(Result, result)
+
+
+def _pool() -> ThreadPoolExecutor:
+    pool: ThreadPoolExecutor | None = getattr(_pools, "pool", None)
+    if pool is None:
+        pool = _pools.pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="model")
+    return pool
 
 
 def _caught(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,9 @@ class Surroundings:
     environment_file: Path = Path("/etc/b10_dynamic_config/environment")
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     load_retries: int = 1
+    shared: bool = False  # whether other models live in this process
+    # Held while one of them loads: imports of one library in several threads at once do not always end well.
+    loading: AbstractContextManager[object] = field(default_factory=nullcontext[None])
 
 
 @dataclass
@@ -82,13 +86,18 @@ def extend_import_path(package: Package) -> None:
 
 
 def make_model(package: Package, around: Surroundings) -> LiveModel:
-    """The instance, not yet loaded; the cwd is the package. Raises whatever the model raises."""
-    (package.root / package.data_dir).mkdir(parents=True, exist_ok=True)
-    model_class = getattr(import_model_file(package), package.model_class_name)
+    """The instance, not yet loaded; the cwd is the package, a shared process' that of its leader.
+
+    Raises whatever the model raises.
+    """
+    data_dir = package.root / package.data_dir
+    data_dir.mkdir(parents=True, exist_ok=True)
+    module = import_model_file(package, around.shared)
+    model_class = getattr(module, package.model_class_name)
     environment = read_environment(around.environment_file)
     offered = {
         "config": full_config(package),
-        "data_dir": Path(package.data_dir),
+        "data_dir": data_dir if around.shared else Path(package.data_dir),
         "secrets": Secrets(package.secrets, around.secrets_dir, around.variables),
         "lazy_data_resolver": LazyDataResolver(),
         "environment": environment,
@@ -106,12 +115,13 @@ def load(live: LiveModel, retries: int, run: RunCoroutine) -> None:
         _retry(lambda: _run(instance.load, run), retries)
 
 
-def import_model_file(package: Package) -> ModuleType:
-    """The module of the model's file. Raises what the import raises."""
+def import_model_file(package: Package, shared: bool = False) -> ModuleType:
+    """The module of the model's file, under a name of its own where others are. Raises what the import raises."""
     path = package.model_file
     folder = path.parent.name
     # The name is Truss's: `model` stays the name of the package, in which model.py may lie.
     name = f"{folder}.{path.stem}" if folder == path.stem else path.stem
+    name = f"{package.root.name}.{name}" if shared else name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"Could not import {path}.")
@@ -157,7 +167,7 @@ def _retry(attempt: Callable[[], None], retries: int) -> None:
             time.sleep(RETRY_GAP)
 
 
-def reload_methods(package: Package, live: LiveModel) -> Methods:
+def reload_methods(package: Package, live: LiveModel, around: Surroundings) -> Methods:
     """Imports the model's code anew and gives the live instance the new class, keeping its state.
 
     Raises what the import raises; the instance is then as before.
@@ -167,7 +177,7 @@ def reload_methods(package: Package, live: LiveModel) -> Methods:
         if _lies_in(module, folder):
             del sys.modules[name]
     importlib.invalidate_caches()
-    fresh = getattr(import_model_file(package), package.model_class_name)
+    fresh = getattr(import_model_file(package, around.shared), package.model_class_name)
     before = live.instance.__class__
     live.instance.__class__ = fresh
     try:

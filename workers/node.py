@@ -172,6 +172,8 @@ class Node:
         )
         for deployment_id in (*first, *later):
             deployment = view.deployments[deployment_id]
+            if deployment.leader:
+                continue  # served by another one's replicas
             while deployment.active and self._count(deployment_id) < deployment.wanted:
                 if not await self._start(deployment):
                     break

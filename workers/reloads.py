@@ -48,7 +48,7 @@ class Reloads:
 
     def _swap(self) -> str:
         try:
-            status, said = host_client.hot_reload(self._host.address)
+            status, said = host_client.hot_reload(self._host.sockets[0].address)
         except host_client.HostUnavailable as error:
             self._host.end(self._host.generation, f"no hot reload: {error!r}")
             return "restarted"

@@ -5,6 +5,10 @@ import os
 import shutil
 import tempfile
 import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,12 +16,11 @@ from uuid import uuid4
 
 from celery import Celery, signals
 
-from deployments.chains import member_of
+from deployments.chains import member_of, process_of, register
 from deployments.directory import Directory, Replica
 from deployments.package import Package, PackageError
 from deployments.package_store import PackageStore
-from deployments.packaging import folder_hash
-from deployments.registry import Deployment, Registry
+from deployments.registry import Deployment, NotOnItsOwn, Registry
 from deployments.registry_keys import RELOADS
 from deployments.ways import machine
 from tasks import keys, logs, verbs
@@ -31,8 +34,10 @@ from workers.channel import Channel
 from workers.control import take_over_revoke
 from workers.heartbeat import Heartbeat
 from workers.host_chainlet import extras
+from workers.host_client import HostState
 from workers.host_door import HostDoor
 from workers.host_process import HostProcess
+from workers.host_sockets import HostSocket
 from workers.reloads import Reloads
 from workers.request_events import RequestEvents
 from workers.runner import Runner
@@ -46,43 +51,55 @@ SETTLED_SECONDS = 0.3  # for the API to see that a replica drains, before its ca
 SOCKET_PATH_BYTES = 100  # the kernel allows 107 on Linux and 103 on macOS
 
 
+@dataclass(frozen=True)
+class Serving:
+    """One deployment that a replica serves: one for most; chainlets that share a process are served together."""
+
+    id: str  # of its entry in the directory
+    deployment: Deployment
+    socket: HostSocket
+    runner: Runner
+    door: HostDoor | None  # for an API on another machine
+
+
 class ReplicaWorker:
     """All parts of a replica, wired; `start` before the Celery worker, `stop` after it."""
 
     def __init__(
         self,
         settings: Settings,
-        package: Package,
-        deployment: Deployment,
+        served: Sequence[tuple[Package, Deployment]],
         replica_id: str | None = None,
     ) -> None:
-        self.id = replica_id or f"{deployment.model_name}-{uuid4().hex[:8]}"
-        self.deployment = deployment
+        package, self.deployment = served[0]
+        self.id = replica_id or f"{self.deployment.model_name}-{uuid4().hex[:8]}"
         self._settings = settings
-        self._address = _socket_path(settings.state_dir, self.id)
-        self._machine = machine()
         self.store = JobStore(settings)
         self.app = make_app(settings)
         self._directory = Directory(settings)
         self._runs = Runs()
-        self._draining = threading.Event()
+        self._draining: set[str] = set()  # of `servings`
         self._never = threading.Event()
-        self._config_dir = self._address.with_suffix(".config")
-        self.door = HostDoor(str(self._address), settings) if settings.host_address else None
-        self.host = HostProcess(
-            package.root,
-            str(self._address),
-            settings,
-            self._host_changed,
-            extras(member_of(package), settings, self._config_dir),
-        )
+        ids = [self.id, *(_id_along(self.id, one.model_name) for _, one in served[1:])]
+        sockets = [
+            HostSocket(one.model_name, of_it.root, str(_socket_path(settings.state_dir, name)))
+            for name, (of_it, one) in zip(ids, served, strict=True)
+        ]
+        self._config_dir = Path(sockets[0].address).with_suffix(".config")
+        on_top = extras(member_of(package), settings, self._config_dir)
+        self.host = HostProcess(sockets, settings, self._host_changed, on_top)
         self.hostname = f"{self.id}@{os.uname().nodename}"
-        self.events = RequestEvents(self.app, self.hostname, package.model_name)
-        self.runner = Runner(
-            self.store, self.host, self._runs, self.events, settings, deployment.id, self.id
-        )
-        reloads = Reloads(self.host, package, deployment.id)
-        self._reloads = Channel(self.store, RELOADS, reloads.take)
+        names = {one.id: one.model_name for _, one in served}
+        self.events = RequestEvents(self.app, self.hostname, names)
+        self.servings = [
+            Serving(name, one, socket, self._runner(one.id, socket), self._door(socket))
+            for name, (_, one), socket in zip(ids, served, sockets, strict=True)
+        ]
+        self._asking = ThreadPoolExecutor(len(served), thread_name_prefix="host-state")
+        # What several share is generated: it changes with a restart only.
+        follows = bool(self.deployment.package) and len(served) == 1
+        reloads = Reloads(self.host, package, self.deployment.id)
+        self._reloads = Channel(self.store, RELOADS, reloads.take) if follows else None
         # The heartbeat is the safety net for a message that is missed.
         self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
@@ -90,20 +107,36 @@ class ReplicaWorker:
             self._runs, self.host, settings, self.stop_run, lambda: self._heartbeat.last_success
         )
 
+    def _runner(self, deployment_id: str, socket: HostSocket) -> Runner:
+        return Runner(
+            self.store,
+            self.host,
+            self._runs,
+            self.events,
+            self._settings,
+            deployment_id,
+            self.id,
+            socket.address,
+        )
+
+    def _door(self, socket: HostSocket) -> HostDoor | None:
+        return HostDoor(socket.address, self._settings) if self._settings.host_address else None
+
     def start(self) -> None:
         """Starts the host and every thread of the worker."""
-        if self.door:
-            self.door.start()
+        for door in self._doors():
+            door.start()
         for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
             part.start()
-        if self.deployment.package:  # it follows a folder
+        if self._reloads:
             self._reloads.start()
 
     def drain(self) -> None:
-        """No new claims; running calls get `drain_seconds`."""
+        """No new claims; running calls get `drain_seconds`, and what they call stays open for them."""
         log.info("replica.draining", running=len(self._runs.all()))
-        self._draining.set()
-        self.runner.draining.set()
+        self._draining.add(self.id)
+        for one in self.servings:
+            one.runner.draining.set()
         self._watch.drain()
         self._try_report()
 
@@ -111,27 +144,34 @@ class ReplicaWorker:
         """Lets sync calls end, ends the host and says goodbye."""
         self._await_sync_calls()
         self._watch.stop()
-        if self.deployment.package:
+        if self._reloads:
             self._reloads.stop()
         self._cancels.stop()
         self._heartbeat.stop()
         self.host.stop()
-        if self.door:
-            self.door.stop()
+        for door in self._doors():
+            door.stop()
+        self._asking.shutdown(wait=False)
         self.events.stop()
-        try:
-            self._directory.remove(self.id)
-        except StoreUnavailable as error:
-            log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
-        self._address.unlink(missing_ok=True)
+        for one in self.servings:
+            try:
+                self._directory.remove(one.id)
+            except StoreUnavailable as error:
+                log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
+            Path(one.socket.address).unlink(missing_ok=True)
         shutil.rmtree(self._config_dir, ignore_errors=True)
         self.store.close()
+
+    def _doors(self) -> list[HostDoor]:
+        return [one.door for one in self.servings if one.door]
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
         """Asks the host to stop a call; the watch ends a host that does not."""
         if self._runs.mark(run, reason):
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
-            host_client.stop(self.host.address, run.request_id)
+            for one in self.servings:
+                if one.deployment.id == run.claim.job.deployment_id:
+                    host_client.stop(one.socket.address, run.request_id)
 
     def _cancel(self, request_id: str) -> None:
         run = self._runs.get(request_id)
@@ -139,14 +179,18 @@ class ReplicaWorker:
             self.stop_run(run, StopReason.CANCELED)
 
     def _await_sync_calls(self) -> None:
-        """Up to `drain_seconds`; nobody sends new ones to a replica that drains."""
-        self._never.wait(SETTLED_SECONDS)
+        """Up to `drain_seconds` for all, callers before whom they call; nobody sends new ones to what drains."""
         ends = monotonic() + self._settings.drain_seconds
-        while monotonic() < ends:
-            said = host_client.state(self.host.address)
-            if said is None or said.open == 0:
-                return
-            self._never.wait(SYNC_LOOK)
+        for one in self.servings:
+            if one.id not in self._draining:
+                self._draining.add(one.id)
+                self._try_report()
+            self._never.wait(SETTLED_SECONDS)
+            while monotonic() < ends:
+                said = host_client.state(one.socket.address)
+                if said is None or said.open == 0:
+                    break
+                self._never.wait(SYNC_LOOK)
 
     def _host_changed(self) -> None:
         self._try_report()
@@ -155,8 +199,9 @@ class ReplicaWorker:
 
     def _try_wake(self) -> None:
         try:
-            for _ in range(self.host.slots):
-                self.store.run(verbs.wake(self.deployment.id))
+            for one in self.servings:
+                for _ in range(one.socket.slots):
+                    self.store.run(verbs.wake(one.deployment.id))
         except StoreUnavailable:
             pass  # the sweeper sends them
 
@@ -167,27 +212,40 @@ class ReplicaWorker:
             log.warning("directory.unavailable", error=str(error))  # the heartbeat reports again
 
     def _report(self) -> None:
-        said = host_client.state(self.host.address) if self.host.ready.is_set() else None
-        self._directory.report(
-            Replica(
-                id=self.id,
-                deployment_id=self.deployment.id,
-                model_name=self.deployment.model_name,
-                state="draining" if self._draining.is_set() else self.host.state,  # type: ignore[arg-type]
-                error=self.host.error,
-                address=self.host.address,
-                slots=self.host.slots,
-                busy=len(self._runs.all()) + (said.open if said else 0),
-                served=said.served if said else 0,
-                pid=os.getpid(),
-                host_pid=self.host.pid,
-                note=self.host.note,
-                machine=self._machine,
-                tcp=self.door.address if self.door else None,
-                token_ref=self.door.ref if self.door else None,
-            ),
-            self.door.token if self.door else "",
+        runs = Counter(run.claim.job.deployment_id for run in self._runs.all())
+        for one, said in zip(self.servings, self._ask_all(), strict=True):
+            entry = self._entry(one, runs[one.deployment.id], said)
+            self._directory.report(entry, one.door.token if one.door else "")
+
+    def _ask_all(self) -> list[HostState | None]:
+        """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
+        if not self.host.ready.is_set():
+            return [None for _ in self.servings]
+        return list(self._asking.map(host_client.state, [o.socket.address for o in self.servings]))
+
+    def _entry(self, one: Serving, running: int, said: HostState | None) -> Replica:
+        return Replica(
+            id=one.id,
+            deployment_id=one.deployment.id,
+            model_name=one.deployment.model_name,
+            state="draining" if one.id in self._draining else self.host.state,  # type: ignore[arg-type]
+            error=self.host.error_of(one.socket),
+            address=one.socket.address,
+            slots=one.socket.slots,
+            busy=running + (said.open if said else 0),
+            served=said.served if said else 0,
+            pid=os.getpid(),
+            host_pid=self.host.pid,
+            note=self.host.note,
+            machine=machine(),
+            tcp=one.door.address if one.door else None,
+            token_ref=one.door.ref if one.door else None,
         )
+
+
+def _id_along(replica_id: str, model_name: str) -> str:
+    """The id of an entry beside another one's: the same end."""
+    return f"{model_name}-{replica_id.rpartition('-')[2]}"
 
 
 def _socket_path(state_dir: Path, replica_id: str) -> Path:
@@ -201,40 +259,43 @@ def _socket_path(state_dir: Path, replica_id: str) -> Path:
 
 
 def run_folder(settings: Settings, package_dir: Path) -> None:
-    """Runs a replica of the package in a folder until SIGTERM: then it drains. Raises PackageError."""
+    """Runs a replica of the package in a folder until SIGTERM: then it drains. Raises PackageError, NotOnItsOwn."""
     package = Package.load(package_dir)
     logs.configure(settings, model=package.model_name)
-    member = member_of(package)
-    deployment = Registry(settings).register(
-        package.model_name,
-        str(package.root),
-        folder_hash(package.root),
-        package.slots,
-        member.kind if member else "model",
-        package.gpus,
-        package.gpu_memory,
-    )
-    _run(settings, package, deployment, None)
+    process = process_of(package)
+    if process[0].root != package.root:
+        where = f"start the replica of {process[0].root}, which runs both"
+        message = f"{package.model_name} shares a process with {process[0].model_name}: {where}."
+        raise NotOnItsOwn(message)
+    deployments = register(Registry(settings), process)
+    _run(settings, list(zip(process, deployments, strict=True)), None)
 
 
 def run_deployment(settings: Settings, deployment_id: str, replica_id: str | None) -> None:
-    """The same for a deployment; its package is fetched. Raises NotFound, PackageError, PayloadUnavailable."""
+    """The same for a deployment; its package is fetched.
+
+    Raises NotFound, NotOnItsOwn, PackageError, PayloadUnavailable.
+    """
     registry = Registry(settings)
     deployment = registry.deployment(deployment_id)
+    registry.check_on_its_own(deployment)
     logs.configure(settings, model=deployment.model_name)
     try:
         package = Package.load(PackageStore(settings).folder(deployment))
+        process = process_of(package)
     except (KingpostError, PackageError) as error:
         registry.fail(deployment_id, str(error))
         raise
-    _run(settings, package, deployment, replica_id)
+    along = {one.package: one for one in registry.all() if one.leader == deployment_id}
+    served = [(one, along[str(one.root)]) for one in process[1:]]
+    _run(settings, [(package, deployment), *served], replica_id)
 
 
 def _run(
-    settings: Settings, package: Package, deployment: Deployment, replica_id: str | None
+    settings: Settings, served: Sequence[tuple[Package, Deployment]], replica_id: str | None
 ) -> None:
-    replica = ReplicaWorker(settings, package, deployment, replica_id)
-    worker = _celery_worker(replica, package.slots)
+    replica = ReplicaWorker(settings, served, replica_id)
+    worker = _celery_worker(replica, sum(package.slots for package, _ in served))
     replica.start()
     try:
         worker.start()
@@ -244,12 +305,13 @@ def _run(
 
 
 def _celery_worker(replica: ReplicaWorker, slots: int) -> Any:
-    """A Celery worker with one thread for each slot, fed by the deployment's wake-ups."""
+    """A Celery worker with one thread for each slot, fed by the wake-ups of the deployments that it serves."""
     app: Celery = replica.app
+    runners = {keys.wakeup_queue(one.deployment.id): one.runner for one in replica.servings}
 
-    @app.task(name=TASK_NAME, send_events=False, ignore_result=True)
-    def wake() -> None:
-        replica.runner.run_available()
+    @app.task(name=TASK_NAME, send_events=False, ignore_result=True, bind=True)
+    def wake(task: Any) -> None:
+        runners[task.request.delivery_info["routing_key"]].run_available()
 
     def drain(**_: object) -> None:
         replica.drain()
@@ -261,7 +323,7 @@ def _celery_worker(replica: ReplicaWorker, slots: int) -> Any:
         hostname=replica.hostname,
         pool="threads",
         concurrency=slots,
-        queues=[keys.wakeup_queue(replica.deployment.id)],
+        queues=list(runners),
         loglevel=logging.WARNING,
         without_gossip=True,
         without_mingle=True,

@@ -7,6 +7,7 @@ would cost the worker as much as the jobs themselves.
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
@@ -23,12 +24,12 @@ HELD = 10_000  # events; operators' eyes may miss some, jobs may not wait for th
 
 
 class RequestEvents:
-    """One dispatcher and one thread; nobody waits for Flower."""
+    """One dispatcher and one thread; nobody waits for Flower. `names` are deployment ids -> models."""
 
-    def __init__(self, app: Celery, hostname: str, model_name: str) -> None:
+    def __init__(self, app: Celery, hostname: str, names: Mapping[str, str]) -> None:
         self._app = app
         self._hostname = hostname
-        self._model_name = model_name
+        self._names = names
         self._held: deque[tuple[str, dict[str, Any]]] = deque()
         self._counting = threading.Lock()
         self._dropped = 0
@@ -47,7 +48,8 @@ class RequestEvents:
     def started(self, job: Job) -> None:
         """The job was claimed."""
         summary = f"priority={job.level} attempt={job.attempt}"
-        names: dict[str, Any] = {"name": self._model_name, "args": f"({summary})", "kwargs": "{}"}
+        name = self._names.get(job.deployment_id, "")
+        names: dict[str, Any] = {"name": name, "args": f"({summary})", "kwargs": "{}"}
         self._put("task-received", job, retries=job.attempt - 1, root_id=job.request_id, **names)
         self._put("task-started", job)
 

@@ -62,7 +62,7 @@ class _Hand:
 
 
 class Runner:
-    """Runs jobs of one deployment on one host; called by many worker threads at once."""
+    """Runs jobs of one deployment at one socket of a host; called by many worker threads at once."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Runner:
         settings: Settings,
         deployment_id: str,
         replica_id: str,
+        address: str,
     ) -> None:
         self.draining = threading.Event()
         self._store = store
@@ -82,6 +83,7 @@ class Runner:
         self._settings = settings
         self._deployment_id = deployment_id
         self._replica_id = replica_id
+        self._address = address
         self._payloads = Payloads(settings)
         self._quarantine = Quarantine()
         self._local = threading.local()
@@ -340,7 +342,7 @@ class Runner:
         hand: _Hand | None = getattr(self._local, "hand", None)
         if hand is None:
             claimer = f"{self._replica_id}:{threading.get_ident()}"
-            hand = self._local.hand = _Hand(HostClient(self._host.address), claimer)
+            hand = self._local.hand = _Hand(HostClient(self._address), claimer)
         return hand
 
 

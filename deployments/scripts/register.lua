@@ -1,7 +1,7 @@
 -- register: the deployment that follows a folder: the model's `development`, and its `production` until something
 -- else is promoted. The same name keeps its ids.
 -- ARGV  1 name   2 kind   3 slots   4 folder   5 content hash   6 new model id   7 new deployment id   8 GPUs
---       9 GPU memory   10 '1' for a chainlet
+--       9 GPU memory   10 '1' for a chainlet   11 the deployment whose replicas serve this one, too, else ''
 -- RETURNS deployment id
 local names = ARGV[10] == '1' and R.chainlets or R.models
 local now, model = whole(now_ms()), redis.call('HGET', names, ARGV[1])
@@ -20,6 +20,7 @@ if not deployment then
 end
 redis.call('HSETNX', R.environments(model), 'production', deployment)
 redis.call('HSET', R.deployment(deployment), 'model_id', model, 'model_name', ARGV[1], 'kind', ARGV[2],
-  'slots', ARGV[3], 'package', ARGV[4], 'content_hash', ARGV[5], 'gpus', ARGV[8], 'gpu_memory', ARGV[9], 'active', 1)
+  'slots', ARGV[3], 'package', ARGV[4], 'content_hash', ARGV[5], 'gpus', ARGV[8], 'gpu_memory', ARGV[9], 'active', 1,
+  'leader', ARGV[11])
 redis.call('HDEL', R.deployment(deployment), 'failure')
 return deployment

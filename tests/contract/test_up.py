@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 
 from cli.ports import free_port
+from deployments.autoscaling import Autoscaling
+from deployments.directory import Directory
+from deployments.registry import Registry
+from tasks.settings import Settings
 from tests.conditions import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -225,3 +229,15 @@ def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -
     assert up.stop() == 0
     up.start("--no-flower").ready()
     wait_until(lambda: up.call("POST", "/models/echo/production/predict", {"a": 1}) == {"a": 1})
+
+
+def test_a_model_that_slept_when_it_stopped_sleeps_on_and_wakes_when_it_is_called(up: Up) -> None:
+    up.start("--no-flower").ready()
+    settings = Settings(redis_url=up.up_json()["redis_url"], state_dir=up.state)
+    registry = Registry(settings)
+    (echo,) = registry.all()
+    registry.configure(echo.id, Autoscaling(autoscaling_window=10, scale_down_delay=0))
+    wait_until(lambda: not Directory(settings).all(), 40, "it does not fall asleep")
+    up.stop()
+    up.start("--no-flower").ready()
+    assert up.predicts()

@@ -47,7 +47,7 @@ def messages(client: redis.Redis) -> Iterator[Any]:
 
 @pytest.fixture
 def events(settings: Settings) -> Iterator[RequestEvents]:
-    one = RequestEvents(make_app(settings), "echo-1@here", "echo")
+    one = RequestEvents(make_app(settings), "echo-1@here", {"d": "echo"})
     yield one
     one.stop()
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +14,14 @@ import httpx
 import pytest
 
 from cli.ports import free_port
-from deployments.directory import Directory
+from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
 
 MODELS = Path(__file__).parent / "models"
+APART = "OPTIONS = chains.ChainletOptions()"
+TOGETHER = 'OPTIONS = chains.ChainletOptions(metadata={"kingpost": {"process": "small"}})'
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Stack:
     state: Path
     said: str
     settings: Settings
+    together: bool  # whether each chain is one process
 
     def client(self, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Api-Key {self.key}"}
@@ -39,6 +41,16 @@ class Stack:
 
     def deployment(self, name: str) -> Deployment:
         return next(one for one in Registry(self.settings).all() if one.model_name == name)
+
+    def replicas(self, chain: str) -> list[Replica]:
+        """Of the chain and its chainlets."""
+        names = (chain, f"{chain}.")
+        found = Directory(self.settings).all()
+        return [
+            one
+            for one in found
+            if one.model_name == names[0] or one.model_name.startswith(names[1])
+        ]
 
     def replica_pids(self) -> dict[str, tuple[int, int]]:
         """Name -> the processes of its worker and of its host."""
@@ -55,11 +67,23 @@ def own_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
 
 
-@pytest.fixture(scope="package")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def copy_models(to: Path, together: bool, only: str = "*") -> None:
+    """The chains; `together` with the setting that makes one process of each."""
+    for source in MODELS.glob(f"{only}/*.py"):
+        target = to / source.parent.name / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text()
+        target.write_text(text.replace(APART, TOGETHER) if together else text)
+
+
+@pytest.fixture(scope="package", params=["apart", "together"])
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     folder, port = tmp_path_factory.mktemp("chains"), free_port()
     models, state, log = folder / "models", folder / "state", folder / "up.log"
-    shutil.copytree(MODELS, models, ignore=shutil.ignore_patterns("__pycache__"))
+    together = request.param == "together"
+    copy_models(models, together)
     env = own_environment() | {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1"}
     env |= {"KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
     with log.open("wb") as out:
@@ -74,7 +98,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         up = json.loads((state / "up.json").read_text())
         key = (state / "api_key").read_text().strip()
         settings = Settings(redis_url=up["redis_url"], state_dir=state)
-        yield Stack(up["api"], key, state, log.read_text(), settings)
+        yield Stack(up["api"], key, state, log.read_text(), settings, together)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

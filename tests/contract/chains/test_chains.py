@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.sync.client import ClientConnection, connect
 
+from cli.log_lines import LogFolder, message_of
 from tasks.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack
@@ -19,7 +20,8 @@ SUBMIT = "/chains/orders/production/async_run_remote"
 CHAINS = {
     "orders": {"orders", "orders.worker-1", "orders.Counter"},
     "letters": {"Letters", "Letters.Spell"},
-    "mirror": {"the mirror"},
+    "mirror": {"the mirror", "the mirror.Glass"},
+    "limits": {"limits", "limits.Narrow", "limits.Wide"},
 }
 
 
@@ -40,15 +42,18 @@ def finished(http: httpx.Client, request_id: str) -> dict[str, Any]:
 # -- 4: deployment
 
 
-def test_every_chainlet_has_a_host_of_its_own(stack: Stack) -> None:
+def test_every_chainlet_has_a_host_of_its_own_or_shares_one(stack: Stack) -> None:
     pids = stack.replica_pids()
     assert set(pids) == set.union(*CHAINS.values())
-    assert len({pid for pair in pids.values() for pid in pair}) == 2 * len(pids)
+    processes = len(CHAINS) if stack.together else len(pids)
+    assert len({pid for pair in pids.values() for pid in pair}) == 2 * processes
+    for names in CHAINS.values():
+        assert len({pids[name] for name in names}) == (1 if stack.together else len(names))
 
 
 def test_only_the_chains_themselves_are_listed(stack: Stack, http: httpx.Client) -> None:
     listed = {one["id"] for one in http.get("/v1/models").json()["data"]}
-    assert listed == {"orders", "Letters", "the mirror"}
+    assert listed == {"orders", "Letters", "the mirror", "limits"}
     assert "orders.Counter" not in stack.said
     kinds = {name: stack.deployment(name).kind for name in CHAINS["orders"]}
     expected = {"orders": "chain", "orders.worker-1": "chainlet", "orders.Counter": "chainlet"}
@@ -120,6 +125,14 @@ def test_async_run_remote_takes_the_envelope_or_bare_arguments(
     assert result[0]["seen_ids"] == [request_id]  # the chainlet below knows whose run it is
 
 
+def test_a_chainlet_that_is_called_by_its_name_may_be_queued_too(http: httpx.Client) -> None:
+    body = {"name": "by name", "failures": 0, "seconds": 0.0}
+    path = "/chains/orders.Counter/production/async_run_remote"
+    request_id = http.post(path, json=body).json()["request_id"]
+    assert finished(http, request_id)["status"] == "SUCCEEDED"
+    assert http.get(f"/async_request/{request_id}/result").json()["calls"] == 1
+
+
 def test_only_the_entrypoint_is_queued(stack: Stack, http: httpx.Client) -> None:
     before = len(http.get("/async_requests").json()["requests"])
     finished(http, submitted(http, order("tea", parallel=2)))
@@ -183,6 +196,12 @@ def test_the_concurrency_limit_of_a_dependency_holds(http: httpx.Client) -> None
     assert max(one["most_at_once"] for one in counted) == 2
 
 
+@pytest.mark.parametrize(("which", "slots"), [("narrow", 1), ("wide", 3)])
+def test_every_chainlet_has_slots_of_its_own(http: httpx.Client, which: str, slots: int) -> None:
+    path = "/chains/limits/production/run_remote"
+    assert max(http.post(path, json={"which": which, "calls": 9}).json()) == slots
+
+
 def test_a_dependency_that_takes_too_long_is_a_timeout_error(http: httpx.Client) -> None:
     answer = http.post(RUN, json=order("slow", seconds=20.0, parallel=1))
     assert answer.status_code == 500
@@ -230,6 +249,20 @@ def test_an_exception_in_a_websocket_entrypoint_closes_with_1011(stack: Stack) -
         with pytest.raises(ConnectionClosedError):
             socket.recv(10)
         assert socket.close_code == 1011
+
+
+# -- logs
+
+
+def test_a_line_says_which_chainlet_wrote_it(stack: Stack, http: httpx.Client) -> None:
+    answer = http.post("/chains/Letters/production/run_remote", json={"word": "logged"})
+    run = answer.headers["x-baseten-request-id"]
+    lines = {message_of(one) for one in LogFolder(stack.state / "logs", "Letters.Spell").past(200)}
+    assert {"Spell is made", "spelt logged"} <= lines
+    of_the_run = LogFolder(stack.state / "logs", run).past(9)
+    assert "spelt logged" in {message_of(one) for one in of_the_run}
+    entrypoint = LogFolder(stack.state / "logs", "Letters").past(200)
+    assert "spelt logged" not in {message_of(one) for one in entrypoint if one not in of_the_run}
 
 
 # -- webhooks

@@ -9,6 +9,8 @@ import truss_chains as chains
 from fastapi import HTTPException
 from wording import shout
 
+OPTIONS = chains.ChainletOptions()
+
 
 class Item(pydantic.BaseModel):
     name: str
@@ -28,7 +30,9 @@ class Count(pydantic.BaseModel):
 class Counter(chains.ChainletBase):
     """Counts calls by name; fails the first `failures` of each, and notes how many run at once."""
 
-    remote_config = chains.RemoteConfig(compute=chains.Compute(predict_concurrency=16))
+    remote_config = chains.RemoteConfig(
+        compute=chains.Compute(predict_concurrency=16), options=OPTIONS
+    )
 
     def __init__(self) -> None:
         self._calls: dict[str, int] = {}
@@ -50,7 +54,7 @@ class Counter(chains.ChainletBase):
 
 class Worker(chains.ChainletBase):
     remote_config = chains.RemoteConfig(
-        name="worker-1", compute=chains.Compute(predict_concurrency=4)
+        name="worker-1", compute=chains.Compute(predict_concurrency=4), options=OPTIONS
     )
 
     async def run_remote(self, item: Item, problem: str) -> Done:
@@ -65,7 +69,9 @@ class Worker(chains.ChainletBase):
 
 @chains.mark_entrypoint("orders")
 class Orders(chains.ChainletBase):
-    remote_config = chains.RemoteConfig(compute=chains.Compute(predict_concurrency=8))
+    remote_config = chains.RemoteConfig(
+        compute=chains.Compute(predict_concurrency=8), options=OPTIONS
+    )
 
     def __init__(
         self,
