@@ -26,9 +26,9 @@ demo: $(READY)
 up: $(READY)
 	$(BIN)/kingpost up
 
-# Two processes: most of a test's time is waiting for other processes. A file stays in one of them.
+# Three processes: most of a test's time is waiting for others. A file stays in one of them, long files come first.
 test: $(DEV)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV)
 	$(BIN)/ruff format --check .

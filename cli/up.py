@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from cli import banner, embedded_valkey
 from cli.chains import build_chains, find_chains, install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
+from cli.parts import ME
 from cli.ports import is_free
 from cli.readiness import Builds, broken_model, http_answers, not_ready
 from cli.start_failed import StartFailed
@@ -168,17 +168,16 @@ class _Stack:
             self._follower = asyncio.create_task(self._follow_replicas())
 
     async def _start_parts(self) -> None:
-        me = [sys.executable, "-m", "cli.main"]
         choices = self._choices
-        await self._part("maintenance", "maintenance", [*me, "maintenance"])
-        api = [*me, "api", "--host", choices.host, "--port", str(choices.port)]
+        await self._part("maintenance", "maintenance", [*ME, "maintenance"])
+        api = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
         await self._part("api", "api", api)
         if choices.flower_port is not None:
             password_file(self._settings)
             flower = ["--address", choices.host, "--port", str(choices.flower_port)]
-            await self._part("flower", "flower", [*me, "flower", *flower])
+            await self._part("flower", "flower", [*ME, "flower", *flower])
         await asyncio.to_thread(register, self._settings, self._packages)
-        await self._part("node", "node", [*me, "node"], self._chain_environment())
+        await self._part("node", "node", [*ME, "node"], self._chain_environment())
 
     def _chain_environment(self) -> dict[str, str]:
         if not any(member_of(package) for package in self._packages):

@@ -69,3 +69,27 @@ class Clock:
 def clock(store: JobStore) -> Clock:
     """The clock of `store`."""
     return Clock(store.redis)
+
+
+# Files whose tests wait for whole stacks; first, or one process would be alone with them at the end.
+LONG = (
+    "test_up.py",
+    "deployments/test_deployments.py",
+    "chains/test_processes.py",
+    "chains/test_chains.py",
+    "test_mutants.py",
+    "test_one_slot.py",
+    "test_replica.py",
+    "test_across_machines.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first."""
+    places = {name: place for place, name in enumerate(LONG)}
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((at for name, at in places.items() if path.endswith(name)), len(places))
+
+    items.sort(key=place)

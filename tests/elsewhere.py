@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from cli.main import main
+from cli.parts import main
 from deployments import ways
 
 if __name__ == "__main__":

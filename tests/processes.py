@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli.parts import COMMANDS
 from deployments.directory import Directory, Replica
 from tasks.settings import Settings
 from tests.conditions import wait_until
@@ -35,7 +36,8 @@ class Process:
 
     def start(self) -> "Process":
         """Starts it; does not wait for anything."""
-        command = [sys.executable, "-m", "cli.main"]
+        is_part = self.arguments[0] in {command.__name__ for command in COMMANDS}
+        command = [sys.executable, "-m", "cli.parts" if is_part else "cli.main"]
         if self.elsewhere:
             command = [sys.executable, "-m", "tests.elsewhere", str(self.elsewhere)]
         command += self.arguments

@@ -201,7 +201,7 @@ class Node:
         return True
 
     def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
-        command = [sys.executable, "-m", "cli.main", "replica"]
+        command = [sys.executable, "-m", "cli.parts", "replica"]
         command += ["--deployment", deployment.id, "--replica-id", seat.replica_id]
         log_file = self._settings.state_dir / "logs" / f"replica-{deployment.model_name}.log"
         env = child_environment(

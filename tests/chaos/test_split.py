@@ -46,7 +46,7 @@ def node_in_namespace(rig: Rig, name: str) -> subprocess.Popen[bytes]:
         KINGPOST_NODE_SLOTS="1",
     )
     command = ["unshare", "-n", sys.executable, "-m", "tests.contract.deployments.namespace"]
-    command += [str(rig.valkey.socket), str(port), sys.executable, "-m", "cli.main", "node"]
+    command += [str(rig.valkey.socket), str(port), sys.executable, "-m", "cli.parts", "node"]
     with (rig.folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(command, env=known, stdout=log, stderr=log, start_new_session=True)
 

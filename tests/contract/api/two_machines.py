@@ -80,7 +80,7 @@ class TwoMachines:
         command += [str(self.valkey.socket), str(STORE_PORT)]
         waits = f'until ip addr show to {FAR} | grep -q {FAR}; do sleep 0.05; done; exec "$@"'
         command += ["sh", "-c", waits, "sh"]
-        command += [sys.executable, "-m", "cli.main", "replica", str(self.package)]
+        command += [sys.executable, "-m", "cli.parts", "replica", str(self.package)]
         env = environment(
             self.settings,
             KINGPOST_REDIS_URL=f"redis://127.0.0.1:{STORE_PORT}/0",

@@ -1,0 +1,91 @@
+"""The processes of a stack: `python -m cli.parts api | replica | node | maintenance | flower`.
+
+`kingpost` has the same commands. Here they come without all the others, whose imports would be half of a part's start.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks.errors import KingpostError, SettingsError
+from tasks.settings import Settings
+
+ME = [sys.executable, "-m", "cli.parts"]  # how a part is started by another one
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+
+
+def api(host: str = "127.0.0.1", port: Port = 8000) -> None:
+    """Runs one API process."""
+    from api.serve import serve
+
+    serve(Settings.load(), host, port)
+
+
+def replica(
+    package: Annotated[Path | None, typer.Argument(help="Folder of a Truss package.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="Instead: a deployment's id.")] = None,
+    replica_id: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Runs one replica: a Celery worker and its model host."""
+    from workers import replica as replicas
+
+    if (package is None) == (deployment is None):
+        raise SettingsError("Say which: the folder of a package, or --deployment ID.")
+    if package:
+        replicas.run_folder(Settings.load(), package)
+    else:
+        replicas.run_deployment(Settings.load(), deployment or "", replica_id)
+
+
+def node() -> None:
+    """Runs a node: the replicas that are wanted and that this machine has room for."""
+    from workers.node import run
+
+    run(Settings.load())
+
+
+def maintenance() -> None:
+    """Runs the sweeper, the webhook sender and the autoscaler; more than one is fine."""
+    from deployments.autoscaler import EVERY_SECONDS, Autoscaler
+    from tasks.maintenance import run
+
+    settings = Settings.load()
+    run(settings, {Autoscaler(settings): EVERY_SECONDS})
+
+
+def flower(address: str = "127.0.0.1", port: Port = 5555) -> None:
+    """Runs Flower on the broker, with basic auth."""
+    from cli.flower import run
+
+    run(Settings.load(), address, port)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (api, replica, node, maintenance, flower)
+
+
+def one_sentence(command: Callable[[], None]) -> None:
+    """Runs it; an error of ours is one sentence and exit code 1."""
+    try:
+        command()
+    except KingpostError as error:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"kingpost: {error}", style="red"
+        )
+        sys.exit(1)
+
+
+def main() -> None:
+    """The entry point of one part."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    for command in COMMANDS:
+        app.command()(command)
+    one_sentence(app)
+
+
+if __name__ == "__main__":
+    main()
