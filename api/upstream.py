@@ -117,9 +117,7 @@ class Upstreams:
             if connection:
                 try:
                     await _call(connection, way, method, target, headers, body)
-                except (
-                    BrokenCall
-                ):  # it may have ended with a host whose place another one has taken
+                except BrokenCall:  # perhaps with a host that another one has followed
                     if not (connection.silent and body.replayable):
                         raise
                     connection = None

@@ -70,9 +70,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.write(b"".join([*head, length, body]))
         else:
             self._transport.write(b"".join([*head, b"transfer-encoding: chunked\r\n\r\n"]))
-            self._sender = asyncio.create_task(
-                self._send(body)
-            )  # the answer may begin before its end
+            # A task, since the answer may begin before the body ends.
+            self._sender = asyncio.create_task(self._send(body))
         while not self._has_head:
             await self._wait()
 
