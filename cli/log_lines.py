@@ -88,16 +88,13 @@ class Follower:
         """At the end of this file: whether the next one is open now."""
         files = oldest_first(self.path)
         places = [number for number, file in enumerate(files) if self._is_mine(file)]
-        newer = (
-            files[places[0] + 1 :] if places else files
-        )  # dropped meanwhile: from the oldest there is
+        # Where ours was dropped meanwhile, from the oldest there is.
+        newer = files[places[0] + 1 :] if places else files
         if not newer:
             return False
         if not self._turned:  # just now: its writer has one more round to finish a line in it
             self._turned = True
-            return (
-                len(newer) > 1
-            )  # then it has left it, and what it wrote since our last look is there
+            return len(newer) > 1  # then its writer has left it: read the rest at once
         self._turned = False
         return self._open(newer[0])
 

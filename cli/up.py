@@ -276,9 +276,8 @@ class _Stack:
             self._follower.cancel()
         (self._state / "up.json").unlink(missing_ok=True)
         drain = self._settings.drain_seconds
-        await self._supervisor.stop(
-            "node", 2 * (drain + 2 * STOP_SECONDS)
-        )  # chains, then chainlets
+        # Twice the time: chains end before their chainlets.
+        await self._supervisor.stop("node", 2 * (drain + 2 * STOP_SECONDS))
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)

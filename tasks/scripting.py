@@ -75,7 +75,6 @@ def build(settings: Settings, wakeup: str, movable_clock: bool = False) -> dict[
         # A full Redis must still let running jobs finish; only a submit is refused then.
         shebang = "#!lua\n" if name == "submit" else "#!lua flags=allow-oom\n"
         source = shebang + prelude + body
-        scripts[name] = Script(
-            source, hashlib.sha1(source.encode()).hexdigest()
-        )  # Redis' own name for it
+        own_name = hashlib.sha1(source.encode()).hexdigest()  # as Redis gives it
+        scripts[name] = Script(source, own_name)
     return scripts

@@ -97,9 +97,7 @@ class ServerHost:
         except ClientGone as error:
             return error_reply(error)
         except UpstreamError as error:
-            await asyncio.sleep(
-                DEATH_SHOWS
-            )  # if it died, this host ends now and the job is rescued
+            await asyncio.sleep(DEATH_SHOWS)  # if it died, this host ends, too
             event("server.unreachable", "error", message=str(error))
             reply = json_reply(502, {"error": str(error)})
             return Reply(502, reply.body, reply.content_type, error_headers(DOWNSTREAM))

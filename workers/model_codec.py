@@ -53,9 +53,7 @@ def encode_result(result: object, call: Call) -> Reply:
 
 
 def _to_json(value: Any) -> object:
-    numpy: Any = sys.modules.get(
-        "numpy"
-    )  # a model that returns numpy has imported it, not the host
+    numpy: Any = sys.modules.get("numpy")  # who returns an array has imported it
     if numpy is not None and isinstance(value, numpy.ndarray):
         return value.tolist()
     if numpy is not None and isinstance(value, numpy.generic) and value.dtype.kind not in "cSV":

@@ -56,9 +56,8 @@ class _Hand:
     claimer: str
     fence: str = field(default_factory=lambda: secrets.token_hex(8))
     turn_ends: float = 0.0  # from then on no claim goes along with a settlement
-    followed: list[Claim | None] = field(
-        default_factory=list[Claim | None]
-    )  # such a claim's answer
+    # Such a claim's answer.
+    followed: list[Claim | None] = field(default_factory=list[Claim | None])
 
 
 class Runner:
