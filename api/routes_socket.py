@@ -19,6 +19,8 @@ from deployments.ways import Way
 from tasks.errors import KingpostError
 
 router = APIRouter()
+# The client library must not add what the client did not say.
+NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding")
 MESSAGE_BYTES = 100 * 1024 * 1024
 HANDSHAKE_TIMEOUT = aiohttp.ClientTimeout(total=300, sock_connect=CONNECT_SECONDS)
 HANDSHAKE = frozenset(
@@ -85,7 +87,7 @@ async def _handshake(
         connector=connector_to(way),
         headers=[*headers, *headers_to(way).items()],
         timeout=HANDSHAKE_TIMEOUT,
-        skip_auto_headers=("User-Agent",),
+        skip_auto_headers=NOT_OURS,
     )
     await stack.enter_async_context(session)
     connecting = session.ws_connect("http://host/v1/websocket", max_msg_size=MESSAGE_BYTES)

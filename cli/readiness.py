@@ -42,7 +42,8 @@ def last_line(error: str | None) -> str:
 def not_ready(settings: Settings, names: set[str]) -> set[str]:
     """The models among these that no replica serves yet; one that sleeps waits for a call, not for us."""
     served = {one.model_name for one in Directory(settings).all() if one.state == "ready"}
-    return names - served - {one.model_name for one in Registry(settings).all() if not one.wanted}
+    folders = [one for one in Registry(settings).all() if one.package]
+    return names - served - {one.model_name for one in folders if not one.wanted}
 
 
 class Builds:

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from cli.readiness import not_ready
 from deployments.autoscaling import Autoscaling, BadSetting, Scaler
 from deployments.package import Package, PackageError, memory_bytes
 from deployments.records import Deployment
@@ -168,3 +169,13 @@ def test_sizes_are_read_as_kubernetes_writes_them() -> None:
     with pytest.raises(SettingsError, match="0=80Gi"):
         Capacity.of(Settings(node_gpus="0=much"))
     assert Package  # the key is read where the package is
+
+
+def test_a_folder_that_loads_is_waited_for_although_a_pushed_version_of_it_rests(
+    registry: Registry, settings: Settings
+) -> None:
+    folder, pushed = registry.register("m", "/m", "h", 1), registry.push("m", "hash2", 1)
+    registry.activate(pushed.id, False)
+    assert not_ready(settings, {"m"}) == {"m"}
+    registry.activate(folder.id, False)  # as one that sleeps, it wants no replica
+    assert not_ready(settings, {"m"}) == set()
