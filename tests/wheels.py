@@ -1,11 +1,35 @@
-"""Wheels made by hand, so that tests of own environments need no package index for the model's part."""
+"""Wheels: of this project, as pip would build it, and made by hand, so that tests need no package index."""
 
+import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+BUILD = "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')"
+
+
+def copy_tree(folder: Path) -> Path:
+    """The files of this project that git tracks or would track, without what builds and runs leave behind."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).exists():  # deleted, and git does not know yet
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def build(tree: Path) -> tuple[Path, Path]:
+    """The wheel and the source archive of a tree, by the backend that pip calls, with what is installed here."""
+    done = subprocess.run([sys.executable, "-P", "-c", BUILD], cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next(tree.glob("dist/*.whl")), next(tree.glob("dist/*.tar.gz"))
 
 
 def write_wheel(folder: Path, name: str, version: str, code: str) -> Path:
