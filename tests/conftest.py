@@ -1,6 +1,11 @@
 """Fixtures that many tests share: a real Valkey, a store on it, and a clock that tests may move."""
 
-import os
+# ruff: noqa: E402 - what is imported after the first lines may read the environment
+from tests import surroundings
+
+HOME = surroundings.enter()
+
+# isort: split
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +18,17 @@ from tasks.settings import Settings
 from tasks.store import JobStore
 from tests.valkey import Valkey
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before any torch: processes with more starve each other
-
-
 hypothesis_settings.register_profile("long")  # see tests/unit/test_store_machine.py
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     servers = ("kingpost", "truss")
     parser.addoption("--server", choices=servers, help="what the tests of the model host run on")
+
+
+def pytest_unconfigure() -> None:
+    """Leaves no folder behind."""
+    surroundings.leave(HOME)
 
 
 @pytest.fixture(scope="session")

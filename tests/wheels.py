@@ -27,7 +27,9 @@ def copy_tree(folder: Path) -> Path:
 
 def build(tree: Path) -> tuple[Path, Path]:
     """The wheel and the source archive of a tree, by the backend that pip calls, with what is installed here."""
-    done = subprocess.run([sys.executable, "-P", "-c", BUILD], cwd=tree, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", BUILD], cwd=tree, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return next(tree.glob("dist/*.whl")), next(tree.glob("dist/*.tar.gz"))
 

@@ -58,7 +58,8 @@ class Build:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         python = str(self.folder / "bin" / "python")
         if uv:
-            self._call("uv venv", [uv, "venv", "--seed", "--python", self.python], say, ends)
+            # Without pip in it: nobody would use it, and `--seed` asks an index for it.
+            self._call("uv venv", [uv, "venv", "--python", self.python], say, ends)
             install = [uv, "pip", "install", "--python", python]
         else:
             self._call("venv", [self.python, "-m", "venv"], say, ends)

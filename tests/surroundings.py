@@ -1,0 +1,48 @@
+"""What tests see of the machine: an empty home, empty caches, and no variable that only this shell has."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+KEPT = {"PATH", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH", "CI"}
+# Installers' own settings (an index, a folder of wheels), certificates, and what starts an interpreter or a GPU.
+KEPT |= {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+KEPT_BEGINNINGS = ("PIP_", "UV_", "PYENV_", "CUDA_", "NVIDIA_", "PYTEST_", "HYPOTHESIS_")
+
+
+def clean(found: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The variables for tests: what an installer needs of `found`, and `home` with everything in it."""
+    kept = {
+        name: value
+        for name, value in found.items()
+        if name in KEPT or name.startswith(KEPT_BEGINNINGS)
+    }
+    folders = {
+        "HOME": home,
+        "XDG_CACHE_HOME": home / ".cache",
+        "XDG_CONFIG_HOME": home / ".config",
+        "XDG_DATA_HOME": home / ".local" / "share",
+        "XDG_STATE_HOME": home / ".local" / "state",
+        "PIP_CACHE_DIR": home / ".cache" / "pip",
+        "UV_CACHE_DIR": home / ".cache" / "uv",
+    }
+    # One thread for torch: processes with more starve each other.
+    return kept | {name: str(path) for name, path in folders.items()} | {"OMP_NUM_THREADS": "1"}
+
+
+def enter() -> Path:
+    """Gives this process clean surroundings; the folder, which `leave` removes."""
+    home = Path(tempfile.mkdtemp(prefix="kingpost-tests-"))
+    variables = clean(os.environ, home)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.dont_write_bytecode = False  # a child would compile all of our code again
+    return home
+
+
+def leave(home: Path) -> None:
+    """Removes the folder."""
+    shutil.rmtree(home, ignore_errors=True)

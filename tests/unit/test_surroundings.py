@@ -1,0 +1,33 @@
+"""Tests run the same on every machine: nothing of the shell that started them reaches them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.surroundings import clean
+
+FOREIGN = (
+    "KINGPOST_REDIS_URL", "KINGPOST_API_KEY", "CELERY_BROKER_URL", "FLOWER_PORT", "FLOWER_URL_PREFIX",
+    "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS",
+    "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "AWS_PROFILE", "OPENAI_API_KEY", "BASETEN_API_KEY", "HF_HOME",
+    "LANGSMITH_TRACING", "WEB_CONCURRENCY", "COLUMNS", "NO_COLOR", "LC_ALL", "XDG_RUNTIME_DIR",
+)  # fmt: skip
+INSTALLERS = ("PIP_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONFIG_FILE", "UV_INDEX_URL", "SSL_CERT_FILE")
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_variable_of_the_shell_does_not_reach_a_test(name: str, tmp_path: Path) -> None:
+    assert name not in clean({name: "x"}, tmp_path)
+    assert name not in os.environ
+
+
+@pytest.mark.parametrize("name", INSTALLERS)
+def test_what_an_installer_needs_does(name: str, tmp_path: Path) -> None:
+    assert clean({name: "x"}, tmp_path)[name] == "x"
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CACHE_HOME", "UV_CACHE_DIR", "PIP_CACHE_DIR"])
+def test_homes_and_caches_are_the_runs_own(name: str, tmp_path: Path) -> None:
+    assert clean({name: "/root"}, tmp_path)[name].startswith(str(tmp_path))
+    assert "kingpost-tests-" in os.environ[name]
