@@ -34,7 +34,7 @@ from api.sse import event_source
 from api.submitting import submit
 from api.targets import TARGETS, TargetOf
 from tasks import verbs
-from tasks.api_keys import ApiKey
+from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Reading
 from tasks.state import FINAL, Status
@@ -122,7 +122,7 @@ async def status(
     reading = await _read(gateway, request_id, key)
     if wait and reading.job.status not in FINAL:
         reading = await _wait_final(gateway, request_id, key, wait)
-    return _status_of(gateway, reading)
+    return _status_of(gateway, reading, key)
 
 
 @router.delete("/async_request/{request_id}", response_model=CancelResponse)
@@ -150,7 +150,7 @@ async def reprioritize(request: Request, request_id: str) -> RequestStatus:
         raise no_such_request()
     if word is Move.NOT_QUEUED:
         raise Problem(409, "client_error", "Only a queued request can change its priority.")
-    return _status_of(gateway, await _read(gateway, request_id, key, counted=False))
+    return _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
 
 
 @router.get("/async_request/{request_id}/events", responses=EVENT_STREAM, response_class=Response)
@@ -228,12 +228,14 @@ async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: f
             await gateway.hub.wait(news, left)
 
 
-def _status_of(gateway: Gateway, reading: Reading) -> RequestStatus:
+def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> RequestStatus:
     known = gateway.directory.of(reading.job.deployment_id)
     replicas = [one for one in known if one.state != "draining"]
     ready = [one for one in replicas if one.state == "ready"]
     slots = sum(one.slots for one in ready)
-    return RequestStatus.of(reading, _waiting_for(reading, bool(replicas), slots), max(slots, 1))
+    detailed = sees_model_errors(gateway.settings, key.scope)
+    waiting_for = _waiting_for(reading, bool(replicas), slots)
+    return RequestStatus.of(reading, detailed, waiting_for, max(slots, 1))
 
 
 def _waiting_for(reading: Reading, any_replica: bool, slots: int) -> str:

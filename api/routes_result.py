@@ -6,6 +6,7 @@ from fastapi.responses import StreamingResponse
 from api.gateway import Gateway, authenticate, gateway_of
 from api.problems import Problem, no_such_request
 from tasks import verbs
+from tasks.api_keys import sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Job
 from tasks.state import FINAL, Status
@@ -20,17 +21,17 @@ async def result(request: Request, request_id: str) -> Response:
     try:
         call = verbs.read(request_id, key.id, key.limits.status_calls_per_minute or 0)
         job = (await gateway.store.run(call)).job
-        _refuse_without_output(job)
+        _refuse_without_output(job, sees_model_errors(gateway.settings, key.scope))
         return await _output(gateway, job)
     except NotFound:
         raise no_such_request() from None
 
 
-def _refuse_without_output(job: Job) -> None:
+def _refuse_without_output(job: Job, detailed: bool) -> None:
     if job.status not in FINAL:
         raise Problem(409, "client_error", f"The request is {job.status}; there is no result yet.")
     if job.status is not Status.SUCCEEDED:
-        said = "; ".join(f"{one.code}: {one.message}" for one in job.errors) or job.status
+        said = "; ".join(f"{one.code}: {one.told(detailed)}" for one in job.errors) or job.status
         raise Problem(410, "application_error", f"The request is {job.status}: {said}")
 
 

@@ -92,9 +92,9 @@ class AsyncError(BaseModel):
     message: str
 
     @classmethod
-    def of(cls, error: JobError) -> "AsyncError":
-        """From the job's record."""
-        return cls(code=str(error.code), message=error.message)
+    def of(cls, error: JobError, detailed: bool) -> "AsyncError":
+        """From the job's record; `detailed` for one who may read what the model raised."""
+        return cls(code=str(error.code), message=error.told(detailed))
 
 
 class Progress(BaseModel):
@@ -131,7 +131,11 @@ class RequestStatus(BaseModel):
 
     @classmethod
     def of(
-        cls, reading: Reading, waiting_for: str | None = None, slots: int = 1
+        cls,
+        reading: Reading,
+        detailed: bool = False,
+        waiting_for: str | None = None,
+        slots: int = 1,
     ) -> "RequestStatus":
         """From what the store says; `waiting_for` from the live view of the replicas."""
         job = reading.job
@@ -145,7 +149,7 @@ class RequestStatus(BaseModel):
             webhook_status=reading.webhook_status,
             created_at=_time(job.created),
             status_at=_time(job.status_at),
-            errors=[AsyncError.of(error) for error in job.errors],
+            errors=[AsyncError.of(error, detailed) for error in job.errors],
             priority=job.level,
             attempt=job.attempt,
             queue_position=reading.jobs_ahead,

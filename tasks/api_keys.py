@@ -69,6 +69,11 @@ class ApiKey:
 NO_LIMITS = Limits()
 
 
+def sees_model_errors(settings: Settings, scope: Scope | None) -> bool:
+    """Whether a key of this scope may read what a model raised."""
+    return settings.model_errors == "all" or (settings.model_errors == "owner" and scope == "full")
+
+
 def key_id(plain: str) -> str:
     """The id under which a key is stored: in ours it is written, of a preset it is derived."""
     head, dot, _ = plain.removeprefix(PREFIX).partition(".")
@@ -175,6 +180,11 @@ class KeyCheck:
             return None
         key = _parse(raw)
         return replace(key, limits=key.limits.over(self._settings))
+
+    async def scope_of(self, identity: str) -> Scope | None:
+        """The scope of the key with this id; None when it is unknown or revoked. Raises StoreUnavailable."""
+        key = await self._known.get(identity)
+        return None if key is None or key.revoked else key.scope
 
     async def close(self) -> None:
         """Gives the connections back."""

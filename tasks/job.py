@@ -55,10 +55,15 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """One entry of a job's `errors`."""
+    """One entry of a job's `errors`: what everybody may read, and what the model raised for its owner."""
 
     code: ErrorCode | str
     message: str
+    detail: str = ""
+
+    def told(self, detailed: bool) -> str:
+        """The message for one who may see details, or may not."""
+        return self.detail if detailed and self.detail else self.message
 
 
 @dataclass(frozen=True, slots=True)

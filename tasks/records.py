@@ -29,12 +29,15 @@ def error_json(error: JobError | None) -> str:
     """One entry of `errors` as the scripts append it; '' for none."""
     if error is None:
         return ""
-    return json.dumps({"code": str(error.code), "message": error.message}, ensure_ascii=False)
+    fields = {"code": str(error.code), "message": error.message}
+    if error.detail:
+        fields["detail"] = error.detail
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def _errors(raw: str) -> tuple[JobError, ...]:
     entries = json.loads(f"[{raw}]") if raw else ()
-    return tuple(JobError(entry["code"], entry["message"]) for entry in entries)
+    return tuple(JobError(e["code"], e["message"], e.get("detail", "")) for e in entries)
 
 
 def _milliseconds(raw: str | None) -> int | None:

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     retention_seconds: float = Field(72 * 3600.0, gt=0)
     idempotency_seconds: float = Field(24 * 3600.0, gt=0)
     cancel_running: bool = True
+    model_errors: Literal["all", "owner", "none"] = "owner"
 
     # payloads: what is larger than this goes to the payload store instead of Redis
     payload_url: str = ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tasks.job import Job, JobError, Outcome
 from tasks.state import RETRIED, ErrorCode, Status
 from workers.host_client import HostAnswer
+from workers.host_errors import MODEL_ERROR
 
 MESSAGE_CHARS = 1000  # an error's message is for people, not a place for outputs
 
@@ -26,13 +27,35 @@ class GiveBack:
 Verdict = Outcome | Retry | GiveBack
 
 
-def classify(job: Job, answer: HostAnswer) -> Verdict:
-    """What the answer means for the job."""
+def classify(job: Job, answer: HostAnswer, detailed: bool = True) -> Verdict:
+    """What the answer means for the job; `detailed` = what the model raised is kept for its owner."""
     if 200 <= answer.status < 400:
         return _succeeded(answer)
     if answer.status == 429:
         return GiveBack()
-    return failed_attempt(job, JobError(code_of(answer), message_of(answer)), answer.ms)
+    return failed_attempt(job, _error(answer, detailed), answer.ms)
+
+
+def _error(answer: HostAnswer, detailed: bool) -> JobError:
+    code, failure = code_of(answer), answer.failure or _chainlet_failure(answer)
+    if not failure:
+        return JobError(code, message_of(answer))
+    return JobError(code, MODEL_ERROR, failure if detailed else "")
+
+
+def _chainlet_failure(answer: HostAnswer) -> str:
+    """What a chainlet raised, from the JSON in which chainlets tell each other; '' for any other answer."""
+    try:
+        said = json.loads(answer.output.head)["error"]
+        headline = f"{said['exception_cls_name']}: {said['exception_message']}"
+        frames = [
+            f'  File "{one["filename"]}", line {one["lineno"]}, in {one["name"]}\n    {one["line"]}'
+            for one in said["user_stack_trace"]
+        ]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    told = "\n".join([headline[:MESSAGE_CHARS], *frames])[: 4 * MESSAGE_CHARS]
+    return told.encode(errors="backslashreplace").decode()
 
 
 def _succeeded(answer: HostAnswer) -> Outcome:

@@ -4,7 +4,8 @@ A frame is 1 byte kind, 4 bytes big-endian payload length, payload:
 
     P  JSON {"fraction": 0..1, "message": str | null}          progress
     O  bytes                                                   one chunk of a streaming model
-    R  JSON {"status", "headers", "streamed", "text"}          head of the result
+    R  JSON {"status", "headers", "streamed", "text"}          head of the result; failure: what the model raised,
+                                                               for its owner; absent when it raised nothing
     B  bytes, at most 256 KiB each                             piece of a body that was not streamed
     E  JSON {"slot_kept", "stopped_by", "ms",                  the end; still_running: the slot is held
              "still_running"}                                  until a silent generator returns

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -12,7 +13,9 @@ from workers.host_errors import (
     CLIENT,
     ClientGone,
     HostError,
+    ModelExit,
     Reply,
+    UserCodeError,
     error_headers,
     error_reply,
     is_http_exception,
@@ -20,6 +23,7 @@ from workers.host_errors import (
 from workers.host_logs import log_user_error
 from workers.host_state import ModelHost
 from workers.model_codec import BINARY, encode_result
+from workers.model_failure import describe
 from workers.model_methods import V1_METHODS
 from workers.model_pipeline import SlottedResponse, Streaming
 from workers.model_stream import END, ChunkStream, StreamGap, chunk_bytes
@@ -46,9 +50,17 @@ async def answer(host: ModelHost, call: Call) -> Answer:
             return result
         return encode_result(result, call)
     except Exception as error:  # whatever it is, the client gets an answer and the host goes on
+        file = host.package.model_class_filename
         if not isinstance(error, HostError) and not is_http_exception(error):
-            log_user_error("Unhandled exception", error, host.package.model_class_filename)
+            log_user_error("Unhandled exception", error, file)
+        if isinstance(error, (UserCodeError, ModelExit)) and error.__cause__:
+            return failed_reply(error, error.__cause__, file)
         return error_reply(error)
+
+
+def failed_reply(error: BaseException, raised: BaseException, model_file: str) -> Reply:
+    """The answer for `error`, with what the model raised for its owner."""
+    return replace(error_reply(error), failure=describe(raised, model_file))
 
 
 def mark_error(response: Response) -> None:

@@ -52,6 +52,7 @@ class HostAnswer:
     still_running: bool = False  # a generator that went silent still holds its slot
     stopped_by: str | None = None
     ms: float = 0.0
+    failure: str = ""  # what the model raised, for its owner
 
 
 @contextlib.contextmanager
@@ -157,6 +158,7 @@ def _take(frame: Frame, answer: HostAnswer, on_frame: Callable[[Frame], None]) -
         case FrameKind.RESULT:
             head: dict[str, Any] = frame.json()
             answer.status, answer.streamed = head["status"], head["streamed"]
+            answer.failure = head.get("failure", "")
             answer.content_type = head["headers"].get("content-type", "")
             if not head["streamed"]:
                 answer.output.clear()

@@ -88,6 +88,7 @@ class Reply:
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...] = ()
+    failure: str = ""  # of the model, for its owner: goes to the worker, never into an answer
 
     def all_headers(self) -> list[tuple[str, str]]:
         return [("content-type", self.content_type), *self.headers]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from starlette.types import Message, Receive, Scope, Send
 
 from workers.frames import FrameKind, encode_body, encode_frame, encode_json
-from workers.host_answer import AnswerCall, close_stream, send_reply
+from workers.host_answer import AnswerCall, close_stream, failed_reply, send_reply
 from workers.host_call import Call, body_receiver, read_body, watch_client
-from workers.host_errors import ClientGone, Reply, error_reply, json_reply
+from workers.host_errors import ClientGone, Reply, error_reply, is_http_exception, json_reply
 from workers.host_frames import FrameStream, ProgressFrames
 from workers.host_logs import end_request, log_user_error, request_id
 from workers.host_slots import Door, Slot
@@ -34,8 +34,11 @@ class Result:
 
     def frames(self) -> list[bytes]:
         headers = self.headers or dict(self.reply.all_headers())
-        fields = {"status": self.reply.status, "headers": headers, "streamed": self.streamed}
-        head = encode_json(FrameKind.RESULT, {**fields, "text": self.streamed and self.text})
+        fields: dict[str, object] = {"status": self.reply.status, "headers": headers}
+        fields |= {"streamed": self.streamed, "text": self.streamed and self.text}
+        if self.reply.failure:
+            fields["failure"] = self.reply.failure
+        head = encode_json(FrameKind.RESULT, fields)
         return [head, *encode_body(self.reply.body)]
 
 
@@ -149,7 +152,7 @@ class Jobs:
         except (Exception, SystemExit) as error:  # the model's own, of any kind
             file = self._host.package.model_class_filename
             log_user_error("Exception while generating streamed response", error, file)
-            result = Result(error_reply(error))
+            result = Result(_broken(error, file))
         await close_stream(streaming.chunks)
         return result
 
@@ -165,7 +168,7 @@ class Jobs:
         except Exception as error:  # the generator inside raised
             file = self._host.package.model_class_filename
             log_user_error("Exception while generating streamed response", error, file)
-            return Result(error_reply(error))
+            return Result(_broken(error, file))
         return caught.result()
 
 
@@ -201,6 +204,13 @@ class _Caught:
         headers = {"content-type": content_type, **self._headers}
         text = content_type.startswith("text/")
         return Result(Reply(self._status, self._body, content_type), self._streamed, text, headers)
+
+
+def _broken(error: BaseException, model_file: str) -> Reply:
+    """A stream that the model broke off: its HTTPException is its answer, all else is a failure."""
+    if is_http_exception(error):
+        return error_reply(error)
+    return failed_reply(error, error, model_file)
 
 
 def _scope_for_model(scope: Scope, name: str) -> Scope:

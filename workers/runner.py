@@ -262,7 +262,7 @@ class Runner:
         if answer is None:
             self._settle_death(run)
             return
-        verdict = classify(run.claim.job, answer)
+        verdict = classify(run.claim.job, answer, self._settings.model_errors != "none")
         if isinstance(verdict, GiveBack):
             self._offer(run, lambda: verbs.release(run.lease, Release.DRAIN))
         else:

@@ -48,8 +48,13 @@ def webhook_id(request_id: str) -> str:
     return f"msg_{request_id}"
 
 
-def body(job: Job, output: bytes | None, now: datetime | None = None) -> bytes:
-    """The bytes to send and to sign; an output of None is too large. `now` is when they are sent."""
+def body(
+    job: Job, output: bytes | None, now: datetime | None = None, detailed: bool = False
+) -> bytes:
+    """The bytes to send and to sign; an output of None is too large. `now` is when they are sent.
+
+    `detailed` when the job's key may read what the model raised.
+    """
     succeeded = job.status is Status.SUCCEEDED
     last = job.errors[-1:]
     said = WebhookBody(
@@ -61,7 +66,7 @@ def body(job: Job, output: bytes | None, now: datetime | None = None) -> bytes:
         result_url=f"/async_request/{job.request_id}/result" if output is None else None,
         errors=[]
         if succeeded
-        else [_Error(code=str(one.code), message=one.message) for one in last],
+        else [_Error(code=str(one.code), message=one.told(detailed)) for one in last],
         chain_id=job.chain_id or None,
     )
     return said.model_dump_json().encode()

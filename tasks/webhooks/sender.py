@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from tasks.api_keys import KeyCheck, sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.logs import get_logger
 from tasks.loops import pause
@@ -44,6 +45,7 @@ class Sender:
         self._egress = egress or Egress(settings)
         self._secrets = SecretReader(settings)
         self._payloads = Payloads(settings)
+        self._keys = KeyCheck(settings)
         self._lease_ms = int((settings.webhook_timeout_seconds + LEASE_MARGIN) * 1000)
         self._at_host: Counter[str] = Counter()
         self._running: set[asyncio.Task[None]] = set()
@@ -77,6 +79,7 @@ class Sender:
         await self.settle()
         await self._egress.close()
         await self._secrets.close()
+        await self._keys.close()
 
     async def settle(self) -> None:
         """Waits for everything that is on its way."""
@@ -118,7 +121,8 @@ class Sender:
     async def _post(self, taken: Taken, active: list[str]) -> tuple[Attempt, bytes]:
         """One POST and the beginning of what was answered."""
         try:
-            body = payload.body(taken.job, await self._output(taken))
+            output = await self._output(taken)
+            body = payload.body(taken.job, output, detailed=await self._detailed(taken))
         except PayloadUnavailable as error:
             return Attempt(None, str(error)), b""
         headers = headers_for(taken.job.request_id, body, active, int(time.time()))
@@ -134,6 +138,13 @@ class Sender:
             return Attempt(None, f"{type(error).__name__}: {error}"[:300]), b""
         retry_after = answer.headers.get("Retry-After", "")
         return Attempt(answer.status, retry_after=retry_after), answer.body[:ANSWER_SHOWN]
+
+    async def _detailed(self, taken: Taken) -> bool:
+        """Whether the job's key may read what the model raised; asked only when there is something."""
+        if not any(error.detail for error in taken.job.errors):
+            return False
+        scope = await self._keys.scope_of(taken.job.api_key)
+        return sees_model_errors(self._settings, scope)
 
     async def _output(self, taken: Taken) -> bytes | None:
         """The output to send, None when it is too large for a webhook. Raises PayloadUnavailable."""

@@ -10,7 +10,7 @@ import json
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -19,10 +19,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tasks import verbs
-from tasks.job import Outcome, RequestId, Submission
+from tasks.api_keys import ApiKeys, Scope, key_id
+from tasks.job import JobError, Outcome, RequestId, Submission
 from tasks.loops import pause
 from tasks.settings import Settings
-from tasks.state import Status
+from tasks.state import ErrorCode, Status
 from tasks.store import AsyncJobStore, JobStore
 from tasks.webhooks import egress as egress_module
 from tasks.webhooks import signatures
@@ -102,23 +103,30 @@ async def sender(hook_settings: Settings, store: JobStore) -> AsyncIterator[Send
     yield sender
     await sender._egress.close()
     await sender._secrets.close()
+    await sender._keys.close()
     await outbox.close()
 
 
 def finished(
-    store: JobStore, url: str, output: object = OUTPUT, status: Status = Status.SUCCEEDED
+    store: JobStore,
+    url: str,
+    output: object = OUTPUT,
+    status: Status = Status.SUCCEEDED,
+    key: str = "k",
+    outcome: Outcome | None = None,
 ) -> RequestId:
     """A job with a webhook that has just ended."""
     request_id = RequestId(uuid.uuid4().hex)
     store.run(
         verbs.submit(
-            [Submission(request_id, DEPLOYMENT, "model001", b"{}", webhook=url)], "k", 10**6
+            [Submission(request_id, DEPLOYMENT, "model001", b"{}", webhook=url)], key, 10**6
         )
     )
     claim = store.run(verbs.claim(DEPLOYMENT, "r:0", f"fence{next(FENCES):011d}", "r"))
     assert claim is not None
     body = json.dumps(output).encode()
-    store.run(verbs.finish(claim.lease, Outcome(status, 1.0, body, "application/json")))
+    outcome = outcome or Outcome(status, 1.0, body, "application/json")
+    store.run(verbs.finish(claim.lease, outcome))
     return request_id
 
 
@@ -178,6 +186,24 @@ async def test_a_failed_job_is_told_with_one_error_and_no_data(
     said = json.loads(receiver.got[0][1])
     assert said["data"] is None
     assert [error["code"] for error in said["errors"]] == ["CANCELED"]
+
+
+async def test_a_webhook_says_what_a_model_raised_to_the_owner_alone(
+    store: JobStore, hook_settings: Settings, sender: Sender, receiver: Receiver
+) -> None:
+    keys = ApiKeys(hook_settings)
+    error = JobError(ErrorCode.MODEL_PREDICT_ERROR, "in general", "ValueError: bad\n  File ...")
+    outcome = Outcome(Status.FAILED, 1.0, error=error)
+    for scope in ("full", "inference"):
+        key = key_id(keys.create(scope=cast(Scope, scope)))
+        finished(store, receiver.url, key=key, outcome=outcome)
+        await send(sender)
+    said = [json.loads(body)["errors"] for _, body in receiver.got]
+    code = "MODEL_PREDICT_ERROR"
+    assert said == [
+        [{"code": code, "message": "ValueError: bad\n  File ..."}],
+        [{"code": code, "message": "in general"}],
+    ]
 
 
 def test_every_flipped_byte_is_refused() -> None:

@@ -131,6 +131,30 @@ def test_a_failed_request_lists_the_error_of_each_attempt(echo: httpx.Client) ->
     assert (result.status_code, result.json()["error_code"]) == (410, "application_error")
 
 
+def test_the_owner_reads_what_a_model_raised_and_other_keys_its_code(live: Live) -> None:
+    retry = {"max_attempts": 1}
+    for scope, told in (("full", True), ("inference", False)):
+        with live.client(live.new_key(scope=scope)) as http:
+            http.base_url = http.base_url.join("/models/echo")
+            said = final(http, submit(http, {"fail": "boom"}, inference_retry_config=retry))
+            (error,) = said["errors"]
+            assert list(error) == ["code", "message"], "a strict client knows these two"
+            assert error["code"] == "MODEL_PREDICT_ERROR"
+            lines = error["message"].splitlines()
+            gone = http.get(f"/async_request/{said['request_id']}/result").json()["error"]
+            if told:
+                assert lines[0] == "RuntimeError: boom"
+                assert re.fullmatch(r'  File "model/model.py", line \d+, in predict', lines[1])
+                assert "raise RuntimeError(how)" in lines[-1]
+                assert "RuntimeError: boom" in gone
+            else:
+                assert lines == ["Internal Server Error (in model/chainlet)."]
+                assert "boom" not in gone
+            sync = http.post("/production/predict", json={"fail": "boom"})
+            assert sync.json() == {"error": "Internal Server Error (in model/chainlet)."}
+            assert "boom" not in sync.text + repr(sync.headers)
+
+
 def test_cancel_of_a_running_request_stops_it_and_repeats_say_so(echo: httpx.Client) -> None:
     request_id = submit(echo, LONG)
     until(echo, request_id, "IN_PROGRESS")

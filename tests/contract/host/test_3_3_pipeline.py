@@ -323,3 +323,30 @@ def test_3_3_postprocess_after_a_stream_or_response_is_an_error(start_host: Star
         assert answer.json() == {"error": "Internal Server Error (in model/chainlet)."}
         assert words in host.text()
     host.settle(busy=0)
+
+
+@pytest.mark.kingpost_only("jobs")
+def test_what_a_model_raises_goes_to_the_worker_and_to_nobody_else(start_host: StartHost) -> None:
+    host = start_host("""
+        import sys
+        from fastapi import HTTPException
+        class Model:
+            def predict(self, how):
+                if how == "exit":
+                    sys.exit("enough")
+                if how == "http":
+                    raise HTTPException(503, "later")
+                return 1 / how
+    """)
+    job = host.job(0)
+    head, frame, line = job.head["failure"].splitlines()
+    assert head == "ZeroDivisionError: division by zero"
+    assert frame.startswith('  File "model/model.py", line ') and frame.endswith(", in predict")
+    assert line.strip() == "return 1 / how"
+    assert job.json() == {"error": "Internal Server Error (in model/chainlet)."}
+    assert host.job("exit").head["failure"].startswith("SystemExit: enough")
+    assert "failure" not in host.job("http").head, "an HTTPException is an answer"
+    assert "failure" not in host.job(1).head
+    sync = host.predict(0)
+    assert sync.json() == {"error": "Internal Server Error (in model/chainlet)."}
+    assert "ZeroDivision" not in sync.text + repr(sync.headers)

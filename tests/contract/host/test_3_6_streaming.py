@@ -202,6 +202,7 @@ def test_issue_5_3_a_stream_that_fails_fails_its_job(host: RunningHost) -> None:
     job = host.job("broken")
     assert (job.kinds, job.status_code) == ("ORBE", 500)
     assert job.json() == {"error": "Unhandled exception: ValueError: mid"}
+    assert job.head["failure"].startswith('ValueError: mid\n  File "model/model.py", line ')
     assert host.job("numbers").status_code == 500
     (host.package / "data" / "wake").unlink(missing_ok=True)
     gap = host.job("slow")

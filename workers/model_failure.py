@@ -1,0 +1,55 @@
+"""What its owner is told of a model's exception: class, message, and the frames from the model's file downward.
+
+Source lines, never values: what an exception shows of an input it says itself, in its message.
+"""
+
+import os
+import re
+import traceback
+from itertools import count
+
+MOST_BYTES = 4096
+MESSAGE_CHARS = 1000
+LINE_CHARS = 200  # of one line of source
+OUTER, INNER = 4, 12  # frames kept of a deep recursion: where it began and where it ended
+MOST_CAUSES = 3
+LIBRARIES = re.compile(r".*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
+
+
+def describe(error: BaseException, model_file: str) -> str:
+    """At most MOST_BYTES of text: `ValueError: why`, the frames, then what caused it."""
+    parts: list[str] = []
+    for depth in count():
+        parts.append(_alone(error, model_file))
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None or depth == MOST_CAUSES:
+            break
+        error = cause
+    raw = "\ncaused by ".join(parts).encode(errors="backslashreplace")
+    return raw[:MOST_BYTES].decode(errors="ignore")
+
+
+def _alone(error: BaseException, model_file: str) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, f in enumerate(frames) if f.filename.endswith(model_file)), None)
+    shown = [] if first is None else [_frame(frame) for frame in frames[first:]]
+    if len(shown) > OUTER + INNER:
+        left_out = f"  ... {len(shown) - OUTER - INNER} more ..."
+        shown = [*shown[:OUTER], left_out, *shown[-INNER:]]
+    return "\n".join([_headline(error), *shown])
+
+
+def _headline(error: BaseException) -> str:
+    try:
+        message = str(error)[:MESSAGE_CHARS]
+    except Exception as broken:  # the model's own __str__
+        message = f"(its message cannot be read: {type(broken).__name__})"
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
+
+
+def _frame(frame: traceback.FrameSummary) -> str:
+    path = LIBRARIES.sub("", frame.filename)
+    here = os.getcwd() + os.sep
+    where = f'  File "{path.removeprefix(here)}", line {frame.lineno}, in {frame.name}'
+    return f"{where}\n    {frame.line[:LINE_CHARS]}" if frame.line else where
