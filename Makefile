@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test check format chaos conformance bench bench-quick clean
+.PHONY: setup demo up test test-all check format chaos conformance bench bench-quick clean
 
 setup: $(DEV)
 
@@ -26,10 +26,13 @@ demo: $(READY)
 up: $(READY)
 	$(BIN)/kingpost up
 
-# Three processes: most of a test's time is waiting for others. A file stays in one of them, long files come first.
-# What failed among three on a busy machine gets a second run by itself; the output has both, and twice is red.
+# Three processes: most of a test's time is waiting for others. tests/run.py says what runs a second time.
 test: $(DEV)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder || $(BIN)/pytest --last-failed --last-failed-no-failures none
+	$(BIN)/python -m tests.run
+
+# With the slow ones.
+test-all: $(DEV)
+	$(BIN)/python -m tests.run --slow
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
