@@ -93,7 +93,7 @@ class Environments:
         python, warning = find_python(package.python_version)
         if warning:
             log.warning("environment.python_replaced", message=warning)
-        needs = host_needs(package)
+        needs = host_needs()
         key = wanted.key(python, sys.version, sys.platform, *needs)
         seconds = self._settings.environment_build_seconds
         code = code_folder(self._folder)

@@ -1,28 +1,26 @@
 """What the model host itself needs in an environment that is not ours: packages, and our own code."""
 
 import hashlib
-import re
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from deployments.package import Package
-
 DISTRIBUTION = "kingpost"
 CODE = ("workers", "deployments")  # what workers.host_main imports of ours
 ROOT = Path(__file__).parents[1]
-IMPORTS_FASTAPI = re.compile(r"^\s*(?:from|import)\s+fastapi\b", re.M)
 # `-P`: neither the start folder nor a script's folder comes first. Our code comes last, after the model's.
 START = "import sys; sys.path.append(sys.argv.pop(1)); from workers.host_main import main; main()"
 CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host_main"
 
 
-def host_needs(package: Package) -> tuple[str, ...]:
-    """The extra `host` of pyproject.toml, and FastAPI for a model that imports it, as Truss's image has it."""
+def host_needs() -> tuple[str, ...]:
+    """The extra `host` of pyproject.toml, and FastAPI, which Truss's image has for every model.
+
+    The same for all packages: what they require then decides alone which of them share an environment.
+    """
     needs = [one for one in _declared() if _belongs_to(one, "host")]
-    if _imports_fastapi(package):
-        needs += [one for one in _declared() if one.name == "fastapi" and _belongs_to(one, "")]
+    needs += [one for one in _declared() if one.name == "fastapi" and _belongs_to(one, "")]
     return tuple(sorted(_plain(one) for one in needs))
 
 
@@ -40,12 +38,6 @@ def _belongs_to(one: Requirement, extra: str) -> bool:
 def _plain(one: Requirement) -> str:
     one.marker = None
     return str(one)
-
-
-def _imports_fastapi(package: Package) -> bool:
-    folders = [package.root, *package.external_package_dirs]
-    files = (path for folder in folders for path in folder.rglob("*.py"))
-    return any(IMPORTS_FASTAPI.search(path.read_text(errors="replace")) for path in files)
 
 
 def code_folder(environments: Path) -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from deployments.directory import Directory
-from deployments.package import Package
 from deployments.registry import Registry
 from tasks import verbs
 from tasks.job import RequestId, Submission
@@ -44,8 +43,7 @@ class Model:
 @pytest.fixture(scope="session")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the host needs, and two versions of a module."""
-    needs = host_needs(Package.load("models/echo"))
-    folder = write_wheelhouse(tmp_path_factory.mktemp("wheels"), needs)
+    folder = write_wheelhouse(tmp_path_factory.mktemp("wheels"), host_needs())
     for version in ("1.0", "2.0"):
         code = f"VERSION = '{version}'\ndef shout(text): return text.upper()\n"
         write_wheel(folder, "shouting", version, code)
@@ -122,6 +120,18 @@ def test_it_is_built_once_for_each_content_of_the_requirements(make: Maker) -> N
     file = make.user("requirements_file: r.txt", {"r.txt": "shouting\n"})
     assert file.version() == "2.0"
     assert len(make.built) == 2
+
+
+def test_what_a_model_imports_does_not_decide_which_environment_it_gets(make: Maker) -> None:
+    """The same list gives the same environment, whose FastAPI every model may import, as in Truss's image."""
+    plain = make.user("requirements: [shouting==1.0]").use()
+    write_package(make.folder / "other", f"from fastapi import HTTPException\n{MODEL}")
+    (make.folder / "other" / "config.yaml").write_text("requirements: [shouting==1.0]")
+    importing = User(make.folder / "other", make.settings).use()
+    assert importing.command == plain.command
+    assert len(make.built) == 1
+    done = subprocess.run([plain.command[0], "-c", "from fastapi import HTTPException"])
+    assert done.returncode == 0
 
 
 def test_two_at_once_build_one(make: Maker) -> None:
