@@ -1,14 +1,16 @@
 """Request bodies: counted while they are received, never trusted to be as long as they say."""
 
+import json
 import re
 from collections.abc import AsyncGenerator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 
 from api.problems import Problem
+from api.unknown_fields import guess
 
 T = TypeVar("T")
 DEEPEST = 100  # levels of JSON; a parser's stack is not a client's to fill
@@ -46,19 +48,56 @@ async def read(request: Request, cap: int) -> bytes:
     return b"".join([chunk async for chunk in counted(request, cap)])
 
 
-def parse(adapter: TypeAdapter[T], body: bytes) -> T:
-    """The body as that type. Raises Problem 400 that names the field."""
-    try:
-        value = from_json(body, cache_strings=False)
-    except ValueError as error:
-        raise Problem(400, "client_error", f"The body is not JSON: {error}.") from None
+def decoded(body: bytes) -> Any:
+    """The body as JSON, in any encoding that a model takes on the sync path. Raises Problem 400."""
+    body = _utf8(body)
     if _too_deep(body):
         message = f"The body is nested deeper than {DEEPEST} levels."
         raise Problem(400, "client_error", message)
     try:
+        return from_json(body, cache_strings=False)
+    except ValueError:
+        return _as_models_do(body)
+
+
+def _utf8(body: bytes) -> bytes:
+    """What begins with a byte order mark, or has two or four bytes for a character, as UTF-8."""
+    encoding = json.detect_encoding(body)
+    if encoding == "utf-8":
+        return body
+    try:
+        return body.decode(encoding, "surrogatepass").encode(errors="surrogatepass")
+    except UnicodeError as error:
+        raise Problem(400, "client_error", f"Invalid JSON payload: {error}") from None
+
+
+def _as_models_do(body: bytes) -> Any:
+    """By the parser of the model hosts: what it takes (half a surrogate pair) is taken, what not, in its words."""
+    try:
+        return json.loads(body.decode(errors="surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, "client_error", f"Invalid JSON payload: {error}") from None
+
+
+def encoded(value: Any) -> bytes:
+    """JSON for a model host; half a surrogate pair is escaped."""
+    try:
+        return to_json(value, inf_nan_mode="constants")
+    except ValueError:
+        return json.dumps(value).encode()
+
+
+def parse(adapter: TypeAdapter[T], body: bytes) -> T:
+    """The body as that type. Raises Problem 400 that names the field."""
+    return validated(adapter, decoded(body))
+
+
+def validated(adapter: TypeAdapter[T], value: Any) -> T:
+    """The value as that type. Raises Problem 400 that names the field."""
+    try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise Problem(400, "client_error", _sentence(error)) from None
+        raise Problem(400, "client_error", _sentence(error, adapter)) from None
 
 
 STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -75,9 +114,19 @@ def _too_deep(body: bytes) -> bool:
     return deepest > DEEPEST
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
     said: list[str] = []
-    for one in error.errors()[:10]:
+    for one in error.errors(include_url=False, include_input=False)[:10]:
         where = ".".join(str(part) for part in one["loc"])
-        said.append(f"{where}: {one['msg']}" if where else one["msg"])
-    return "; ".join(said)
+        text = one["msg"]
+        if one["type"] == "extra_forbidden":
+            text = "there is no such field." + guess(str(one["loc"][-1]), _fields(adapter))
+        said.append(f"{where}: {text}" if where else text)
+    sentences = "; ".join(said)
+    return sentences.encode(errors="backslashreplace").decode()  # a name may hold half a pair
+
+
+def _fields(adapter: TypeAdapter[Any]) -> list[str]:
+    schema = adapter.json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return [name for part in parts for name in part.get("properties", {})]

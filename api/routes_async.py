@@ -33,6 +33,7 @@ from api.schemas import (
 from api.sse import event_source
 from api.submitting import submit
 from api.targets import TARGETS, TargetOf
+from api.unknown_fields import warnings
 from tasks import verbs
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
@@ -59,7 +60,7 @@ async def async_predict(request: Request, target: TargetOf) -> Response:
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     asked = bodies.parse(ONE, body)
     (request_id,) = await submit(request, key, deployment, body, [asked])
-    return _accepted(to_json({"request_id": request_id}), request_id)
+    return _accepted({"request_id": request_id}, warnings([asked]), request_id)
 
 
 async def async_run_remote(request: Request, target: TargetOf) -> Response:
@@ -69,9 +70,9 @@ async def async_run_remote(request: Request, target: TargetOf) -> Response:
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     arguments = bodies.parse(TypeAdapter(dict[str, object]), body)
     envelope = arguments if "model_input" in arguments else {"model_input": arguments}
-    asked = bodies.parse(ONE, to_json(envelope, inf_nan_mode="constants"))
+    asked = bodies.validated(ONE, envelope)
     (request_id,) = await submit(request, key, deployment, body, [asked])
-    return _accepted(to_json({"request_id": request_id}), request_id)
+    return _accepted({"request_id": request_id}, warnings([asked]), request_id)
 
 
 async def async_predict_batch(request: Request, target: TargetOf) -> Response:
@@ -81,7 +82,7 @@ async def async_predict_batch(request: Request, target: TargetOf) -> Response:
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     asked = bodies.parse(MANY, body)
     ids = await submit(request, key, deployment, body, asked)
-    return _accepted(to_json({"request_ids": ids}))
+    return _accepted({"request_ids": ids}, warnings(asked, batch=True))
 
 
 async def async_queue_status(request: Request, target: TargetOf) -> QueueStatusResponse:
@@ -203,9 +204,10 @@ async def listed(
     return RequestPage(requests=wanted, cursor=str(cursor + limit) if len(jobs) == limit else None)
 
 
-def _accepted(body: bytes, request_id: str = "") -> Response:
+def _accepted(said: dict[str, object], warned: list[str], request_id: str = "") -> Response:
     headers = {"x-baseten-request-id": request_id} if request_id else {}
-    return Response(body, 201, headers, media_type="application/json")
+    body = said | {"warnings": warned} if warned else said
+    return Response(to_json(body), 201, headers, media_type="application/json")
 
 
 async def _read(gateway: Gateway, request_id: str, key: ApiKey, counted: bool = True) -> Reading:

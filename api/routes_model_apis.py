@@ -3,7 +3,6 @@
 import asyncio
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import from_json
 
 from api import body as bodies
 from api.addressing import Addressed
@@ -42,10 +41,7 @@ async def model_api(request: Request) -> Response:
 
 
 def _model_of(body: bytes) -> str:
-    try:
-        said = from_json(body)
-    except ValueError as error:
-        raise Problem(400, "client_error", f"The body is not JSON: {error}.") from None
+    said = bodies.decoded(body)
     model = said.get("model") if isinstance(said, dict) else None
     if not isinstance(model, str) or not model:
         raise Problem(400, "client_error", "model: say which model, by name or id.")

@@ -7,9 +7,9 @@ from typing import Annotated, Any, cast
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    JsonValue,
     model_serializer,
 )
 from pydantic_core import CoreSchema
@@ -33,6 +33,8 @@ WHOLE = BeforeValidator(_number)
 class RetryConfig(BaseModel):
     """`inference_retry_config`; `max_attempts` counts the first try. Null means the default, as everywhere."""
 
+    model_config = ConfigDict(extra="allow")  # told in `warnings`, and ignored
+
     max_attempts: Annotated[int, Field(ge=1, le=10), WHOLE] | None = DEFAULTS.max_attempts
     initial_delay_ms: Annotated[int, Field(ge=0, le=10_000), WHOLE] | None = (
         DEFAULTS.initial_delay_ms
@@ -41,14 +43,16 @@ class RetryConfig(BaseModel):
 
     def retry(self) -> Retry:
         """As the job core knows it."""
-        given = self.model_dump(exclude_none=True)
+        given = self.model_dump(exclude_none=True, include=set(RetryConfig.model_fields))
         return replace(DEFAULTS, **given)
 
 
 class AsyncPredictRequest(BaseModel):
     """The body of async_predict."""
 
-    model_input: JsonValue
+    model_config = ConfigDict(extra="allow")  # told in `warnings`, and ignored
+
+    model_input: Any  # JSON, for it was parsed from it
     webhook_endpoint: str | None = None
     priority: Annotated[int, Field(ge=0, le=2), WHOLE] | None = 0
     max_time_in_queue_seconds: Annotated[int, Field(ge=10, le=259_200), WHOLE] | None = 600
@@ -73,16 +77,22 @@ class AsyncPredictRequest(BaseModel):
 AsyncPredictBatch = Annotated[list[AsyncPredictRequest], Field(min_length=1)]
 
 
+# Left out where there is nothing to say: an answer to Baseten's fields is Baseten's.
+Warnings = Annotated[list[str] | None, Field(description="Unknown fields, which were ignored.")]
+
+
 class AsyncPredictResponse(BaseModel):
     """The answer to async_predict."""
 
     request_id: str
+    warnings: Warnings = None
 
 
 class AsyncPredictBatchResponse(BaseModel):
     """The answer to async_predict_batch, ids in the order of the bodies."""
 
     request_ids: list[str]
+    warnings: Warnings = None
 
 
 class AsyncError(BaseModel):

@@ -3,8 +3,8 @@
 import hashlib
 
 from fastapi import Request
-from pydantic_core import to_json
 
+from api import body as bodies
 from api.gateway import Gateway, gateway_of, new_request_id
 from api.problems import Problem
 from api.schemas import AsyncPredictRequest
@@ -62,7 +62,7 @@ def _submission(
     if asked.webhook_endpoint is not None:
         check_webhook(asked.webhook_endpoint, gateway.settings)
     request_id = RequestId(new_request_id())
-    model_input = to_json(asked.model_input, inf_nan_mode="constants")
+    model_input = bodies.encoded(asked.model_input)
     large = len(model_input) > gateway.settings.spill_bytes
     return Submission(
         request_id=request_id,

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from baseten.client.inferenceapi._models import AsyncPredictOutput
 
 from cli.ports import free_port
 from tests.conditions import wait_until
@@ -153,6 +154,43 @@ def test_the_owner_reads_what_a_model_raised_and_other_keys_its_code(live: Live)
             sync = http.post("/production/predict", json={"fail": "boom"})
             assert sync.json() == {"error": "Internal Server Error (in model/chainlet)."}
             assert "boom" not in sync.text + repr(sync.headers)
+
+
+def test_an_unknown_field_is_told_in_the_answer(echo: httpx.Client) -> None:
+    wrong = {"model_input": 1, "prioritty": 2}
+    told = "is unknown and was ignored. Did you mean priority?"
+    one = echo.post("/production/async_predict", json=wrong)
+    assert (one.status_code, list(one.json())) == (201, ["request_id", "warnings"])
+    assert one.json()["warnings"] == [f"The field prioritty {told}"]
+    assert (
+        AsyncPredictOutput.model_validate_json(one.content).request_id == one.json()["request_id"]
+    )
+    chain = echo.post("/production/async_run_remote", json=wrong)
+    assert chain.json()["warnings"] == [f"The field prioritty {told}"]
+    bare = echo.post("/production/async_run_remote", json={"prioritty": 2})
+    assert list(bare.json()) == ["request_id"], "those are a chain's own arguments"
+    many = echo.post("/production/async_predict_batch", json=[{"model_input": 1}, wrong])
+    assert many.json()["warnings"] == [f"The field [1].prioritty {told}"]
+    assert len(many.json()["request_ids"]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-be"])
+def test_an_input_in_another_encoding_runs_as_on_the_sync_path(
+    echo: httpx.Client, encoding: str
+) -> None:
+    text = '{"model_input": {"name": "café"}}'
+    answer = echo.post("/production/async_predict", content=text.encode(encoding))
+    assert answer.status_code == 201, answer.text
+    said = final(echo, answer.json()["request_id"])
+    assert echo.get(said["result_url"]).json() == {"name": "café"}
+    sync = echo.post("/production/predict", content='{"name": "café"}'.encode(encoding))
+    assert sync.json() == {"name": "café"}
+    broken = "{".encode(encoding)
+    sync, queued = (
+        echo.post(f"/production/{a}", content=broken) for a in ("predict", "async_predict")
+    )
+    assert (sync.status_code, queued.status_code) == (400, 400)
+    assert sync.json()["error"] == queued.json()["error"]
 
 
 def test_cancel_of_a_running_request_stops_it_and_repeats_say_so(echo: httpx.Client) -> None:

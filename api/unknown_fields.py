@@ -1,0 +1,41 @@
+"""Fields that a body has and we do not know: refused where Baseten refuses them, else told in `warnings`."""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+from pydantic import BaseModel
+
+from api.schemas import AsyncPredictRequest
+
+MOST = 10  # that are told
+LONGEST = 60  # characters of a name that is shown
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """` Did you mean priority?`, or nothing."""
+    near = get_close_matches(name[:LONGEST].lower(), known, 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def warnings(asked: list[AsyncPredictRequest], batch: bool = False) -> list[str]:
+    """A sentence for each unknown field, up to MOST; those of a batch begin with the item's place."""
+    said: list[str] = []
+    for place, item in enumerate(asked):
+        for sentence in _of(item, f"[{place}]." if batch else ""):
+            if len(said) == MOST:
+                return [*said, "There are more unknown fields."]
+            said.append(sentence)
+    return said
+
+
+def _of(item: AsyncPredictRequest, where: str) -> Iterator[str]:
+    yield from _sentences(item, where)
+    if item.inference_retry_config:
+        yield from _sentences(item.inference_retry_config, f"{where}inference_retry_config.")
+
+
+def _sentences(model: BaseModel, where: str) -> Iterator[str]:
+    for name in model.model_extra or ():
+        shown = name[:LONGEST].encode(errors="backslashreplace").decode()
+        known = guess(name, type(model).model_fields)
+        yield f"The field {where}{shown} is unknown and was ignored.{known}"
