@@ -8,17 +8,29 @@ DEV := .venv/.dev-ready
 
 setup: $(DEV)
 
-# torch first and pinned: a later package must not bring another build with it.
+# uv resolves and unpacks in seconds what takes pip minutes, but it does not read pip's configuration: pip brings torch, which
+# may be a wheel that only pip knows of, and everything if uv finds no index. torch is pinned, and nothing replaces it.
+PIP := $(BIN)/pip install -q --no-compile -c constraints.txt
+define INSTALL
+	@index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}}}"; \
+	$${index:+env UV_DEFAULT_INDEX="$$index"} $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]' \
+	|| { echo "uv did not install it; pip does, which takes some minutes."; $(PIP) -e '.[$(EXTRAS)]'; }
+endef
+
+$(READY): EXTRAS := models
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[models]'
-	touch $@
+	@echo "Installing into .venv; the first time takes a minute or two."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --no-deps torch
+	@$(PIP) uv || true
+	$(INSTALL)
+	@touch $@
 
 # What only tests, checks and training need; a demo does not wait for it.
+$(DEV): EXTRAS := models,train,dev
 $(DEV): $(READY)
-	$(BIN)/pip install -q -c constraints.txt -e '.[models,train,dev]'
-	touch $@
+	$(INSTALL)
+	@touch $@
 
 demo: $(READY)
 	$(BIN)/kingpost demo
