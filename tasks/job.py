@@ -47,7 +47,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run one attempt: only its fence can renew, report, release or finish the job."""
+    """The right to run one attempt: only its fence can renew, report, release or finish the job.
+
+    It runs out when it is not renewed; it is lost for good only when somebody else claims the job.
+    """
 
     request_id: RequestId
     fence: str
@@ -111,6 +114,7 @@ class Claim:
     input: bytes
     lease: Lease
     deadline: Milliseconds
+    resumed: bool = False  # under an old lease of the same worker, whose call may still be running
 
 
 @dataclass(frozen=True, slots=True)

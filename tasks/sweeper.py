@@ -21,7 +21,6 @@ class Swept:
     """What one round did."""
 
     rescued: int = 0
-    poisoned: int = 0
     stopped: int = 0
     expired: int = 0
     wakeups: int = 0
@@ -56,14 +55,14 @@ class Sweeper:
 
     async def _sweep(self) -> Swept:
         run = self._store.run
-        rescued = poisoned = stopped = 0
+        rescued = stopped = 0
         if self._monotonic() >= self._no_rescue_before:
-            rescued, poisoned, stopped = await run(verbs.rescue(self._batch))
+            rescued, stopped = await run(verbs.rescue(self._batch))
         expired = await _until_short(self._batch, lambda: run(verbs.expire(self._batch)))
         self._cursor, wakeups, retried = await run(verbs.rewake(self._cursor, self._batch))
         forgotten = await _until_short(self._batch, lambda: run(verbs.forget(self._batch)))
         collected = await self._collect()
-        return Swept(rescued, poisoned, stopped, expired, wakeups, retried, forgotten, collected)
+        return Swept(rescued, stopped, expired, wakeups, retried, forgotten, collected)
 
     async def _collect(self) -> int:
         """Deletes payloads that nobody needs; how many. What cannot be deleted now is due the next time."""

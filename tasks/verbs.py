@@ -134,22 +134,27 @@ def _read_submit(reply: Reply) -> list[RequestId]:
 
 
 def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> Call[Claim | None]:
-    """Takes the best job; None when nothing waits. The same fence again answers the same job."""
+    """Takes the best job; None when nothing waits. The same fence again answers the same job.
+
+    A fence begins with 16 characters that name the worker process. A job that was rescued from this worker and that
+    nobody has claimed since comes back under its old lease: its call may still be running here.
+    """
 
     def read(reply: Reply) -> Claim | None:
         word, *rest = items(reply)
         if text(word) == "empty":
             return None
-        request_id, deadline, flat, payload = rest
+        request_id, deadline, flat, payload, under = rest
         job = records.job(text(request_id), items(flat))
         assert isinstance(payload, bytes)
-        return Claim(job, payload, Lease(job.request_id, fence), number(deadline))
+        lease = Lease(job.request_id, text(under))
+        return Claim(job, payload, lease, number(deadline), resumed=lease.fence != fence)
 
     return Call("claim", [deployment_id, claimer, fence, replica], read)
 
 
 def renew(leases: Sequence[Lease]) -> Call[list[Renewal]]:
-    """Extends many leases in one call; one word for each."""
+    """Extends many leases in one call, also those that ran out unless the job was claimed since; a word for each."""
     arguments = [part for lease in leases for part in (lease.request_id, lease.fence)]
     return Call("renew", arguments, lambda reply: [Renewal(text(word)) for word in items(reply)])
 
@@ -157,7 +162,7 @@ def renew(leases: Sequence[Lease]) -> Call[list[Renewal]]:
 def release(
     lease: Lease, reason: Release, delay_ms: int = 0, error: JobError | None = None
 ) -> Call[Word]:
-    """Puts a running job back; POISON when it was one death too many and the job is FAILED."""
+    """Puts a running job back, for `delay_ms` if not a DEATH; POISON when it was one too many and it is FAILED."""
     arguments = [lease.request_id, lease.fence, reason, delay_ms, records.error_json(error)]
     return Call("release", arguments, _word)
 
@@ -285,7 +290,7 @@ def wake(deployment_id: str) -> Call[int]:
 
 
 def rescue(limit: int) -> Call[list[int]]:
-    """Takes back jobs whose lease ran out; [rescued, poisoned, stopped]."""
+    """Takes back jobs whose lease ran out; [rescued, stopped]."""
     return Call("rescue", [limit], lambda reply: [number(one) for one in items(reply)])
 
 

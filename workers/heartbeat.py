@@ -1,8 +1,11 @@
-"""The heartbeat: renews the leases of all running jobs in one call."""
+"""The heartbeat: renews the leases of all running jobs in one call.
+
+A store that cannot be asked ends no call, however long: a lease that ran out is renewed late, and only an answer that
+says that somebody else has claimed the job ends its call here.
+"""
 
 import threading
 from collections.abc import Callable
-from time import monotonic
 
 from tasks import verbs
 from tasks.errors import StoreUnavailable
@@ -28,7 +31,6 @@ class Heartbeat:
         stop_run: Callable[[Run, StopReason], None],
         report: Callable[[], None],
     ) -> None:
-        self.last_success = monotonic()
         self._store = store
         self._runs = runs
         self._every = settings.heartbeat_seconds
@@ -48,14 +50,13 @@ class Heartbeat:
 
     def run_once(self) -> list[Renewal]:
         """Renews all leases and stops the runs that lost theirs. Raises StoreUnavailable."""
-        began, runs = monotonic(), self._runs.all()
+        runs = self._runs.all()
         words = self._store.run(verbs.renew([run.lease for run in runs])) if runs else []
         self._report()
-        self.last_success = began  # not now: the leases count from when Redis ran the script
         for run, word in zip(runs, words, strict=True):
             if word is Renewal.CANCELED:
                 self._stop_run(run, StopReason.CANCELED)
-            elif word is Renewal.LOST and self._runs.get(run.request_id) is run:
+            elif word is Renewal.LOST and self._runs.under(run.lease) is run:
                 self._stop_run(run, StopReason.LOST)
         return words
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.job import Lease
 from workers.frames import Frame, FrameDecoder, FrameKind
 from workers.host_connection import BROKEN, HostConnection, Response
 from workers.spool import Spool
 
+FENCE_HEADER = "x-kingpost-fence"  # which attempt at the job
+REFUSAL_BYTES = 200  # of a refusal, for the log
 FAILURE_LINES = 16  # of a traceback that the directory keeps
 RELOAD_SECONDS = 60.0  # an import may take its time
 QUICK_SECONDS = 2.0  # for calls that a living host answers at once
@@ -21,6 +24,10 @@ class HostUnavailable(Exception):
 
 class HostUnreached(HostUnavailable):
     """The model host was gone before it got the call."""
+
+
+class HostRefused(Exception):
+    """The model host answers for itself: it does not take the call, and the model never saw it."""
 
 
 class HostNotReady(Exception):
@@ -88,7 +95,7 @@ class HostClient:
 
     def run(
         self,
-        request_id: str,
+        lease: Lease,
         body: bytes | Iterator[bytes],
         headers: dict[str, str],
         output: Spool,
@@ -96,22 +103,20 @@ class HostClient:
     ) -> HostAnswer:
         """Runs a job and gives progress and output frames to `on_frame` as they come.
 
-        Raises HostUnreached when it never got the call, HostUnavailable when it died before its end.
+        Raises HostRefused when it did not take the call, HostUnreached when it never got it, and HostUnavailable
+        when it died before its end.
         """
         answer = HostAnswer(output)
         try:
-            self._connection.request("POST", f"/kingpost/jobs/{request_id}", body, headers)
+            fenced = {**headers, FENCE_HEADER: lease.fence}
+            self._connection.request("POST", f"/kingpost/jobs/{lease.request_id}", body, fenced)
         except BROKEN as error:
             raise HostUnreached(f"The model host is gone: {error!r}") from error
         with _reaching():
             response = self._connection.response()
-            if response.status != 200:
-                answer.status = response.status
-                answer.content_type = response.content_type
-                output.head_only = True
-                output.write(response.read())
-            else:
-                self._read_frames(response, answer, on_frame)
+            if response.status != 200:  # what the model says comes in frames, whatever its status
+                raise HostRefused(f"{response.status}: {response.read()[:REFUSAL_BYTES]!r}")
+            self._read_frames(response, answer, on_frame)
         output.close()
         return answer
 
@@ -169,11 +174,12 @@ def _take(frame: Frame, answer: HostAnswer, on_frame: Callable[[Frame], None]) -
             answer.ms, answer.still_running = end["ms"], end.get("still_running", False)
 
 
-def stop(address: str, request_id: str) -> None:
+def stop(address: str, lease: Lease) -> None:
     """Asks the host to stop a call; a host that does not answer is ended later anyway."""
     with contextlib.suppress(HostUnavailable), _reaching():
         connection = HostConnection(address, QUICK_SECONDS)
-        connection.request("DELETE", f"/kingpost/jobs/{request_id}")
+        headers = {FENCE_HEADER: lease.fence}
+        connection.request("DELETE", f"/kingpost/jobs/{lease.request_id}", headers=headers)
         connection.response().read()
         connection.close()
 

@@ -9,7 +9,14 @@ from starlette.types import Message, Receive, Scope, Send
 from workers.frames import FrameKind, encode_body, encode_frame, encode_json
 from workers.host_answer import AnswerCall, close_stream, failed_reply, send_reply
 from workers.host_call import Call, body_receiver, read_body, watch_client
-from workers.host_errors import ClientGone, Reply, error_reply, is_http_exception, json_reply
+from workers.host_errors import (
+    ClientGone,
+    ModelNotReady,
+    Reply,
+    error_reply,
+    is_http_exception,
+    json_reply,
+)
 from workers.host_frames import FrameStream, ProgressFrames
 from workers.host_logs import end_request, log_user_error, request_id
 from workers.host_slots import Door, Slot
@@ -20,6 +27,8 @@ from workers.model_stream import END, StreamGap, chunk_bytes
 
 PREDICT_PATH = "/v1/models/model:predict"
 REQUEST_ID = b"x-baseten-request-id"
+FENCE = b"x-kingpost-fence"
+Attempt = tuple[str, bytes]  # request id and fence
 
 
 @dataclass
@@ -43,31 +52,37 @@ class Result:
 
 
 class Jobs:
-    """All jobs that run in this host, by request id."""
+    """All jobs that run in this host, by request id and fence: a job may be claimed anew while its lost call still ends.
+
+    A status other than 200 is this host's own word; what the model answers comes in frames.
+    """
 
     def __init__(self, host: Host, answer: AnswerCall) -> None:
         self._host = host
         self._answer = answer
-        self._running: dict[str, Call] = {}
+        self._running: dict[Attempt, Call] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST runs a job, DELETE stops it."""
-        name: str = scope["path_params"]["request_id"]
+        attempt = (scope["path_params"]["request_id"], dict(scope["headers"]).get(FENCE, b""))
         if scope["method"] == "DELETE":
-            await send_reply(self._stop(name), send)
-        elif name in self._running:
+            await send_reply(self._stop(attempt), send)
+        elif attempt in self._running:
             await send_reply(json_reply(409, {"error": "This job is already running."}), send)
+        elif self._host.state not in ("ready", "draining"):
+            await send_reply(error_reply(ModelNotReady()), send)
         else:
-            await self._start(name, scope, receive, send)
+            await self._start(attempt, scope, receive, send)
 
-    def _stop(self, name: str) -> Reply:
-        call = self._running.get(name)
+    def _stop(self, attempt: Attempt) -> Reply:
+        call = self._running.get(attempt)
         if call is None:
             return json_reply(404, {"error": "No such job is running here."})
         call.stop()
-        return json_reply(202, {"stopping": name})
+        return json_reply(202, {"stopping": attempt[0]})
 
-    async def _start(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _start(self, attempt: Attempt, scope: Scope, receive: Receive, send: Send) -> None:
+        name = attempt[0]
         request_id.set(name)
         try:
             body = await read_body(receive)
@@ -77,13 +92,13 @@ class Jobs:
         stream = FrameStream(send)
         progress = ProgressFrames(stream)
         call.progress = progress
-        self._running[name] = call
+        self._running[attempt] = call
         watcher = asyncio.create_task(watch_client(call, receive))
         try:
             frames = await self._run(call, stream)
         finally:
             watcher.cancel()
-            del self._running[name]
+            del self._running[attempt]
             end_request()
         await stream.finish(b"".join([progress.pending(), *frames]))
 

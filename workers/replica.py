@@ -103,9 +103,7 @@ class ReplicaWorker:
         # The heartbeat is the safety net for a message that is missed.
         self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
-        self._watch = Watch(
-            self._runs, self.host, settings, self.stop_run, lambda: self._heartbeat.last_success
-        )
+        self._watch = Watch(self._runs, self.host, settings, self.stop_run)
 
     def _runner(self, deployment_id: str, socket: HostSocket) -> Runner:
         return Runner(
@@ -171,11 +169,10 @@ class ReplicaWorker:
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
             for one in self.servings:
                 if one.deployment.id == run.claim.job.deployment_id:
-                    host_client.stop(one.socket.address, run.request_id)
+                    host_client.stop(one.socket.address, run.lease)
 
     def _cancel(self, request_id: str) -> None:
-        run = self._runs.get(request_id)
-        if run:
+        for run in self._runs.of(request_id):
             self.stop_run(run, StopReason.CANCELED)
 
     def _await_sync_calls(self) -> None:

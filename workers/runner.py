@@ -22,6 +22,7 @@ from workers.host_client import (
     HostAnswer,
     HostClient,
     HostNotReady,
+    HostRefused,
     HostUnavailable,
     HostUnreached,
 )
@@ -38,6 +39,7 @@ READY_WAIT = 1.0  # s; the same while the model loads
 CLAIM_SECONDS = 3.0  # s; how long a claim is repeated while the store is away
 SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is away
 SETTLE_AGAIN = 0.2  # s
+REFUSED_MS = 1000  # until a job that the host refused is claimable again
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class _Hand:
 
     client: HostClient
     claimer: str
-    fence: str = field(default_factory=lambda: secrets.token_hex(8))
+    fence: str
     turn_ends: float = 0.0  # from then on no claim goes along with a settlement
     # Such a claim's answer.
     followed: list[Claim | None] = field(default_factory=list[Claim | None])
@@ -85,6 +87,7 @@ class Runner:
         self._address = address
         self._payloads = Payloads(settings)
         self._quarantine = Quarantine()
+        self._worker = secrets.token_hex(8)  # begins every fence of this process
         self._local = threading.local()
         self._never = threading.Event()
 
@@ -109,6 +112,9 @@ class Runner:
                 claim = hand.followed.pop() if hand.followed else self._claim(hand)
                 if claim is None:
                     return ran
+                if claim.resumed:
+                    self._resume(claim)
+                    continue
                 slot = self._run(hand, claim, slot)
                 ran += 1
                 if not hand.followed and monotonic() > hand.turn_ends:
@@ -138,8 +144,18 @@ class Runner:
                     raise
                 self._never.wait(SETTLE_AGAIN)
                 continue
-            hand.fence = secrets.token_hex(8)
+            hand.fence = self._new_fence()
             return claim
+
+    def _resume(self, claim: Claim) -> None:
+        """A job comes back that was rescued from this process: its call goes on, or else it starts over."""
+        here = self._runs.under(claim.lease) is not None
+        log.info("job.resumed", request_id=claim.job.request_id, running=here)
+        if not here:  # one fence, one call
+            self._store.run(verbs.release(claim.lease, Release.DRAIN))
+
+    def _new_fence(self) -> str:
+        return self._worker + secrets.token_hex(8)
 
     def _next_claim(self, hand: _Hand) -> verbs.Call[Claim | None]:
         return verbs.claim(self._deployment_id, hand.claimer, hand.fence, self._replica_id)
@@ -165,7 +181,7 @@ class Runner:
         finally:
             self._runs.remove(run)
         if run.followed:
-            hand.followed, hand.fence = run.followed, secrets.token_hex(8)
+            hand.followed, hand.fence = run.followed, self._new_fence()
         if answer and answer.still_running:
             self._host.end(run.generation, f"{run.request_id} left a call behind")
         return kept
@@ -179,10 +195,14 @@ class Runner:
             body, spool = self._input(run), self._spool(run)
             run.sent = True
             report = partial(self._report, run)
-            return hand.client.run(run.request_id, body, _headers(run.claim, slot), spool, report)
+            return hand.client.run(run.lease, body, _headers(run.claim, slot), spool, report)
         except (NotFound, PayloadUnavailable) as error:
             run.sent, run.input_failure = False, str(error)
             hand.client.close()
+            return None
+        except HostRefused as error:
+            log.warning("host.refused", request_id=run.request_id, error=str(error))
+            run.sent, run.refused = False, True
             return None
         except HostUnreached:
             run.sent = False  # another job took the host with it; this one is not to blame
@@ -258,6 +278,9 @@ class Runner:
         if run.input_failure:
             error = JobError(ErrorCode.INTERNAL_SERVER_ERROR, run.input_failure)
             self._conclude(run, failed_attempt(run.claim.job, error, 0.0))
+            return
+        if run.refused:
+            self._offer(run, lambda: verbs.release(run.lease, Release.DRAIN, REFUSED_MS))
             return
         if answer is None:
             self._settle_death(run)
@@ -341,7 +364,8 @@ class Runner:
         hand: _Hand | None = getattr(self._local, "hand", None)
         if hand is None:
             claimer = f"{self._replica_id}:{threading.get_ident()}"
-            hand = self._local.hand = _Hand(HostClient(self._address), claimer)
+            hand = _Hand(HostClient(self._address), claimer, self._new_fence())
+            self._local.hand = hand
         return hand
 
 

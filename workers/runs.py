@@ -13,7 +13,7 @@ class StopReason(StrEnum):
     """Why a running model call is to end before its time."""
 
     CANCELED = "canceled"
-    LOST = "lost"  # the lease is somebody else's by now
+    LOST = "lost"  # the job is somebody else's by now
     TIMEOUT = "timeout"
     DRAIN = "drain"
 
@@ -30,6 +30,7 @@ class Run:
     stop_asked: float | None = None
     reported: int = 0  # bytes of output that became events
     input_failure: str = ""  # why its input could not be read
+    refused: bool = False  # by the host, which the model never saw
     follow: Call[Claim | None] | None = None  # the next claim, asked for with the settlement
     followed: list[Claim | None] = field(default_factory=list[Claim | None])  # its answer
 
@@ -45,32 +46,35 @@ class Run:
 
 
 class Runs:
-    """A register that threads share."""
+    """A register that threads share: by lease, since a job that was lost may be claimed here again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[Lease, Run] = {}
 
     def add(self, run: Run) -> None:
         """From now on its lease is renewed."""
         with self._lock:
-            self._runs[run.request_id] = run
+            self._runs[run.lease] = run
 
     def remove(self, run: Run) -> None:
         """From now on it is nobody's."""
         with self._lock:
-            if self._runs.get(run.request_id) is run:
-                del self._runs[run.request_id]
+            self._runs.pop(run.lease, None)
 
     def all(self) -> list[Run]:
         """All of them, as of now."""
         with self._lock:
             return list(self._runs.values())
 
-    def get(self, request_id: str) -> Run | None:
-        """The run of that request, if it is here."""
+    def under(self, lease: Lease) -> Run | None:
+        """The run under that lease, if it is here."""
         with self._lock:
-            return self._runs.get(request_id)
+            return self._runs.get(lease)
+
+    def of(self, request_id: str) -> list[Run]:
+        """All runs of that request that are here."""
+        return [run for run in self.all() if run.request_id == request_id]
 
     def mark(self, run: Run, reason: StopReason) -> bool:
         """Notes why it is to end; False when somebody was first."""

@@ -1,4 +1,4 @@
-"""The watch over running calls: time limits, the grace time after a stop, lost contact, and the drain."""
+"""The watch over running calls: time limits, the grace time after a stop, and the drain."""
 
 import threading
 from collections.abc import Callable
@@ -20,13 +20,11 @@ class Watch:
         host: HostProcess,
         settings: Settings,
         stop_run: Callable[[Run, StopReason], None],
-        last_contact: Callable[[], float],
     ) -> None:
         self._runs = runs
         self._host = host
         self._settings = settings
         self._stop_run = stop_run
-        self._last_contact = last_contact
         self._drain_ends: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
@@ -62,8 +60,6 @@ class Watch:
             return StopReason.DRAIN
         if now - run.started > self._settings.predict_timeout_seconds:
             return StopReason.TIMEOUT
-        if now - max(self._last_contact(), run.started) > self._settings.lease_seconds:
-            return StopReason.LOST
         return None
 
     def _loop(self) -> None:

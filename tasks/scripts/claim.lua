@@ -1,19 +1,21 @@
 -- claim: QUEUED -> IN_PROGRESS for the best job of a deployment; a new fence and a lease. Asking again with the
--- same fence (a reply was lost) answers with the same job.
+-- same fence (a reply was lost) answers with the same job. A rescued job goes back under its old fence when the same
+-- worker asks (a fence begins with its worker's name); anybody else's claim charges it for a death.
 -- ARGV  1 deployment   2 claimer (one per worker thread)   3 fence   4 replica
--- RETURNS {'claimed', request_id, lease deadline ms, record as a flat list, input} | {'empty'}
+-- RETURNS {'claimed', request_id, lease deadline ms, record as a flat list, input, fence} | {'empty'}
 local deployment, claimer, fence, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
 local deadline = now + S.lease_ms
 
-local function claimed(id)
-  return {'claimed', id, whole(deadline), redis.call('HGETALL', K.job(id)), redis.call('GET', K.input(id)) or ''}
+local function claimed(id, under)
+  local input = redis.call('GET', K.input(id)) or ''
+  return {'claimed', id, whole(deadline), redis.call('HGETALL', K.job(id)), input, under}
 end
 
 local last = redis.call('HGET', K.claims(deployment), claimer)
 if last and string.sub(last, 1, #fence) == fence then
   local id = string.sub(last, #fence + 2)
   local job = redis.call('HMGET', K.job(id), 'status', 'fence')
-  if check_fence(job[1], job[2], fence) == 'held' then return claimed(id) end
+  if hold(id, job, fence, now) == 'held' then return claimed(id, fence) end
 end
 
 if redis.call('SISMEMBER', K.paused, deployment) == 1 then return {'empty'} end
@@ -22,27 +24,28 @@ for _ = 1, 100 do
   local best = redis.call('ZPOPMIN', K.queue(deployment))
   if not best[1] then break end
   local id = id_of(best[1])
-  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key')
+  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key', 'rescued')
   if job[1] == 'QUEUED' and job[3] and tonumber(job[3]) <= now then
     finalize(id, 'EXPIRED', now, S.expired_error)
   elseif job[1] == 'QUEUED' and at_limit(deployment, job[5]) then
     redis.call('ZADD', K.held(deployment), best[2], best[1])
     redis.call('ZADD', K.held_by(deployment .. ':' .. job[5]), best[2], best[1])
-  elseif job[1] == 'QUEUED' then
+  elseif job[1] == 'QUEUED' and job[6] and of_one_worker(job[6], fence) then
+    resume(id, job[6], now)
+    return claimed(id, job[6])
+  elseif job[1] == 'QUEUED' and not (job[6] and mourn(id, now, S.rescued_error)) then
     local tag = tonumber(best[2]) - tonumber(job[4]) * LEVEL_STEP
     if tag > tonumber(redis.call('HGET', K.vtime(deployment), job[4]) or 0) then
       redis.call('HSET', K.vtime(deployment), job[4], whole(tag))
     end
     redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', whole(now), 'started', whole(now),
       'attempt', job[2] + 1, 'fence', fence, 'replica', ARGV[4])
-    redis.call('HDEL', K.job(id), 'expires') -- the clock of the queue ends with the first claim
+    redis.call('HDEL', K.job(id), 'expires', 'rescued') -- the clock of the queue ends with the first claim
     redis.call('ZREM', K.expiry, id)
-    redis.call('ZADD', K.leases, whole(deadline), id)
-    redis.call('SADD', K.running(deployment), id)
-    redis.call('HINCRBY', K.busy(deployment), job[5], 1)
+    occupy(id, deployment, job[5], now)
     redis.call('HSET', K.claims(deployment), claimer, fence .. ' ' .. id)
     status_event(id, 'IN_PROGRESS', job[2] + 1, now)
-    return claimed(id)
+    return claimed(id, fence)
   end
 end
 if redis.call('ZCARD', K.queue(deployment)) > 0 then

@@ -3,8 +3,8 @@
 --       6 output       7 content type of the output ('' = no output)   8 its payload or ''   9 its bytes
 -- RETURNS 'done' | 'already_done' | 'stale_fence' | 'missing'
 local id, now = ARGV[1], now_ms()
-local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'deployment', 'errors')
-local word = check_fence(job[1], job[2], ARGV[2])
+local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'errors')
+local word = hold(id, job, ARGV[2], now)
 if word ~= 'held' then return word end
 redis.call('HSET', K.job(id), 'predict_ms', ARGV[5])
 if ARGV[7] ~= '' then
@@ -17,9 +17,9 @@ if ARGV[7] ~= '' then
   end
 end
 if ARGV[3] == 'SUCCEEDED' then
-  redis.call('LPUSH', K.runtimes(job[3]), ARGV[5])
-  redis.call('LTRIM', K.runtimes(job[3]), 0, 31)
+  redis.call('LPUSH', K.runtimes(job[4]), ARGV[5])
+  redis.call('LTRIM', K.runtimes(job[4]), 0, 31)
 end
-free_slot(id, job[3])
-finalize(id, ARGV[3], now, with_error(job[4], ARGV[4]))
+free_slot(id, job[4])
+finalize(id, ARGV[3], now, with_error(job[5], ARGV[4]))
 return 'done'

@@ -128,13 +128,12 @@ local function free_slot(id, deployment)
   if next_one then unhold(deployment, next_one) end
 end
 
--- Back to QUEUED at the old place; not_before 0 = at once.
+-- Back to QUEUED at the old place, its slot being free; not_before 0 = at once.
 local function requeue(id, now, not_before, attempt)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'score')
   redis.call('HSET', K.job(id), 'status', 'QUEUED', 'status_at', whole(now), 'attempt', attempt,
     'not_before', whole(not_before), 'fence', '')
   redis.call('HDEL', K.job(id), 'fraction', 'message')
-  free_slot(id, job[1])
   status_event(id, 'QUEUED', attempt, now)
   if not_before > now then
     redis.call('ZADD', K.delayed(job[1]), whole(not_before), job[2])
@@ -144,20 +143,15 @@ local function requeue(id, now, not_before, attempt)
   end
 end
 
--- A worker or a host died under the job: back into the queue, or FAILED after too many in a row.
+-- Charges the job for a worker or a host that died under it; true when that was one too many and it is FAILED.
 local function mourn(id, now, error)
-  local job = redis.call('HMGET', K.job(id), 'deployment', 'deaths', 'errors', 'attempt')
-  local deaths = tonumber(job[2] or 0) + 1
-  local errors = with_error(job[3], error)
+  local job = redis.call('HMGET', K.job(id), 'deaths', 'errors')
+  local deaths, errors = tonumber(job[1] or 0) + 1, with_error(job[2], error)
   redis.call('HSET', K.job(id), 'deaths', deaths, 'errors', errors)
-  if deaths < S.max_deaths then
-    requeue(id, now, 0, job[4])
-    return 'requeued'
-  end
+  if deaths < S.max_deaths then return false end
   local shape = '{"code":"poison","message":"The job ended its replica %d times in a row; see the errors above."}'
-  free_slot(id, job[1])
   finalize(id, 'FAILED', now, with_error(errors, string.format(shape, deaths)))
-  return 'poison'
+  return true
 end
 
 -- Moves attempts whose backoff is over back into the queue; returns how many.
@@ -170,10 +164,35 @@ local function promote(deployment, now, limit)
   return #due
 end
 
--- 'held' when the fence holds the running job, else the word to answer with.
-local function check_fence(status, fence, given)
-  if not status then return 'missing' end
-  if fence ~= given then return 'stale_fence' end
-  if status ~= 'IN_PROGRESS' then return 'already_done' end
+-- A job runs from now on: its lease, its slot, and its count for its API key.
+local function occupy(id, deployment, api_key, now)
+  redis.call('ZADD', K.leases, whole(now + S.lease_ms), id)
+  redis.call('SADD', K.running(deployment), id)
+  redis.call('HINCRBY', K.busy(deployment), api_key, 1)
+end
+
+-- A rescued job that nobody has claimed since goes back to its worker, uncharged: it was only slow.
+local function resume(id, fence, now)
+  local job = redis.call('HMGET', K.job(id), 'deployment', 'key', 'attempt')
+  unqueue(id)
+  redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', whole(now), 'fence', fence)
+  redis.call('HDEL', K.job(id), 'rescued')
+  occupy(id, job[1], job[2], now)
+  status_event(id, 'IN_PROGRESS', job[3], now)
+end
+
+-- True when two fences are of one worker process: they begin with its 16 characters.
+local function of_one_worker(fence, other) return string.sub(fence, 1, 16) == string.sub(other, 1, 16) end
+
+-- `job` begins with status, fence, rescued. 'held' when the fence holds the running job, or did until its lease ran
+-- out and nobody has claimed it since; else the word to answer with.
+local function hold(id, job, given, now)
+  if not job[1] then return 'missing' end
+  if job[1] == 'QUEUED' and job[3] == given then
+    resume(id, given, now)
+    return 'held'
+  end
+  if job[2] ~= given then return 'stale_fence' end
+  if job[1] ~= 'IN_PROGRESS' then return 'already_done' end
   return 'held'
 end

@@ -1,20 +1,22 @@
 -- release: IN_PROGRESS -> QUEUED, only for the lease holder: after an error that is retried ('retry', the attempt
--- counts, waits out its backoff), on a drain ('drain', no attempt charged, old place), or because the host died
--- under it ('death', counts towards poison).
+-- counts, waits out its backoff), on a drain ('drain', no attempt charged, old place, after the delay if there is one),
+-- or because the host died under it ('death', counts towards poison).
 -- ARGV  1 request_id   2 fence   3 reason   4 delay ms   5 error as JSON or ''
 -- RETURNS 'done' | 'poison' | 'already_done' | 'stale_fence' | 'missing'
 local id, reason, now = ARGV[1], ARGV[3], now_ms()
-local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'attempt', 'errors', 'released')
-local word = check_fence(job[1], job[2], ARGV[2])
-if job[5] == ARGV[2] then word = 'already_done' end
+local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'attempt', 'errors', 'released')
+if job[7] == ARGV[2] then return 'already_done' end
+local word = hold(id, job, ARGV[2], now)
 if word ~= 'held' then return word end
 redis.call('HSET', K.job(id), 'released', ARGV[2])
+free_slot(id, job[4])
 if reason == 'death' then
-  return mourn(id, now, ARGV[5]) == 'poison' and 'poison' or 'done'
+  if mourn(id, now, ARGV[5]) then return 'poison' end
+  requeue(id, now, 0, job[5])
 elseif reason == 'drain' then
-  requeue(id, now, 0, job[3] - 1)
+  requeue(id, now, now + tonumber(ARGV[4]), job[5] - 1)
 else
-  redis.call('HSET', K.job(id), 'deaths', 0, 'errors', with_error(job[4], ARGV[5]))
-  requeue(id, now, now + tonumber(ARGV[4]), job[3])
+  redis.call('HSET', K.job(id), 'deaths', 0, 'errors', with_error(job[6], ARGV[5]))
+  requeue(id, now, now + tonumber(ARGV[4]), job[5])
 end
 return 'done'

@@ -1,13 +1,15 @@
--- renew: extends the leases of running jobs, also of a cancelled one whose model call has not ended yet.
+-- renew: extends the leases of running jobs, also of a cancelled one whose model call has not ended yet. A job that
+-- was rescued goes back to its worker when nobody has claimed it since (QUEUED -> IN_PROGRESS, nothing charged).
 -- ARGV  request_id, fence for each job
 -- RETURNS a list of 'renewed' | 'canceled' | 'lost', one for each job
-local deadline, words = whole(now_ms() + S.lease_ms), {}
+local now, words = now_ms(), {}
+local deadline = whole(now + S.lease_ms)
 for i = 1, #ARGV, 2 do
-  local job = redis.call('HMGET', K.job(ARGV[i]), 'status', 'fence', 'stopping')
+  local job = redis.call('HMGET', K.job(ARGV[i]), 'status', 'fence', 'rescued', 'stopping')
   local word = 'lost'
-  if check_fence(job[1], job[2], ARGV[i + 1]) == 'held' then
+  if hold(ARGV[i], job, ARGV[i + 1], now) == 'held' then
     word = 'renewed'
-  elseif job[3] == ARGV[i + 1] then
+  elseif job[4] == ARGV[i + 1] then
     word = 'canceled'
   end
   if word ~= 'lost' then redis.call('ZADD', K.leases, 'XX', deadline, ARGV[i]) end

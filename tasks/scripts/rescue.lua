@@ -1,12 +1,15 @@
--- rescue: takes back jobs whose lease ran out: their worker is dead, frozen or cut off.
+-- rescue: IN_PROGRESS -> QUEUED for jobs whose lease ran out: their worker is dead, frozen or cut off. Nothing is
+-- charged yet: a worker that is back before another one claims the job goes on with it.
 -- ARGV  1 how many at most
--- RETURNS {rescued, poisoned, stopped}
-local now, rescued, poisoned, stopped = now_ms(), 0, 0, 0
+-- RETURNS {rescued, stopped}
+local now, rescued, stopped = now_ms(), 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
-  local job = redis.call('HMGET', K.job(id), 'status', 'stopping', 'deployment')
+  local job = redis.call('HMGET', K.job(id), 'status', 'stopping', 'deployment', 'fence', 'attempt')
   if job[1] == 'IN_PROGRESS' then
-    redis.call('HSET', K.job(id), 'fence', '') -- from here on its worker is a zombie
-    if mourn(id, now, S.rescued_error) == 'poison' then poisoned = poisoned + 1 else rescued = rescued + 1 end
+    redis.call('HSET', K.job(id), 'rescued', job[4])
+    free_slot(id, job[3])
+    requeue(id, now, 0, job[5])
+    rescued = rescued + 1
   else
     if job[2] then
       redis.call('HSET', K.job(id), 'stopped_at', whole(now), 'stopped_by', 'killed')
@@ -16,4 +19,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'L
     if job[3] then free_slot(id, job[3]) else redis.call('ZREM', K.leases, id) end
   end
 end
-return {rescued, poisoned, stopped}
+return {rescued, stopped}

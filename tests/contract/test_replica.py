@@ -16,8 +16,10 @@ from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import FINAL, Status
 from tasks.store import JobStore
-from tests.conditions import wait_until
+from tests.conditions import PAUSE, wait_until
 from tests.processes import Process, environment, ready_replicas
+from tests.valkey import Valkey
+from workers.host_client import state
 
 CONFIG = "model_name: recorder\n"
 MODEL = '''
@@ -73,9 +75,9 @@ class Rig:
             self.processes.append(process.start())
         return ready_replicas(self.settings, count)
 
-    def maintenance(self) -> Process:
+    def maintenance(self, **env: str) -> Process:
         log = self.folder.parent / "maintenance.log"
-        process = Process(["maintenance"], environment(self.settings), log).start()
+        process = Process(["maintenance"], environment(self.settings, **env), log).start()
         self.processes.append(process)
         return process
 
@@ -173,6 +175,58 @@ def test_a_killed_workers_job_runs_again(rig: Rig) -> None:
     open_gate()
     job = rig.final(request_id)
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
+
+
+SHORT = {"KINGPOST_LEASE_SECONDS": "1.5", "KINGPOST_HEARTBEAT_SECONDS": "0.3"}
+FROZEN_SECONDS = 4.0  # more than two leases
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP for longer than a lease."""
+    os.kill(pid, signal.SIGSTOP)
+    PAUSE.wait(FROZEN_SECONDS)
+    os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("stalled", ["store", "worker"])
+def test_a_call_that_outlives_its_lease_counts_and_nobody_is_charged(
+    rig: Rig, valkey: Valkey, stalled: str
+) -> None:
+    """A replica of the same host with a free slot asks for jobs meanwhile: it must not run the job again."""
+    (rig.folder / "config.yaml").write_text(CONFIG + "runtime: {predict_concurrency: 2}\n")
+    rig.maintenance(**SHORT)
+    rig.start(**SHORT)
+    wait_for, open_gate = gate(rig)
+    request_id = rig.submit("long", wait_for=wait_for)
+    rig.until_running("long")
+    assert valkey.process
+    freeze(rig.processes[-1].pid if stalled == "worker" else valkey.process.pid)
+    after = [rig.final(rig.submit(f"after{i}")) for i in range(4)]
+    wait_until(lambda: rig.job(request_id).status is Status.IN_PROGRESS)
+    open_gate()
+    job = rig.final(request_id)
+    assert (job.status, job.attempt, job.deaths, job.errors) == (Status.SUCCEEDED, 1, 0, ())
+    assert {one.status for one in after} == {Status.SUCCEEDED}
+    assert rig.runs().count("long") == 1
+
+
+def test_a_call_whose_job_another_worker_has_claimed_is_stopped(rig: Rig) -> None:
+    """The worker that comes back notices the loss; the job's second call is the one that counts."""
+    rig.maintenance(**SHORT)
+    (first,) = rig.start(**SHORT)
+    wait_for, open_gate = gate(rig)
+    request_id = rig.submit("long", wait_for=wait_for)
+    rig.until_running("long")
+    frozen = rig.processes[-1].pid
+    os.kill(frozen, signal.SIGSTOP)
+    rig.start(**SHORT)
+    wait_until(lambda: rig.runs() == ["long", "long"], 30)
+    os.kill(frozen, signal.SIGCONT)
+    wait_until(lambda: (said := state(first.address)) and said.busy == 0, 20, "it was not stopped")
+    open_gate()
+    job = rig.final(request_id)
+    assert (job.status, job.attempt, job.deaths) == (Status.SUCCEEDED, 2, 1)
+    assert rig.runs() == ["long", "long"]
 
 
 def test_a_host_dies_with_its_worker(rig: Rig) -> None:

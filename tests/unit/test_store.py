@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from priority.order import FairQueue
 from tasks import verbs
-from tasks.job import Claim, JobError, Outcome, RequestId, Retry, Submission
+from tasks.job import Claim, JobError, Outcome, QueueStatus, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
 from tasks.store import JobStore
@@ -70,18 +70,80 @@ def test_a_claim_whose_reply_was_lost_answers_the_same_job(store: JobStore) -> N
     assert (first.job.request_id, 1) == (again.job.request_id, again.job.attempt)
 
 
-def test_a_zombie_worker_cannot_finish_a_rescued_job(store: JobStore, clock: Clock) -> None:
+def test_a_zombie_worker_cannot_finish_a_job_that_another_has_claimed(
+    store: JobStore, clock: Clock
+) -> None:
     request_id = submit(store)
     zombie = claim(store)
     clock.advance(16)
-    assert store.run(verbs.rescue(100)) == [1, 0, 0]
-    assert store.run(verbs.finish(zombie.lease, SUCCESS)) is Word.STALE_FENCE
+    assert store.run(verbs.rescue(100)) == [1, 0]
     second = claim(store)
     assert (second.job.request_id, second.job.attempt) == (request_id, 2)
     for call in (verbs.finish(zombie.lease, SUCCESS), verbs.progress(zombie.lease, 0.5, None)):
         assert store.run(call) is Word.STALE_FENCE
     assert store.run(verbs.release(zombie.lease, Release.DRAIN)) is Word.STALE_FENCE
-    assert store.run(verbs.finish(second.lease, SUCCESS)) is Word.DONE
+    assert store.run(verbs.renew([zombie.lease])) == [Renewal.LOST]
+    store.run(verbs.release(second.lease, Release.RETRY))
+    assert store.run(verbs.renew([zombie.lease])) == [Renewal.LOST]
+    assert store.run(verbs.finish(claim(store).lease, SUCCESS)) is Word.DONE
+
+
+RETURNS = {
+    "renew": lambda lease: verbs.renew([lease]),
+    "progress": lambda lease: verbs.progress(lease, 0.5, None),
+    "claim": lambda lease: verbs.claim(DEPLOYMENT, "r:1", lease.fence[:16] + "another", "r"),
+}
+
+
+@pytest.mark.parametrize("way", RETURNS)
+def test_a_rescued_job_that_nobody_has_claimed_goes_back_to_its_worker_uncharged(
+    store: JobStore, clock: Clock, way: str
+) -> None:
+    """A worker that froze for longer than its lease, or that could not reach the store."""
+    request_id = submit(store)
+    taken = claim(store)
+    clock.advance(16)
+    assert store.run(verbs.rescue(100)) == [1, 0]
+    back = store.run(RETURNS[way](taken.lease))
+    if way == "claim":
+        assert isinstance(back, Claim)
+        assert (back.lease, back.resumed) == (taken.lease, True)
+    assert store.run(verbs.queue_status(DEPLOYMENT)) == QueueStatus(0, 1)
+    clock.advance(10)
+    assert store.run(verbs.rescue(100)) == [0, 0]  # it has a whole lease again
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.DONE
+    job = store.run(verbs.read(request_id)).job
+    assert (job.status, job.attempt, job.deaths, job.errors) == (Status.SUCCEEDED, 1, 0, ())
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, Release.DRAIN, Release.RETRY, Release.DEATH])
+def test_a_worker_may_settle_a_rescued_job_that_nobody_has_claimed(
+    store: JobStore, clock: Clock, outcome: Outcome | Release
+) -> None:
+    request_id = submit(store)
+    taken = claim(store)
+    clock.advance(16)
+    store.run(verbs.rescue(100))
+    if isinstance(outcome, Outcome):
+        assert store.run(verbs.finish(taken.lease, outcome)) is Word.DONE
+        assert status(store, request_id) is Status.SUCCEEDED
+        return
+    assert store.run(verbs.release(taken.lease, outcome)) is Word.DONE
+    assert store.run(verbs.release(taken.lease, outcome)) is Word.ALREADY_DONE
+    assert store.run(verbs.renew([taken.lease])) == [Renewal.LOST]
+    job = claim(store).job
+    expected = {Release.DRAIN: (1, 0), Release.RETRY: (2, 0), Release.DEATH: (2, 1)}
+    assert (job.attempt, job.deaths) == expected[outcome]
+
+
+def test_a_refused_job_goes_back_uncharged_and_waits_a_moment(
+    store: JobStore, clock: Clock
+) -> None:
+    submit(store)
+    store.run(verbs.release(claim(store).lease, Release.DRAIN, 1000))
+    assert empty(store)
+    clock.advance(1)
+    assert claim(store).job.attempt == 1
 
 
 def test_a_renewed_lease_is_not_rescued(store: JobStore, clock: Clock) -> None:
@@ -90,7 +152,7 @@ def test_a_renewed_lease_is_not_rescued(store: JobStore, clock: Clock) -> None:
     clock.advance(10)
     assert store.run(verbs.renew([taken.lease])) == [Renewal.RENEWED]
     clock.advance(10)
-    assert store.run(verbs.rescue(100)) == [0, 0, 0]
+    assert store.run(verbs.rescue(100)) == [0, 0]
 
 
 def test_three_deaths_in_a_row_are_poison(store: JobStore, clock: Clock) -> None:
@@ -106,6 +168,24 @@ def test_three_deaths_in_a_row_are_poison(store: JobStore, clock: Clock) -> None
     assert job.status is Status.FAILED
     assert [one.code for one in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
     assert "segfault" in job.errors[2].message
+
+
+def test_a_third_rescued_worker_is_charged_only_when_another_asks(
+    store: JobStore, clock: Clock
+) -> None:
+    request_id = submit(store)
+    for _ in range(3):
+        last = claim(store)
+        clock.advance(16)
+        store.run(verbs.rescue(100))
+    assert status(store, request_id) is Status.QUEUED
+    assert store.run(verbs.renew([last.lease])) == [Renewal.RENEWED]
+    clock.advance(16)
+    store.run(verbs.rescue(100))
+    assert empty(store)
+    job = store.run(verbs.read(request_id)).job
+    assert (job.status, job.attempt) == (Status.FAILED, 3)
+    assert [one.code for one in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
 
 
 def test_a_retry_waits_out_its_backoff(store: JobStore, clock: Clock) -> None:

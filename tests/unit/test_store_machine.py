@@ -38,6 +38,9 @@ class Known:
 
     status: Status = Status.QUEUED
     fence: str | None = None
+    rescued: str | None = None  # the fence that may come back
+    attempt: int = 0
+    deaths: int = 0
     webhook: bool = False
     api_key: str = "alice"
 
@@ -57,6 +60,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.large: set[str] = set()
         self.bodies: dict[str, tuple[str, str]] = {}
         self.replays: list[tuple[Call[Any], bool]] = []
+        self.resumed = False
 
     def teardown(self) -> None:
         self.store.close()
@@ -103,13 +107,21 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(target=claims, deployment=st.sampled_from(DEPLOYMENTS), hand=st.sampled_from("xy"))
     def claim(self, deployment: str, hand: str) -> Any:
         self._expire_overdue()
-        claim = self.run(verbs.claim(deployment, hand, uuid.uuid4().hex[:16], "r"), replay=False)
+        fence = hand * 16 + uuid.uuid4().hex  # a hand is a worker here
+        claim = self.run(verbs.claim(deployment, hand, fence, "r"), replay=False)
+        self._mourn()
         if claim is None:
             return multiple()
         known = self.jobs[claim.job.request_id]
         assert known.status is Status.QUEUED
-        self._move(claim.job.request_id, Status.IN_PROGRESS)
-        known.fence = claim.lease.fence
+        of_this_worker = known.rescued is not None and known.rescued.startswith(hand * 16)
+        assert claim.resumed == of_this_worker
+        if claim.resumed:
+            assert known.rescued == claim.lease.fence
+        else:
+            known.deaths += known.rescued is not None
+            known.attempt += 1
+        self._run_under(claim)
         return claim
 
     @rule(claim=claims, good=st.booleans())
@@ -126,19 +138,25 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(claim=claims, reason=st.sampled_from(list(Release)), delay=st.sampled_from([0, 3000]))
     def release(self, claim: Claim, reason: Release, delay: int) -> None:
         word = self.run(verbs.release(claim.lease, reason, delay, ERROR))
+        known = self.jobs[claim.job.request_id]
         if not self._holds(claim):
             assert word in (Word.STALE_FENCE, Word.ALREADY_DONE, Word.MISSING)
-        elif word is Word.POISON:
-            assert reason is Release.DEATH
-            self._move(claim.job.request_id, Status.FAILED)
-        else:
-            assert word is Word.DONE
-            self._move(claim.job.request_id, Status.QUEUED)
+            return
+        match reason:
+            case Release.DEATH:
+                known.deaths += 1
+            case Release.RETRY:
+                known.deaths = 0
+            case Release.DRAIN:
+                known.attempt -= 1
+        poison = reason is Release.DEATH and known.deaths == 3
+        assert word is (Word.POISON if poison else Word.DONE)
+        self._move(claim.job.request_id, Status.FAILED if poison else Status.QUEUED)
 
     @rule(claim=claims)
     def renew_and_report(self, claim: Claim) -> None:
-        held = self._holds(claim)
         (word,) = self.run(verbs.renew([claim.lease]))
+        held = self._holds(claim)
         assert (word is verbs.Renewal.RENEWED) == held
         reported = self.run(verbs.progress(claim.lease, 0.5, "half"))
         assert (reported is Word.DONE) == held
@@ -175,7 +193,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(verbs.rewake(0, 100))
         self.run(verbs.forget(100))
         self.store.run(verbs.collect(1, ["inputs/of-nobody"]))
-        self._learn({Status.QUEUED, Status.FAILED, Status.EXPIRED})
+        self._learn({Status.QUEUED, Status.EXPIRED})
 
     @rule(data=st.data())
     def replay_an_earlier_call(self, data: st.DataObject) -> None:
@@ -196,6 +214,10 @@ class StoreMachine(RuleBasedStateMachine):
         for request_id, known in self.jobs.items():
             record, final = records[request_id], known.status in FINAL
             assert record["status"] == known.status
+            assert (int(record["attempt"]), int(record.get("deaths", 0))) == (
+                known.attempt,
+                known.deaths,
+            )
             assert ("finished" in record) == final
             large = f"inputs/{request_id}"
             if request_id in self.large:
@@ -223,14 +245,19 @@ class StoreMachine(RuleBasedStateMachine):
                 pipe.smembers(keys.keyed("running", deployment))
                 pipe.hget(keys.keyed("busy", deployment), api_key)
                 pipe.zcard(keys.keyed("held_by", f"{deployment}:{api_key}"))
+                pipe.zrange(keys.keyed("queue", deployment), 0, -1)
             said, *replies = pipe.execute()
             own = {one for one, known in self.jobs.items() if known.api_key == api_key}
             unfinished = [one for one in own if self.jobs[one].status not in FINAL]
             assert int(said or 0) == len(unfinished)
-            for running, busy, held in (replies[:3], replies[3:]):
+            for running, busy, held, queue in (replies[:4], replies[4:]):
                 mine = own & {one.decode() for one in running}
-                assert int(busy or 0) == len(mine) <= 2
-                assert not held or len(mine) == 2  # a freed slot lets a held job go on
+                assert int(busy or 0) == len(mine)
+                # A job that comes back to its worker runs there, whatever took its place meanwhile.
+                assert len(mine) <= 2 or self.resumed
+                # Each freed slot lets one held job go on: into the queue, where the next claim finds it.
+                claimable = own & {one.decode()[14:] for one in queue}
+                assert not held or len(mine) + len(claimable) >= 2
 
     @invariant()
     def no_unknown_key(self) -> None:
@@ -247,8 +274,27 @@ class StoreMachine(RuleBasedStateMachine):
         )  # fmt: skip
 
     def _holds(self, claim: Claim) -> bool:
+        """Whether its lease counts; one that ran out counts again if nobody else has claimed the job."""
         known = self.jobs[claim.job.request_id]
+        if known.status is Status.QUEUED and known.rescued == claim.lease.fence:
+            self.resumed = True
+            self._run_under(claim)
         return known.status is Status.IN_PROGRESS and known.fence == claim.lease.fence
+
+    def _run_under(self, claim: Claim) -> None:
+        known = self.jobs[claim.job.request_id]
+        self._move(claim.job.request_id, Status.IN_PROGRESS)
+        known.fence, known.rescued = claim.lease.fence, None
+
+    def _mourn(self) -> None:
+        """A claim that is not its worker's ends a rescued job that had two deaths before."""
+        for request_id, status in self._statuses().items():
+            known = self.jobs[request_id]
+            if status == Status.FAILED and known.status is Status.QUEUED:
+                assert known.rescued is not None
+                known.deaths += 1
+                assert known.deaths == 3
+                known.status = Status.FAILED
 
     def _move(self, request_id: str, to: Status) -> None:
         known = self.jobs[request_id]
@@ -271,6 +317,8 @@ class StoreMachine(RuleBasedStateMachine):
             known = self.jobs[request_id]
             if status != known.status:
                 assert status in allowed
+                if known.status is Status.IN_PROGRESS:
+                    known.rescued = known.fence
                 self._move(request_id, Status(status))
 
     def _snapshot(self) -> tuple[dict[str, dict[str, str]], set[str], dict[str, set[str]]]:

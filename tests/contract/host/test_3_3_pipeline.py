@@ -185,6 +185,8 @@ def test_3_3_the_same_job_twice_is_refused(steps: Steps) -> None:
     job = steps.start(host.job, "j", "twin")
     steps.wait("run-j")
     assert host.http.post("/kingpost/jobs/twin", json="j").status_code == 409
+    other = {"x-kingpost-fence": "another attempt"}
+    assert host.http.delete("/kingpost/jobs/twin", headers=other).status_code == 404
     steps.go("j")
     assert job.result().status_code == 200  # type: ignore[attr-defined]
 
