@@ -21,6 +21,7 @@ from api import (
 from api.addressing import Addressing
 from api.fast_lane import FastLane
 from api.gateway import Gateway
+from tasks.loops import keep
 from tasks.settings import Settings
 
 ABOUT = (
@@ -34,8 +35,12 @@ def create_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         gateway = app.state.gateway = Gateway.create(settings)
-        loops = [gateway.directory.follow(), gateway.hub.listen(), _tidy(gateway)]
-        running = [asyncio.create_task(loop) for loop in loops]
+        endless = {
+            "directory": gateway.directory.follow,
+            "events": gateway.hub.listen,
+            "connections": lambda: _tidy(gateway),
+        }
+        running = [asyncio.create_task(keep(name, work)) for name, work in endless.items()]
         yield
         for task in running:
             task.cancel()

@@ -14,6 +14,7 @@ from deployments.autoscaling import Autoscaling, Scaler
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Load, Model, Registry
 from tasks.logs import get_logger
+from tasks.loops import Guards
 from tasks.settings import Settings
 
 log = get_logger("autoscaler")
@@ -54,6 +55,7 @@ class Autoscaler:
         self._follow = settings.queued_follow_environment
         self._monotonic = monotonic
         self._me = secrets.token_hex(8)
+        self._guards = Guards("scaling of", monotonic=monotonic)  # by deployment, or model
         self._scalers: dict[str, Scaler] = {}
         self._served: dict[str, int] = {}
 
@@ -72,10 +74,16 @@ class Autoscaler:
         leaders, followers = self._see(replicas)
         for seen in leaders:
             with_it = followers.pop(seen.deployment.id, [])
-            self._scale(seen, with_it, seen.deployment.id in warming)
-        for left in followers.values():  # their leader rests
-            self._scale_along(left, 0)
-        self._switch_warm(models, replicas)
+            guard = self._guards[seen.deployment.id]
+            if guard.due:
+                with guard.part():
+                    self._scale(seen, with_it, seen.deployment.id in warming)
+        for leader, left in followers.items():  # it rests
+            with self._guards[leader].part():
+                self._scale_along(left, 0)
+        for model in models:
+            with self._guards[model.id].part():
+                self._switch_warm(model, replicas)
         return True
 
     def _see(self, replicas: dict[str, list[Replica]]) -> tuple[list[Seen], dict[str, list[Seen]]]:
@@ -128,15 +136,14 @@ class Autoscaler:
         self._served[deployment_id] = served
         return served > before
 
-    def _switch_warm(self, models: list[Model], replicas: dict[str, list[Replica]]) -> None:
-        for model in models:
-            for environment in model.environments.values():
-                candidate = environment.candidate
-                if candidate and any(one.state == "ready" for one in replicas[candidate]):
-                    self._registry.switch(model.id, environment.name, candidate)
-                    log.info("environment.switched", model=model.name, to=candidate)
-                    if self._follow:
-                        self._registry.follow(environment.deployment_id, candidate)
+    def _switch_warm(self, model: Model, replicas: dict[str, list[Replica]]) -> None:
+        for environment in model.environments.values():
+            candidate = environment.candidate
+            if candidate and any(one.state == "ready" for one in replicas[candidate]):
+                self._registry.switch(model.id, environment.name, candidate)
+                log.info("environment.switched", model=model.name, to=candidate)
+                if self._follow:
+                    self._registry.follow(environment.deployment_id, candidate)
 
 
 def _settings_of(deployment: Deployment) -> Autoscaling:

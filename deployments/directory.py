@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast
 
@@ -12,6 +13,7 @@ from deployments.ways import Way, is_here
 from tasks.errors import StoreUnavailable
 from tasks.keys import TAG
 from tasks.logs import get_logger
+from tasks.loops import Guard
 from tasks.settings import Settings
 from tasks.store import connect, connect_async, unavailable
 
@@ -51,12 +53,18 @@ class Replica:
 
 
 FIELDS = frozenset(field.name for field in fields(Replica))
+_reading = Guard("replica's entry")
 
 
-def _parse(entry: bytes) -> Replica:
-    """A newer release's replicas may say more than we know."""
-    said: dict[str, Any] = json.loads(entry)
-    return Replica(**{name: value for name, value in said.items() if name in FIELDS})
+def _parsed(entries: Iterable[bytes | None]) -> list[Replica]:
+    """Those that can be read; another release's replicas may say more or less than we know."""
+    found: list[Replica] = []
+    for entry in filter(None, entries):
+        with _reading.part():
+            said: dict[str, Any] = json.loads(entry)
+            known = {name: value for name, value in said.items() if name in FIELDS}
+            found.append(Replica(**known))
+    return found
 
 
 class Directory:
@@ -100,7 +108,7 @@ class Directory:
             ended = [one for one, entry in zip(ids, raw, strict=True) if entry is None]
             if ended:
                 self._redis.srem(IDS, *ended)
-        return [_parse(entry) for entry in raw if entry]
+        return _parsed(raw)
 
 
 class AsyncDirectory:
@@ -154,7 +162,7 @@ class AsyncDirectory:
             raw_ids = cast("set[bytes]", await self._redis.smembers(IDS))  # type: ignore[misc]
             names = [ENTRY + one.decode() for one in sorted(raw_ids)]
             raw = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
-            replicas = tuple(_parse(one) for one in raw if one)
+            replicas = tuple(_parsed(raw))
             ways = await self._ways_to(replicas)
         async with self._changed:
             self._replicas, self._ways = replicas, ways

@@ -1,13 +1,15 @@
 """From the registry's hashes to its types: the only place that knows the fields."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from deployments.autoscaling import Autoscaling
 from tasks.errors import NotFound
+from tasks.loops import Guard
 
 DEFAULTS = Autoscaling()
+_reading = Guard("deployment's record")
 Kind = Literal["model", "chain", "chainlet"]
 
 
@@ -92,3 +94,14 @@ def deployment(deployment_id: str, fields: Mapping[bytes, bytes]) -> Deployment:
         autoscaling=Autoscaling.of(f),
         leader=f.get("leader", ""),
     )
+
+
+def deployments(rows: Iterable[tuple[str, Mapping[bytes, bytes]]]) -> list[Deployment]:
+    """Those of (id, HGETALL reply) that can be read: one that is damaged must not hide the others."""
+    found: list[Deployment] = []
+    for deployment_id, fields in rows:
+        if not fields:
+            continue
+        with _reading.part():
+            found.append(deployment(deployment_id, fields))
+    return found

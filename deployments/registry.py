@@ -186,7 +186,7 @@ class Registry:
             for one in ids:
                 pipe.hgetall(registry_keys.keyed("deployment", one))
             rows = pipe.execute()
-        found = [records.deployment(one, row) for one, row in zip(ids, rows, strict=True) if row]
+        found = records.deployments(zip(ids, rows, strict=True))
         return sorted(found, key=lambda one: (one.created, one.id))
 
     def models(self) -> list[Model]:

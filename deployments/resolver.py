@@ -54,7 +54,7 @@ class Resolver:
             for name in names:
                 pipe.hgetall(keyed("deployment", name))
             rows = await pipe.execute()
-        return [records.deployment(name, row) for name, row in zip(names, rows, strict=True)]
+        return records.deployments(zip(names, rows, strict=True))
 
     async def demand(self, deployment_id: str, milliseconds: int = DEMAND_MS) -> None:
         """Keeps a replica wanted for a while."""

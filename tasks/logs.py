@@ -1,13 +1,31 @@
 """Structured logs: one JSON object a line, events named `noun.past_tense`, never a body or a key."""
 
+import contextlib
 import logging
 import sys
-from typing import cast
+from typing import TextIO, cast
 
 import structlog
 
 from tasks.log_files import take_over
 from tasks.settings import Settings
+
+
+class _Lossy:
+    """A stream that drops what cannot be written: a full disk under the log must not end who logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Writes, or does not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """The same."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure(settings: Settings, **always: str) -> None:
@@ -25,7 +43,7 @@ def configure(settings: Settings, **always: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")

@@ -1,13 +1,25 @@
-"""The shared face of every long-lived asyncio loop: `run_once` does the work, this repeats it."""
+"""The shared face of every long-lived loop: `run_once` does the work, a `Guard` keeps the loop alive.
+
+Whatever a round raises ends that round only. Each cause is logged once with its frames, failed rounds are counted, and
+the loop waits longer after each of them in a row. The same guard serves coroutines and threads.
+"""
 
 import asyncio
 import contextlib
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Generator
 from typing import Protocol
 
 from tasks.errors import StoreUnavailable
 from tasks.logs import get_logger
 
 log = get_logger("loops")
+
+BACKOFF_FIRST, BACKOFF_LAST = 0.5, 30.0  # s, after a failed round and after many in a row
+LOG_AGAIN = 600.0  # s, until a cause that goes on is logged once more, without its frames
+MOST_CAUSES = 100  # remembered; beyond that something is wrong that one line each cannot tell
+HEALTHY_SECONDS = 30.0  # after a round that ran so long, a failure counts as the first one again
 
 
 class Loop(Protocol):
@@ -18,14 +30,133 @@ class Loop(Protocol):
         ...
 
 
-async def run_forever(loop: Loop, every: float, stop: asyncio.Event) -> None:
-    """Repeats rounds `every` seconds until `stop`; a store that is away is waited out."""
-    while not stop.is_set():
+class Guard:
+    """Runs the rounds of one loop, or of one thing that a loop looks after."""
+
+    def __init__(
+        self,
+        name: str,
+        longest: float = BACKOFF_LAST,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.failed = 0  # rounds, in all
+        self._longest = longest
+        self._monotonic = monotonic
+        self._in_a_row = 0
+        self._not_before = 0.0
+        self._logged: dict[str, float] = {}  # cause -> when
+        self._told = False  # of a failure that is not over yet
+
+    @property
+    def delay(self) -> float:
+        """Seconds until the next round; 0 after a good one, and while only the store is away."""
+        return max(self._not_before - self._monotonic(), 0.0)
+
+    @property
+    def due(self) -> bool:
+        """Whether a round may run now."""
+        return self._monotonic() >= self._not_before
+
+    @contextlib.contextmanager
+    def round(self) -> Generator[None]:
+        """One round; what it raises is noted and goes no further."""
+        began = self._monotonic()
         try:
-            await loop.run_once()
+            yield
         except StoreUnavailable as error:
-            log.warning("store.unavailable", loop=type(loop).__name__, error=str(error))
-        await pause(stop, every)
+            self._away(error)
+        except Exception as error:  # the point of this class: no cause ends a loop
+            self._note(error, self._monotonic() - began)
+        else:
+            self._succeeded()
+
+    @contextlib.contextmanager
+    def part(self) -> Generator[None]:
+        """One part of a round, whose neighbours go on without it. Raises StoreUnavailable, which ends the round for all."""
+        began = self._monotonic()
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # as in `round`
+            self._note(error, self._monotonic() - began)
+        else:
+            self._succeeded()
+
+    def _away(self, error: StoreUnavailable) -> None:
+        now = self._monotonic()
+        if now - self._logged.get("store", -LOG_AGAIN) >= LOG_AGAIN:
+            log.warning("store.unavailable", loop=self.name, error=str(error))
+            self._logged["store"], self._told = now, True
+
+    def _note(self, error: Exception, lasted: float) -> None:
+        self.failed += 1
+        self._in_a_row = 1 if lasted > HEALTHY_SECONDS else self._in_a_row + 1
+        wait = min(BACKOFF_FIRST * 2 ** min(self._in_a_row - 1, 16), self._longest)
+        now = self._monotonic()
+        self._not_before = now + wait
+        cause = _cause(error)
+        before = self._logged.get(cause)
+        if before is not None and now - before < LOG_AGAIN:
+            return
+        if len(self._logged) >= MOST_CAUSES:
+            self._logged.clear()
+        self._logged[cause], self._told = now, True
+        frames = error if before is None else None
+        log.error(
+            "round.failed", loop=self.name, error=repr(error), failed=self.failed, exc_info=frames
+        )
+
+    def _succeeded(self) -> None:
+        if self._told:
+            log.info("round.recovered", loop=self.name, failed=self.failed)
+        self._in_a_row, self._not_before, self._told = 0, 0.0, False
+
+
+class Guards(dict[str, Guard]):
+    """A guard for each thing of a kind, made when it is first asked for."""
+
+    def __init__(
+        self,
+        kind: str,
+        longest: float = BACKOFF_LAST,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._make: Callable[[str], Guard] = lambda key: Guard(f"{kind} {key}", longest, monotonic)
+
+    def __missing__(self, key: str) -> Guard:
+        self[key] = self._make(key)
+        return self[key]
+
+
+def _cause(error: Exception) -> str:
+    """What and where, but not its words: those may name something else each time."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__} {where}"
+
+
+async def run_forever(
+    loop: Loop, every: float, stop: asyncio.Event, longest: float = BACKOFF_LAST
+) -> None:
+    """Repeats rounds `every` seconds until `stop`."""
+    guard = Guard(type(loop).__name__, longest)
+    while not stop.is_set():
+        with guard.round():
+            await loop.run_once()
+        await pause(stop, max(every, guard.delay))
+
+
+async def keep(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    """Runs endless work, and runs it again when it raises; returns when it does."""
+    guard = Guard(name)
+    while True:
+        with guard.round():
+            await work()
+            return
+        await asyncio.sleep(max(guard.delay, BACKOFF_FIRST))
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

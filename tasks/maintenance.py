@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from tasks import logs
-from tasks.loops import Loop, run_forever
+from tasks.loops import Loop, keep, run_forever
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 from tasks.sweeper import Sweeper
@@ -28,7 +28,7 @@ async def _main(settings: Settings, more: Mapping[Loop, float]) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_forever(sweeper, settings.sweep_every_seconds, stop))
-            group.create_task(Sender(store, settings).run_forever(stop))
+            group.create_task(keep("Sender", lambda: Sender(store, settings).run_forever(stop)))
             for loop, every in more.items():
                 group.create_task(run_forever(loop, every, stop))
     finally:

@@ -2,15 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tasks import verbs
 from tasks.errors import PayloadUnavailable, StoreUnavailable
 from tasks.logs import get_logger
+from tasks.loops import Guards
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
 
 log = get_logger("sweeper")
+T = TypeVar("T")
 
 # s; after the store was away, its workers get this long to renew their leases before any is taken from them
 GRACE_AFTER_OUTAGE = 3.0
@@ -40,6 +43,7 @@ class Sweeper:
         self._batch = settings.sweep_batch
         self._monotonic = monotonic
         self._cursor = 0
+        self._steps = Guards("sweeper's step", monotonic=monotonic)
         self._no_rescue_before = 0.0
 
     async def run_once(self) -> Swept:
@@ -54,15 +58,36 @@ class Sweeper:
         return swept
 
     async def _sweep(self) -> Swept:
-        run = self._store.run
         rescued = stopped = 0
         if self._monotonic() >= self._no_rescue_before:
-            rescued, stopped = await run(verbs.rescue(self._batch))
-        expired = await _until_short(self._batch, lambda: run(verbs.expire(self._batch)))
-        self._cursor, wakeups, retried = await run(verbs.rewake(self._cursor, self._batch))
-        forgotten = await _until_short(self._batch, lambda: run(verbs.forget(self._batch)))
-        collected = await self._collect()
+            rescued, stopped = await self._step("rescue", self._rescue, [0, 0])
+        expired = await self._step("expire", self._expire, 0)
+        wakeups, retried = await self._step("rewake", self._rewake, (0, 0))
+        forgotten = await self._step("forget", self._forget, 0)
+        collected = await self._step("collect", self._collect, 0)
         return Swept(rescued, stopped, expired, wakeups, retried, forgotten, collected)
+
+    async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:
+        """One kind of work; what fails in it, such as a record that is damaged, does not keep the others from theirs."""
+        guard = self._steps[name]
+        if guard.due:
+            with guard.part():
+                return await work()
+        return nothing
+
+    async def _rescue(self) -> list[int]:
+        return await self._store.run(verbs.rescue(self._batch))
+
+    async def _expire(self) -> int:
+        return await _until_short(self._batch, lambda: self._store.run(verbs.expire(self._batch)))
+
+    async def _rewake(self) -> tuple[int, int]:
+        call = verbs.rewake(self._cursor, self._batch)
+        self._cursor, wakeups, retried = await self._store.run(call)
+        return wakeups, retried
+
+    async def _forget(self) -> int:
+        return await _until_short(self._batch, lambda: self._store.run(verbs.forget(self._batch)))
 
     async def _collect(self) -> int:
         """Deletes payloads that nobody needs; how many. What cannot be deleted now is due the next time."""

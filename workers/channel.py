@@ -4,13 +4,10 @@ import threading
 from collections.abc import Callable
 from typing import cast
 
-import redis
 from redis.client import PubSub
 
-from tasks.logs import get_logger
-from tasks.store import JobStore
-
-log = get_logger("channel")
+from tasks.loops import Guard
+from tasks.store import JobStore, unavailable
 
 POLL_SECONDS = 1.0  # s; how soon `stop` is noticed
 
@@ -22,6 +19,8 @@ class Channel:
         self._redis = store.redis
         self._name = name
         self._take = take
+        self._listens = Guard(f"channel {name}")
+        self._messages = Guard(f"message of {name}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
@@ -36,16 +35,18 @@ class Channel:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            try:
-                with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    channel.subscribe(self._name)
-                    self._listen(channel)
-            except redis.RedisError as error:
-                log.warning("channel.disconnected", channel=self._name, error=str(error))
-                self._stopping.wait(POLL_SECONDS)
+            with (
+                self._listens.round(),
+                unavailable(),
+                self._redis.pubsub(ignore_subscribe_messages=True) as channel,
+            ):
+                channel.subscribe(self._name)
+                self._listen(channel)
+            self._stopping.wait(max(self._listens.delay, POLL_SECONDS))
 
     def _listen(self, channel: PubSub) -> None:
         while not self._stopping.is_set():
             message = channel.get_message(timeout=POLL_SECONDS)
             if message:
-                self._take(cast(bytes, message["data"]).decode())
+                with self._messages.round():
+                    self._take(cast(bytes, message["data"]).decode())

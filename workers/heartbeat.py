@@ -8,16 +8,13 @@ import threading
 from collections.abc import Callable
 
 from tasks import verbs
-from tasks.errors import StoreUnavailable
-from tasks.logs import get_logger
+from tasks.loops import Guard
 from tasks.settings import Settings
 from tasks.store import JobStore
 from tasks.verbs import Renewal
 from workers.runs import Run, Runs, StopReason
 
-log = get_logger("heartbeat")
-
-RETRY_SECONDS = 0.2  # s, between attempts while the store is away
+RETRY_SECONDS = 0.2  # s, after a beat that failed: the leases run on
 
 
 class Heartbeat:
@@ -36,6 +33,9 @@ class Heartbeat:
         self._every = settings.heartbeat_seconds
         self._stop_run = stop_run
         self._report = report
+        self._beats = Guard("heartbeat", RETRY_SECONDS)
+        self._reports = Guard("directory report", RETRY_SECONDS)
+        self._stops = Guard("stop of a run", RETRY_SECONDS)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -52,20 +52,23 @@ class Heartbeat:
         """Renews all leases and stops the runs that lost theirs. Raises StoreUnavailable."""
         runs = self._runs.all()
         words = self._store.run(verbs.renew([run.lease for run in runs])) if runs else []
-        self._report()
+        with self._reports.part():
+            self._report()
         for run, word in zip(runs, words, strict=True):
-            if word is Renewal.CANCELED:
-                self._stop_run(run, StopReason.CANCELED)
-            elif word is Renewal.LOST and self._runs.under(run.lease) is run:
-                self._stop_run(run, StopReason.LOST)
+            with self._stops.part():
+                self._obey(run, word)
         return words
+
+    def _obey(self, run: Run, word: Renewal) -> None:
+        if word is Renewal.CANCELED:
+            self._stop_run(run, StopReason.CANCELED)
+        elif word is Renewal.LOST and self._runs.under(run.lease) is run:
+            self._stop_run(run, StopReason.LOST)
 
     def _beat(self) -> None:
         while not self._stopping.is_set():
-            try:
+            wait = RETRY_SECONDS
+            with self._beats.round():
                 self.run_once()
                 wait = self._every
-            except StoreUnavailable as error:
-                log.warning("heartbeat.missed", error=str(error))
-                wait = RETRY_SECONDS
             self._stopping.wait(wait)

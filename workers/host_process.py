@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks.logs import get_logger
+from tasks.loops import Guard
 from tasks.settings import Settings
 from workers import host_client
 from workers.environment_build import BuildStopped, EnvironmentFailed
@@ -64,6 +65,8 @@ class HostProcess:
         self._stopping = threading.Event()
         self._environments = Environments(sockets[0].package, settings, self._stopping)
         self._noted = 0.0
+        self._told = Guard("host's observer")
+        self._lines = Guard("host's log")
         # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
         self._thread = threading.Thread(target=self._supervise, name="host", daemon=True)
 
@@ -133,6 +136,9 @@ class HostProcess:
                 delay, longest = max(delay, BUILD_BACKOFF_FIRST), BUILD_BACKOFF_LAST
                 log.warning("environment.failed", error=str(error))
                 self._change("failed", str(error))
+            except Exception as error:  # of the machine: no process, no disk
+                log.error("host.not_started", error=repr(error), exc_info=error)
+                self._change("failed", f"The model host could not be started: {error!r}")
             delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)
             self._stopping.wait(0 if was_ready else delay)
 
@@ -216,16 +222,21 @@ class HostProcess:
         if (state, error) != (self.state, self.error):
             log.info("host.changed", state=state, error=error, pid=self.pid)
         self.state, self.error = state, error
-        self._on_change()
+        with self._told.round():
+            self._on_change()
 
     def _pump(self, process: subprocess.Popen[bytes], model: str) -> None:
         assert process.stdout
         for line in process.stdout:
             text = line.decode(errors="replace").strip()
             if text:
-                sys.stdout.write(json_line(text, model) + "\n")
-                sys.stdout.flush()
-                self._tail.append(words_of(text)[:TAIL_CHARACTERS])
+                with self._lines.round():  # a host whose output nobody takes would stand still
+                    self._take_line(text, model)
+
+    def _take_line(self, text: str, model: str) -> None:
+        self._tail.append(words_of(text)[:TAIL_CHARACTERS])
+        sys.stdout.write(json_line(text, model) + "\n")
+        sys.stdout.flush()
 
 
 def _end_group(leader: int) -> None:

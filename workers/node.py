@@ -6,7 +6,6 @@ work, the least recently used first; one with work keeps its place for a slice o
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import secrets
@@ -19,9 +18,8 @@ from pathlib import Path
 
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry, Seat
-from tasks.errors import StoreUnavailable
 from tasks.logs import configure, get_logger
-from tasks.loops import pause
+from tasks.loops import Guard, Guards, run_forever
 from tasks.settings import Settings, child_environment
 from workers import host_door
 from workers.capacity import Capacity, Place
@@ -30,6 +28,7 @@ from workers.supervisor import Part, Supervisor
 log = get_logger("node")
 
 TICK = 0.5  # s
+LONGEST_PAUSE = 5.0  # s, after rounds that failed: seats have to be held
 STOP_SECONDS = 10.0  # beyond the drain
 KINDS = ("chain", "model", "chainlet")  # in the order of the end: an entrypoint needs its chainlets
 
@@ -94,17 +93,14 @@ class Node:
         self._monotonic = monotonic
         self._running: dict[str, Running] = {}
         self._notes = settings.state_dir / "run" / "node-seats.json"
+        self._starts = Guards("start of", monotonic=monotonic)  # by deployment
+        self._aside = Guard("seats of the node")
 
     async def run_forever(self, stop: asyncio.Event) -> None:
         """Looks twice a second until `stop`, then drains."""
-        self._notes.parent.mkdir(parents=True, exist_ok=True)
-        await self._give_up_old_seats()
-        while not stop.is_set():
-            try:
-                await self.run_once()
-            except StoreUnavailable as error:
-                log.warning("store.unavailable", error=str(error))  # what runs goes on
-            await pause(stop, TICK)
+        with self._aside.round():
+            await self._give_up_old_seats()
+        await run_forever(self, TICK, stop, LONGEST_PAUSE)
         await self.stop()
 
     async def run_once(self) -> View:
@@ -125,22 +121,23 @@ class Node:
         if not self._notes.exists():
             return
         for deployment_id, replica_id in json.loads(self._notes.read_text()):
-            seat = Seat(deployment_id, replica_id)
-            with contextlib.suppress(StoreUnavailable):  # it ends by itself
-                await asyncio.to_thread(self._registry.leave_seat, seat)
+            await self._give_up_seat(Seat(deployment_id, replica_id))
 
     def _note_seats(self) -> None:
+        """For the next node, should this one die; without the note they end by themselves."""
         seats = [one.seat for one in self._running.values()]
         pairs = [(seat.deployment_id, seat.replica_id) for seat in seats]
-        self._notes.with_suffix(".new").write_text(json.dumps(pairs))
-        self._notes.with_suffix(".new").replace(self._notes)
+        with self._aside.round():
+            self._notes.parent.mkdir(parents=True, exist_ok=True)
+            self._notes.with_suffix(".new").write_text(json.dumps(pairs))
+            self._notes.with_suffix(".new").replace(self._notes)
 
     async def stop(self) -> None:
         """Drains every replica, entrypoints of chains before their chainlets."""
         for kind in KINDS:
             mine = [one for one in self._running.values() if one.kind == kind]
             for one in mine:
-                await self._give_up_seat(one)
+                await self._give_up_seat(one.seat)
                 self._leave(one, "the node stops")
             await asyncio.gather(*(one.leaving for one in mine if one.leaving))
 
@@ -174,8 +171,14 @@ class Node:
             deployment = view.deployments[deployment_id]
             if deployment.leader:
                 continue  # served by another one's replicas
-            while deployment.active and self._count(deployment_id) < deployment.wanted:
-                if not await self._start(deployment):
+            guard = self._starts[deployment_id]
+            while (
+                guard.due and deployment.active and self._count(deployment_id) < deployment.wanted
+            ):
+                started = False
+                with guard.part():  # one that cannot be started does not keep the others from it
+                    started = await self._start(deployment)
+                if not started:
                     break
 
     def _count(self, deployment_id: str) -> int:
@@ -192,12 +195,17 @@ class Node:
         if not await asyncio.to_thread(self._registry.take_seat, seat, milliseconds):
             self._capacity.give_back(place)
             return False
-        part = self._part(deployment, seat, place)
+        try:
+            part = self._part(deployment, seat, place)
+            await self._supervisor.start(part)
+        except BaseException:
+            self._capacity.give_back(place)
+            await self._give_up_seat(seat)
+            raise
         log.info("replica.started", replica=seat.replica_id, devices=place.devices)
         running = Running(seat, place, part, deployment.kind, self._monotonic())
         self._running[seat.replica_id] = running
         self._note_seats()
-        await self._supervisor.start(part)
         return True
 
     def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
@@ -223,7 +231,7 @@ class Node:
             if victim:
                 room_for = waiting.model_name
                 log.info("replica.makes_room", replica=victim.seat.replica_id, room_for=room_for)
-                await self._give_up_seat(victim, makes_room=True)
+                await self._give_up_seat(victim.seat, makes_room=True)
                 self._leave(victim, f"room for {room_for}")
                 return
 
@@ -246,11 +254,9 @@ class Node:
         deployment = view.deployments.get(one.seat.deployment_id)
         return deployment.load if deployment else 0
 
-    async def _give_up_seat(self, one: Running, makes_room: bool = False) -> None:
-        try:
-            await asyncio.to_thread(self._registry.leave_seat, one.seat, makes_room)
-        except StoreUnavailable as error:
-            log.warning("store.unavailable", error=str(error))  # the seat ends by itself
+    async def _give_up_seat(self, seat: Seat, makes_room: bool = False) -> None:
+        with self._aside.round():  # else it ends by itself
+            await asyncio.to_thread(self._registry.leave_seat, seat, makes_room)
 
     def _leave(self, one: Running, why: str) -> None:
         if one.leaving is None:
@@ -258,7 +264,9 @@ class Node:
             one.leaving = asyncio.create_task(self._end(one))
 
     async def _end(self, one: Running) -> None:
-        await self._supervisor.stop_part(one.part, self._settings.drain_seconds + STOP_SECONDS)
+        with self._aside.round():
+            await self._supervisor.stop_part(one.part, self._settings.drain_seconds + STOP_SECONDS)
+        self._supervisor.kill(one.part)
         self._capacity.give_back(one.place)
         del self._running[one.seat.replica_id]
         self._note_seats()

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 
 from tasks.job import Job
 from tasks.logs import get_logger
+from tasks.loops import Guard
 
 log = get_logger("events")
 
@@ -34,7 +35,8 @@ class RequestEvents:
         self._counting = threading.Lock()
         self._dropped = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._send_all, name="events", daemon=True)
+        self._guard = Guard("events")
+        self._thread = threading.Thread(target=self._loop, name="events", daemon=True)
 
     def start(self) -> None:
         """Starts sending."""
@@ -75,6 +77,12 @@ class RequestEvents:
                 self._dropped += 1
             return
         self._held.append((kind, {"uuid": job.request_id, "timestamp": time.time(), **fields}))
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            with self._guard.round():
+                self._send_all()
+            self._stopping.wait(self._guard.delay)
 
     def _send_all(self) -> None:
         with self._app.connection_for_write() as connection:

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from tasks.loops import Guard
+
 BACKOFF_FIRST, BACKOFF_LAST = 0.5, 30.0  # s, between a death and the next start
+AGAIN_LAST = 5.0  # s, between tries of a start that the machine refuses
 HEALTHY_SECONDS = 30.0  # s of life after which a death counts as the first again
 PR_SET_PDEATHSIG = 1
 
@@ -50,11 +53,12 @@ class Supervisor:
     def __init__(self, changed: Callable[[Part, str], None]) -> None:
         self.parts: list[Part] = []
         self._changed = changed
+        self._told = Guard("supervisor's observer")
 
     async def start(self, part: Part) -> None:
-        """Starts a part and keeps it alive from then on."""
-        self.parts.append(part)
+        """Starts a part and keeps it alive from then on. Raises OSError when it cannot be started at all."""
         await self._spawn(part)
+        self.parts.append(part)
         part.keeper = asyncio.create_task(self._keep(part))
 
     async def _spawn(self, part: Part) -> None:
@@ -70,7 +74,11 @@ class Supervisor:
                 preexec_fn=_die_with_us if sys.platform == "linux" else None,
             )
         part.starts += 1
-        self._changed(part, "started" if part.starts == 1 else "started again")
+        self._tell(part, "started" if part.starts == 1 else "started again")
+
+    def _tell(self, part: Part, what: str) -> None:
+        with self._told.round():  # who looks on must not end who keeps
+            self._changed(part, what)
 
     async def _keep(self, part: Part) -> None:
         delay = BACKOFF_FIRST
@@ -80,12 +88,20 @@ class Supervisor:
             part.exit_code = await part.process.wait()
             if part.stopping:
                 return
-            self._changed(part, f"died ({_exit_words(part.exit_code)})")
+            self._tell(part, f"died ({_exit_words(part.exit_code)})")
             if monotonic() - began > HEALTHY_SECONDS:
                 delay = BACKOFF_FIRST
             await asyncio.sleep(delay)
             delay = min(delay * 2, BACKOFF_LAST)
-            await self._spawn(part)
+            await self._spawn_again(part)
+
+    async def _spawn_again(self, part: Part) -> None:
+        """Until it starts: what a full disk or too many processes keep from it now, it may get later."""
+        guard, starts = Guard(f"start of {part.name}", AGAIN_LAST), part.starts
+        while part.starts == starts and not part.stopping:
+            with guard.round():
+                await self._spawn(part)
+            await asyncio.sleep(guard.delay)
 
     async def stop(self, role: str, seconds: float) -> None:
         """SIGTERM to all parts of a role; SIGKILL to their groups after `seconds`."""

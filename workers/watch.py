@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from tasks.loops import Guard
 from tasks.settings import Settings
 from workers.host_process import HostProcess
 from workers.runs import Run, Runs, StopReason
@@ -26,6 +27,7 @@ class Watch:
         self._settings = settings
         self._stop_run = stop_run
         self._drain_ends: float | None = None
+        self._looks = Guard("watch", TICK)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
 
@@ -46,12 +48,16 @@ class Watch:
         """Looks at every run once."""
         now = monotonic()
         for run in self._runs.all():
-            reason = self._due(run, now)
-            if reason:
-                self._stop_run(run, reason)
-            grace = 0.0 if run.reason is StopReason.DRAIN else self._settings.stop_grace_seconds
-            if run.stop_asked is not None and now - run.stop_asked > grace:
-                self._host.end(run.generation, f"{run.request_id} did not stop ({run.reason})")
+            with self._looks.round():
+                self._look(run, now)
+
+    def _look(self, run: Run, now: float) -> None:
+        reason = self._due(run, now)
+        if reason:
+            self._stop_run(run, reason)
+        grace = 0.0 if run.reason is StopReason.DRAIN else self._settings.stop_grace_seconds
+        if run.stop_asked is not None and now - run.stop_asked > grace:
+            self._host.end(run.generation, f"{run.request_id} did not stop ({run.reason})")
 
     def _due(self, run: Run, now: float) -> StopReason | None:
         if run.reason is not None:

@@ -1,0 +1,391 @@
+"""No exception ends a loop: each cause is logged once and counted, the loop waits longer, and its neighbours go on."""
+
+import asyncio
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from api.events import EventHub
+from deployments.autoscaler import Autoscaler
+from deployments.directory import CHANGES, ENTRY, IDS, AsyncDirectory, Directory, Replica
+from deployments.registry import Registry
+from deployments.registry_keys import keyed
+from tasks import keys, loops, maintenance, verbs
+from tasks.celery_app import make_app
+from tasks.errors import StoreUnavailable
+from tasks.job import RequestId, Submission
+from tasks.loops import Guard, Guards, keep, run_forever
+from tasks.settings import Settings
+from tasks.state import Status
+from tasks.store import AsyncJobStore, JobStore
+from tasks.sweeper import Sweeper
+from tests.conditions import wait_until, wait_until_async
+from tests.conftest import Clock
+from workers.channel import Channel
+from workers.heartbeat import Heartbeat
+from workers.node import Node
+from workers.request_events import RequestEvents
+from workers.runs import Run, Runs, StopReason
+from workers.supervisor import Part, Supervisor
+from workers.watch import Watch
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Frames in colour take a second each."""
+    with capture_logs():
+        yield
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def failing(guard: Guard, error: Exception) -> None:
+    with guard.round():
+        raise error
+
+
+def test_a_cause_is_logged_once_and_the_pause_grows_up_to_its_bound() -> None:
+    time = Time()
+    guard = Guard("x", longest=4.0, monotonic=time)
+    delays: list[float] = []
+    with capture_logs() as logged:
+        for number in range(6):
+            failing(guard, ValueError(f"number {number}"))
+            delays.append(guard.delay)
+        failing(guard, KeyError("another"))
+    assert delays == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert [one["error"] for one in logged] == ["ValueError('number 0')", "KeyError('another')"]
+    assert guard.failed == 7
+    assert not guard.due
+    time.now += loops.LOG_AGAIN + 5
+    with capture_logs() as logged:
+        failing(guard, ValueError("still"))
+    assert [(one["failed"], one["exc_info"]) for one in logged] == [(8, None)]
+
+
+def test_a_good_round_ends_the_pause_and_says_so_once() -> None:
+    guard = Guard("x", monotonic=Time())
+    failing(guard, ValueError("once"))
+    with capture_logs() as logged:
+        for _ in range(3):
+            with guard.round():
+                pass
+    assert [one["event"] for one in logged] == ["round.recovered"]
+    assert (guard.delay, guard.failed) == (0.0, 1)
+
+
+def test_a_store_that_is_away_costs_no_pause_and_one_line() -> None:
+    guard = Guard("x", monotonic=Time())
+    with capture_logs() as logged:
+        for _ in range(5):
+            failing(guard, StoreUnavailable())
+    assert [one["event"] for one in logged] == ["store.unavailable"]
+    assert guard.due
+
+
+def test_a_part_passes_on_that_the_store_is_away_and_keeps_all_else() -> None:
+    parts = Guards("part")
+    with parts["a"].part():
+        raise ValueError
+    with pytest.raises(StoreUnavailable), parts["b"].part():
+        raise StoreUnavailable
+    assert (parts["a"].failed, parts["b"].failed) == (1, 0)
+
+
+class Planted:
+    """A loop whose first rounds raise."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors, self.rounds = list(errors), 0
+        self.stop = asyncio.Event()
+
+    async def run_once(self) -> None:
+        self.rounds += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        self.stop.set()
+
+
+async def test_a_loop_goes_on_after_whatever_a_round_raised() -> None:
+    loop = Planted(StoreUnavailable(), OSError("name too long"), StoreUnavailable())
+    await asyncio.wait_for(run_forever(loop, 0, loop.stop), 10)
+    assert loop.rounds == 4
+
+
+async def test_endless_work_is_taken_up_again_until_it_ends_by_itself() -> None:
+    planted = Planted(RuntimeError("the sender fell"))
+    await asyncio.wait_for(keep("sender", planted.run_once), 10)
+    assert planted.rounds == 2
+
+
+async def test_a_loop_of_the_maintenance_process_that_fails_does_not_end_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Falling:
+        tries = 0
+
+        def __init__(self, *_: object) -> None: ...
+
+        async def run_forever(self, _stop: asyncio.Event) -> None:
+            Falling.tries += 1
+            raise RuntimeError("the sender fell")
+
+        run_once = run_forever
+
+    monkeypatch.setattr(maintenance, "Sender", Falling)
+    bystander = Planted()
+    running = asyncio.create_task(maintenance._main(settings, {bystander: 0.01}))
+    await wait_until_async(lambda: _true(Falling.tries >= 2 and bystander.rounds >= 2))
+    assert not running.done()
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def _true(value: object) -> bool:
+    return bool(value)
+
+
+def submitted(store: JobStore, deployment: str = "dep00001") -> str:
+    request_id = RequestId(uuid.uuid4().hex)
+    store.run(verbs.submit([Submission(request_id, deployment, "model001", b"{}")], "alice", 100))
+    return request_id
+
+
+async def test_a_step_of_the_sweeper_that_fails_does_not_keep_the_others_from_theirs(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    request_id = submitted(store)
+    store.redis.delete(keys.plain("leases"))
+    store.redis.set(keys.plain("leases"), "damaged")  # rescue, the first step, reads it
+    clock.advance(601)
+    async_store = AsyncJobStore(settings, movable_clock=True)
+    time = Time()
+    sweeper = Sweeper(async_store, settings, time)
+    with capture_logs() as logged:
+        for _ in range(3):
+            await sweeper.run_once()
+    await async_store.close()
+    assert store.run(verbs.read(request_id)).job.status is Status.EXPIRED
+    assert [one["loop"] for one in logged if one["event"] == "round.failed"] == [
+        "sweeper's step rescue"
+    ]
+
+
+async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_it(
+    settings: Settings,
+) -> None:
+    registry = Registry(settings)
+    first, damaged, last = (registry.push(name, name, 1) for name in ("a", "b", "c"))
+    client = redis.Redis.from_url(settings.redis_url)
+    client.hset(keyed("deployment", damaged.id), "min_replica", "many")  # cannot be read at all
+    client.set(keyed("seats", first.id), "damaged")  # its script fails
+    assert await Autoscaler(settings).run_once()
+    assert {one.id for one in registry.all()} == {first.id, last.id}
+    assert registry.needy() == [last.id]
+    client.close()
+
+
+def entry(deployment_id: str) -> Replica:
+    return Replica("r1", deployment_id, "m", "ready", None, "/x", 1, 0, 1, None)
+
+
+async def test_an_entry_of_the_directory_that_cannot_be_read_hides_no_other(
+    settings: Settings,
+) -> None:
+    directory, live = Directory(settings), AsyncDirectory(settings)
+    client = redis.Redis.from_url(settings.redis_url)
+    following = asyncio.create_task(live.follow())
+    for name, text in (("bad1", "{"), ("bad2", '{"id": "bad2"}'), ("bad3", "[1]")):
+        client.set(ENTRY + name, text)
+        client.sadd(IDS, name)
+    client.publish(CHANGES, "bad1")
+    directory.report(entry("d"))
+    await wait_until_async(lambda: _true(len(live.everyone()) == 1))
+    assert [one.id for one in directory.all()] == ["r1"]
+    following.cancel()
+    await live.close()
+    client.close()
+
+
+async def test_news_of_jobs_go_on_after_a_message_that_raises(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, taken = EventHub(settings), threading.Event()
+    wake = hub._wake
+
+    def planted(channel: bytes) -> None:
+        if not taken.is_set():
+            taken.set()
+            raise ValueError("planted")
+        wake(channel)
+
+    monkeypatch.setattr(hub, "_wake", planted)
+    listening = asyncio.create_task(keep("events", hub.listen))
+    publisher = redis.asyncio.Redis.from_url(settings.redis_url)
+    async with publisher, hub.watch("job1") as news:
+        name = keys.keyed("events", "job1")
+        await publisher.publish(name, "status")
+        await wait_until_async(lambda: _true(taken.is_set()))
+        assert await hub.wait(news, 10)  # after a break everybody looks once
+        news.clear()
+        await publisher.publish(name, "status")
+        assert await hub.wait(news, 10)
+    listening.cancel()
+    await hub.close()
+
+
+def claimed(store: JobStore) -> Run:
+    submitted(store)
+    claim = store.run(verbs.claim("dep00001", "w", uuid.uuid4().hex, "r"))
+    assert claim
+    return Run(claim, 1)
+
+
+def test_a_beat_stops_its_cancelled_runs_although_the_report_and_the_stop_of_one_raise(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    runs, stopped = Runs(), list[str]()
+    first, second = claimed(store), claimed(store)
+    runs.add(first)
+    runs.add(second)
+    for run in (first, second):
+        store.run(verbs.cancel(run.request_id))
+
+    def stop(run: Run, _: StopReason) -> None:
+        if run is first:
+            raise ValueError("planted")
+        stopped.append(run.request_id)
+
+    def report() -> None:
+        raise TypeError("planted")
+
+    quick = settings.model_copy(update={"heartbeat_seconds": 0.01})
+    heartbeat = Heartbeat(store, runs, quick, stop, report)
+    with capture_logs() as logged:
+        heartbeat.start()
+        wait_until(lambda: len(stopped) >= 3)
+        heartbeat.stop()
+    assert set(stopped) == {second.request_id}
+    assert len([one for one in logged if one["event"] == "round.failed"]) <= 2
+
+
+def test_the_watch_looks_at_every_run_although_the_stop_of_one_raises(
+    settings: Settings, store: JobStore
+) -> None:
+    runs, stopped = Runs(), threading.Event()
+    first, second = claimed(store), claimed(store)
+    runs.add(first)
+    runs.add(second)
+
+    def stop(run: Run, _: StopReason) -> None:
+        if run is first:
+            raise ValueError("planted")
+        stopped.set()
+
+    late = settings.model_copy(update={"predict_timeout_seconds": -1.0})
+    watch = Watch(runs, cast(Any, None), late, stop)
+    watch.start()
+    assert stopped.wait(10)
+    watch.stop()
+
+
+def test_a_channel_goes_on_after_a_message_that_raises(settings: Settings, store: JobStore) -> None:
+    seen: list[str] = []
+
+    def take(message: str) -> None:
+        seen.append(message)
+        if message == "bad":
+            raise ValueError("planted")
+
+    channel = Channel(store, keys.CANCELS, take)
+    channel.start()
+    wait_until(lambda: store.redis.publish(keys.CANCELS, "bad"))
+    store.redis.publish(keys.CANCELS, "good")
+    wait_until(lambda: "good" in seen)
+    channel.stop()
+
+
+def test_events_for_flower_go_on_after_what_their_thread_raised(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = RequestEvents(make_app(settings), "echo-1@here", {})
+    tries = threading.Semaphore(0)
+
+    def planted(*_: object) -> None:
+        tries.release()
+        raise ValueError("planted")
+
+    monkeypatch.setattr(events, "_send_held", planted)
+    events.start()
+    assert all(tries.acquire(timeout=10) for _ in range(2))
+    events.stop()
+
+
+async def test_neither_an_observer_nor_a_disk_ends_the_supervision_of_a_part(
+    tmp_path: Path,
+) -> None:
+    seen: list[str] = []
+
+    def full_disk(_: Part, what: str) -> None:
+        seen.append(what)
+        raise OSError(28, "No space left on device")
+
+    supervisor = Supervisor(full_disk)
+    log = tmp_path / "logs" / "part.log"
+    part = Part("part", "part", ["sleep", "600"], log, {})
+    await supervisor.start(part)
+    log.rename(tmp_path / "old.log")
+    log.mkdir()  # the next start cannot write there
+    part.process.kill()  # type: ignore[union-attr]
+    await wait_until_async(lambda: _true("died (SIGKILL)" in seen))
+    await wait_until_async(lambda: _true(supervisor._told.failed >= 2))
+    log.rmdir()
+    await wait_until_async(lambda: _true(part.pid), 20)
+    assert seen[-1] == "started again"
+    await supervisor.stop("part", 5)
+    assert part.pid is None
+
+
+async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of 270 bytes is no file name: the first start of its log fails."""
+    registry = Registry(settings)
+    bad, good = registry.push("é" * 135, "a", 1), registry.push("good", "b", 1)
+    node = Node(settings.model_copy(update={"node_gpus": ""}), lambda *_: None)
+    make: Callable[..., Part] = node._part
+
+    def quick(*given: Any) -> Part:
+        part = replace(make(*given), command=["sleep", "600"])
+        log = part.log.with_name(f"{given[0].model_name}.log")  # whatever else names it
+        return replace(part, log=log)
+
+    monkeypatch.setattr(node, "_part", quick)
+    registry.scale(bad.id, 1, 1, True, set())  # the first in line
+    with capture_logs() as logged:
+        for _ in range(3):
+            await node.run_once()
+    running = [one.seat.deployment_id for one in node._running.values()]
+    assert running == [good.id]
+    failures = [one for one in logged if one["event"] == "round.failed"]
+    assert len(failures) == 1
+    assert bad.id in failures[0]["loop"]
+    free = node._capacity.slots
+    assert free == settings.node_slots - 1  # its place was given back
+    await node.stop()
+    assert node._capacity.slots == settings.node_slots
