@@ -68,7 +68,7 @@ class RequestBackpressure(BaseModel):
 
 
 class DeploymentView(BaseModel):
-    """One deployment; `status_reason` is ours."""
+    """One deployment; `status_reason` and `warnings` are ours."""
 
     id: str
     created_at: datetime
@@ -83,6 +83,7 @@ class DeploymentView(BaseModel):
     instance_type_name: str | None = None
     environment: str | None
     labels: dict[str, str] | None = None
+    warnings: list[str] = []  # what of its config.yaml is not honoured here
     request_backpressure_settings: RequestBackpressure = RequestBackpressure()
 
     @classmethod
@@ -100,6 +101,7 @@ class DeploymentView(BaseModel):
             status_reason=status.reason or None,
             active_replica_count=status.ready,
             autoscaling_settings=AutoscalingSettings(**asdict(deployment.autoscaling)),
+            warnings=list(deployment.warnings),
             environment=next((n for n in ("production", *names) if n in names), None),
         )
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from cli.accepting import Unsupported, accepted, say_warnings
 from cli.running import current_settings
 from deployments.config_values import PackageError
 from deployments.package import Package
@@ -35,6 +36,7 @@ def push(
         str | None, typer.Option("--environment", "-e", help="Promote to this environment.")
     ] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Promote to production.")] = False,
+    allow_unsupported: Unsupported = None,
 ) -> None:
     """Checks Truss packages, stores them and makes deployments of them; the first of a model is production."""
     if name and len(folders) > 1:
@@ -42,21 +44,24 @@ def push(
     settings = current_settings()
     wanted = environment or ("production" if promote else None)
     for folder in folders:
-        _push(settings, folder, name, wanted)
+        _push(settings, folder, name, wanted, allow_unsupported or [])
 
 
-def _push(settings: Settings, folder: Path, name: str | None, wanted: str | None) -> None:
+def _push(
+    settings: Settings, folder: Path, name: str | None, wanted: str | None, allowed: list[str]
+) -> None:
     try:
-        package = Package.load(folder)
+        package = accepted(settings, folder, allowed)
         selection = select(package.root, settings.max_package_file_bytes)
     except PackageError as error:
         raise PushRefused(str(error)) from error
     _dry_load(package)
     _store(settings, selection)
     registry = Registry(settings)
-    needs = (package.slots, package.gpus, package.gpu_memory)
+    needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
     deployment = registry.push(name or package.model_name, selection.content_hash, *needs)
     print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
+    say_warnings(package)
     if wanted:
         _promote(registry, deployment, wanted)
     elif _pointing(registry, deployment):

@@ -38,6 +38,7 @@ def deployments(
         table.add_row(one.model_name, one.id, status.word, _names(models[one.model_id], one), count)
         if status.reason:
             reasons.append(f"{one.model_name} {one.id}: {status.reason}")
+        reasons += [f"{one.model_name} {one.id}: {warning}" for warning in one.warnings]
     Console().print(table)
     for reason in reasons:
         print(reason)

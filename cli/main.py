@@ -19,6 +19,7 @@ from cli import (
     webhook_secrets,
     webhooks,
 )
+from cli.accepting import Unsupported
 from cli.parts import Port, one_sentence
 
 app = typer.Typer(
@@ -62,11 +63,13 @@ def up(
     flower_port: Port = 5555,
     no_flower: Annotated[bool, typer.Option("--no-flower")] = False,
     state: Annotated[Path, typer.Option(help="Data, key and logs live here.")] = Path(".kingpost"),
+    allow_unsupported: Unsupported = None,
 ) -> None:
     """Runs the whole stack on this machine until Ctrl-C."""
     from cli.up import Choices, run  # imports Redis and the rest: `--help` stays quick
 
-    run(Choices(models, host, port, None if no_flower else flower_port, state))
+    allowed = tuple(allow_unsupported or ())
+    run(Choices(models, host, port, None if no_flower else flower_port, state, allowed))
 
 
 @app.command()

@@ -42,11 +42,12 @@ class Row:
 
     @property
     def remark(self) -> str | None:
-        """Why it is not loaded, or what is being done about it."""
+        """Why it is not loaded, what is being done about it, or what of its config.yaml is not honoured."""
         errors = [last_line(one.error) for one in self.replicas if one.error]
         notes = [one.note for one in self.replicas if one.state == "building" and one.note]
         shared = [f"in the process of {self.leader}"] if self.leader else []
-        return next(iter(errors + notes + shared), None)
+        limits = ["; ".join(self.deployment.warnings)] if self.deployment.warnings else []
+        return next(iter(errors + notes + shared + limits), None)
 
 
 def list_models() -> None:

@@ -28,6 +28,10 @@ def replica(
     package: Annotated[Path | None, typer.Argument(help="Folder of a Truss package.")] = None,
     deployment: Annotated[str | None, typer.Option(help="Instead: a deployment's id.")] = None,
     replica_id: Annotated[str | None, typer.Option(hidden=True)] = None,
+    allow_unsupported: Annotated[
+        list[str] | None,
+        typer.Option("--allow-unsupported", metavar="KEY", help="As for `kingpost push`."),
+    ] = None,
 ) -> None:
     """Runs one replica: a Celery worker and its model host."""
     from workers import replica as replicas
@@ -35,7 +39,7 @@ def replica(
     if (package is None) == (deployment is None):
         raise SettingsError("Say which: the folder of a package, or --deployment ID.")
     if package:
-        replicas.run_folder(Settings.load(), package)
+        replicas.run_folder(Settings.load(), package, allow_unsupported or [])
     else:
         replicas.run_deployment(Settings.load(), deployment or "", replica_id)
 

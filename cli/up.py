@@ -7,12 +7,13 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from cli import banner, embedded_valkey
+from cli.accepting import accepted, say_warnings
 from cli.chains import build_chains, find_chains, install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
@@ -46,34 +47,40 @@ class Choices:
     port: int
     flower_port: int | None
     state: Path
+    allowed: tuple[str, ...] = ()  # keys of config.yaml that need not be supported
 
 
 def run(choices: Choices) -> None:
     """Runs until Ctrl-C or SIGTERM. Raises a KingpostError with one sentence when the start fails."""
     settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
-    packages, chain_files = find_packages(choices.models), find_chains(choices.models)
+    packages = find_packages(settings, choices.models, choices.allowed)
+    chain_files = find_chains(choices.models)
     if not packages and not chain_files:
         message = "no subfolder has a config.yaml or a chain's entrypoint."
         raise StartFailed(f"The folder {choices.models} holds no model: {message}")
     with _locked(settings.state_dir):
         _check_ports(choices)
-        packages += build_chains(chain_files, settings.state_dir / "chains")
+        chains = build_chains(chain_files, settings.state_dir / "chains")
+        packages += [_accepted(settings, one.root, choices.allowed) for one in chains]
         _check_names(packages)
         asyncio.run(_Stack(settings, choices, packages).run())
 
 
-def find_packages(folder: Path) -> list[Package]:
+def find_packages(settings: Settings, folder: Path, allowed: Sequence[str]) -> list[Package]:
     """The Truss packages right below a folder. Raises StartFailed."""
     if not folder.is_dir():
         raise StartFailed(f"There is no folder {folder} with models; say which with --models.")
     found = sorted(path.parent for path in folder.glob("*/config.yaml"))
-    packages: list[Package] = []
-    for path in found:
-        try:
-            packages.append(Package.load(path))
-        except PackageError as error:
-            raise StartFailed(f"The model in {path} is broken: {error}") from error
-    return packages
+    return [_accepted(settings, path, allowed) for path in found]
+
+
+def _accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:
+    try:
+        package = accepted(settings, folder, allowed)
+    except PackageError as error:
+        raise StartFailed(f"The model in {folder} is broken: {error}") from error
+    say_warnings(package)
+    return package
 
 
 def _check_names(packages: list[Package]) -> None:

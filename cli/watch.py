@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from cli.accepting import Unsupported, accepted, say_warnings
 from cli.deploy import PushRefused
 from cli.running import current_settings
 from deployments.config_values import PackageError
-from deployments.package import Package
 from deployments.packaging import folder_hash, stamps
 from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
@@ -21,10 +21,12 @@ LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two l
 
 def watch(
     folder: Annotated[Path, typer.Argument(help="A Truss package that the nodes can read.")],
+    allow_unsupported: Unsupported = None,
 ) -> None:
     """Follows a folder: every save is loaded within two seconds; queued requests stay."""
     settings = current_settings()
-    deployment = _register(settings, folder)
+    allowed = allow_unsupported or []
+    deployment = _register(settings, folder, allowed)
     print(
         f"{deployment.model_name}: development is {deployment.id}; saves are loaded. Ctrl-C ends."
     )
@@ -39,7 +41,7 @@ def watch(
             continue  # still being written
         changed, seen = sorted(changes(seen, now)), now
         try:
-            deployment = _register(settings, folder)
+            deployment = _register(settings, folder, allowed)
         except PushRefused as error:
             print(f"{_clock()} not loaded: {error}")
             continue
@@ -47,19 +49,20 @@ def watch(
         print(f"{_clock()} {', '.join(changed[:3])} changed; loading. `kingpost logs` tells more.")
 
 
-def _register(settings: Settings, folder: Path) -> Deployment:
+def _register(settings: Settings, folder: Path, allowed: list[str]) -> Deployment:
     try:
-        package = Package.load(folder)
+        package = accepted(settings, folder, allowed)
         content_hash = folder_hash(package.root)
     except (PackageError, OSError) as error:
         raise PushRefused(str(error)) from error
-    needs = (package.gpus, package.gpu_memory)
+    needs = (package.gpus, package.gpu_memory, "", package.warnings)
     root = str(package.root)
     registry = Registry(settings)
     deployment = registry.register(
         package.model_name, root, content_hash, package.slots, "model", *needs
     )
     registry.close()
+    say_warnings(package)
     return deployment
 
 

@@ -80,6 +80,7 @@ def register(registry: Registry, process: Sequence[Package]) -> list[Deployment]
                 package.gpus,
                 package.gpu_memory,
                 deployments[0].id if deployments else "",
+                package.warnings,
             )
         )
     return deployments

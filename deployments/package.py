@@ -1,12 +1,15 @@
 """A Truss package on disk: its config.yaml, read once into frozen dataclasses with every default filled."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from deployments.config_values import PackageError, Section, read_yaml
+from deployments import config_schema as schema
+from deployments.config_check import checked, kept, refuse, unsupported
+from deployments.config_fates import Finding
+from deployments.config_values import PackageError, read_yaml
 
 __all__ = [
     "Batching",
@@ -45,8 +48,6 @@ RUNTIME_DEFAULTS: Mapping[str, object] = {
     "transport": {"kind": "http"},
     "health_checks": {},
 }
-RESERVED_VARIABLES = frozenset({"PORT", "HOSTNAME"})  # a host or container sets these itself
-
 TransportKind = Literal["http", "websocket", "grpc"]
 
 
@@ -128,30 +129,60 @@ class Package:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Package":
-        """Reads `folder`/config.yaml. Raises PackageError, one sentence that names the wrong key."""
+        """Reads `folder`/config.yaml. Raises PackageError, one sentence that names the wrong key.
+
+        Keys that Kingpost does not support are let through: whoever pushed the package has been asked (`accept`).
+        """
         root = Path(folder).resolve()
         raw, warnings = read_yaml(root)
-        top = Section(raw)
+        return cls._of(root, raw, tuple(warnings))
+
+    @classmethod
+    def accept(
+        cls,
+        folder: Path | str,
+        allowed: Collection[str] = (),
+        here: "Callable[[Package], list[Finding]] | None" = None,
+    ) -> "Package":
+        """As `load`, for a package that is new here: also refuses what Kingpost does not know or support.
+
+        `allowed` are keys that may be unsupported all the same; `warnings` then says so, and every other limit.
+        `here` tells what this machine does not have. Raises PackageError.
+        """
+        root = Path(folder).resolve()
+        raw, warnings = read_yaml(root)
+        found = unsupported(raw)
+        refuse(
+            found, allowed
+        )  # first: a missing model.py is no news about a package for TensorRT-LLM
+        package = cls._of(root, raw, tuple(warnings))
+        missing = here(package) if here else []
+        refuse(missing, allowed)
+        return replace(package, warnings=(*package.warnings, *kept([*found, *missing])))
+
+    @classmethod
+    def _of(cls, root: Path, raw: Mapping[str, object], warnings: tuple[str, ...]) -> "Package":
+        config = checked(raw)
         package = cls(
             root=root,
-            model_name=top.text("model_name") or root.name,
+            model_name=config.model_name or root.name,
             config=_expanded(raw),
-            python_version=top.text("python_version"),
-            model_module_dir=top.text("model_module_dir") or "model",
-            model_class_filename=top.text("model_class_filename") or "model.py",
-            model_class_name=top.text("model_class_name") or "Model",
-            data_dir=top.text("data_dir") or "data",
-            bundled_packages_dir=top.text("bundled_packages_dir") or "packages",
-            external_package_dirs=tuple(root / d for d in top.texts("external_package_dirs")),
-            requirements=top.texts("requirements"),
-            requirements_file=top.text("requirements_file"),
-            environment_variables=_variables(top),
-            secrets=_secrets(top),
-            runtime=_runtime(top.section("runtime")),
-            docker_server=_docker_server(top),
-            model_metadata=top.section("model_metadata").values,
-            resources=top.section("resources").values,
-            warnings=tuple(warnings),
+            python_version=config.python_version,
+            model_module_dir=config.model_module_dir or "model",
+            model_class_filename=config.model_class_filename or "model.py",
+            model_class_name=config.model_class_name or "Model",
+            data_dir=config.data_dir or "data",
+            bundled_packages_dir=config.bundled_packages_dir or "packages",
+            external_package_dirs=tuple(root / d for d in config.external_package_dirs),
+            requirements=tuple(config.requirements),
+            requirements_file=config.requirements_file,
+            environment_variables=_stringified(config.environment_variables),
+            secrets=config.secrets,
+            runtime=_runtime(config.runtime),
+            docker_server=_docker_server(config.docker_server),
+            model_metadata=config.model_metadata,
+            resources=config.resources.model_dump(exclude_unset=True),
+            warnings=warnings,
         )
         package._check_files()
         return package
@@ -189,8 +220,6 @@ class Package:
         return memory_bytes(str(said), "resources.gpu_memory") if said else 0
 
     def _check_files(self) -> None:
-        if self.requirements and self.requirements_file:
-            raise PackageError("Set either requirements or requirements_file, not both.")
         if self.requirements_file and not (self.root / self.requirements_file).is_file():
             raise PackageError(
                 f"requirements_file: {self.requirements_file} is not in the package."
@@ -225,89 +254,39 @@ def _expanded(raw: Mapping[str, object]) -> dict[str, object]:
     return config
 
 
-def _variables(top: Section) -> dict[str, str]:
-    given = top.section("environment_variables")
-    for name in RESERVED_VARIABLES & given.values.keys():
-        raise PackageError(f"environment_variables.{name} is reserved; choose another name.")
-    return {name: _stringified(value) for name, value in given.values.items()}
+def _stringified(values: Mapping[str, object]) -> dict[str, str]:
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in values.items()
+    }
 
 
-def _stringified(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _secrets(top: Section) -> dict[str, str | None]:
-    given = top.section("secrets").values
-    return {name: None if value is None else str(value) for name, value in given.items()}
-
-
-def _runtime(runtime: Section) -> Runtime:
-    if runtime.values.get("num_workers", 1) != 1:
-        raise PackageError(
-            "runtime.num_workers must be 1; use predict_concurrency or more replicas."
-        )
+def _runtime(said: schema.Runtime) -> Runtime:
+    transport, checks, batching = said.transport, said.health_checks, said.batching
+    legacy = said.is_websocket_endpoint and "kind" not in transport.model_fields_set
     return Runtime(
-        predict_concurrency=runtime.integer("predict_concurrency", at_least=1) or 1,
-        streaming_read_timeout=runtime.number("streaming_read_timeout", above=0) or 60,
-        enable_debug_logs=runtime.flag("enable_debug_logs"),
-        enable_tracing_data=runtime.flag("enable_tracing_data"),
-        transport=_transport(runtime),
-        health_checks=_health_checks(runtime.section("health_checks")),
-        batching=_batching(runtime),
-    )
-
-
-def _transport(runtime: Section) -> Transport:
-    transport = runtime.section("transport")
-    legacy = "websocket" if runtime.flag("is_websocket_endpoint") else "http"
-    kind = transport.text("kind") or legacy
-    if kind not in ("http", "websocket", "grpc"):
-        raise PackageError(f"runtime.transport.kind must be http, websocket or grpc, not {kind!r}.")
-    return Transport(
-        kind,
-        transport.number("ping_interval_seconds", above=0),
-        transport.number("ping_timeout_seconds", above=0),
-    )
-
-
-def _health_checks(checks: Section) -> HealthChecks:
-    return HealthChecks(
-        startup_threshold_seconds=checks.integer("startup_threshold_seconds", at_least=10),
-        stop_traffic_threshold_seconds=checks.integer(
-            "stop_traffic_threshold_seconds", at_least=10
+        predict_concurrency=said.predict_concurrency,
+        streaming_read_timeout=said.streaming_read_timeout,
+        enable_debug_logs=said.enable_debug_logs,
+        enable_tracing_data=said.enable_tracing_data,
+        transport=Transport(
+            "websocket" if legacy else transport.kind,
+            transport.ping_interval_seconds,
+            transport.ping_timeout_seconds,
         ),
-        restart_threshold_seconds=checks.integer("restart_threshold_seconds", at_least=10),
-        restart_check_delay_seconds=checks.integer("restart_check_delay_seconds", at_least=0),
+        health_checks=HealthChecks(**checks.model_dump(include=set(checks.__class__.model_fields))),
+        batching=Batching(batching.max_batch_size, batching.max_wait_ms) if batching else None,
     )
 
 
-def _batching(runtime: Section) -> Batching | None:
-    if runtime.values.get("batching") is None:
+def _docker_server(said: schema.DockerServer | None) -> DockerServer | None:
+    if said is None:
         return None
-    batching = runtime.section("batching")
-    size = batching.integer("max_batch_size", at_least=1)
-    if size is None:
-        raise PackageError("runtime.batching.max_batch_size is required: the largest batch.")
-    wait = batching.number("max_wait_ms", at_least=0)
-    return Batching(size, 5.0 if wait is None else wait)
-
-
-def _docker_server(top: Section) -> DockerServer | None:
-    if top.values.get("docker_server") is None:
-        return None
-    server = top.section("docker_server")
-    if server.flag("no_build"):
-        raise PackageError("docker_server.no_build needs Docker; give a start_command instead.")
-    port = server.integer("server_port", at_least=1)
-    if port is None or port == 8080 or port > 65535:
-        raise PackageError(
-            "docker_server.server_port must be 1..65535 and not 8080, which is reserved."
-        )
     return DockerServer(
-        start_command=server.required_text("start_command"),
-        server_port=port,
-        predict_endpoint=server.required_text("predict_endpoint"),
-        readiness_endpoint=server.required_text("readiness_endpoint"),
-        liveness_endpoint=server.required_text("liveness_endpoint"),
-        run_as_user_id=server.integer("run_as_user_id", at_least=0),
+        start_command=said.start_command or "",
+        server_port=said.server_port,
+        predict_endpoint=said.predict_endpoint,
+        readiness_endpoint=said.readiness_endpoint,
+        liveness_endpoint=said.liveness_endpoint,
+        run_as_user_id=said.run_as_user_id,
     )

@@ -1,5 +1,6 @@
 """From the registry's hashes to its types: the only place that knows the fields."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -38,6 +39,7 @@ class Deployment:
     failure: str = ""  # why it cannot run, in a sentence
     served: bool = False  # a replica of it has been ready
     autoscaling: Autoscaling = DEFAULTS
+    warnings: tuple[str, ...] = ()  # what of its config.yaml is not honoured here
     leader: str = ""  # the deployment whose replicas serve this one, too: both share a process
 
 
@@ -93,6 +95,7 @@ def deployment(deployment_id: str, fields: Mapping[bytes, bytes]) -> Deployment:
         served="served" in f,
         autoscaling=Autoscaling.of(f),
         leader=f.get("leader", ""),
+        warnings=tuple(json.loads(f.get("warnings", "[]"))),
     )
 
 

@@ -1,8 +1,10 @@
 """Models, their deployments, and the environments that point at them: for commands, nodes and the autoscaler."""
 
+import json
 import re
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -79,19 +81,28 @@ class Registry:
         gpus: int = 0,
         gpu_memory: int = 0,
         leader: str = "",
+        warnings: Sequence[str] = (),
     ) -> Deployment:
         """Makes or updates the deployment that follows a model folder."""
         chainlet = int(kind == "chainlet")
         ids = (new_id(), new_id())
         needs = (gpus, gpu_memory)
-        arguments = (name, kind, slots, package, content_hash, *ids, *needs, chainlet, leader)
+        last = (chainlet, leader, json.dumps(warnings))
+        arguments = (name, kind, slots, package, content_hash, *ids, *needs, *last)
         return self.deployment(text(self._run("register", *arguments)))
 
     def push(
-        self, name: str, content_hash: str, slots: int, gpus: int = 0, gpu_memory: int = 0
+        self,
+        name: str,
+        content_hash: str,
+        slots: int,
+        gpus: int = 0,
+        gpu_memory: int = 0,
+        warnings: Sequence[str] = (),
     ) -> Deployment:
         """An immutable deployment of a stored package; the same content is the same deployment."""
-        arguments = (name, slots, content_hash, new_id(), new_id(), gpus, gpu_memory)
+        needs = (gpus, gpu_memory, json.dumps(warnings))
+        arguments = (name, slots, content_hash, new_id(), new_id(), *needs)
         _, deployment_id = items(self._run("push", *arguments))
         return self.deployment(text(deployment_id))
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -38,6 +39,7 @@ from workers.host_client import HostState
 from workers.host_door import HostDoor
 from workers.host_process import HostProcess
 from workers.host_sockets import HostSocket
+from workers.machine_findings import machine_findings
 from workers.reloads import Reloads
 from workers.request_events import RequestEvents
 from workers.runner import Runner
@@ -255,9 +257,9 @@ def _socket_path(state_dir: Path, replica_id: str) -> Path:
     return path
 
 
-def run_folder(settings: Settings, package_dir: Path) -> None:
+def run_folder(settings: Settings, package_dir: Path, allowed: Sequence[str] = ()) -> None:
     """Runs a replica of the package in a folder until SIGTERM: then it drains. Raises PackageError, NotOnItsOwn."""
-    package = Package.load(package_dir)
+    package = Package.accept(package_dir, allowed, partial(machine_findings, settings))
     logs.configure(settings, model=package.model_name)
     process = process_of(package)
     if process[0].root != package.root:

@@ -1,7 +1,7 @@
 -- push: an immutable deployment of a package; the same content again is the same deployment. The first of a model
 -- becomes its `production`.
 -- ARGV  1 name   2 slots   3 content hash   4 new model id   5 new deployment id   6 GPUs
---       7 GPU memory
+--       7 GPU memory   8 warnings, as JSON
 -- RETURNS {'created' | 'known', deployment id}
 local name, hash, now = ARGV[1], ARGV[3], whole(now_ms())
 local model = redis.call('HGET', R.models, name)
@@ -13,7 +13,7 @@ end
 for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
   local known = redis.call('HMGET', R.deployment(id), 'content_hash', 'package')
   if known[1] == hash and known[2] == '' then
-    redis.call('HSET', R.deployment(id), 'active', 1)
+    redis.call('HSET', R.deployment(id), 'active', 1, 'warnings', ARGV[8])
     redis.call('HDEL', R.deployment(id), 'failure')
     redis.call('HDEL', R.deployment(id), 'served') -- it is to show at once whether it loads
     return {'known', id}
@@ -23,6 +23,7 @@ local id = ARGV[5]
 redis.call('SADD', R.deployments, id)
 redis.call('ZADD', R.deployments_of(model), now, id)
 redis.call('HSET', R.deployment(id), 'model_id', model, 'model_name', name, 'kind', 'model', 'slots', ARGV[2],
-  'package', '', 'content_hash', hash, 'gpus', ARGV[6], 'gpu_memory', ARGV[7], 'created', now, 'active', 1, 'wanted', 1)
+  'package', '', 'content_hash', hash, 'gpus', ARGV[6], 'gpu_memory', ARGV[7], 'created', now, 'active', 1, 'wanted', 1,
+  'warnings', ARGV[8])
 redis.call('HSETNX', R.environments(model), 'production', id)
 return {'created', id}

@@ -101,7 +101,6 @@ def test_3_11_a_docker_server_needs_no_model_file(tmp_path: Path) -> None:
         ("requirements: [a]\nrequirements_file: b", "Set either requirements or requirements_file"),
         ("requirements_file: gone.txt", "requirements_file: gone.txt is not in the package."),
         ("external_package_dirs: [gone]", "external_package_dirs: "),
-        ("environment_variables: {PORT: 1}", "environment_variables.PORT is reserved"),
         ("environment_variables: [A]", "environment_variables must be a mapping"),
         ("runtime: 5", "runtime must be a mapping of names to values, not 5."),
         ("runtime: {num_workers: 2}", "runtime.num_workers must be 1"),
@@ -122,7 +121,6 @@ def test_3_11_a_docker_server_needs_no_model_file(tmp_path: Path) -> None:
         ("model_class_filename: other.py", "There is no model/other.py in "),
         (SERVER.replace("server_port: 9000", "server_port: 8080"), "docker_server.server_port must"),
         (SERVER.replace("start_command:", "x:"), "docker_server.start_command is required."),
-        (SERVER + "  no_build: true", "docker_server.no_build needs Docker"),
     ],
 )  # fmt: skip
 def test_3_12_a_wrong_value_is_named_in_one_sentence(

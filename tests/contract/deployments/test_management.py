@@ -142,3 +142,22 @@ def test_only_a_full_key_manages_and_only_what_exists(rig: Rig) -> None:
         refused = rig.http.post("/v1/models/listed/environments", json={"name": name})
         assert refused.status_code == 400
     assert rig.http.delete("/v1/models/listed/environments/production").status_code == 400
+
+
+def test_what_is_not_honoured_is_said_at_the_push_and_stays_with_the_deployment(rig: Rig) -> None:
+    folder = rig.package("modest", "one")
+    (folder / "config.yaml").write_text(
+        "model_name: modest\nsystem_packages: [ffmpeg]\nmodel_cache: [{repo_id: a/b, use_volume: false}]\n"
+    )
+    refused = rig.kingpost("push", str(folder), code=1)
+    assert "model_cache is not fetched by Kingpost" in refused
+    assert not [one for one in rig.registry.models() if one.name == "modest"]
+    limit = "system_packages are not installed; install them on the machines of the nodes."
+    said = rig.kingpost("push", str(folder), "--allow-unsupported", "model_cache")
+    assert f"modest: {limit}" in said
+    assert limit in rig.kingpost("deployments", "modest")
+    assert limit.split(";")[0] in rig.kingpost("models")
+    shown = rig.http.get("/v1/models/modest/deployments/production").json()["warnings"]
+    assert shown[0] == limit
+    assert shown[1].startswith("model_cache is not fetched")
+    assert shown[1].endswith("(allowed by --allow-unsupported)")

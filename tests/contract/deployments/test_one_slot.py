@@ -75,7 +75,9 @@ def test_one_that_nothing_here_helps_does_not_keep_others_waiting(tmp_path: Path
     with Rig(tmp_path, env) as rig:
         huge = rig.package("huge", "one")
         (huge / "config.yaml").write_text("model_name: huge\nresources: {accelerator: 'A10G:2'}\n")
-        rig.kingpost("push", str(huge))
+        said = rig.kingpost("push", str(huge), code=1)
+        assert "resources.accelerator asks for 2 GPUs, and this machine has none" in said
+        rig.kingpost("push", str(huge), "--allow-unsupported", "resources.accelerator")
         request_id = rig.submit("huge")
         rig.node()
         wait_until(lambda: rig.registry.needy() == [rig.registry.all()[0].id], 20)

@@ -1,0 +1,37 @@
+"""Whether a folder may be deployed: what `push`, `watch` and `up` ask before they take it."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deployments.package import Package
+from tasks.settings import Settings
+
+Unsupported = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-unsupported",
+        metavar="KEY",
+        help="A key of config.yaml that may be unsupported here; may be given again.",
+    ),
+]
+
+
+def accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:
+    """The package. Raises PackageError for what would not run as it asks to."""
+    from workers.machine_findings import machine_findings  # late: `kingpost --help` stays quick
+
+    return Package.accept(folder, allowed, partial(machine_findings, settings))
+
+
+def say_warnings(package: Package) -> None:
+    """What is not honoured goes to stderr; it stays with the deployment, too."""
+    console = Console(stderr=True, highlight=False)
+    for warning in package.warnings:
+        console.print(
+            f"{package.model_name}: {warning}", style="yellow", markup=False, soft_wrap=True
+        )

@@ -1,0 +1,210 @@
+"""Every key of config.yaml is honoured, honoured with a limit that is said, or refused with what to do instead."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployments import config_table
+from deployments.config_fates import Finding, rows
+from deployments.package import Package, PackageError
+from tasks.settings import Settings
+from workers.machine_findings import machine_findings
+
+SERVER = (
+    "docker_server: {start_command: x, server_port: 8080, predict_endpoint: /p, "
+    "readiness_endpoint: /r, liveness_endpoint: /l}\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.py").write_text("class Model: pass\n")
+    return tmp_path
+
+
+def accept(folder: Path, config: str, *allowed: str) -> Package:
+    (folder / "config.yaml").write_text(config)
+    return Package.accept(folder, allowed)
+
+
+def refusal(folder: Path, config: str, *allowed: str) -> str:
+    with pytest.raises(PackageError) as refused:
+        accept(folder, config, *allowed)
+    said = str(refused.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("config", "near"),
+    [
+        ("requirments: [numpy]", "requirements"),
+        ("runtime: {predict_concurency: 4}", "runtime.predict_concurrency"),
+        ("runtime: {batching: {max_batch_sise: 4, max_batch_size: 2}}", "runtime.batching.max_batch_size"),
+        ("docker_server: {startcommand: x}", "docker_server.start_command"),
+        ("runtime: {health_checks: {restart_treshold_seconds: 60}}", "runtime.health_checks.restart_threshold_seconds"),
+        ("base_image: {imagee: x}", "base_image.image"),
+        ("weights: [{sourc: x}]", "weights[0].source"),
+        ("accelerator: A10G", "resources.accelerator"),
+        ("predict_concurrency: 4", "runtime.predict_concurrency"),
+        ("resources: {accelarator: A10G}", "resources.accelerator"),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant(
+    folder: Path, config: str, near: str
+) -> None:
+    said = refusal(folder, config, "weights" if "weights" in config else "")
+    if "weights" not in config:
+        assert f"did you mean {near}?" in said
+    else:
+        assert "weights[0].source is required" in said
+
+
+def test_a_key_like_no_other_is_sent_to_the_metadata(folder: Path) -> None:
+    assert "put it under model_metadata" in refusal(folder, "mine: {a: [1]}")
+    package = accept(folder, "mine: {a: [1]}\nmodel_metadata: {mine: 1}", "mine")
+    assert package.config["mine"] == {"a": [1]}
+    assert package.warnings[0].endswith("(allowed by --allow-unsupported)")
+
+
+REFUSED = [
+    ("trt_llm: {build: {}}", "trt_llm", "engine builder"),
+    ("bis_llm: {}", "bis_llm", "Baseten"),
+    ("runtime: {transport: {kind: grpc}}", "runtime.transport.kind", "http or websocket"),
+    ("runtime: {egress_restrictions: {}}", "runtime.egress_restrictions", "not enforced"),
+    ("runtime: {oidc: {enabled: true}}", "runtime.oidc.enabled", "token"),
+    ("weights: [{source: 'hf://a/b', mount_location: /m}]", "weights", "load()"),
+    ("model_cache: [{repo_id: a/b, use_volume: false}]", "model_cache", "load()"),
+    ("hf_cache: [{repo_id: a/b}]", "hf_cache", "load()"),
+    ("external_data: [{url: 'https://x', local_data_path: y}]", "external_data", "load()"),
+    ("cache_internal: [{repo_id: a/b}]", "cache_internal", "load()"),
+    ("training_checkpoints: {download_folder: /x}", "training_checkpoints", "load()"),
+    ("bdn: {mounts: [{source: 'bdn:a/b', path: /m}]}", "bdn.mounts", "load()"),
+    ("bdn: {hotload: {enabled: true}}", "bdn.hotload.enabled", "Baseten"),
+    ("resources: {instance_type: 'L4:4x16'}", "resources.instance_type", "accelerator"),
+    ("resources: {node_count: 2}", "resources.node_count", "one machine"),
+    ("resources: {fabric: {use_rdma: true}}", "resources.fabric", "take it out"),
+    ("build: {model_server: TRT_LLM}", "build.model_server", "Model class"),
+]
+
+
+@pytest.mark.parametrize(("config", "key", "instead"), REFUSED)
+def test_what_would_break_a_promise_is_refused_unless_it_is_allowed(
+    folder: Path, config: str, key: str, instead: str
+) -> None:
+    said = refusal(folder, config)
+    assert said.startswith(f"{key} ")
+    assert instead in said
+    assert f"--allow-unsupported {key} " in said
+    package = accept(folder, config, key)
+    assert [one for one in package.warnings if one.startswith(f"{key} ") and "allowed" in one]
+
+
+def test_no_build_needs_docker(folder: Path) -> None:
+    config = SERVER.replace("8080", "9000").replace("}", ", no_build: true}")
+    assert refusal(folder, config).startswith("docker_server.no_build needs Docker")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("system_packages: [ffmpeg]", "system_packages are not installed"),
+        ("base_image: {image: 'nvcr.io/x'}", "base_image is not used"),
+        ("build_commands: [make]", "build_commands are not run"),
+        ("build: {arguments: {a: 1}}", "build.arguments is not used"),
+        ("resources: {cpu: '4'}", "resources.cpu is not enforced"),
+        ("resources: {memory: 16Gi}", "resources.memory is not enforced"),
+        ("runtime: {enable_tracing_data: true}", "runtime.enable_tracing_data sends no traces"),
+        ("runtime: {remote_ssh: {enabled: true}}", "runtime.remote_ssh.enabled opens no SSH"),
+        (
+            "runtime: {truss_server_version_override: 0.9.0}",
+            "runtime.truss_server_version_override",
+        ),
+        ("runtime: {health_checks: {restart_threshold_seconds: 60}}", "runtime.health_checks."),
+        ("live_reload: true", "live_reload has no effect here"),
+        ("environment_variables: {PORT: 1}", "environment_variables has PORT or HOSTNAME"),
+    ],
+)
+def test_what_only_prepares_a_machine_is_a_warning(folder: Path, config: str, said: str) -> None:
+    (warning,) = accept(folder, config).warnings
+    assert warning.startswith(said)
+
+
+def test_defaults_and_nulls_ask_for_nothing(folder: Path) -> None:
+    config = (
+        "system_packages: []\nbase_image: null\ntrt_llm: null\nexternal_data: null\nweights: []\n"
+        "runtime: {egress_restrictions: null, transport: {kind: http}, remote_ssh: {enabled: false}}\n"
+        "resources: {accelerator: null, cpu: '1', memory: 2Gi, use_gpu: false}\n"
+    )
+    assert accept(folder, config).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("resources: {accelerator: A1000G}", "resources.accelerator must name a GPU such as A10G"),
+        ("resources: {accelerator: 'H100:x'}", "resources.accelerator must have a count of GPUs"),
+        ("resources: {accelerator: 'H100:²'}", "resources.accelerator must have a count of GPUs"),
+        ("resources: {gpu_memory: 5Zi}", "resources.gpu_memory must be a size such as 10Gi"),
+        ("resources: {memory: 5Zi}", "resources.memory must be a size such as 2Gi"),
+        ("resources: {cpu: 4}", "resources.cpu must be a text, not 4."),
+        ("python_version: py999", "python_version must be py39, py310, py311, py312, py313 or py314"),
+        ("python_version: '3.11'", "python_version must be py39"),
+        ("secrets: {a: 5}", "secrets.a must be a text, not 5."),
+        ("requirements: [numpy, 5]", "requirements[1] must be a text, not 5."),
+        ("runtime: {transport: {ping_interval_seconds: 3}}", "runtime.transport.kind is required"),
+        ("build: {no_cache: true}", "build.no_cache cannot be set"),
+        ("model_metadata: [1]", "model_metadata must be a mapping of names to values"),
+        ("runtime: {predict_concurrency: true}", "runtime.predict_concurrency must be an integer"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_what_is_wanted(folder: Path, config: str, said: str) -> None:
+    assert refusal(folder, config).startswith(said)
+
+
+def test_a_refusal_speaks_of_its_own_reason(folder: Path) -> None:
+    """Not of a missing model.py, nor of a port that the other way would not have."""
+    (folder / "model" / "model.py").unlink()
+    assert refusal(folder, "trt_llm: {build: {}}").startswith("trt_llm needs")
+    said = refusal(folder, SERVER + "runtime: {transport: {kind: grpc}}")
+    assert said.startswith("runtime.transport.kind grpc is not spoken")
+
+
+def test_every_refused_key_is_named(folder: Path) -> None:
+    said = refusal(folder, "trt_llm: {}\nrequirments: []\nruntime: {oidc: {enabled: true}}")
+    assert "Refused as well: requirments, runtime.oidc.enabled." in said
+
+
+def test_a_python_that_is_not_there_is_refused(folder: Path) -> None:
+    other = "py312" if sys.version_info.minor != 12 else "py313"
+    found = _findings(folder, f"python_version: {other}")
+    assert [one.key for one in found] == ["python_version"]
+    assert f"is {other}, but a package without requirements" in found[0].sentence
+    assert _findings(folder, f"python_version: py3{sys.version_info.minor}") == []
+    old = _findings(folder, "python_version: py39\nrequirements: [numpy]")
+    assert "py39, which is not on the PATH" in old[0].sentence
+
+
+def test_gpus_that_are_not_there_are_refused(folder: Path) -> None:
+    config = "resources: {accelerator: 'A10G:2'}"
+    (missing,) = _findings(folder, config, gpus="0=8Gi")
+    assert "asks for 2 GPUs, and this machine has 1" in missing.sentence
+    assert _findings(folder, config, gpus="0=8Gi,1=8Gi") == []
+
+
+def _findings(folder: Path, config: str, gpus: str = "") -> list[Finding]:
+    (folder / "config.yaml").write_text(config)
+    return machine_findings(Settings(node_gpus=gpus), Package.load(folder))
+
+
+def test_every_key_has_a_fate_and_a_type() -> None:
+    known = rows()
+    assert len(known) > 120
+    assert all(one.wanted for one in known)
+    assert all(one.fate.said.endswith((".", "it")) for one in known if one.fate.kind != "honoured")
+
+
+def test_the_table_in_the_docs_is_the_schema() -> None:
+    assert config_table.FILE.read_text() == config_table.table()
