@@ -38,6 +38,7 @@ class EventHub:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
         self._channel = self._redis.pubsub()
+        self._seconds = settings.store_timeout_seconds
         self._watchers: dict[bytes, set[asyncio.Event]] = defaultdict(set)
         self._subscribed: dict[bytes, asyncio.Event] = {}
         self._asking = asyncio.Lock()  # two who connect at once would get a connection each
@@ -66,7 +67,8 @@ class EventHub:
             confirmed = self._subscribed[name] = asyncio.Event()
             async with self._asking:
                 with unavailable():
-                    await self._channel.subscribe(name)
+                    async with asyncio.timeout(self._seconds):
+                        await self._channel.subscribe(name)
         await self.wait(confirmed, CONFIRM_SECONDS)
 
     @staticmethod

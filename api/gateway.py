@@ -1,7 +1,9 @@
 """What every route shares: the store, the registry, the live replicas, and who is calling."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, TypeVar, cast
 from uuid import uuid4
 
 from fastapi import Depends, Request
@@ -18,8 +20,9 @@ from deployments.resolver import Resolver, Target
 from tasks.api_keys import ApiKey, KeyCheck
 from tasks.payloads import Payloads
 from tasks.settings import Settings
-from tasks.store import AsyncJobStore
+from tasks.store import AsyncJobStore, unavailable
 
+T = TypeVar("T")
 Need = Literal["inference", "full", "metrics"]
 SCHEMES = ("bearer", "api-key")
 
@@ -54,6 +57,12 @@ class Gateway:
             payloads=Payloads(settings),
             management=Management(settings),
         )
+
+    async def manage(self, step: Callable[[Management], T]) -> T:
+        """Runs a step of the management in a thread. Raises StoreUnavailable after the deadline of a store call."""
+        with unavailable():
+            async with asyncio.timeout(self.settings.store_timeout_seconds):
+                return await asyncio.to_thread(step, self.management)
 
     async def close(self) -> None:
         """Gives every connection back."""

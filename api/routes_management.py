@@ -1,6 +1,5 @@
 """The management API: the calls of Baseten's that clients and CI make. Keys need the scope `full`."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TypeVar
@@ -50,9 +49,8 @@ Which = str  # a deployment's id, or an environment's name
 
 async def _run(request: Request, step: Callable[[Management], T]) -> T:
     """Runs a step in a thread; what is refused is a 400."""
-    management = gateway_of(request).management
     try:
-        return await asyncio.to_thread(step, management)
+        return await gateway_of(request).manage(step)
     except (EnvironmentRefused, NotOnItsOwn, BadSetting) as error:
         raise Problem(400, "client_error", str(error)) from error
 

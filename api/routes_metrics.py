@@ -1,6 +1,5 @@
 """Metrics for Prometheus (text format 0.0.4): queues, replicas and webhooks, read when they are asked for."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
@@ -87,6 +86,6 @@ async def metrics(request: Request) -> Response:
     queues = [(one, await gateway.store.run(verbs.queue_status(one.id))) for one in deployments]
     webhooks = await gateway.store.run(outbox.outbox_status())
     registry = CollectorRegistry()
-    switches = await asyncio.to_thread(gateway.management.switches)
+    switches = await gateway.manage(lambda m: m.switches())
     registry.register(_Snapshot(queues, gateway.directory.everyone(), webhooks, switches))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

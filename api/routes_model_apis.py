@@ -1,7 +1,5 @@
 """The Model APIs on the bare host: `model` in the body picks the deployment."""
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 
 from api import body as bodies
@@ -28,7 +26,7 @@ async def models(request: Request) -> dict[str, object]:
     ]
     if key.scope != "full":
         return {"object": "list", "data": listed}
-    known = await asyncio.to_thread(gateway.management.models)
+    known = await gateway.manage(lambda m: m.models())
     return {"object": "list", "data": listed, "models": [ModelView.of(*one) for one in known]}
 
 

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    store_timeout_seconds: float = Field(5.0, gt=0)
     state_dir: Path = Path(".kingpost")
     api_key: SecretStr | None = None
     log_level: str = "info"

@@ -3,12 +3,14 @@
 Every script is idempotent by (request_id, fence), so that the client library may retry a call whose reply was lost.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Generator
 from typing import Any, TypeVar, cast
 
 import redis
 import redis.asyncio
+from redis.asyncio.client import Pipeline as AsyncPipeline
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
@@ -75,10 +77,37 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis.from_url(settings.redis_url, retry=retry, **_options())
 
 
+class _BoundedPipeline(AsyncPipeline):
+    seconds: float
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        async with asyncio.timeout(self.seconds):
+            return await super().execute(raise_on_error)
+
+
+class _Bounded(redis.asyncio.Redis):
+    """A client whose commands and pipelines end within `seconds`, all tries together. They raise TimeoutError then."""
+
+    seconds: float
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        async with asyncio.timeout(self.seconds):
+            return await super().execute_command(*args, **options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> _BoundedPipeline:
+        pipe = _BoundedPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        pipe.seconds = self.seconds
+        return pipe
+
+
 def connect_async(settings: Settings) -> redis.asyncio.Redis:
-    """The same for asyncio."""
+    """The same for asyncio; somebody waits for each call, so it has a deadline over all tries."""
     retry = AsyncRetry(BACKOFF, RETRIES)
-    return redis.asyncio.Redis.from_url(settings.redis_url, retry=retry, **_options())
+    client = cast(_Bounded, _Bounded.from_url(settings.redis_url, retry=retry, **_options()))
+    client.seconds = settings.store_timeout_seconds
+    return client
 
 
 class JobStore:

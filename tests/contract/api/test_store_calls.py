@@ -1,5 +1,7 @@
 """How often the API asks Redis: once for a status, never for a request that is wrong in itself."""
 
+import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def api(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iter
         client.flushall()
     Registry(settings).register("echo", "/nowhere", "hash", 1)
     port = free_port()
-    env = environment(settings, KINGPOST_API_KEY=KEY)
+    env = environment(settings, KINGPOST_API_KEY=KEY, KINGPOST_STORE_TIMEOUT_SECONDS="1")
     process = Process(["api", "--port", str(port)], env, folder / "log").start()
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: _answers(url), 30, "the API does not answer")
@@ -80,3 +82,35 @@ def test_a_wrong_request_runs_no_script(
     answer = api.post("/production/async_predict", content=body)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
     assert scripts_run(valkey_server) == before
+
+
+@contextlib.contextmanager
+def stalled(valkey: Valkey) -> Iterator[None]:
+    """The server takes connections and answers nothing."""
+    assert valkey.process
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/health/ready"),
+        ("POST", "/production/async_predict"),
+        ("GET", "/async_request/00000000000000000000000000000000?wait=5"),
+        ("GET", "/v1/models/echo"),
+    ],
+)
+def test_a_call_while_the_store_stalls_is_a_503_soon(
+    api: httpx.Client, valkey_server: Valkey, method: str, path: str
+) -> None:
+    """All tries of the client library together would last for 30 s: longer than this test waits."""
+    assert api.get("/v1/models").status_code == 200  # the key is known
+    with stalled(valkey_server):
+        body = {"model_input": 1} if method == "POST" else None
+        answer = api.request(method, path, json=body, timeout=10)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    wait_until(lambda: api.get("/health/ready").status_code == 200)
