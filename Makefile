@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test test-all check format chaos conformance bench bench-quick clean
+.PHONY: setup demo up test test-all shipped check format chaos conformance bench bench-quick clean
 
 setup: $(DEV)
 
@@ -45,6 +45,10 @@ test: $(DEV)
 # With the slow ones.
 test-all: $(DEV)
 	$(BIN)/python -m tests.run --slow
+
+# What users get, installed for real in other folders: the wheel, and what the Dockerfile makes.
+shipped: $(DEV)
+	$(BIN)/pytest -m slow tests/shipped
 
 check: $(DEV)
 	$(BIN)/ruff format --check .

@@ -30,7 +30,19 @@ def clean(found: Mapping[str, str], home: Path) -> dict[str, str]:
         "UV_CACHE_DIR": home / ".cache" / "uv",
     }
     # One thread for torch: processes with more starve each other.
-    return kept | {name: str(path) for name, path in folders.items()} | {"OMP_NUM_THREADS": "1"}
+    ours = {name: str(path) for name, path in folders.items()} | {"OMP_NUM_THREADS": "1"}
+    return _configurations(found) | kept | ours
+
+
+def _configurations(found: Mapping[str, str]) -> dict[str, str]:
+    """Where installers' own configuration lies: they would not find it from another home."""
+    home = Path(found.get("HOME", "/nonexistent"))
+    config = Path(found.get("XDG_CONFIG_HOME") or home / ".config")
+    places = {
+        "PIP_CONFIG_FILE": (home / ".pip" / "pip.conf", config / "pip" / "pip.conf"),
+        "UV_CONFIG_FILE": (config / "uv" / "uv.toml",),
+    }
+    return {name: str(path) for name, paths in places.items() for path in paths if path.is_file()}
 
 
 def enter() -> Path:

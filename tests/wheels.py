@@ -25,6 +25,17 @@ def copy_tree(folder: Path) -> Path:
     return folder
 
 
+def docker_context(folder: Path) -> Path:
+    """The image's folder as the Dockerfile's COPY lines fill it."""
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            *sources, target = line.split()[1:]
+            for name in sources:
+                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+                copy(ROOT / name, folder / target)
+    return folder
+
+
 def build(tree: Path) -> tuple[Path, Path]:
     """The wheel and the source archive of a tree, by the backend that pip calls, with what is installed here."""
     done = subprocess.run(

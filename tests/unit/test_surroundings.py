@@ -31,3 +31,16 @@ def test_what_an_installer_needs_does(name: str, tmp_path: Path) -> None:
 def test_homes_and_caches_are_the_runs_own(name: str, tmp_path: Path) -> None:
     assert clean({name: "/root"}, tmp_path)[name].startswith(str(tmp_path))
     assert "kingpost-tests-" in os.environ[name]
+
+
+def test_installers_find_their_configuration_from_another_home(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert "PIP_CONFIG_FILE" not in clean({"HOME": str(old)}, new)
+    for name in ("pip/pip.conf", "uv/uv.toml"):
+        (old / ".config" / name).parent.mkdir(parents=True)
+        (old / ".config" / name).touch()
+    found = clean({"HOME": str(old)}, new)
+    assert found["PIP_CONFIG_FILE"] == str(old / ".config/pip/pip.conf")
+    assert found["UV_CONFIG_FILE"] == str(old / ".config/uv/uv.toml")
+    given = {"HOME": str(old), "PIP_CONFIG_FILE": "/given"}
+    assert clean(given, new)["PIP_CONFIG_FILE"] == "/given"

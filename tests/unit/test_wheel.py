@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheels import ROOT, build, copy_tree
+from tests.wheels import ROOT, build, copy_tree, docker_context
 
 SHIPPED = ("api", "cli", "deployments", "priority", "tasks", "workers")
 # Nobody has to list a folder or a kind of file that is new.
@@ -35,14 +35,17 @@ def expected(tree: Path) -> set[str]:
     return {path.relative_to(tree).as_posix() for path in files} - set(LEFT) | {"celeryconfig.py"}
 
 
+def contents(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
 def test_the_wheel_holds_every_file_of_our_packages_and_nothing_else(
     built: tuple[Path, Path], expected: set[str]
 ) -> None:
-    with zipfile.ZipFile(built[0]) as wheel:
-        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert set(NEW) < expected
     assert {"deployments/scripts/register.lua", "tasks/scripts/lib.lua"} < expected
-    assert names == expected
+    assert contents(built[0]) == expected
 
 
 def test_the_source_archive_holds_them_too(built: tuple[Path, Path], expected: set[str]) -> None:
@@ -50,6 +53,11 @@ def test_the_source_archive_holds_them_too(built: tuple[Path, Path], expected: s
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert expected <= names
     assert not names & set(LEFT)
+
+
+def test_the_image_s_build_installs_the_same(expected: set[str], tmp_path: Path) -> None:
+    wheel, _ = build(docker_context(tmp_path))
+    assert contents(wheel) == expected - set(NEW)
 
 
 def test_no_top_folder_of_ours_is_forgotten() -> None:

@@ -1,0 +1,1 @@
+"""Tests of what users install, not of this tree."""

