@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from api.problems import Problem
 from api.unknown_fields import guess
+from tasks.outside_text import utf8, whole_number
 
 T = TypeVar("T")
 DEEPEST = 100  # levels of JSON; a parser's stack is not a client's to fill
@@ -24,9 +25,9 @@ def too_large(size: int, cap: int) -> Problem:
 
 def check_declared(request: Request, cap: int) -> None:
     """Raises Problem 413 when the body says itself that it is too long."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > cap:
-        raise too_large(int(declared), cap)
+    declared = whole_number(request.headers.get("content-length", ""))
+    if declared is not None and declared > cap:
+        raise too_large(declared, cap)
 
 
 async def counted(request: Request, cap: int) -> AsyncGenerator[bytes]:
@@ -123,7 +124,7 @@ def _sentence(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
             text = "there is no such field." + guess(str(one["loc"][-1]), _fields(adapter))
         said.append(f"{where}: {text}" if where else text)
     sentences = "; ".join(said)
-    return sentences.encode(errors="backslashreplace").decode()  # a name may hold half a pair
+    return utf8(sentences)
 
 
 def _fields(adapter: TypeAdapter[Any]) -> list[str]:

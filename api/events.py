@@ -115,9 +115,21 @@ class EventHub:
         with unavailable():
             raw = await self._redis.xrange(name, min=f"({after}", max="+", count=PAGE)
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", raw)
-        return [Event(one.decode(), f[b"kind"].decode(), f[b"data"]) for one, f in rows]
+        return [_event(*row) for row in rows]
+
+    async def read_before(self, request_id: str, last: str) -> list[Event]:
+        """The latest events up to that id, oldest first. Raises StoreUnavailable."""
+        name = keys.keyed("events", request_id)
+        with unavailable():
+            raw = await self._redis.xrevrange(name, max=last, min="-", count=PAGE)
+        rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", raw)
+        return [_event(*row) for row in reversed(rows)]
 
     async def close(self) -> None:
         """Gives the connections back."""
         await self._channel.aclose()
         await self._redis.aclose()
+
+
+def _event(name: bytes, fields: dict[bytes, bytes]) -> Event:
+    return Event(name.decode(), fields[b"kind"].decode(), fields[b"data"])

@@ -19,6 +19,7 @@ from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
 from tasks.errors import KingpostError
+from tasks.outside_text import whole_number
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
 NOT_ANSWERED = HOP_BY_HOP - {b"content-length"}
@@ -171,8 +172,8 @@ async def _cancel_when_gone(
 
 
 def _is_small(request: Request) -> bool:
-    declared = request.headers.get("content-length", "")
-    return declared.isdigit() and int(declared) <= SMALL_BODY
+    declared = whole_number(request.headers.get("content-length", ""))
+    return declared is not None and declared <= SMALL_BODY
 
 
 def _answer_headers(headers: RawHeaders, call: Call) -> RawHeaders:

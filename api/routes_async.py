@@ -38,6 +38,7 @@ from tasks import verbs
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Reading
+from tasks.outside_text import whole_number
 from tasks.state import FINAL, Status
 from tasks.verbs import CancelWord, Move
 from tasks.webhooks import verbs as outbox
@@ -254,8 +255,9 @@ def _preferred_wait(request: Request) -> float:
     """The seconds of a `Prefer: wait=S` header (RFC 7240), at most the longest wait."""
     for part in request.headers.get("prefer", "").split(","):
         name, _, value = part.strip().partition("=")
-        if name.lower() == "wait" and value.isdigit():
-            return min(float(value), LONGEST_WAIT)
+        seconds = whole_number(value.strip(), int(LONGEST_WAIT))
+        if name.strip().lower() == "wait" and seconds is not None:
+            return seconds
     return 0.0
 
 

@@ -1,14 +1,21 @@
 """Server-Sent Events of one request (WHATWG HTML, section 9.2), from its stream in the store."""
 
+import codecs
 import json
+import re
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from io import IncrementalNewlineDecoder
 
 from api.events import Event, EventHub
 from tasks.job import Reading
+from tasks.outside_text import LARGEST, whole_number
 from tasks.state import FINAL, Status
 
 PING_SECONDS = 15.0  # a comment keeps proxies from closing a quiet stream
 START = "0-0"
+ID = re.compile("([0-9]+)-([0-9]+)")  # of an event, as the store makes them
+LINE_END = re.compile("\r\n|\r|\n")  # each ends a line of an event stream, whatever a model meant
 
 
 async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGenerator[str]:
@@ -17,12 +24,16 @@ async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGene
     if not after:
         yield _frame(Event(START, "status", _queued(reading)))
     position = after if _is_id(after) else START
+    chunks = _Chunks()
+    if position != START:
+        chunks.catch_up(await hub.read_before(request_id, position))
     async with hub.watch(request_id) as news:
         while True:
             news.clear()
             for event in await hub.read(request_id, position):
+                for told in chunks.told(event, position):
+                    yield _frame(told)
                 position = event.id
-                yield _frame(event)
                 if _is_final(event):
                     yield f"id: {event.id}\nevent: done\ndata: {{}}\n\n"
                     return
@@ -37,10 +48,36 @@ def _queued(reading: Reading) -> bytes:
     return json.dumps(fields).encode()
 
 
+class _Chunks:
+    """Output as text: a character or a CR LF that is cut over two chunks is one; what is no UTF-8 becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = IncrementalNewlineDecoder(utf8, translate=True)
+
+    def catch_up(self, earlier: list[Event]) -> None:
+        """Takes in what a client has had before it came back: the next chunk may begin inside a character."""
+        for event in earlier:
+            for _ in self.told(event, event.id):
+                pass
+
+    def told(self, event: Event, before: str) -> list[Event]:
+        """What the client is told of this event; `before` is the id of the one before it."""
+        if event.kind == "output":
+            text = self._decoder.decode(event.data)
+            return [replace(event, data=text.encode())] if text or not event.data else []
+        if event.kind != "status":
+            return [event]
+        # The stream ended, or another attempt begins: what was held back goes out as it is.
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return [Event(before, "output", rest.encode()), event] if rest else [event]
+
+
 def _frame(event: Event) -> str:
-    data = event.data.decode(errors="replace")
-    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
-    return f"id: {event.id}\nevent: {event.kind}\n{lines}\n"
+    lines = LINE_END.split(event.data.decode(errors="replace"))
+    data = "".join(f"data: {line}\n" for line in lines)
+    return f"id: {event.id}\nevent: {event.kind}\n{data}\n"
 
 
 def _is_final(event: Event) -> bool:
@@ -48,5 +85,5 @@ def _is_final(event: Event) -> bool:
 
 
 def _is_id(text: str) -> bool:
-    head, _, tail = text.partition("-")
-    return head.isdigit() and tail.isdigit()
+    found = ID.fullmatch(text)
+    return found is not None and all(whole_number(part) != LARGEST for part in found.groups())

@@ -4,6 +4,7 @@ import re
 
 from api.problems import Problem
 from tasks.settings import Settings
+from tasks.webhooks.targets import refusal
 
 LONGEST = 2048
 _PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}"
@@ -19,3 +20,5 @@ def check_webhook(url: str, settings: Settings) -> None:
         raise Problem(400, "client_error", f"webhook_endpoint: must be {example}.")
     if not settings.webhook_allow_http and not _HTTPS.match(url):
         raise Problem(400, "client_error", "webhook_endpoint: must begin with https://.")
+    if why := refusal(url, settings):
+        raise Problem(400, "client_error", f"webhook_endpoint: can never be reached: {why}.")

@@ -10,6 +10,7 @@ from deployments import config_schema as schema
 from deployments.config_check import checked, kept, refuse, unsupported
 from deployments.config_fates import Finding
 from deployments.config_values import PackageError, read_yaml
+from tasks.outside_text import whole_number
 
 __all__ = [
     "Batching",
@@ -211,7 +212,8 @@ class Package:
         if not accelerator:
             return 0
         _, _, count = accelerator.partition(":")
-        return int(count) if count.isdigit() else 1
+        known = whole_number(count)
+        return 1 if known is None else known
 
     @property
     def gpu_memory(self) -> int:
@@ -234,7 +236,7 @@ class Package:
 
 def memory_bytes(said: str, key: str) -> int:
     """Bytes of a size as Kubernetes writes it ("10Gi", "500M"). Raises PackageError that names the key."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", said.strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", said.strip())
     if match is None:
         raise PackageError(f"{key} must be a size such as 10Gi, not {said!r}.")
     unit = match[2] or ""

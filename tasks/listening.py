@@ -3,6 +3,7 @@
 import ipaddress
 
 from tasks.errors import SettingsError
+from tasks.outside_text import whole_number
 
 ANY_PORT = range(1)  # the kernel chooses
 
@@ -31,9 +32,7 @@ def ports(text: str) -> range:
     if not text:
         return ANY_PORT
     first, dash, last = text.partition("-")
-    last = last if dash else first
-    if first.isdecimal() and last.isdecimal():
-        found = range(int(first), int(last) + 1)
-        if found and found[0] >= 1 and found[-1] <= 65535:
-            return found
+    lowest, highest = whole_number(first), whole_number(last if dash else first)
+    if lowest and highest and lowest <= highest <= 65535:
+        return range(lowest, highest + 1)
     raise SettingsError(f"KINGPOST_HOST_PORTS must be like 9000-9063, not {text!r}.")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from tasks.job import Job, JobError, RequestId, Retry
+from tasks.outside_text import utf8
 from tasks.state import Status
 
 Reply = bytes | int | list["Reply"] | None
@@ -29,9 +30,9 @@ def error_json(error: JobError | None) -> str:
     """One entry of `errors` as the scripts append it; '' for none."""
     if error is None:
         return ""
-    fields = {"code": str(error.code), "message": error.message}
+    fields = {"code": str(error.code), "message": utf8(error.message)}
     if error.detail:
-        fields["detail"] = error.detail
+        fields["detail"] = utf8(error.detail)
     return json.dumps(fields, ensure_ascii=False)
 
 
@@ -46,7 +47,7 @@ def _milliseconds(raw: str | None) -> int | None:
 
 def job(request_id: str, flat: Sequence[Reply]) -> Job:
     """The job of a flat HGETALL reply."""
-    words = [one.decode() for one in cast("Sequence[bytes]", flat)]
+    words = [one.decode(errors="backslashreplace") for one in cast("Sequence[bytes]", flat)]
     f = dict(zip(words[::2], words[1::2], strict=True))
     return Job(
         request_id=RequestId(request_id),

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from deployments.package import Package
+from tasks.outside_text import whole_number
 from workers.model_loader import Surroundings
 
 
@@ -15,10 +16,10 @@ def apply_variables(package: Package) -> None:
 def surroundings(secrets_dir: Path, environment_file: Path) -> Surroundings:
     """Where the model's secrets (TRUSS_SECRET_<name>), environment and number of load retries are."""
     variables = dict(os.environ)
-    retries = variables.get("NUM_LOAD_RETRIES_TRUSS", "")
+    retries = whole_number(variables.get("NUM_LOAD_RETRIES_TRUSS", ""))
     return Surroundings(
         secrets_dir=secrets_dir,
         environment_file=environment_file,
         variables=variables,
-        load_retries=int(retries) if retries.isdecimal() else 1,
+        load_retries=1 if retries is None else retries,
     )

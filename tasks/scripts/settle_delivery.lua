@@ -1,5 +1,5 @@
 -- settle_delivery: records one webhook attempt, only for who took it: delivered, to be tried again, or given up.
--- ARGV  1 request_id   2 token   3 'delivered' | 'retry' | 'failed' | 'postponed' (no attempt was made)
+-- ARGV  1 request_id   2 token   3 'delivered' | 'retry' | 'failed'
 --       4 delay ms     5 the attempt as JSON
 -- RETURNS 'done' | 'stale' | 'missing'
 local id, verdict, now = ARGV[1], ARGV[3], now_ms()
@@ -7,11 +7,9 @@ local delivery = redis.call('HMGET', K.delivery(id), 'token', 'log')
 if not delivery[1] then return redis.call('EXISTS', K.delivery(id)) == 1 and 'stale' or 'missing' end
 if delivery[1] ~= ARGV[2] then return 'stale' end
 redis.call('HDEL', K.delivery(id), 'token')
-if verdict ~= 'postponed' then
-  redis.call('HINCRBY', K.delivery(id), 'attempts', 1)
-  redis.call('HSET', K.delivery(id), 'log', with_error(delivery[2], ARGV[5]))
-end
-if verdict == 'retry' or verdict == 'postponed' then
+redis.call('HINCRBY', K.delivery(id), 'attempts', 1)
+redis.call('HSET', K.delivery(id), 'log', with_error(delivery[2], ARGV[5]))
+if verdict == 'retry' then
   redis.call('ZADD', K.outbox, whole(now + tonumber(ARGV[4])), id)
   return 'done'
 end

@@ -1,16 +1,38 @@
--- take_deliveries: takes due webhook deliveries under a lease; a sender that dies gives them back that way.
--- ARGV  1 how many at most   2 lease ms   3 token of this taking
--- RETURNS a list of {request_id, attempts so far, record as a flat list, output}
-local now, taken = now_ms(), {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.outbox, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
-  local record = redis.call('HGETALL', K.job(id))
-  if #record == 0 then
+-- take_deliveries: takes due webhook deliveries under a lease; a sender that dies gives them back that way. A key may
+-- have as many on their way as places are still free, so that another key finds one however many hang; a host, its cap.
+-- ARGV  1 how many at most   2 lease ms   3 token of this taking   4 free places   5 at most for a host
+--       6 how many due rows to look at   then pairs: an API key or a host, and how many are on their way there
+-- RETURNS a list of {request_id, attempts so far, API key, host, record as a flat list, output}
+local now, taken, passed_over, free = now_ms(), {}, 0, tonumber(ARGV[4])
+local busy = {}
+for i = 7, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
+
+local function has_place(api_key, host)
+  return (busy[api_key] or 0) < free and (busy[host] or 0) < tonumber(ARGV[5])
+end
+
+local function take(id, api_key, host)
+  redis.call('ZADD', K.outbox, whole(now + tonumber(ARGV[2])), id)
+  redis.call('HSET', K.delivery(id), 'token', ARGV[3])
+  free, busy[api_key], busy[host] = free - 1, (busy[api_key] or 0) + 1, (busy[host] or 0) + 1
+  taken[#taken + 1] = {id, redis.call('HGET', K.delivery(id), 'attempts') or '0', api_key, host,
+    redis.call('HGETALL', K.job(id)), redis.call('GET', K.output(id)) or ''}
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.outbox, '-inf', whole(now), 'LIMIT', 0, ARGV[6])) do
+  if #taken >= tonumber(ARGV[1]) then break end
+  local job = redis.call('HMGET', K.job(id), 'key', 'webhook')
+  if not job[1] then
     redis.call('ZREM', K.outbox, id)
   else
-    redis.call('ZADD', K.outbox, whole(now + tonumber(ARGV[2])), id)
-    redis.call('HSET', K.delivery(id), 'token', ARGV[3])
-    local attempts = redis.call('HGET', K.delivery(id), 'attempts')
-    taken[#taken + 1] = {id, attempts, record, redis.call('GET', K.output(id)) or ''}
+    local api_key = 'key ' .. job[1]
+    local host = 'host ' .. string.lower(string.match(job[2] or '', '^%a+://([^/?#]*)') or '')
+    if has_place(api_key, host) then
+      take(id, api_key, host)
+    else -- others' rows come forward meanwhile; among these the order stays
+      redis.call('ZADD', K.outbox, whole(now + 1000 + 4 * passed_over), id)
+      passed_over = passed_over + 1
+    end
   end
 end
 return taken

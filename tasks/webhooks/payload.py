@@ -5,6 +5,7 @@ Verifiers in the field parse the body with pydantic, dump it again and hash that
 """
 
 import base64
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from pydantic_core import from_json
 from tasks.job import Job
 from tasks.state import Status
 
+JSON = "application/json"
+
 
 class _Error(BaseModel):
     code: str
@@ -21,7 +24,10 @@ class _Error(BaseModel):
 
 
 class WebhookBody(BaseModel):
-    """`data` is the output, null unless the request succeeded; NaN and Infinity in it become null."""
+    """`data` is the output, null unless the request succeeded; NaN and Infinity in it become null.
+
+    `content_type` says what kind of text or bytes a `data` was that is no JSON.
+    """
 
     request_id: str
     model_id: str
@@ -31,13 +37,14 @@ class WebhookBody(BaseModel):
     data: Any
     errors: list[_Error]
     # What verifiers need not know comes last, and only when there is something to say.
+    content_type: str | None = None
     result_url: str | None = None  # of an output that is too large to be sent
     chain_id: str | None = None
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: Any) -> dict[str, Any]:
         said: dict[str, Any] = handler(self)
-        for name in ("result_url", "chain_id"):
+        for name in ("content_type", "result_url", "chain_id"):
             if said[name] is None:
                 del said[name]
         return said
@@ -56,13 +63,17 @@ def body(
     `detailed` when the job's key may read what the model raised.
     """
     succeeded = job.status is Status.SUCCEEDED
+    data, content_type = None, None
+    if succeeded and output is not None:
+        data, content_type = _data(output, job.output_type or "")
     last = job.errors[-1:]
     said = WebhookBody(
         request_id=job.request_id,
         model_id=job.model_id,
         deployment_id=job.deployment_id,
         time=now or datetime.now(UTC),
-        data=_data(output, job.output_type or "") if succeeded and output is not None else None,
+        data=data,
+        content_type=content_type,
         result_url=f"/async_request/{job.request_id}/result" if output is None else None,
         errors=[]
         if succeeded
@@ -72,11 +83,22 @@ def body(
     return said.model_dump_json().encode()
 
 
-def _data(output: bytes, content_type: str) -> Any:
-    """JSON as it is, text as a string, anything else as base64."""
-    if content_type.startswith("application/json"):
-        return from_json(output)
+def _data(output: bytes, content_type: str) -> tuple[Any, str | None]:
+    """JSON as it is; else text as a string, anything else as base64, and its type beside it."""
+    if content_type.startswith(JSON):
+        with suppress(ValueError):
+            return _json(output), None
     try:
-        return output.decode()
+        return output.decode(), content_type
     except UnicodeDecodeError:
-        return base64.b64encode(output).decode()
+        return base64.b64encode(output).decode(), content_type
+
+
+def _json(output: bytes) -> Any:
+    """The value. Raises ValueError for what a verifier could not read out of the body.
+
+    So are JSON lines, halves of surrogate pairs, integers of 5,000 digits, and more than 200 levels of brackets.
+    """
+    value = from_json(output)
+    from_json(b"[" + output + b"]")  # a level deeper, as it is inside the body
+    return value

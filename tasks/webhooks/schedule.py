@@ -2,7 +2,11 @@
 
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Literal
+
+from tasks.outside_text import whole_number
 
 # s after attempts 1, 2, ...: at 0 s, 2 s and 5 s a blip is over, then as Standard Webhooks has it, for 3 days
 DELAYS = (2, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -38,9 +42,21 @@ def after(attempt: Attempt, attempts_before: int, rng: random.Random) -> Next:
     if _is_final(attempt) or attempts_before >= len(DELAYS):
         return Next("failed")
     delay = DELAYS[attempts_before] * rng.uniform(1 - JITTER, 1 + JITTER)
-    if attempt.retry_after.isdigit():
-        delay = max(delay, min(int(attempt.retry_after), LONGEST_RETRY_AFTER))
+    delay = max(delay, retry_after_seconds(attempt.retry_after, datetime.now(UTC)))
     return Next("retry", int(delay * 1000))
+
+
+def retry_after_seconds(said: str, now: datetime) -> float:
+    """Both forms of `Retry-After` (RFC 9110, section 10.2.3), a day at most; 0 for anything else."""
+    seconds = whole_number(said.strip(), LONGEST_RETRY_AFTER)
+    if seconds is not None:
+        return seconds
+    try:
+        when = parsedate_to_datetime(said)
+        left = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0
+    return min(max(left, 0), LONGEST_RETRY_AFTER)
 
 
 def _is_final(attempt: Attempt) -> bool:

@@ -3,19 +3,17 @@
 import asyncio
 import json
 import random
-import ssl
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from secrets import token_hex
-from urllib.parse import urlsplit
-
-import aiohttp
 
 from tasks.api_keys import KeyCheck, sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.logs import get_logger
 from tasks.loops import pause
+from tasks.outside_text import utf8
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
@@ -30,7 +28,8 @@ log = get_logger("webhooks")
 IDLE_SECONDS = 0.1  # between looks while nothing is due
 LEASE_MARGIN = 5.0  # s, beyond the deadline of one POST
 BATCH = 100  # rows taken at once
-POSTPONED_MS = (1000, 5000)  # for a host at its cap: its backlog spreads, others' rows come forward
+FAILED_SECONDS = 1.0  # after a round that failed as a whole
+ERROR_SHOWN = 300  # characters of an exception
 ANSWER_SHOWN = 1000  # bytes of an answer that are kept
 
 
@@ -47,7 +46,7 @@ class Sender:
         self._payloads = Payloads(settings)
         self._keys = KeyCheck(settings)
         self._lease_ms = int((settings.webhook_timeout_seconds + LEASE_MARGIN) * 1000)
-        self._at_host: Counter[str] = Counter()
+        self._busy: Counter[bytes] = Counter()  # on their way, by API key and by host
         self._running: set[asyncio.Task[None]] = set()
         self._rng = random.Random()
 
@@ -58,13 +57,23 @@ class Sender:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             return 0
         active = await self._secrets.active()
-        call = verbs.take_deliveries(min(room, BATCH), self._lease_ms, token_hex(8))
+        per_host = self._settings.webhook_per_host
+        token = token_hex(8)
+        call = verbs.take_deliveries(
+            min(room, BATCH), self._lease_ms, token, room, per_host, +self._busy
+        )
         rows = await self._store.run(call)
         for taken in rows:
             task = asyncio.create_task(self._deliver(taken, active))
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._busy.update(taken.places)
+            task.add_done_callback(partial(self._ended, taken))
         return len(rows)
+
+    def _ended(self, taken: Taken, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._busy.subtract(taken.places)
+        self._busy = +self._busy
 
     async def run_forever(self, stop: asyncio.Event) -> None:
         """Sends until `stop`, then lets what is on its way arrive."""
@@ -74,6 +83,12 @@ class Sender:
             except StoreUnavailable as error:
                 log.warning("store.unavailable", error=str(error))
                 taken = 0
+            except (
+                Exception
+            ) as error:  # the secrets or the script: every webhook waits until they are mended
+                log.error("sender.failed", error=said(error))
+                await pause(stop, FAILED_SECONDS)
+                continue
             if not taken:
                 await pause(stop, IDLE_SECONDS)
         await self.settle()
@@ -87,30 +102,32 @@ class Sender:
             await asyncio.wait(self._running)
 
     async def _deliver(self, taken: Taken, active: list[str]) -> None:
-        try:
-            await self._one(taken, active)
-        except StoreUnavailable as error:  # the lease ends, and somebody sends it again
-            log.warning("delivery.unsettled", request_id=taken.job.request_id, error=str(error))
-
-    async def _one(self, taken: Taken, active: list[str]) -> None:
-        host = urlsplit(taken.job.webhook).netloc
-        if self._at_host[host] >= self._settings.webhook_per_host:
-            delay = self._rng.randint(*POSTPONED_MS)
-            await self._store.run(verbs.settle_delivery(taken, "postponed", delay, ""))
-            return
-        self._at_host[host] += 1
+        """One attempt, whatever happens in it."""
         began = time.monotonic()
         try:
-            attempt, said = await self._post(taken, active)
-        finally:
-            self._at_host[host] -= 1
+            try:
+                attempt, answer = await self._post(taken, active)
+            except StoreUnavailable:
+                raise
+            except (
+                Exception
+            ) as error:  # of any kind: it must follow the schedule and come to its end
+                attempt, answer = Attempt(None, said(error)), b""
+            ms = (time.monotonic() - began) * 1000
+            await self._settle(taken, attempt, answer, ms)
+        except StoreUnavailable as error:  # the lease ends, and somebody sends it again
+            log.warning("delivery.unsettled", request_id=taken.request_id, error=str(error))
+        except Exception as error:  # the store refuses to write it down at all
+            log.error("delivery.unsettled", request_id=taken.request_id, error=said(error))
+
+    async def _settle(self, taken: Taken, attempt: Attempt, answer: bytes, ms: float) -> None:
         following = schedule.after(attempt, taken.attempts, self._rng)
-        record = _record(attempt, said, (time.monotonic() - began) * 1000)
+        record = _record(attempt, answer, ms)
         call = verbs.settle_delivery(taken, following.verdict, following.delay_ms, record)
         word = await self._store.run(call)
         log.info(
             "webhook.attempted",
-            request_id=taken.job.request_id,
+            request_id=taken.request_id,
             attempt=taken.attempts + 1,
             status=attempt.status,
             error=attempt.error,
@@ -130,12 +147,8 @@ class Sender:
             answer = await self._egress.post(taken.job.webhook, headers, body)
         except EgressDenied as error:
             return Attempt(None, f"refused: {error}", final=True), b""
-        except (aiohttp.InvalidURL, UnicodeError) as error:
-            return Attempt(None, f"bad URL: {error}", final=True), b""
         except TimeoutError:
             return Attempt(None, "timeout"), b""
-        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            return Attempt(None, f"{type(error).__name__}: {error}"[:300]), b""
         retry_after = answer.headers.get("Retry-After", "")
         return Attempt(answer.status, retry_after=retry_after), answer.body[:ANSWER_SHOWN]
 
@@ -160,6 +173,11 @@ class Sender:
             raise PayloadUnavailable(str(error)) from error
 
 
+def said(error: Exception) -> str:
+    """An exception in one line, as attempts are noted."""
+    return utf8(f"{type(error).__name__}: {error}"[:ERROR_SHOWN])
+
+
 def headers_for(request_id: str, body: bytes, active: list[str], timestamp: int) -> dict[str, str]:
     """Both kinds of headers; without a secret nothing can be signed."""
     webhook_id = payload.webhook_id(request_id)
@@ -175,12 +193,12 @@ def headers_for(request_id: str, body: bytes, active: list[str], timestamp: int)
     return headers
 
 
-def _record(attempt: Attempt, said: bytes, took_ms: float) -> str:
+def _record(attempt: Attempt, answer: bytes, took_ms: float) -> str:
     fields = {
         "at": datetime.now(UTC).isoformat(),
         "status": attempt.status,
         "error": attempt.error,
         "ms": round(took_ms, 1),
-        "answer": said.decode(errors="replace"),
+        "answer": answer.decode(errors="replace"),
     }
     return json.dumps(fields)

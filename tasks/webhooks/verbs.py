@@ -1,24 +1,35 @@
 """The verbs of the outbox, as tasks/verbs.py has those of the queue."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from tasks import records
 from tasks.job import Job, Milliseconds
 from tasks.records import Reply, items, number, text
-from tasks.verbs import Call
+from tasks.verbs import Argument, Call
+
+LOOKED_AT = 1000  # due rows in one taking: some milliseconds of the store
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A due delivery, ours for the length of the lease."""
+    """A due delivery, ours for the length of the lease. `job` is read late: one that cannot be is one row's matter."""
 
-    job: Job
+    request_id: str
     attempts: int
     output: bytes
     token: str
+    places: tuple[bytes, bytes]  # what it counts for: its API key and its host
+    record: list[Reply]
+
+    @cached_property
+    def job(self) -> Job:
+        """The record of the job."""
+        return records.job(self.request_id, self.record)
 
 
 @dataclass(frozen=True)
@@ -57,25 +68,36 @@ class Redelivery(StrEnum):
     MISSING = "missing"
 
 
-def take_deliveries(limit: int, lease_ms: int, token: str) -> Call[list[Taken]]:
-    """Takes due deliveries under a lease."""
+def take_deliveries(
+    limit: int,
+    lease_ms: int,
+    token: str,
+    free: int = 10**6,
+    per_host: int = 10**6,
+    busy: Mapping[bytes, int] | None = None,
+) -> Call[list[Taken]]:
+    """Takes due deliveries under a lease; `free` places are left, `busy` says how many each of `places` has."""
+    arguments: list[Argument] = [limit, lease_ms, token, free, per_host, LOOKED_AT]
+    for place, count in (busy or {}).items():
+        arguments += [place, count]
 
     def read(reply: Reply) -> list[Taken]:
         return [_taken(items(row), token) for row in items(reply)]
 
-    return Call("take_deliveries", [limit, lease_ms, token], read)
+    return Call("take_deliveries", arguments, read)
 
 
 def _taken(row: list[Reply], token: str) -> Taken:
-    request_id, attempts, flat, output = row
-    assert isinstance(output, bytes)
-    job = records.job(text(request_id), items(flat))
-    return Taken(job, number(attempts), output, token)
+    request_id, attempts, api_key, host, record, output = row
+    places = (cast(bytes, api_key), cast(bytes, host))
+    return Taken(
+        text(request_id), number(attempts), cast(bytes, output), token, places, items(record)
+    )
 
 
 def settle_delivery(taken: Taken, verdict: str, delay_ms: int, record: str) -> Call[Settled]:
-    """Records one attempt; `verdict` is delivered, retry, failed or postponed."""
-    arguments = [taken.job.request_id, taken.token, verdict, delay_ms, record]
+    """Records one attempt; `verdict` is delivered, retry or failed."""
+    arguments = [taken.request_id, taken.token, verdict, delay_ms, record]
     return Call("settle_delivery", arguments, lambda reply: Settled(text(reply)))
 
 

@@ -27,9 +27,10 @@ from tasks.state import ErrorCode, Status
 from tasks.store import AsyncJobStore, JobStore
 from tasks.webhooks import egress as egress_module
 from tasks.webhooks import signatures
-from tasks.webhooks.egress import Egress, is_denied
+from tasks.webhooks.egress import Egress
 from tasks.webhooks.secrets import OVERLAP_SECONDS, WebhookSecrets, active
 from tasks.webhooks.sender import Sender, headers_for
+from tasks.webhooks.targets import is_denied
 from tasks.webhooks.verbs import Redelivery, Settled, redeliver, settle_delivery, take_deliveries
 from tests.conftest import Clock
 from tests.data import url_corpus
@@ -50,10 +51,12 @@ class Receiver:
 
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
+        self.targets: list[str] = []  # as they stood in the request line
         self.answers: list[Callable[[web.Request], Awaitable[web.StreamResponse]]] = [ok]
         self.url = ""
 
     async def take(self, request: web.Request) -> web.StreamResponse:
+        self.targets.append(request.raw_path)
         self.got.append((dict(request.headers), await request.read()))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await answer(request)

@@ -58,6 +58,15 @@ def test_the_environment_is_read_in_one_place() -> None:
     assert readers <= allowed
 
 
+def test_numbers_from_outside_go_through_one_parser() -> None:
+    """`"²".isdigit()` holds and `int("²")` raises; 5,000 digits raise, too."""
+    pattern = re.compile(r"\.is(digit|decimal|numeric)\(")
+    for folder in ("api", "cli", "deployments", "priority", "tasks", "workers"):
+        for path in files(folder):
+            if path.name != "outside_text.py":
+                assert not pattern.search(path.read_text()), path
+
+
 def test_no_test_sleeps() -> None:
     pattern = re.compile(r"\bsleep\(")
     for path in files("tests"):

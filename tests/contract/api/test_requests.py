@@ -62,6 +62,8 @@ BAD = [
     {"model_input": 1, "webhook_endpoint": "http://example.com/hook"},
     {"model_input": 1, "webhook_endpoint": "https://user:pass@example.com/hook"},
     {"model_input": 1, "webhook_endpoint": "nonsense"},
+    {"model_input": 1, "webhook_endpoint": "https://[:::]/"},
+    {"model_input": 1, "webhook_endpoint": "https://127.0.0.1/hook"},
     [],
 ]
 
@@ -406,7 +408,7 @@ def _status(client: httpx.Client, path: str) -> int:
 def test_a_webhook_that_cannot_be_delivered_shows_in_the_status_and_can_be_sent_again(
     echo: httpx.Client,
 ) -> None:
-    request_id = submit(echo, 1, webhook_endpoint="https://127.0.0.1/hook")  # refused by the sender
+    request_id = submit(echo, 1, webhook_endpoint="https://localhost/hook")  # refused by the sender
 
     def status() -> dict[str, Any]:
         return echo.get(f"/async_request/{request_id}").json()
