@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from deployments.config_fates import Keys, Wanted
+from tasks.outside_text import whole_number
 
 MINIMUM_SECONDS = 10  # of a health check, as Baseten's pages have it
 ACCELERATORS = (
@@ -33,7 +34,7 @@ def gpu_name(value: object) -> object:
     if not isinstance(value, str) or name not in ACCELERATORS:
         known = ", ".join(ACCELERATORS)
         raise ValueError(f"must name a GPU such as A10G or H100:2, not {value!r}; known: {known}.")
-    if ":" in value and not (count.isascii() and count.isdigit() and int(count) > 0):
+    if ":" in value and not whole_number(count):
         raise ValueError(
             f"must have a count of GPUs after the colon, as in {name}:2, not {value!r}."
         )
