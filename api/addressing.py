@@ -1,16 +1,18 @@
-"""Which model a request is for: the Host header, a path prefix, or nothing when there is one model.
+"""Which model a request is for: a path prefix, the Host header, or nothing when there is one model.
 
-`model-{id}.<anything>`, `chain-{id}.<anything>`, regional `model-{id}-{env}.<anything>` (bare paths only), or
-`/models/{id-or-name}/...`, `/chains/{id-or-name}/...`. The middleware strips what it read, so that routes see
-one form only.
+`/models/{id-or-name}/...`, `/chains/{id-or-name}/...`; else `model-{id}.<anything>`, `chain-{id}.<anything>`, regional
+`model-{id}-{env}.<anything>` (bare paths only). The middleware strips what it read, so that routes see one form only. A
+Host that looks like a model's and is none changes no path: it may be the API's own name.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.problems import Problem
+from api.problems import Problem, of_error
+from tasks.errors import KingpostError
 
 HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?))?\.", re.I)
 PREFIX = re.compile(r"/(models|chains)/([^/]+)(/.*)")
@@ -25,6 +27,7 @@ class Addressed:
     reference: str | None = None
     kind: str = "model"
     environment: str | None = None  # of a regional host
+    prefix: str = ""  # what was stripped of the path, as the client wrote it
 
 
 class Addressing:
@@ -38,10 +41,8 @@ class Addressing:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
         try:
-            addressed, path = resolve(host, scope["path"])
+            addressed, path = await _resolve(scope)
         except Problem as problem:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": problem.message})
@@ -53,28 +54,45 @@ class Addressing:
         await self._app(scope, receive, send)
 
 
-def resolve(host: str, path: str) -> tuple[Addressed, str]:
-    """What host and path say, and the path that routes know. Raises Problem on a regional host's target."""
-    match = HOST.match(host)
-    if match:
-        kind, reference, environment = match.groups()
-        addressed = Addressed(reference.lower(), kind.lower(), environment)
-        if environment is not None:
-            return addressed, _regional(path, environment)
-        return addressed, _model_host(path)
-    match = PREFIX.fullmatch(path)
-    if match:
-        folder, reference, rest = match.groups()
-        return Addressed(reference, folder.removesuffix("s")), _model_host(rest)
-    return Addressed(), path
+async def _resolve(scope: Scope) -> tuple[Addressed, str]:
+    """What path and Host say, and the path that routes know.
+
+    Raises Problem on a regional host's target, and when the store is away.
+    """
+    path: str = scope["path"]
+    prefixed = PREFIX.fullmatch(path)
+    if prefixed:
+        folder, reference, rest = prefixed.groups()
+        prefix = "/".join(scope["raw_path"].decode("latin-1").split("/")[:3])
+        return Addressed(reference, folder.removesuffix("s"), prefix=prefix), _model_host(rest)
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    match = HOST.match(host.decode("latin-1"))
+    if match is None:
+        return Addressed(), path
+    kind, reference, environment = match.groups()
+    addressed = Addressed(reference.lower(), kind.lower(), environment)
+    bare = environment is None and not path.startswith("/v1/")
+    if bare or path.startswith(ALWAYS_BARE):
+        return addressed, path
+    if not await _exists(scope, addressed):
+        return Addressed(addressed.reference, addressed.kind), path
+    if environment is not None:
+        return addressed, _regional(path, environment)
+    return addressed, _model_host(path)
+
+
+async def _exists(scope: Scope, addressed: Addressed) -> bool:
+    gateway: Any = scope["app"].state.gateway
+    try:
+        return await gateway.registry.knows(addressed.reference)
+    except KingpostError as error:
+        raise of_error(error) from error
 
 
 def _regional(path: str, environment: str) -> str:
     if path.startswith(TARGETED):
         message = "This host names an environment already: use the bare path, such as /predict."
         raise Problem(400, "client_error", message)
-    if path.startswith(ALWAYS_BARE):
-        return path
     return f"/environments/{environment}{path}"
 
 

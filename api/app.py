@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from api import (
     openapi,
@@ -24,6 +26,13 @@ from api.gateway import Gateway
 from tasks.loops import keep
 from tasks.settings import Settings
 
+# Keys go in a header that a page must have, so credentials of the browser's own are never asked for.
+CORS: dict[str, Any] = {
+    "allow_methods": ["*"],
+    "allow_headers": ["*"],
+    "expose_headers": ["*"],
+    "max_age": 600,
+}
 ABOUT = (
     "Baseten's inference API on your own machines: async requests with priorities, sync, streaming."
 )
@@ -60,8 +69,11 @@ def create_app(settings: Settings) -> FastAPI:
         routes_management,
     ):
         app.include_router(routes.router)
+    app.include_router(routes_health.root)
     app.add_middleware(FastLane)
     app.add_middleware(Addressing)  # the last one added is the first to see a request
+    if settings.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
     openapi.install(app)
     return app
 

@@ -17,7 +17,8 @@ from deployments.directory import AsyncDirectory
 from deployments.management import Management
 from deployments.registry import Deployment
 from deployments.resolver import Resolver, Target
-from tasks.api_keys import ApiKey, KeyCheck
+from tasks.api_keys import ApiKey, KeyCheck, key_id
+from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore, unavailable
@@ -25,6 +26,7 @@ from tasks.store import AsyncJobStore, unavailable
 T = TypeVar("T")
 Need = Literal["inference", "full", "metrics"]
 SCHEMES = ("bearer", "api-key")
+RESTRICTED = "This key is restricted to other models or environments."
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,13 @@ class Gateway:
     upstreams: Upstreams
     payloads: Payloads
     management: Management
+    chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
 
     @classmethod
     def create(cls, settings: Settings) -> "Gateway":
         """All parts for these settings; nothing connects yet."""
         store = AsyncJobStore(settings)
-        directory = AsyncDirectory(settings)
+        directory, chain_key = AsyncDirectory(settings), settings.chain_api_key
         return cls(
             settings=settings,
             store=store,
@@ -56,6 +59,7 @@ class Gateway:
             upstreams=Upstreams(directory),
             payloads=Payloads(settings),
             management=Management(settings),
+            chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",
         )
 
     async def manage(self, step: Callable[[Management], T]) -> T:
@@ -84,16 +88,25 @@ def addressed_of(connection: HTTPConnection) -> Addressed:
 
 async def authenticate(connection: HTTPConnection, need: Need = "inference") -> ApiKey:
     """The caller's key. Raises Problem 401, or 403 for a key that may not do this."""
-    scheme, space, plain = connection.headers.get("authorization", "").partition(" ")
-    if not space or scheme.lower() not in SCHEMES:
-        raise unauthorized()
-    key = await gateway_of(connection).keys.check(plain.strip())
+    plain = _key_of(connection)
+    key = await gateway_of(connection).keys.check(plain) if plain else None
     if key is None:
         raise unauthorized()
     if key.scope not in (need, "full"):
         message = f"This key has the scope {key.scope}; this call needs {need}."
         raise Problem(403, "unauthorized", message)
     return key
+
+
+def _key_of(connection: HTTPConnection) -> str:
+    """The key as its client sends it; on `/v1` routes also as Anthropic's clients do. '' = none."""
+    scheme, _, plain = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() in SCHEMES:
+        return plain.strip()
+    path: str = connection.scope["path"]
+    if path.startswith("/v1/") or "/sync/v1/" in path:
+        return connection.headers.get("x-api-key", "").strip()
+    return ""
 
 
 async def caller_of(request: Request) -> ApiKey:
@@ -106,15 +119,26 @@ Caller = Annotated[ApiKey, Depends(caller_of)]
 
 async def deployment_for(connection: HTTPConnection, key: ApiKey, target: Target) -> Deployment:
     """The deployment that the request is for. Raises NotFound, or Problem 403 for a restricted key."""
-    addressed = addressed_of(connection)
-    deployment = await gateway_of(connection).registry.resolve(addressed.reference, target)
+    reference = addressed_of(connection).reference
+    try:
+        deployment = await gateway_of(connection).registry.resolve(reference, target)
+    except NotFound as error:
+        raise _not_found(error, key, reference) from None
     allowed = not key.models or {deployment.model_id, deployment.model_name} & set(key.models)
     environment = target.environment
     if not allowed or (key.environments and environment not in key.environments):
-        raise Problem(
-            403, "unauthorized", "This key is restricted to other models or environments."
-        )
+        raise Problem(403, "unauthorized", RESTRICTED)
     return deployment
+
+
+def _not_found(error: NotFound, key: ApiKey, reference: str | None) -> Exception:
+    """A key that is restricted to models hears of no others, not even whether they exist."""
+    if not key.models or reference in key.models:
+        return error
+    if reference is None:
+        models = ", ".join(key.models)
+        return NotFound(f"Say which model: /models/NAME/... (this key may use: {models}).")
+    return Problem(403, "unauthorized", RESTRICTED)
 
 
 def new_request_id() -> str:

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api import unknown_paths
 from tasks.errors import (
     IdempotencyConflict,
     KeyFull,
@@ -24,6 +25,7 @@ from tasks.logs import get_logger
 
 log = get_logger("api")
 
+NO_ROUTE = "Not Found"  # what the framework says of a path that it does not know
 RETRY_STORE = "1"  # s; the store is back within seconds or somebody has been paged
 RETRY_QUEUE = "10"  # s; a full queue drains slowly
 
@@ -112,12 +114,14 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         problem = cast(HTTPException, error)
-        headers = dict(problem.headers or {})
+        headers, detail = dict(problem.headers or {}), str(problem.detail)
         if problem.status_code == 405:
-            headers["Allow"] = ", ".join(_allowed(app, request.url.path)) or headers.get(
-                "Allow", ""
-            )
-        return Problem(problem.status_code, "client_error", str(problem.detail), headers).response()
+            allowed = ", ".join(_allowed(app, request.url.path)) or headers.get("Allow", "")
+            headers["Allow"] = allowed
+            detail = f"This path takes {allowed or 'other methods'}, not {request.method}."
+        elif problem.status_code == 404 and detail == NO_ROUTE:
+            detail = unknown_paths.sentence(request.scope["path"])
+        return Problem(problem.status_code, "client_error", detail, headers).response()
 
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         number = secrets.token_hex(4)

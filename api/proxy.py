@@ -11,9 +11,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import body as bodies
-from api.gateway import Gateway, authenticate, deployment_for, gateway_of, new_request_id
+from api.gateway import (
+    Gateway,
+    addressed_of,
+    authenticate,
+    deployment_for,
+    gateway_of,
+    new_request_id,
+)
+from api.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded
 from api.problems import Problem, log, of_error
-from api.upstream import BODILESS, HOP_BY_HOP, ReplayableBody, forwarded
+from api.upstream import BODILESS, ReplayableBody
 from api.upstream_connection import RawHeaders
 from deployments.directory import Replica
 from deployments.registry import Deployment
@@ -22,7 +30,6 @@ from tasks.errors import KingpostError
 from tasks.outside_text import whole_number
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
-NOT_ANSWERED = HOP_BY_HOP - {b"content-length"}
 IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
 MOST_TRIES = 16
 DEMAND_EVERY = 5.0  # s, while a call waits for a replica
@@ -35,8 +42,10 @@ class Call:
     gateway: Gateway
     request: Request
     deployment: Deployment
+    target: Target
     path: str
     request_id: str
+    chain_id: bytes
     body: bytes | None = None
     attempts: int = 0
     sending: bool = False
@@ -134,9 +143,7 @@ class ProxyResponse(Response):
 
     async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
         call = self._call
-        headers = forwarded(call.request.scope["headers"], call.request_id)
-        if call.deployment.kind == "chain":  # one id for all that this run calls
-            headers.append((b"x-baseten-chain-request-id", call.request_id.encode()))
+        headers = forwarded(call.request, call.request_id, call.chain_id)
         method = call.request.method
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body
@@ -156,9 +163,16 @@ def _body_of(call: Call) -> ReplayableBody:
     body = ReplayableBody(bodies.counted(call.request, cap))
     if call.body is not None:
         body.held.append(call.body)
-    if call.body is not None or call.request.method in BODILESS:
+    body.absent = call.body is None and _has_no_body(call.request)
+    if call.body is not None or body.absent:
         body.finished.set()
     return body
+
+
+def _has_no_body(request: Request) -> bool:
+    headers = request.headers
+    declared = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return request.method in BODILESS and not declared
 
 
 async def _cancel_when_gone(
@@ -177,7 +191,10 @@ def _is_small(request: Request) -> bool:
 
 
 def _answer_headers(headers: RawHeaders, call: Call) -> RawHeaders:
-    kept = [pair for pair in headers if pair[0] not in NOT_ANSWERED]
+    def address() -> PublicAddress:
+        return PublicAddress.of(call.request, addressed_of(call.request), call.target)
+
+    kept = answered(headers, address)
     kept.append((b"x-baseten-request-id", call.request_id.encode()))
     kept.append((b"x-baseten-model-prediction-attempts", b"%d" % call.attempts))
     return kept
@@ -196,5 +213,15 @@ async def proxied(
     query = request.scope["query_string"].decode("latin-1")
     full = quote(path, IN_A_PATH)
     full = f"{full}?{query}" if query else full
-    call = Call(gateway_of(request), request, deployment, full, new_request_id(), body)
+    request_id, gateway = new_request_id(), gateway_of(request)
+    chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
+    call = Call(gateway, request, deployment, target, full, request_id, chain_id, body)
     return ProxyResponse(call)
+
+
+def _chain_id(request: Request, deployment: Deployment, request_id: str, inside: bool) -> bytes:
+    """The id of the run that this call is a part of: only chainlets may say it."""
+    if deployment.kind == "chain":
+        return request_id.encode()
+    said = request.headers.get(CHAIN_REQUEST_ID.decode(), "") if inside else ""
+    return said.encode("latin-1")

@@ -4,21 +4,40 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
+from api import unknown_paths
 from api.gateway import gateway_of
 from tasks.store import unavailable
 
 READY_SECONDS = 2.0  # whoever probes gives up soon, and a store that needs longer serves nobody
 
 router = APIRouter(prefix="/health", tags=["health"])
+root = APIRouter()
+
+
+@root.get("/", include_in_schema=False)
+@root.head("/", include_in_schema=False)
+async def about() -> dict[str, str]:
+    """What this is and where to read on, for whoever opens the address."""
+    return {
+        "service": "Kingpost",
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "health": "/health",
+        "calls": unknown_paths.FORM,
+    }
 
 
 @router.get("/live")
+@router.head("/live")
 async def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "live"}
 
 
+@router.get("")
+@router.head("")
 @router.get("/ready")
+@router.head("/ready")
 async def ready(request: Request) -> dict[str, str]:
     """The store answers too; 503 otherwise."""
     with unavailable():

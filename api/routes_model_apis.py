@@ -1,5 +1,7 @@
 """The Model APIs on the bare host: `model` in the body picks the deployment."""
 
+from urllib.parse import quote
+
 from fastapi import APIRouter, Request, Response
 
 from api import body as bodies
@@ -22,7 +24,9 @@ async def models(request: Request) -> dict[str, object]:
     gateway = gateway_of(request)
     names = await gateway.registry.models()
     listed = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"} for name in names
+        {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"}
+        for name, model_id in names.items()
+        if not key.models or {name, model_id} & set(key.models)
     ]
     if key.scope != "full":
         return {"object": "list", "data": listed}
@@ -34,7 +38,8 @@ async def model_api(request: Request) -> Response:
     """Passes the call on to the model that the body names."""
     await authenticate(request)
     body = await bodies.read(request, gateway_of(request).settings.max_sync_body_bytes)
-    request.scope["state"]["addressed"] = Addressed(_model_of(body))
+    model = _model_of(body)
+    request.scope["state"]["addressed"] = Addressed(model, prefix=f"/models/{quote(model, '')}")
     return await proxied(request, PRODUCTION, request.url.path, body)
 
 

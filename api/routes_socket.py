@@ -10,10 +10,11 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from api.gateway import authenticate, deployment_for, gateway_of, new_request_id
+from api.passing import forwarded
 from api.problems import Problem, log
 from api.targets import TARGETS
 from api.tcp_upstream import check_door, connector_to, headers_to
-from api.upstream import CONNECT_SECONDS, forwarded
+from api.upstream import CONNECT_SECONDS
 from deployments.resolver import Target
 from deployments.ways import Way
 from tasks.errors import KingpostError
@@ -80,7 +81,7 @@ async def _handshake(
 ) -> aiohttp.ClientWebSocketResponse:
     headers = [
         (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in forwarded(socket.scope["headers"], new_request_id())
+        for name, value in forwarded(socket, new_request_id())
         if name not in HANDSHAKE
     ]
     session = aiohttp.ClientSession(

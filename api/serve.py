@@ -28,7 +28,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         http=protocol(settings.receive_timeout_seconds),
         limit_concurrency=settings.max_connections,
-        timeout_keep_alive=30,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        forwarded_allow_ips=settings.proxies,
         timeout_graceful_shutdown=int(settings.drain_seconds),
         ws_max_size=WEBSOCKET_BYTES,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -13,12 +13,7 @@ from deployments.directory import AsyncDirectory, Replica
 from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, Way
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
-HOP_BY_HOP = frozenset(
-    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"}
-    | {b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect"}
-)
-NOT_FORWARDED = HOP_BY_HOP | {b"authorization", b"cookie", b"x-baseten-request-id"}
-BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})  # these have a body only if they say so
 CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 30.0  # for which a connection is kept
 SHUNNED_SECONDS = 5.0  # a replica that could not be reached, while there are others
@@ -33,6 +28,7 @@ class ReplayableBody:
     held: list[bytes] = field(default_factory=list[bytes])
     held_bytes: int = 0
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    absent: bool = False  # there is none, not even an empty one
     _coming: asyncio.Task[bytes | None] | None = None
 
     @property
@@ -187,7 +183,7 @@ async def _call(
 ) -> None:
     """One call; a connection on which it failed is closed. Raises DoorRefused."""
     try:
-        sent = None if method in BODILESS else body.to_send()
+        sent = None if body.absent else body.to_send()
         shown = [*headers, (TOKEN, way.token.encode())] if way.token else headers
         await connection.call(method, target, shown, sent)
         if connection.status == 401 and way.token and REFUSED in dict(connection.headers):
@@ -195,14 +191,3 @@ async def _call(
     except BaseException:
         connection.close()
         raise
-
-
-def forwarded(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RawHeaders:
-    """What the model sees of the client's headers: no key, no hop-by-hop ones, our request id."""
-    kept = [
-        pair
-        for pair in headers
-        if pair[0] not in NOT_FORWARDED and not pair[0].startswith(b"x-kingpost-")
-    ]
-    kept.append((b"x-baseten-request-id", request_id.encode()))
-    return kept

@@ -58,10 +58,11 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> None:
         """Sends a call and waits for the head of its answer. Raises BrokenCall, and what the body raises.
 
-        `target` is quoted, and `headers` are those of a request that was parsed: no line break can be in them.
+        `target` is quoted, and `headers` (`host` among them) are those of a request that was parsed: no line
+        break can be in them.
         """
         self._begin(method)
-        head = [f"{method} {target} HTTP/1.1\r\nhost: host\r\n".encode("latin-1")]
+        head = [f"{method} {target} HTTP/1.1\r\n".encode("latin-1")]
         head += [b"%b: %b\r\n" % pair for pair in headers]
         if body is None:
             self._transport.write(b"".join([*head, b"\r\n"]))

@@ -178,7 +178,7 @@ class _Stack:
         choices = self._choices
         await self._part("maintenance", "maintenance", [*ME, "maintenance"])
         api = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
-        await self._part("api", "api", api)
+        await self._part("api", "api", api, self._chain_environment())
         if choices.flower_port is not None:
             password_file(self._settings)
             flower = ["--address", choices.host, "--port", str(choices.flower_port)]

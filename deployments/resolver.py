@@ -32,6 +32,7 @@ class Resolver:
     def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._redis = connect_async(settings)
         self._known = Remembered(self._read, CACHE_SECONDS, MOST_KNOWN, monotonic)
+        self._references = Remembered(self._exists, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
     async def resolve(self, reference: str | None, target: Target) -> Deployment:
         """The deployment that a request is for; `reference` is a model's id or name, None the only model.
@@ -39,6 +40,10 @@ class Resolver:
         Raises NotFound with a sentence for people.
         """
         return await self._known.get((reference, target))
+
+    async def knows(self, reference: str) -> bool:
+        """Whether there is a model or a chainlet of that id or name."""
+        return await self._references.get(reference)
 
     async def models(self) -> dict[str, str]:
         """Name -> id of every model."""
@@ -85,6 +90,14 @@ class Resolver:
         if deployment.model_id != model_id:
             raise NotFound(f"This model has no deployment {deployment_id}.")
         return deployment
+
+    async def _exists(self, reference: str) -> bool:
+        with unavailable():
+            try:
+                await self._model_id(reference)
+            except NotFound:
+                return False
+        return True
 
     async def _model_id(self, reference: str | None) -> str:
         names = await self._names("models")

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     sync_park_seconds: float = Field(120.0, ge=0)
     max_connections: int = Field(2000, ge=1)
     receive_timeout_seconds: float = Field(30.0, gt=0)
+    keep_alive_seconds: int = Field(75, ge=0)
+    trusted_proxies: str = "127.0.0.1"
+    cors_origins: str = ""
     retention_seconds: float = Field(72 * 3600.0, gt=0)
     idempotency_seconds: float = Field(24 * 3600.0, gt=0)
     cancel_running: bool = True
@@ -97,6 +100,16 @@ class Settings(BaseSettings):
     webhook_per_host: int = Field(8, ge=1)
     webhook_max_data_bytes: int = Field(8_000_000, ge=1024)
 
+    @property
+    def proxies(self) -> list[str]:
+        """`trusted_proxies`, one by one."""
+        return _listed(self.trusted_proxies)
+
+    @property
+    def origins(self) -> list[str]:
+        """`cors_origins`, one by one."""
+        return _listed(self.cors_origins)
+
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Reads the environment. Raises SettingsError with one sentence for an unknown or wrong value."""
@@ -120,6 +133,10 @@ class Settings(BaseSettings):
         if settings.host_address:
             listening.check_address(settings.host_address, settings.host_allow_public)
         return settings
+
+
+def _listed(commas: str) -> list[str]:
+    return [one.strip() for one in commas.split(",") if one.strip()]
 
 
 def inherited_environment() -> dict[str, str]:

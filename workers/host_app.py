@@ -59,17 +59,18 @@ def _model_routes(host: ModelHost) -> list[BaseRoute]:
 def _server_routes(host: ModelHost) -> list[BaseRoute]:
     routes = ServerRoutes(host)
     return [
-        _get("/", routes.live),
-        _get(MODEL, routes.ready),
-        _get(f"{MODEL}/loaded", routes.loaded),
-        _get(f"{MODEL}/schema", routes.schema),
-        _get("/ping", routes.loaded),
+        only_get("/", routes.live),
+        only_get(MODEL, routes.ready),
+        only_get(f"{MODEL}/loaded", routes.loaded),
+        only_get(f"{MODEL}/schema", routes.schema),
+        only_get("/ping", routes.loaded),
         Route("/hot-reload", routes.hot_reload, methods=["POST"]),
         Mount("/metrics", metrics_app()),
     ]
 
 
-def _get(path: str, endpoint: Endpoint) -> Route:
+def only_get(path: str, endpoint: Endpoint) -> Route:
+    """A route for GET alone."""
     route = Route(path, endpoint)
     route.methods = {"GET"}  # no HEAD, which starlette adds and Truss's server refuses
     return route

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.package import DockerServer, Package
 from workers.host_answer import Answer
-from workers.host_app import SyncDoor, plain_error
+from workers.host_app import SyncDoor, only_get, plain_error
 from workers.host_call import PRIVATE_PREFIX, Call
 from workers.host_child import ServerChild
 from workers.host_errors import (
@@ -29,6 +29,7 @@ from workers.host_errors import (
 from workers.host_jobs import PREDICT_PATH
 from workers.host_logs import event
 from workers.host_private import private_routes, to_response
+from workers.host_redirects import from_root
 from workers.host_relay import WebSocketRelay
 from workers.host_slots import Reservations, SlotGate
 from workers.host_state import LoadFailure, State
@@ -107,6 +108,7 @@ class ServerHost:
         headers = [pair for pair in scope["headers"] if not pair[0].startswith(PRIVATE_PREFIX)]
         target, port = self.target(scope), self.server.server_port
         response = await request(port, scope["method"], target, headers, call.body)
+        response.headers = from_root(response.headers, port, target)
         if not response.has_length or scope["method"] == "HEAD":
             return SlottedResponse(_streaming(response), None)
         try:
@@ -120,6 +122,9 @@ class ServerHost:
         predicts = path.startswith("/v1/models/") and path.endswith((":predict", ":predict_binary"))
         if predicts or path == "/v1/websocket":
             target = self.server.predict_endpoint
+        elif path in ("/", "/v1/models/model"):  # HEAD and OPTIONS; who may send traffic asks GET
+            live = path == "/"
+            target = self.server.liveness_endpoint if live else self.server.readiness_endpoint
         else:
             target = scope.get("raw_path", path.encode()).decode("latin-1")
         query = scope.get("query_string", b"").decode("latin-1")
@@ -177,9 +182,9 @@ def create_server_app(host: ServerHost) -> Starlette:
     return Starlette(
         routes=[
             *private_routes(host, host.answer),
-            Route("/", live, methods=["GET"]),
+            only_get("/", live),
             Route(PREDICT_PATH, passed_on, methods=["POST"]),
-            Route("/v1/models/model", ready, methods=["GET"]),
+            only_get("/v1/models/model", ready),
             WebSocketRoute("/{path:path}", WebSocketDoor(host)),
             Route("/{path:path}", passed_on, methods=METHODS),
         ],

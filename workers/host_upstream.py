@@ -13,6 +13,7 @@ READ_BYTES = 64 * 1024
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
+INNER_HOST = b"host"  # what a call says that comes from the worker
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -53,11 +54,7 @@ class UpstreamResponse:
         self._parser = httptools.HttpResponseParser(self._parsed)
         self._bodyless = method == "HEAD"
         self.status = 0
-
-    @property
-    def headers(self) -> Headers:
-        """End-to-end headers, names in lower case."""
-        return [(name, value) for name, value in self._parsed.headers if name not in HOP_BY_HOP]
+        self.headers: Headers = []  # end-to-end ones, names in lower case
 
     @property
     def has_length(self) -> bool:
@@ -69,6 +66,9 @@ class UpstreamResponse:
         while not self._parsed.has_head:
             await self._feed()
         self.status = self._parser.get_status_code()
+        named = [value for name, value in self._parsed.headers if name == b"connection"]
+        own = HOP_BY_HOP.union(one.strip().lower() for v in named for one in v.split(b","))
+        self.headers = [pair for pair in self._parsed.headers if pair[0] not in own]
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it comes. Raises UpstreamError when it ends too early."""
@@ -129,7 +129,10 @@ def _head(
 ) -> bytes:
     dropped = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
     kept = [pair for pair in headers if pair[0].lower() not in dropped]
-    kept += [(b"host", f"127.0.0.1:{port}".encode()), (b"connection", b"close")]
+    # The caller's own name, so that the server speaks of addresses that its caller can reach.
+    named = next((value for name, value in headers if name.lower() == b"host"), INNER_HOST)
+    host = f"127.0.0.1:{port}".encode() if named == INNER_HOST else named
+    kept += [(b"host", host), (b"connection", b"close")]
     if length or method in ("POST", "PUT", "PATCH"):
         kept.append((b"content-length", str(length).encode()))
     lines = [f"{method} {target} HTTP/1.1".encode(), *(n + b": " + v for n, v in kept)]

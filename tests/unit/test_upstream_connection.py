@@ -93,10 +93,12 @@ async def test_what_is_sent_is_one_request_with_every_header(tmp_path: Path) -> 
 
     async with peer(tmp_path, serve) as path:
         connection = await connect(Way(path), 2)
-        await connection.call("POST", "/a?b=c", [(b"x-a", b"1"), (b"x-a", b"2")], b"body")
+        await connection.call(
+            "POST", "/a?b=c", [(b"host", b"a.b"), (b"x-a", b"1"), (b"x-a", b"2")], b"body"
+        )
         connection.close()
     assert got == [
-        b"POST /a?b=c HTTP/1.1\r\nhost: host\r\nx-a: 1\r\nx-a: 2\r\ncontent-length: 4\r\n\r\nbody"
+        b"POST /a?b=c HTTP/1.1\r\nhost: a.b\r\nx-a: 1\r\nx-a: 2\r\ncontent-length: 4\r\n\r\nbody"
     ]
 
 

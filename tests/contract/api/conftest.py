@@ -57,6 +57,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     valkey = Valkey(folder / "valkey", fsync="everysec").start()
     settings = Settings(redis_url=valkey.url, state_dir=folder)
     env = environment(settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="20")
+    env["KINGPOST_TRUSTED_PROXIES"] = ""  # on loopback a stranger would be one
     port = free_port()
     commands = {"api": ["api", "--port", str(port)], "maintenance": ["maintenance"]}
     commands |= {path.name: ["replica", str(path)] for path in MODELS}

@@ -144,7 +144,7 @@ def test_openai_completions_embeddings_responses_and_models(chat: openai.OpenAI)
     assert chat.responses.create(model="talker", input="x").output_text == "Hello"
     events = list(chat.responses.create(model="talker", input="x", stream=True))
     assert [one.type for one in events] == ["response.output_text.delta", "response.completed"]
-    assert {one.id for one in chat.models.list()} == {"echo", "talker", "socket"}
+    assert {one.id for one in chat.models.list()} >= {"echo", "talker", "socket"}
 
 
 def test_openai_gets_a_clear_error_for_an_unknown_model(chat: openai.OpenAI) -> None:

@@ -119,7 +119,8 @@ async def test_headers_arrive_but_for_those_of_the_connection_and_the_caller_s_k
     assert await asyncio.to_thread(sent, live, "GET", f"{MODEL}/sync/a", headers) == 200
     head = hosts.seen[0].split(b"\r\n")[1:-2]
     names = [line.split(b":")[0] for line in head]
-    assert names == [b"host", b"x-a", b"x-a", b"x-baseten-request-id"]
+    ours = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-baseten-request-id"]
+    assert names == [b"host", b"x-a", b"x-a", *ours]
     assert b"mine" not in hosts.seen[0]
 
 

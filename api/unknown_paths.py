@@ -1,0 +1,35 @@
+"""What is said about a path that does not exist: what does. It names no model, for anybody may ask."""
+
+from difflib import get_close_matches
+
+TARGETS = ("production", "development", "environments/{name}", "deployment/{id}")
+ACTIONS = (
+    "predict", "async_predict", "async_predict_batch", "async_queue_status", "run_remote", "async_run_remote",
+    "wake", "websocket", "sync/{route}",
+)  # fmt: skip
+DOCUMENT = "GET /openapi.json lists every path."
+FORM = (
+    f"A model is called at [/models/{{name or id}}]/{{target}}/{{action}}; targets: {', '.join(TARGETS)};"
+    f" actions: {', '.join(ACTIONS)}."
+)
+SHOWN = 100  # characters of a path
+
+
+def sentence(path: str) -> str:
+    """For people, with a guess where one part of the path is nearly right."""
+    shown = path[:SHOWN].encode(errors="backslashreplace").decode()
+    meant = _guess(path)
+    guess = f" Did you mean {meant}?" if meant else ""
+    return f"There is no path {shown}.{guess} {FORM} {DOCUMENT}"
+
+
+def _guess(path: str) -> str:
+    target, _, action = path.removeprefix("/").rpartition("/")
+    if action not in ACTIONS:
+        near = get_close_matches(action[:SHOWN].lower(), ACTIONS, 1)
+        return f"the action {near[0]}" if near else ""
+    wanted = [one.partition("/")[0] for one in TARGETS]
+    first = target.partition("/")[0][:SHOWN].lower()
+    starting = [one for one in wanted if first and one.startswith(first)]
+    near = starting or get_close_matches(first, wanted, 1)
+    return f"the target {near[0]}" if near and first not in wanted else ""

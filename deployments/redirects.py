@@ -1,0 +1,27 @@
+"""The headers of an answer that hold addresses: Location, Content-Location and Link. Pure."""
+
+import re
+from collections.abc import Callable
+
+Headers = list[tuple[bytes, bytes]]
+ADDRESSES = frozenset({b"location", b"content-location"})
+LINK = b"link"
+LINKED = re.compile(r"<([^<>]*)>")
+
+
+def has_addresses(headers: Headers) -> bool:
+    """Whether there is anything to rewrite; most answers have nothing."""
+    return any(name in ADDRESSES or name == LINK for name, _ in headers)
+
+
+def rewritten(headers: Headers, rewrite: Callable[[str], str]) -> Headers:
+    """The headers, names in lower case, with every address through `rewrite`."""
+    return [(name, _value(name, value.decode("latin-1"), rewrite)) for name, value in headers]
+
+
+def _value(name: bytes, text: str, rewrite: Callable[[str], str]) -> bytes:
+    if name in ADDRESSES:
+        text = rewrite(text.strip())
+    elif name == LINK:
+        text = LINKED.sub(lambda one: f"<{rewrite(one[1].strip())}>", text)
+    return text.encode("latin-1")
