@@ -28,7 +28,7 @@ async def models(request: Request) -> dict[str, object]:
         for name, model_id in names.items()
         if not key.models or {name, model_id} & set(key.models)
     ]
-    if key.scope != "full":
+    if key.scope != "full" or key.models or key.environments:
         return {"object": "list", "data": listed}
     known = await gateway.manage(lambda m: m.models())
     return {"object": "list", "data": listed, "models": [ModelView.of(*one) for one in known]}
@@ -39,7 +39,9 @@ async def model_api(request: Request) -> Response:
     await authenticate(request)
     body = await bodies.read(request, gateway_of(request).settings.max_sync_body_bytes)
     model = _model_of(body)
-    request.scope["state"]["addressed"] = Addressed(model, prefix=f"/models/{quote(model, '')}")
+    request.scope["state"]["addressed"] = Addressed(
+        model, prefix=f"/models/{quote(model, '', errors='replace')}"
+    )
     return await proxied(request, PRODUCTION, request.url.path, body)
 
 
