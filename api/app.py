@@ -21,6 +21,7 @@ from api import (
     routes_sync,
 )
 from api.addressing import Addressing
+from api.connections import Connections
 from api.fast_lane import FastLane
 from api.gateway import Gateway
 from tasks.loops import keep
@@ -47,7 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
         endless = {
             "directory": gateway.directory.follow,
             "events": gateway.hub.listen,
-            "connections": lambda: _tidy(gateway),
+            "upstreams": lambda: _tidy(gateway),
+            "connections": app.state.connections.watch,
         }
         running = [asyncio.create_task(keep(name, work)) for name, work in endless.items()]
         yield
@@ -56,7 +58,14 @@ def create_app(settings: Settings) -> FastAPI:
         await asyncio.gather(*running, return_exceptions=True)
         await gateway.close()
 
-    app = FastAPI(title="Kingpost", description=ABOUT, version="0.1.0", lifespan=lifespan)
+    app = FastAPI(
+        title="Kingpost",
+        description=ABOUT,
+        version="0.1.0",
+        lifespan=lifespan,
+        openapi_url=None,  # `openapi.install` has cheaper ones of document and pages
+    )
+    app.state.connections = Connections(settings.max_connections, settings.max_connections_per_key)
     problems.install(app)
     for routes in (
         routes_health,

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
+from api.connections import Connection
 from api.events import EventHub
 from api.problems import Problem, unauthorized
 from api.upstream import Upstreams
@@ -95,6 +96,9 @@ async def authenticate(connection: HTTPConnection, need: Need = "inference") -> 
     if key.scope not in (need, "full"):
         message = f"This key has the scope {key.scope}; this call needs {need}."
         raise Problem(403, "unauthorized", message)
+    held = cast("Connection | None", connection.scope["state"].get("connection"))
+    if held:  # of a server of ours; an application in a test has none
+        held.show(key.id)
     return key
 
 

@@ -1,8 +1,11 @@
 """The OpenAPI document: what FastAPI cannot see, because bodies are read by us and errors come from one place."""
 
+import asyncio
+import json
 from typing import Any, cast
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
@@ -33,6 +36,13 @@ MORE = {
 MODEL_ANSWERS = ("predict", "run_remote")
 NAMES = {"environment": "The environment's name.", "deployment_id": "The deployment's id."}
 WEBHOOK = {"type": "string", "pattern": PATTERN, "maxLength": LONGEST}
+
+DOCUMENT = "/openapi.json"
+# Made once: a stranger may ask for them as often as it likes, and all answers share these bytes.
+PAGES = {
+    "/docs": bytes(get_swagger_ui_html(openapi_url=DOCUMENT, title="Kingpost").body),
+    "/redoc": bytes(get_redoc_html(openapi_url=DOCUMENT, title="Kingpost").body),
+}
 
 
 class ErrorResponse(BaseModel):
@@ -72,6 +82,21 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+    made = asyncio.Lock()
+    bytes_of: list[bytes] = []
+
+    async def as_json(_: Request) -> Response:
+        async with made:
+            if not bytes_of:
+                bytes_of.append(json.dumps(await asyncio.to_thread(document)).encode())
+        return Response(bytes_of[0], media_type="application/json")
+
+    async def pages(request: Request) -> Response:
+        return Response(PAGES[request.scope["path"]], media_type="text/html")
+
+    app.add_route(DOCUMENT, as_json, include_in_schema=False)
+    for path in PAGES:
+        app.add_route(path, pages, include_in_schema=False)
 
 
 def _complete(document: Schema) -> Schema:

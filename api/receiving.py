@@ -1,6 +1,6 @@
-"""A deadline for receiving a request: a client that sends a byte now and then holds a connection for ever otherwise.
+"""What a client may take before it has shown a key: time for its request, bytes of headers, a place among connections.
 
-uvicorn has a limit for idle connections and none for slow ones; a middleware would come too late for headers.
+uvicorn has a limit for idle connections and none for slow or boundless ones; a middleware would come too late for headers.
 """
 
 import asyncio
@@ -8,44 +8,140 @@ from time import monotonic
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from api.connections import Connection, Connections
+from tasks.errors import KingpostError
 
 SLOWEST = 16 * 1024  # bytes a second that a body must reach on average, beyond the first seconds
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+HEAD_BYTES = 64 * 1024  # of a request's target and headers
+MOST_HEADERS = 200
+CLOSED = b"connection: close\r\ncontent-length: 0\r\n\r\n"
+TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\n" + CLOSED
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + CLOSED
+MALFORMED = b"HTTP/1.1 400 Bad Request\r\n" + CLOSED
+HANDSHAKE = frozenset({b"sec-websocket-key", b"sec-websocket-version"})
 
 
-class DeadlineProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a deadline from the first moment of a request to its last byte."""
+class TooLarge(KingpostError):
+    """The head of a request has too many bytes or headers; it ends the parser."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits from the first moment of a connection."""
 
     receive_seconds = 30.0
+    known: Connections
 
     def connection_made(self, transport: Any) -> None:
         """A connection that says nothing is slow, too."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._running: Any = None
+        self._head_bytes = self._no_progress = 0
         super().connection_made(transport)
+        self._connection: Connection = self.known.open(transport)
+        # A request finds its connection in its scope, also after an upgrade.
+        self.app_state = {**self.app_state, "connection": self._connection}
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
         self._end()
+        self._connection.close()
+        self.pipeline.clear()
+        if self._running:  # uvicorn tells the newest of pipelined requests only
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Counts, and starts the clock of a further request on the same connection."""
+        if self.transport.is_closing():
+            return
         cycle: Any = self.cycle  # None before the first request, whatever its annotation says
         if self._deadline is None and (cycle is None or cycle.response_complete):
             self._begin()
         self._received += len(data)
+        self._no_progress += len(data)
         super().data_received(data)
+        if self._no_progress > HEAD_BYTES:  # neither a head nor a piece of a body came to its end
+            self._refuse(TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """What is no HTTP, or too much of it; an answer that has begun just ends."""
+        self._refuse(MALFORMED if self._head_bytes <= HEAD_BYTES else TOO_LARGE)
+
+    # the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        """The next request."""
+        self._in_head, self._head_bytes, self._headers = True, 0, 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Counts. What comes after the head are trailers: nobody waits for them, and they could be anything."""
+        self._headers += 1
+        self._count(len(name) + len(value) + 4)
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is here as a whole."""
+        self._in_head, self._no_progress = False, 0
+        super().on_headers_complete()
+        parser: Any = self.parser
+        if parser.should_upgrade() and not self._should_upgrade():
+            self.cycle.keep_alive = False  # the parser takes what follows for another protocol
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._no_progress = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is here as a whole."""
         self._end()
+        self._no_progress = 0
         super().on_message_complete()
 
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._headers > MOST_HEADERS:
+            self._head_bytes = max(self._head_bytes, HEAD_BYTES + 1)
+        if self._head_bytes > HEAD_BYTES:
+            raise TooLarge
+
+    # upgrades
+
+    def _should_upgrade(self) -> bool:
+        """Only what can become a WebSocket; of any other request the upgrade is ignored, as RFC 9110 allows."""
+        names = {name for name, _ in self.headers}
+        return self.scope["method"] == "GET" and names >= HANDSHAKE and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of: a client may ask."""
+
     def handle_websocket_upgrade(self) -> None:
-        """From here on it is a conversation."""
+        """From here on it is a conversation, if the client has shown a key by the time that a request may take."""
         self._end()
+        self.loop.call_later(self.receive_seconds, self._end_stranger)
         super().handle_websocket_upgrade()
+
+    def _end_stranger(self) -> None:
+        if not self._connection.key and not self.transport.is_closing():
+            self._connection.cut("no_upgrade")
+
+    # the deadline
 
     def _begin(self) -> None:
         self._received, self._began = 0, monotonic()
@@ -57,18 +153,33 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _check(self) -> None:
-        """Bodies may take longer while they flow, or while it is we who do not read."""
+        """Bodies may take longer while they flow, or while it is we who do not read; heads may not."""
         beyond = monotonic() - self._began - self.receive_seconds
-        if self.flow.read_paused or self._received > (beyond + 1) * SLOWEST:
+        flows = self._received > (beyond + 1) * SLOWEST
+        if not self._in_head and (self.flow.read_paused or flows):
             self._deadline = self.loop.call_later(1.0, self._check)
             return
+        self._refuse(TOO_SLOW)
+
+    def _refuse(self, answer: bytes) -> None:
         cycle: Any = self.cycle
         if not self.transport.is_closing():
-            if cycle is None or not cycle.response_started:
-                self.transport.write(TOO_SLOW)
+            if cycle is None or cycle.response_complete or not cycle.response_started:
+                self.transport.write(answer)
             self.transport.close()
 
 
-def protocol(receive_seconds: float) -> type[DeadlineProtocol]:
-    """The protocol with that deadline, as uvicorn's configuration takes it."""
-    return type("DeadlineProtocol", (DeadlineProtocol,), {"receive_seconds": receive_seconds})
+class CountedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which says when it is gone."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Its place is free."""
+        self.app_state["connection"].close()
+        super().connection_lost(exc)
+
+
+def protocol(receive_seconds: float, known: Connections) -> type[LimitedProtocol]:
+    """The protocol with these limits, as uvicorn's configuration takes it."""
+    return type(
+        "LimitedProtocol", (LimitedProtocol,), {"receive_seconds": receive_seconds, "known": known}
+    )

@@ -5,7 +5,7 @@ import ipaddress
 import uvicorn
 
 from api.app import create_app
-from api.receiving import protocol
+from api.receiving import CountedWebSocket, protocol
 from tasks import logs
 from tasks.api_keys import ApiKeys
 from tasks.errors import SettingsError
@@ -18,16 +18,17 @@ def serve(settings: Settings, host: str, port: int) -> None:
     """Serves until SIGTERM, then lets running requests end. Raises SettingsError and StoreUnavailable."""
     logs.configure(settings)
     refuse_open_door(settings, host)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=host,
         port=port,
         log_level="warning",
         access_log=False,
         lifespan="on",
         server_header=False,
-        http=protocol(settings.receive_timeout_seconds),
-        limit_concurrency=settings.max_connections,
+        http=protocol(settings.receive_timeout_seconds, app.state.connections),
+        ws=CountedWebSocket,
         timeout_keep_alive=settings.keep_alive_seconds,
         forwarded_allow_ips=settings.proxies,
         timeout_graceful_shutdown=int(settings.drain_seconds),

@@ -55,10 +55,12 @@ class Settings(BaseSettings):
     # admission
     max_async_body_bytes: int = Field(262_144, ge=1024, le=100_000_000)
     max_sync_body_bytes: int = Field(100_000_000, ge=1024)
+    max_model_api_body_bytes: int = Field(20_000_000, ge=1024)
     max_queued: int = Field(1_000_000, ge=1)
     sync_timeout_seconds: float = Field(1200.0, gt=0)
     sync_park_seconds: float = Field(120.0, ge=0)
     max_connections: int = Field(2000, ge=1)
+    max_connections_per_key: int = Field(1000, ge=0)
     receive_timeout_seconds: float = Field(30.0, gt=0)
     keep_alive_seconds: int = Field(75, ge=0)
     trusted_proxies: str = "127.0.0.1"

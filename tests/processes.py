@@ -32,6 +32,7 @@ class Process:
     log: Path
     cwd: Path | None = None
     elsewhere: Path | None = None  # the boot id of another machine that it believes to be on
+    descriptors: int = 0  # that it may have open, hard; 0 = as we
     popen: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> "Process":
@@ -41,6 +42,8 @@ class Process:
         if self.elsewhere:
             command = [sys.executable, "-m", "tests.elsewhere", str(self.elsewhere)]
         command += self.arguments
+        if self.descriptors:
+            command = ["sh", "-c", f'ulimit -n {self.descriptors}; exec "$@"', "sh", *command]
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 command, env=self.env, stdout=log, stderr=log, cwd=self.cwd, start_new_session=True

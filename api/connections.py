@@ -1,0 +1,165 @@
+"""Who is connected: strangers and holders of keys share the connections so that neither can keep the other out.
+
+A connection belongs to a stranger until a valid key was shown on it. Strangers have half of the connections and each
+address a quarter; where there are too many, the oldest one of the busiest address is cut. Holders of keys have all but
+a tenth, so that a new key, and a health check, always finds a place; each key has its own limit.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from time import monotonic
+from typing import Any
+
+from api.problems import Problem
+from tasks.logs import get_logger
+
+log = get_logger("connections")
+
+PATIENCE = 1.0  # s in which nobody is cut while there is room: a burst of callers about to show their keys is no attack
+LOOK_SECONDS = 1.0
+STALLED_SECONDS = 10.0  # without the other side reading anything of what waits for it
+TELL_SECONDS = 10.0  # between two lines of the log about the same
+
+
+@dataclass(eq=False)
+class Connection:
+    """One connection of a client; `key` is the id of the key that was shown on it last."""
+
+    all: "Connections"
+    transport: Any
+    address: str
+    opened: float
+    key: str = ""
+    waiting: int = 0  # bytes that the other side has not read
+    waiting_since: float = 0.0
+
+    def show(self, key: str) -> None:
+        """A valid key was shown. Raises Problem 429 or 503 when there is no place for its holder."""
+        if key != self.key:
+            self.all.take_in(self, key)
+
+    def close(self) -> None:
+        """It is gone."""
+        self.all.forget(self)
+
+    def cut(self, why: str) -> None:
+        """Ends it at once, whatever is under way."""
+        self.all.count(why)
+        self.all.forget(self)
+        self.transport.abort()
+
+
+class Connections:
+    """All connections of one API process."""
+
+    def __init__(
+        self, most: int, most_per_key: int = 0, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._most, self._most_per_key, self._clock = most, most_per_key, clock
+        self._strangers: dict[str, dict[Connection, None]] = {}  # by address, the oldest first
+        self._holders: dict[str, set[Connection]] = {}  # by key
+        self.refused: Counter[str] = Counter()  # why -> how many
+        self._told: dict[str, float] = {}
+
+    @property
+    def strangers(self) -> int:
+        """Connections on which no key was shown."""
+        return sum(map(len, self._strangers.values()))
+
+    @property
+    def holders(self) -> int:
+        """Connections on which a valid key was shown."""
+        return sum(map(len, self._holders.values()))
+
+    def open(self, transport: Any) -> Connection:
+        """A new connection, in place of an older stranger's when there are too many."""
+        peer = transport.get_extra_info("peername")
+        connection = Connection(self, transport, _address(peer), self._clock())
+        self._strangers.setdefault(connection.address, {})[connection] = None
+        while reason := self._too_many(connection.address):
+            victim = self._oldest(connection.address if reason == "address" else self._busiest())
+            if reason != "all" and self._clock() - victim.opened <= PATIENCE:
+                break
+            victim.cut(f"strangers_{reason}")
+        return connection
+
+    def take_in(self, connection: Connection, key: str) -> None:
+        """Makes it the connection of a key. Raises Problem."""
+        taken = self._holders.get(key, set())
+        if self._most_per_key and len(taken) >= self._most_per_key:
+            self.count("key")
+            message = f"This key has {len(taken)} connections, which is its limit; close some."
+            raise Problem(429, "rate_limited", message, {"Retry-After": "1", "Connection": "close"})
+        if not connection.key and self.holders >= self._most - max(1, self._most // 10):
+            self.count("holders")
+            message = "There are too many connections right now; try again shortly."
+            again = {"Retry-After": "1", "Connection": "close"}
+            raise Problem(503, "internal_baseten_error", message, again)
+        self.forget(connection)
+        connection.key = key
+        self._holders.setdefault(key, set()).add(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """It counts no longer."""
+        if connection.key:
+            _drop(self._holders, connection.key, connection)
+        else:
+            _drop(self._strangers, connection.address, connection)
+
+    def count(self, why: str) -> None:
+        """One connection more that was refused or cut; the log says it now and then."""
+        self.refused[why] += 1
+        now = self._clock()
+        if now - self._told.get(why, -TELL_SECONDS) >= TELL_SECONDS:
+            self._told[why] = now
+            log.warning("connections.refused", why=why, so_far=self.refused[why])
+
+    async def watch(self) -> None:
+        """Cuts those who do not read what they asked for, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look()
+
+    def look(self) -> None:
+        """One round over all connections."""
+        now = self._clock()
+        for group in (*self._strangers.values(), *self._holders.values()):
+            for connection in list(group):
+                waiting = connection.transport.get_write_buffer_size()
+                if not waiting or waiting != connection.waiting:
+                    connection.waiting, connection.waiting_since = waiting, now
+                elif now - connection.waiting_since >= STALLED_SECONDS:
+                    connection.cut("not_reading")
+
+    def _too_many(self, address: str) -> str:
+        strangers = self.strangers
+        if strangers + self.holders > self._most:
+            return "all"
+        if strangers > max(1, self._most // 2):
+            return "half"
+        return "address" if len(self._strangers[address]) > max(1, self._most // 4) else ""
+
+    def _busiest(self) -> str:
+        return max(self._strangers, key=lambda address: len(self._strangers[address]))
+
+    def _oldest(self, address: str) -> Connection:
+        return next(iter(self._strangers[address]))
+
+
+def _drop(groups: Any, name: str, connection: Connection) -> None:
+    group = groups.get(name)
+    if group and connection in group:
+        (group.discard if isinstance(group, set) else group.pop)(connection)
+        if not group:
+            del groups[name]
+
+
+def _address(peer: Any) -> str:
+    """Whom it counts for: an IPv4 address, or the network of an IPv6 one, which a host can fill."""
+    host = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+    if ":" not in host:
+        return host
+    return str(IPv6Address(int(IPv6Address(host.partition("%")[0])) >> 64 << 64))
