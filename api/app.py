@@ -24,7 +24,9 @@ from api.addressing import Addressing
 from api.connections import Connections
 from api.fast_lane import FastLane
 from api.gateway import Gateway
+from tasks.errors import StoreUnavailable
 from tasks.loops import keep
+from tasks.machine import tell_time
 from tasks.settings import Settings
 
 # Keys go in a header that a page must have, so credentials of the browser's own are never asked for.
@@ -37,6 +39,7 @@ CORS: dict[str, Any] = {
 ABOUT = (
     "Baseten's inference API on your own machines: async requests with priorities, sync, streaming."
 )
+TELL_TIME_SECONDS = 10.0
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -50,7 +53,11 @@ def create_app(settings: Settings) -> FastAPI:
             "events": gateway.hub.listen,
             "upstreams": lambda: _tidy(gateway),
             "connections": app.state.connections.watch,
+            "clock": lambda: _tell_time(gateway),
         }
+        with contextlib.suppress(StoreUnavailable):
+            # Before a request comes: its time in the queue begins after the night.
+            await tell_time(gateway.store)
         running = [asyncio.create_task(keep(name, work)) for name, work in endless.items()]
         yield
         for task in running:
@@ -85,6 +92,14 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
     openapi.install(app)
     return app
+
+
+async def _tell_time(gateway: Gateway) -> None:
+    """So that no night without requests passes while an API runs, whether or not the sweeper does."""
+    while True:
+        await asyncio.sleep(TELL_TIME_SECONDS)
+        with contextlib.suppress(StoreUnavailable):
+            await tell_time(gateway.store)
 
 
 async def _tidy(gateway: Gateway) -> None:

@@ -244,7 +244,7 @@ def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> RequestStatus
 def _waiting_for(reading: Reading, any_replica: bool, slots: int) -> str:
     if reading.hold:
         return reading.hold
-    if (reading.job.not_before or 0) > reading.now:
+    if reading.backoff_ms:
         return "retry"
     if slots:
         return "slot"

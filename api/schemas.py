@@ -276,7 +276,7 @@ def eta_seconds(reading: Reading, slots: int) -> float | None:
         if job.fraction:
             return round(max(ran / job.fraction - ran, 0.0), 3)
         return round(max(typical - ran, 0.0), 3)
-    backoff = max((job.not_before or 0) - reading.now, 0) / 1000
+    backoff = reading.backoff_ms / 1000
     start = max(backoff, _start_seconds(reading, slots, typical))
     return round(start + typical, 3)
 

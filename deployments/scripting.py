@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 from deployments import registry_keys
 from tasks import keys
 from tasks.records import Reply
-from tasks.scripting import CLOCK, Script
+from tasks.scripting import Script, clock
 from tasks.store import unavailable
 
 FOLDER = Path(__file__).parent / "scripts"
@@ -21,7 +21,7 @@ Argument = bytes | str | int | float
 @cache
 def scripts() -> dict[str, Script]:
     """Every script by name."""
-    prelude = "#!lua\n" + keys.lua() + registry_keys.lua() + CLOCK % ""
+    prelude = "#!lua\n" + keys.lua() + registry_keys.lua() + clock()
     prelude += "local function whole(n) return string.format('%.0f', n) end\n"
     found: dict[str, Script] = {}
     for path in sorted(FOLDER.glob("*.lua")):

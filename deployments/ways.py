@@ -2,13 +2,12 @@
 
 import os
 import socket
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
+
+from tasks.machine import machine
 
 TOKEN_HEADER = "x-kingpost-host-token"
 REFUSED_HEADER = "x-kingpost-door"  # an answer of the door itself, not of a model
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SILENT_SECONDS, PROBE_SECONDS, PROBES = 5, 5, 2  # a machine that vanished is noticed in 15 s
 _OPTIONS = {"TCP_KEEPIDLE": SILENT_SECONDS, "TCP_KEEPINTVL": PROBE_SECONDS, "TCP_KEEPCNT": PROBES}
 
@@ -27,15 +26,6 @@ class Way(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Way({self.address})"  # without the token: this may be logged
-
-
-@cache
-def machine() -> str:
-    """The running kernel: containers of one machine share it, and its Unix sockets where they share a folder."""
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return socket.gethostname()
 
 
 def is_here(replica_machine: str, address: str) -> bool:

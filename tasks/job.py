@@ -71,7 +71,10 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The record of a job as the store holds it; times are Unix milliseconds of Redis' clock."""
+    """The record of a job as the store holds it; times are Unix milliseconds of Redis' clock,
+
+    but `not_before` counts by the clock of leases and due times (tasks/scripting.py).
+    """
 
     request_id: RequestId
     status: Status
@@ -140,6 +143,7 @@ class Reading:
     run_times_ms: tuple[float, ...]  # of the deployment's latest successes, newest first
     running_since: tuple[Milliseconds, ...]  # of up to 64 running jobs of the deployment
     now: Milliseconds
+    backoff_ms: Milliseconds = 0  # until its next attempt
     hold: str = ""  # why a queued job is passed over: 'paused' or 'key_limit'
 
 

@@ -8,6 +8,9 @@ TAG = "{kingpost}"
 # name -> what it holds; `:` and the argument follow the name where the key is one of many
 PLAIN = {
     "sequence": "string, counts arrivals",
+    "clock": "string 'wall ms, ms that the clock of leases is behind it', as of the latest second",
+    "ticks": "hash boot id of a machine, or 'last' -> 'its clock, ours, the wall's' in ms, when a sweeper compared them",
+    "grace": "string while leases that ran out are left alone: the clock was put forward; a lease",
     "leases": "zset request_id -> lease deadline ms; from claim to the end of the model call",
     "expiry": "zset request_id -> ms when it expires; from submit to the first claim",
     "outbox": "zset request_id -> ms when its webhook is due; from a final state to the end of the delivery",

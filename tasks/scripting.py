@@ -12,15 +12,45 @@ from tasks.settings import Settings
 from tasks.state import ErrorCode
 
 FOLDER = Path(__file__).parent / "scripts"
+# Two clocks. The wall's is for people and may jump. Leases, expiry and due times count by the other one: it runs
+# with the wall, but never back, and between two scripts never further than GAP_MS. So neither a jump nor a stall of
+# the store ends a lease; the sweeper puts back what was really missed (tick.lua).
 CLOCK = """
-local function now_ms()
+local function wall_ms()
   local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)%s
+  return t[1] * 1000 + math.floor(t[2] / 1000)@OFFSET@
+end
+
+local NOW
+local function now_ms()
+  if NOW then return NOW end
+  local wall, known = wall_ms(), redis.call('GET', K.clock)
+  local last, behind = string.match(known or '0 0', '^(%S+) (%S+)$')
+  local gap = known and wall - last or 0
+  behind = behind + math.min(gap, 0) + math.max(gap - @GAP@, 0)
+  if not known or gap < 0 or gap > @TICK@ then
+    redis.call('SET', K.clock, string.format('%.0f %.0f', wall, behind))
+  end
+  NOW = wall - behind
+  return NOW
 end
 """
-# Only tests build with this: a key moves the scripts' time on a real Redis.
+GAP_MS = 5000  # a lease, renewed every third of it, outlives a gap
+TICK_MS = 1000  # how exactly a gap is known; a clock that runs is written once in this time
+# Only tests build with this: a key moves the wall's time on a real Redis.
 CLOCK_OFFSET_KEY = f"{keys.TAG}:clock-offset"
 _OFFSET = f" + tonumber(redis.call('GET', '{CLOCK_OFFSET_KEY}') or 0)"
+
+
+def clock(settings: Settings | None = None, movable: bool = False) -> str:
+    """`wall_ms()` and `now_ms()` for the scripts; a shorter lease makes the gap shorter."""
+    lease_ms = int(settings.lease_seconds * 1000) if settings else 3 * GAP_MS
+    gap = min(GAP_MS, lease_ms // 3)
+    said = {"@GAP@": gap, "@TICK@": min(TICK_MS, gap // 4), "@OFFSET@": _OFFSET if movable else ""}
+    text = CLOCK
+    for name, value in said.items():
+        text = text.replace(name, str(value))
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +98,7 @@ def verb_files() -> dict[str, str]:
 def build(settings: Settings, wakeup: str, movable_clock: bool = False) -> dict[str, Script]:
     """All scripts. `wakeup` is the message to push; see tasks/wakeups.py."""
     prelude = keys.lua() + _settings_table(settings) + f"local WAKEUP = {_quoted(wakeup)}\n"
-    prelude += CLOCK % (_OFFSET if movable_clock else "")
+    prelude += clock(settings, movable_clock)
     prelude += re.sub(r"^\s*--.*\n", "", (FOLDER / "lib.lua").read_text(), flags=re.M)
     scripts: dict[str, Script] = {}
     for name, body in verb_files().items():

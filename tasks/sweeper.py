@@ -8,6 +8,7 @@ from tasks import verbs
 from tasks.errors import PayloadUnavailable, StoreUnavailable
 from tasks.logs import get_logger
 from tasks.loops import Guards
+from tasks.machine import since_boot_ms, tell_time
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
@@ -36,12 +37,17 @@ class Sweeper:
     """Puts right what no worker will: see design of each script in tasks/scripts."""
 
     def __init__(
-        self, store: AsyncJobStore, settings: Settings, monotonic: Callable[[], float]
+        self,
+        store: AsyncJobStore,
+        settings: Settings,
+        monotonic: Callable[[], float],
+        since_boot_ms: Callable[[], int] = since_boot_ms,
     ) -> None:
         self._store = store
         self._payloads = Payloads(settings)
         self._batch = settings.sweep_batch
         self._monotonic = monotonic
+        self._since_boot_ms = since_boot_ms
         self._cursor = 0
         self._steps = Guards("sweeper's step", monotonic=monotonic)
         self._no_rescue_before = 0.0
@@ -59,6 +65,7 @@ class Sweeper:
 
     async def _sweep(self) -> Swept:
         rescued = stopped = 0
+        await self._step("tick", self._tick, None)
         if self._monotonic() >= self._no_rescue_before:
             rescued, stopped = await self._step("rescue", self._rescue, [0, 0])
         expired = await self._step("expire", self._expire, 0)
@@ -74,6 +81,9 @@ class Sweeper:
             with guard.part():
                 return await work()
         return nothing
+
+    async def _tick(self) -> None:
+        await tell_time(self._store, self._since_boot_ms)
 
     async def _rescue(self) -> list[int]:
         return await self._store.run(verbs.rescue(self._batch))

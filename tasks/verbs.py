@@ -229,7 +229,7 @@ def _read_reading(request_id: str, reply: Reply) -> Reading:
     word, *rest = _let_in(reply)
     if text(word) == "missing":
         raise NotFound(f"There is no async request {request_id}.")
-    flat, ahead, webhook, run_times, started, now, hold = rest
+    flat, ahead, webhook, run_times, started, now, hold, backoff = rest
     return Reading(
         job=records.job(request_id, items(flat)),
         jobs_ahead=number(ahead) if number(ahead) >= 0 else None,
@@ -238,6 +238,7 @@ def _read_reading(request_id: str, reply: Reply) -> Reading:
         running_since=tuple(number(one) for one in items(started) if one is not None),
         now=number(now),
         hold=text(hold),
+        backoff_ms=number(backoff),
     )
 
 
@@ -282,6 +283,11 @@ def list_jobs(api_key: str, start: int, count: int) -> Call[list[Job]]:
         return [records.job(text(one), items(flat)) for one, flat in pairs if items(flat)]
 
     return Call("list", [api_key, start, count], read)
+
+
+def tick(boot_id: str, boot_ms: int) -> Call[int]:
+    """Counts a long time in which nothing ran; the ms by which the clock of leases and due times was put forward."""
+    return Call("tick", [boot_id, boot_ms], number)
 
 
 def wake(deployment_id: str) -> Call[int]:

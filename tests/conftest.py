@@ -13,6 +13,7 @@ import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 
+from tasks import keys
 from tasks.scripting import CLOCK_OFFSET_KEY
 from tasks.settings import Settings
 from tasks.store import JobStore
@@ -61,14 +62,26 @@ def store(settings: Settings) -> Iterator[JobStore]:
     store.close()
 
 
+PASS = """
+local wall = redis.call('TIME')[1] * 1000 + (redis.call('GET', KEYS[2]) or 0)
+local last, behind = string.match(redis.call('GET', KEYS[1]) or wall .. ' 0', '^(%S+) (%S+)$')
+redis.call('SET', KEYS[1], string.format('%.0f %.0f', last, behind - ARGV[1]))
+"""
+
+
 class Clock:
-    """Moves the scripts' time forward."""
+    """Moves the scripts' time."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client
 
     def advance(self, seconds: float) -> None:
-        """Lets `seconds` pass for every script that `store` runs."""
+        """Lets `seconds` pass for leases, expiry and due times."""
+        ms = int(seconds * 1000)
+        self._client.eval(PASS, 2, keys.plain("clock"), CLOCK_OFFSET_KEY, ms)
+
+    def jump(self, seconds: float) -> None:
+        """Sets the wall's clock of every script that `store` runs forward or back, as an administrator does."""
         self._client.incrby(CLOCK_OFFSET_KEY, int(seconds * 1000))
 
 

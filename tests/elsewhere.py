@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+import tasks.machine
 from cli.parts import main
-from deployments import ways
 
 if __name__ == "__main__":
-    ways.BOOT_ID = Path(sys.argv.pop(1))
+    tasks.machine.BOOT_ID = Path(sys.argv.pop(1))
     main()

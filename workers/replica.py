@@ -23,10 +23,10 @@ from deployments.package import Package, PackageError
 from deployments.package_store import PackageStore
 from deployments.registry import Deployment, NotOnItsOwn, Registry
 from deployments.registry_keys import RELOADS
-from deployments.ways import machine
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
 from tasks.errors import KingpostError, StoreUnavailable
+from tasks.machine import machine
 from tasks.settings import Settings
 from tasks.store import JobStore
 from tasks.wakeups import TASK_NAME

@@ -2,5 +2,5 @@
 -- ARGV  1 model   2 environment
 -- RETURNS 'created' | 'exists'
 if redis.call('HSETNX', R.environments(ARGV[1]), ARGV[2], '') == 0 then return 'exists' end
-redis.call('HSET', R.environment(ARGV[1] .. ':' .. ARGV[2]), 'created', whole(now_ms()))
+redis.call('HSET', R.environment(ARGV[1] .. ':' .. ARGV[2]), 'created', whole(wall_ms()))
 return 'created'

@@ -3,7 +3,7 @@
 -- ARGV  1 name   2 slots   3 content hash   4 new model id   5 new deployment id   6 GPUs
 --       7 GPU memory   8 warnings, as JSON
 -- RETURNS {'created' | 'known', deployment id}
-local name, hash, now = ARGV[1], ARGV[3], whole(now_ms())
+local name, hash, now = ARGV[1], ARGV[3], whole(wall_ms())
 local model = redis.call('HGET', R.models, name)
 if not model then
   model = ARGV[4]

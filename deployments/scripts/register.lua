@@ -5,7 +5,7 @@
 --      12 warnings, as JSON
 -- RETURNS deployment id
 local names = ARGV[10] == '1' and R.chainlets or R.models
-local now, model = whole(now_ms()), redis.call('HGET', names, ARGV[1])
+local now, model = whole(wall_ms()), redis.call('HGET', names, ARGV[1])
 if not model then
   model = ARGV[6]
   redis.call('HSET', names, ARGV[1], model)

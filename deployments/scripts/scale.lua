@@ -2,7 +2,7 @@
 -- ARGV  1 deployment   2 wanted   3 load   4 '1' when it has work   5 '1' when a replica of it is there
 --       6 '1' when one is ready
 -- RETURNS 'scaled' | 'inactive'
-local id, now = ARGV[1], whole(now_ms())
+local id, now = ARGV[1], whole(wall_ms())
 if redis.call('HGET', R.deployment(id), 'active') ~= '1' then return 'inactive' end
 redis.call('HSET', R.deployment(id), 'wanted', ARGV[2], 'load', ARGV[3])
 if ARGV[4] == '1' then redis.call('HSET', R.deployment(id), 'used', now) end

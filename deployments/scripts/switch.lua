@@ -5,7 +5,7 @@ local environment = R.environment(ARGV[1] .. ':' .. ARGV[2])
 if redis.call('HGET', environment, 'candidate') ~= ARGV[3] then return 'stale' end
 local previous = redis.call('HGET', R.environments(ARGV[1]), ARGV[2])
 redis.call('HSET', R.environments(ARGV[1]), ARGV[2], ARGV[3])
-redis.call('HSET', environment, 'previous', previous, 'switched', whole(now_ms()))
+redis.call('HSET', environment, 'previous', previous, 'switched', whole(wall_ms()))
 redis.call('HDEL', environment, 'candidate')
 local still = false
 for _, id in ipairs(redis.call('HVALS', R.environments(ARGV[1]))) do still = still or id == previous end

@@ -38,13 +38,14 @@ for _ = 1, 100 do
     if tag > tonumber(redis.call('HGET', K.vtime(deployment), job[4]) or 0) then
       redis.call('HSET', K.vtime(deployment), job[4], whole(tag))
     end
-    redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', whole(now), 'started', whole(now),
+    local at = whole(wall_ms())
+    redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', at, 'started', at,
       'attempt', job[2] + 1, 'fence', fence, 'replica', ARGV[4])
     redis.call('HDEL', K.job(id), 'expires', 'rescued') -- the clock of the queue ends with the first claim
     redis.call('ZREM', K.expiry, id)
     occupy(id, deployment, job[5], now)
     redis.call('HSET', K.claims(deployment), claimer, fence .. ' ' .. id)
-    status_event(id, 'IN_PROGRESS', job[2] + 1, now)
+    status_event(id, 'IN_PROGRESS', job[2] + 1)
     return claimed(id, fence)
   end
 end

@@ -1,5 +1,5 @@
 -- lib: what several verbs share. The loader puts before it: K (the keys), S (settings in ms and counts),
--- WAKEUP (a Celery message with @ID@ and @QUEUE@ to fill in) and now_ms().
+-- WAKEUP (a Celery message with @ID@ and @QUEUE@ to fill in), now_ms() for leases and due times and wall_ms() for people.
 
 local function whole(n) return string.format('%.0f', n) end
 
@@ -44,9 +44,9 @@ local function event(id, kind, data)
   redis.call('PUBLISH', K.events(id), kind)
 end
 
-local function status_event(id, status, attempt, now)
+local function status_event(id, status, attempt)
   local shape = '{"status":"%s","attempt":%d,"at_ms":%s}'
-  event(id, 'status', string.format(shape, status, tonumber(attempt) or 0, whole(now)))
+  event(id, 'status', string.format(shape, status, tonumber(attempt) or 0, whole(wall_ms())))
 end
 
 -- The generic cell rate algorithm (ITU-T I.371) with a minute of burst: ms until these calls may come, 0 = now.
@@ -74,7 +74,8 @@ local function discard(ref, now) redis.call('ZADD', K.garbage, whole(now), ref) 
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
   local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key')
-  redis.call('HSET', K.job(id), 'status', status, 'status_at', whole(now), 'finished', whole(now), 'errors', errors)
+  local at = whole(wall_ms())
+  redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at, 'errors', errors)
   redis.call('DEL', K.input(id))
   if job[3] then
     redis.call('HDEL', K.job(id), 'input_ref')
@@ -87,7 +88,7 @@ local function finalize(id, status, now, errors)
     redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
     redis.call('ZADD', K.outbox, whole(now), id)
   end
-  status_event(id, status, job[2], now)
+  status_event(id, status, job[2])
 end
 
 local function id_of(member) return string.sub(member, 15) end -- 13 digits and a colon come first
@@ -131,10 +132,10 @@ end
 -- Back to QUEUED at the old place, its slot being free; not_before 0 = at once.
 local function requeue(id, now, not_before, attempt)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'score')
-  redis.call('HSET', K.job(id), 'status', 'QUEUED', 'status_at', whole(now), 'attempt', attempt,
+  redis.call('HSET', K.job(id), 'status', 'QUEUED', 'status_at', whole(wall_ms()), 'attempt', attempt,
     'not_before', whole(not_before), 'fence', '')
   redis.call('HDEL', K.job(id), 'fraction', 'message')
-  status_event(id, 'QUEUED', attempt, now)
+  status_event(id, 'QUEUED', attempt)
   if not_before > now then
     redis.call('ZADD', K.delayed(job[1]), whole(not_before), job[2])
     redis.call('SADD', K.backlog, job[1])
@@ -175,10 +176,10 @@ end
 local function resume(id, fence, now)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'key', 'attempt')
   unqueue(id)
-  redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', whole(now), 'fence', fence)
+  redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', whole(wall_ms()), 'fence', fence)
   redis.call('HDEL', K.job(id), 'rescued')
   occupy(id, job[1], job[2], now)
-  status_event(id, 'IN_PROGRESS', job[3], now)
+  status_event(id, 'IN_PROGRESS', job[3])
 end
 
 -- True when two fences are of one worker process: they begin with its 16 characters.

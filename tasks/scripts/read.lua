@@ -1,11 +1,11 @@
 -- read: one job as its owner may see it, with its place in the queue and what is needed to guess its end.
 -- ARGV  1 request_id   2 api key id or '' for any   3 calls a minute, 0 = any
--- RETURNS {'found', record as a flat list, jobs ahead or -1, webhook status or '', run times ms, when up to 64 running jobs started, now ms, '' | 'paused' | 'key_limit'} | {'missing'}
+-- RETURNS {'found', record as a flat list, jobs ahead or -1, webhook status or '', run times ms, when up to 64 running jobs started, now ms, '' | 'paused' | 'key_limit', ms of backoff left} | {'missing'}
 -- | {'throttled', ms}
 local id = ARGV[1]
 local wait = throttle('status', ARGV[2], ARGV[3], 1, now_ms())
 if wait > 0 then return {'throttled', wait} end
-local job = redis.call('HMGET', K.job(id), 'key', 'status', 'deployment', 'member', 'webhook', 'score')
+local job = redis.call('HMGET', K.job(id), 'key', 'status', 'deployment', 'member', 'webhook', 'score', 'not_before')
 if not job[1] or (ARGV[2] ~= '' and job[1] ~= ARGV[2]) then return {'missing'} end
 local ahead, runtimes, started, hold = -1, {}, {}, ''
 if job[2] == 'QUEUED' then
@@ -21,4 +21,5 @@ if job[2] == 'QUEUED' or job[2] == 'IN_PROGRESS' then
   end
 end
 local webhook = job[5] and (redis.call('HGET', K.delivery(id), 'status') or 'PENDING') or ''
-return {'found', redis.call('HGETALL', K.job(id)), ahead, webhook, runtimes, started, whole(now_ms()), hold}
+return {'found', redis.call('HGETALL', K.job(id)), ahead, webhook, runtimes, started, whole(wall_ms()), hold,
+  whole(math.max((job[7] or 0) - now_ms(), 0))}

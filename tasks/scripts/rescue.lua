@@ -3,6 +3,7 @@
 -- ARGV  1 how many at most
 -- RETURNS {rescued, stopped}
 local now, rescued, stopped = now_ms(), 0, 0
+if redis.call('EXISTS', K.grace) == 1 then return {0, 0} end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
   local job = redis.call('HMGET', K.job(id), 'status', 'stopping', 'deployment', 'fence', 'attempt')
   if job[1] == 'IN_PROGRESS' then
@@ -12,7 +13,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'L
     rescued = rescued + 1
   else
     if job[2] then
-      redis.call('HSET', K.job(id), 'stopped_at', whole(now), 'stopped_by', 'killed')
+      redis.call('HSET', K.job(id), 'stopped_at', whole(wall_ms()), 'stopped_by', 'killed')
       redis.call('HDEL', K.job(id), 'stopping')
       stopped = stopped + 1
     end

@@ -15,6 +15,6 @@ if verdict == 'retry' then
 end
 redis.call('ZREM', K.outbox, id)
 redis.call('HSET', K.delivery(id), 'status', verdict == 'delivered' and 'SUCCEEDED' or 'FAILED')
-if verdict == 'failed' then redis.call('ZADD', K.exhausted, whole(now), id) end
+if verdict == 'failed' then redis.call('ZADD', K.exhausted, whole(wall_ms()), id) end
 redis.call('PUBLISH', K.events(id), 'webhook')
 return 'done'

@@ -1,11 +1,11 @@
 -- stopped: the model call of a cancelled job has ended: frees its slot and says when and how.
 -- ARGV  1 request_id   2 fence that it ran under   3 'cooperative' | 'closed' | 'killed'
 -- RETURNS 'done' | 'stale_fence' | 'missing'
-local id, now = ARGV[1], now_ms()
+local id = ARGV[1]
 local job = redis.call('HMGET', K.job(id), 'stopping', 'deployment', 'attempt')
 if not job[2] then return 'missing' end
 if not job[1] or job[1] ~= ARGV[2] then return 'stale_fence' end
-redis.call('HSET', K.job(id), 'stopped_at', whole(now), 'stopped_by', ARGV[3])
+redis.call('HSET', K.job(id), 'stopped_at', whole(wall_ms()), 'stopped_by', ARGV[3])
 redis.call('HDEL', K.job(id), 'stopping')
 free_slot(id, job[2])
 event(id, 'stopped', '{"stopped_by":"' .. ARGV[3] .. '"}')

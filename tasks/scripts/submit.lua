@@ -29,11 +29,11 @@ for i = first, #ARGV, fields do
   if redis.call('EXISTS', K.job(id)) == 0 then
     local member = string.format('%013d:%s', redis.call('INCR', K.sequence), id)
     local score = fair_score(deployment, level, api_key)
-    local expires = whole(now + tonumber(ARGV[i + 4]))
+    local expires, at = whole(now + tonumber(ARGV[i + 4])), whole(wall_ms())
     redis.call('HSET', K.job(id), 'status', 'QUEUED', 'key', api_key, 'deployment', deployment,
       'model', ARGV[i + 2], 'level', level, 'max_attempts', ARGV[i + 5], 'initial_delay_ms', ARGV[i + 6],
-      'max_delay_ms', ARGV[i + 7], 'content_type', ARGV[i + 9], 'attempt', 0, 'created', whole(now),
-      'status_at', whole(now), 'expires', expires, 'score', score, 'member', member)
+      'max_delay_ms', ARGV[i + 7], 'content_type', ARGV[i + 9], 'attempt', 0, 'created', at,
+      'status_at', at, 'expires', expires, 'score', score, 'member', member)
     if ARGV[i + 8] ~= '' then redis.call('HSET', K.job(id), 'webhook', ARGV[i + 8]) end
     if ARGV[i + 10] ~= '' then redis.call('HSET', K.job(id), 'trace', ARGV[i + 10]) end
     if ARGV[i + 11] ~= '' then redis.call('HSET', K.job(id), 'path', ARGV[i + 11]) end
@@ -46,7 +46,7 @@ for i = first, #ARGV, fields do
     end
     redis.call('HINCRBY', K.unfinished, api_key, 1)
     redis.call('ZADD', K.expiry, expires, id)
-    redis.call('ZADD', K.jobs(api_key), whole(now), id)
+    redis.call('ZADD', K.jobs(api_key), at, id)
     enqueue(deployment, member, score)
   end
 end

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from deployments import ways
 from deployments.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
 from deployments.ways import Way
 from tasks.errors import SettingsError
 from tasks.listening import ports
+from tasks.machine import machine
 from tasks.settings import Settings
 from workers import node
 from workers.host_door import HostDoor
@@ -86,9 +86,9 @@ async def test_the_way_is_the_socket_on_its_machine_and_tcp_from_another(
     socket.socket(socket.AF_UNIX).bind(str(here))
     away = {"machine": "other", "tcp": "10.0.0.2:9000", "token_ref": "ref1"}
     known = [
-        replica("both", here, machine=ways.machine(), tcp="10.0.0.2:9001", token_ref="ref2"),
+        replica("both", here, machine=machine(), tcp="10.0.0.2:9001", token_ref="ref2"),
         replica("shared-folder", here, **away),
-        replica("gone", tmp_path / "gone.sock", machine=ways.machine()),
+        replica("gone", tmp_path / "gone.sock", machine=machine()),
         replica("only-there", here, machine="other"),
         replica("old", here),
     ]

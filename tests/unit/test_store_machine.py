@@ -15,11 +15,12 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from tasks import keys, verbs
 from tasks.errors import IdempotencyConflict
 from tasks.job import Claim, JobError, Outcome, RequestId, Retry, Submission
-from tasks.scripting import CLOCK_OFFSET_KEY
+from tasks.scripting import GAP_MS
 from tasks.settings import Settings
 from tasks.state import ALLOWED, FINAL, ErrorCode, Status
 from tasks.store import JobStore
 from tasks.verbs import Call, CancelWord, Release, Word
+from tests.conftest import Clock
 from tests.valkey import Valkey
 
 DEPLOYMENTS = ("dep00001", "dep00002")
@@ -56,6 +57,7 @@ class StoreMachine(RuleBasedStateMachine):
         settings = Settings(redis_url=SERVER[0].url, max_running_per_key=2)
         self.store = JobStore(settings, movable_clock=True)
         self.store.redis.flushall()
+        self.clock = Clock(self.store.redis)
         self.jobs: dict[str, Known] = {}
         self.large: set[str] = set()
         self.bodies: dict[str, tuple[str, str]] = {}
@@ -184,7 +186,18 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 4, 11, 16]))
     def advance(self, seconds: int) -> None:
-        self.store.redis.incrby(CLOCK_OFFSET_KEY, seconds * 1000)
+        self.clock.advance(seconds)
+
+    @rule(hours=st.sampled_from([-24, -1, 1, 24]))
+    def jump(self, hours: int) -> None:
+        """Nothing becomes due by it: beyond the gap that the clock counts, which is taken back here."""
+        self.sweep()
+        self.clock.jump(hours * 3600)
+        self.clock.advance(-GAP_MS / 1000 if hours > 0 else 0)
+        before = self._statuses()
+        assert self.store.run(verbs.rescue(100)) == [0, 0]
+        assert self.store.run(verbs.expire(100)) == 0
+        assert self._statuses() == before
 
     @rule()
     def sweep(self) -> None:

@@ -1,0 +1,26 @@
+-- tick: tells the clock of leases how much time has really passed, by a machine's own clock that nobody can set. Long
+-- times in which no script ran (all was stopped, or the store stalled) count in full, so that jobs expire when they
+-- should; leases get a grace then, for their workers could not renew them.
+-- ARGV  1 the machine's boot id   2 ms since its boot
+-- RETURNS ms by which the clock was put forward
+local LONG_MS = 60000 -- a stall is shorter, a night is longer
+local now, wall = now_ms(), wall_ms()
+local function read(field) return string.match(redis.call('HGET', K.ticks, field) or '', '^(%S+) (%S+) (%S+)$') end
+local boot_ms, then_ms, then_wall = read(ARGV[1])
+local passed = boot_ms and ARGV[2] - boot_ms
+if not passed then -- a machine that was started anew, or another one: only the wall knows
+  boot_ms, then_ms, then_wall = read('last')
+  passed = then_wall and wall - then_wall or 0
+end
+local missed = math.floor((then_ms or now) + passed - now)
+if missed < LONG_MS then missed = 0 end
+if missed > 0 then
+  redis.call('SET', K.clock, string.format('%.0f %.0f', wall, wall - now - missed))
+  redis.call('SET', K.grace, 1, 'PX', S.lease_ms)
+end
+if missed > 0 or not boot_ms or now - then_ms > 5000 then
+  if redis.call('HLEN', K.ticks) > 20 then redis.call('DEL', K.ticks) end
+  local said = whole(ARGV[2]) .. ' ' .. whole(now + missed) .. ' ' .. whole(wall)
+  redis.call('HSET', K.ticks, ARGV[1], said, 'last', said)
+end
+return missed
