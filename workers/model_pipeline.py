@@ -20,7 +20,7 @@ from workers.host_slots import Door, Slot, SlotGate
 from workers.host_threads import in_thread
 from workers.model_codec import parse_input
 from workers.model_methods import Method, Methods
-from workers.model_stream import ChunkStream, is_generator
+from workers.model_stream import ChunkStream, asks_stream, is_generator
 
 PredictOne = Callable[[Any, Call], Awaitable[Any]]
 
@@ -73,7 +73,7 @@ class Pipeline:
         if method is None:
             raise MethodMissing(f"`{name}` must only be called if model has it.")
         result = await self._step(method, value, call)
-        return await self._opened(result, call, None)
+        return await self._opened(result, call, None, gathers=not asks_stream(value, call.body))
 
     def _parse(self, call: Call) -> object:
         if self.methods.skips_input_parsing:
@@ -111,11 +111,14 @@ class Pipeline:
                 )
             )
 
-    async def _opened(self, result: object, call: Call, slot: Slot | None) -> object:
-        """A generator becomes a stream, or its joined text when the client wants JSON."""
+    async def _opened(
+        self, result: object, call: Call, slot: Slot | None, gathers: bool = True
+    ) -> object:
+        """A generator becomes a stream, or its joined text when the client wants JSON and `gathers` allows it."""
         if is_generator(result):
             chunks = ChunkStream(result, call, self._max_gap)
-            if call.gathers and call.door is Door.SYNC:  # a job's chunks are its output events
+            # A job's chunks are its output events.
+            if gathers and call.gathers and call.door is Door.SYNC:
                 return await chunks.gather()
             return Streaming(chunks, slot)
         if isinstance(result, Response):

@@ -1,7 +1,9 @@
 """The chunks of a model that streams, whichever kind of generator makes them."""
 
 import asyncio
+import contextlib
 import inspect
+import json
 import threading
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, cast
@@ -19,6 +21,19 @@ class StreamGap(Exception):
 def is_generator(result: object) -> bool:
     """True for a generator object, async or not."""
     return inspect.isgenerator(result) or inspect.isasyncgen(result)
+
+
+def asks_stream(value: object, body: bytes) -> bool:
+    """Whether a /v1 body says `"stream": true`: then its client reads a stream, whatever it accepts.
+
+    Anthropic's clients and others accept JSON in every call and tell by the body. `value` is what was parsed, if it was.
+    """
+    if value is None:
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(body)
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).get("stream") is True
+    return getattr(value, "stream", None) is True
 
 
 class ChunkStream:

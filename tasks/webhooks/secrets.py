@@ -13,7 +13,6 @@ from tasks.webhooks.signatures import new_secret
 
 KEY = f"{TAG}:webhook-secrets"  # string, JSON list of WebhookSecret, newest first
 OVERLAP_SECONDS = 24 * 3600.0  # how long the old secret still signs after a rotation
-CACHE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,20 +62,19 @@ class WebhookSecrets:
 
 
 class SecretReader:
-    """For the sender; remembers them for a second."""
+    """For the sender."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
-        self._known: list[WebhookSecret] = []
-        self._until = 0.0
 
     async def active(self) -> list[str]:
-        """Those that sign now, newest first. Raises StoreUnavailable."""
-        if time.monotonic() >= self._until:
-            with unavailable():
-                self._known = parse(cast("bytes | None", await self._redis.get(KEY)))
-            self._until = time.monotonic() + CACHE_SECONDS
-        return active(self._known, time.time())
+        """Those that sign now, newest first. Raises StoreUnavailable.
+
+        Read anew for each batch: a secret that was just made signs the very next webhook.
+        """
+        with unavailable():
+            known = parse(cast("bytes | None", await self._redis.get(KEY)))
+        return active(known, time.time())
 
     async def close(self) -> None:
         """Gives the connections back."""

@@ -56,13 +56,13 @@ class Sender:
         if room <= 0:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             return 0
-        active = await self._secrets.active()
         per_host = self._settings.webhook_per_host
         token = token_hex(8)
         call = verbs.take_deliveries(
             min(room, BATCH), self._lease_ms, token, room, per_host, +self._busy
         )
         rows = await self._store.run(call)
+        active = await self._secrets.active() if rows else []
         for taken in rows:
             task = asyncio.create_task(self._deliver(taken, active))
             self._running.add(task)

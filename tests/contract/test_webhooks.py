@@ -178,6 +178,19 @@ def verify(headers: dict[str, str], body: bytes, active_secrets: list[str]) -> N
         Webhook(secret).verify(body, {k.lower(): v for k, v in headers.items()})
 
 
+async def test_the_first_webhook_after_a_secret_was_made_is_signed(
+    store: JobStore, hook_settings: Settings, sender: Sender, receiver: Receiver
+) -> None:
+    finished(store, receiver.url)
+    await send(sender)
+    secret = WebhookSecrets(hook_settings).rotate()
+    finished(store, receiver.url)
+    await send(sender)
+    (unsigned, _), (headers, body) = receiver.got
+    assert "X-BASETEN-SIGNATURE" not in unsigned
+    verify(headers, body, [secret])
+
+
 async def test_a_failed_job_is_told_with_one_error_and_no_data(
     store: JobStore, sender: Sender, receiver: Receiver
 ) -> None:

@@ -153,9 +153,10 @@ def test_openai_gets_a_clear_error_for_an_unknown_model(chat: openai.OpenAI) -> 
     assert "nobody" in refused.value.response.json()["error"]
 
 
-def test_anthropic_messages(live: Live) -> None:
-    # The contract reads no x-api-key: the key goes where Baseten's other clients put it.
-    client = anthropic.Anthropic(auth_token=KEY, base_url=live.url, max_retries=0)
+@pytest.mark.parametrize("where", ["auth_token", "api_key"])
+def test_anthropic_messages(live: Live, where: str) -> None:
+    key: Any = {where: KEY}
+    client = anthropic.Anthropic(**key, base_url=live.url, max_retries=0)
     asked: Any = {"model": "talker", "max_tokens": 10, "messages": MESSAGES}
     answer = client.messages.create(**asked)
     assert answer.content[0].text == "Hello"  # type: ignore[union-attr]

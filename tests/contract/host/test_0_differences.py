@@ -281,3 +281,31 @@ def test_1_5_work_of_a_client_that_left_is_cancelled(start_host: StartHost, name
             assert not (data / f"closed-{name}").exists()
             (data / f"go-{name}").touch()
             wait_until((data / f"whole-{name}").exists)
+
+
+ASKED = """
+from fastapi import Request
+from pydantic import BaseModel
+
+class In(BaseModel):
+    stream: bool = False
+
+class Model:
+    def predict(self, {takes}):
+        yield from ("a", "b")
+    def messages(self, {takes}):
+        yield from ("a", "b")
+"""
+
+
+@pytest.mark.differs("0.4: on /v1 routes, `stream: true` in the body always streams")
+@pytest.mark.parametrize("takes", ["model_input", "model_input: In", "request: Request"])
+def test_a_client_that_asks_for_a_stream_on_v1_gets_one(start_host: StartHost, takes: str) -> None:
+    host = start_host(ASKED.format(takes=takes))
+
+    def post(path: str, stream: bool) -> str:
+        headers = {"accept": "application/json", "user-agent": "Anthropic/JS 1.0"}
+        return host.http.post(path, json={"stream": stream}, headers=headers).text
+
+    assert post("/v1/messages", True) == ("ab" if host.name == "kingpost" else '"ab"')
+    assert post("/v1/messages", False) == post(PREDICT, True) == '"ab"', "as on Truss's server"

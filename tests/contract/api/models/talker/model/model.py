@@ -108,7 +108,8 @@ class Model:
             }
         start = {**message, "content": [], "stop_reason": None, "usage": usage}
         block = {"type": "text", "text": ""}
-        return stream(
+        # A generator, and no response of its own: what the client accepts decides how it is sent.
+        return sse(
             [
                 ("message_start", {"type": "message_start", "message": start}),
                 (
