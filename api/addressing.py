@@ -8,6 +8,7 @@ Host that looks like a model's and is none changes no path: it may be the API's 
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,7 +16,10 @@ from api.problems import Problem, of_error
 from tasks.errors import KingpostError
 
 HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?))?\.", re.I)
-PREFIX = re.compile(r"/(models|chains)/([^/]+)(/.*)")
+PREFIX = re.compile(r"/(models|chains)/([^/]+)(/.*)", re.S)
+# A name may hold slashes as they are, where the first of these segments shows its end.
+HEADS = "production|development|environments|deployment|v1|predict|async_predict|wake|run_remote"
+SLASHED = re.compile(rf"/(models|chains)/(.+?)(/(?:{HEADS})(?:/.*)?)", re.S)
 TARGETED = ("/production/", "/development/", "/environments/", "/deployment/")
 ALWAYS_BARE = ("/async_request", "/health", "/docs", "/openapi.json", "/metrics")
 
@@ -60,11 +64,10 @@ async def _resolve(scope: Scope) -> tuple[Addressed, str]:
     Raises Problem on a regional host's target, and when the store is away.
     """
     path: str = scope["path"]
-    prefixed = PREFIX.fullmatch(path)
-    if prefixed:
-        folder, reference, rest = prefixed.groups()
-        prefix = "/".join(scope["raw_path"].decode("latin-1").split("/")[:3])
-        return Addressed(reference, folder.removesuffix("s"), prefix=prefix), _model_host(rest)
+    found = named(path, scope.get("raw_path") or quote(path).encode())
+    if found:
+        addressed, rest = found
+        return addressed, _model_host(rest)
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
     match = HOST.match(host.decode("latin-1"))
     if match is None:
@@ -87,6 +90,21 @@ async def _exists(scope: Scope, addressed: Addressed) -> bool:
         return await gateway.registry.knows(addressed.reference)
     except KingpostError as error:
         raise of_error(error) from error
+
+
+def named(path: str, raw_path: bytes) -> tuple[Addressed, str] | None:
+    """What a path that names a model says, and the rest of it; `raw_path` is from before `%2F` became a slash."""
+    raw = raw_path.decode("latin-1")
+    encoded = PREFIX.fullmatch(raw)
+    if encoded is None:
+        return None
+    folder, reference, rest = (unquote(part) for part in encoded.groups())
+    segments = 3
+    if "/" not in reference and (slashed := SLASHED.fullmatch(path)):
+        folder, reference, rest = slashed.groups()
+        segments += reference.count("/")
+    prefix = "/".join(raw.split("/")[:segments])
+    return Addressed(reference, folder.removesuffix("s"), prefix=prefix), rest
 
 
 def _regional(path: str, environment: str) -> str:

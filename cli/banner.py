@@ -4,6 +4,7 @@ import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from cli.flower import USER
 from deployments.chains import member_of
@@ -51,7 +52,7 @@ def ready(
 def _example(api: str, state: Path, package: Package) -> str:
     given = package.model_metadata.get("example_model_input", {})
     body = shlex.quote(json.dumps({"model_input": given, "priority": 0}))
-    url = f"{api}/models/{package.model_name}/production/async_predict"
+    url = f"{api}/models/{quote(package.model_name, safe='')}/production/async_predict"
     return f'curl -H "Authorization: Api-Key $(cat {_short(state / "api_key")})" \\\n           {url} -d {body}'
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from cli.accepting import Unsupported, accepted, say_warnings
 from cli.running import current_settings
 from deployments.config_values import PackageError
+from deployments.names import check_model_name
 from deployments.package import Package
 from deployments.package_store import PackageStore
 from deployments.packaging import Selection, select
@@ -52,6 +53,7 @@ def _push(
 ) -> None:
     try:
         package = accepted(settings, folder, allowed)
+        check_model_name(name if name is not None else package.model_name)
         selection = select(package.root, settings.max_package_file_bytes)
     except PackageError as error:
         raise PushRefused(str(error)) from error

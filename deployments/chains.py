@@ -83,6 +83,8 @@ def register(registry: Registry, process: Sequence[Package]) -> list[Deployment]
                 package.warnings,
             )
         )
+        if deployments[-1].kind == "chain" and package.root.name != package.model_name:
+            registry.alias(package.root.name, deployments[-1].model_id)  # its entrypoint's name
     return deployments
 
 

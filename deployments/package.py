@@ -10,6 +10,7 @@ from deployments import config_schema as schema
 from deployments.config_check import checked, kept, refuse, unsupported
 from deployments.config_fates import Finding
 from deployments.config_values import PackageError, read_yaml
+from deployments.names import check_model_name
 from tasks.outside_text import whole_number
 
 __all__ = [
@@ -157,6 +158,7 @@ class Package:
             found, allowed
         )  # first: a missing model.py is no news about a package for TensorRT-LLM
         package = cls._of(root, raw, tuple(warnings))
+        check_model_name("" if raw.get("model_name") == "" else package.model_name)
         missing = here(package) if here else []
         refuse(missing, allowed)
         return replace(package, warnings=(*package.warnings, *kept([*found, *missing])))

@@ -106,6 +106,11 @@ class Registry:
         _, deployment_id = items(self._run("push", *arguments))
         return self.deployment(text(deployment_id))
 
+    def alias(self, name: str, model_id: str) -> None:
+        """Lets a chain be asked for by this name, too, while no model and no other chain has it."""
+        with unavailable():
+            self._redis.sadd(registry_keys.keyed("alias", name), model_id)
+
     def promote(self, deployment: Deployment, environment: str = "production") -> str:
         """Warms a deployment to take over an environment: 'switched', 'warming' or 'unchanged'.
 
@@ -211,7 +216,9 @@ class Registry:
         """The model of that id or name."""
         with unavailable():
             named = cast("bytes | None", self._redis.hget(registry_keys.plain("models"), reference))
-            model_id = named.decode() if named else reference
+            alias = registry_keys.keyed("alias", reference)
+            known = [] if named else list(cast("set[bytes]", self._redis.smembers(alias)))
+            model_id = (named or (known[0] if len(known) == 1 else reference.encode())).decode()
             key = registry_keys.keyed("model", model_id)
             f = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(key)))
             if not f:

@@ -18,6 +18,7 @@ KEYED = {
     "deployments_of": "zset deployment id -> created ms, of one model",
     "deployment": "hash of one deployment; see deployments/records.py",
     "seats": "zset replica id -> ms until when it may run, of one deployment",
+    "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
 }
 RELOADS = f"{TAG}:reloads"  # pub/sub channel: a deployment whose folder has changed

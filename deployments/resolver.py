@@ -111,6 +111,14 @@ class Resolver:
                 return reference
             if reference in known:
                 return known[reference]
+        alias = keyed("alias", reference)
+        chains = list(cast("set[bytes]", await self._redis.smembers(alias)))  # type: ignore[misc]
+        if len(chains) > 1:
+            raise NotFound(
+                f"Several chains have an entrypoint {reference!r}: say the chain's name."
+            )
+        if chains:
+            return chains[0].decode()
         raise NotFound(f"There is no model {reference!r}.")
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ On Baseten both are mounted into the container; here they are a folder of the re
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,7 +23,11 @@ class HostExtras:
 
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
-    name: str = ""  # in log lines of a process that chainlets share, when none of them wrote one
+    name: str = ""  # whose log lines are that no single chainlet wrote
+
+    def named(self, name: str) -> "HostExtras":
+        """With that name, unless it has one: what the deployment is called, whatever its config.yaml says."""
+        return self if self.name else replace(self, name=name)
 
 
 def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtras:
@@ -39,7 +43,7 @@ def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtra
     if not member.shares:
         return HostExtras(arguments, {KEY_VARIABLE: key})
     name = f"{member.chain}.{member.process}"
-    return HostExtras((*arguments, "--name", name), {KEY_VARIABLE: key}, name)
+    return HostExtras(arguments, {KEY_VARIABLE: key}, name)
 
 
 def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:

@@ -160,6 +160,8 @@ class HostProcess:
             Path(socket.address).unlink(missing_ok=True)
             command += ["--package", str(socket.package), "--uds", socket.address]
         command += ["--parent-pid", str(os.getpid()), *self._extras.arguments]
+        if self._extras.name:
+            command.append(f"--name={self._extras.name}")  # it may begin with a hyphen
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -190,7 +190,7 @@ class Node:
         place = self._capacity.place(deployment)
         if place is None:
             return False
-        seat = Seat(deployment.id, f"{deployment.model_name}-{secrets.token_hex(4)}")
+        seat = Seat(deployment.id, f"{deployment.id}-{secrets.token_hex(4)}")
         milliseconds = int(self._settings.seat_seconds * 1000)
         if not await asyncio.to_thread(self._registry.take_seat, seat, milliseconds):
             self._capacity.give_back(place)
@@ -211,7 +211,7 @@ class Node:
     def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
         command = [sys.executable, "-m", "cli.parts", "replica"]
         command += ["--deployment", deployment.id, "--replica-id", seat.replica_id]
-        log_file = self._settings.state_dir / "logs" / f"replica-{deployment.model_name}.log"
+        log_file = self._settings.state_dir / "logs" / f"replica-{deployment.id}.log"
         env = child_environment(
             KINGPOST_LOG_FILE=str(log_file.resolve()),
             KINGPOST_REDIS_URL=self._settings.redis_url,

@@ -74,7 +74,7 @@ class ReplicaWorker:
         replica_id: str | None = None,
     ) -> None:
         package, self.deployment = served[0]
-        self.id = replica_id or f"{self.deployment.model_name}-{uuid4().hex[:8]}"
+        self.id = replica_id or f"{self.deployment.id}-{uuid4().hex[:8]}"
         self._settings = settings
         self.store = JobStore(settings)
         self.app = make_app(settings)
@@ -82,13 +82,15 @@ class ReplicaWorker:
         self._runs = Runs()
         self._draining: set[str] = set()  # of `servings`
         self._never = threading.Event()
-        ids = [self.id, *(_id_along(self.id, one.model_name) for _, one in served[1:])]
+        ids = [self.id, *(_id_along(self.id, one.id) for _, one in served[1:])]
         sockets = [
             HostSocket(one.model_name, of_it.root, str(_socket_path(settings.state_dir, name)))
             for name, (of_it, one) in zip(ids, served, strict=True)
         ]
         self._config_dir = Path(sockets[0].address).with_suffix(".config")
-        on_top = extras(member_of(package), settings, self._config_dir)
+        on_top = extras(member_of(package), settings, self._config_dir).named(
+            self.deployment.model_name
+        )
         self.host = HostProcess(sockets, settings, self._host_changed, on_top)
         self.hostname = f"{self.id}@{os.uname().nodename}"
         names = {one.id: one.model_name for _, one in served}
@@ -242,9 +244,9 @@ class ReplicaWorker:
         )
 
 
-def _id_along(replica_id: str, model_name: str) -> str:
+def _id_along(replica_id: str, deployment_id: str) -> str:
     """The id of an entry beside another one's: the same end."""
-    return f"{model_name}-{replica_id.rpartition('-')[2]}"
+    return f"{deployment_id}-{replica_id.rpartition('-')[2]}"
 
 
 def _socket_path(state_dir: Path, replica_id: str) -> Path:

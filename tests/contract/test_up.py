@@ -191,7 +191,8 @@ def test_the_log_and_the_models_of_a_running_stack(up: Up) -> None:
     head, row = up.says("models").splitlines()
     assert head.split() == ["model", "id", "state", "slots", "queued", "running"]
     assert row.split()[0] == "echo" and row.split()[2:] == ["ready", "8", "0", "0"]
-    assert (up.state / "logs" / "replica-echo.log").exists()
+    (replica_log,) = (up.state / "logs").glob("replica-*.log")  # named by the deployment's id
+    assert request_id in replica_log.read_text()
 
 
 def test_a_broken_config_is_one_sentence(up: Up) -> None:

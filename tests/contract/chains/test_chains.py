@@ -72,6 +72,14 @@ def test_the_key_of_chainlets_may_only_infer(stack: Stack) -> None:
 # -- 1.12: run_remote, async_run_remote, addressing
 
 
+def test_a_chain_is_addressed_by_its_entrypoints_name_too(http: httpx.Client) -> None:
+    by_entrypoint = http.get("/chains/Orders/production/async_queue_status")
+    by_name = http.get("/chains/orders/production/async_queue_status")
+    assert by_entrypoint.status_code == 200
+    assert by_entrypoint.json()["deployment_id"] == by_name.json()["deployment_id"]
+    assert http.get("/chains/Worker/production/async_queue_status").status_code == 404
+
+
 def test_arguments_go_in_by_name_and_the_tuple_comes_out_as_an_array(http: httpx.Client) -> None:
     answer = http.post(RUN, json=order("tea", note="hi"))
     assert answer.status_code == 200, answer.text

@@ -224,7 +224,7 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
     assert rig.result(request_id) == ["swapped", "new", 1]
     wait_until(lambda: rig.replicas(deployment)[0].host_pid != host, 20)
     file.write_text("class Model:  # half a thought\n    def predict(self, x)")
-    log = rig.folder / "node" / "logs" / "replica-edited.log"
+    log = rig.folder / "node" / "logs" / f"replica-{deployment.id}.log"
     wait_until(lambda: '"how": "refused"' in log.read_text(), 20)
     assert rig.predict("edited") == ["swapped", "new", 1]  # the old code serves on
     watcher.stop()

@@ -1,11 +1,13 @@
 """The management client of the `baseten` package against our subset of its API."""
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from baseten.client import ManagementClient
 from baseten.client import managementapi as api
 
+from cli.log_lines import LogFolder
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
@@ -161,3 +163,28 @@ def test_what_is_not_honoured_is_said_at_the_push_and_stays_with_the_deployment(
     assert shown[0] == limit
     assert shown[1].startswith("model_cache is not fetched")
     assert shown[1].endswith("(allowed by --allow-unsupported)")
+
+
+def test_a_name_with_a_slash_works_end_to_end_and_no_name_becomes_a_path(rig: Rig) -> None:
+    """Pushed with `--name`, loaded, called by every address, found in the logs; files are named by ids."""
+    folder = rig.package("plain", "one")
+    before = set(rig.folder.parent.rglob("*.sock"))
+    for name in ("zai-org/GLM-5", "../../../x"):
+        rig.kingpost("push", str(folder), "--name", name)
+        deployment = next(one for one in rig.registry.all() if one.model_name == name)
+        rig.until_ready(deployment)
+        encoded = quote(name, safe="")
+        for path in (f"/models/{encoded}", f"/models/{deployment.model_id}"):
+            assert rig.http.post(f"{path}/production/predict", json={}).json() == "one"
+        body = {"model": name, "messages": []}
+        assert "if model has it" in rig.http.post("/v1/chat/completions", json=body).text
+        request_id = rig.submit(encoded)
+        assert rig.result(request_id) == "one"
+        logs = rig.folder / "node" / "logs"
+        assert (logs / f"replica-{deployment.id}.log").exists()
+        assert any(one.request_id for one in LogFolder(logs, name).past(500))
+    assert rig.http.post("/models/zai-org/GLM-5/production/predict", json={}).json() == "one"
+    fresh = set(rig.folder.parent.rglob("*.sock")) - before
+    assert all(rig.folder / "node" / "run" == path.parent for path in fresh)
+    long = rig.kingpost("push", str(folder), "--name", "x" * 270, code=1)
+    assert "A model's name is printable text of 1 to 200 characters" in long
