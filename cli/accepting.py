@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from deployments.package import Package
+from deployments.packaging import files_of
 from tasks.settings import Settings
 
 Unsupported = Annotated[
@@ -22,10 +23,12 @@ Unsupported = Annotated[
 
 
 def accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:
-    """The package. Raises PackageError for what would not run as it asks to."""
+    """The package. Raises PackageError for what would not run as it asks to, or has files that cannot be taken."""
     from workers.machine_findings import machine_findings  # late: `kingpost --help` stays quick
 
-    return Package.accept(folder, allowed, partial(machine_findings, settings))
+    package = Package.accept(folder, allowed, partial(machine_findings, settings))
+    files_of(package.root)
+    return package
 
 
 def say_warnings(package: Package) -> None:

@@ -16,11 +16,12 @@ from deployments.config_values import PackageError
 from deployments.names import check_model_name
 from deployments.package import Package
 from deployments.package_store import PackageStore
-from deployments.packaging import Selection, select
+from deployments.packaging import Selection, check_carried, select
 from deployments.registry import Deployment, Registry
+from deployments.requirements import Requirements
 from tasks.errors import KingpostError, NotFound
 from tasks.settings import Settings, inherited_environment
-from workers.dry_load import UNSEEN
+from workers.dry_load import SAID, UNSEEN
 
 CHECK_SECONDS = 300.0  # an import may bring torch
 Environment = Annotated[str, typer.Option("--environment", "-e", help="An environment's name.")]
@@ -54,10 +55,11 @@ def _push(
     try:
         package = accepted(settings, folder, allowed)
         check_model_name(name if name is not None else package.model_name)
+        check_carried(package)
         selection = select(package.root, settings.max_package_file_bytes)
     except PackageError as error:
-        raise PushRefused(str(error)) from error
-    _dry_load(package)
+        raise PushRefused(error.shown) from error
+    _dry_load(package, "requirements" in allowed)
     _store(settings, selection)
     registry = Registry(settings)
     needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
@@ -137,7 +139,7 @@ def _pointing(registry: Registry, deployment: Deployment) -> list[str]:
     return [one.name for one in environments if one.deployment_id == deployment.id]
 
 
-def _dry_load(package: Package) -> None:
+def _dry_load(package: Package, may_lack: bool) -> None:
     """Imports the model's file and reads its signatures, in a process of its own."""
     command = [sys.executable, "-m", "workers.dry_load", str(package.root)]
     env = inherited_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
@@ -147,11 +149,21 @@ def _dry_load(package: Package) -> None:
         )
     except subprocess.TimeoutExpired:
         raise PushRefused(f"The model was not imported within {CHECK_SECONDS:g} s.") from None
-    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    said = done.stderr.rpartition(SAID)[2].strip() or "The model's import ended without a word."
     if done.returncode == UNSEEN:
-        Console(stderr=True).print(f"Signatures are not checked here: {said}.", style="yellow")
+        _missing_module(package, said, may_lack)
     elif done.returncode != 0:
         raise PushRefused(said)
+
+
+def _missing_module(package: Package, said: str, may_lack: bool) -> None:
+    """An own environment may bring it under another name; Kingpost's own has nothing but what is here."""
+    if Requirements.of(package) or may_lack:
+        message = f"Signatures are not checked here: {said}; if no requirement brings it, add it to requirements."
+        Console(stderr=True).print(message, style="yellow", markup=False)
+        return
+    way = "add it to requirements (--allow-unsupported requirements: the nodes have it)"
+    raise PushRefused(f"{said}; {way}.")
 
 
 def _store(settings: Settings, selection: Selection) -> None:

@@ -78,7 +78,7 @@ def _accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Packa
     try:
         package = accepted(settings, folder, allowed)
     except PackageError as error:
-        raise StartFailed(f"The model in {folder} is broken: {error}") from error
+        raise StartFailed(f"The model in {folder} is broken: {error.shown}") from error
     say_warnings(package)
     return package
 

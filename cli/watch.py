@@ -53,7 +53,9 @@ def _register(settings: Settings, folder: Path, allowed: list[str]) -> Deploymen
     try:
         package = accepted(settings, folder, allowed)
         content_hash = folder_hash(package.root)
-    except (PackageError, OSError) as error:
+    except PackageError as error:
+        raise PushRefused(error.shown) from error
+    except OSError as error:
         raise PushRefused(str(error)) from error
     needs = (package.gpus, package.gpu_memory, "", package.warnings)
     root = str(package.root)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from deployments.config_fates import Finding, findings, wanted_at
+from deployments.config_fates import KEY, Finding, findings, wanted_at
 from deployments.config_schema import Config
 from deployments.config_values import PackageError
 
@@ -53,7 +53,7 @@ def is_allowed(one: Finding, allowed: Collection[str]) -> bool:
 
 def _sentence(error: ErrorDetails) -> str:
     where, kind = error["loc"], error["type"]
-    key = _dotted(where)
+    key = _dotted(tuple(part for part in where if part != KEY))
     if kind == "whole":
         return error["msg"]
     if kind == "key":

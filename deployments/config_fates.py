@@ -151,6 +151,7 @@ def _is_list(annotation: Any) -> bool:
     return any(get_origin(one) is list for one in options)
 
 
+KEY = "[key]"  # pydantic's place of a mapping's key, after the key itself
 A_MAPPING = "a mapping of names to values"
 PLURALS = {
     "a text": "a list of texts",
@@ -188,6 +189,8 @@ def wanted(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
 
 def wanted_at(schema: type[Keys], where: tuple[int | str, ...]) -> str:
     """What the value at that place must be."""
+    if where[-1] == KEY:
+        return "a valid name"
     field = schema.model_fields[str(where[0])]
     annotation: Any = field.annotation
     said = wanted(annotation, field.metadata)

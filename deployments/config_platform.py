@@ -2,11 +2,17 @@
 
 from typing import Annotated, Literal
 
-from deployments.config_fates import refused
+from pydantic import BeforeValidator, Field
+
+from deployments.config_fates import Wanted, refused
 from deployments.config_types import Anything, Filled, Flag, Section
 
 NO_FETCH = "is not fetched by Kingpost; put the files into the package's data folder, or let load() fetch them."
 ON_BASETEN = "is a service of Baseten's that is not here; take it out."
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
 class AuthFields(Section):
@@ -23,7 +29,17 @@ class AuthFields(Section):
 class DockerAuth(AuthFields):
     """Login to a registry."""
 
-    auth_method: str
+    auth_method: Annotated[
+        Literal[
+            "GCP_SERVICE_ACCOUNT_JSON",
+            "AWS_IAM",
+            "AWS_OIDC",
+            "GCP_OIDC",
+            "REGISTRY_SECRET",
+            "AWS_ASSUME_ROLE",
+        ],
+        BeforeValidator(_upper),
+    ]
     registry: str | None = ""
     secret_name: str | None = None
     aws_access_key_id_secret_name: str = "aws_access_key_id"
@@ -34,7 +50,9 @@ class BaseImage(Section):
     """The image that a model's container starts from."""
 
     image: str = ""
-    python_executable_path: str = ""
+    python_executable_path: Annotated[
+        str, Field(pattern=r"^(/.*)?$"), Wanted("a path that begins with /")
+    ] = ""
     docker_auth: DockerAuth | None = None
 
 
@@ -54,7 +72,9 @@ class Repository(Section):
 class WeightsAuth(AuthFields):
     """How a bucket is asked."""
 
-    auth_method: str
+    auth_method: Annotated[
+        Literal["CUSTOM_SECRET", "AWS_OIDC", "GCP_OIDC", "AWS_ASSUME_ROLE"], BeforeValidator(_upper)
+    ]
     auth_secret_name: str | None = None
 
 

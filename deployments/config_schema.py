@@ -37,7 +37,10 @@ from deployments.config_types import (
 NO_IMAGE = "is not used: Kingpost builds no image"
 FORMAL = limited("has no effect here.")
 DATA_ONLY = Fate("honoured", "the model finds it in its config; nothing else reads it")
-Texts = dict[str, str]
+SecretName = Annotated[
+    str, Field(pattern=r"^([-._a-zA-Z0-9]{1,253}|DOCKER_REGISTRY_.*)$"), Wanted("a secret's name")
+]
+Texts = dict[SecretName, str]
 
 
 class Batching(Section):
@@ -124,7 +127,11 @@ class Runtime(Section):
         ),
     ] = None
     truss_server_version_override: Annotated[
-        str | None, limited("is not used: Kingpost's own model host serves the model.")
+        Annotated[
+            str, Field(pattern=r"^v?\d+(\.\d+)*[-.+a-z0-9]*$"), Wanted("a version such as 0.9.0")
+        ]
+        | None,
+        limited("is not used: Kingpost's own model host serves the model."),
     ] = None
     num_workers: Annotated[Integer, Wanted("1")] = 1
     batching: Batching | None = None

@@ -11,6 +11,7 @@ from deployments.config_check import checked, kept, refuse, unsupported
 from deployments.config_fates import Finding
 from deployments.config_values import PackageError, read_yaml
 from deployments.names import check_model_name
+from deployments.syntax import check_syntax
 from tasks.outside_text import whole_number
 
 __all__ = [
@@ -159,6 +160,8 @@ class Package:
         )  # first: a missing model.py is no news about a package for TensorRT-LLM
         package = cls._of(root, raw, tuple(warnings))
         check_model_name("" if raw.get("model_name") == "" else package.model_name)
+        if package.docker_server is None:
+            check_syntax(package.model_file, root, package.python_version)
         missing = here(package) if here else []
         refuse(missing, allowed)
         return replace(package, warnings=(*package.warnings, *kept([*found, *missing])))

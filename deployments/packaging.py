@@ -8,11 +8,12 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from pathspec import GitIgnoreSpec
 
-from deployments.config_values import PackageError
+from deployments.config_values import PackageError, read_text
+from deployments.package import Package
 
 IGNORE_FILES = (".kingpostignore", ".gitignore")  # the first that is there counts
 NEVER = (".git/", "__pycache__/", ".venv/", ".kingpost/")
@@ -45,9 +46,24 @@ def select(root: Path, max_file_bytes: int) -> Selection:
     return Selection(root, files, content_hash(root, files), sum(p.stat().st_size for p in files))
 
 
+def check_carried(package: Package) -> None:
+    """Raises PackageError for what a push would leave behind."""
+    root = package.root
+    for given, folder in zip(
+        cast("list[str]", package.config["external_package_dirs"]),
+        package.external_package_dirs,
+        strict=True,
+    ):
+        if not folder.resolve().is_relative_to(root):
+            raise PackageError(
+                f"external_package_dirs: {given} lies outside the package and would stay behind; "
+                f"copy it into {package.bundled_packages_dir}/, whose content may be imported as well."
+            )
+
+
 def files_of(root: Path, max_file_bytes: int = sys.maxsize) -> tuple[Path, ...]:
     """The files of a package, in order. Raises PackageError."""
-    return tuple(sorted(_walk(root, root, _ignored(root), max_file_bytes)))
+    return tuple(sorted(_walk(root, _ignored(root), max_file_bytes)))
 
 
 def folder_hash(root: Path) -> str:
@@ -80,23 +96,57 @@ def stamps(root: Path) -> Stamps:
 
 def _ignored(root: Path) -> GitIgnoreSpec:
     found = next((root / name for name in IGNORE_FILES if (root / name).is_file()), None)
-    lines = found.read_text().splitlines() if found else []
-    return GitIgnoreSpec.from_lines([*lines, *NEVER, *IGNORE_FILES])
+    lines = read_text(found, found.name).splitlines() if found else []
+    try:
+        return GitIgnoreSpec.from_lines([*lines, *NEVER, *IGNORE_FILES])
+    except ValueError as error:
+        name = found.name if found else ""
+        raise PackageError(f"{name} has a pattern that cannot be read: {error}") from None
 
 
-def _walk(folder: Path, root: Path, spec: GitIgnoreSpec, max_file_bytes: int) -> Iterator[Path]:
-    for path in folder.iterdir():
-        name = path.relative_to(root).as_posix()
-        if spec.match_file(name + "/" if path.is_dir() else name):
-            continue
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            raise PackageError(f"{name} is a link out of the folder; copy what it points at.")
-        if path.is_dir():
-            yield from _walk(path, root, spec, max_file_bytes)
-        elif path.is_file():
-            if path.stat().st_size > max_file_bytes:
-                raise PackageError(
-                    f"{name} has {path.stat().st_size} bytes, above the cap of {max_file_bytes}; "
-                    "let load() fetch it, or raise KINGPOST_MAX_PACKAGE_FILE_BYTES."
-                )
-            yield path
+def _walk(root: Path, spec: GitIgnoreSpec, max_file_bytes: int) -> Iterator[Path]:
+    """Files, and links to files of the package; folders that are links are no part of it."""
+    stack = [root]
+    while stack:
+        for path in sorted(stack.pop().iterdir()):
+            name = _name(path, root)
+            is_link = path.is_symlink()
+            if spec.match_file(name + "/" if path.is_dir() else name):
+                continue
+            if is_link:
+                _check_link(path, name, root)
+            if path.is_dir():
+                stack.append(path)
+            elif path.is_file():
+                _check_size(path, name, max_file_bytes)
+                yield path
+            else:
+                raise PackageError(f"{name} is neither a file nor a folder; take it out.")
+
+
+def _name(path: Path, root: Path) -> str:
+    name = path.relative_to(root).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise PackageError(f"The file name {name!r} is not UTF-8; rename it.") from None
+    return name
+
+
+def _check_link(path: Path, name: str, root: Path) -> None:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise PackageError(f"{name} is a link to nothing, or in a circle; take it out.") from None
+    if not target.is_relative_to(root):
+        raise PackageError(f"{name} is a link out of the folder; copy what it points at.")
+    if target.is_dir():
+        raise PackageError(f"{name} is a link to a folder; copy what it points at.")
+
+
+def _check_size(path: Path, name: str, max_file_bytes: int) -> None:
+    if (size := path.stat().st_size) > max_file_bytes:
+        raise PackageError(
+            f"{name} has {size} bytes, above the cap of {max_file_bytes}; "
+            "let load() fetch it, or raise KINGPOST_MAX_PACKAGE_FILE_BYTES."
+        )

@@ -6,14 +6,17 @@ and a sentence when a requirement that is not installed here keeps it from looki
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from deployments.package import Package, PackageError
+from deployments.syntax import syntax_error
 from workers.host_errors import ModelDefinitionError
 from workers.model_loader import extend_import_path, import_model_file
 from workers.model_methods import Methods
 
 BROKEN, UNSEEN = 1, 3
+SAID = "\0said\0"  # stands before our own words: the model's import may print, too
 
 
 def check(folder: Path) -> None:
@@ -27,8 +30,11 @@ def check(folder: Path) -> None:
         module = import_model_file(package)
     except ModuleNotFoundError:
         raise
-    except Exception as error:
-        raise PackageError(f"{package.model_file.name} cannot be imported: {error!r}") from error
+    except SyntaxError as error:  # of a module beside the model's file
+        raise syntax_error(error, package.root, package.model_file) from error
+    except BaseException as error:  # also sys.exit
+        message = f"{package.model_file.name} cannot be imported: {error!r}"
+        raise PackageError(f"{message}{_where(error, package)}") from error
     model_class = getattr(module, package.model_class_name, None)
     if not isinstance(model_class, type):
         where = package.model_file.name
@@ -44,12 +50,22 @@ def main(folder: Path) -> int:
     try:
         check(folder)
     except PackageError as error:
-        print(error, file=sys.stderr)
+        print(SAID + error.shown, file=sys.stderr)
         return BROKEN
     except ModuleNotFoundError as error:
-        print(error, file=sys.stderr)
+        print(f"{SAID}{error}", file=sys.stderr)
         return UNSEEN
     return 0
+
+
+def _where(error: BaseException, package: Package) -> str:
+    """The last place in the package on the way to the error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    root = package.root
+    own = [one for one in frames if Path(one.filename).is_relative_to(root)]
+    if not own:
+        return ""
+    return f" ({Path(own[-1].filename).relative_to(root)}:{own[-1].lineno})"
 
 
 if __name__ == "__main__":

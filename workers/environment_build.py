@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,7 @@ class Build:
                     say(f"{what}: {line}")
             code = process.wait()
         if code != 0:
-            reason = f" ({tail[-1].strip()})" if tail else ""
+            reason = f" ({_reason(tail)})" if tail else ""
             tail.append(f"The environment could not be built: {what} ended with {code}{reason}")
             raise EnvironmentFailed("\n".join(tail))
 
@@ -121,6 +121,17 @@ class Build:
             (made / "tmp").mkdir(exist_ok=True)
             variables["TMPDIR"] = str(made / "tmp")
         return clean_environment() | variables
+
+
+def _reason(tail: Sequence[str]) -> str:
+    """The installer's own sentence: uv draws it over several lines, pip marks it with ERROR."""
+    lines = [re.sub(r"^[\s×╰─▶│├]+", "", line).strip() for line in tail]
+    marked = [n for n, line in enumerate(tail) if re.match(r"\s*(×|error:|ERROR:)", line)]
+    if not marked:
+        return next((line for line in reversed(lines) if line), "it said nothing")
+    rest = lines[marked[0] :]
+    end = next((n for n, line in enumerate(rest) if n and not line), len(rest))
+    return " ".join(rest[:end])
 
 
 def clean_environment() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """From a package to a live model: import by file path, constructor arguments by name, set-up, load with retries."""
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -91,7 +92,8 @@ def make_model(package: Package, around: Surroundings) -> LiveModel:
     Raises whatever the model raises.
     """
     data_dir = package.root / package.data_dir
-    data_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # a package that cannot be written to serves without it
+        data_dir.mkdir(parents=True, exist_ok=True)
     module = import_model_file(package, around.shared)
     model_class = getattr(module, package.model_class_name)
     environment = read_environment(around.environment_file)

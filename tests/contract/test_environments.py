@@ -175,6 +175,7 @@ def test_a_failure_is_the_installers_words_and_one_sentence(make: Maker) -> None
     *words, sentence = str(failed.value).splitlines()
     assert sentence.startswith("The environment could not be built: uv pip install ended with 1 (")
     assert any("No solution found" in line for line in words)
+    assert "No solution found" in sentence and "unsatisfiable" in sentence  # uv's own, whole
     assert make.built == []
 
 

@@ -112,7 +112,13 @@ def test_a_queued_request_runs_where_it_was_sent(rig: Rig) -> None:
         ("class Other:\n    pass\n", "no class Model"),
         ("class Model:\n    pass\n", "must have a `predict`"),
         ("class Model:\n    def predict(self, a, b, c):\n        pass\n", "predict"),
-        ("raise ValueError('boom')\n", "boom"),
+        ("raise ValueError('boom')\n", "boom') (model/model.py:1)"),
+        (
+            "class Model:\n    def predict(self, x): -> int\n",
+            "model/model.py:2:27: invalid syntax.\n",
+        ),
+        ("import nosuch\n", "No module named 'nosuch'; add it to requirements"),
+        ("import sys\nsys.exit(0)\n", "cannot be imported: SystemExit(0)"),
     ],
 )
 def test_a_package_that_cannot_work_is_refused(rig: Rig, model: str, sentence: str) -> None:
@@ -224,7 +230,7 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
     assert rig.result(request_id) == ["swapped", "new", 1]
     wait_until(lambda: rig.replicas(deployment)[0].host_pid != host, 20)
     file.write_text("class Model:  # half a thought\n    def predict(self, x)")
-    log = rig.folder / "node" / "logs" / f"replica-{deployment.id}.log"
-    wait_until(lambda: '"how": "refused"' in log.read_text(), 20)
+    said = rig.folder / "watch.log"
+    wait_until(lambda: "not loaded: model/model.py:2:25: " in said.read_text(), 20)
     assert rig.predict("edited") == ["swapped", "new", 1]  # the old code serves on
     watcher.stop()
