@@ -1,9 +1,10 @@
 """Request bodies: counted while they are received, never trusted to be as long as they say."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -14,6 +15,8 @@ from api.unknown_fields import guess
 from tasks.outside_text import utf8, whole_number
 
 T = TypeVar("T")
+ITEMS_A_TURN = 500  # of a batch, between turns of the loop
+MOST_WRONG = 20  # items of a batch that are complained about
 DEEPEST = 100  # levels of JSON; a parser's stack is not a client's to fill
 
 
@@ -51,7 +54,7 @@ async def read(request: Request, cap: int) -> bytes:
 
 def decoded(body: bytes) -> Any:
     """The body as JSON, in any encoding that a model takes on the sync path. Raises Problem 400."""
-    body = _utf8(body)
+    body = as_utf8(body)
     if _too_deep(body):
         message = f"The body is nested deeper than {DEEPEST} levels."
         raise Problem(400, "client_error", message)
@@ -61,7 +64,7 @@ def decoded(body: bytes) -> Any:
         return _as_models_do(body)
 
 
-def _utf8(body: bytes) -> bytes:
+def as_utf8(body: bytes) -> bytes:
     """What begins with a byte order mark, or has two or four bytes for a character, as UTF-8."""
     encoding = json.detect_encoding(body)
     if encoding == "utf-8":
@@ -101,6 +104,26 @@ def validated(adapter: TypeAdapter[T], value: Any) -> T:
         raise Problem(400, "client_error", _sentence(error, adapter)) from None
 
 
+async def validated_items(adapter: TypeAdapter[T], value: Any) -> list[T]:
+    """A list of these, with turns of the loop; the complaints stop after a few. Raises Problem 400."""
+    if not isinstance(value, list) or not value:
+        raise Problem(400, "client_error", "Send a list of one request or more.")
+    items: list[T] = []
+    said: list[str] = []
+    for place, item in enumerate(cast("list[Any]", value)):
+        if place % ITEMS_A_TURN == 0:
+            await asyncio.sleep(0)
+        try:
+            items.append(adapter.validate_python(item))
+        except ValidationError as error:
+            said.append(_sentence(error, adapter, f"{place}."))
+            if len(said) == MOST_WRONG:
+                break
+    if said:
+        raise Problem(400, "client_error", "; ".join(said))
+    return items
+
+
 STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -115,10 +138,10 @@ def _too_deep(body: bytes) -> bool:
     return deepest > DEEPEST
 
 
-def _sentence(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
+def _sentence(error: ValidationError, adapter: TypeAdapter[Any], before: str = "") -> str:
     said: list[str] = []
     for one in error.errors(include_url=False, include_input=False)[:10]:
-        where = ".".join(str(part) for part in one["loc"])
+        where = before + ".".join(str(part) for part in one["loc"])
         text = one["msg"]
         if one["type"] == "extra_forbidden":
             text = "there is no such field." + guess(str(one["loc"][-1]), _fields(adapter))

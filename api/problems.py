@@ -116,7 +116,7 @@ def install(app: FastAPI) -> None:
         problem = cast(HTTPException, error)
         headers, detail = dict(problem.headers or {}), str(problem.detail)
         if problem.status_code == 405:
-            allowed = ", ".join(_allowed(app, request.url.path)) or headers.get("Allow", "")
+            allowed = ", ".join(_allowed(app, request.scope["path"])) or headers.get("Allow", "")
             headers["Allow"] = allowed
             detail = f"This path takes {allowed or 'other methods'}, not {request.method}."
         elif problem.status_code == 404 and detail == NO_ROUTE:
@@ -125,7 +125,7 @@ def install(app: FastAPI) -> None:
 
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         number = secrets.token_hex(4)
-        log.error("request.crashed", path=request.url.path, incident=number, exc_info=error)
+        log.error("request.crashed", path=request.scope["path"], incident=number, exc_info=error)
         message = f"Something went wrong on our side (incident {number})."
         return Problem(500, "internal_baseten_error", message).response()
 

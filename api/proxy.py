@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE
 
 from api import body as bodies
 from api.gateway import (
@@ -22,7 +23,7 @@ from api.gateway import (
 from api.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded
 from api.problems import Problem, log, of_error
 from api.upstream import BODILESS, ReplayableBody
-from api.upstream_connection import RawHeaders
+from api.upstream_connection import BrokenAnswer, BrokenCall, RawHeaders, UpstreamConnection
 from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
@@ -102,7 +103,7 @@ class ProxyResponse(Response):
             raise Problem(504, "timeout", message) from None
 
     async def _try_replicas(self, body: ReplayableBody, send: Send) -> None:
-        call, failed = self._call, frozenset[str]()
+        call, failed, silent = self._call, frozenset[str](), 0
         while call.attempts < MOST_TRIES:
             replica = call.gateway.upstreams.choose(call.deployment.id, failed)
             if replica is None:
@@ -117,8 +118,11 @@ class ProxyResponse(Response):
                 if call.sending:
                     raise  # the answer has begun: the client sees it break off
                 log.warning("replica.failed", replica=replica.id, error=repr(error))
+                if isinstance(error, BrokenAnswer):
+                    break  # the model ran
                 call.gateway.upstreams.shun(replica)
-                if not body.replayable:
+                silent += isinstance(error, BrokenCall)  # the model may have run
+                if silent > 1 or not body.replayable:
                     break
                 failed |= {replica.id}
         raise Problem(502, "model_unavailable", "Error making prediction")
@@ -148,6 +152,7 @@ class ProxyResponse(Response):
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body
         ) as answer:
+            check_sendable(answer)
             call.sending = True
             await send({"type": "http.response.start", "status": answer.status,
                         "headers": _answer_headers(answer.headers, call)})  # fmt: skip
@@ -188,6 +193,17 @@ async def _cancel_when_gone(
 def _is_small(request: Request) -> bool:
     declared = whole_number(request.headers.get("content-length", ""))
     return declared is not None and declared <= SMALL_BODY
+
+
+def check_sendable(answer: UpstreamConnection) -> None:
+    """Raises BrokenAnswer for a head that our own server would refuse to send."""
+    lengths = [value for name, value in answer.headers if name == b"content-length"]
+    if not 200 <= answer.status <= 599:
+        raise BrokenAnswer(f"the host answered with the status {answer.status}")
+    if len(lengths) > 1 or any(
+        HEADER_RE.search(n) or HEADER_VALUE_RE.search(v) for n, v in answer.headers
+    ):
+        raise BrokenAnswer("the host's answer has a header that cannot be sent")
 
 
 def _answer_headers(headers: RawHeaders, call: Call) -> RawHeaders:

@@ -81,7 +81,7 @@ async def async_predict_batch(request: Request, target: TargetOf) -> Response:
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
-    asked = bodies.parse(MANY, body)
+    asked = await bodies.validated_items(ONE, bodies.decoded(body))
     ids = await submit(request, key, deployment, body, asked)
     return _accepted({"request_ids": ids}, warnings(asked, batch=True))
 

@@ -10,6 +10,7 @@ from api.gateway import authenticate, gateway_of
 from api.management_schemas import ModelView
 from api.problems import Problem
 from api.proxy import proxied
+from api.top_level import Reader
 from deployments.resolver import Target
 
 router = APIRouter(tags=["model APIs"])
@@ -37,17 +38,16 @@ async def models(request: Request) -> dict[str, object]:
 async def model_api(request: Request) -> Response:
     """Passes the call on to the model that the body names."""
     await authenticate(request)
-    body = await bodies.read(request, gateway_of(request).settings.max_sync_body_bytes)
-    model = _model_of(body)
+    body = await bodies.read(request, gateway_of(request).settings.max_model_api_body_bytes)
+    model = await _model_of(body)
     request.scope["state"]["addressed"] = Addressed(
         model, prefix=f"/models/{quote(model, '', errors='replace')}"
     )
-    return await proxied(request, PRODUCTION, request.url.path, body)
+    return await proxied(request, PRODUCTION, request.scope["path"], body)
 
 
-def _model_of(body: bytes) -> str:
-    said = bodies.decoded(body)
-    model = said.get("model") if isinstance(said, dict) else None
+async def _model_of(body: bytes) -> str:
+    model = await Reader(bodies.as_utf8(body)).text_of("model")
     if not isinstance(model, str) or not model:
         raise Problem(400, "client_error", "model: say which model, by name or id.")
     return model

@@ -112,7 +112,7 @@ def _target_of(socket: WebSocket) -> Target:
     names = socket.path_params
     if "deployment_id" in names:
         return Target(None, names["deployment_id"])
-    first = socket.url.path.split("/")[1]
+    first = socket.scope["path"].split("/")[1]
     return Target(names.get("environment", first))
 
 

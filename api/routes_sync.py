@@ -11,7 +11,7 @@ from tasks import verbs
 router = APIRouter(tags=["sync"])
 PREDICT = "/v1/models/model:predict"
 WAKE_MS = 60_000  # how long a deployment that was woken keeps a replica without a call
-PRIVATE = "/kingpost"
+PRIVATE = ("/kingpost", "/hot-reload")
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -29,11 +29,11 @@ async def sync_route(request: Request, target: TargetOf, route: str) -> Response
 
 
 def _is_private(route: str) -> bool:
-    """Whether the model host would read this as a route of its worker, which stops jobs and takes slots.
+    """Whether the model host would read this as a route of its worker, which stops jobs, takes slots and loads code.
 
     Both sides look at the decoded path, once: what is encoded twice is another name to the host, too.
     """
-    return f"/{route}" == PRIVATE or f"/{route}".startswith(PRIVATE + "/")
+    return any(f"/{route}/".startswith(one + "/") for one in PRIVATE)
 
 
 async def wake(request: Request, target: TargetOf) -> Response:

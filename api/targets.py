@@ -21,7 +21,9 @@ async def target_of(request: Request) -> Target:
         return Target(None, names["deployment_id"])
     if "environment" in names:
         return Target(names["environment"])
-    return Target("development" if request.url.path.startswith("/development/") else "production")
+    return Target(
+        "development" if request.scope["path"].startswith("/development/") else "production"
+    )
 
 
 TargetOf = Annotated[Target, Depends(target_of)]

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from api.tcp_upstream import DoorRefused
-from api.upstream_connection import BrokenCall, RawHeaders, UpstreamConnection, connect
+from api.upstream_connection import (
+    BrokenAnswer,
+    BrokenCall,
+    RawHeaders,
+    UpstreamConnection,
+    connect,
+)
 from deployments.directory import AsyncDirectory, Replica
 from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, Way
 
@@ -109,17 +115,20 @@ class Upstreams:
         """The head of the answer to one call; leaving the context early ends the call. Raises OSError."""
         way = self.way(replica)
         with self.counted(replica):
-            connection = self._kept(way)
+            connection, again = self._kept(way), False
             if connection:
                 try:
                     await _call(connection, way, method, target, headers, body)
                 except BrokenCall:  # perhaps with a host that another one has followed
                     if not (connection.silent and body.replayable):
                         raise
-                    connection = None
+                    connection, again = None, True
             if connection is None:
                 connection = await connect(way, CONNECT_SECONDS)
-                await _call(connection, way, method, target, headers, body)
+                try:
+                    await _call(connection, way, method, target, headers, body)
+                except BrokenCall as error:
+                    raise (BrokenAnswer(str(error)) if again else error) from None
             try:
                 yield connection
             finally:

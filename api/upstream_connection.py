@@ -20,6 +20,10 @@ class BrokenCall(ConnectionError):
     """The host is gone, or what it sent is not HTTP."""
 
 
+class BrokenAnswer(BrokenCall):
+    """An answer came and cannot be passed on: the call was made, and is not to be made again."""
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One connection, one call at a time; free for the next one when `reusable`."""
 
@@ -30,7 +34,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.complete = True
         self._transport: Any = None
         self._parser: HttpResponseParser | None = None
-        self._is_head = self._keeps = self._has_head = False
+        self._is_head = self._keeps = self._has_head = self._answered = False
+        self._interim = False
         self._pieces: list[bytes] = []
         self._held = 0
         self._reading = self._writing = True
@@ -47,7 +52,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def silent(self) -> bool:
         """Whether nothing of an answer has come."""
-        return not self._has_head and not self.headers
+        return not self._answered
 
     async def call(
         self,
@@ -97,7 +102,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise BrokenCall("the host closed the connection")
         self.status, self.headers, self.complete = 0, [], False
         self._has_head = self._keeps = False
-        self._is_head = method == "HEAD"
+        self._is_head, self._answered = method == "HEAD", False
         self._parser = HttpResponseParser(self)
 
     async def _send(self, body: AsyncIterator[bytes]) -> None:
@@ -147,18 +152,20 @@ class UpstreamConnection(asyncio.Protocol):
             self.lost = True  # nobody asked: whose answer this is cannot be told
             self._transport.abort()
             return
+        self._answered = True
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
             self.lost = True
-            self._fail(BrokenCall(f"the host's answer is not HTTP: {error}"))
+            self._fail(BrokenAnswer(f"the host's answer is not HTTP: {error}"))
             self._transport.abort()
             return
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
-        self._fail(BrokenCall(f"the host closed the connection: {exc or 'no more to come'}"))
+        kind = BrokenAnswer if self._answered else BrokenCall
+        self._fail(kind(f"the host closed the connection: {exc or 'no more to come'}"))
 
     def pause_writing(self) -> None:
         self._writing = False
@@ -171,7 +178,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._has_head:
-            raise BrokenCall("a second answer to one call")
+            raise BrokenAnswer("a second answer to one call")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
@@ -179,6 +186,12 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         assert self._parser
         self.status = self._parser.get_status_code()
+        self._interim = 100 <= self.status < 200
+        if self._interim:  # early hints and the like: the answer comes after them
+            self.headers = []
+            if self.status == 101:
+                raise BrokenAnswer("another protocol, which nobody asked for")
+            return
         self._keeps = self._parser.should_keep_alive()
         self._has_head = True
         if self._is_head:
@@ -192,7 +205,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        self.complete = True
+        self.complete = not self._interim
 
 
 async def connect(way: Way, seconds: float) -> UpstreamConnection:

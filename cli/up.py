@@ -27,7 +27,7 @@ from deployments.directory import Directory
 from deployments.package import Package, PackageError
 from deployments.registry import Registry
 from tasks.api_keys import ApiKeys, key_id
-from tasks.errors import StoreUnavailable
+from tasks.errors import SettingsError, StoreUnavailable
 from tasks.log_files import turn_over
 from tasks.settings import Settings, child_environment
 from workers.supervisor import Part, Supervisor
@@ -307,7 +307,10 @@ def install_key(settings: Settings) -> str | None:
     path, keys = settings.state_dir / "api_key", ApiKeys(settings)
     if settings.api_key:
         plain = settings.api_key.get_secret_value()
-        keys.install(plain)
+        if not keys.install(plain):
+            raise SettingsError(
+                "KINGPOST_API_KEY is a key that was revoked, and it stays so: choose a new one."
+            )
         write_secret(path, plain)
         return None
     known = {key.id for key in keys.list() if not key.revoked}

@@ -14,9 +14,12 @@ import redis
 from tasks.errors import NotFound, SettingsError
 from tasks.keys import TAG
 from tasks.keys import plain as plain_key
+from tasks.logs import get_logger
 from tasks.remembered import Remembered
 from tasks.settings import Settings
 from tasks.store import connect, connect_async, unavailable
+
+log = get_logger("keys")
 
 Scope = Literal["full", "inference", "metrics"]
 
@@ -121,13 +124,22 @@ class ApiKeys:
         )
         return plain
 
-    def install(self, plain: str, name: str = "preset", scope: Scope = "full") -> None:
-        """Accepts a key that the operator chose, or one that was made earlier. Raises SettingsError and StoreUnavailable."""
+    def install(self, plain: str, name: str = "preset", scope: Scope = "full") -> bool:
+        """Accepts a key that the operator chose, or one that was made earlier; False for one that was revoked, which stays so.
+
+        Raises SettingsError and StoreUnavailable.
+        """
         if len(plain) < SHORTEST_PRESET:
             raise SettingsError(
                 f"KINGPOST_API_KEY must have at least {SHORTEST_PRESET} characters."
             )
+        with unavailable():
+            raw = cast("bytes | None", self._redis.hget(KEYS, key_id(plain)))
+        if raw and (earlier := _parse(raw)).revoked and earlier.sha256 == _sha256(plain):
+            log.warning("key.revoked", key=earlier.id, told="it stays revoked; choose a new one")
+            return False
         self._write(plain, name, scope)
+        return True
 
     def list(self) -> list[ApiKey]:
         """All keys, oldest first. Raises StoreUnavailable."""

@@ -20,7 +20,7 @@ HEAD_BYTES = 128 * 1024  # of one request
 HEAD_SECONDS = 10.0  # for a stranger to show the token
 MOST_STRANGERS = 256  # connections that have not shown it yet
 TOKEN = TOKEN_HEADER.encode()
-PRIVATE = "/kingpost"  # the worker's own routes
+PRIVATE = ("/kingpost", "/hot-reload")  # the worker's own routes
 REASONS = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 431: "Too Large"}
 
 
@@ -31,7 +31,12 @@ class Door:
     host_socket: str
     token: bytes = field(repr=False)
     callers: "set[Caller]" = field(default_factory=lambda: set[Caller]())
-    strangers: int = 0
+    waiting: "dict[Caller, None]" = field(default_factory=lambda: dict[Caller, None]())
+
+    @property
+    def strangers(self) -> int:
+        """Connections that have not shown the token."""
+        return len(self.waiting)
 
 
 @dataclass
@@ -69,12 +74,14 @@ class Caller(asyncio.Protocol):
         """A stranger, until it shows the token."""
         self.transport = cast(asyncio.Transport, transport)
         self._door.callers.add(self)
-        self._door.strangers += 1
         probe_silence(transport.get_extra_info("socket"))
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HEAD_SECONDS, self._end_stranger)
-        if self._door.strangers > MOST_STRANGERS:
-            self.cut()
+        self._door.waiting[self] = None
+        if (
+            self._door.strangers > MOST_STRANGERS
+        ):  # the oldest goes: the newest may be about to show the token
+            next(iter(self._door.waiting)).drop()
 
     def data_received(self, data: bytes) -> None:
         """Parses; what is complete goes on to the host."""
@@ -125,6 +132,11 @@ class Caller(asyncio.Protocol):
         if self.transport:
             self.transport.abort()
 
+    def drop(self) -> None:
+        """Makes room for another stranger."""
+        self._no_stranger()
+        self.cut()
+
     def _end_stranger(self) -> None:
         if self._stranger:
             self.cut()
@@ -132,7 +144,7 @@ class Caller(asyncio.Protocol):
     def _no_stranger(self) -> None:
         if self._stranger:
             self._stranger = False
-            self._door.strangers -= 1
+            self._door.waiting.pop(self, None)
             self._deadline.cancel()
 
     # the parser's callbacks
@@ -187,7 +199,7 @@ class Caller(asyncio.Protocol):
             path = unquote((parse_url(self._head.url).path or b"/").decode("ascii"))
         except (HttpParserError, UnicodeDecodeError):
             return 400
-        if path == PRIVATE or path.startswith(PRIVATE + "/"):
+        if any(f"{path}/".startswith(f"{one}/") for one in PRIVATE):
             return 404
         return 400 if self._parser.should_upgrade() and not self._head.websocket else 0
 

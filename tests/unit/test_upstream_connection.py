@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.upstream import ReplayableBody, Upstreams
-from api.upstream_connection import BrokenCall, UpstreamConnection, connect
+from api.upstream_connection import BrokenAnswer, BrokenCall, UpstreamConnection, connect
 from deployments.directory import AsyncDirectory, Replica
 from deployments.ways import Way
 from tasks.settings import Settings
@@ -283,3 +283,32 @@ async def test_a_body_is_sent_again_as_a_whole_after_a_replica_died_in_its_middl
         more.put_nowait(chunk)
     assert b"".join([chunk async for chunk in body.stream()]) == b"one two three"
     assert body.to_send() == b"one two three"
+
+
+async def test_early_hints_come_before_the_answer_and_another_protocol_is_none(
+    tmp_path: Path,
+) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+    async with peer(tmp_path, saying(hints + hints + SIZED, cut=7)) as path:
+        connection = await connect(Way(path), 2)
+        await connection.call("GET", "/x", [], None)
+        assert (connection.status, await whole(connection)) == (200, b"hello")
+        assert b"link" not in dict(connection.headers)
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nx: a\rb\r\ncontent-length: 5\r\n\r\nhello",
+        b"nonsense\r\n\r\n",
+    ],
+)
+async def test_an_answer_that_breaks_is_no_silence(tmp_path: Path, answer: bytes) -> None:
+    async with peer(tmp_path, saying(answer)) as path:
+        connection = await connect(Way(path), 2)
+        with pytest.raises(BrokenAnswer):
+            await connection.call("GET", "/x", [], None)
+        connection.close()

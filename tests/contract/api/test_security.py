@@ -153,6 +153,14 @@ def test_a_compressed_body_is_refused(http: httpx.Client) -> None:
     assert answer.status_code == 415
 
 
+def test_a_preset_key_that_was_revoked_stays_revoked(settings: Settings) -> None:
+    keys = ApiKeys(settings)
+    assert keys.install(KEY)
+    keys.revoke(key_id(KEY))
+    assert not keys.install(KEY)  # as the next start of the API does
+    assert [key.revoked for key in keys.list()] == [True]
+
+
 def test_a_public_address_without_any_key_is_refused(settings: Settings) -> None:
     from api.serve import refuse_open_door
     from tasks.errors import SettingsError
@@ -224,6 +232,10 @@ def test_a_fast_upload_is_not_cut_off(http: httpx.Client) -> None:
         "kingpost%252Fstate",
         "kingpost/state%3F",
         "kingpost/state%23",
+        "hot-reload",
+        "hot%2Dreload",
+        "hot-reload/",
+        "hot-reload%2F",
     ],
 )
 def test_no_key_reaches_the_worker_s_own_routes_of_a_model_host(live: Live, route: str) -> None:
