@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test test-all shipped check format chaos conformance bench bench-quick clean
+.PHONY: setup demo up test test-all shipped check format attack chaos conformance bench bench-quick clean
 
 setup: $(DEV)
 
@@ -59,6 +59,10 @@ check: $(DEV)
 format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What strangers may try, at full size, with a table of what was measured.
+attack: $(DEV)
+	$(BIN)/python -m tests.attack
 
 chaos: $(DEV)
 	$(BIN)/python -m tests.chaos
