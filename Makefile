@@ -6,6 +6,9 @@ DEV := .venv/.dev-ready
 
 .PHONY: setup demo up test test-all shipped check format attack chaos conformance bench bench-quick clean
 
+# uv and pip leave compiling to the first import; with this variable every process would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 setup: $(DEV)
 
 # uv resolves and unpacks in seconds what takes pip minutes, but it does not read pip's configuration: pip brings torch, which

@@ -8,6 +8,7 @@ HOME = surroundings.enter()
 # isort: split
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -18,6 +19,8 @@ from tasks.scripting import CLOCK_OFFSET_KEY
 from tasks.settings import Settings
 from tasks.store import JobStore
 from tests.valkey import Valkey
+
+pytest_plugins = ["tests.chain_builder"]
 
 hypothesis_settings.register_profile("long")  # see tests/unit/test_store_machine.py
 
@@ -92,11 +95,11 @@ def clock(store: JobStore) -> Clock:
 
 
 # Files whose tests wait for whole stacks; first, or one process would be alone with them at the end.
+CHAINS = "tests/contract/chains/"  # one group: its files share two stacks
 LONG = (
     "test_up.py",
     "deployments/test_deployments.py",
-    "chains/test_processes.py",
-    "chains/test_chains.py",
+    CHAINS,
     "test_mutants.py",
     "test_one_slot.py",
     "test_replica.py",
@@ -104,12 +107,27 @@ LONG = (
 )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first."""
-    places = {name: place for place, name in enumerate(LONG)}
+    """The long files first; the tests of chains by the stack that they share."""
 
-    def place(item: pytest.Item) -> int:
+    def place(item: pytest.Item) -> tuple[int, str]:
         path = item.path.as_posix()
-        return next((at for name, at in places.items() if path.endswith(name)), len(places))
+        at = next((at for at, name in enumerate(LONG) if name in path), len(LONG))
+        given = getattr(item, "callspec", None)
+        stack = given.params.get("stack", "") if given and CHAINS in path else ""
+        return at, stack
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays in one process, and so do the files of chains."""
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return CHAINS if nodeid.startswith(CHAINS) else super()._split_scope(nodeid)
+
+    return ByFile(config, log)

@@ -130,13 +130,20 @@ def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> No
     assert not (up.state / "up.json").exists()
 
 
+@pytest.fixture(scope="module")
+def lasting_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One that several tests share, which leave it serving."""
+    up = Up(tmp_path_factory.mktemp("up")).start().ready()
+    yield up
+    up.stop()
+
+
 @pytest.mark.parametrize("role", ["valkey", "api", "maintenance", "node", "replica", "flower"])
-def test_a_part_that_dies_is_started_again(up: Up, role: str) -> None:
-    up.start().ready()
-    before = up.pid(role)
+def test_a_part_that_dies_is_started_again(lasting_up: Up, role: str) -> None:
+    before = lasting_up.pid(role)
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: up.pid(role) not in (before, None), 30)
-    wait_until(up.predicts, 40, "it does not serve again")
+    wait_until(lambda: lasting_up.pid(role) not in (before, None), 30)
+    wait_until(lasting_up.predicts, 40, "it does not serve again")
 
 
 def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:

@@ -18,6 +18,8 @@ from workers.chain_processes import process_name
 from workers.host_chainlet import extras
 from workers.replica import run_deployment, run_folder
 
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
 SMALL = 'metadata={"kingpost": {"process": "small"}}'
 CHAIN = """import truss_chains as chains
 

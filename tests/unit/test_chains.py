@@ -15,6 +15,8 @@ from tasks.errors import NotFound, SettingsError
 from tasks.settings import Settings
 from workers.host_chainlet import extras, peer_urls
 
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
 HEAD = "import truss_chains as chains\n\n"
 MARKED = HEAD + "@chains.mark_entrypoint('{name}')\nclass Only(chains.ChainletBase):\n"
 BODY = "    async def run_remote(self, a: int) -> int:\n        return a\n"
