@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks import listening
+from tasks import listening, store_address
 from tasks.errors import SettingsError
 
 PREFIX = "KINGPOST_"
@@ -131,6 +131,9 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "KINGPOST_HEARTBEAT_SECONDS must be at most half of KINGPOST_LEASE_SECONDS."
             )
+        address = store_address.canonical(settings.redis_url)
+        if address != settings.redis_url:
+            settings = settings.model_copy(update={"redis_url": address})
         listening.ports(settings.host_ports)
         if settings.host_address:
             listening.check_address(settings.host_address, settings.host_allow_public)

@@ -62,19 +62,19 @@ def _build(settings: Settings, movable_clock: bool) -> dict[str, scripting.Scrip
     return scripting.build(settings, template(make_app(settings)), movable_clock)
 
 
-def _options() -> dict[str, Any]:
+def _options(settings: Settings) -> dict[str, Any]:
+    over_tcp = not settings.redis_url.startswith("unix:")
     return {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,
-        "socket_keepalive": True,
         "health_check_interval": 15,
-    }
+    } | ({"socket_keepalive": True} if over_tcp else {})
 
 
 def connect(settings: Settings) -> redis.Redis:
     """A client with our timeouts and retries."""
     retry = Retry(BACKOFF, RETRIES)
-    return redis.Redis.from_url(settings.redis_url, retry=retry, **_options())
+    return redis.Redis.from_url(settings.redis_url, retry=retry, **_options(settings))
 
 
 class _BoundedPipeline(AsyncPipeline):
@@ -105,7 +105,7 @@ class _Bounded(redis.asyncio.Redis):
 def connect_async(settings: Settings) -> redis.asyncio.Redis:
     """The same for asyncio; somebody waits for each call, so it has a deadline over all tries."""
     retry = AsyncRetry(BACKOFF, RETRIES)
-    client = cast(_Bounded, _Bounded.from_url(settings.redis_url, retry=retry, **_options()))
+    client = cast(_Bounded, _Bounded.from_url(settings.redis_url, retry=retry, **_options(settings)))
     client.seconds = settings.store_timeout_seconds
     return client
 
