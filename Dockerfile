@@ -9,6 +9,7 @@ COPY deployments deployments
 COPY workers workers
 COPY api api
 COPY cli cli
+COPY kingpost kingpost
 # For GPUs, install a CUDA build of torch here instead of the pinned one.
 RUN pip install -c constraints.txt torch && pip install -c constraints.txt '.[models]'
 COPY models models

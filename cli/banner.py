@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cli.flower import USER
+from cli.ports import url
 from deployments.chains import member_of
 from deployments.package import Package
 from tasks.settings import Settings
@@ -15,16 +16,11 @@ if TYPE_CHECKING:
     from cli.up import Choices
 
 
-def reachable(host: str) -> str:
-    """An address to call, for one to listen on."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
-
-
 def flower_url(choices: "Choices") -> str | None:
     """Where Flower is, None without it."""
     if choices.flower_port is None:
         return None
-    return f"http://{reachable(choices.host)}:{choices.flower_port}"
+    return url(choices.host, choices.flower_port)
 
 
 def ready(
@@ -34,7 +30,7 @@ def ready(
     state = settings.state_dir
     public = [one for one in packages if (of := member_of(one)) is None or of.kind == "chain"]
     names = ", ".join(package.model_name for package in public)
-    api = f"http://{reachable(choices.host)}:{choices.port}"
+    api = url(choices.host, choices.port)
     lines = [f"Kingpost is ready: {api}  (models: {names}; API docs: /docs)"]
     flower = flower_url(choices)
     if flower:
@@ -52,8 +48,8 @@ def ready(
 def _example(api: str, state: Path, package: Package) -> str:
     given = package.model_metadata.get("example_model_input", {})
     body = shlex.quote(json.dumps({"model_input": given, "priority": 0}))
-    url = f"{api}/models/{quote(package.model_name, safe='')}/production/async_predict"
-    return f'curl -H "Authorization: Api-Key $(cat {_short(state / "api_key")})" \\\n           {url} -d {body}'
+    call = f"{api}/models/{quote(package.model_name, safe='')}/production/async_predict"
+    return f'curl -H "Authorization: Api-Key $(cat {_short(state / "api_key")})" \\\n           {call} -d {body}'
 
 
 def _short(path: Path) -> str:

@@ -5,7 +5,6 @@ import io
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -22,6 +21,7 @@ from rich.table import Table
 from cli.ports import free_port
 from cli.up import StartFailed
 from tasks.errors import KingpostError
+from tasks.programs import COMMAND
 from tasks.settings import child_environment
 
 START_SECONDS = 180.0
@@ -91,7 +91,7 @@ def run(models: Path, out: Path) -> None:
 
 
 def _start(models: Path, state: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "cli.main", "up", "--models", str(models)]
+    command = [*COMMAND, "up", "--models", str(models)]
     command += ["--state", str(state), "--port", str(free_port())]
     command += ["--flower-port", str(free_port())]
     log = (state / "up.log").open("wb")

@@ -1,7 +1,6 @@
 """`kingpost push`, `promote`, `rollback`, `activate`, `deactivate`: from a folder to a running deployment."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ from deployments.packaging import Selection, check_carried, select
 from deployments.registry import Deployment, Registry
 from deployments.requirements import Requirements
 from tasks.errors import KingpostError, NotFound
+from tasks.programs import with_users_modules
 from tasks.settings import Settings, inherited_environment
 from workers.dry_load import SAID, UNSEEN
 
@@ -141,7 +141,7 @@ def _pointing(registry: Registry, deployment: Deployment) -> list[str]:
 
 def _dry_load(package: Package, may_lack: bool) -> None:
     """Imports the model's file and reads its signatures, in a process of its own."""
-    command = [sys.executable, "-m", "workers.dry_load", str(package.root)]
+    command = [*with_users_modules("workers.dry_load"), str(package.root)]
     env = inherited_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(

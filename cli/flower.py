@@ -2,10 +2,10 @@
 
 import os
 import secrets
-import sys
 from pathlib import Path
 
-from tasks.settings import Settings, child_environment
+from tasks.programs import OURS
+from tasks.settings import Settings, program_environment
 
 USER = "kingpost"
 
@@ -29,8 +29,8 @@ def run(settings: Settings, address: str, port: int) -> None:
     """Runs until SIGTERM."""
     password = password_file(settings).read_text().strip()
     # Celery's own command in this process; the password goes by the environment, where `ps` does not look.
-    command = [sys.executable, "-m", "celery", "-A", "tasks.flower_app", "flower"]
-    environment = child_environment(
+    command = [*OURS, "-m", "tasks.flower_app", "flower"]
+    environment = program_environment(
         FLOWER_BASIC_AUTH=f"{USER}:{password}", KINGPOST_REDIS_URL=settings.redis_url
     )
     os.execve(command[0], [*command, f"--address={address}", f"--port={port}"], environment)

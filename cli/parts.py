@@ -3,6 +3,7 @@
 `kingpost` has the same commands. Here they come without all the others, whose imports would be half of a part's start.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Annotated
 
 import typer
 
+from tasks.descriptors import connections, raise_descriptor_limit
 from tasks.errors import KingpostError, SettingsError
-from tasks.settings import Settings
+from tasks.programs import PART
+from tasks.settings import Settings, prepare_environment
 
-ME = [sys.executable, "-m", "cli.parts"]  # how a part is started by another one
+ME = list(PART)  # how a part is started by another one
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
@@ -21,7 +24,12 @@ def api(host: str = "127.0.0.1", port: Port = 8000) -> None:
     """Runs one API process."""
     from api.serve import serve
 
-    serve(Settings.load(), host, port)
+    settings = Settings.load()
+    most = connections(settings.max_connections)
+    if most < settings.max_connections:
+        said = f"{most} connections at once (KINGPOST_MAX_CONNECTIONS: {settings.max_connections})"
+        print(f"The limit of file descriptors is low: {said}; see `ulimit -n`.", file=sys.stderr)
+    serve(settings.model_copy(update={"max_connections": most}), host, port)
 
 
 def replica(
@@ -71,7 +79,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (api, replica, node, maintenance, fl
 
 
 def one_sentence(command: Callable[[], None]) -> None:
-    """Runs it; an error of ours is one sentence and exit code 1."""
+    """Runs it in a process made ready for it; an error of ours is one sentence and exit code 1."""
+    _prepare()
     try:
         command()
     except KingpostError as error:
@@ -81,6 +90,14 @@ def one_sentence(command: Callable[[], None]) -> None:
             f"kingpost: {error}", style="red"
         )
         sys.exit(1)
+
+
+def _prepare() -> None:
+    prepare_environment()
+    raise_descriptor_limit()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without Unicode must not end a command
 
 
 def main() -> None:

@@ -8,12 +8,13 @@ from deployments.registry import Registry
 from tasks.settings import Settings
 
 SECONDS = 2.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this machine
 
 
 def http_answers(url: str) -> bool:
     """Whether a GET there answers 200."""
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+        with DIRECT.open(url, timeout=SECONDS) as answer:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False

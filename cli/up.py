@@ -18,7 +18,7 @@ from cli.chains import build_chains, find_chains, install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
 from cli.parts import ME
-from cli.ports import is_free
+from cli.ports import is_free, url, why_taken
 from cli.readiness import Builds, broken_model, http_answers, not_ready
 from cli.start_failed import StartFailed
 from deployments.chains import member_of, processes
@@ -29,11 +29,13 @@ from deployments.registry import Registry
 from tasks.api_keys import ApiKeys, key_id
 from tasks.errors import SettingsError, StoreUnavailable
 from tasks.log_files import turn_over
-from tasks.settings import Settings, child_environment
+from tasks.settings import Settings, child_environment, set_aside
+from tasks.store_address import shown
 from workers.supervisor import Part, Supervisor
 
 POLL = 0.05  # s, while the stack starts
 STORE_SECONDS = 60.0  # for Valkey to read its append-only file
+FOREIGN_STORE_SECONDS = 4.0  # for a store that is not ours to be reached
 STOP_SECONDS = 10.0  # for a part that has nothing to drain
 FOLLOW = 0.5  # s, between looks at the replicas that the node runs
 
@@ -114,8 +116,9 @@ def _check_ports(choices: Choices) -> None:
         ("API", "--port", choices.port),
         ("Flower", "--flower-port", choices.flower_port),
     ):
-        if port is not None and not is_free(choices.host, port):
-            raise StartFailed(f"Port {port} for the {what} is taken; give another with {flag}.")
+        why = None if port is None else why_taken(choices.host, port)
+        if why:
+            raise StartFailed(f"The {what} cannot listen: {why}; see --host and {flag}.")
 
 
 class _Stack:
@@ -161,8 +164,9 @@ class _Stack:
             valkey = EmbeddedValkey.prepare(self._state / "valkey")
             await self._part("valkey", "valkey", valkey.command)
             self._settings = self._settings.model_copy(update={"redis_url": valkey.url})
-        url = self._settings.redis_url
-        await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), STORE_SECONDS)
+        await self._store_answers()
+        if names := set_aside():
+            print(f"Not used here, but seen by models: {', '.join(names)}.", flush=True)
         new_key = install_key(self._settings)
         await self._start_parts()
         limit = self._settings.environment_build_seconds + self._settings.load_timeout_seconds
@@ -173,6 +177,16 @@ class _Stack:
             self._write_up_json()
             print(banner.ready(self._choices, self._settings, self._packages, new_key), flush=True)
             self._follower = asyncio.create_task(self._follow_replicas())
+
+    async def _store_answers(self) -> None:
+        url = self._settings.redis_url
+        seconds = STORE_SECONDS if self._own_valkey else FOREIGN_STORE_SECONDS
+        try:
+            await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds)
+        except TimeoutError:
+            why = embedded_valkey.why_silent(url) or "it does not answer"
+            message = f"No store can be used at {shown(url)} ({why})"
+            raise StartFailed(f"{message}; is KINGPOST_REDIS_URL right?") from None
 
     async def _start_parts(self) -> None:
         choices = self._choices
@@ -195,7 +209,7 @@ class _Stack:
         }
 
     def _url(self) -> str:
-        return f"http://{banner.reachable(self._choices.host)}:{self._choices.port}"
+        return url(self._choices.host, self._choices.port)
 
     async def _part(
         self, role: str, name: str, command: list[str], more: Mapping[str, str] | None = None

@@ -20,6 +20,7 @@ from deployments.package import Package
 from deployments.packaging import folder_hash
 from deployments.records import Deployment
 from deployments.registry import Registry
+from tasks.programs import with_users_modules
 from tasks.settings import inherited_environment
 
 MEMBER_FILE = "chainlet.json"  # beside a generated config.yaml
@@ -114,8 +115,7 @@ def build(file: Path, out: Path) -> list[Package]:
 
 
 def _generate(file: Path, out: Path) -> None:
-    # -P: our folder of generic names must not come before the user's own modules.
-    command = [sys.executable, "-P", "-m", "workers.chain_build", str(file), str(out)]
+    command = [*with_users_modules("workers.chain_build"), str(file), str(out)]
     inherited = inherited_environment()
     programs = f"{Path(sys.executable).parent}:{inherited.get('PATH', '')}"  # it runs ruff by name
     # It generates under TMPDIR by the chain's name alone, where two stacks would meet.

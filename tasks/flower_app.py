@@ -1,6 +1,15 @@
-"""The Celery application as `celery -A tasks.flower_app` wants it: for Flower and Celery's own commands."""
+"""The Celery application for Flower and Celery's own commands.
+
+`python -m tasks.flower_app flower ...` is `celery -A tasks.flower_app flower ...` without Celery's habit to put the
+current folder before everything else, where a `tasks.py` of somebody else may lie.
+"""
+
+import sys
 
 from tasks.celery_app import make_app
 from tasks.settings import Settings
 
 app = make_app(Settings.load())
+
+if __name__ == "__main__":
+    app.start(sys.argv[1:])

@@ -43,6 +43,8 @@ ANSWER_SECONDS = 10.0  # a script takes milliseconds; fsync on a bad disk can ta
 # classes for most and takes the word off the message; LOADING is a ConnectionError to it.
 _PASSING = (OutOfMemoryError, ReadOnlyError, MasterDownError, TryAgainError)
 _PASSING_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ")
+# What a store says that was set up for somebody else.
+_REFUSING_WORDS = ("NOAUTH", "WRONGPASS", "NOPERM", "DB index", "invalid DB index")
 
 
 @contextlib.contextmanager
@@ -55,6 +57,8 @@ def unavailable() -> Generator[None]:
     except redis.ResponseError as error:
         if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
             raise StoreUnavailable(f"The job store cannot serve right now: {error}") from error
+        if str(error).startswith(_REFUSING_WORDS):
+            raise StoreUnavailable(f"The job store refuses: {error}") from error
         raise
 
 
@@ -105,7 +109,9 @@ class _Bounded(redis.asyncio.Redis):
 def connect_async(settings: Settings) -> redis.asyncio.Redis:
     """The same for asyncio; somebody waits for each call, so it has a deadline over all tries."""
     retry = AsyncRetry(BACKOFF, RETRIES)
-    client = cast(_Bounded, _Bounded.from_url(settings.redis_url, retry=retry, **_options(settings)))
+    client = cast(
+        _Bounded, _Bounded.from_url(settings.redis_url, retry=retry, **_options(settings))
+    )
     client.seconds = settings.store_timeout_seconds
     return client
 

@@ -33,13 +33,16 @@ class Process:
     cwd: Path | None = None
     elsewhere: Path | None = None  # the boot id of another machine that it believes to be on
     descriptors: int = 0  # that it may have open, hard; 0 = as we
+    program: tuple[str, ...] = ()  # instead of a part, or of the command
     popen: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> "Process":
         """Starts it; does not wait for anything."""
         is_part = self.arguments[0] in {command.__name__ for command in COMMANDS}
         command = [sys.executable, "-m", "cli.parts" if is_part else "cli.main"]
-        if self.elsewhere:
+        if self.program:
+            command = [sys.executable, *self.program]
+        elif self.elsewhere:
             command = [sys.executable, "-m", "tests.elsewhere", str(self.elsewhere)]
         command += self.arguments
         if self.descriptors:

@@ -45,8 +45,9 @@ def check(folder: Path) -> None:
         raise PackageError(str(error)) from error
 
 
-def main(folder: Path) -> int:
-    """The exit code."""
+def main() -> int:
+    """The exit code for the package in the folder that the command line names."""
+    folder = Path(sys.argv[1]).absolute()
     try:
         check(folder)
     except PackageError as error:
@@ -69,4 +70,4 @@ def _where(error: BaseException, package: Package) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).absolute()))
+    sys.exit(main())

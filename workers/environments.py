@@ -20,6 +20,7 @@ from typing import IO
 from deployments.package import Package, PackageError
 from deployments.requirements import Requirements
 from tasks.logs import get_logger
+from tasks.programs import with_users_modules
 from tasks.settings import Settings, inherited_environment
 from workers.environment_build import (
     Build,
@@ -73,7 +74,7 @@ class Environments:
         except PackageError as error:
             raise EnvironmentFailed(str(error)) from error
         if wanted is None:
-            command = (sys.executable, "-m", "workers.host_main")
+            command = with_users_modules("workers.host_main")
             yield HostPython(command, inherited_environment(), package.model_name)
             return
         build = self._build(package, wanted)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from tasks.programs import ROOT
+
 DISTRIBUTION = "kingpost"
 CODE = ("workers", "deployments")  # what workers.host_main imports of ours
-ROOT = Path(__file__).parents[1]
 # `-P`: neither the start folder nor a script's folder comes first. Our code comes last, after the model's.
 START = "import sys; sys.path.append(sys.argv.pop(1)); from workers.host_main import main; main()"
 CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host_main"

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry, Seat
 from tasks.logs import configure, get_logger
 from tasks.loops import Guard, Guards, run_forever
+from tasks.programs import PART
 from tasks.settings import Settings, child_environment
 from workers import host_door
 from workers.capacity import Capacity, Place
@@ -209,7 +209,7 @@ class Node:
         return True
 
     def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
-        command = [sys.executable, "-m", "cli.parts", "replica"]
+        command = [*PART, "replica"]
         command += ["--deployment", deployment.id, "--replica-id", seat.replica_id]
         log_file = self._settings.state_dir / "logs" / f"replica-{deployment.id}.log"
         env = child_environment(

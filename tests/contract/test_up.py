@@ -173,7 +173,7 @@ def test_a_taken_port_is_one_sentence(up: Up) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", up.port))
         taken.listen()
-        assert f"Port {up.port} for the API is taken" in up.refused("--no-flower")
+        assert f"The API cannot listen: port {up.port} is taken" in up.refused("--no-flower")
     assert len(up.said().strip().splitlines()) == 1
 
 

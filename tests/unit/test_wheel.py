@@ -8,7 +8,7 @@ import pytest
 
 from tests.wheels import ROOT, build, copy_tree, docker_context
 
-SHIPPED = ("api", "cli", "deployments", "priority", "tasks", "workers")
+SHIPPED = ("api", "cli", "deployments", "kingpost", "priority", "tasks", "workers")
 # Nobody has to list a folder or a kind of file that is new.
 NEW = ("tasks/scripts/deep/er/new.lua", "deployments/v1.0/rows.json", "cli/.hidden", "api/py.typed")
 LEFT = ("tasks/__pycache__/left.pyc", "tasks/scripts/__pycache__/left.pyc", "tasks_old/__init__.py")

@@ -1,0 +1,1 @@
+"""The one top-level name that belongs to Kingpost alone."""

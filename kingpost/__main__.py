@@ -1,0 +1,19 @@
+"""The `kingpost` command, and `python -m kingpost`."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Runs `cli.main`, whatever modules the variables of this shell put before ours."""
+    # A folder in PYTHONPATH may hold a tasks.py or redis.py of another project. Models still see the variable.
+    if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:
+        python = [sys.executable, "-E", "-P", "-X", "utf8"]
+        os.execv(sys.executable, [*python, "-m", "kingpost", *sys.argv[1:]])
+    from cli.main import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

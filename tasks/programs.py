@@ -1,0 +1,26 @@
+"""How processes of ours are started, so that nothing in the current folder or in PYTHONPATH comes before our modules.
+
+Our packages have generic names (`tasks`, `api`, `cli`): a file `tasks.py` beside the user's work must not matter.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# -E ignores PYTHONPATH and its kind, -P keeps the current folder off the path, UTF-8 whatever the locale says.
+OURS = (sys.executable, "-E", "-P", "-X", "utf8")
+PART = (*OURS, "-m", "cli.parts")
+COMMAND = (*OURS, "-m", "cli.main")
+
+# A process that runs a user's code imports ours first; then the user's PYTHONPATH comes before everything, as usual.
+_FOR_MODELS = (
+    "import sys, os, importlib; module = importlib.import_module(sys.argv.pop(1)); "
+    "sys.path[:0] = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep)); "
+    "sys.exit(module.main())"
+)
+
+
+def with_users_modules(module: str) -> tuple[str, ...]:
+    """The command that runs `main()` of a module of ours which imports a user's code."""
+    return (*OURS, "-c", _FOR_MODELS, module)
