@@ -7,6 +7,7 @@ ignores that `rediss` means TLS unless the query says how. Each ignores some of 
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tasks.errors import SettingsError
+from tasks.outside_text import whole_number
 
 FORMS = "redis://HOST:PORT/0, rediss://HOST:PORT/0 or unix:///PATH?db=0"
 TLS_OPTIONS = frozenset(
@@ -94,7 +95,7 @@ def _certificates(said: str) -> str:
 
 
 def _database(said: str) -> str:
-    if said and not (said.isascii() and said.isdigit()):
+    if said and whole_number(said) is None:
         raise _refused(f"names the database {said!r}; it is a number")
     return said or "0"
 
