@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pydantic import BaseModel
 
 from api.schemas import AsyncPredictRequest
+from tasks.outside_text import utf8
 
 MOST = 10  # that are told
 LONGEST = 60  # characters of a name that is shown
@@ -36,6 +37,6 @@ def _of(item: AsyncPredictRequest, where: str) -> Iterator[str]:
 
 def _sentences(model: BaseModel, where: str) -> Iterator[str]:
     for name in model.model_extra or ():
-        shown = name[:LONGEST].encode(errors="backslashreplace").decode()
+        shown = utf8(name[:LONGEST])
         known = guess(name, type(model).model_fields)
         yield f"The field {where}{shown} is unknown and was ignored.{known}"

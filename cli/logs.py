@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cli.log_lines import COLOURS, Line, LogFolder, level_of, render
 from tasks.errors import NotFound
+from tasks.outside_text import utf8
 from tasks.settings import Settings
 
 LOOK_EVERY = 0.3  # s, while following
@@ -61,4 +62,6 @@ class Printer:
             self._day = day
             self._console.print(f"-- {day}", style="dim")
         style = COLOURS.get(level_of(line))
-        self._console.print(render(line, self._width), style=style, markup=False, soft_wrap=True)
+        self._console.print(
+            utf8(render(line, self._width)), style=style, markup=False, soft_wrap=True
+        )

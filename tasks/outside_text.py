@@ -7,6 +7,7 @@ and UTF-8 cannot: `b"caf\\xe9.png"` is read as `"caf\\udce9.png"`, which no stor
 import re
 
 PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+HALF = re.compile("[\ud800-\udfff]")
 LARGEST = 2**63 - 1
 
 
@@ -16,6 +17,16 @@ def utf8(text: str) -> str:
         return text
     joined = PAIR.sub(_character, text)
     return joined.encode(errors="backslashreplace").decode()
+
+
+def utf8_json(text: str) -> str:
+    """The same for a text that is JSON: what its strings say then is what `utf8` makes of them."""
+    return HALF.sub(lambda half: rf"\\u{ord(half[0]):04x}", PAIR.sub(_character, text))
+
+
+def text_of(data: bytes) -> str:
+    """Bytes that should be text: those that are no UTF-8 become escapes, as in `caf\udce9.png`."""
+    return utf8(data.decode(errors="surrogateescape"))
 
 
 def utf8_bytes(text: str) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from tasks.job import Job, JobError, RequestId, Retry
-from tasks.outside_text import utf8
+from tasks.outside_text import text_of, utf8
 from tasks.state import Status
 
 Reply = bytes | int | list["Reply"] | None
@@ -47,7 +47,7 @@ def _milliseconds(raw: str | None) -> int | None:
 
 def job(request_id: str, flat: Sequence[Reply]) -> Job:
     """The job of a flat HGETALL reply."""
-    words = [one.decode(errors="backslashreplace") for one in cast("Sequence[bytes]", flat)]
+    words = [text_of(one) for one in cast("Sequence[bytes]", flat)]
     f = dict(zip(words[::2], words[1::2], strict=True))
     return Job(
         request_id=RequestId(request_id),

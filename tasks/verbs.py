@@ -21,6 +21,7 @@ from tasks.job import (
     RequestId,
     Submission,
 )
+from tasks.outside_text import utf8
 from tasks.records import Reply, items, number, text
 from tasks.state import Status, WebhookStatus
 
@@ -184,7 +185,8 @@ def stopped(lease: Lease, by: str) -> Call[Word]:
 
 def progress(lease: Lease, fraction: float, message: str | None) -> Call[Word]:
     """Notes how far a running job is; fraction 0..1."""
-    arguments = [lease.request_id, lease.fence, "progress", f"{fraction:.6g}", message or ""]
+    said = utf8(message or "")
+    arguments = [lease.request_id, lease.fence, "progress", f"{fraction:.6g}", said]
     return Call("progress", arguments, _word)
 
 

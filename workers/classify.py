@@ -2,12 +2,17 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
 
 from tasks.job import Job, JobError, Outcome
+from tasks.outside_text import text_of, utf8
 from tasks.state import RETRIED, ErrorCode, Status
 from workers.host_client import HostAnswer
 from workers.host_errors import MODEL_ERROR
 
+UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # what JSON of any kind may raise
 MESSAGE_CHARS = 1000  # an error's message is for people, not a place for outputs
 
 
@@ -52,10 +57,9 @@ def _chainlet_failure(answer: HostAnswer) -> str:
             f'  File "{one["filename"]}", line {one["lineno"]}, in {one["name"]}\n    {one["line"]}'
             for one in said["user_stack_trace"]
         ]
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return ""
-    told = "\n".join([headline[:MESSAGE_CHARS], *frames])[: 4 * MESSAGE_CHARS]
-    return told.encode(errors="backslashreplace").decode()
+    return utf8("\n".join([headline[:MESSAGE_CHARS], *frames])[: 4 * MESSAGE_CHARS])
 
 
 def _succeeded(answer: HostAnswer) -> Outcome:
@@ -67,10 +71,24 @@ def _succeeded(answer: HostAnswer) -> Outcome:
         Status.SUCCEEDED,
         answer.ms,
         b"" if output.ref else bytes(output.head),
-        answer.content_type or "application/octet-stream",
+        _content_type(answer.content_type),
         output_ref=output.ref,
         output_bytes=output.size,
     )
+
+
+def _json_beginning(head: bytes) -> Any:
+    """The value; of a body that was too long to be kept, what there is of it. Raises one of UNREADABLE."""
+    try:
+        return json.loads(head)
+    except ValueError:
+        return from_json(head, allow_partial="trailing-strings")
+
+
+def _content_type(said: str) -> str:
+    """The type under which the output is kept; what would break the head of an answer is no type."""
+    fits = said.isprintable() and not said.isspace()
+    return said if said and fits else "application/octet-stream"
 
 
 def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | Retry:
@@ -99,10 +117,10 @@ def code_of(answer: HostAnswer) -> ErrorCode:
 
 def message_of(answer: HostAnswer) -> str:
     """The `error` of the host's JSON body, else the body's beginning."""
-    text = bytes(answer.output.head[: 4 * MESSAGE_CHARS]).decode(errors="replace")
+    head = bytes(answer.output.head)
     try:
-        said = json.loads(answer.output.head)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = text
-    message = said if isinstance(said, str) else json.dumps(said)
-    return message[:MESSAGE_CHARS] or f"The model answered with status {answer.status}."
+        said = _json_beginning(head)["error"]
+        message = said if isinstance(said, str) else json.dumps(said)
+    except UNREADABLE:
+        message = text_of(head[: 4 * MESSAGE_CHARS])
+    return utf8(message)[:MESSAGE_CHARS] or f"The model answered with status {answer.status}."

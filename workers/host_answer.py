@@ -124,7 +124,7 @@ async def _send_stream(streaming: Streaming, call: Call, send: Send) -> None:
             await send(
                 {"type": "http.response.body", "body": chunk_bytes(chunk), "more_body": True}
             )
-    except (TypeError, UnicodeEncodeError) as error:
+    except TypeError as error:
         call.stop()
         raise StreamAborted from error
     await send({"type": "http.response.body", "body": b""})

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from typing_extensions import TypeIs
 
+from tasks.outside_text import utf8, utf8_json
+
 ERROR_SOURCE = ("x-baseten-error-source", "04")
 ERROR_CODE = "x-baseten-error-code"
 UNEXPECTED, DOWNSTREAM, CLIENT = "500", "600", "700"
@@ -97,7 +99,7 @@ class Reply:
 def json_reply(status: int, content: object) -> Reply:
     """Compact JSON, non-ASCII as it is. Raises TypeError or ValueError for what JSON cannot say."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return Reply(status, text.encode(), "application/json")
+    return Reply(status, utf8_json(text).encode(), "application/json")
 
 
 def error_headers(code: str) -> tuple[tuple[str, str], ...]:
@@ -116,10 +118,10 @@ def error_reply(error: BaseException) -> Reply:
             return _with_headers(error.status, str(error), error.code)
         if is_http_exception(error):
             return downstream_error(error.status_code, error.detail)
-    except (TypeError, ValueError) as unsayable:  # a set in the detail, half a surrogate pair
+    except (TypeError, ValueError) as unsayable:  # a set in the detail
         error = unsayable
     message = f"Unhandled exception: {type(error).__name__}: {error}"
-    return _with_headers(500, message.encode(errors="backslashreplace").decode(), UNEXPECTED)
+    return _with_headers(500, utf8(message), UNEXPECTED)
 
 
 def is_http_exception(error: BaseException) -> "TypeIs[HTTPException]":

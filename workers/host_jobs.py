@@ -26,6 +26,7 @@ from workers.model_pipeline import SlottedResponse, Streaming
 from workers.model_stream import END, StreamGap, chunk_bytes
 
 PREDICT_PATH = "/v1/models/model:predict"
+TEXT = "text/plain; charset=utf-8"  # chunks that all are str, as one output
 REQUEST_ID = b"x-baseten-request-id"
 FENCE = b"x-kingpost-fence"
 Attempt = tuple[str, bytes]  # request id and fence
@@ -156,7 +157,7 @@ class Jobs:
             while (chunk := await streaming.chunks.next()) is not END:
                 text = text and isinstance(chunk, str)
                 await stream.write(encode_frame(FrameKind.OUTPUT, chunk_bytes(chunk)))
-            result = Result(Reply(200, b"", BINARY), streamed=True, text=text)
+            result = Result(Reply(200, b"", TEXT if text else BINARY), streamed=True, text=text)
         except StreamGap as error:
             # Its thread may be silent for ever: answer now, the slot comes back when it returns.
             closing = asyncio.create_task(close_stream(streaming.chunks))

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import BinaryIO, TextIO
 
+from tasks.outside_text import utf8
+
 LONGEST = 64 * 1024  # characters of a message; more would make one line a log of its own
 
 chainlet: ContextVar[str | None] = ContextVar("chainlet", default=None)  # in a shared process
@@ -53,7 +55,10 @@ class _Lines:
 
 def _write(fields: dict[str, object]) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    line: dict[str, object] = {"ts": now, "model": chainlet.get() or _Lines.model, **fields}
+    said = {
+        name: utf8(value) if isinstance(value, str) else value for name, value in fields.items()
+    }
+    line: dict[str, object] = {"ts": now, "model": chainlet.get() or _Lines.model, **said}
     if (value := request_id.get()) is not None:
         line["request_id"] = value
     if (value := chain_request_id.get()) is not None:

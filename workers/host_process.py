@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks.logs import get_logger
 from tasks.loops import Guard
+from tasks.outside_text import text_of
 from tasks.settings import Settings
 from workers import host_client
 from workers.environment_build import BuildStopped, EnvironmentFailed
@@ -230,7 +231,7 @@ class HostProcess:
     def _pump(self, process: subprocess.Popen[bytes], model: str) -> None:
         assert process.stdout
         for line in process.stdout:
-            text = line.decode(errors="replace").strip()
+            text = text_of(line).strip()
             if text:
                 with self._lines.round():  # a host whose output nobody takes would stand still
                     self._take_line(text, model)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgpack
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from workers.host_call import Call
 from workers.host_errors import InputParsingError, Reply
@@ -48,8 +49,16 @@ def encode_result(result: object, call: Call) -> Reply:
             result = result.model_dump(mode="python")
         return Reply(200, result if isinstance(result, bytes) else pack(result), BINARY)
     if isinstance(result, BaseModel):
-        return Reply(200, result.model_dump_json().encode(), JSON)
+        return Reply(200, _model_json(result).encode(), JSON)
     return Reply(200, json.dumps(result, default=_to_json).encode(), JSON)
+
+
+def _model_json(result: BaseModel) -> str:
+    """pydantic's JSON; half a surrogate pair, which that cannot say, is escaped as in any other output."""
+    try:
+        return result.model_dump_json()
+    except PydanticSerializationError:
+        return json.dumps(result.model_dump(mode="python"), default=_to_json)
 
 
 def _to_json(value: Any) -> object:
@@ -73,7 +82,7 @@ def _to_json(value: Any) -> object:
 
 def pack(value: object) -> bytes:
     """msgpack with the tags that Truss and msgpack-numpy use."""
-    return cast(bytes, msgpack.packb(value, default=_to_msgpack))
+    return cast(bytes, msgpack.packb(value, default=_to_msgpack, unicode_errors="backslashreplace"))
 
 
 def unpack(data: bytes) -> object:

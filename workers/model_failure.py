@@ -8,6 +8,8 @@ import re
 import traceback
 from itertools import count
 
+from tasks.outside_text import utf8
+
 MOST_BYTES = 4096
 MESSAGE_CHARS = 1000
 LINE_CHARS = 200  # of one line of source
@@ -25,7 +27,7 @@ def describe(error: BaseException, model_file: str) -> str:
         if cause is None or depth == MOST_CAUSES:
             break
         error = cause
-    raw = "\ncaused by ".join(parts).encode(errors="backslashreplace")
+    raw = utf8("\ncaused by ".join(parts)).encode()
     return raw[:MOST_BYTES].decode(errors="ignore")
 
 

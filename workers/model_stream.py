@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, cast
 
+from tasks.outside_text import text_of, utf8, utf8_bytes
 from workers.host_call import Call
 from workers.host_threads import in_thread
 
@@ -77,19 +78,19 @@ class ChunkStream:
             cast("Generator[Any, None, None]", self._generator).close()
 
     async def gather(self) -> str:
-        """All chunks as one text: bytes are joined before decoding, other things become str."""
+        """All chunks as one text: bytes are joined before decoding, other things become str. Never no UTF-8."""
         chunks: list[bytes] = []
         while (chunk := await self.next()) is not END:
             chunks.append(
-                bytes(chunk) if isinstance(chunk, (bytes, bytearray)) else str(chunk).encode()
+                bytes(chunk) if isinstance(chunk, (bytes, bytearray)) else utf8(str(chunk)).encode()
             )
-        return b"".join(chunks).decode()
+        return text_of(b"".join(chunks))
 
 
 def chunk_bytes(chunk: Any) -> bytes:
     """A chunk as it goes to the client. Raises TypeError for anything but str and bytes."""
     if isinstance(chunk, str):
-        return chunk.encode()
+        return utf8_bytes(chunk)
     if isinstance(chunk, (bytes, memoryview)):
         return bytes(chunk)
     raise TypeError(f"A stream yields str or bytes, not {type(chunk).__name__}.")

@@ -13,7 +13,7 @@ from tasks.api_keys import KeyCheck, sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.logs import get_logger
 from tasks.loops import pause
-from tasks.outside_text import utf8
+from tasks.outside_text import text_of, utf8
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store import AsyncJobStore
@@ -199,6 +199,6 @@ def _record(attempt: Attempt, answer: bytes, took_ms: float) -> str:
         "status": attempt.status,
         "error": attempt.error,
         "ms": round(took_ms, 1),
-        "answer": answer.decode(errors="replace"),
+        "answer": text_of(answer),
     }
     return json.dumps(fields)
