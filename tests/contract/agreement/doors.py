@@ -150,7 +150,8 @@ def _failed(case: Case, seen: Seen, errors: list[Any], same: Any) -> None:
         same("async error", errors[-1]["message"], wanted)
         return
     same("sync error", seen.sync.json()["error"], MODEL_ERROR)
-    headline = utf8(f"ValueError: {case.said[:SHOWN]}" if case.said else "ValueError")
+    raised = f"ValueError: {case.said[:SHOWN]}" if case.said else "ValueError"
+    headline = utf8(raised)[:SHOWN]  # all of an error is cut at 4 KB
     same("async error", errors[-1]["message"][: len(headline)], headline)
 
 
