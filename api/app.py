@@ -58,6 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         with contextlib.suppress(StoreUnavailable):
             # Before a request comes: its time in the queue begins after the night.
             await tell_time(gateway.store)
+            await gateway.epoch.trouble()  # from now on it knows the store
         running = [asyncio.create_task(keep(name, work)) for name, work in endless.items()]
         yield
         for task in running:
@@ -100,6 +101,9 @@ async def _tell_time(gateway: Gateway) -> None:
         await asyncio.sleep(TELL_TIME_SECONDS)
         with contextlib.suppress(StoreUnavailable):
             await tell_time(gateway.store)
+            await (
+                gateway.epoch.trouble()
+            )  # says so in the log, though nobody asks whether it is ready
 
 
 async def _tidy(gateway: Gateway) -> None:

@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
 from api.connections import Connection
+from api.epoch import Epoch
 from api.events import EventHub
 from api.problems import Problem, unauthorized
 from api.upstream import Upstreams
@@ -36,6 +37,7 @@ class Gateway:
 
     settings: Settings
     store: AsyncJobStore
+    epoch: Epoch
     registry: Resolver
     directory: AsyncDirectory
     keys: KeyCheck
@@ -53,6 +55,7 @@ class Gateway:
         return cls(
             settings=settings,
             store=store,
+            epoch=Epoch(store),
             registry=Resolver(settings),
             directory=directory,
             keys=KeyCheck(settings),

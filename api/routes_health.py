@@ -6,8 +6,10 @@ from fastapi import APIRouter, Request
 
 from api import unknown_paths
 from api.gateway import gateway_of
+from api.problems import Problem
 from tasks.store import unavailable
 
+RETRY_SECONDS = "5"
 READY_SECONDS = 2.0  # whoever probes gives up soon, and a store that needs longer serves nobody
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -39,8 +41,10 @@ async def live() -> dict[str, str]:
 @router.get("/ready")
 @router.head("/ready")
 async def ready(request: Request) -> dict[str, str]:
-    """The store answers too; 503 otherwise."""
+    """The store answers too, and has the data that it had; 503 with the reason otherwise."""
     with unavailable():
         async with asyncio.timeout(READY_SECONDS):
-            await gateway_of(request).store.redis.ping()  # type: ignore[misc]
+            trouble = await gateway_of(request).epoch.trouble()
+    if trouble:
+        raise Problem(503, "internal_baseten_error", trouble, {"Retry-After": RETRY_SECONDS})
     return {"status": "ready"}

@@ -8,6 +8,7 @@ TAG = "{kingpost}"
 # name -> what it holds; `:` and the argument follow the name where the key is one of many
 PLAIN = {
     "sequence": "string, counts arrivals",
+    "epoch": "string, a random id written once: a store that lost its data has none, or another one",
     "clock": "string 'wall ms, ms that the clock of leases is behind it', as of the latest second",
     "ticks": "hash boot id of a machine, or 'last' -> 'its clock, ours, the wall's' in ms, when a sweeper compared them",
     "grace": "string while leases that ran out are left alone: the clock was put forward; a lease",

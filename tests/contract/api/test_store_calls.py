@@ -11,6 +11,7 @@ import redis
 
 from cli.ports import free_port
 from deployments.registry import Registry
+from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, _answers
@@ -114,3 +115,20 @@ def test_a_call_while_the_store_stalls_is_a_503_soon(
         answer = api.request(method, path, json=body, timeout=10)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     wait_until(lambda: api.get("/health/ready").status_code == 200)
+
+
+def test_a_store_that_lost_its_data_is_not_ready_until_keys_and_models_are_there_again(
+    api: httpx.Client, valkey_server: Valkey
+) -> None:
+    """Ready and yet 401 for every call would be a lie."""
+    settings = Settings(redis_url=valkey_server.url)
+    with redis.Redis(port=valkey_server.port) as client:
+        client.flushall()
+    said = api.get("/health/ready")
+    assert (said.status_code, said.headers["retry-after"]) == (503, "5")
+    assert "came back without its data" in said.json()["error"]
+    ApiKeys(settings).install(KEY)
+    assert api.get("/health/ready").status_code == 503  # no model yet
+    Registry(settings).register("echo", "/nowhere", "hash", 1)
+    assert api.get("/health/ready").status_code == 200
+    wait_until(lambda: api.get("/v1/models").status_code == 200)
