@@ -112,22 +112,13 @@ class Autoscaler:
             wanted = max(wanted, 1)
         if wanted != deployment.wanted:
             log.info("deployment.scaled", deployment=deployment.id, wanted=wanted, load=total)
-        self._note_failure(seen)
         self._registry.scale(deployment.id, wanted, total, has_work or warming, seen.states)
         self._scale_along(with_it, wanted)
 
     def _scale_along(self, followers: list[Seen], wanted: int) -> None:
         """They have the replicas of their leader, and never wait for one of their own."""
         for one in followers:
-            self._note_failure(one)
             self._registry.scale(one.deployment.id, wanted, one.calls, False, one.states)
-
-    def _note_failure(self, seen: Seen) -> None:
-        """Stays when its replica makes room for others."""
-        errors = (one.error for one in seen.replicas if one.state == "failed" and one.error)
-        why = next(errors, None)
-        if why and why != seen.deployment.failure:
-            self._registry.fail(seen.deployment.id, why)
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
         """Whether sync calls came since the last look; short ones are over by now."""

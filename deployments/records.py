@@ -36,7 +36,8 @@ class Deployment:
     load: float = 0  # calls in flight and waiting, as the autoscaler saw them last
     used: int = 0  # when it last had work
     retired: bool = False  # an environment has left it
-    failure: str = ""  # why it cannot run, in a sentence
+    failure: str = ""  # why it could not be loaded: frames, then a sentence in the last line
+    gave_up: bool = False  # failed so often that it is not tried again for now
     served: bool = False  # a replica of it has been ready
     autoscaling: Autoscaling = DEFAULTS
     warnings: tuple[str, ...] = ()  # what of its config.yaml is not honoured here
@@ -88,6 +89,7 @@ def deployment(deployment_id: str, fields: Mapping[bytes, bytes]) -> Deployment:
         gpu_memory=int(f.get("gpu_memory", 0)),
         retired="retired" in f,
         failure=f.get("failure", ""),
+        gave_up="gave_up" in f,
         active=f.get("active", "1") == "1",
         wanted=int(f.get("wanted", 1)),
         load=float(f.get("load", 0)),

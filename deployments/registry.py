@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import string
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
@@ -25,6 +26,8 @@ ALPHABET = string.ascii_lowercase + string.digits
 FOLLOW_BATCH = 500  # jobs that one script moves
 # docs.baseten.co, regional environments: no hyphen at either end
 ENVIRONMENT_NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+LONGEST_FAILURE = 16_000  # characters that are kept of why a load failed
+NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")  # addresses, ids and times do not make another cause
 DEMAND_MS = 15_000  # how long one call that waits for a replica keeps it wanted
 
 
@@ -70,6 +73,8 @@ class Registry:
 
     def __init__(self, settings: Settings) -> None:
         self._redis: redis.Redis = connect(settings)
+        self._load_failures = settings.load_failures
+        self._rest_ms = int(settings.load_rest_seconds * 1000)
 
     def register(
         self,
@@ -142,11 +147,17 @@ class Registry:
             message = f"{deployment.model_name} runs in the process of {name}: say it of {name}."
             raise NotOnItsOwn(message)
 
-    def fail(self, deployment_id: str, why: str) -> None:
-        """Notes why a deployment cannot run; '' when it can."""
-        with unavailable():
-            key = registry_keys.keyed("deployment", deployment_id)
-            self._redis.hset(key, "failure", why)
+    def fail_load(self, deployment_id: str, why: str, counted: bool = True) -> bool:
+        """Notes that a load failed; whether the deployment has given up. The last line of `why` is its sentence."""
+        why = why.rstrip()[-LONGEST_FAILURE:] or "no reason was given"
+        cause = NUMBERS.sub("0", why.splitlines()[-1])
+        most = self._load_failures if counted else sys.maxsize
+        arguments = (deployment_id, why, cause, most, self._rest_ms)
+        return text(self._run("fail_load", *arguments)) == "gave_up"
+
+    def forgive(self, *deployment_ids: str) -> None:
+        """Something has changed: those that gave up are loaded again."""
+        self._run("forgive", *deployment_ids)
 
     def configure(self, deployment_id: str, settings: Autoscaling) -> bool:
         """Sets its autoscaling; whether that changed anything."""
@@ -160,9 +171,9 @@ class Registry:
 
     def retry(self, deployment_id: str) -> None:
         """Forgets why it failed; it is loaded again."""
+        self.forgive(deployment_id)
         with unavailable():
-            key = registry_keys.keyed("deployment", deployment_id)
-            self._redis.hdel(key, "failure", "served")
+            self._redis.hdel(registry_keys.keyed("deployment", deployment_id), "served")
 
     def follow(self, old: str, new: str) -> int:
         """Moves queued jobs to another deployment, in their order; how many."""

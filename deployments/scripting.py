@@ -23,8 +23,11 @@ def scripts() -> dict[str, Script]:
     """Every script by name."""
     prelude = "#!lua\n" + keys.lua() + registry_keys.lua() + clock()
     prelude += "local function whole(n) return string.format('%.0f', n) end\n"
+    prelude += (FOLDER / "lib.lua").read_text()
     found: dict[str, Script] = {}
     for path in sorted(FOLDER.glob("*.lua")):
+        if path.stem == "lib":
+            continue
         source = prelude + path.read_text()
         found[path.stem] = Script(source, hashlib.sha1(source.encode()).hexdigest())
     return found

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(10.0, ge=0)
     drain_seconds: float = Field(30.0, ge=0)
     load_timeout_seconds: float = Field(1800.0, gt=0)
+    load_failures: int = Field(5, ge=1)
+    load_rest_seconds: float = Field(600.0, gt=0)
 
     # own environments of packages with requirements
     own_environments: Literal["always", "when_missing", "never"] = "always"

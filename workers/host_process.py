@@ -47,6 +47,7 @@ class HostProcess:
         settings: Settings,
         on_change: Callable[[], None],
         extras: HostExtras | None = None,
+        on_failure: Callable[[], None] | None = None,
     ) -> None:
         self.sockets = sockets
         self.ready = threading.Event()
@@ -57,6 +58,7 @@ class HostProcess:
         self._broken: HostSocket | None = None  # whose load failed, of several
         self._settings = settings
         self._on_change = on_change
+        self._on_failure = on_failure or (lambda: None)  # hears of each load that failed
         self._extras = extras or HostExtras()
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_by_us: set[int] = set()
@@ -127,10 +129,11 @@ class HostProcess:
     def _supervise(self) -> None:
         delay = BACKOFF_FIRST
         while not self._stopping.is_set():
-            was_ready, longest = False, BACKOFF_LAST
+            was_ready, failed, longest = False, True, BACKOFF_LAST
             try:
                 with self._environments.use(self._building) as python:
                     was_ready = self._one_life(python)
+                failed = not was_ready and not self.ended_by_us(self.generation)
             except BuildStopped:
                 return
             except EnvironmentFailed as error:
@@ -140,6 +143,9 @@ class HostProcess:
             except Exception as error:  # of the machine: no process, no disk
                 log.error("host.not_started", error=repr(error), exc_info=error)
                 self._change("failed", f"The model host could not be started: {error!r}")
+            if failed:
+                with self._told.round():
+                    self._on_failure()
             delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)
             self._stopping.wait(0 if was_ready else delay)
 

@@ -100,6 +100,8 @@ class Node:
         """Looks twice a second until `stop`, then drains."""
         with self._aside.round():
             await self._give_up_old_seats()
+        with self._aside.round():
+            await asyncio.to_thread(self._try_all_again)
         await run_forever(self, TICK, stop, LONGEST_PAUSE)
         await self.stop()
 
@@ -122,6 +124,10 @@ class Node:
             return
         for deployment_id, replica_id in json.loads(self._notes.read_text()):
             await self._give_up_seat(Seat(deployment_id, replica_id))
+
+    def _try_all_again(self) -> None:
+        """Whoever starts a node may have mended what its models lacked, such as a variable or a library."""
+        self._registry.forgive(*(one.id for one in self._registry.all() if one.gave_up))
 
     def _note_seats(self) -> None:
         """For the next node, should this one die; without the note they end by themselves."""
@@ -169,12 +175,10 @@ class Node:
         )
         for deployment_id in (*first, *later):
             deployment = view.deployments[deployment_id]
-            if deployment.leader:
-                continue  # served by another one's replicas
+            if deployment.leader or deployment.gave_up or not deployment.active:
+                continue  # a leader's replicas serve those that it leads
             guard = self._starts[deployment_id]
-            while (
-                guard.due and deployment.active and self._count(deployment_id) < deployment.wanted
-            ):
+            while guard.due and self._count(deployment_id) < deployment.wanted:
                 started = False
                 with guard.part():  # one that cannot be started does not keep the others from it
                     started = await self._start(deployment)
@@ -198,9 +202,11 @@ class Node:
         try:
             part = self._part(deployment, seat, place)
             await self._supervisor.start(part)
-        except BaseException:
+        except Exception as error:
             self._capacity.give_back(place)
             await self._give_up_seat(seat)
+            why = f"A node could not start its replica: {error}"
+            await asyncio.to_thread(self._registry.fail_load, deployment.id, why)
             raise
         log.info("replica.started", replica=seat.replica_id, devices=place.devices)
         running = Running(seat, place, part, deployment.kind, self._monotonic())
@@ -227,6 +233,8 @@ class Node:
         if any(one.leaving for one in self._running.values()):
             return
         for waiting in (view.deployments[one] for one in view.needy if one in view.deployments):
+            if waiting.failure:
+                continue  # it is tried again where there is room, at nobody's cost
             victim = self._victim(view, waiting)
             if victim:
                 room_for = waiting.model_name

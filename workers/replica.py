@@ -25,7 +25,7 @@ from deployments.registry import Deployment, NotOnItsOwn, Registry
 from deployments.registry_keys import RELOADS
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
-from tasks.errors import KingpostError, StoreUnavailable
+from tasks.errors import KingpostError, PayloadUnavailable, StoreUnavailable
 from tasks.machine import machine
 from tasks.settings import Settings
 from tasks.store import JobStore
@@ -75,6 +75,7 @@ class ReplicaWorker:
     ) -> None:
         package, self.deployment = served[0]
         self.id = replica_id or f"{self.deployment.id}-{uuid4().hex[:8]}"
+        self.concurrency = sum(of_it.slots for of_it, _ in served)
         self._settings = settings
         self.store = JobStore(settings)
         self.app = make_app(settings)
@@ -91,7 +92,10 @@ class ReplicaWorker:
         on_top = extras(member_of(package), settings, self._config_dir).named(
             self.deployment.model_name
         )
-        self.host = HostProcess(sockets, settings, self._host_changed, on_top)
+        self._registry = Registry(settings)
+        self.host = HostProcess(
+            sockets, settings, self._host_changed, on_top, self._note_failed_load
+        )
         self.hostname = f"{self.id}@{os.uname().nodename}"
         names = {one.id: one.model_name for _, one in served}
         self.events = RequestEvents(self.app, self.hostname, names)
@@ -198,6 +202,11 @@ class ReplicaWorker:
         if self.host.ready.is_set():
             self._try_wake()
 
+    def _note_failed_load(self) -> None:
+        """Stays in the registry when the replica has gone; after too many it has to go."""
+        for one in self.servings:
+            self._registry.fail_load(one.deployment.id, self.host.error_of(one.socket) or "")
+
     def _try_wake(self) -> None:
         try:
             for one in self.servings:
@@ -269,7 +278,7 @@ def run_folder(settings: Settings, package_dir: Path, allowed: Sequence[str] = (
         message = f"{package.model_name} shares a process with {process[0].model_name}: {where}."
         raise NotOnItsOwn(message)
     deployments = register(Registry(settings), process)
-    _run(settings, list(zip(process, deployments, strict=True)), None)
+    _run(ReplicaWorker(settings, list(zip(process, deployments, strict=True))))
 
 
 def run_deployment(settings: Settings, deployment_id: str, replica_id: str | None) -> None:
@@ -282,21 +291,28 @@ def run_deployment(settings: Settings, deployment_id: str, replica_id: str | Non
     registry.check_on_its_own(deployment)
     logs.configure(settings, model=deployment.model_name)
     try:
-        package = Package.load(PackageStore(settings).folder(deployment))
-        process = process_of(package)
-    except (KingpostError, PackageError) as error:
-        registry.fail(deployment_id, str(error))
+        replica = _made(settings, registry, deployment, replica_id)
+    except Exception as error:
+        known = isinstance(error, KingpostError | PackageError)
+        away = isinstance(error, StoreUnavailable | PayloadUnavailable)  # not its fault
+        why = str(error) if known else repr(error)
+        registry.fail_load(deployment_id, why, counted=not away)
         raise
-    along = {one.package: one for one in registry.all() if one.leader == deployment_id}
+    _run(replica)
+
+
+def _made(
+    settings: Settings, registry: Registry, deployment: Deployment, replica_id: str | None
+) -> ReplicaWorker:
+    package = Package.load(PackageStore(settings).folder(deployment))
+    process = process_of(package)
+    along = {one.package: one for one in registry.all() if one.leader == deployment.id}
     served = [(one, along[str(one.root)]) for one in process[1:]]
-    _run(settings, [(package, deployment), *served], replica_id)
+    return ReplicaWorker(settings, [(package, deployment), *served], replica_id)
 
 
-def _run(
-    settings: Settings, served: Sequence[tuple[Package, Deployment]], replica_id: str | None
-) -> None:
-    replica = ReplicaWorker(settings, served, replica_id)
-    worker = _celery_worker(replica, sum(package.slots for package, _ in served))
+def _run(replica: ReplicaWorker) -> None:
+    worker = _celery_worker(replica)
     replica.start()
     try:
         worker.start()
@@ -305,7 +321,7 @@ def _run(
     raise SystemExit(worker.exitcode or 0)
 
 
-def _celery_worker(replica: ReplicaWorker, slots: int) -> Any:
+def _celery_worker(replica: ReplicaWorker) -> Any:
     """A Celery worker with one thread for each slot, fed by the wake-ups of the deployments that it serves."""
     app: Celery = replica.app
     runners = {keys.wakeup_queue(one.deployment.id): one.runner for one in replica.servings}
@@ -323,7 +339,7 @@ def _celery_worker(replica: ReplicaWorker, slots: int) -> Any:
     return app.Worker(
         hostname=replica.hostname,
         pool="threads",
-        concurrency=slots,
+        concurrency=replica.concurrency,
         queues=list(runners),
         loglevel=logging.WARNING,
         without_gossip=True,

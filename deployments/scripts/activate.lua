@@ -5,6 +5,7 @@ local deployment = R.deployment(ARGV[1])
 if redis.call('EXISTS', deployment) == 0 then return 'missing' end
 if redis.call('HGET', deployment, 'active') == ARGV[2] then return 'unchanged' end
 redis.call('HSET', deployment, 'active', ARGV[2], 'wanted', ARGV[2])
-redis.call('HDEL', deployment, 'failure', 'served')
+redis.call('HDEL', deployment, 'served')
+forgive(ARGV[1])
 if ARGV[2] == '0' then redis.call('ZREM', R.needy, ARGV[1]) end
 return 'changed'

@@ -4,8 +4,7 @@
 local now, words = now_ms(), {}
 for i = 2, #ARGV, 2 do
   local id, replica = ARGV[i], ARGV[i + 1]
-  local deployment = redis.call('HMGET', R.deployment(id), 'wanted', 'active')
-  local wanted = deployment[2] == '1' and tonumber(deployment[1] or 0) or 0
+  local wanted = allowed(id)
   redis.call('ZREMRANGEBYSCORE', R.seats(id), '-inf', whole(now))
   local mine, count = redis.call('ZSCORE', R.seats(id), replica), redis.call('ZCARD', R.seats(id))
   local word = 'held'

@@ -5,7 +5,8 @@
 local model, name, id = ARGV[1], ARGV[2], ARGV[3]
 if not redis.call('ZSCORE', R.deployments_of(model), id) then return 'missing' end
 redis.call('HSET', R.deployment(id), 'active', 1)
-redis.call('HDEL', R.deployment(id), 'retired', 'failure')
+redis.call('HDEL', R.deployment(id), 'retired')
+forgive(id)
 local environment, now = R.environment(model .. ':' .. name), whole(wall_ms())
 redis.call('HSETNX', environment, 'created', now)
 local current = redis.call('HGET', R.environments(model), name)

@@ -14,7 +14,7 @@ for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
   local known = redis.call('HMGET', R.deployment(id), 'content_hash', 'package')
   if known[1] == hash and known[2] == '' then
     redis.call('HSET', R.deployment(id), 'active', 1, 'warnings', ARGV[8])
-    redis.call('HDEL', R.deployment(id), 'failure')
+    forgive(id)
     redis.call('HDEL', R.deployment(id), 'served') -- it is to show at once whether it loads
     return {'known', id}
   end

@@ -23,5 +23,5 @@ redis.call('HSETNX', R.environments(model), 'production', deployment)
 redis.call('HSET', R.deployment(deployment), 'model_id', model, 'model_name', ARGV[1], 'kind', ARGV[2],
   'slots', ARGV[3], 'package', ARGV[4], 'content_hash', ARGV[5], 'gpus', ARGV[8], 'gpu_memory', ARGV[9], 'active', 1,
   'leader', ARGV[11], 'warnings', ARGV[12])
-redis.call('HDEL', R.deployment(deployment), 'failure')
+forgive(deployment)
 return deployment

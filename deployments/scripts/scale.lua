@@ -8,9 +8,10 @@ redis.call('HSET', R.deployment(id), 'wanted', ARGV[2], 'load', ARGV[3])
 if ARGV[4] == '1' then redis.call('HSET', R.deployment(id), 'used', now) end
 if ARGV[6] == '1' then
   redis.call('HSET', R.deployment(id), 'served', 1)
-  redis.call('HDEL', R.deployment(id), 'failure')
+  forgive(id)
 end
-if ARGV[4] == '1' and ARGV[5] == '0' and redis.call('ZCARD', R.seats(id)) == 0 then
+if not gave_up(id) then redis.call('HDEL', R.deployment(id), 'gave_up') end -- its rest is over
+if not gave_up(id) and ARGV[4] == '1' and ARGV[5] == '0' and redis.call('ZCARD', R.seats(id)) == 0 then
   redis.call('ZADD', R.needy, 'NX', now, id)
 else
   redis.call('ZREM', R.needy, id)

@@ -3,9 +3,7 @@
 -- RETURNS 'taken' | 'full'
 local id, now = ARGV[1], now_ms()
 redis.call('ZREMRANGEBYSCORE', R.seats(id), '-inf', whole(now))
-local deployment = redis.call('HMGET', R.deployment(id), 'wanted', 'active')
-local wanted = deployment[2] == '1' and tonumber(deployment[1] or 0) or 0
-if redis.call('ZCARD', R.seats(id)) >= wanted then return 'full' end
+if redis.call('ZCARD', R.seats(id)) >= allowed(id) then return 'full' end
 redis.call('ZADD', R.seats(id), whole(now + tonumber(ARGV[3])), ARGV[2])
 redis.call('ZREM', R.needy, id)
 return 'taken'

@@ -385,6 +385,7 @@ async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
     failures = [one for one in logged if one["event"] == "round.failed"]
     assert len(failures) == 1
     assert bad.id in failures[0]["loop"]
+    assert "File name too long" in registry.deployment(bad.id).failure
     free = node._capacity.slots
     assert free == settings.node_slots - 1  # its place was given back
     await node.stop()

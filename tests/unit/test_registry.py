@@ -3,8 +3,10 @@
 import uuid
 
 import pytest
+import redis
 
 from cli.readiness import not_ready
+from deployments import registry_keys
 from deployments.autoscaling import Autoscaling, BadSetting, Scaler
 from deployments.package import Package, PackageError, memory_bytes
 from deployments.records import Deployment
@@ -179,3 +181,92 @@ def test_a_folder_that_loads_is_waited_for_although_a_pushed_version_of_it_rests
     assert not_ready(settings, {"m"}) == {"m"}
     registry.activate(folder.id, False)  # as one that sleeps, it wants no replica
     assert not_ready(settings, {"m"}) == set()
+
+
+@pytest.fixture
+def failing(settings: Settings) -> Registry:
+    """A registry in which two failures alike are enough, and a rest is over when the test says so."""
+    return Registry(settings.model_copy(update={"load_failures": 2, "load_rest_seconds": 3600}))
+
+
+def test_a_deployment_whose_loads_fail_alike_gives_its_seat_up_and_keeps_the_reason(
+    failing: Registry,
+) -> None:
+    bad, good = failing.push("bad", "a", 1), failing.push("good", "b", 1)
+    seat = Seat(bad.id, "r1")
+    failing.scale(bad.id, 1, 3, True, set())
+    assert failing.take_seat(seat, 60_000)
+    why = '  File "model/model.py", line 4, in load\nOSError: no weights at 0x7f01, try {}'
+    assert not failing.fail_load(bad.id, why.format(1))
+    assert failing.hold_seats([seat], 60_000) == ["held"]
+    assert failing.fail_load(bad.id, why.format(2))  # numbers do not make another cause
+    assert failing.hold_seats([seat], 60_000) == ["surplus"]
+    assert not failing.take_seat(Seat(bad.id, "r2"), 60_000)
+    failing.scale(bad.id, 1, 3, True, set())
+    assert failing.needy() == []  # it waits for nothing that another one has
+    known = failing.deployment(bad.id)
+    assert (known.gave_up, known.failure) == (True, why.format(2))
+    assert failing.take_seat(Seat(good.id, "r3"), 60_000)
+
+
+def test_other_failures_are_counted_anew_but_not_for_ever(failing: Registry) -> None:
+    bad = failing.push("bad", "a", 1)
+    said = [failing.fail_load(bad.id, f"{name}: no") for name in "ABABABAB"]
+    assert said == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("change", ["push", "activate", "promote", "retry", "forgive", "ready"])
+def test_a_change_lets_it_be_tried_again(failing: Registry, change: str) -> None:
+    bad = failing.push("bad", "a", 1)
+    assert [failing.fail_load(bad.id, "no") for _ in range(2)] == [False, True]
+    match change:
+        case "push":
+            failing.push("bad", "a", 1)
+        case "activate":
+            failing.activate(bad.id, False)
+            failing.activate(bad.id)
+        case "promote":
+            failing.promote(bad)
+        case "retry":
+            failing.retry(bad.id)
+        case "forgive":
+            failing.forgive(bad.id)
+        case _:
+            failing.scale(bad.id, 1, 0, False, {"ready"})
+    known = failing.deployment(bad.id)
+    assert (known.gave_up, known.failure) == (False, "")
+    assert failing.take_seat(Seat(bad.id, "r"), 60_000)
+    assert not failing.fail_load(bad.id, "no")  # counted from the beginning
+
+
+def test_a_folder_that_is_registered_again_is_tried_again(failing: Registry) -> None:
+    folder = failing.register("bad", "/models/bad", "hash", 1)
+    assert [failing.fail_load(folder.id, "no") for _ in range(2)] == [False, True]
+    assert not failing.register("bad", "/models/bad", "hash2", 1).gave_up
+
+
+def test_after_its_rest_one_more_failure_is_enough_and_the_next_rest_is_longer(
+    failing: Registry, settings: Settings
+) -> None:
+    bad = failing.push("bad", "a", 1)
+    client = redis.Redis.from_url(settings.redis_url)
+    key = registry_keys.keyed("deployment", bad.id)
+    rests: list[float] = []
+    for failures in (2, 1, 1, 1, 1):
+        assert [failing.fail_load(bad.id, "no") for _ in range(failures)][-1]
+        seconds, micros = client.time()  # type: ignore[misc]
+        until = float(client.hget(key, "gave_up") or 0)  # type: ignore[arg-type]
+        rests.append(round((until / 1000 - seconds - micros / 1e6) / 3600))
+        client.hset(key, "gave_up", 1)  # over
+        failing.scale(bad.id, 1, 3, True, set())
+        assert failing.needy() == [bad.id]
+        known = failing.deployment(bad.id)
+        assert (known.gave_up, known.failure) == (False, "no")
+    assert rests == [1, 2, 4, 8, 8]
+    client.close()
+
+
+def test_what_is_not_its_fault_is_told_and_not_counted(failing: Registry) -> None:
+    bad = failing.push("bad", "a", 1)
+    assert not any(failing.fail_load(bad.id, "away", counted=False) for _ in range(20))
+    assert failing.deployment(bad.id).failure == "away"
