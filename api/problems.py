@@ -31,18 +31,24 @@ RETRY_QUEUE = "10"  # s; a full queue drains slowly
 
 
 class Problem(Exception):
-    """An answer that is an error; `code` is one of Baseten's."""
+    """An answer that is an error; `code` is one of Baseten's, `more` are further fields of ours."""
 
     def __init__(
-        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.headers = dict(headers or {})
+        self.more = dict(more or {})
 
     def response(self) -> JSONResponse:
         """The answer."""
-        body = {"error": self.message, "error_code": self.code}
+        body = {"error": self.message, "error_code": self.code, **self.more}
         return JSONResponse(body, self.status, headers=self.headers)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +23,7 @@ from api.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded
 from api.problems import Problem, log, of_error
 from api.upstream import BODILESS, ReplayableBody
 from api.upstream_connection import BrokenAnswer, BrokenCall, RawHeaders, UpstreamConnection
+from api.waiting import Asking
 from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
@@ -33,16 +33,14 @@ from tasks.outside_text import whole_number
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
 IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
 MOST_TRIES = 16
-DEMAND_EVERY = 5.0  # s, while a call waits for a replica
 
 
 @dataclass
 class Call:
     """One sync call on its way."""
 
-    gateway: Gateway
+    asking: Asking
     request: Request
-    deployment: Deployment
     target: Target
     path: str
     request_id: str
@@ -50,6 +48,16 @@ class Call:
     body: bytes | None = None
     attempts: int = 0
     sending: bool = False
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that it came to."""
+        return self.asking.gateway
+
+    @property
+    def deployment(self) -> Deployment:
+        """What it is for."""
+        return self.asking.deployment
 
 
 class ProxyResponse(Response):
@@ -128,22 +136,10 @@ class ProxyResponse(Response):
         raise Problem(502, "model_unavailable", "Error making prediction")
 
     async def _wait_for_replica(self, failed: bool) -> None:
-        call = self._call
-        seconds = call.gateway.settings.sync_park_seconds
+        gateway = self._call.gateway
         if failed:  # the view still shows replicas that are gone
-            await call.gateway.directory.wait_change(seconds)
-        if not await self._parked(seconds):
-            message = f"No replica of {call.deployment.model_name} got ready within {seconds:g} s."
-            raise Problem(503, "model_not_ready", message, {"Retry-After": "5"})
-
-    async def _parked(self, seconds: float) -> bool:
-        """Waits for a replica and keeps one wanted meanwhile; False when none got ready in time."""
-        call, ends = self._call, monotonic() + seconds
-        while (left := ends - monotonic()) > 0:
-            await call.gateway.registry.demand(call.deployment.id)
-            if await call.gateway.directory.wait_ready(call.deployment.id, min(left, DEMAND_EVERY)):
-                return True
-        return False
+            await gateway.directory.wait_change(gateway.settings.sync_park_seconds)
+        await self._call.asking.until_ready()
 
     async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
         call = self._call
@@ -231,7 +227,8 @@ async def proxied(
     full = f"{full}?{query}" if query else full
     request_id, gateway = new_request_id(), gateway_of(request)
     chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
-    call = Call(gateway, request, deployment, target, full, request_id, chain_id, body)
+    asking = Asking.of(gateway, deployment, key)
+    call = Call(asking, request, target, full, request_id, chain_id, body)
     return ProxyResponse(call)
 
 

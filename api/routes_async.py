@@ -1,5 +1,6 @@
 """Async requests: submit, status, result, events, cancel, priority, list."""
 
+import contextlib
 from collections.abc import AsyncGenerator
 from time import monotonic
 from typing import Annotated, Any
@@ -29,11 +30,13 @@ from api.schemas import (
     QueueStatusResponse,
     RequestPage,
     RequestStatus,
+    Waiting,
 )
 from api.sse import event_source
 from api.submitting import submit
 from api.targets import TARGETS, TargetOf
 from api.unknown_fields import warnings
+from api.waiting import FOR_OTHERS
 from tasks import verbs
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
@@ -124,7 +127,7 @@ async def status(
     reading = await _read(gateway, request_id, key)
     if wait and reading.job.status not in FINAL:
         reading = await _wait_final(gateway, request_id, key, wait)
-    return _status_of(gateway, reading, key)
+    return await _status_of(gateway, reading, key)
 
 
 @router.delete("/async_request/{request_id}", response_model=CancelResponse)
@@ -152,7 +155,7 @@ async def reprioritize(request: Request, request_id: str) -> RequestStatus:
         raise no_such_request()
     if word is Move.NOT_QUEUED:
         raise Problem(409, "client_error", "Only a queued request can change its priority.")
-    return _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
+    return await _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
 
 
 @router.get("/async_request/{request_id}/events", responses=EVENT_STREAM, response_class=Response)
@@ -231,24 +234,33 @@ async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: f
             await gateway.hub.wait(news, left)
 
 
-def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> RequestStatus:
+async def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> RequestStatus:
+    known = gateway.directory.of(reading.job.deployment_id)
+    slots = sum(one.slots for one in known if one.state == "ready")
+    detailed = sees_model_errors(gateway.settings, key.scope)
+    waiting = Waiting(None)
+    if reading.job.status is Status.QUEUED:
+        waiting = await _waiting(gateway, reading, slots, detailed)
+    return RequestStatus.of(reading, detailed, waiting, max(slots, 1))
+
+
+async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: bool) -> Waiting:
+    if reading.hold:
+        return Waiting(reading.hold)
+    if reading.backoff_ms:
+        return Waiting("retry")
+    if slots:
+        return Waiting("slot")
     known = gateway.directory.of(reading.job.deployment_id)
     replicas = [one for one in known if one.state != "draining"]
-    ready = [one for one in replicas if one.state == "ready"]
-    slots = sum(one.slots for one in ready)
-    detailed = sees_model_errors(gateway.settings, key.scope)
-    waiting_for = _waiting_for(reading, bool(replicas), slots)
-    return RequestStatus.of(reading, detailed, waiting_for, max(slots, 1))
-
-
-def _waiting_for(reading: Reading, any_replica: bool, slots: int) -> str:
-    if reading.hold:
-        return reading.hold
-    if reading.backoff_ms:
-        return "retry"
-    if slots:
-        return "slot"
-    return "loading" if any_replica else "replica"
+    gave_up, failure = False, ""
+    with contextlib.suppress(NotFound):
+        deployment = await gateway.registry.deployment(reading.job.deployment_id)
+        gave_up, failure = deployment.gave_up, deployment.failure
+    if failure and (gave_up or {one.state for one in replicas} == {"failed"}):
+        return Waiting("load_failed", failure if detailed else FOR_OTHERS)
+    note = next((one.note for one in replicas if one.note), None)
+    return Waiting("loading", note) if replicas else Waiting("replica")
 
 
 def _preferred_wait(request: Request) -> float:

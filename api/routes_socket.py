@@ -15,6 +15,7 @@ from api.problems import Problem, log
 from api.targets import TARGETS
 from api.tcp_upstream import check_door, connector_to, headers_to
 from api.upstream import CONNECT_SECONDS
+from api.waiting import Asking
 from deployments.resolver import Target
 from deployments.ways import Way
 from tasks.errors import KingpostError
@@ -51,10 +52,9 @@ async def websocket(socket: WebSocket) -> None:
 async def _ready_deployment(socket: WebSocket) -> str:
     gateway, key = gateway_of(socket), await authenticate(socket)
     deployment = await deployment_for(socket, key, _target_of(socket))
-    seconds = gateway.settings.sync_park_seconds
-    if await gateway.directory.wait_ready(deployment.id, seconds):
-        return deployment.id
-    raise Problem(504, "model_not_ready", "No replica is ready.")
+    if not gateway.directory.ready(deployment.id):
+        await Asking.of(gateway, deployment, key).until_ready()
+    return deployment.id
 
 
 async def _connected(

@@ -41,6 +41,7 @@ async def wake(request: Request, target: TargetOf) -> Response:
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
     gateway = gateway_of(request)
+    await gateway.registry.forgive(deployment)
     await gateway.registry.demand(deployment.id, WAKE_MS)
     await gateway.store.run(verbs.wake(deployment.id))
     return Response(b"{}", 202, media_type="application/json")

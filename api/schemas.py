@@ -1,6 +1,6 @@
 """What goes over the wire, in Baseten's words (its OpenAPI 1.0.0) with our additions after them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -114,6 +114,17 @@ class Progress(BaseModel):
     message: str | None
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """What a queued request waits for, and why that takes its time where somebody knows."""
+
+    what: str | None
+    why: str | None = None
+
+
+NOTHING = Waiting(None)
+
+
 class RequestStatus(BaseModel):
     """GET /async_request/{id}: Baseten's fields first, then ours."""
 
@@ -131,6 +142,7 @@ class RequestStatus(BaseModel):
     queue_position: int | None
     eta_seconds: float | None
     waiting_for: str | None
+    waiting_reason: str | None
     progress: Progress | None
     started_at: datetime | None
     finished_at: datetime | None
@@ -144,10 +156,10 @@ class RequestStatus(BaseModel):
         cls,
         reading: Reading,
         detailed: bool = False,
-        waiting_for: str | None = None,
+        waiting: Waiting = NOTHING,
         slots: int = 1,
     ) -> "RequestStatus":
-        """From what the store says; `waiting_for` from the live view of the replicas."""
+        """From what the store says; `waiting` from the live view of the replicas."""
         job = reading.job
         fraction = job.fraction
         return cls(
@@ -164,7 +176,8 @@ class RequestStatus(BaseModel):
             attempt=job.attempt,
             queue_position=reading.jobs_ahead,
             eta_seconds=eta_seconds(reading, slots),
-            waiting_for=waiting_for if job.status is Status.QUEUED else None,
+            waiting_for=waiting.what,
+            waiting_reason=waiting.why,
             progress=None if fraction is None else Progress(fraction=fraction, message=job.message),
             started_at=_maybe_time(job.started),
             finished_at=_maybe_time(job.finished),

@@ -33,7 +33,8 @@ class Row:
     def state(self) -> str:
         """In one word; `stopped` when no replica reports."""
         states = {one.state for one in self.replicas}
-        return next((state for state in BEST_FIRST if state in states), "stopped")
+        none = "failed" if self.deployment.gave_up else "stopped"
+        return next((state for state in BEST_FIRST if state in states), none)
 
     @property
     def slots(self) -> int:
@@ -44,10 +45,11 @@ class Row:
     def remark(self) -> str | None:
         """Why it is not loaded, what is being done about it, or what of its config.yaml is not honoured."""
         errors = [last_line(one.error) for one in self.replicas if one.error]
-        notes = [one.note for one in self.replicas if one.state == "building" and one.note]
+        notes = [one.note for one in self.replicas if one.note]
+        kept = [last_line(self.deployment.failure)] if self.deployment.failure else []
         shared = [f"in the process of {self.leader}"] if self.leader else []
         limits = ["; ".join(self.deployment.warnings)] if self.deployment.warnings else []
-        return next(iter(errors + notes + shared + limits), None)
+        return next(iter(errors + notes + kept + shared + limits), None)
 
 
 def list_models() -> None:

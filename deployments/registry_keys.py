@@ -21,6 +21,8 @@ KEYED = {
     "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
 }
+# The fields of a deployment that are about failed loads; what changes it forgets them all.
+FAILURE = ("failure", "cause", "alike", "failed", "rests", "gave_up")
 RELOADS = f"{TAG}:reloads"  # pub/sub channel: a deployment whose folder has changed
 
 
@@ -39,4 +41,5 @@ def lua() -> str:
     """The table `R` for the scripts: `R.models`, `R.deployment(id)` and so on."""
     rows = [f"{name} = '{plain(name)}'," for name in PLAIN]
     rows += [f"{name} = function(a) return '{keyed(name, '')}' .. a end," for name in KEYED]
-    return "local R = {\n  " + "\n  ".join(rows) + "\n}\n"
+    failure = ", ".join(f"'{name}'" for name in FAILURE)
+    return "local R = {\n  " + "\n  ".join(rows) + f"\n}}\nlocal FAILURE = {{{failure}}}\n"

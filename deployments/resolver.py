@@ -8,7 +8,7 @@ from typing import cast
 from deployments import records
 from deployments.records import Deployment
 from deployments.registry import DEMAND_MS
-from deployments.registry_keys import keyed, plain
+from deployments.registry_keys import FAILURE, keyed, plain
 from tasks.errors import NotFound
 from tasks.remembered import Remembered
 from tasks.settings import Settings
@@ -33,6 +33,7 @@ class Resolver:
         self._redis = connect_async(settings)
         self._known = Remembered(self._read, CACHE_SECONDS, MOST_KNOWN, monotonic)
         self._references = Remembered(self._exists, CACHE_SECONDS, MOST_KNOWN, monotonic)
+        self._records = Remembered(self._record, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
     async def resolve(self, reference: str | None, target: Target) -> Deployment:
         """The deployment that a request is for; `reference` is a model's id or name, None the only model.
@@ -44,6 +45,21 @@ class Resolver:
     async def knows(self, reference: str) -> bool:
         """Whether there is a model or a chainlet of that id or name."""
         return await self._references.get(reference)
+
+    async def deployment(self, deployment_id: str, fresh: bool = False) -> Deployment:
+        """A deployment as it is now, or was a moment ago. Raises NotFound."""
+        if fresh:
+            return await self._record(deployment_id)
+        return await self._records.get(deployment_id)
+
+    async def forgive(self, deployment: Deployment) -> None:
+        """Something has changed, or somebody asks by hand: it is loaded again although it gave up."""
+        names = [keyed("deployment", one) for one in (deployment.id, deployment.leader) if one]
+        with unavailable():
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hdel(name, *FAILURE)
+            await pipe.execute()
 
     async def models(self) -> dict[str, str]:
         """Name -> id of every model."""
@@ -84,9 +100,7 @@ class Resolver:
                 why = "no environment" if raw is None else "nothing deployed to"
                 raise NotFound(f"This model has {why} {target.environment!r}.")
             deployment_id = raw.decode()
-        key = keyed("deployment", deployment_id)
-        fields = cast("dict[bytes, bytes]", await self._redis.hgetall(key))  # type: ignore[misc]
-        deployment = records.deployment(deployment_id, fields)
+        deployment = await self._record(deployment_id)
         if deployment.model_id != model_id:
             raise NotFound(f"This model has no deployment {deployment_id}.")
         return deployment
@@ -98,6 +112,12 @@ class Resolver:
             except NotFound:
                 return False
         return True
+
+    async def _record(self, deployment_id: str) -> Deployment:
+        with unavailable():
+            key = keyed("deployment", deployment_id)
+            fields = cast("dict[bytes, bytes]", await self._redis.hgetall(key))  # type: ignore[misc]
+        return records.deployment(deployment_id, fields)
 
     async def _model_id(self, reference: str | None) -> str:
         names = await self._names("models")

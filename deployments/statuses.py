@@ -23,7 +23,7 @@ Word = Literal[
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """The word, the replicas that serve, and why none does if one tried."""
+    """The word, the replicas that serve, and why none does if one tried, or what it does meanwhile."""
 
     word: Word
     ready: int = 0
@@ -42,10 +42,11 @@ def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> Deployment
     if "failed" in states or deployment.failure:
         word: Word = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
         return DeploymentStatus(word, 0, reason)
+    note = next((one.note for one in replicas if one.note), "") or ""
     if "building" in states:
-        return DeploymentStatus("BUILDING")
+        return DeploymentStatus("BUILDING", 0, note)
     if "loading" in states:
-        return DeploymentStatus("WAKING_UP" if deployment.served else "LOADING_MODEL")
+        return DeploymentStatus("WAKING_UP" if deployment.served else "LOADING_MODEL", 0, note)
     if deployment.wanted == 0:
         return DeploymentStatus("SCALED_TO_ZERO")
     return DeploymentStatus("WAKING_UP" if deployment.served else "DEPLOYING")

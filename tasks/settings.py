@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     max_package_file_bytes: int = Field(5_000_000_000, ge=1)
     node_slots: int = Field(8, ge=1)
     node_gpus: str = "auto"
+    node_loads: int = Field(0, ge=0)
+    node_builds: int = Field(2, ge=1)
     seat_seconds: float = Field(15.0, ge=1)
     slice_seconds: float = Field(30.0, ge=0)
     queued_follow_environment: bool = False

@@ -31,10 +31,12 @@ from workers.environment_build import (
     find_python,
 )
 from workers.host_needs import START, code_folder, host_needs
+from workers.turns import Turns
 
 log = get_logger("environment")
 
 READY = "ready.json"
+WAITS = "waits until the environments of other models are built"
 LOCK_EVERY = 0.2  # s, between looks at a lock that another replica holds
 
 
@@ -61,6 +63,7 @@ class Environments:
         self._settings = settings
         self._stopping = stopping
         self._folder = folder_of(settings)
+        self._builds = Turns.to_build(settings)
 
     @contextlib.contextmanager
     def use(self, say: Say) -> Generator[HostPython]:
@@ -109,7 +112,8 @@ class Environments:
                     say("another replica builds this environment")
                     self._wait(ends)
                 elif not _is_ready(build.folder):
-                    self._make(build, say)
+                    with self._builds.taken(self._stopping, lambda: say(WAITS)):
+                        self._make(build, say)
                 # Then shared; if someone removed it in between, once more from the start.
             yield
 

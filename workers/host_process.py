@@ -21,6 +21,7 @@ from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
 from workers.host_lines import json_line, words_of
 from workers.host_sockets import HostSocket
+from workers.turns import Turns
 
 log = get_logger("host")
 
@@ -30,6 +31,7 @@ TAIL_CHARACTERS = 200  # of each
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
 # The same for an environment: each try may download and compile.
 BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
+WAITS = "waits for its turn to load: other models are loading"
 NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
 EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
 TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
@@ -68,6 +70,7 @@ class HostProcess:
         self._stopping = threading.Event()
         self._environments = Environments(sockets[0].package, settings, self._stopping)
         self._noted = 0.0
+        self._loads = Turns.to_load(settings)
         self._told = Guard("host's observer")
         self._lines = Guard("host's log")
         # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
@@ -161,7 +164,22 @@ class HostProcess:
             self._change(self.state if self.state == "failed" else "building", self.error)
 
     def _one_life(self, python: HostPython) -> bool:
-        """From the start of a host to its end; True when it got ready."""
+        """From the start of a host to its end; True when it got ready. Raises BuildStopped while it waits for its turn."""
+        with self._loads.taken(self._stopping, self._waits):
+            process = self._started(python)
+            became_ready = self._watch_load(process)
+        process.wait()
+        _end_group(process.pid)
+        self.ready.clear()
+        self._note_exit(_exit_words(process.returncode), became_ready)
+        return became_ready
+
+    def _waits(self) -> None:
+        if self.state != "failed":
+            self.note = WAITS
+            self._change("loading", None)
+
+    def _started(self, python: HostPython) -> subprocess.Popen[bytes]:
         command = [*python.command, "--log-level", self._settings.log_level]
         for socket in self.sockets:
             Path(socket.address).unlink(missing_ok=True)
@@ -187,12 +205,7 @@ class HostProcess:
         if self.state != "failed" or self.note:  # what failed before was the build
             self.note = None
             self._change("loading", None)
-        became_ready = self._watch_load(process)
-        process.wait()
-        _end_group(process.pid)
-        self.ready.clear()
-        self._note_exit(_exit_words(process.returncode), became_ready)
-        return became_ready
+        return process
 
     def _note_exit(self, how: str, became_ready: bool) -> None:
         with self._exited:

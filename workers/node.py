@@ -233,8 +233,8 @@ class Node:
         if any(one.leaving for one in self._running.values()):
             return
         for waiting in (view.deployments[one] for one in view.needy if one in view.deployments):
-            if waiting.failure:
-                continue  # it is tried again where there is room, at nobody's cost
+            if waiting.failure or self._count(waiting.id):
+                continue  # tried again where there is room, at nobody's cost; or started a moment ago
             victim = self._victim(view, waiting)
             if victim:
                 room_for = waiting.model_name

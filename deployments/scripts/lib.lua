@@ -1,7 +1,5 @@
 -- Steps that several scripts share. A deployment that failed to load too often has given up: `gave_up` says until when (ms).
 
-local FAILURE = {'failure', 'cause', 'alike', 'failed', 'rests', 'gave_up'}
-
 -- Something has changed, or it has loaded: all failures are forgotten.
 local function forgive(id)
   redis.call('HDEL', R.deployment(id), unpack(FAILURE))

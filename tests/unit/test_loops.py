@@ -390,3 +390,29 @@ async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
     assert free == settings.node_slots - 1  # its place was given back
     await node.stop()
     assert node._capacity.slots == settings.node_slots
+
+
+async def test_one_that_failed_to_load_takes_no_place_from_a_healthy_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(settings)
+    good = registry.push("good", "b", 1)
+    node = Node(settings.model_copy(update={"node_gpus": "", "node_slots": 1}), lambda *_: None)
+    make: Callable[..., Part] = node._part
+    monkeypatch.setattr(
+        node, "_part", lambda *given: replace(make(*given), command=["sleep", "600"])
+    )
+    await node.run_once()
+    (running,) = node._running.values()
+    running.ready = True  # and idle
+    bad = registry.push("bad", "a", 1)
+    registry.fail_load(bad.id, "no weights")
+    registry.scale(bad.id, 1, 3, True, set())
+    assert registry.needy() == [bad.id]
+    await node.run_once()
+    assert running.leaving is None
+    registry.forgive(bad.id)  # one that is new, or was mended, gets its turn
+    await node.run_once()
+    assert running.leaving is not None
+    assert running.seat.deployment_id == good.id
+    await node.stop()

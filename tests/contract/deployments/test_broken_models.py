@@ -1,0 +1,215 @@
+"""Models that cannot be loaded beside a healthy one: whoever waits hears why, and the healthy one answers all along."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from deployments.records import Deployment
+from tasks.api_keys import ApiKeys
+from tests.conditions import wait_until
+from tests.contract.deployments.rig import KEY, Rig
+
+BROKEN = """
+class Model:
+    def load(self):
+        raise {error}
+
+    def predict(self, given):
+        return given
+"""
+MENDED = """
+import os
+
+class Model:
+    def load(self):
+        if not os.path.exists({file!r}):
+            raise OSError("no weights yet")
+
+    async def websocket(self, socket):
+        async for text in socket.iter_text():
+            await socket.send_text(text.upper())
+"""
+SLOW = """
+import os, threading
+
+class Model:
+    def load(self):
+        while not os.path.exists({gate!r}):
+            threading.Event().wait(0.05)
+
+    def predict(self, given):
+        return "loaded"
+"""
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    env = {"KINGPOST_LOAD_FAILURES": "2", "KINGPOST_NODE_SLOTS": "4", "KINGPOST_NODE_LOADS": "2"}
+    with Rig(tmp_path_factory.mktemp("broken"), env) as rig:
+        rig.node()
+        healthy = rig.push("healthy", "one")
+        rig.until_ready(healthy)
+        yield rig
+
+
+def pushed(rig: Rig, name: str, model: str) -> Deployment:
+    rig.kingpost("push", str(rig.package(name, "one", model)))
+    return next(one for one in rig.registry.all() if one.model_name == name)
+
+
+def gave_up(rig: Rig, deployment: Deployment) -> bool:
+    assert rig.predict("healthy") == "one"
+    known = rig.registry.deployment(deployment.id)
+    here = [one for one in rig.directory.all() if one.deployment_id == deployment.id]
+    return known.gave_up and not here
+
+
+@pytest.fixture(scope="module")
+def broken(rig: Rig) -> list[Deployment]:
+    """Three that have given up, each with a job that waits; the healthy model answered all along."""
+    errors = ("OSError('no weights here')", "SystemExit(3)", "KeyError('HF_TOKEN')")
+    folders = [
+        str(rig.package(f"broken{number}", "one", BROKEN.format(error=error)))
+        for number, error in enumerate(errors)
+    ]
+    rig.kingpost("push", *folders)
+    found = [one for one in rig.registry.all() if one.model_name.startswith("broken")]
+    found.sort(key=lambda one: one.model_name)
+    for one in found:
+        rig.submit(one.model_name)
+    for one in found:
+        wait_until(lambda one=one: gave_up(rig, one), 60, "it holds its seat")
+    return found
+
+
+def test_three_broken_models_put_no_healthy_one_to_sleep(
+    rig: Rig, broken: list[Deployment]
+) -> None:
+    (healthy,) = [one for one in rig.registry.all() if one.model_name == "healthy"]
+    assert len(rig.replicas(healthy)) == 1
+    assert rig.registry.needy() == []  # their jobs wait at nobody's cost
+    assert rig.registry.switches() == 0
+    assert len(broken) == 3
+
+
+def test_every_door_says_at_once_why(rig: Rig, broken: list[Deployment]) -> None:
+    name = broken[0].model_name
+    for method, path in (
+        ("POST", f"/models/{name}/production/predict"),
+        ("POST", f"/models/{name}/production/run_remote"),
+        ("GET", f"/models/{name}/production/sync/v1/models"),
+        ("POST", f"/models/{name}/deployment/{broken[0].id}/predict"),
+        ("POST", "/v1/embeddings"),
+    ):
+        answer = rig.http.request(method, path, json={"model": name}, timeout=20)
+        said = answer.json()
+        assert answer.status_code == 503, path
+        text = json.dumps(said)
+        assert f"{name} could not be loaded: OSError: no weights here" in text, path
+    stream = {"model": name, "stream": True}
+    with rig.http.stream("POST", "/v1/chat/completions", json=stream, timeout=20) as answer:
+        assert answer.status_code == 503
+
+
+def test_the_owner_reads_the_frames_and_others_a_sentence(
+    rig: Rig, broken: list[Deployment]
+) -> None:
+    path = f"/models/{broken[0].model_name}/production/predict"
+    said = rig.http.post(path, json=1).json()
+    assert (said["error_code"], said["reason"]) == ("model_unavailable", "model_load_failed")
+    assert 'model/model.py", line 4, in load' in said["detail"]
+    key = ApiKeys(rig.settings).create(scope="inference")
+    said = rig.http.post(path, json=1, headers={"Authorization": f"Api-Key {key}"}).json()
+    assert "weights" not in json.dumps(said)
+    assert said["error"].startswith("broken0 could not be loaded: its owner finds the reason")
+    assert (said["reason"], "detail" in said) == ("model_load_failed", False)
+
+
+def test_a_job_says_that_it_waits_for_a_load_that_failed(
+    rig: Rig, broken: list[Deployment]
+) -> None:
+    request_id = rig.submit(broken[2].model_name)
+    said = rig.status(request_id)
+    assert (said["status"], said["waiting_for"]) == ("QUEUED", "load_failed")
+    assert said["waiting_reason"].splitlines()[-1] == "KeyError: 'HF_TOKEN'"
+    rig.http.delete(f"/async_request/{request_id}")
+
+
+def test_the_reason_stays_when_the_replica_has_gone(rig: Rig, broken: list[Deployment]) -> None:
+    assert "no weights here" in rig.kingpost("models")
+    assert "DEPLOY_FAILED" in rig.kingpost("deployments", "broken0")
+    assert "no weights here" in rig.kingpost("deployments", "broken0")
+    (view,) = rig.http.get("/v1/models/broken0/deployments").json()["deployments"]
+    assert view["status"] == "DEPLOY_FAILED"
+    assert view["status_reason"].endswith("OSError: no weights here")
+    assert broken[1].model_name in rig.kingpost("models")
+
+
+def websocket(rig: Rig, path: str) -> str:
+    url = f"ws://127.0.0.1:{rig.port}{path}"
+    with connect(url, additional_headers={"Authorization": f"Api-Key {KEY}"}) as socket:
+        socket.send("hello")
+        return str(socket.recv(20))
+
+
+def test_a_websocket_is_refused_at_once_and_wakes_what_was_mended(rig: Rig) -> None:
+    file = rig.folder / "weights"
+    deployment = pushed(rig, "mended", MENDED.format(file=str(file)))
+    wait_until(lambda: gave_up(rig, deployment), 60)
+    path = "/models/mended/production/websocket"
+    with pytest.raises(InvalidStatus) as refused:
+        websocket(rig, path)
+    assert refused.value.response.status_code == 503
+    assert b"no weights yet" in refused.value.response.body
+    file.write_text("")
+    assert rig.http.post("/models/mended/production/wake").status_code == 202
+    assert websocket(rig, path) == "HELLO"  # at once after the wake: nobody remembers the failure
+    assert rig.registry.deployment(deployment.id).failure == ""
+    rig.autoscale(deployment, scale_down_delay=0, autoscaling_window=10)
+    wait_until(lambda: not rig.replicas(deployment), 60, "it never slept")
+    rig.autoscale(deployment)
+    assert websocket(rig, path) == "HELLO"
+    rig.kingpost("deactivate", deployment.id)
+
+
+def test_a_deactivated_deployment_says_so_at_once(rig: Rig) -> None:
+    deployment = rig.push("resting", "one")
+    rig.kingpost("deactivate", deployment.id)
+    wait_until(lambda: not rig.replicas(deployment), 30)
+    answer = rig.http.post("/models/resting/production/predict", json=1, timeout=20)
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "model_not_ready")
+    assert "resting is deactivated" in answer.json()["error"]
+    with pytest.raises(InvalidStatus) as refused:
+        websocket(rig, "/models/resting/production/websocket")
+    assert b"resting is deactivated" in refused.value.response.body
+
+
+def test_no_more_models_load_at_once_than_the_node_may(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with Rig(tmp_path_factory.mktemp("turns"), {"KINGPOST_NODE_LOADS": "1"}) as rig:
+        gate = rig.folder / "gate"
+        model = SLOW.format(gate=str(gate))
+        folders = [str(rig.package(f"slow{number}", "one", model)) for number in range(3)]
+        rig.kingpost("push", *folders)
+        deployments = rig.registry.all()
+        rig.node()
+
+        def notes() -> list[str]:
+            known = [one for one in rig.directory.all() if one.state == "loading"]
+            return [one.note or "" for one in known if one.note or one.host_pid]
+
+        wait_until(lambda: len(notes()) == 3, 60)
+        assert sorted("turn" in one for one in notes()) == [False, True, True]
+        (waiting, *_) = [one.model_name for one in rig.directory.all() if one.note]
+        said = rig.status(rig.submit(waiting))
+        assert said["waiting_for"] == "loading"
+        assert "waits for its turn to load" in said["waiting_reason"]
+        assert "waits for its turn to load" in rig.kingpost("models")
+        gate.write_text("")
+        for one in deployments:
+            rig.until_ready(one)
+        assert rig.predict(waiting) == "loaded"
