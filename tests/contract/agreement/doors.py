@@ -184,7 +184,7 @@ def _webhook_data(output: bytes, kind: str) -> tuple[Any, str | None]:
         except ValueError:
             pass
         else:
-            return json.loads(to_json(value)), None
+            return json.loads(to_json(value, inf_nan_mode="null")), None
     try:
         return output.decode(), kind
     except UnicodeDecodeError:
