@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cli.running import current_settings
+from cli.tables import show
 from tasks.api_keys import ApiKey, ApiKeys, Limits
 from tasks.errors import SettingsError
 
@@ -51,12 +50,12 @@ def list_keys() -> None:
     if not keys:
         print("There are no keys yet: `kingpost keys create`.")
         return
-    table = Table("id", "name", "scope", "only", "created", "state", box=None)
+    rows: list[tuple[str, ...]] = []
     for key in keys:
         limits = [f"{name}={n}" for name, n in vars(key.limits).items() if n is not None]
         only = ", ".join((*key.models, *key.environments, *limits)) or "-"
-        table.add_row(key.id, key.name or "-", key.scope, only, _date(key.created), _state(key))
-    Console().print(table)
+        rows.append((key.id, key.name or "-", key.scope, only, _date(key.created), _state(key)))
+    show(("id", "name", "scope", "only", "created", "state"), rows)
 
 
 @app.command()

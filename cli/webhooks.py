@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cli.running import current_settings
+from cli.tables import show
 from tasks.errors import NotFound
 from tasks.store import JobStore
 from tasks.webhooks import verbs
@@ -24,12 +23,11 @@ def list_given_up(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20) -> 
     store.close()
     print(f"{status.pending} on their way, {status.exhausted} given up.")
     if status.latest:
-        table = Table("request", "given up", "tries", "last answer", "endpoint", box=None)
-        for one in status.latest:
-            table.add_row(
-                one.request_id, _date(one.at), str(len(one.attempts)), _last(one), one.url
-            )
-        Console().print(table)
+        rows = [
+            (one.request_id, _date(one.at), str(len(one.attempts)), _last(one), one.url)
+            for one in status.latest
+        ]
+        show(("request", "given up", "tries", "last answer", "endpoint"), rows)
 
 
 @app.command()

@@ -1,0 +1,23 @@
+"""Tables at 80 columns: no id, name or limit is ever cut."""
+
+from cli.tables import lines
+
+HEAD = ("id", "name", "scope", "only", "state")
+LONG = "a name that somebody wrote with great care " * 5
+LIMITS = "echo, talker, submits_per_minute=100000, max_unfinished=100000, max_running=100000"
+ROWS = [("0123abcd", LONG, "inference", LIMITS, "valid"), ("4567cdef", "b", "full", "-", "revoked")]
+
+
+def test_what_does_not_fit_stands_below_its_row_and_whole() -> None:
+    head, first, name, only, second, short = lines(HEAD, ROWS, 80)
+    assert head.split() == ["id", "scope", "state"]
+    assert first.split() == ["0123abcd", "inference", "valid"]
+    assert (name, only) == (f"  name: {LONG}", f"  only: {LIMITS}")
+    assert second.split() == ["4567cdef", "full", "revoked"]
+    assert short == "  name: b"
+
+
+def test_what_fits_is_one_line_each() -> None:
+    said = lines(HEAD, ROWS[1:], 80)
+    assert [line.split() for line in said] == [list(HEAD), list(ROWS[1])]
+    assert max(map(len, said)) <= 80
