@@ -1,6 +1,8 @@
 """The API process: uvicorn around the application."""
 
 import ipaddress
+import socket
+from collections.abc import Sequence
 
 import uvicorn
 
@@ -14,8 +16,11 @@ from tasks.settings import Settings
 WEBSOCKET_BYTES = 100 * 1024 * 1024  # Baseten's limit for a message
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Serves until SIGTERM, then lets running requests end. Raises SettingsError and StoreUnavailable."""
+def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] = ()) -> None:
+    """Serves until SIGTERM, then lets running requests end. Raises SettingsError and StoreUnavailable.
+
+    `descriptors` are sockets that whoever started us has bound: clients wait there while we are started again.
+    """
     logs.configure(settings)
     refuse_open_door(settings, host)
     app = create_app(settings)
@@ -34,7 +39,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
         timeout_graceful_shutdown=int(settings.drain_seconds),
         ws_max_size=WEBSOCKET_BYTES,
     )
-    uvicorn.Server(config).run()
+    sockets = [socket.socket(fileno=number) for number in descriptors]
+    uvicorn.Server(config).run(sockets or None)
 
 
 def refuse_open_door(settings: Settings, host: str) -> None:

@@ -20,7 +20,11 @@ ME = list(PART)  # how a part is started by another one
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
-def api(host: str = "127.0.0.1", port: Port = 8000) -> None:
+def api(
+    host: str = "127.0.0.1",
+    port: Port = 8000,
+    listening: Annotated[list[int] | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Runs one API process."""
     from api.serve import serve
 
@@ -29,7 +33,7 @@ def api(host: str = "127.0.0.1", port: Port = 8000) -> None:
     if most < settings.max_connections:
         said = f"{most} connections at once (KINGPOST_MAX_CONNECTIONS: {settings.max_connections})"
         print(f"The limit of file descriptors is low: {said}; see `ulimit -n`.", file=sys.stderr)
-    serve(settings.model_copy(update={"max_connections": most}), host, port)
+    serve(settings.model_copy(update={"max_connections": most}), host, port, listening or ())
 
 
 def replica(

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from cli.chains import build_chains, find_chains, install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
 from cli.parts import ME
-from cli.ports import is_free, url, why_taken
+from cli.ports import bound, is_free, url, why_taken
 from cli.readiness import Builds, broken_model, http_answers, not_ready
 from cli.start_failed import StartFailed
 from deployments.chains import member_of, processes
@@ -27,8 +28,9 @@ from deployments.directory import Directory
 from deployments.package import Package, PackageError
 from deployments.registry import Registry
 from tasks.api_keys import ApiKeys, key_id
-from tasks.errors import SettingsError, StoreUnavailable
+from tasks.errors import SettingsError
 from tasks.log_files import turn_over
+from tasks.loops import Guard
 from tasks.settings import Settings, child_environment, set_aside
 from tasks.store_address import shown
 from workers.supervisor import Part, Supervisor
@@ -135,6 +137,8 @@ class _Stack:
         self._ready = False
         self._stop = asyncio.Event()
         self._replicas: list[dict[str, object]] = []
+        self._written: dict[str, object] = {}  # what up.json says
+        self._listening: list[socket.socket] = []
         self._follower: asyncio.Task[None] | None = None
         given = "node_slots" in settings.model_fields_set
         self._slots = settings.node_slots if given else max(settings.node_slots, len(self._leaders))
@@ -148,7 +152,7 @@ class _Stack:
         try:
             await self._start()
             await self._stop.wait()
-            print("Draining: running jobs may finish, Ctrl-C again ends at once.", flush=True)
+            _say("Draining: running jobs may finish, Ctrl-C again ends at once.")
         finally:
             await self._end()
 
@@ -191,14 +195,22 @@ class _Stack:
     async def _start_parts(self) -> None:
         choices = self._choices
         await self._part("maintenance", "maintenance", [*ME, "maintenance"])
-        api = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
-        await self._part("api", "api", api, self._chain_environment())
+        await self._api()
         if choices.flower_port is not None:
             password_file(self._settings)
             flower = ["--address", choices.host, "--port", str(choices.flower_port)]
             await self._part("flower", "flower", [*ME, "flower", *flower])
         await asyncio.to_thread(register, self._settings, self._packages)
         await self._part("node", "node", [*ME, "node"], self._chain_environment())
+
+    async def _api(self) -> None:
+        """Its sockets are ours: while it is started again, clients wait in their queue and are not refused."""
+        choices = self._choices
+        self._listening = bound(choices.host, choices.port)
+        numbers = [one.fileno() for one in self._listening]
+        command = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
+        command += [f"--listening={number}" for number in numbers]
+        await self._part("api", "api", command, self._chain_environment(), numbers)
 
     def _chain_environment(self) -> dict[str, str]:
         if not any(member_of(package) for package in self._packages):
@@ -212,7 +224,12 @@ class _Stack:
         return url(self._choices.host, self._choices.port)
 
     async def _part(
-        self, role: str, name: str, command: list[str], more: Mapping[str, str] | None = None
+        self,
+        role: str,
+        name: str,
+        command: list[str],
+        more: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
         log = self._state / "logs" / f"{role}.log"
         turn_over(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
@@ -227,7 +244,7 @@ class _Stack:
         )
         # Two torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", threads)
-        await self._supervisor.start(Part(role, name, command, log, env))
+        await self._supervisor.start(Part(role, name, command, log, env, descriptors))
 
     async def _everything_ready(self) -> bool:
         choices = self._choices
@@ -255,13 +272,13 @@ class _Stack:
 
     def _on_change(self, part: Part, what: str) -> None:
         if self._ready or part.starts > 1 or what.startswith("died"):
-            print(f"{part.role} {part.name} {what}; its log: {part.log}", flush=True)
+            _say(f"{part.role} {part.name} {what}; its log: {part.log}")
         if self._ready:
             self._write_up_json()
 
-    def _write_up_json(self) -> None:
+    def _described(self) -> dict[str, object]:
         choices = self._choices
-        up = {
+        return {
             "api": self._url(),
             "flower": banner.flower_url(choices),
             "api_key_file": str(self._state / "api_key"),
@@ -273,18 +290,22 @@ class _Stack:
             ]
             + self._replicas,
         }
+
+    def _write_up_json(self) -> None:
+        up = self._described()
         path = self._state / "up.json"
         write_secret(path.with_suffix(".new"), json.dumps(up, indent=2))
         path.with_suffix(".new").replace(path)
+        self._written = up
 
     async def _follow_replicas(self) -> None:
         """Keeps up.json true: replicas come and go without us."""
+        guard = Guard("up.json", FOLLOW)
         while True:
             await asyncio.sleep(FOLLOW)
-            with contextlib.suppress(StoreUnavailable):
-                replicas = await asyncio.to_thread(self._read_replicas)
-                if replicas != self._replicas:
-                    self._replicas = replicas
+            with guard.round():
+                self._replicas = await asyncio.to_thread(self._read_replicas)
+                if self._described() != self._written:
                     self._write_up_json()
 
     def _read_replicas(self) -> list[dict[str, object]]:
@@ -295,13 +316,22 @@ class _Stack:
         self._ready = False
         if self._follower:
             self._follower.cancel()
-        (self._state / "up.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whatever ails the folder, the parts have to end
+            (self._state / "up.json").unlink(missing_ok=True)
+        for listening in self._listening:
+            listening.close()
         drain = self._settings.drain_seconds
         # Twice the time: chains end before their chainlets.
         await self._supervisor.stop("node", 2 * (drain + 2 * STOP_SECONDS))
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)
+
+
+def _say(line: str) -> None:
+    """To the console; one that nobody reads, or a full disk below it, ends nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, flush=True)
 
 
 def register(settings: Settings, packages: list[Package]) -> None:

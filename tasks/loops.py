@@ -87,7 +87,8 @@ class Guard:
     def _away(self, error: StoreUnavailable) -> None:
         now = self._monotonic()
         if now - self._logged.get("store", -LOG_AGAIN) >= LOG_AGAIN:
-            log.warning("store.unavailable", loop=self.name, error=str(error))
+            with _unless_full():
+                log.warning("store.unavailable", loop=self.name, error=str(error))
             self._logged["store"], self._told = now, True
 
     def _note(self, error: Exception, lasted: float) -> None:
@@ -104,13 +105,14 @@ class Guard:
             self._logged.clear()
         self._logged[cause], self._told = now, True
         frames = error if before is None else None
-        log.error(
-            "round.failed", loop=self.name, error=repr(error), failed=self.failed, exc_info=frames
-        )
+        with _unless_full():
+            words, failed = repr(error), self.failed
+            log.error("round.failed", loop=self.name, error=words, failed=failed, exc_info=frames)
 
     def _succeeded(self) -> None:
         if self._told:
-            log.info("round.recovered", loop=self.name, failed=self.failed)
+            with _unless_full():
+                log.info("round.recovered", loop=self.name, failed=self.failed)
         self._in_a_row, self._not_before, self._told = 0, 0.0, False
 
 
@@ -129,6 +131,11 @@ class Guards(dict[str, Guard]):
     def __missing__(self, key: str) -> Guard:
         self[key] = self._make(key)
         return self[key]
+
+
+def _unless_full() -> contextlib.suppress:
+    """A log that cannot be written, for want of space or of a reader, must not end the loop either."""
+    return contextlib.suppress(OSError, ValueError)
 
 
 def _cause(error: Exception) -> str:

@@ -21,6 +21,7 @@ from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
 from workers.host_lines import json_line, words_of
 from workers.host_sockets import HostSocket
+from workers.process_ends import exit_words
 from workers.turns import Turns
 
 log = get_logger("host")
@@ -171,7 +172,7 @@ class HostProcess:
         process.wait()
         _end_group(process.pid)
         self.ready.clear()
-        self._note_exit(_exit_words(process.returncode), became_ready)
+        self._note_exit(exit_words(process.returncode), became_ready)
         return became_ready
 
     def _waits(self) -> None:
@@ -265,12 +266,3 @@ def _end_group(leader: int) -> None:
     """What a model started goes with its host: a stray child would keep the GPU's memory."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-
-
-def _exit_words(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -7,16 +7,24 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from tasks.loops import Guard
+from tasks.loops import Guard, keep
+from workers.process_ends import exit_words
 
-BACKOFF_FIRST, BACKOFF_LAST = 0.5, 30.0  # s, between a death and the next start
-AGAIN_LAST = 5.0  # s, between tries of a start that the machine refuses
-HEALTHY_SECONDS = 30.0  # s of life after which a death counts as the first again
+BACKOFF_FIRST, BACKOFF_LAST = (
+    0.5,
+    4.0,
+)  # s, between the death of what cannot start and its next start
+AGAIN_LAST = 4.0  # s, between tries of a start that the machine refuses
+HEALTHY_SECONDS = 30.0  # s of life after which a part that ends by itself was able to start
+HEALTHY_SECONDS_IF_KILLED = (
+    1.0  # the same for one that somebody else ended: that says little about the part
+)
+KILLERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 
 
@@ -29,6 +37,7 @@ class Part:
     command: list[str]
     log: Path
     env: Mapping[str, str]
+    descriptors: Sequence[int] = ()  # of ours that it inherits, such as a listening socket
     process: Process | None = None
     starts: int = 0
     exit_code: int | None = None
@@ -43,7 +52,9 @@ class Part:
 
     def last_line(self) -> str:
         """The last line that it logged, for an error in one sentence."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
+        lines: list[str] = []
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("kingpost: ") if lines else "it said nothing"
 
 
@@ -59,7 +70,7 @@ class Supervisor:
         """Starts a part and keeps it alive from then on. Raises OSError when it cannot be started at all."""
         await self._spawn(part)
         self.parts.append(part)
-        part.keeper = asyncio.create_task(self._keep(part))
+        part.keeper = asyncio.create_task(keep(f"keeper of {part.name}", lambda: self._keep(part)))
 
     async def _spawn(self, part: Part) -> None:
         part.log.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +81,7 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 env=dict(part.env),
+                pass_fds=part.descriptors,
                 start_new_session=True,  # Ctrl-C is for us, who then end the parts in order
                 preexec_fn=_die_with_us if sys.platform == "linux" else None,
             )
@@ -81,18 +93,16 @@ class Supervisor:
             self._changed(part, what)
 
     async def _keep(self, part: Part) -> None:
-        delay = BACKOFF_FIRST
+        delay = 0.0
         while True:
             began = monotonic()
             assert part.process
             part.exit_code = await part.process.wait()
             if part.stopping:
                 return
-            self._tell(part, f"died ({_exit_words(part.exit_code)})")
-            if monotonic() - began > HEALTHY_SECONDS:
-                delay = BACKOFF_FIRST
+            self._tell(part, f"died ({exit_words(part.exit_code)})")
+            delay = delay_after(part.exit_code, monotonic() - began, delay)
             await asyncio.sleep(delay)
-            delay = min(delay * 2, BACKOFF_LAST)
             await self._spawn_again(part)
 
     async def _spawn_again(self, part: Part) -> None:
@@ -120,8 +130,7 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(part.keeper), seconds)
         self.kill(part)
-        with contextlib.suppress(asyncio.CancelledError):
-            await part.keeper
+        await asyncio.wait([part.keeper])  # raises nothing: the other parts have to be stopped, too
         self.parts.remove(part)
 
     @staticmethod
@@ -137,5 +146,9 @@ def _die_with_us() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _exit_words(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+def delay_after(exit_code: int, lived: float, before: float) -> float:
+    """Seconds until the next start: none after a healthy life, more each time for what cannot start."""
+    enough = HEALTHY_SECONDS_IF_KILLED if -exit_code in KILLERS else HEALTHY_SECONDS
+    if lived >= enough:
+        return 0.0
+    return min(max(before * 2, BACKOFF_FIRST), BACKOFF_LAST)

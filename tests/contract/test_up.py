@@ -146,6 +146,14 @@ def test_a_part_that_dies_is_started_again(lasting_up: Up, role: str) -> None:
     wait_until(lasting_up.predicts, 40, "it does not serve again")
 
 
+def test_a_client_that_comes_while_the_api_starts_again_waits_and_is_served(
+    lasting_up: Up,
+) -> None:
+    wait_until(lasting_up.predicts, 40)
+    os.kill(lasting_up.pid("api"), signal.SIGKILL)
+    assert lasting_up.predicts()
+
+
 def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:
     up.start("--no-flower").ready()
     os.kill(up.pid("replica"), signal.SIGSTOP)  # nobody claims
