@@ -4,10 +4,10 @@ from collections import defaultdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from cli.log_lines import printable
 from cli.running import current_settings
+from cli.tables import show
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Model, Registry
 from deployments.statuses import status_of
@@ -30,18 +30,17 @@ def deployments(
     if not found:
         print("Nothing is deployed yet: `kingpost push DIR`.")
         return
-    table = Table("model", "deployment", "status", "environments", "replicas", box=None)
-    reasons: list[str] = []
+    head = ("model", "deployment", "status", "replicas", "environments")
+    rows: list[tuple[str, ...]] = []
+    notes: list[list[str]] = []
     for one in found:
         status = status_of(one, replicas[one.id])
         count = f"{status.ready}/{one.wanted}"
-        table.add_row(one.model_name, one.id, status.word, _names(models[one.model_id], one), count)
-        if status.reason:
-            reasons.append(f"{one.model_name} {one.id}: {status.reason}")
-        reasons += [f"{one.model_name} {one.id}: {warning}" for warning in one.warnings]
-    Console().print(table)
-    for reason in reasons:
-        print(reason)
+        environments = _names(models[one.model_id], one)
+        rows.append((printable(one.model_name), one.id, status.word, count, environments))
+        said = [status.reason] if status.reason else []
+        notes.append([printable(note).replace("\n", " ") for note in (*said, *one.warnings)])
+    show(head, rows, notes)
 
 
 def _names(model: Model, deployment: Deployment) -> str:

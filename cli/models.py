@@ -1,13 +1,13 @@
 """`kingpost models`: what is deployed, whether it is loaded, and why not."""
 
+import shutil
 import textwrap
 from dataclasses import dataclass
-
-from rich.console import Console
 
 from cli.log_lines import printable
 from cli.readiness import last_line
 from cli.running import current_settings
+from cli.tables import lines
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry
 from tasks import verbs
@@ -16,7 +16,6 @@ from tasks.store import JobStore
 
 # The state of a deployment is the best of its replicas' states.
 BEST_FIRST = ("ready", "loading", "building", "failed", "draining")
-NAME_WIDTH = 34  # with the other columns 80
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,8 @@ def list_models() -> None:
     if not rows:
         print("No model is deployed yet: `kingpost up` or `kingpost replica DIR`.")
         return
-    console = Console(highlight=False)
-    for line in render(rows, console.width):
-        console.print(line, markup=False, soft_wrap=True)
+    for line in render(rows, shutil.get_terminal_size((80, 24)).columns):
+        print(line)
 
 
 def read(settings: Settings) -> list[Row]:
@@ -80,22 +78,17 @@ def read(settings: Settings) -> list[Row]:
 
 def render(rows: list[Row], width: int = 80) -> list[str]:
     """The table as lines; a reason stands below its model."""
-    name_width = max(5, *(min(NAME_WIDTH, len(row.deployment.model_name)) for row in rows))
     head = ("model", "id", "state", "slots", "queued", "running")
-    lines = [_line(name_width, *head)]
-    for row in rows:
-        one = row.deployment
-        numbers = (str(row.slots), str(row.queued), str(row.running))
-        lines.append(_line(name_width, one.model_name, one.model_id, row.state, *numbers))
-        if row.remark:
-            text = printable(row.remark).replace("\n", " ")
-            lines += textwrap.wrap(
-                text, width - 2, initial_indent="  ", subsequent_indent="  ", max_lines=3
-            )
-    return lines
+    cells = [
+        (
+            printable(row.deployment.model_name), row.deployment.model_id, row.state,
+            str(row.slots), str(row.queued), str(row.running),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return lines(head, cells, width, [_remark(row, width) for row in rows])
 
 
-def _line(name_width: int, name: str, ident: str, state: str, *numbers: str) -> str:
-    short = name if len(name) <= name_width else name[: name_width - 1] + "…"
-    slots, queued, running = numbers
-    return f"{short:<{name_width}}  {ident:<8}  {state:<8}  {slots:>5}  {queued:>7}  {running:>7}"
+def _remark(row: Row, width: int) -> list[str]:
+    text = printable(row.remark or "").replace("\n", " ")
+    return textwrap.wrap(text, width - 2, max_lines=3)

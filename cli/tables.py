@@ -4,26 +4,39 @@ import shutil
 from collections.abc import Sequence
 
 GAP = "  "
+FIRST_WIDTH = 34  # a longer text of the first column gets a line of its own, above its row
 
 
-def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints it for this terminal; 80 columns where there is none."""
-    for line in lines(head, rows, shutil.get_terminal_size((80, 24)).columns):
+def show(
+    head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[Sequence[str]] = ()
+) -> None:
+    """Prints it for this terminal; 80 columns where there is none. `notes` are lines below each row."""
+    for line in lines(head, rows, shutil.get_terminal_size((80, 24)).columns, notes):
         print(line)
 
 
-def lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+def lines(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    notes: Sequence[Sequence[str]] = (),
+) -> list[str]:
     """As many columns as fit beside each other, in their order; the others below their row, by name."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    widths[0] = min(widths[0], FIRST_WIDTH)
     beside = [0]
     for column in range(1, len(head)):
         if sum(widths[i] + len(GAP) for i in beside) + widths[column] <= width:
             beside.append(column)
     below = [i for i in range(len(head)) if i not in beside]
     said = [_line(head, beside, widths)]
-    for row in rows:
+    for number, row in enumerate(rows):
+        if len(row[0]) > widths[0]:
+            said.append(row[0])
+            row = ("", *row[1:])
         said.append(_line(row, beside, widths))
         said += [f"{GAP}{head[i]}: {row[i]}" for i in below if row[i] not in ("", "-")]
+        said += [f"{GAP}{note}" for note in (notes[number] if notes else ())]
     return said
 
 

@@ -21,3 +21,12 @@ def test_what_fits_is_one_line_each() -> None:
     said = lines(HEAD, ROWS[1:], 80)
     assert [line.split() for line in said] == [list(HEAD), list(ROWS[1])]
     assert max(map(len, said)) <= 80
+
+
+def test_a_long_name_in_the_first_column_stands_above_its_row_and_a_note_below() -> None:
+    rows = [("n" * 200, "0123abcd", "ready"), ("echo", "4567cdef", "failed")]
+    said = lines(("model", "id", "state"), rows, 80, [[], ["No weights."]])
+    assert said[1] == "n" * 200
+    assert said[2].split() == ["0123abcd", "ready"]
+    assert said[3].split() == ["echo", "4567cdef", "failed"]
+    assert said[4] == "  No weights."
