@@ -2,11 +2,14 @@
 
 import json
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cli.flower import USER
+from cli.found import Broken
 from cli.ports import url
 from deployments.chains import member_of
 from deployments.package import Package
@@ -14,6 +17,8 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from cli.up import Choices
+
+MOST_EXAMPLE = 2000  # characters of an input that is shown
 
 
 def flower_url(choices: "Choices") -> str | None:
@@ -23,35 +28,75 @@ def flower_url(choices: "Choices") -> str | None:
     return url(choices.host, choices.flower_port)
 
 
-def ready(
-    choices: "Choices", settings: Settings, packages: list[Package], new_key: str | None
-) -> str:
+@dataclass(frozen=True)
+class Outcome:
+    """How the start went; `pushed` are the names of models that no folder holds."""
+
+    packages: list[Package]
+    pushed: list[str]
+    broken: list[Broken]
+    seconds: float
+    new_key: str | None
+
+
+def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
     """The block that begins with `Kingpost is ready`."""
     state = settings.state_dir
-    public = [one for one in packages if (of := member_of(one)) is None or of.kind == "chain"]
-    names = ", ".join(package.model_name for package in public)
+    failed = {one.name for one in outcome.broken}
+    public = [
+        one for one in outcome.packages if (of := member_of(one)) is None or of.kind == "chain"
+    ]
+    public = [one for one in public if one.model_name not in failed]
+    names = [package.model_name for package in public] + outcome.pushed
     api = url(choices.host, choices.port)
-    lines = [f"Kingpost is ready: {api}  (models: {names}; API docs: /docs)"]
-    flower = flower_url(choices)
-    if flower:
-        lines.append(
-            f"  Flower   {flower}  (user {USER}, password in {_short(state / 'flower_password')})"
-        )
+    lines = [f"Kingpost is ready after {outcome.seconds:.1f} s: {api}"]
+    lines.append(f"  Models   {', '.join(names) or 'none yet'}")
+    lines += _limits(public)
+    lines.append(f"  API      {api}/docs describes it")
+    if flower := flower_url(choices):
+        lines.append(f"  Flower   {flower}")
+        lines.append(f"           user {USER}, password in {_short(state / 'flower_password')}")
     lines.append(f"  API key  in {_short(state / 'api_key')}")
-    if new_key:
-        lines.append(f"           {new_key}  (shown this once)")
-    lines.append("  Try      " + _example(api, state, public[0]))
+    if outcome.new_key:
+        lines.append(f"           {outcome.new_key}  (shown this once)")
+    if names:
+        given = public[0].model_metadata.get("example_model_input", {}) if public else {}
+        lines.append("  Try      " + _example(api, state, names[0], given))
+    else:
+        lines.append("  Next     in another terminal, with the folder of a Truss package for DIR:")
+        lines.append(f"           kingpost push DIR --state {shlex.quote(str(state))}")
     lines.append("  Ctrl-C   drains and stops")
-    return "\n".join(lines)
+    return "\n".join(lines + broken(outcome.broken))
 
 
-def _example(api: str, state: Path, package: Package) -> str:
-    given = package.model_metadata.get("example_model_input", {})
-    body = shlex.quote(json.dumps({"model_input": given, "priority": 0}))
-    call = f"{api}/models/{quote(package.model_name, safe='')}/production/async_predict"
-    return f'curl -H "Authorization: Api-Key $(cat {_short(state / "api_key")})" \\\n           {call} -d {body}'
+def broken(found: Sequence[Broken]) -> list[str]:
+    """A block that names each and says why."""
+    if not found:
+        return []
+    lines = ["Left out, because it is broken; all else works:"]
+    for one in found:
+        lines.append(f"  {one.name} ({_short(one.folder)})")
+        lines += [f"    {line}" for line in one.reason.splitlines()]
+    return lines
+
+
+def _limits(packages: Sequence[Package]) -> list[str]:
+    """What of their config.yaml is not honoured here."""
+    said = [f"{one.model_name}: {warning}" for one in packages for warning in one.warnings]
+    heads = ["  Limits   "] + ["           "] * len(said)
+    return [head + line for head, line in zip(heads, said, strict=False)]
+
+
+def _example(api: str, state: Path, name: str, given: object) -> str:
+    body = json.dumps({"model_input": given, "priority": 0})
+    if len(body) > MOST_EXAMPLE:
+        body = json.dumps({"model_input": {}, "priority": 0})
+    call = f"{api}/models/{quote(name, safe='')}/production/async_predict"
+    key = f'"Authorization: Api-Key $(cat {_short(state / "api_key")})"'
+    return f"curl -H {key} \\\n           {call} \\\n           -d {shlex.quote(body)}"
 
 
 def _short(path: Path) -> str:
+    """As it can be pasted into a shell in this folder."""
     here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -26,6 +26,7 @@ from tasks.settings import child_environment
 
 START_SECONDS = 180.0
 RUN_SECONDS = 300.0
+MODEL = "digits"
 POLL_SECONDS = 0.15
 FINAL = {"SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"}
 # Six patient jobs come first, four urgent ones last: the urgent ones overtake.
@@ -78,6 +79,9 @@ def run(models: Path, out: Path) -> None:
         stack = _start(models, state)
         try:
             up = _wait_ready(stack, state)
+            for one in up["broken"]:
+                if one["name"] == MODEL:
+                    raise StartFailed(f"The model {MODEL} is broken: {one['reason']}")
             api = Api(up["api"], Path(up["api_key_file"]).read_text().strip())
             console.print(f"Ready. While it runs, Flower shows the requests: {up['flower']}")
             jobs = _submit(api)
@@ -121,7 +125,7 @@ def _submit(api: Api) -> list[Job]:
     for priority, inputs in ((2, PATIENT), (0, URGENT)):
         for given in inputs:
             body = {"model_input": given, "priority": priority}
-            said = api.call("POST", "/models/digits/production/async_predict", body)
+            said = api.call("POST", f"/models/{MODEL}/production/async_predict", body)
             jobs.append(Job(int(given["digit"]), priority, said["request_id"]))
     return jobs
 

@@ -57,7 +57,9 @@ def root(show_version: Annotated[bool, typer.Option("--version")] = False) -> No
 
 @app.command()
 def up(
-    models: Annotated[Path, typer.Option(help="Folder of Truss packages.")] = Path("models"),
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of Truss packages.", show_default="./models")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
     port: Port = 8000,
     flower_port: Port = 5555,

@@ -2,9 +2,13 @@
 
 import urllib.error
 import urllib.request
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 
-from deployments.directory import Directory
-from deployments.registry import Registry
+from cli.found import Broken
+from deployments.directory import Directory, Replica
+from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
 
 SECONDS = 2.0
@@ -20,45 +24,65 @@ def http_answers(url: str) -> bool:
         return False
 
 
-def broken_model(settings: Settings) -> str | None:
-    """One sentence about a folder's model that cannot be loaded, None while all is well.
-
-    What was pushed is not asked: a broken version of one model must not keep the others from starting.
-    """
-    folders = {one.id: one for one in Registry(settings).all() if one.active and one.package}
-    for replica in Directory(settings).all():
-        if replica.state == "failed" and replica.deployment_id in folders:
-            return f"The model {replica.model_name} could not be loaded: {last_line(replica.error)}"
-    for one in folders.values():
-        if one.failure:
-            return f"The model {one.model_name} cannot run: {last_line(one.failure)}"
-    return None
-
-
 def last_line(error: str | None) -> str:
     """The sentence at the end of a replica's error."""
     return error.strip().splitlines()[-1] if error and error.strip() else "no reason was given"
 
 
-def not_ready(settings: Settings, names: set[str]) -> set[str]:
-    """The models among these that no replica serves yet; one that sleeps waits for a call, not for us."""
-    served = {one.model_name for one in Directory(settings).all() if one.state == "ready"}
-    folders = [one for one in Registry(settings).all() if one.package]
-    return names - served - {one.model_name for one in folders if not one.wanted}
+class Models:
+    """The models of the folders on their way to ready; each step of each of them is said once.
+
+    What was pushed is not asked: `kingpost up` waits for its folders only.
+    """
+
+    def __init__(self, settings: Settings, leaders: Sequence[Deployment]) -> None:
+        self._registry, self._directory = Registry(settings), Directory(settings)
+        self._coming = {one.id: one for one in leaders}
+        self._said: set[tuple[str, str]] = set()
+        self.waiting = len(leaders)  # neither ready nor failed, nor asleep until they are called
+        self.failed: dict[str, Broken] = {}  # by deployment id; one that comes up later leaves
+
+    def look(self) -> list[str]:
+        """What is new since the last look, a line each. Raises StoreUnavailable."""
+        replicas: dict[str, list[Replica]] = defaultdict(list)
+        for replica in self._directory.all():
+            replicas[replica.deployment_id].append(replica)
+        known = {one.id: one for one in self._registry.all()}
+        states = {id_: _state(known.get(id_), replicas[id_]) for id_ in self._coming}
+        self.waiting = sum(state in ("building", "loading") for state, _ in states.values())
+        lines = [self._news(id_, *state) for id_, state in states.items()]
+        return [line for line in lines if line]
+
+    def _news(self, deployment_id: str, state: str, why: str) -> str | None:
+        one = self._coming[deployment_id]
+        name = one.model_name
+        if state == "ready":
+            del self._coming[deployment_id]
+            self.failed.pop(deployment_id, None)
+            return f"{name} is ready."
+        if state == "failed":
+            self.failed[deployment_id] = Broken(name, Path(one.package), why)
+        if (deployment_id, state) in self._said:
+            return None
+        self._said.add((deployment_id, state))
+        return {
+            "building": f"Building the environment of {name}; `kingpost logs {name} -f` follows.",
+            "failed": f"{name} could not be loaded: {why}",
+            "asleep": f"{name} sleeps until it is called.",
+        }.get(state)
 
 
-class Builds:
-    """Says once of each model that its environment is being built: it may take minutes."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-
-    def news(self, settings: Settings) -> list[str]:
-        """A line for each model that began to build since the last call."""
-        names = {one.model_name for one in Directory(settings).all() if one.state == "building"}
-        fresh = sorted(names - self._said)
-        self._said |= names
-        return [
-            f"Building the environment of {name}; `kingpost logs {name} -f` follows."
-            for name in fresh
-        ]
+def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[str, str]:
+    """In a word, and why if it failed."""
+    states = {one.state for one in replicas}
+    if "ready" in states:
+        return "ready", ""
+    failure = deployment.failure if deployment else ""
+    if failure or "failed" in states:
+        return "failed", last_line(
+            failure or next((one.error for one in replicas if one.error), None)
+        )
+    if "building" in states:
+        return "building", ""
+    asleep = deployment is None or not deployment.wanted
+    return "asleep" if asleep and not replicas else "loading", ""

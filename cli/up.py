@@ -3,32 +3,32 @@
 import asyncio
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from cli import banner, embedded_valkey
-from cli.accepting import accepted, say_warnings
-from cli.chains import build_chains, find_chains, install_chain_key
+from cli.chains import install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
+from cli.found import Broken, Found, find
 from cli.parts import ME
 from cli.ports import bound, is_free, url, why_taken
-from cli.readiness import Builds, broken_model, http_answers, not_ready
+from cli.readiness import Models, http_answers
 from cli.start_failed import StartFailed
-from deployments.chains import member_of, processes
+from deployments.chains import member_of
 from deployments.chains import register as register_process
 from deployments.directory import Directory
-from deployments.package import Package, PackageError
-from deployments.registry import Registry
+from deployments.package import PackageError
+from deployments.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys, key_id
-from tasks.errors import SettingsError
+from tasks.errors import KingpostError, SettingsError, StoreUnavailable
 from tasks.log_files import turn_over
 from tasks.loops import Guard
 from tasks.settings import Settings, child_environment, set_aside
@@ -38,6 +38,7 @@ from workers.supervisor import Part, Supervisor
 POLL = 0.05  # s, while the stack starts
 STORE_SECONDS = 60.0  # for Valkey to read its append-only file
 FOREIGN_STORE_SECONDS = 4.0  # for a store that is not ours to be reached
+PART_SECONDS = 120.0  # for the API and Flower to listen
 STOP_SECONDS = 10.0  # for a part that has nothing to drain
 FOLLOW = 0.5  # s, between looks at the replicas that the node runs
 
@@ -46,7 +47,7 @@ FOLLOW = 0.5  # s, between looks at the replicas that the node runs
 class Choices:
     """The command line of `kingpost up`; no Flower without a port for it."""
 
-    models: Path
+    models: Path | None  # None = ./models, if there is one
     host: str
     port: int
     flower_port: int | None
@@ -54,45 +55,22 @@ class Choices:
     allowed: tuple[str, ...] = ()  # keys of config.yaml that need not be supported
 
 
+class NeverCameUp(KingpostError):
+    """The stack ran, but not all of its models."""
+
+
 def run(choices: Choices) -> None:
-    """Runs until Ctrl-C or SIGTERM. Raises a KingpostError with one sentence when the start fails."""
+    """Runs until Ctrl-C or SIGTERM. Raises a KingpostError: the start failed, or at the end, a model never came up."""
+    began = time.monotonic()
     settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
-    packages = find_packages(settings, choices.models, choices.allowed)
-    chain_files = find_chains(choices.models)
-    if not packages and not chain_files:
-        message = "no subfolder has a config.yaml or a chain's entrypoint."
-        raise StartFailed(f"The folder {choices.models} holds no model: {message}")
     with _locked(settings.state_dir):
         _check_ports(choices)
-        chains = build_chains(chain_files, settings.state_dir / "chains")
-        packages += [_accepted(settings, one.root, choices.allowed) for one in chains]
-        _check_names(packages)
-        asyncio.run(_Stack(settings, choices, packages).run())
-
-
-def find_packages(settings: Settings, folder: Path, allowed: Sequence[str]) -> list[Package]:
-    """The Truss packages right below a folder. Raises StartFailed."""
-    if not folder.is_dir():
-        raise StartFailed(f"There is no folder {folder} with models; say which with --models.")
-    found = sorted(path.parent for path in folder.glob("*/config.yaml"))
-    return [_accepted(settings, path, allowed) for path in found]
-
-
-def _accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:
-    try:
-        package = accepted(settings, folder, allowed)
-    except PackageError as error:
-        raise StartFailed(f"The model in {folder} is broken: {error.shown}") from error
-    say_warnings(package)
-    return package
-
-
-def _check_names(packages: list[Package]) -> None:
-    by_name = sorted(packages, key=lambda one: one.model_name)
-    for one, other in itertools.pairwise(by_name):
-        if one.model_name == other.model_name:
-            folders = f"{one.root} and {other.root}"
-            raise StartFailed(f"{folders} have the same name, {one.model_name}.")
+        _say(f"Kingpost starts; data, key and logs are in {choices.state}.")
+        found = find(settings, choices.models, choices.allowed, _say)
+        stack = _Stack(settings, choices, found, began)
+        asyncio.run(stack.run())
+    if missing := [one.name for one in stack.broken]:
+        raise NeverCameUp(f"Stopped; never came up: {', '.join(missing)} (see above why).")
 
 
 @contextlib.contextmanager
@@ -126,14 +104,15 @@ def _check_ports(choices: Choices) -> None:
 class _Stack:
     """The parts of one `kingpost up`, from the first to the last."""
 
-    def __init__(self, settings: Settings, choices: Choices, packages: list[Package]) -> None:
+    def __init__(self, settings: Settings, choices: Choices, found: Found, began: float) -> None:
         self._settings = settings
         self._choices = choices
-        self._packages = packages
-        self._leaders = [process[0] for process in processes(packages)]
+        self._found = found
+        self._began = began  # on the monotonic clock
+        count = len(found.processes)
         self._state = settings.state_dir
         self._supervisor = Supervisor(self._on_change)
-        self._builds = Builds()
+        self._models: Models | None = None  # from the moment when they are registered
         self._ready = False
         self._stop = asyncio.Event()
         self._replicas: list[dict[str, object]] = []
@@ -141,7 +120,7 @@ class _Stack:
         self._listening: list[socket.socket] = []
         self._follower: asyncio.Task[None] | None = None
         given = "node_slots" in settings.model_fields_set
-        self._slots = settings.node_slots if given else max(settings.node_slots, len(self._leaders))
+        self._slots = settings.node_slots if given else max(settings.node_slots, count)
         self._own_valkey = "redis_url" not in settings.model_fields_set
 
     async def run(self) -> None:
@@ -163,6 +142,11 @@ class _Stack:
             os._exit(1)  # the second Ctrl-C: nobody wants to wait for anything
         self._stop.set()
 
+    @property
+    def broken(self) -> list[Broken]:
+        """What is left out, and what has not come up yet because its load failed."""
+        return self._found.broken + (list(self._models.failed.values()) if self._models else [])
+
     async def _start(self) -> None:
         if self._own_valkey:
             valkey = EmbeddedValkey.prepare(self._state / "valkey")
@@ -170,17 +154,24 @@ class _Stack:
             self._settings = self._settings.model_copy(update={"redis_url": valkey.url})
         await self._store_answers()
         if names := set_aside():
-            print(f"Not used here, but seen by models: {', '.join(names)}.", flush=True)
+            _say(f"Not used here, but seen by models: {', '.join(names)}.")
         new_key = install_key(self._settings)
         await self._start_parts()
-        limit = self._settings.environment_build_seconds + self._settings.load_timeout_seconds
-        await self._until(self._everything_ready, limit)
+        await self._parts_answer()
+        await self._models_settle()
         if not self._stop.is_set():
             self._ready = True
             self._replicas = await asyncio.to_thread(self._read_replicas)
             self._write_up_json()
-            print(banner.ready(self._choices, self._settings, self._packages, new_key), flush=True)
-            self._follower = asyncio.create_task(self._follow_replicas())
+            _say(banner.ready(self._choices, self._settings, self._outcome(new_key)))
+            self._follower = asyncio.create_task(self._follow())
+
+    def _outcome(self, new_key: str | None) -> banner.Outcome:
+        ours = {package.model_name for package in self._found.packages}
+        known = [one for one in Registry(self._settings).all() if one.active and not one.package]
+        pushed = sorted({one.model_name for one in known} - ours)
+        seconds = time.monotonic() - self._began
+        return banner.Outcome(self._found.packages, pushed, self.broken, seconds, new_key)
 
     async def _store_answers(self) -> None:
         url = self._settings.redis_url
@@ -191,6 +182,7 @@ class _Stack:
             why = embedded_valkey.why_silent(url) or "it does not answer"
             message = f"No store can be used at {shown(url)} ({why})"
             raise StartFailed(f"{message}; is KINGPOST_REDIS_URL right?") from None
+        _say("The store is up.")
 
     async def _start_parts(self) -> None:
         choices = self._choices
@@ -200,7 +192,8 @@ class _Stack:
             password_file(self._settings)
             flower = ["--address", choices.host, "--port", str(choices.flower_port)]
             await self._part("flower", "flower", [*ME, "flower", *flower])
-        await asyncio.to_thread(register, self._settings, self._packages)
+        leaders = await asyncio.to_thread(register, self._settings, self._found)
+        self._models = Models(self._settings, leaders)
         await self._part("node", "node", [*ME, "node"], self._chain_environment())
 
     async def _api(self) -> None:
@@ -213,7 +206,7 @@ class _Stack:
         await self._part("api", "api", command, self._chain_environment(), numbers)
 
     def _chain_environment(self) -> dict[str, str]:
-        if not any(member_of(package) for package in self._packages):
+        if not any(member_of(package) for package in self._found.packages):
             return {}
         return {
             "KINGPOST_GATEWAY_URL": self._url(),
@@ -234,7 +227,7 @@ class _Stack:
         log = self._state / "logs" / f"{role}.log"
         turn_over(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
         cores = os.cpu_count() or 1
-        threads = str(max(1, cores // max(len(self._leaders), 1)))
+        threads = str(max(1, cores // max(len(self._found.processes), 1)))
         env = child_environment(
             KINGPOST_REDIS_URL=self._settings.redis_url,
             KINGPOST_STATE_DIR=str(self._state),
@@ -246,20 +239,49 @@ class _Stack:
         env.setdefault("OMP_NUM_THREADS", threads)
         await self._supervisor.start(Part(role, name, command, log, env, descriptors))
 
-    async def _everything_ready(self) -> bool:
-        choices = self._choices
-        if not await asyncio.to_thread(http_answers, f"{self._url()}/health/ready"):
-            return False
-        if choices.flower_port is not None and is_free(choices.host, choices.flower_port):
-            return False
-        broken = await asyncio.to_thread(broken_model, self._settings)
-        if broken:
-            raise StartFailed(broken)
-        for line in await asyncio.to_thread(self._builds.news, self._settings):
-            print(line, flush=True)
-        names = {package.model_name for package in self._leaders}
-        missing = await asyncio.to_thread(not_ready, self._settings, names)
-        return len(missing) <= max(len(names) - self._slots, 0)  # those sleep until they are called
+    async def _parts_answer(self) -> None:
+        answers = {"api": self._api_answers}
+        if self._choices.flower_port is not None:
+            answers["flower"] = self._flower_listens
+        for part, answer in answers.items():
+            try:
+                await self._until(answer, PART_SECONDS)
+            except TimeoutError:
+                log = self._state / "logs" / f"{part}.log"
+                message = f"The part {part} did not answer within {PART_SECONDS:.0f} s"
+                raise StartFailed(f"{message}; its log: {log}") from None
+            if part == "api" and not self._stop.is_set():
+                _say(f"The API listens at {self._url()}.")
+
+    async def _api_answers(self) -> bool:
+        return await asyncio.to_thread(http_answers, f"{self._url()}/health/ready")
+
+    async def _flower_listens(self) -> bool:
+        port = self._choices.flower_port
+        return port is None or not is_free(self._choices.host, port)
+
+    async def _models_settle(self) -> None:
+        """Waits until each model is ready, has failed, or sleeps because there is no room for it."""
+        names = [process[0].model_name for process in self._found.processes]
+        if names:
+            _say(f"Loading {', '.join(names)}.")
+        limit = self._settings.environment_build_seconds + self._settings.load_timeout_seconds
+        try:
+            await self._until(self._models_settled, limit)
+        except TimeoutError:
+            _say(f"Not all models are loaded after {limit:.0f} s; they go on.")
+
+    async def _models_settled(self) -> bool:
+        models, count = self._models, len(self._found.processes)
+        with contextlib.suppress(StoreUnavailable):
+            await self._say_news()
+            return models is None or models.waiting <= max(count - self._slots, 0)
+        return False
+
+    async def _say_news(self) -> None:
+        lines = await asyncio.to_thread(self._models.look) if self._models else []
+        for line in lines:
+            _say(line)
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
         """Waits for the condition, a signal, or a part that gives up at its start."""
@@ -289,6 +311,10 @@ class _Stack:
                 for part in self._supervisor.parts
             ]
             + self._replicas,
+            "broken": [
+                {"name": one.name, "folder": str(one.folder), "reason": one.reason}
+                for one in self.broken
+            ],
         }
 
     def _write_up_json(self) -> None:
@@ -298,12 +324,13 @@ class _Stack:
         path.with_suffix(".new").replace(path)
         self._written = up
 
-    async def _follow_replicas(self) -> None:
-        """Keeps up.json true: replicas come and go without us."""
+    async def _follow(self) -> None:
+        """Keeps up.json true, and says what else comes up: replicas come and go without us."""
         guard = Guard("up.json", FOLLOW)
         while True:
             await asyncio.sleep(FOLLOW)
             with guard.round():
+                await self._say_news()
                 self._replicas = await asyncio.to_thread(self._read_replicas)
                 if self._described() != self._written:
                     self._write_up_json()
@@ -334,16 +361,33 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
-def register(settings: Settings, packages: list[Package]) -> None:
-    """A deployment for each folder; those of folders that are gone rest until they are back."""
+def register(settings: Settings, found: Found) -> list[Deployment]:
+    """A deployment for each folder, the leaders of processes are answered; those of folders that are gone rest."""
     registry = Registry(settings)
+    leaders: list[Deployment] = []
     present: set[str] = set()
-    for process in processes(packages):
-        present |= {one.id for one in register_process(registry, process)}
+    for process in found.processes:
+        try:
+            deployments = register_process(registry, process)
+        except (PackageError, OSError) as error:
+            found.leave_out(process[0].root, error)
+            continue
+        leaders.append(deployments[0])
+        present |= {one.id for one in deployments}
     for deployment in registry.all():
         if deployment.package and deployment.id not in present:
             registry.activate(deployment.id, False)
+            if why := _why_left_out(deployment, found):
+                registry.fail_load(deployment.id, why, counted=False)
     registry.close()
+    return leaders
+
+
+def _why_left_out(deployment: Deployment, found: Found) -> str | None:
+    reasons = {str(one.folder.resolve()): one.reason for one in found.broken}
+    reason = reasons.get(deployment.package)
+    # The sentence comes last, as in every reason of a load.
+    return None if reason is None else "\n".join(reversed(reason.split("\n", 1)))
 
 
 def install_key(settings: Settings) -> str | None:

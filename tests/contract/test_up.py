@@ -60,7 +60,8 @@ class Up:
         return json.loads((self.state / "up.json").read_text())
 
     def pid(self, role: str) -> int:
-        return next(part["pid"] for part in self.up_json()["parts"] if part["role"] == role)
+        parts = [one for one in self.up_json()["parts"] if one["name"] in (role, "echo")]
+        return next(part["pid"] for part in parts if part["role"] == role)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         key = (self.state / "api_key").read_text().strip()
@@ -85,7 +86,7 @@ class Up:
 
     def predicts(self) -> bool:
         try:
-            return self.call("POST", "/production/predict", {"a": 1}) == {"a": 1}
+            return self.call("POST", "/models/echo/production/predict", {"a": 1}) == {"a": 1}
         except (urllib.error.URLError, OSError):
             return False
 
@@ -121,7 +122,10 @@ def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> No
         "node",
         "flower",
     }
-    assert up.said().splitlines()[0].startswith("Kingpost is ready")
+    steps = ["Kingpost starts", "The store is up", "The API listens at", "Loading echo"]
+    steps += ["echo is ready", "Kingpost is ready after"]
+    for step, line in zip(steps, up.said().splitlines(), strict=False):
+        assert line.startswith(step)
     assert (up.state / "api_key").stat().st_mode & 0o777 == 0o600
     wait_until(up.predicts)
     pids = [part["pid"] for part in said["parts"]]
@@ -132,10 +136,47 @@ def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> No
 
 @pytest.fixture(scope="module")
 def lasting_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One that several tests share, which leave it serving."""
-    up = Up(tmp_path_factory.mktemp("up")).start().ready()
+    """One that several tests share, which leave it serving; broken folders stand beside its model."""
+    up = Up(tmp_path_factory.mktemp("up"))
+    for name, config, model in BROKEN:
+        (up.models / name / "model").mkdir(parents=True)
+        (up.models / name / "config.yaml").write_text(config)
+        (up.models / name / "model" / "model.py").write_text(model)
+    up.start().ready()
     yield up
-    up.stop()
+    assert up.process
+    if up.process.poll() is None:
+        up.stop()
+
+
+PREDICT = "    def predict(self, x):\n        return x\n"
+LOADS = f"class Model:\n{PREDICT}"
+BROKEN = [
+    ("config", "runtime: {predict_concurrency: many}\n", LOADS),
+    ("copy", "model_name: echo\n", LOADS),
+    ("environment", "requirements: ['./nowhere.whl']\n", LOADS),
+    ("load", "", f"class Model:\n    def load(self):\n        raise OSError('no weights')\n{PREDICT}"),
+    ("syntax", "", "class Model:\n    def predict(self x):\n"),
+]  # fmt: skip
+REASONS = {
+    "config": "predict_concurrency",
+    "copy": "Its name, echo, is that of",
+    "environment": "nowhere.whl",
+    "load": "OSError: no weights",
+    "syntax": "model/model.py:2:",
+}
+
+
+def test_broken_folders_are_left_out_with_a_reason_each(lasting_up: Up) -> None:
+    reasons = {one["name"]: one["reason"] for one in lasting_up.up_json()["broken"]}
+    assert reasons.keys() == REASONS.keys()
+    said = lasting_up.said()
+    left_out = said[said.index("Left out, because") :]
+    for name, word in REASONS.items():
+        assert word in reasons[name].splitlines()[0]
+        assert reasons[name].splitlines()[0] in left_out
+    assert "Traceback" not in said
+    wait_until(lasting_up.predicts)
 
 
 @pytest.mark.parametrize("role", ["valkey", "api", "maintenance", "node", "replica", "flower"])
@@ -152,6 +193,12 @@ def test_a_client_that_comes_while_the_api_starts_again_waits_and_is_served(
     wait_until(lasting_up.predicts, 40)
     os.kill(lasting_up.pid("api"), signal.SIGKILL)
     assert lasting_up.predicts()
+
+
+def test_a_model_that_never_came_up_is_exit_code_1_at_the_end(lasting_up: Up) -> None:
+    assert lasting_up.stop() == 1
+    last = lasting_up.said().splitlines()[-1]
+    assert "never came up: " in last and "load" in last and "echo" not in last
 
 
 def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:
@@ -185,14 +232,6 @@ def test_a_taken_port_is_one_sentence(up: Up) -> None:
     assert len(up.said().strip().splitlines()) == 1
 
 
-def test_a_broken_model_is_one_sentence(up: Up) -> None:
-    path = up.models / "echo" / "model" / "model.py"
-    path.write_text(
-        "class Model:\n    def load(self):\n        raise ValueError('no weights')\n    def predict(self, x):\n        return x\n"
-    )
-    assert "no weights" in up.refused("--no-flower")
-
-
 def test_the_log_and_the_models_of_a_running_stack(up: Up) -> None:
     path = up.models / "echo" / "model" / "model.py"
     path.write_text(
@@ -210,19 +249,9 @@ def test_the_log_and_the_models_of_a_running_stack(up: Up) -> None:
     assert request_id in replica_log.read_text()
 
 
-def test_a_broken_config_is_one_sentence(up: Up) -> None:
-    (up.models / "echo" / "config.yaml").write_text("runtime: {predict_concurrency: many}\n")
-    assert "predict_concurrency" in up.refused()
-
-
 def test_an_unwritable_state_folder_is_one_sentence(up: Up) -> None:
     up.state.write_text("a file, not a folder")
     assert "cannot be written" in up.refused("--no-flower")
-
-
-def test_no_models_is_one_sentence(up: Up) -> None:
-    shutil.rmtree(up.models / "echo")
-    assert "holds no model" in up.refused("--no-flower")
 
 
 def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -> None:

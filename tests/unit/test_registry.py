@@ -1,13 +1,15 @@
 """The registry on a real Valkey: every change as one script, seats, and jobs that follow an environment."""
 
 import uuid
+from dataclasses import replace
 
 import pytest
 import redis
 
-from cli.readiness import not_ready
+from cli.readiness import Models
 from deployments import registry_keys
 from deployments.autoscaling import Autoscaling, BadSetting, Scaler
+from deployments.directory import Directory, Replica
 from deployments.package import Package, PackageError, memory_bytes
 from deployments.records import Deployment
 from deployments.registry import Registry, Seat
@@ -178,9 +180,27 @@ def test_a_folder_that_loads_is_waited_for_although_a_pushed_version_of_it_rests
 ) -> None:
     folder, pushed = registry.register("m", "/m", "h", 1), registry.push("m", "hash2", 1)
     registry.activate(pushed.id, False)
-    assert not_ready(settings, {"m"}) == {"m"}
+    models = Models(settings, [folder])
+    assert models.look() == [] and models.waiting == 1
     registry.activate(folder.id, False)  # as one that sleeps, it wants no replica
-    assert not_ready(settings, {"m"}) == set()
+    assert models.look() == ["m sleeps until it is called."] and models.waiting == 0
+
+
+def test_a_model_that_cannot_be_loaded_is_said_once_until_it_comes_up(
+    registry: Registry, settings: Settings
+) -> None:
+    folder = registry.register("m", "/m", "h", 1)
+    models, directory = Models(settings, [folder]), Directory(settings)
+    of_it = Replica("r1", folder.id, "m", "failed", None, "/x", 1, 0, 1, None)
+    directory.report(replace(of_it, error="frames\nOSError: no weights"))
+    assert models.look() == ["m could not be loaded: OSError: no weights"]
+    registry.fail_load(folder.id, "frames\nOSError: still none")
+    directory.report(replace(of_it, state="loading"))
+    assert models.look() == [] and models.waiting == 0
+    assert [one.reason for one in models.failed.values()] == ["OSError: still none"]
+    directory.report(replace(of_it, state="ready"))
+    assert models.look() == ["m is ready."] and not models.failed
+    assert models.look() == []
 
 
 @pytest.fixture
