@@ -101,7 +101,8 @@ def _prepare() -> None:
     raise_descriptor_limit()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a locale without Unicode must not end a command
+            # A locale without Unicode must not end a command, and who reads a pipe reads each line as it comes.
+            stream.reconfigure(errors="replace", line_buffering=True)
 
 
 def main() -> None:

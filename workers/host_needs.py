@@ -9,7 +9,8 @@ from packaging.requirements import Requirement
 from tasks.programs import ROOT
 
 DISTRIBUTION = "kingpost"
-CODE = ("workers", "deployments")  # what workers.host_main imports of ours
+# What workers.host_main imports of ours: whole packages, and the one module of `tasks` that needs nothing else.
+CODE = ("workers", "deployments", "tasks/__init__.py", "tasks/outside_text.py")
 # `-P`: neither the start folder nor a script's folder comes first. Our code comes last, after the model's.
 START = "import sys; sys.path.append(sys.argv.pop(1)); from workers.host_main import main; main()"
 CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host_main"
@@ -42,15 +43,15 @@ def _plain(one: Requirement) -> str:
 
 
 def code_folder(environments: Path) -> Path:
-    """A folder with links to the host's packages and nothing else: site-packages must not come along."""
+    """A folder with links to the host's code and nothing else: site-packages must not come along."""
     name = "host-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
     folder = environments / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for package in CODE:
-        link = folder / package
+    for code in CODE:
+        link = folder / code
+        link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             try:
-                link.symlink_to(ROOT / package, target_is_directory=True)
+                link.symlink_to(ROOT / code)
             except FileExistsError:
                 continue  # another replica was quicker
     return folder

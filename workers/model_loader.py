@@ -23,6 +23,7 @@ from workers.model_methods import Methods
 from workers.model_secrets import Secrets
 
 RETRY_GAP = 1.0  # s between two attempts to load, as Truss has it
+OURS = ("deployments", "tasks", "workers")  # of our code, what this process has imported
 
 
 class RunCoroutine(Protocol):
@@ -86,6 +87,18 @@ def extend_import_path(package: Package) -> None:
             sys.path.append(str(packages))
 
 
+def make_way(package: Package) -> None:
+    """A module of the package is found under a name that we use, too; what we have imported of ours stays in use."""
+    ours = Path(__file__).parents[1]
+    for name in OURS:
+        if not ((package.root / name).is_dir() or (package.root / f"{name}.py").is_file()):
+            continue
+        for known, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if known.partition(".")[0] == name and file and Path(file).is_relative_to(ours / name):
+                del sys.modules[known]
+
+
 def make_model(package: Package, around: Surroundings) -> LiveModel:
     """The instance, not yet loaded; the cwd is the package, a shared process' that of its leader.
 
@@ -119,6 +132,7 @@ def load(live: LiveModel, retries: int, run: RunCoroutine) -> None:
 
 def import_model_file(package: Package, shared: bool = False) -> ModuleType:
     """The module of the model's file, under a name of its own where others are. Raises what the import raises."""
+    make_way(package)
     path = package.model_file
     folder = path.parent.name
     # The name is Truss's: `model` stays the name of the package, in which model.py may lie.

@@ -13,6 +13,7 @@ from deployments.directory import Directory
 from deployments.registry import Registry
 from tasks import verbs
 from tasks.job import RequestId, Submission
+from tasks.programs import with_users_modules
 from tasks.settings import Settings
 from tasks.state import Status
 from tasks.store import JobStore
@@ -32,7 +33,7 @@ import shouting
 
 class Model:
     def predict(self, given):
-        names = ("celery", "redis", "structlog", "torch", "typer", "tasks", "api", "cli", "numpy")
+        names = ("celery", "redis", "structlog", "torch", "typer", "tasks.store", "api", "cli", "numpy")
         return {
             "shouted": shouting.shout(given), "prefix": sys.prefix,
             "leaks": [name for name in names if importlib.util.find_spec(name)],
@@ -107,7 +108,7 @@ def make(offline: Path) -> Maker:
 
 def test_without_requirements_it_is_the_workers_own(make: Maker) -> None:
     user = make.user("model_name: x")
-    assert user.use().command[1:] == ("-m", "workers.host_main")
+    assert user.use().command == with_users_modules("workers.host_main")
     assert (user.said, make.built) == ([], [])
 
 
@@ -224,9 +225,11 @@ def test_a_build_has_a_limit_and_can_be_stopped(make: Maker) -> None:
 
 
 def test_a_setting_can_keep_to_the_workers_environment(make: Maker) -> None:
-    assert not make.user("requirements: [shouting]", own_environments="never").use().command[3:]
+    ours = with_users_modules("workers.host_main")
+    never = make.user("requirements: [shouting]", own_environments="never")
+    assert never.use().command == ours
     some = make.user("requirements: ['pydantic>=2']", own_environments="when_missing")
-    assert not some.use().command[3:]
+    assert some.use().command == ours
     assert make.built == []
     missing = make.user("requirements: [shouting]", own_environments="when_missing")
     assert missing.version() == "2.0"

@@ -193,6 +193,26 @@ def test_3_1_packages_and_data_may_lie_elsewhere(start_host: StartHost) -> None:
     assert start_host(model, config, files).predict(1).json() == ["heavy", "inside", "outside"]
 
 
+def test_3_1_a_package_may_use_the_names_of_the_servers_own_modules(start_host: StartHost) -> None:
+    files = {
+        "tasks.py": "WORD = 'tasks'",
+        "workers/__init__.py": "",
+        "workers/beside.py": "WORD = 'workers'",
+        "deployments/__init__.py": "",
+        "deployments/package.py": "WORD = 'deployments'",
+    }
+    model = """
+        import tasks
+        from deployments import package
+        from workers import beside
+        class Model:
+            def predict(self, x):
+                return [tasks.WORD, beside.WORD, package.WORD]
+    """
+    host = start_host(model, "", files)
+    assert host.predict(1).json() == ["tasks", "workers", "deployments"]
+
+
 BROKEN = [
     ("x = 1", "has no attribute 'Model'"),
     ("class Model(:", "SyntaxError"),
