@@ -1,6 +1,6 @@
 """Builds chains in forks of one process that has imported Truss: an import takes seconds, a fork milliseconds.
 
-`quick_builds` puts it in the place of `python -P -m workers.chain_build`, which the tests of whole stacks run.
+`quick_builds` puts it in the place of the process that builds a chain, which the tests of whole stacks run.
 """
 
 import json
@@ -28,10 +28,10 @@ class Builder:
     def run(
         self, command: list[str], env: Mapping[str, str], **_: object
     ) -> "subprocess.CompletedProcess[str]":
-        """As `subprocess.run` of `python -P -m workers.chain_build FILE OUT`."""
-        assert command[1:4] == ["-P", "-m", "workers.chain_build"]
+        """As `subprocess.run` of the command that builds a chain, which ends with FILE OUT."""
+        assert command[-3] == "workers.chain_build"
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps([command[4:], dict(env)]) + "\n")
+        self._process.stdin.write(json.dumps([command[-2:], dict(env)]) + "\n")
         self._process.stdin.flush()
         code, said = json.loads(self._process.stdout.readline())
         return subprocess.CompletedProcess(command, code, "", said)
