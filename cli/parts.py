@@ -13,6 +13,7 @@ import typer
 
 from tasks.descriptors import connections, raise_descriptor_limit
 from tasks.errors import KingpostError, SettingsError
+from tasks.private_files import keep_private, only_for_owner
 from tasks.programs import PART
 from tasks.settings import Settings, prepare_environment
 
@@ -28,7 +29,7 @@ def api(
     """Runs one API process."""
     from api.serve import serve
 
-    settings = Settings.load()
+    settings = _settings()
     most = connections(settings.max_connections)
     if most < settings.max_connections:
         said = f"{most} connections at once (KINGPOST_MAX_CONNECTIONS: {settings.max_connections})"
@@ -51,16 +52,16 @@ def replica(
     if (package is None) == (deployment is None):
         raise SettingsError("Say which: the folder of a package, or --deployment ID.")
     if package:
-        replicas.run_folder(Settings.load(), package, allow_unsupported or [])
+        replicas.run_folder(_settings(), package, allow_unsupported or [])
     else:
-        replicas.run_deployment(Settings.load(), deployment or "", replica_id)
+        replicas.run_deployment(_settings(), deployment or "", replica_id)
 
 
 def node() -> None:
     """Runs a node: the replicas that are wanted and that this machine has room for."""
     from workers.node import run
 
-    run(Settings.load())
+    run(_settings())
 
 
 def maintenance() -> None:
@@ -68,7 +69,7 @@ def maintenance() -> None:
     from deployments.autoscaler import EVERY_SECONDS, Autoscaler
     from tasks.maintenance import run
 
-    settings = Settings.load()
+    settings = _settings()
     run(settings, {Autoscaler(settings): EVERY_SECONDS})
 
 
@@ -76,10 +77,16 @@ def flower(address: str = "127.0.0.1", port: Port = 5555) -> None:
     """Runs Flower on the broker, with basic auth."""
     from cli.flower import run
 
-    run(Settings.load(), address, port)
+    run(_settings(), address, port)
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (api, replica, node, maintenance, flower)
+
+
+def _settings() -> Settings:
+    settings = Settings.load()
+    keep_private(settings.state_dir)
+    return settings
 
 
 def one_sentence(command: Callable[[], None]) -> None:
@@ -98,6 +105,7 @@ def one_sentence(command: Callable[[], None]) -> None:
 
 def _prepare() -> None:
     prepare_environment()
+    only_for_owner()
     raise_descriptor_limit()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

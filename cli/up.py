@@ -31,6 +31,7 @@ from tasks.api_keys import ApiKeys, key_id
 from tasks.errors import KingpostError, SettingsError, StoreUnavailable
 from tasks.log_files import turn_over
 from tasks.loops import Guard
+from tasks.private_files import keep_private, users_umask
 from tasks.settings import Settings, child_environment, set_aside
 from tasks.store_address import shown
 from workers.supervisor import Part, Supervisor
@@ -77,6 +78,7 @@ def run(choices: Choices) -> None:
 def _locked(state: Path) -> Generator[IO[str]]:
     try:
         state.mkdir(parents=True, exist_ok=True)
+        keep_private(state)
         lock = (state / "lock").open("w")
     except OSError as error:
         raise StartFailed(
@@ -237,7 +239,8 @@ class _Stack:
         )
         # Two torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", threads)
-        await self._supervisor.start(Part(role, name, command, log, env, descriptors))
+        umask = -1 if role == "valkey" else users_umask()  # parts of ours see to it themselves
+        await self._supervisor.start(Part(role, name, command, log, env, descriptors, umask))
 
     async def _parts_answer(self) -> None:
         answers = {"api": self._api_answers}

@@ -67,6 +67,8 @@ class PackageStore:
         if content_hash(fresh, files) != wanted:
             shutil.rmtree(fresh)
             raise PackageError(f"The stored package {wanted[:12]} is damaged; push it again.")
+        for inner in (fresh, *(path for path in fresh.rglob("*") if path.is_dir())):
+            inner.chmod(0o755)  # for a custom server that runs as another user
         fresh.rename(folder)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.requirements import Requirements
+from tasks.private_files import users_umask
 from tasks.settings import inherited_environment
 from workers.host_death import die_with_parent_thread
 from workers.host_needs import CHECK
@@ -181,6 +182,7 @@ def _running(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        umask=users_umask(),  # a custom server may run as another user
         preexec_fn=die_with_parent_thread,
     )
     lines: queue.Queue[str | None] = queue.Queue()

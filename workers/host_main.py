@@ -5,6 +5,7 @@ It holds one model, or several chainlets (both options once for each), and nothi
 
 import argparse
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -112,7 +113,6 @@ def _server(
     transport = package.runtime.transport
     config = uvicorn.Config(
         host.traffic.around(app),
-        uds=str(uds),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -125,19 +125,33 @@ def _server(
         ws_ping_interval=transport.ping_interval_seconds or 20.0,
         ws_ping_timeout=transport.ping_timeout_seconds or 20.0,
     )
-    return _Server(config, host.drain)
+    return _Server(config, host.drain, uds)
 
 
 class _Server(uvicorn.Server):
     """A uvicorn whose SIGTERM also changes the state that the worker reads."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None], uds: Path) -> None:
         super().__init__(config)
         self._drain = drain
+        self._uds = uds
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves on its Unix socket."""
+        super().run([*(sockets or ()), _private(self._uds)])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._drain()
         self.should_exit = True
+
+
+def _private(uds: Path) -> socket.socket:
+    """A bound socket for this user alone; uvicorn's own are open to every user of the machine."""
+    uds.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(str(uds))
+    uds.chmod(0o600)  # nobody could connect before: it does not listen yet
+    return made
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from tasks.logs import get_logger
 from tasks.loops import Guard
 from tasks.outside_text import text_of
+from tasks.private_files import users_umask
 from tasks.settings import Settings
 from workers import host_client
 from workers.environment_build import BuildStopped, EnvironmentFailed
@@ -194,6 +195,7 @@ class HostProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=users_umask(),
             env={**python.variables, "PYTHONUNBUFFERED": "1", **self._extras.variables},
         )
         self._process, self.generation = process, self.generation + 1

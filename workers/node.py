@@ -19,6 +19,7 @@ from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry, Seat
 from tasks.logs import configure, get_logger
 from tasks.loops import Guard, Guards, run_forever
+from tasks.private_files import users_umask
 from tasks.programs import PART
 from tasks.settings import Settings, child_environment
 from workers import host_door
@@ -226,7 +227,11 @@ class Node:
         )
         # Torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", "1")
-        return Part("replica", deployment.model_name, command, Path(log_file), env)
+        made = Part("replica", deployment.model_name, command, Path(log_file), env)
+        made.umask = (
+            users_umask()
+        )  # its own files are private all the same; its models' are the user's
+        return made
 
     async def _make_room(self, view: View) -> None:
         """At most one replica at a time leaves, for the deployment that waits longest of those that this helps."""

@@ -38,6 +38,7 @@ class Part:
     log: Path
     env: Mapping[str, str]
     descriptors: Sequence[int] = ()  # of ours that it inherits, such as a listening socket
+    umask: int = -1  # -1: ours
     process: Process | None = None
     starts: int = 0
     exit_code: int | None = None
@@ -82,6 +83,7 @@ class Supervisor:
                 stderr=log,
                 env=dict(part.env),
                 pass_fds=part.descriptors,
+                umask=part.umask,
                 start_new_session=True,  # Ctrl-C is for us, who then end the parts in order
                 preexec_fn=_die_with_us if sys.platform == "linux" else None,
             )

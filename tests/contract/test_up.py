@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -187,6 +188,53 @@ def test_a_part_that_dies_is_started_again(lasting_up: Up, role: str) -> None:
     wait_until(lasting_up.predicts, 40, "it does not serve again")
 
 
+def open_to_nobody(folder: Path, names: list[str]) -> list[str]:
+    """Which of these the user `nobody` can read, list or connect to, once they stand in that folder."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        os.chdir(folder)
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os.write(writing, "\n".join(filter(_opens, names)).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        found = answer.read().split()
+    assert os.waitpid(child, 0)[1] == 0
+    return found
+
+
+def _opens(name: str) -> bool:
+    try:
+        if name.endswith(".sock"):
+            socket.socket(socket.AF_UNIX).connect(name)
+        elif os.path.isdir(name):
+            os.listdir(name)
+        else:
+            os.close(os.open(name, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_of_the_machine_reads_and_calls_nothing(lasting_up: Up) -> None:
+    wait_until(lasting_up.predicts, 40)
+    state = lasting_up.state
+    for folder in (state, *(state / name for name in ("run", "logs", "valkey/appendonlydir"))):
+        names = [path.name for path in folder.iterdir()]
+        assert names, folder
+        before = folder.stat().st_mode
+        assert not open_to_nobody(folder, [".", *names])
+        folder.chmod(before | 0o777)  # even if somebody opens the folder
+        try:
+            assert not open_to_nobody(folder, names)
+        finally:
+            folder.chmod(before)
+    assert any(path.suffix == ".sock" for path in (state / "run").iterdir())
+
+
 def test_a_client_that_comes_while_the_api_starts_again_waits_and_is_served(
     lasting_up: Up,
 ) -> None:
@@ -223,8 +271,6 @@ def test_a_second_one_on_the_same_state_is_refused(up: Up, tmp_path: Path) -> No
 
 
 def test_a_taken_port_is_one_sentence(up: Up) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", up.port))
         taken.listen()
