@@ -19,6 +19,7 @@ from deployments.requirements import Requirements
 from tasks.private_files import users_umask
 from tasks.settings import inherited_environment
 from workers.host_death import die_with_parent_thread
+from workers.host_lines import bounded_lines
 from workers.host_needs import CHECK
 
 TAIL_LINES = 12  # of the installer, kept for the reason
@@ -189,8 +190,8 @@ def _running(
 
     def pump() -> None:
         assert process.stdout
-        for line in process.stdout:
-            lines.put(line.decode(errors="replace").rstrip())
+        for line in bounded_lines(process.stdout):
+            lines.put(line)
         lines.put(None)
 
     threading.Thread(target=pump, name="installer-log", daemon=True).start()

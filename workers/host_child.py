@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from deployments.package import Package
 from workers.host_death import die_with_parent_thread
+from workers.host_lines import bounded_lines
 
 TAIL_LINES = 20  # kept for the reason why a server did not start
 STOP_SECONDS = 5.0  # s between SIGTERM and SIGKILL
@@ -59,8 +60,7 @@ class ServerChild:
 
     def _pump(self, on_exit: Callable[[int], object]) -> None:
         assert self._process.stdout
-        for line in self._process.stdout:
-            text = line.decode(errors="replace").rstrip()
+        for text in bounded_lines(self._process.stdout):
             self._tail.append(text)
             print(text)
         on_exit(self._process.wait())

@@ -1,13 +1,46 @@
-"""The host's output, line by line: what is not JSON yet, such as prints of C code, becomes it."""
+"""A process's output, line by line and bounded: what is not JSON yet, such as prints of C code, becomes it."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import IO
+
+from tasks.outside_text import text_of
+
+OURS = b'{"ts": '  # how a line of `host_logs` begins
+LONGEST = 64 * 1024  # bytes of a line
+LONGEST_OF_OURS = (
+    16 * LONGEST
+)  # their messages are bounded before they become JSON, which makes them longer
+
+
+def bounded_lines(stream: IO[bytes]) -> Iterator[str]:
+    """The lines as text, without their ends; of one that is too long its beginning, and how much is missing."""
+    while piece := stream.readline(LONGEST):
+        if piece.startswith(OURS) and not piece.endswith(b"\n"):
+            piece += stream.readline(LONGEST_OF_OURS - len(piece))
+        more = 0 if piece.endswith(b"\n") else _skip_rest(stream)
+        text = text_of(piece).strip()
+        if more:  # of JSON that was cut nobody could read anything but the text
+            text = f"{'' if not piece.startswith(OURS) else 'cut: '}{text}... ({more} bytes more)"
+        if text:
+            yield text
+
+
+def _skip_rest(stream: IO[bytes]) -> int:
+    """Reads to the end of the line; how many bytes that were."""
+    size = 0
+    while piece := stream.readline(LONGEST):
+        size += len(piece)
+        if piece.endswith(b"\n"):
+            return size - 1
+    return size
 
 
 def json_line(text: str, model: str) -> str:
     """The line itself if it is an object with a time, else one with the text as its message."""
-    if text.startswith('{"ts": '):
+    if text.startswith(OURS.decode()):
         return text
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"ts": now, "level": "info", "model": model, "message": text})

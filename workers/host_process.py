@@ -13,14 +13,13 @@ from pathlib import Path
 
 from tasks.logs import get_logger
 from tasks.loops import Guard
-from tasks.outside_text import text_of
 from tasks.private_files import users_umask
 from tasks.settings import Settings
 from workers import host_client
 from workers.environment_build import BuildStopped, EnvironmentFailed
 from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
-from workers.host_lines import json_line, words_of
+from workers.host_lines import bounded_lines, json_line, words_of
 from workers.host_sockets import HostSocket
 from workers.process_ends import exit_words
 from workers.turns import Turns
@@ -252,11 +251,9 @@ class HostProcess:
 
     def _pump(self, process: subprocess.Popen[bytes], model: str) -> None:
         assert process.stdout
-        for line in process.stdout:
-            text = text_of(line).strip()
-            if text:
-                with self._lines.round():  # a host whose output nobody takes would stand still
-                    self._take_line(text, model)
+        for text in bounded_lines(process.stdout):
+            with self._lines.round():  # a host whose output nobody takes would stand still
+                self._take_line(text, model)
 
     def _take_line(self, text: str, model: str) -> None:
         self._tail.append(words_of(text)[:TAIL_CHARACTERS])
