@@ -64,7 +64,11 @@ async def _resolve(scope: Scope) -> tuple[Addressed, str]:
     Raises Problem on a regional host's target, and when the store is away.
     """
     path: str = scope["path"]
-    found = named(path, scope.get("raw_path") or quote(path).encode())
+    raw_path = scope.get("raw_path") or quote(path).encode()
+    found = named(path, raw_path)
+    plain = named(path, raw_path, slashes=False)
+    if found and found != plain and not await _exists(scope, found[0]):
+        found = plain  # `/models/echo/prod/predict` is more likely a wrong target than a name `echo/prod`
     if found:
         addressed, rest = found
         return addressed, _model_host(rest)
@@ -92,15 +96,18 @@ async def _exists(scope: Scope, addressed: Addressed) -> bool:
         raise of_error(error) from error
 
 
-def named(path: str, raw_path: bytes) -> tuple[Addressed, str] | None:
-    """What a path that names a model says, and the rest of it; `raw_path` is from before `%2F` became a slash."""
+def named(path: str, raw_path: bytes, slashes: bool = True) -> tuple[Addressed, str] | None:
+    """What a path that names a model says, and the rest of it; `raw_path` is from before `%2F` became a slash.
+
+    With `slashes`, a name may have some that are not encoded.
+    """
     raw = raw_path.decode("latin-1")
     encoded = PREFIX.fullmatch(raw)
     if encoded is None:
         return None
     folder, reference, rest = (unquote(part) for part in encoded.groups())
     segments = 3
-    if "/" not in reference and (slashed := SLASHED.fullmatch(path)):
+    if slashes and "/" not in reference and (slashed := SLASHED.fullmatch(path)):
         folder, reference, rest = slashed.groups()
         segments += reference.count("/")
     prefix = "/".join(raw.split("/")[:segments])

@@ -12,6 +12,7 @@ from api.problems import Problem
 from api.proxy import proxied
 from api.top_level import Reader
 from deployments.resolver import Target
+from tasks.outside_text import utf8
 
 router = APIRouter(tags=["model APIs"])
 METHODS = ("chat/completions", "completions", "embeddings", "messages", "responses")
@@ -50,7 +51,7 @@ async def _model_of(body: bytes) -> str:
     model = await Reader(bodies.as_utf8(body)).text_of("model")
     if not isinstance(model, str) or not model:
         raise Problem(400, "client_error", "model: say which model, by name or id.")
-    return model
+    return utf8(model)
 
 
 _SCHEMA = {
