@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from cli.accepting import Unsupported, accepted, say_warnings
-from cli.running import current_settings
+from cli.running import check_package_folder, current_settings
 from deployments.config_values import PackageError
 from deployments.names import check_model_name
 from deployments.package import Package
@@ -44,6 +44,7 @@ def push(
     if name and len(folders) > 1:
         raise PushRefused("--name is for one package.")
     settings = current_settings()
+    check_package_folder(settings)
     wanted = environment or ("production" if promote else None)
     for folder in folders:
         _push(settings, folder, name, wanted, allow_unsupported or [])

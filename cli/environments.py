@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.running import current_settings
+from cli.running import state_settings
 
 app = typer.Typer(no_args_is_help=True, help="Own environments of models: prune.")
 DAY = 86_400.0
@@ -24,5 +24,5 @@ def prune(
     """Removes environments that no model host has started in for a while and none runs in."""
     from workers.environments import prune  # brings the worker along: `--help` stays quick
 
-    gone = prune(current_settings(), unused_days * DAY)
+    gone = prune(state_settings(), unused_days * DAY)
     print(f"Removed {len(gone)}: {', '.join(gone)}." if gone else "There is nothing to remove.")

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from cli.log_lines import COLOURS, Line, LogFolder, level_of, render
+from cli.running import no_stack, state_settings
 from tasks.errors import NotFound
 from tasks.outside_text import utf8
-from tasks.settings import Settings
 
 LOOK_EVERY = 0.3  # s, while following
 
@@ -24,7 +24,10 @@ def logs(
     as_json: Annotated[bool, typer.Option("--json", help="The lines as they are.")] = False,
 ) -> None:
     """Shows what a model or a request printed and logged: time, level, request, message."""
-    folder = Settings.load().state_dir / "logs"
+    settings = state_settings()
+    folder = settings.state_dir / "logs"
+    if not folder.is_dir():
+        raise no_stack(settings, "There are no logs in")
     reader = LogFolder(folder, what)
     past = reader.past(lines)
     if not past and lines and not follow:

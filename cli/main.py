@@ -21,6 +21,7 @@ from cli import (
 )
 from cli.accepting import Unsupported
 from cli.parts import Port, one_sentence
+from cli.running import State, choose_state, state_settings, with_state
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
@@ -43,13 +44,18 @@ app.command()(logs.logs)
 app.command("models")(models.list_models)
 app.command()(queues.pause)
 app.command()(queues.resume)
+with_state(app)  # what follows takes no store of a running stack
 for command in parts.COMMANDS:
     app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
-def root(show_version: Annotated[bool, typer.Option("--version")] = False) -> None:
+def root(
+    state: State = None,
+    show_version: Annotated[bool, typer.Option("--version")] = False,
+) -> None:
     """Says its version, or goes on to the command."""
+    choose_state(state)
     if show_version:
         print(version("kingpost"))
         raise typer.Exit
@@ -64,14 +70,14 @@ def up(
     port: Port = 8000,
     flower_port: Port = 5555,
     no_flower: Annotated[bool, typer.Option("--no-flower")] = False,
-    state: Annotated[Path, typer.Option(help="Data, key and logs live here.")] = Path(".kingpost"),
+    state: State = None,
     allow_unsupported: Unsupported = None,
 ) -> None:
     """Runs the whole stack on this machine until Ctrl-C."""
     from cli.up import Choices, run  # imports Redis and the rest: `--help` stays quick
 
-    allowed = tuple(allow_unsupported or ())
-    run(Choices(models, host, port, None if no_flower else flower_port, state, allowed))
+    allowed, folder = tuple(allow_unsupported or ()), state or state_settings().state_dir
+    run(Choices(models, host, port, None if no_flower else flower_port, folder, allowed))
 
 
 @app.command()
