@@ -1,4 +1,4 @@
-"""Every key of config.yaml that Truss 0.18 knows, and ours (`runtime.batching`, `resources.gpu_memory`), each with its fate."""
+"""Every key of config.yaml that Truss 0.18 knows, and ours (`runtime.batching`, `runtime.stop_grace_seconds`, `resources.gpu_memory`), each with its fate."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -112,6 +112,7 @@ class Runtime(Section):
 
     predict_concurrency: AtLeastOne = 1
     streaming_read_timeout: Positive = 60
+    stop_grace_seconds: NotNegative = 2.0
     enable_tracing_data: Annotated[Flag, limited("sends no traces from here.", bool)] = False
     enable_debug_logs: Flag = False
     transport: Transport = Transport()

@@ -7,7 +7,7 @@ from deployments.config_fates import Row, rows
 FILE = Path(__file__).resolve().parent.parent / "docs" / "config.md"
 HEAD = """# config.yaml
 
-Every key that Truss 0.18 knows, and two of ours (`runtime.batching`, `resources.gpu_memory`). What becomes of each:
+Every key that Truss 0.18 knows, and three of ours (`runtime.batching`, `runtime.stop_grace_seconds`, `resources.gpu_memory`). What becomes of each:
 
 - **honoured**: it does what Truss's documentation says.
 - **limited**: the model runs, and the limit is said at `push`, `up` and `watch`, kept with the deployment, and shown by

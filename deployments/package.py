@@ -87,6 +87,7 @@ class Runtime:
 
     predict_concurrency: int = 1
     streaming_read_timeout: float = 60
+    stop_grace_seconds: float = 2.0
     enable_debug_logs: bool = False
     enable_tracing_data: bool = False
     transport: Transport = field(default_factory=Transport)
@@ -274,6 +275,7 @@ def _runtime(said: schema.Runtime) -> Runtime:
     return Runtime(
         predict_concurrency=said.predict_concurrency,
         streaming_read_timeout=said.streaming_read_timeout,
+        stop_grace_seconds=said.stop_grace_seconds,
         enable_debug_logs=said.enable_debug_logs,
         enable_tracing_data=said.enable_tracing_data,
         transport=Transport(

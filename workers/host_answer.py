@@ -100,7 +100,7 @@ async def _send_response(answer: SlottedResponse, call: Call, send: Send) -> Non
 
     try:
         sending = answer.response(call.request.scope, body_receiver(call), noting_the_end)
-        await call.cancellable(sending, "streaming")
+        await call.cancellable(sending, "streaming", patient=True)
     except ClientGone as error:
         raise StreamAborted from error
     except Exception as error:  # the generator inside raised after the head was sent

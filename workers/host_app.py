@@ -50,7 +50,7 @@ def create_app(host: ModelHost) -> Starlette:
 
 
 def _model_routes(host: ModelHost) -> list[BaseRoute]:
-    door = SyncDoor(partial(answer, host))
+    door = SyncDoor(partial(answer, host), host.package.runtime.stop_grace_seconds)
     paths = [f"{MODEL}:predict", f"{MODEL}:predict_binary", "/invocations"]
     routes: list[BaseRoute] = [Route(p, door, methods=["POST"]) for p in [*paths, *V1_METHODS]]
     return [*routes, WebSocketRoute("/v1/websocket", WebSocketDoor(host))]
@@ -79,13 +79,14 @@ def only_get(path: str, endpoint: Endpoint) -> Route:
 class SyncDoor:
     """Sync calls over ASGI."""
 
-    def __init__(self, answer: AnswerCall) -> None:
+    def __init__(self, answer: AnswerCall, grace_seconds: float) -> None:
         self._answer = answer
+        self._grace = grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call. A client that leaves stops it."""
         try:
-            call = Call(scope, await read_body(receive), Door.SYNC)
+            call = Call(scope, await read_body(receive), Door.SYNC, self._grace)
         except ClientGone:
             return
         request_id.set(call.headers.get("x-baseten-request-id"))

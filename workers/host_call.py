@@ -28,7 +28,7 @@ def no_progress(fraction: float, message: str | None = None) -> None:
 class Call:
     """One call. Lives on the event loop; `stopped` and `progress` may be used from any thread."""
 
-    def __init__(self, scope: Scope, body: bytes, door: Door) -> None:
+    def __init__(self, scope: Scope, body: bytes, door: Door, grace_seconds: float) -> None:
         self.scope = scope
         self.headers = Headers(scope=scope)
         self.body = body
@@ -37,7 +37,12 @@ class Call:
         self.stopped = threading.Event()
         self.stopped_by: StoppedBy = "cooperative"
         self.answered = False  # all was sent: a client that leaves now stops nothing
+        self.cancel_at = 0.0  # by the loop's clock, once it is stopped
+        self._grace = grace_seconds
         self._task: asyncio.Task[Any] | None = None
+        self._patient = False  # whether what runs gets the grace
+        self._cancelled = False
+        self._step = object()  # what runs: a late timer must not cancel the next
         self._listeners: list[asyncio.Future[None]] = []
 
     @property
@@ -61,36 +66,56 @@ class Call:
         return ModelRequest(self)
 
     def stop(self) -> None:
-        """Asks the call to end: async code is cancelled, everything else is told. Idempotent."""
+        """Asks the call to end: the model is told, and its async code cancelled after a grace. Idempotent."""
         if self.stopped.is_set() or self.answered:
             return
+        self.cancel_at = asyncio.get_running_loop().time() + self._grace
         self.stopped.set()
         for listener in self._listeners:
             if not listener.done():
                 listener.set_result(None)
         if self._task is not None:
-            self._task.cancel()
+            self._cancel_in_time(self._task)
+
+    def _cancel_in_time(self, task: asyncio.Task[Any]) -> None:
+        if self._patient:
+            asyncio.get_running_loop().call_at(self.cancel_at, self._cancel, task, self._step)
+        else:
+            self._cancel(task, self._step)
+
+    def _cancel(self, task: asyncio.Task[Any], step: object) -> None:
+        if self._task is task and self._step is step:  # else it ended by itself
+            self._cancelled = True
+            task.cancel()
 
     def raise_if_stopped(self, step: str) -> None:
         """Raises ClientGone when nobody waits any more."""
         if self.stopped.is_set():
             raise ClientGone(step)
 
-    async def cancellable(self, awaitable: Awaitable[Result], step: str) -> Result:
-        """Awaits what `stop` may cancel. Raises ClientGone if it did, however the code took it."""
+    async def cancellable(
+        self, awaitable: Awaitable[Result], step: str, patient: bool = False
+    ) -> Result:
+        """Awaits what `stop` may cancel: at once, or after the grace if `patient`, as model code is.
+
+        Raises ClientGone when the call was stopped, however the code took it.
+        """
         task = asyncio.current_task()
         assert task is not None, "calls run in tasks"
-        self._task = task
+        self._task, self._patient, self._step, self._cancelled = task, patient, object(), False
+        if self.stopped.is_set():
+            self._cancel_in_time(task)
         try:
             result = await awaitable
         except asyncio.CancelledError:
-            if self.stopped.is_set() and task.uncancel() == 0:
+            if self._cancelled and task.uncancel() == 0:
                 raise ClientGone(step) from None
             raise
         finally:
             self._task = None
-        if self.stopped.is_set():
+        if self._cancelled:
             task.uncancel()
+        if self.stopped.is_set():
             raise ClientGone(step)
         return result
 

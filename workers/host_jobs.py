@@ -89,7 +89,8 @@ class Jobs:
             body = await read_body(receive)
         except ClientGone:
             return
-        call = Call(_scope_for_model(scope, name), body, Door.JOB)
+        grace = self._host.package.runtime.stop_grace_seconds
+        call = Call(_scope_for_model(scope, name), body, Door.JOB, grace)
         stream = FrameStream(send)
         progress = ProgressFrames(stream)
         call.progress = progress
@@ -177,7 +178,7 @@ class Jobs:
         caught = _Caught(stream)
         try:
             sending = slotted.response(call.request.scope, body_receiver(call), caught)
-            await call.cancellable(sending, "streaming")
+            await call.cancellable(sending, "streaming", patient=True)
         except ClientGone as error:
             call.stopped_by = "closed"
             return Result(error_reply(error))

@@ -178,7 +178,7 @@ def create_server_app(host: ServerHost) -> Starlette:
     async def ready(_: Request) -> Response:
         return await _health(host, host.server.readiness_endpoint)
 
-    passed_on = SyncDoor(host.answer)
+    passed_on = SyncDoor(host.answer, host.package.runtime.stop_grace_seconds)
     return Starlette(
         routes=[
             *private_routes(host, host.answer),

@@ -131,7 +131,8 @@ class Pipeline:
         if method.is_generator:  # its code runs when it is iterated
             return method.function(*args)
         if method.is_async:
-            return await self._guarded(call.cancellable(method.function(*args), method.name))
+            running = call.cancellable(method.function(*args), method.name, patient=True)
+            return await self._guarded(running)
         return await self._guarded(in_thread(method.function, *args))
 
     async def _guarded(self, running: Awaitable[Any]) -> Any:

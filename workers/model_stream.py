@@ -54,7 +54,7 @@ class ChunkStream:
             async with limit:
                 if inspect.isasyncgen(self._generator):
                     pulled = anext(cast("AsyncGenerator[Any, None]", self._generator), END)
-                    return await self._call.cancellable(pulled, "streaming")
+                    return await self._call.cancellable(pulled, "streaming", patient=True)
                 self._call.raise_if_stopped("streaming")
                 return await in_thread(self._pull)
         except TimeoutError:
@@ -65,9 +65,26 @@ class ChunkStream:
     async def close(self) -> None:
         """Runs the generator's finally blocks. Safe after its end; raises what they raise."""
         if inspect.isasyncgen(self._generator):
-            await cast("AsyncGenerator[Any, None]", self._generator).aclose()
+            generator = cast("AsyncGenerator[Any, None]", self._generator)
+            if self._call.stopped.is_set():
+                await self._run_on(generator)
+            await generator.aclose()
         else:
             await in_thread(self._close)
+
+    async def _run_on(self, generator: AsyncGenerator[Any, None]) -> None:
+        """Lets a stopped generator see the stop and clean up; what it yields goes nowhere."""
+        ends = self._call.cancel_at
+        if asyncio.get_running_loop().time() >= ends:
+            return
+        limit = asyncio.timeout_at(ends)
+        try:
+            async with limit:
+                async for _ in generator:
+                    await asyncio.sleep(0)  # it may never wait by itself
+        except TimeoutError:
+            if not limit.expired():
+                raise
 
     def _pull(self) -> Any:
         with self._in_use:

@@ -228,6 +228,69 @@ def test_3_3_an_async_job_is_cancelled_by_stop_and_by_leaving(start_host: StartH
         wait_until(lambda: host.state()["busy"] == 0)
 
 
+LOOKS = """
+import asyncio, pathlib
+from fastapi import Request
+FOLDER = pathlib.Path("data")
+
+async def until_gone(name, request):
+    (FOLDER / f"run-{name}").touch()
+    while not await request.is_disconnected():
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
+    (FOLDER / f"aborted-{name}").touch()
+
+async def chunks(name, request):
+    (FOLDER / f"run-{name}").touch()
+    while not await request.is_disconnected():
+        yield "tick "
+        await asyncio.sleep(0.01)
+    (FOLDER / f"aborted-{name}").touch()
+
+class Model:
+    async def predict(self, name, request: Request):
+        if name.startswith("stream"):
+            return chunks(name, request)
+        await until_gone(name, request)
+"""
+
+
+@pytest.fixture(scope="module")
+def looking(start_host: StartHost) -> RunningHost:
+    return start_host(LOOKS, "runtime: {stop_grace_seconds: 60}")
+
+
+@pytest.mark.parametrize("name", ["value", "stream"])
+def test_3_3_async_code_sees_the_disconnect_before_it_is_cancelled(
+    looking: RunningHost, name: str
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        steps = Steps(looking, pool)
+        if name == "stream":
+            with looking.http.stream("POST", PREDICT, content=json.dumps(name)) as answer:
+                assert next(answer.iter_raw()).startswith(b"tick ")
+        else:
+            call = steps.start(lambda: looking.predict(name, timeout=0.5))
+            steps.wait(f"run-{name}")
+            with pytest.raises(httpx.ReadTimeout):
+                call.result()
+        steps.wait(f"aborted-{name}")
+        looking.settle(busy=0)
+
+
+@JOBS
+@pytest.mark.parametrize("name", ["job", "stream-job"])
+def test_3_3_async_code_sees_the_cancel_of_its_job(looking: RunningHost, name: str) -> None:
+    with ThreadPoolExecutor() as pool:
+        steps = Steps(looking, pool)
+        job = steps.start(looking.job, name, name)
+        steps.wait(f"run-{name}")
+        assert looking.http.delete(f"/kingpost/jobs/{name}").status_code == 202
+        assert job.result().status_code == 499  # type: ignore[attr-defined]
+        assert steps.reached(f"aborted-{name}")
+        looking.settle(busy=0)
+
+
 def test_3_3_each_step_may_be_sync_async_a_generator_or_end_the_call(start_host: StartHost) -> None:
     host = start_host("""
         import fastapi
