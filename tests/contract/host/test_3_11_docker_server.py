@@ -170,7 +170,7 @@ def test_issue_5_6_a_server_that_cannot_start_fails_the_load(start_host: StartHo
     assert error["message"] == "The server ended with exit code 3 before it was ready."
     assert error["traceback"] == "no such weights"
     assert host.predict("x").status_code == 503
-    assert host.job("x").status_code == 503
+    assert host.http.post("/kingpost/jobs/job1", content="1").status_code == 503
 
 
 def test_issue_5_6_a_server_that_dies_takes_its_host_along(host: RunningHost) -> None:

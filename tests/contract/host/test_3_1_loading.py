@@ -125,7 +125,7 @@ def test_issue_5_1_the_failure_of_a_load_is_told(start_host: StartHost) -> None:
     assert "model.py" in error["traceback"]
     assert "workers" not in error["traceback"]
     assert "raise RuntimeError" in error["traceback"]
-    assert host.job(1).status_code == 503
+    assert host.http.post("/kingpost/jobs/job1", content="1").status_code == 503
     assert host.http.post("/kingpost/slots").status_code == 503
 
 

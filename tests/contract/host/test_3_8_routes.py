@@ -137,15 +137,18 @@ def test_3_9_a_status_without_a_body_has_none(host: RunningHost) -> None:
     assert host.predict(1).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("what", "error"), [("no json", "TypeError"), ([422, "\ud800"], "UnicodeEncodeError")]
-)
-def test_3_9_a_detail_that_is_no_json_is_an_error_all_the_same(
-    host: RunningHost, what: object, error: str
-) -> None:
-    for answer in host.answers(what):
+def test_3_9_a_detail_that_is_no_json_is_an_error_all_the_same(host: RunningHost) -> None:
+    for answer in host.answers("no json"):
         assert (answer.status_code, answer.headers["x-baseten-error-code"]) == (500, "500")
-        assert answer.json()["error"].startswith(f"Unhandled exception: {error}: ")
+        assert answer.json()["error"].startswith("Unhandled exception: TypeError: ")
+
+
+@pytest.mark.kingpost_only(
+    "Truss's server answers 500 with UnicodeEncodeError; text is escaped here"
+)
+def test_half_a_surrogate_pair_in_a_detail_is_escaped(host: RunningHost) -> None:
+    for answer in host.answers([422, "\ud800"]):
+        assert (answer.status_code, answer.json()["error"]) == (422, "\\ud800")
 
 
 def test_3_9_sys_exit_is_plain_text_and_the_server_survives(host: RunningHost) -> None:
