@@ -1,6 +1,7 @@
 """Whether a folder may be deployed: what `push`, `watch` and `up` ask before they take it."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deployments.config_check import check_allowed
+from deployments.config_values import PackageError, read_yaml
 from deployments.package import Package
 from deployments.packaging import files_of
+from tasks.errors import SettingsError
 from tasks.settings import Settings
 
 Unsupported = Annotated[
@@ -20,6 +24,19 @@ Unsupported = Annotated[
         help="A key of config.yaml that may be unsupported here; may be given again.",
     ),
 ]
+
+
+def check_named(allowed: Sequence[str] | None, folders: Iterable[Path]) -> list[str]:
+    """The keys of `--allow-unsupported`. Raises SettingsError for one that means nothing in any of the folders."""
+    given: list[Mapping[str, object]] = []
+    for folder in folders if allowed else ():
+        with contextlib.suppress(PackageError, OSError):  # said when the folder is taken
+            given.append(read_yaml(folder)[0])
+    try:
+        check_allowed(allowed or (), given)
+    except PackageError as error:
+        raise SettingsError(str(error)) from error
+    return list(allowed or ())
 
 
 def accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from cli.accepting import Unsupported, accepted, say_warnings
+from cli.accepting import Unsupported, accepted, check_named, say_warnings
 from cli.running import check_package_folder, current_settings
 from deployments.config_values import PackageError
 from deployments.names import check_model_name
@@ -46,8 +46,9 @@ def push(
     settings = current_settings()
     check_package_folder(settings)
     wanted = environment or ("production" if promote else None)
+    allowed = check_named(allow_unsupported, folders)
     for folder in folders:
-        _push(settings, folder, name, wanted, allow_unsupported or [])
+        _push(settings, folder, name, wanted, allowed)
 
 
 def _push(

@@ -19,7 +19,7 @@ from cli import (
     webhook_secrets,
     webhooks,
 )
-from cli.accepting import Unsupported
+from cli.accepting import Unsupported, check_named
 from cli.parts import Port, one_sentence
 from cli.running import State, choose_state, state_settings, with_state
 
@@ -76,7 +76,9 @@ def up(
     """Runs the whole stack on this machine until Ctrl-C."""
     from cli.up import Choices, run  # imports Redis and the rest: `--help` stays quick
 
-    allowed, folder = tuple(allow_unsupported or ()), state or state_settings().state_dir
+    where = models or Path("models")
+    allowed = tuple(check_named(allow_unsupported, [where, *where.glob("*/")]))
+    folder = state or state_settings().state_dir
     run(Choices(models, host, port, None if no_flower else flower_port, folder, allowed))
 
 

@@ -52,7 +52,10 @@ def replica(
     if (package is None) == (deployment is None):
         raise SettingsError("Say which: the folder of a package, or --deployment ID.")
     if package:
-        replicas.run_folder(_settings(), package, allow_unsupported or [])
+        from cli.accepting import check_named
+
+        allowed = check_named(allow_unsupported, [package])
+        replicas.run_folder(_settings(), package, allowed)
     else:
         replicas.run_deployment(_settings(), deployment or "", replica_id)
 

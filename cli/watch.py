@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.accepting import Unsupported, accepted, say_warnings
+from cli.accepting import Unsupported, accepted, check_named, say_warnings
 from cli.deploy import PushRefused
 from cli.running import current_settings
 from deployments.config_values import PackageError
@@ -25,7 +25,7 @@ def watch(
 ) -> None:
     """Follows a folder: every save is loaded within two seconds; queued requests stay."""
     settings = current_settings()
-    allowed = allow_unsupported or []
+    allowed = check_named(allow_unsupported, [folder])
     deployment = _register(settings, folder, allowed)
     print(
         f"{deployment.model_name}: development is {deployment.id}; saves are loaded. Ctrl-C ends."

@@ -1,12 +1,13 @@
 """A config.yaml against the schema: every refusal is one sentence that names the key and what to do instead."""
 
+import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from deployments.config_fates import KEY, Finding, findings, wanted_at
+from deployments.config_fates import KEY, Finding, findings, rows, wanted_at
 from deployments.config_schema import Config
 from deployments.config_values import PackageError
 
@@ -49,6 +50,17 @@ def is_allowed(one: Finding, allowed: Collection[str]) -> bool:
     """A key may be named as it is, without the places in lists, or by a section that holds it."""
     plain = re.sub(r"\[\d+\]", "", one.key)
     return any(said in (one.key, plain) or plain.startswith(f"{said}.") for said in allowed)
+
+
+def check_allowed(allowed: Iterable[str], given: Iterable[Mapping[str, object]]) -> None:
+    """Raises PackageError for an allowed key that neither config.yaml may have nor one of these files has."""
+    known = {row.key for row in rows()} | {one.key for raw in given for one in unsupported(raw)}
+    known |= {re.sub(r"\[\d*\]", "", key) for key in known}
+    for said in allowed:
+        if said not in known:
+            near = difflib.get_close_matches(said, sorted(known), n=1, cutoff=0.7)
+            meant = f"did you mean {near[0]}?" if near else "docs/config.md lists all keys."
+            raise PackageError(f"{OPTION} {said} names no key of config.yaml; {meant}")
 
 
 def _sentence(error: ErrorDetails) -> str:

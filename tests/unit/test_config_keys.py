@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.accepting import check_named
 from deployments import config_table
 from deployments.config_fates import Finding, rows
 from deployments.package import Package, PackageError
+from tasks.errors import SettingsError
 from tasks.settings import Settings
 from workers.machine_findings import machine_findings
 
@@ -67,6 +69,24 @@ def test_a_key_like_no_other_is_sent_to_the_metadata(folder: Path) -> None:
     package = accept(folder, "mine: {a: [1]}\nmodel_metadata: {mine: 1}", "mine")
     assert package.config["mine"] == {"a": [1]}
     assert package.warnings[0].endswith("(allowed by --allow-unsupported)")
+
+
+def test_an_allowed_key_that_means_nothing_is_refused(tmp_path: Path) -> None:
+    for name, config in (("one", "mine: {a: [1]}"), ("other", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(config)
+    folders = [tmp_path / "one", tmp_path / "other", tmp_path / "gone"]
+    good = ["mine", "weights", "weights.source", "runtime", "resources.accelerator"]
+    assert check_named(good, folders) == good
+    assert check_named(None, folders) == []
+    with pytest.raises(
+        SettingsError, match=r"--allow-unsupported wieghts names no key .*; did you mean weights\?"
+    ):
+        check_named(["wieghts"], folders)
+    with pytest.raises(
+        SettingsError, match=r"names no key of config.yaml; docs/config.md lists all keys\."
+    ):
+        check_named(["mine"], folders[1:])
 
 
 REFUSED = [
