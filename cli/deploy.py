@@ -22,6 +22,7 @@ from tasks.errors import KingpostError, NotFound
 from tasks.programs import with_users_modules
 from tasks.settings import Settings, inherited_environment
 from workers.dry_load import SAID, UNSEEN
+from workers.host_needs import host_needs
 
 CHECK_SECONDS = 300.0  # an import may bring torch
 Environment = Annotated[str, typer.Option("--environment", "-e", help="An environment's name.")]
@@ -159,8 +160,10 @@ def _dry_load(package: Package, may_lack: bool) -> None:
 
 
 def _missing_module(package: Package, said: str, may_lack: bool) -> None:
-    """An own environment may bring it under another name; Kingpost's own has nothing but what is here."""
-    if Requirements.of(package) or may_lack:
+    """An own environment may bring it under another name, unless all that it would hold is here as well."""
+    wanted = Requirements.of(package)
+    known = wanted is None or (wanted.lines and not wanted.missing_here(host_needs()))
+    if may_lack or not known:
         message = f"Signatures are not checked here: {said}; if no requirement brings it, add it to requirements."
         Console(stderr=True).print(message, style="yellow", markup=False)
         return

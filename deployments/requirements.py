@@ -2,6 +2,7 @@
 
 import hashlib
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -67,9 +68,9 @@ class Requirements:
         """The lines for a file anywhere else: names of other files are made absolute."""
         return [_absolute(line, self.root) for line in self.lines]
 
-    def missing_here(self) -> list[str]:
-        """The lines that this process's own environment does not satisfy, as far as it can be known."""
-        return [line for line in self.lines if not _is_satisfied(line)]
+    def missing_here(self, more: Iterable[str] = ()) -> list[str]:
+        """The lines, and those of `more`, that our own environment does not satisfy, as far as it can be known."""
+        return [line for line in (*self.lines, *more) if not _is_satisfied(line)]
 
 
 def _of_file(package: Package, file: Path) -> Requirements:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.deploy import PushRefused, _dry_load
 from deployments.config_values import PackageError
 from deployments.names import check_model_name
 from deployments.package import Package
@@ -125,3 +126,19 @@ def test_newer_python_is_not_judged_by_ours(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_installers_own_sentence_is_the_reason(tail: list[str], sentence: str) -> None:
     assert _reason(tail) == sentence
+
+
+@pytest.mark.parametrize(
+    ("requirements", "is_known"),
+    [("[]", True), ("[pydantic]", True), ("[nosuch-package]", False), ("['./wheels']", False)],
+)
+def test_a_missing_module_is_refused_where_no_requirement_can_bring_it(
+    requirements: str, is_known: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config, model = f"requirements: {requirements}", f"import nosuch\n{GOOD_MODEL}"
+    package = push_check(Bad("lost", "", config, model).write(tmp_path / "package"))
+    if is_known:
+        with pytest.raises(PushRefused, match=r"No module named 'nosuch'; add it to requirements"):
+            _dry_load(package, False)
+    _dry_load(package, is_known)
+    assert "add it to requirements" in capfd.readouterr().err
