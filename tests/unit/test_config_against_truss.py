@@ -17,7 +17,11 @@ from deployments.config_values import PackageError, plain
 
 truss_config = pytest.importorskip("truss.base.truss_config")
 
-OURS = {"runtime.batching", "resources.gpu_memory"}  # Kingpost's own, with what is below
+OURS = {
+    "runtime.batching",
+    "runtime.stop_grace_seconds",
+    "resources.gpu_memory",
+}  # Kingpost's own, with what is below
 LEGACY = {
     "hf_cache",
     "resources.use_gpu",
