@@ -94,7 +94,7 @@ def stack(
         return "Kingpost is ready" in log.read_text()
 
     try:
-        wait_until(ready, 120, "kingpost up is not ready with chains")
+        wait_until(ready, 300, "kingpost up is not ready with chains")
         up = json.loads((state / "up.json").read_text())
         key = (state / "api_key").read_text().strip()
         settings = Settings(redis_url=up["redis_url"], state_dir=state)

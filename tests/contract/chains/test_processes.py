@@ -168,7 +168,7 @@ def test_up_says_which_chainlet_of_a_process_is_broken(folder: Path) -> None:
     process = up(folder)
     log = folder / "up.log"
     try:
-        wait_until(lambda: "Left out" in log.read_text() or process.poll() is not None, 120)
+        wait_until(lambda: "Left out" in log.read_text() or process.poll() is not None, 240)
         process.terminate()
         assert process.wait(60) == 1
     finally:
@@ -183,7 +183,7 @@ def test_a_run_ends_before_the_chainlets_of_its_process_do(folder: Path) -> None
     process = up(folder)
     try:
         log = folder / "up.log"
-        wait_until(lambda: "Kingpost is ready" in log.read_text() or process.poll(), 120)
+        wait_until(lambda: "Kingpost is ready" in log.read_text() or process.poll(), 240)
         said = json.loads((folder / "state" / "up.json").read_text())
         key = (folder / "state" / "api_key").read_text().strip()
         settings = Settings(redis_url=said["redis_url"], state_dir=folder / "state")
