@@ -41,15 +41,16 @@ def flower(settings: Settings, tmp_path: Path) -> Iterator[Call]:
 
     def sees_the_worker() -> bool:
         try:
-            return "echo-" in call("/api/workers")
+            return ready_replicas(settings)[0].id in call("/api/workers")
         except (OSError, urllib.error.URLError):
             return False
 
-    ready_replicas(settings)
-    wait_until(sees_the_worker, 30, "Flower does not see the worker")
-    yield call
-    for process in processes:
-        process.stop()
+    try:
+        wait_until(sees_the_worker, 30, "Flower does not see the worker")
+        yield call
+    finally:
+        for process in processes:
+            process.stop()
 
 
 def submit(settings: Settings, store: JobStore, given: object) -> RequestId:
@@ -76,7 +77,7 @@ def test_flower_shows_requests_and_cancels_them(
     shown = json.loads(flower("/api/tasks"))
     assert set(shown) == {good, bad, running}  # no wake-up among them
     assert shown[good]["name"] == "echo"
-    assert shown[good]["worker"].startswith("echo-")
+    assert shown[good]["worker"].startswith(f"{ready_replicas(settings)[0].id}@")
     assert shown[good]["runtime"] > 0
 
     flower(f"/api/task/revoke/{running}?terminate=true", b"")
