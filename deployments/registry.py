@@ -239,19 +239,22 @@ class Registry:
                 name=f["name"],
                 kind=cast(Kind, f["kind"]),
                 created=int(f.get("created", 0)),
-                environments=self._environments(model_id),
+                environments=self.environments(model_id),
             )
 
-    def _environments(self, model_id: str) -> dict[str, Environment]:
-        key = registry_keys.keyed("environments", model_id)
-        pointers = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(key)))
+    def environments(self, model_id: str) -> dict[str, Environment]:
+        """Those of one model, by name."""
         found: dict[str, Environment] = {}
-        for name, deployment_id in sorted(pointers.items()):
-            of_it = registry_keys.keyed("environment", f"{model_id}:{name}")
-            f = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(of_it)))
-            found[name] = Environment(
-                name, deployment_id, f.get("candidate"), f.get("previous"), int(f.get("created", 0))
-            )
+        with unavailable():
+            key = registry_keys.keyed("environments", model_id)
+            pointers = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(key)))
+            for name, deployment_id in sorted(pointers.items()):
+                of_it = registry_keys.keyed("environment", f"{model_id}:{name}")
+                f = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(of_it)))
+                created = int(f.get("created", 0))
+                found[name] = Environment(
+                    name, deployment_id, f.get("candidate"), f.get("previous"), created
+                )
         return found
 
     def needy(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a chainlet's host gets beyond a model's: where its peers are, and the key to call them with.
+"""What a host gets of the stack that it serves in: its environment, and as a chainlet its peers and the key to call them with.
 
-On Baseten both are mounted into the container; here they are a folder of the replica and a variable of the host.
+On Baseten all of it is mounted into the container; here it is a folder of the replica and a variable of the host.
 """
 
 import json
@@ -14,12 +14,13 @@ from tasks.errors import SettingsError
 from tasks.settings import Settings
 
 CONFIG_FILE = "dynamic_chainlet_config"
+ENVIRONMENT_FILE = "environment"  # see environment_file.py
 KEY_VARIABLE = "TRUSS_SECRET_baseten_chain_api_key"
 
 
 @dataclass(frozen=True)
 class HostExtras:
-    """Arguments and variables on top of what every model host gets."""
+    """Arguments and variables of one replica's host."""
 
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -31,15 +32,16 @@ class HostExtras:
 
 
 def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtras:
-    """Writes the folder that a chainlet's host reads. Raises SettingsError when no key was given."""
+    """Makes the folder that the host reads. Raises SettingsError when a chainlet has no key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = ("--environment-file", str(folder / ENVIRONMENT_FILE))
     if member is None:
-        return HostExtras()
+        return HostExtras(arguments)
     if settings.chain_api_key is None:
         raise SettingsError("A chainlet needs KINGPOST_CHAIN_API_KEY, a key to call others with.")
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(peer_urls(member, settings.gateway_url)))
     key = settings.chain_api_key.get_secret_value()
-    arguments = ("--dynamic-config-dir", str(folder))
+    arguments = (*arguments, "--dynamic-config-dir", str(folder))
     if not member.shares:
         return HostExtras(arguments, {KEY_VARIABLE: key})
     name = f"{member.chain}.{member.process}"

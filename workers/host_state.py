@@ -27,7 +27,9 @@ from workers.model_loader import (
 from workers.model_methods import Methods
 from workers.model_pipeline import Pipeline
 
-ENVIRONMENT_POLL = 30.0  # s between two looks at the environment file, as Truss has it
+# s between two looks at the environment file. Truss has 30: so long, requests of the new environment would meet a
+# model that was told of the old one.
+ENVIRONMENT_POLL = 1.0
 
 State = Literal["loading", "ready", "failed", "draining"]
 

@@ -33,8 +33,9 @@ from tasks.wakeups import TASK_NAME
 from workers import host_client
 from workers.channel import Channel
 from workers.control import take_over_revoke
+from workers.environment_file import EnvironmentFile
 from workers.heartbeat import Heartbeat
-from workers.host_chainlet import extras
+from workers.host_chainlet import ENVIRONMENT_FILE, extras
 from workers.host_client import HostState
 from workers.host_door import HostDoor
 from workers.host_process import HostProcess
@@ -93,6 +94,8 @@ class ReplicaWorker:
             self.deployment.model_name
         )
         self._registry = Registry(settings)
+        told = self._config_dir / ENVIRONMENT_FILE  # one process, one environment: the leader's
+        self._environment = EnvironmentFile(self._registry, self.deployment, told)
         self.host = HostProcess(
             sockets, settings, self._host_changed, on_top, self._note_failed_load
         )
@@ -132,6 +135,7 @@ class ReplicaWorker:
         """Starts the host and every thread of the worker."""
         for door in self._doors():
             door.start()
+        self._environment.start()  # before the host, which reads it
         for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
             part.start()
         if self._reloads:
@@ -153,6 +157,7 @@ class ReplicaWorker:
         if self._reloads:
             self._reloads.stop()
         self._cancels.stop()
+        self._environment.stop()
         self._heartbeat.stop()
         self.host.stop()
         for door in self._doors():

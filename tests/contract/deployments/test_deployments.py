@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,24 @@ class Model:
 
     def predict(self, given):
         return given
+"""
+TELLS = """
+import os
+
+VERSION = {version!r}
+
+class Model:
+    def __init__(self, environment, **kwargs):
+        self.made_for, self.told = environment, []
+
+    def setup_environment(self, environment):
+        self.told.append(environment["name"])
+
+    def load(self):
+        self.before_load = list(self.told)
+
+    def predict(self, given):
+        return {{"made_for": self.made_for, "before_load": self.before_load, "told": self.told, "pid": os.getpid()}}
 """
 
 
@@ -42,6 +61,29 @@ def test_a_pushed_model_serves_and_the_next_version_takes_over_when_it_is_promot
     assert by_id.json() == "one"  # the old one still answers to its own name
     rig.kingpost("rollback", "poet")
     wait_until(lambda: rig.predict("poet") == "one", 30, "it never switched back")
+
+
+def test_a_model_is_told_which_environment_it_serves_and_whenever_that_changes(rig: Rig) -> None:
+    def says(deployment_id: str) -> dict[str, Any]:
+        return rig.http.post(f"/models/told/deployment/{deployment_id}/predict", json=1).json()
+
+    def tells(deployment_id: str, *names: str) -> None:
+        wait_until(lambda: says(deployment_id)["told"] == list(names), 30, f"never told of {names}")
+
+    rig.kingpost("push", str(rig.package("told", "one", TELLS.format(version="one"))))
+    first = rig.registry.all()[-1]
+    rig.until_ready(first)
+    rig.kingpost("promote", "told", first.id, "--environment=staging")
+    before = says(first.id)
+    assert before["made_for"] == {"name": "production"}  # of the two that point at it
+    assert before["before_load"] == before["told"] == ["production"]
+    second = rig.package("told", "two", TELLS.format(version="two"))
+    rig.kingpost("push", str(second), "--promote")
+    tells(first.id, "production", "staging")
+    tells(rig.registry.all()[-1].id, "production")
+    rig.kingpost("rollback", "told")
+    tells(first.id, "production", "staging", "production")
+    assert says(first.id)["pid"] == before["pid"]
 
 
 def test_several_folders_are_pushed_at_once_and_have_a_door_of_their_own_each(rig: Rig) -> None:

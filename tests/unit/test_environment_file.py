@@ -1,0 +1,48 @@
+"""Which environment a deployment serves, and the file in which its host reads it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployments.records import Environment
+from deployments.registry import Registry
+from tasks.settings import Settings
+from workers.environment_file import EnvironmentFile, environment_of
+
+
+@pytest.mark.parametrize(
+    ("serves", "warms", "name"),
+    [
+        ("", "", None),
+        ("development", "", "development"),
+        ("development production staging", "", "production"),
+        ("development staging", "", "staging"),
+        ("b a", "", "a"),
+        ("", "staging production", "production"),
+        ("staging", "production", "staging"),  # until the switch
+    ],
+)
+def test_of_several_environments_one_is_told(serves: str, warms: str, name: str | None) -> None:
+    pointed = {one: Environment(one, "mine", "other") for one in serves.split()}
+    warming = {one: Environment(one, "other", "mine") for one in warms.split()}
+    assert environment_of(pointed | warming, "mine") == name
+
+
+def test_the_file_follows_the_registry(settings: Settings, tmp_path: Path) -> None:
+    registry = Registry(settings)
+    deployment = registry.push("m", "hash", 1)
+    path = tmp_path / "environment"
+    file = EnvironmentFile(registry, deployment, path)
+    assert file.run_once() == "production"
+    assert json.loads(path.read_text()) == {"name": "production"}
+    written = path.stat()
+    file.run_once()
+    assert path.stat().st_ino == written.st_ino  # untouched while nothing changes
+    registry.promote(deployment, "staging")
+    registry.drop_environment(deployment.model_id, "production")
+    assert file.run_once() == "staging"
+    assert json.loads(path.read_text()) == {"name": "staging"}
+    registry.drop_environment(deployment.model_id, "staging")
+    assert file.run_once() is None
+    assert not path.exists()

@@ -1,0 +1,63 @@
+"""Which environment a model serves: kept in a file that its host reads, as on Baseten, and written anew when it changes."""
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from deployments.records import Deployment, Environment
+from deployments.registry import Registry
+from tasks.loops import Guard
+
+EVERY = 1.0  # s, between looks at the registry
+FIRST, LAST = "production", "development"  # of several names
+
+
+def environment_of(environments: Mapping[str, Environment], deployment_id: str) -> str | None:
+    """The name of the environment that the deployment serves; before it serves one, of that which it is to take over."""
+    serves = [one.name for one in environments.values() if one.deployment_id == deployment_id]
+    warms = [one.name for one in environments.values() if one.candidate == deployment_id]
+    names = serves or warms
+    return min(names, key=lambda name: (name != FIRST, name == LAST, name), default=None)
+
+
+class EnvironmentFile:
+    """A thread that keeps the file true; without an environment there is no file."""
+
+    def __init__(self, registry: Registry, deployment: Deployment, path: Path) -> None:
+        self._registry = registry
+        self._deployment = deployment
+        self._path = path
+        self._looks = Guard("environment of the model")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="environment", daemon=True)
+
+    def start(self) -> None:
+        """Writes the file, so that the first host finds it, and follows the registry from then on."""
+        with self._looks.round():
+            self.run_once()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops following."""
+        self._stopping.set()
+        self._thread.join()
+
+    def run_once(self) -> str | None:
+        """One look; the environment's name. Raises StoreUnavailable, and then the file stays."""
+        environments = self._registry.environments(self._deployment.model_id)
+        name = environment_of(environments, self._deployment.id)
+        if name is None:
+            self._path.unlink(missing_ok=True)
+            return None
+        said = json.dumps({"name": name})
+        if not self._path.is_file() or self._path.read_text() != said:
+            fresh = self._path.with_suffix(".new")
+            fresh.write_text(said)
+            fresh.replace(self._path)  # the host never reads half of it
+        return name
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(max(EVERY, self._looks.delay)):
+            with self._looks.round():
+                self.run_once()
