@@ -4,9 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from deployments.config_check import check_allowed
@@ -15,15 +13,6 @@ from deployments.package import Package
 from deployments.packaging import files_of
 from tasks.errors import SettingsError
 from tasks.settings import Settings
-
-Unsupported = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-unsupported",
-        metavar="KEY",
-        help="A key of config.yaml that may be unsupported here; may be given again.",
-    ),
-]
 
 
 def check_named(allowed: Sequence[str] | None, folders: Iterable[Path]) -> list[str]:
@@ -41,7 +30,7 @@ def check_named(allowed: Sequence[str] | None, folders: Iterable[Path]) -> list[
 
 def accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:
     """The package. Raises PackageError for what would not run as it asks to, or has files that cannot be taken."""
-    from workers.machine_findings import machine_findings  # late: `kingpost --help` stays quick
+    from workers.machine_findings import machine_findings
 
     package = Package.accept(folder, allowed, partial(machine_findings, settings))
     files_of(package.root)

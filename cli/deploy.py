@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from cli.accepting import Unsupported, accepted, check_named, say_warnings
+from cli.accepting import accepted, check_named, say_warnings
+from cli.options import Unsupported
 from cli.running import check_package_folder, current_settings
 from deployments.config_values import PackageError
 from deployments.names import check_model_name
@@ -18,9 +19,10 @@ from deployments.package_store import PackageStore
 from deployments.packaging import Selection, check_carried, select
 from deployments.registry import Deployment, Registry
 from deployments.requirements import Requirements
+from tasks.environment import inherited_environment
 from tasks.errors import KingpostError, NotFound
 from tasks.programs import with_users_modules
-from tasks.settings import Settings, inherited_environment
+from tasks.settings import Settings
 from workers.dry_load import SAID, UNSEEN
 from workers.host_needs import host_needs
 

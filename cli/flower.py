@@ -4,8 +4,9 @@ import os
 import secrets
 from pathlib import Path
 
+from tasks.environment import program_environment
 from tasks.programs import OURS
-from tasks.settings import Settings, program_environment
+from tasks.settings import Settings
 
 USER = "kingpost"
 

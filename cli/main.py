@@ -6,47 +6,17 @@ from typing import Annotated
 
 import typer
 
-from cli import (
-    deploy,
-    deployed,
-    environments,
-    keys,
-    logs,
-    models,
-    parts,
-    queues,
-    watch,
-    webhook_secrets,
-    webhooks,
-)
-from cli.accepting import Unsupported, check_named
-from cli.parts import Port, one_sentence
-from cli.running import State, choose_state, state_settings, with_state
+from cli.lazily import Lazily
+from cli.options import Port, State, Unsupported, choose_state
+from cli.parts import one_sentence
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+    cls=Lazily,
+    no_args_is_help=True,
+    add_completion=False,
+    help=__doc__,
+    pretty_exceptions_enable=False,
 )
-app.add_typer(keys.app, name="keys")
-app.add_typer(webhook_secrets.app, name="webhook-secret")
-app.add_typer(webhooks.app, name="webhooks")
-for command in (
-    deploy.push,
-    deploy.promote,
-    deploy.rollback,
-    deploy.activate,
-    deploy.deactivate,
-    deployed.deployments,
-    watch.watch,
-):
-    app.command()(command)
-app.add_typer(environments.app, name="environments")
-app.command()(logs.logs)
-app.command("models")(models.list_models)
-app.command()(queues.pause)
-app.command()(queues.resume)
-with_state(app)  # what follows takes no store of a running stack
-for command in parts.COMMANDS:
-    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -74,7 +44,9 @@ def up(
     allow_unsupported: Unsupported = None,
 ) -> None:
     """Runs the whole stack on this machine until Ctrl-C."""
-    from cli.up import Choices, run  # imports Redis and the rest: `--help` stays quick
+    from cli.accepting import check_named
+    from cli.running import state_settings
+    from cli.up import Choices, run
 
     where = models or Path("models")
     allowed = tuple(check_named(allow_unsupported, [where, *where.glob("*/")]))

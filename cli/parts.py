@@ -7,18 +7,21 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.options import Port, Unsupported
 from tasks.descriptors import connections, raise_descriptor_limit
+from tasks.environment import prepare_environment
 from tasks.errors import KingpostError, SettingsError
 from tasks.private_files import keep_private, only_for_owner
 from tasks.programs import PART
-from tasks.settings import Settings, prepare_environment
+
+if TYPE_CHECKING:  # `kingpost --help` reads no settings
+    from tasks.settings import Settings
 
 ME = list(PART)  # how a part is started by another one
-Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
 def api(
@@ -41,10 +44,7 @@ def replica(
     package: Annotated[Path | None, typer.Argument(help="Folder of a Truss package.")] = None,
     deployment: Annotated[str | None, typer.Option(help="Instead: a deployment's id.")] = None,
     replica_id: Annotated[str | None, typer.Option(hidden=True)] = None,
-    allow_unsupported: Annotated[
-        list[str] | None,
-        typer.Option("--allow-unsupported", metavar="KEY", help="As for `kingpost push`."),
-    ] = None,
+    allow_unsupported: Unsupported = None,
 ) -> None:
     """Runs one replica: a Celery worker and its model host."""
     from workers import replica as replicas
@@ -86,7 +86,9 @@ def flower(address: str = "127.0.0.1", port: Port = 5555) -> None:
 COMMANDS: tuple[Callable[..., None], ...] = (api, replica, node, maintenance, flower)
 
 
-def _settings() -> Settings:
+def _settings() -> "Settings":
+    from tasks.settings import Settings
+
     settings = Settings.load()
     keep_private(settings.state_dir)
     return settings

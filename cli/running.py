@@ -1,67 +1,20 @@
-"""The settings of whatever runs here: commands find the store of a running `kingpost up` by themselves.
+"""The settings of whatever runs here: commands find the store of a running `kingpost up` by themselves."""
 
-`--state` is an option of the program and, by `with_state`, of each command that reads the store or the folder.
-"""
-
-import functools
-import inspect
 import json
-from collections.abc import Callable
-from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-
+from cli.options import chosen_state
 from tasks.errors import KingpostError
 from tasks.settings import Settings
-
-State = Annotated[
-    Path | None,
-    typer.Option(help="State folder of the `kingpost up` that is meant.", show_default=".kingpost"),
-]
-_chosen: ContextVar[Path | None] = ContextVar("state", default=None)
 
 
 class NoStack(KingpostError):
     """No running stack was found."""
 
 
-def choose_state(folder: Path | None) -> None:
-    """Notes what the program's own `--state` says, for `state_settings`."""
-    _chosen.set(folder)
-
-
-def with_state(app: typer.Typer) -> None:
-    """Gives `--state` to every command that was registered so far, in groups too."""
-    for command in app.registered_commands:
-        if command.callback:
-            command.callback = _taking_state(command.callback)
-    for group in app.registered_groups:
-        if group.typer_instance:
-            with_state(group.typer_instance)
-
-
-def _taking_state(command: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(command)
-    def wrapped(*args: Any, state: Path | None, **kwargs: Any) -> None:
-        if state is not None:
-            choose_state(state)
-        command(*args, **kwargs)
-
-    signature = inspect.signature(command)
-    option = inspect.Parameter(
-        "state", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=State
-    )
-    parameters = [*signature.parameters.values(), option]
-    wrapped.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    wrapped.__annotations__ = command.__annotations__ | {"state": State}
-    return wrapped
-
-
 def state_settings() -> Settings:
     """From the environment, with the state folder that the command line says."""
-    settings, folder = Settings.load(), _chosen.get()
+    settings, folder = Settings.load(), chosen_state()
     return settings if folder is None else settings.model_copy(update={"state_dir": folder})
 
 
@@ -74,7 +27,7 @@ def current_settings() -> Settings:
     settings = state_settings()
     found = _store_in(settings.state_dir)
     given = "redis_url" in settings.model_fields_set
-    if given and not (found and _chosen.get()):
+    if given and not (found and chosen_state()):
         _reach(settings)
         return settings
     if found is None:

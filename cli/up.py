@@ -28,11 +28,12 @@ from deployments.directory import Directory
 from deployments.package import PackageError
 from deployments.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys, key_id
+from tasks.environment import child_environment, set_aside
 from tasks.errors import KingpostError, SettingsError, StoreUnavailable
 from tasks.log_files import turn_over
 from tasks.loops import Guard
 from tasks.private_files import keep_private, users_umask
-from tasks.settings import Settings, child_environment, set_aside
+from tasks.settings import Settings
 from tasks.store_address import shown
 from workers.supervisor import Part, Supervisor
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cli.accepting import Unsupported, accepted, check_named, say_warnings
+from cli.accepting import accepted, check_named, say_warnings
 from cli.deploy import PushRefused
+from cli.options import Unsupported
 from cli.running import current_settings
 from deployments.config_values import PackageError
 from deployments.packaging import folder_hash, stamps

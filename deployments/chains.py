@@ -20,8 +20,8 @@ from deployments.package import Package
 from deployments.packaging import folder_hash
 from deployments.records import Deployment
 from deployments.registry import Registry
+from tasks.environment import inherited_environment
 from tasks.programs import with_users_modules
-from tasks.settings import inherited_environment
 
 MEMBER_FILE = "chainlet.json"  # beside a generated config.yaml
 BUILD_SECONDS = 300.0  # an import of the user's file, which may import torch

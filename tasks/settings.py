@@ -10,20 +10,14 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks import listening, store_address
+from tasks.environment import PREFIX
 from tasks.errors import SettingsError
 
-PREFIX = "KINGPOST_"
-# Variables that Celery, kombu and Flower read by themselves; those of another project must not steer ours.
-OF_OTHERS = ("CELERY_", "FLOWER_", "KOMBU_")
 # What Kubernetes sets for a service whose name begins with "kingpost"; `KINGPOST_PORT` only with such a value.
 SERVICE_LINK = re.compile(
     r"KINGPOST_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 SERVICE_PORT = re.compile(r"KINGPOST_(\w+_)?PORT")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
-_set_aside: dict[str, str] = {}  # variables that models see and this process does not
 
 
 class Settings(BaseSettings):
@@ -164,44 +158,3 @@ def _is_link(name: str, value: str) -> bool:
     if SERVICE_PORT.fullmatch(name) and "://" in value:
         return True
     return SERVICE_LINK.fullmatch(name) is not None
-
-
-def prepare_environment() -> None:
-    """For each entry point, first of all: makes this process independent of the variables around it.
-
-    Variables of other Celery projects leave `os.environ`; models still get them. Whoever is told to use a proxy
-    is told that loopback needs none.
-    """
-    for name in [name for name in os.environ if name.startswith(OF_OTHERS)]:
-        _set_aside[name] = os.environ.pop(name)
-    if any(os.environ.get(name) or os.environ.get(name.upper()) for name in PROXIES):
-        for name in ("no_proxy", "NO_PROXY"):
-            os.environ[name] = _with_loopback(os.environ.get(name, ""))
-
-
-def set_aside() -> list[str]:
-    """The names of the variables that this process does not use, although it was given them."""
-    return sorted(_set_aside)
-
-
-def _with_loopback(said: str) -> str:
-    names = [name.strip() for name in said.split(",") if name.strip()]
-    if "*" in names:
-        return said
-    return ",".join(names + [name for name in LOOPBACK if name not in names])
-
-
-def inherited_environment() -> dict[str, str]:
-    """The environment without anything of ours: what a model may see."""
-    around = os.environ | _set_aside
-    return {name: value for name, value in around.items() if not name.startswith(PREFIX)}
-
-
-def child_environment(**ours: str) -> dict[str, str]:
-    """What a part of ours gets: the whole environment, with these on top."""
-    return os.environ | _set_aside | ours
-
-
-def program_environment(**ours: str) -> dict[str, str]:
-    """What a program of others gets that works for us, such as Flower: nothing that was set aside."""
-    return os.environ | ours

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.requirements import Requirements
+from tasks.environment import inherited_environment
 from tasks.private_files import users_umask
-from tasks.settings import inherited_environment
 from workers.host_death import die_with_parent_thread
 from workers.host_lines import bounded_lines
 from workers.host_needs import CHECK

@@ -19,9 +19,10 @@ from typing import IO
 
 from deployments.package import Package, PackageError
 from deployments.requirements import Requirements
+from tasks.environment import inherited_environment
 from tasks.logs import get_logger
 from tasks.programs import with_users_modules
-from tasks.settings import Settings, inherited_environment
+from tasks.settings import Settings
 from workers.environment_build import (
     Build,
     BuildStopped,

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry, Seat
+from tasks.environment import child_environment
 from tasks.logs import configure, get_logger
 from tasks.loops import Guard, Guards, run_forever
 from tasks.private_files import users_umask
 from tasks.programs import PART
-from tasks.settings import Settings, child_environment
+from tasks.settings import Settings
 from workers import host_door
 from workers.capacity import Capacity, Place
 from workers.supervisor import Part, Supervisor

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from tasks.settings import PREFIX, Settings
+from tasks.environment import PREFIX
+from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -50,6 +50,7 @@ def test_files_are_short() -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     allowed = {
+        "tasks/environment.py",
         "tasks/settings.py",
         "tasks/programs.py",
         "workers/host_environment.py",

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from tasks import settings as module
+from tasks import environment as module
+from tasks.environment import child_environment, inherited_environment, prepare_environment
 from tasks.errors import SettingsError
-from tasks.settings import Settings, child_environment, inherited_environment, prepare_environment
+from tasks.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,94 @@
+"""Commands that are imported when they run: `kingpost --help` needs none of them, and each needs no other."""
+
+import ast
+import functools
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cli.options import with_state
+
+# Where each command is: a function, or the `app` of a group. These read the store or the state folder: --state.
+OF_A_STACK = {
+    "push": "cli.deploy:push",
+    "promote": "cli.deploy:promote",
+    "rollback": "cli.deploy:rollback",
+    "activate": "cli.deploy:activate",
+    "deactivate": "cli.deploy:deactivate",
+    "deployments": "cli.deployed:deployments",
+    "watch": "cli.watch:watch",
+    "logs": "cli.logs:logs",
+    "models": "cli.models:list_models",
+    "pause": "cli.queues:pause",
+    "resume": "cli.queues:resume",
+    "keys": "cli.keys:app",
+    "webhook-secret": "cli.webhook_secrets:app",
+    "webhooks": "cli.webhooks:app",
+    "environments": "cli.environments:app",
+}
+PARTS = {
+    "api": "cli.parts:api",
+    "replica": "cli.parts:replica",
+    "node": "cli.parts:node",
+    "maintenance": "cli.parts:maintenance",
+    "flower": "cli.parts:flower",
+}
+WHERE = OF_A_STACK | PARTS
+
+
+class Lazily(TyperGroup):
+    """The group of all commands; until one is asked for, it stands there with its line of help alone."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, for `--help` and for "did you mean"."""
+        self._mention_all()
+        return super().list_commands(ctx)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command itself. Raises click's UsageError for a name that is none."""
+        if args[0] in WHERE:
+            self.commands[args[0]] = _command(args[0])
+        else:
+            self._mention_all()
+        return super().resolve_command(ctx, args)
+
+    def _mention_all(self) -> None:
+        own = dict(self.commands)
+        self.commands.clear()
+        for name in WHERE:
+            self.commands[name] = TyperCommand(name, help=_help(WHERE[name]))
+        self.commands.update(own)
+
+
+@functools.cache
+def _command(name: str) -> Any:
+    module, _, attribute = WHERE[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    app = found if isinstance(found, typer.Typer) else typer.Typer(add_completion=False)
+    if app is not found:
+        app.command(name)(found)
+    if name in OF_A_STACK:
+        with_state(app)
+    command = typer.main.get_group(app) if app is found else typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def _help(where: str) -> str:
+    """A function's docstring, or what a group's `app` has as its help; read, not run."""
+    module, _, attribute = where.partition(":")
+    spec = find_spec(module)
+    source = Path(spec.origin or "").read_text(encoding="utf-8") if spec else ""
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == attribute:
+            return ast.get_docstring(statement) or ""
+        value = statement.value if isinstance(statement, ast.Assign) else None
+        if isinstance(value, ast.Call) and attribute == "app":
+            words = {one.arg: one.value for one in value.keywords}
+            if "help" in words:
+                return str(ast.literal_eval(words["help"]))
+    raise LookupError(where)

@@ -1,0 +1,50 @@
+"""The commands are imported when they run; until then `--help` says the same as they would."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cli.lazily import WHERE, Lazily
+from cli.main import app
+
+HEAVY = ("redis", "celery", "pydantic", "yaml", "deployments", "workers", "tasks.settings")
+
+
+def group() -> Lazily:
+    command = typer.main.get_command(app)
+    assert isinstance(command, Lazily)
+    return command
+
+
+@pytest.mark.parametrize("name", WHERE)
+def test_what_help_says_is_what_the_command_says(name: str) -> None:
+    commands = group()
+    context = typer.Context(commands)
+    assert name in commands.list_commands(context)
+    mentioned = commands.commands[name].help
+    _, command, rest = commands.resolve_command(context, [name, "x"])
+    assert command.help == mentioned and mentioned and rest == ["x"]
+    assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+
+
+def test_help_imports_no_command() -> None:
+    script = """
+import sys
+from typer.testing import CliRunner
+from cli.main import app
+done = CliRunner().invoke(app, ["--help"])
+assert done.exit_code == 0 and "webhook-secret" in done.stdout and "build-chain" in done.stdout
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    loaded = done.stdout.split()
+    assert "cli.main" in loaded, done.stderr
+    assert not [name for name in HEAVY if name in loaded]
+
+
+def test_a_slip_is_told_the_nearest_command() -> None:
+    said = CliRunner().invoke(app, ["depoyments"]).output
+    assert "deployments" in said
