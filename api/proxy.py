@@ -8,7 +8,6 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE
 
 from api import body as bodies
 from api.gateway import (
@@ -27,6 +26,7 @@ from api.waiting import Asking
 from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
+from deployments.sendable import why_unsendable
 from tasks.errors import KingpostError
 from tasks.outside_text import whole_number
 
@@ -193,13 +193,8 @@ def _is_small(request: Request) -> bool:
 
 def check_sendable(answer: UpstreamConnection) -> None:
     """Raises BrokenAnswer for a head that our own server would refuse to send."""
-    lengths = [value for name, value in answer.headers if name == b"content-length"]
-    if not 200 <= answer.status <= 599:
-        raise BrokenAnswer(f"the host answered with the status {answer.status}")
-    if len(lengths) > 1 or any(
-        HEADER_RE.search(n) or HEADER_VALUE_RE.search(v) for n, v in answer.headers
-    ):
-        raise BrokenAnswer("the host's answer has a header that cannot be sent")
+    if why := why_unsendable(answer.status, answer.headers):
+        raise BrokenAnswer(f"the host's answer cannot be sent: {why}")
 
 
 def _answer_headers(headers: RawHeaders, call: Call) -> RawHeaders:

@@ -8,6 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import Message, Send
 
+from deployments.sendable import why_unsendable
 from workers.host_call import Call, body_receiver
 from workers.host_errors import (
     CLIENT,
@@ -15,6 +16,7 @@ from workers.host_errors import (
     HostError,
     ModelExit,
     Reply,
+    UnsendableResponse,
     UserCodeError,
     error_headers,
     error_reply,
@@ -92,20 +94,36 @@ async def send_reply(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def check_head(message: Message) -> None:
+    """Raises UnsendableResponse for the head of a model's own response that no server could send."""
+    if why := why_unsendable(message["status"], message.get("headers", ())):
+        raise UnsendableResponse(why)
+
+
 async def _send_response(answer: SlottedResponse, call: Call, send: Send) -> None:
-    async def noting_the_end(message: Message) -> None:
-        if message["type"] == "http.response.body" and not message.get("more_body"):
+    started = False
+
+    async def checked(message: Message) -> None:
+        nonlocal started
+        if message["type"] == "http.response.start":
+            check_head(message)
+            started = True
+        elif not message.get("more_body"):
             call.answered = True  # what follows are the response's background tasks
         await send(message)
 
     try:
-        sending = answer.response(call.request.scope, body_receiver(call), noting_the_end)
+        sending = answer.response(call.request.scope, body_receiver(call), checked)
         await call.cancellable(sending, "streaming", patient=True)
     except ClientGone as error:
         raise StreamAborted from error
-    except Exception as error:  # the generator inside raised after the head was sent
+    except Exception as error:  # of the response's head, or of the generator inside
         log_user_error("Exception while generating streamed response", error, "model.py")
-        raise StreamAborted from error
+        if started:
+            raise StreamAborted from error
+        await send_reply(
+            error_reply(error if isinstance(error, HostError) else UserCodeError()), send
+        )
     finally:
         if answer.slot:
             answer.slot.release()

@@ -7,6 +7,7 @@ HostError                      status  X-BASETEN-ERROR-CODE
 |-- ModelDefinitionError        412    600   (500 when it shows only during a call)
 |-- UserCodeError               500    600   the model raised; its text goes to the log only
 |-- ModelExit                   500    -     the model called sys.exit; plain text
+|-- UnsendableResponse          500    600   the model's own Response, which HTTP cannot say
 `-- ClientGone                  499    600
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from typing_extensions import TypeIs
 
+from deployments.sendable import is_final
 from tasks.outside_text import utf8, utf8_json
 
 ERROR_SOURCE = ("x-baseten-error-source", "04")
@@ -73,6 +75,13 @@ class ModelExit(HostError):
     """The model called sys.exit(); the server goes on."""
 
 
+class UnsendableResponse(HostError):
+    """The model's own Response cannot be sent."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The model's response cannot be sent: {why}.")
+
+
 class ClientGone(HostError):
     """Nobody waits for the answer any more."""
 
@@ -117,7 +126,9 @@ def error_reply(error: BaseException) -> Reply:
         if isinstance(error, HostError):
             return _with_headers(error.status, str(error), error.code)
         if is_http_exception(error):
-            return downstream_error(error.status_code, error.detail)
+            if is_final(error.status_code):
+                return downstream_error(error.status_code, error.detail)
+            return error_reply(UnsendableResponse(f"its status is {error.status_code}"))
     except (TypeError, ValueError) as unsayable:  # a set in the detail
         error = unsayable
     message = f"Unhandled exception: {type(error).__name__}: {error}"

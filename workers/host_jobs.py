@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from starlette.types import Message, Receive, Scope, Send
 
 from workers.frames import FrameKind, encode_body, encode_frame, encode_json
-from workers.host_answer import AnswerCall, close_stream, failed_reply, send_reply
+from workers.host_answer import AnswerCall, check_head, close_stream, failed_reply, send_reply
 from workers.host_call import Call, body_receiver, read_body, watch_client
 from workers.host_errors import (
     ClientGone,
@@ -201,6 +201,7 @@ class _Caught:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            check_head(message)
             self._status = message["status"]
             pairs = (
                 (n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in message["headers"]

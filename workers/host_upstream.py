@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import httptools
 
+from deployments.sendable import why_unsendable
+
 READ_BYTES = 64 * 1024
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
@@ -25,22 +27,31 @@ class UpstreamError(Exception):
 class _Parsed:
     """What the parser found so far; its methods are the parser's callbacks."""
 
+    status: int = 0
     headers: Headers = field(default_factory=Headers)
     chunks: list[bytes] = field(default_factory=list[bytes])
     has_head: bool = False
     complete: bool = False
 
+    def __post_init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self.has_head = True
+        self.status = self.parser.get_status_code()
+        if self.status == 101:
+            raise UpstreamError("another protocol, which nobody asked for")
+        self.has_head = not 100 <= self.status < 200
+        if not self.has_head:  # early hints and the like: the answer comes after them
+            self.headers.clear()
 
     def on_body(self, body: bytes) -> None:
         self.chunks.append(body)
 
     def on_message_complete(self) -> None:
-        self.complete = True
+        self.complete = self.has_head
 
 
 class UpstreamResponse:
@@ -51,7 +62,6 @@ class UpstreamResponse:
     ) -> None:
         self._reader, self._writer = reader, writer
         self._parsed = _Parsed()
-        self._parser = httptools.HttpResponseParser(self._parsed)
         self._bodyless = method == "HEAD"
         self.status = 0
         self.headers: Headers = []  # end-to-end ones, names in lower case
@@ -65,7 +75,9 @@ class UpstreamResponse:
         """Waits for status and headers. Raises UpstreamError."""
         while not self._parsed.has_head:
             await self._feed()
-        self.status = self._parser.get_status_code()
+        self.status = self._parsed.status
+        if why := why_unsendable(self.status, self._parsed.headers):
+            raise UpstreamError(f"The server's answer cannot be passed on: {why}.")
         named = [value for name, value in self._parsed.headers if name == b"connection"]
         own = HOP_BY_HOP.union(one.strip().lower() for v in named for one in v.split(b","))
         self.headers = [pair for pair in self._parsed.headers if pair[0] not in own]
@@ -92,7 +104,7 @@ class UpstreamResponse:
         try:
             data = await self._reader.read(READ_BYTES)
             if data:
-                self._parser.feed_data(data)
+                self._parsed.parser.feed_data(data)
                 return True
         except (OSError, httptools.HttpParserError) as error:
             raise UpstreamError(f"The server broke the connection: {error}") from error

@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
 
@@ -38,12 +38,24 @@ class Model:
                 open(order["gone"], "w").close()
         if "cookie" in order:
             return Response(request.headers.get("cookie", "none"), headers={"set-cookie": "who=me"})
+        if "odd" in order:  # an answer of this model's own; a line in the file for each run
+            with open(order["tally"], "a") as tally:
+                tally.write("run\n")
+            return self._odd(**order["odd"])
         if "megabytes" in order:
             return (b"x" * 1048576 for _ in range(order["megabytes"]))
         return {
             "id": request.headers["x-baseten-request-id"],
             "trace": request.headers.get("traceparent"),
         }
+
+    def _odd(self, status, headers, raises=False):
+        if raises:
+            raise HTTPException(status, "odd")
+        response = Response("odd")
+        response.status_code = status
+        response.raw_headers += [(n.encode(), v.encode()) for n, v in headers]
+        return response
 
     def _chunks(self, chunks, gate):
         for number, chunk in enumerate(chunks):
