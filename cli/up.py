@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cli import banner, embedded_valkey
+from cli import banner, data_lock, embedded_valkey
 from cli.chains import install_chain_key
 from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
@@ -21,15 +21,14 @@ from cli.found import Broken, Found, find
 from cli.parts import ME
 from cli.ports import bound, is_free, url, why_taken
 from cli.readiness import Models, http_answers
+from cli.registering import install_key, register
 from cli.start_failed import StartFailed
+from cli.store_watch import StoreWatch
 from deployments.chains import member_of
-from deployments.chains import register as register_process
 from deployments.directory import Directory
-from deployments.package import PackageError
-from deployments.registry import Deployment, Registry
-from tasks.api_keys import ApiKeys, key_id
+from deployments.registry import Registry
 from tasks.environment import child_environment, set_aside
-from tasks.errors import KingpostError, SettingsError, StoreUnavailable
+from tasks.errors import KingpostError, StoreUnavailable
 from tasks.log_files import turn_over
 from tasks.loops import Guard
 from tasks.private_files import keep_private, users_umask
@@ -122,6 +121,8 @@ class _Stack:
         self._written: dict[str, object] = {}  # what up.json says
         self._listening: list[socket.socket] = []
         self._follower: asyncio.Task[None] | None = None
+        self._store: StoreWatch | None = None
+        self._data: IO[bytes] | None = None  # the lock on it, if it is ours
         given = "node_slots" in settings.model_fields_set
         self._slots = settings.node_slots if given else max(settings.node_slots, count)
         self._own_valkey = "redis_url" not in settings.model_fields_set
@@ -152,12 +153,17 @@ class _Stack:
 
     async def _start(self) -> None:
         if self._own_valkey:
-            valkey = EmbeddedValkey.prepare(self._state / "valkey")
-            await self._part("valkey", "valkey", valkey.command)
+            folder = self._state / "valkey"
+            self._data = await asyncio.to_thread(data_lock.take, folder, _say)
+            valkey = EmbeddedValkey.prepare(folder)
+            await self._part("valkey", "valkey", valkey.command, None, [self._data.fileno()])
             self._settings = self._settings.model_copy(update={"redis_url": valkey.url})
         await self._store_answers()
         if names := set_aside():
             _say(f"Not used here, but seen by models: {', '.join(names)}.")
+        which = "embedded" if self._own_valkey else shown(self._settings.redis_url)
+        self._store = StoreWatch(self._settings, which)
+        await asyncio.to_thread(self._look_at_store)
         new_key = install_key(self._settings)
         await self._start_parts()
         await self._parts_answer()
@@ -334,10 +340,25 @@ class _Stack:
         while True:
             await asyncio.sleep(FOLLOW)
             with guard.round():
+                if await asyncio.to_thread(self._look_at_store):
+                    await asyncio.to_thread(self._write_again)
                 await self._say_news()
                 self._replicas = await asyncio.to_thread(self._read_replicas)
                 if self._described() != self._written:
                     self._write_up_json()
+
+    def _look_at_store(self) -> bool:
+        """Whether it had lost something."""
+        lost = self._store.look() if self._store else ""
+        if lost:
+            _say(lost)
+        return bool(lost)
+
+    def _write_again(self) -> None:
+        """What the note of a moment ago may not have had."""
+        install_key(self._settings)
+        self._chain_environment()
+        register(self._settings, self._found)
 
     def _read_replicas(self) -> list[dict[str, object]]:
         found = Directory(self._settings).all()
@@ -357,57 +378,11 @@ class _Stack:
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)
+        if self._data:
+            self._data.close()
 
 
 def _say(line: str) -> None:
     """To the console; one that nobody reads, or a full disk below it, ends nothing."""
     with contextlib.suppress(OSError, ValueError):
         print(line, flush=True)
-
-
-def register(settings: Settings, found: Found) -> list[Deployment]:
-    """A deployment for each folder, the leaders of processes are answered; those of folders that are gone rest."""
-    registry = Registry(settings)
-    leaders: list[Deployment] = []
-    present: set[str] = set()
-    for process in found.processes:
-        try:
-            deployments = register_process(registry, process)
-        except (PackageError, OSError) as error:
-            found.leave_out(process[0].root, error)
-            continue
-        leaders.append(deployments[0])
-        present |= {one.id for one in deployments}
-    for deployment in registry.all():
-        if deployment.package and deployment.id not in present:
-            registry.activate(deployment.id, False)
-            if why := _why_left_out(deployment, found):
-                registry.fail_load(deployment.id, why, counted=False)
-    registry.close()
-    return leaders
-
-
-def _why_left_out(deployment: Deployment, found: Found) -> str | None:
-    reasons = {str(one.folder.resolve()): one.reason for one in found.broken}
-    reason = reasons.get(deployment.package)
-    # The sentence comes last, as in every reason of a load.
-    return None if reason is None else "\n".join(reversed(reason.split("\n", 1)))
-
-
-def install_key(settings: Settings) -> str | None:
-    """Makes sure that a key is valid and in STATE/api_key; a new one is answered, to be shown once."""
-    path, keys = settings.state_dir / "api_key", ApiKeys(settings)
-    if settings.api_key:
-        plain = settings.api_key.get_secret_value()
-        if not keys.install(plain):
-            raise SettingsError(
-                "KINGPOST_API_KEY is a key that was revoked, and it stays so: choose a new one."
-            )
-        write_secret(path, plain)
-        return None
-    known = {key.id for key in keys.list() if not key.revoked}
-    if path.exists() and key_id(path.read_text().strip()) in known:
-        return None
-    plain = keys.create("made by kingpost up")
-    write_secret(path, plain)
-    return plain

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from cli.ports import free_port
+from cli.readiness import http_answers
 from deployments.autoscaling import Autoscaling
 from deployments.directory import Directory
 from deployments.registry import Registry
@@ -241,6 +244,29 @@ def test_a_client_that_comes_while_the_api_starts_again_waits_and_is_served(
     wait_until(lasting_up.predicts, 40)
     os.kill(lasting_up.pid("api"), signal.SIGKILL)
     assert lasting_up.predicts()
+
+
+def test_a_store_that_is_emptied_serves_again_and_says_what_is_lost(lasting_up: Up) -> None:
+    up = lasting_up
+    wait_until(up.predicts, 40)
+    up.says("keys", "create", "--name", "second")
+    path = "/models/echo/production/async_predict"
+    for _ in range(2):
+        up.call("POST", path, {"model_input": 1})
+    before = up.call("GET", "/v1/models")
+    with redis.Redis.from_url(up.up_json()["redis_url"]) as client:
+        wait_until(lambda: '"keys": 2' in (up.state / "store.json").read_text(), 10)
+        client.flushall()
+    told = r"The store came back empty\. Requests lost: 2, of which [012] had not ended\. "
+    told += r"Written again: API keys 2, deployments \d\."
+    wait_until(lambda: re.search(told, up.said()), 30)
+    wait_until(lambda: http_answers(up.up_json()["api"] + "/health/ready"), 30)
+    wait_until(up.predicts, 60)  # with the key that its clients have
+    assert up.call("GET", "/v1/models") == before
+    assert "second" in up.says("keys", "list")
+    request_id = up.call("POST", path, {"model_input": 1})["request_id"]
+    status = f"/async_request/{request_id}?wait=20"
+    wait_until(lambda: up.call("GET", status)["status"] == "SUCCEEDED", 40)
 
 
 def test_a_model_that_never_came_up_is_exit_code_1_at_the_end(lasting_up: Up) -> None:

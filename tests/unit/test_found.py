@@ -8,8 +8,9 @@ import pytest
 
 from cli import banner
 from cli.found import Broken, find
+from cli.registering import register
 from cli.start_failed import StartFailed
-from cli.up import Choices, register
+from cli.up import Choices
 from deployments.registry import Registry
 from tasks.settings import Settings
 from tests.unit.bad_packages import BAD, GOOD_MODEL
