@@ -48,10 +48,7 @@ class Addressing:
         try:
             addressed, path = await _resolve(scope)
         except Problem as problem:
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": problem.message})
-            else:
-                await problem.response()(scope, receive, send)
+            await problem.response()(scope, receive, send)
             return
         scope["path"], scope["raw_path"] = path, path.encode()
         scope.setdefault("state", {})["addressed"] = addressed

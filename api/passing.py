@@ -26,6 +26,7 @@ OURS = (b"x-baseten-", b"x-kingpost-", b"x-forwarded-")
 NOT_ANSWERED = HOP_BY_HOP | {b"x-baseten-request-id", b"x-baseten-model-prediction-attempts"}
 CHAIN_REQUEST_ID = b"x-baseten-chain-request-id"
 NAMED_NONE = frozenset({b"keep-alive", b"close"})
+IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
 IN_A_SEGMENT = "-._~!$&'()*+,;=:@"  # beside letters and digits; never a slash
 WEB = {"ws": "http", "wss": "https"}
 
@@ -49,6 +50,13 @@ def forwarded(connection: HTTPConnection, request_id: str, chain_id: bytes = b""
     if chain_id:  # one id for all that a run calls
         ours.append((CHAIN_REQUEST_ID, chain_id))
     return [(b"host", host), *passed, *ours]
+
+
+def target_at(connection: HTTPConnection, path: str) -> str:
+    """That path of the model host, quoted, with the caller's query as it came."""
+    query = connection.scope["query_string"].decode("latin-1")
+    quoted = quote(path, IN_A_PATH)
+    return f"{quoted}?{query}" if query else quoted
 
 
 def named_by_connection(headers: RawHeaders) -> frozenset[bytes]:

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -18,7 +17,7 @@ from api.gateway import (
     gateway_of,
     new_request_id,
 )
-from api.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded
+from api.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded, target_at
 from api.problems import Problem, log, of_error
 from api.upstream import BODILESS, ReplayableBody
 from api.upstream_connection import BrokenAnswer, BrokenCall, RawHeaders, UpstreamConnection
@@ -31,7 +30,6 @@ from tasks.errors import KingpostError
 from tasks.outside_text import whole_number
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
-IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
 MOST_TRIES = 16
 
 
@@ -217,9 +215,7 @@ async def proxied(
     key = await authenticate(request)
     bodies.check_declared(request, gateway_of(request).settings.max_sync_body_bytes)
     deployment = await deployment_for(request, key, target)
-    query = request.scope["query_string"].decode("latin-1")
-    full = quote(path, IN_A_PATH)
-    full = f"{full}?{query}" if query else full
+    full = target_at(request, path)
     request_id, gateway = new_request_id(), gateway_of(request)
     chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
     asking = Asking.of(gateway, deployment, key)

@@ -170,7 +170,22 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class CountedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which says when it is gone."""
+    """uvicorn's WebSocket, which says when it is gone; each may have pings of its own."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.app_state: dict[str, Any] = {**self.app_state, "set_pings": self.set_pings}
+
+    def set_pings(self, interval: float, timeout: float) -> None:
+        """From the accept on; in seconds."""
+        self.ping_interval, self.ping_timeout = interval, timeout
+
+    def data_received(self, data: bytes) -> None:
+        """Nobody may speak before the answer: nothing is inflated for a client that has not shown a key."""
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.abort()
+            return
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Its place is free."""

@@ -1,164 +1,136 @@
-"""WebSockets: both directions passed through to the model host, close codes included."""
+"""WebSockets: both directions passed through to the model host, and how either side ends."""
 
 import asyncio
 import contextlib
-from collections.abc import Generator
-from typing import cast
+from dataclasses import dataclass, field
+from functools import partial
 
-import aiohttp
 from fastapi import APIRouter, WebSocket
-from starlette.websockets import WebSocketDisconnect
+from starlette.exceptions import HTTPException
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
 
-from api.gateway import authenticate, deployment_for, gateway_of, new_request_id
-from api.passing import forwarded
-from api.problems import Problem, log
-from api.targets import TARGETS
-from api.tcp_upstream import check_door, connector_to, headers_to
-from api.upstream import CONNECT_SECONDS
+from api.gateway import addressed_of, authenticate, deployment_for, gateway_of, new_request_id
+from api.passing import PublicAddress, answered, forwarded, target_at
+from api.problems import NO_ROUTE, Problem, log
+from api.routes_sync import check_route
+from api.targets import TARGETS, TargetOf
+from api.upstream import CONNECT_SECONDS, TOKEN, DoorRefused, Upstreams
+from api.upstream_connection import RawHeaders, reach
 from api.waiting import Asking
+from deployments.pings import Pings
 from deployments.resolver import Target
-from deployments.ways import Way
-from tasks.errors import KingpostError
+from deployments.socket_relay import Opening, ServerSide, denial, opened, relay
+from deployments.ways import REFUSED_HEADER, Way
 
 router = APIRouter()
-# The client library must not add what the client did not say.
-NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding")
-MESSAGE_BYTES = 100 * 1024 * 1024
-HANDSHAKE_TIMEOUT = aiohttp.ClientTimeout(total=300, sock_connect=CONNECT_SECONDS)
-HANDSHAKE = frozenset(
-    {
-        b"sec-websocket-key",
-        b"sec-websocket-version",
-        b"sec-websocket-extensions",
-        b"sec-websocket-protocol",
-    }
-)
+HANDSHAKE_SECONDS = 300.0
+HOST_SAYS = b"x-kingpost-"  # to us
 
 
-async def websocket(socket: WebSocket) -> None:
-    """Pins the connection to one replica until either side closes."""
-    try:
-        deployment_id = await _ready_deployment(socket)
-        async with contextlib.AsyncExitStack() as open_until_the_end:
-            upstream = await _connected(socket, deployment_id, open_until_the_end)
-            await socket.accept()
-            await _pump(socket, upstream)
-    except (Problem, KingpostError) as error:
-        await _deny(socket, error)
-    except aiohttp.ClientError:
-        await _deny(socket, _unreachable())
+async def websocket(socket: WebSocket, target: TargetOf) -> None:
+    """The model's `websocket`, or the endpoint of a custom server."""
+    await _passed(socket, target, "/v1/websocket")
 
 
-async def _ready_deployment(socket: WebSocket) -> str:
+async def sync_websocket(socket: WebSocket, target: TargetOf, route: str) -> None:
+    """Any route of the model's own server that speaks WebSocket."""
+    await check_route(socket, route)
+    await _passed(socket, target, f"/{route}")
+
+
+async def unknown(socket: WebSocket, path: str) -> None:  # noqa: ARG001
+    """Every other path, as over HTTP."""
+    raise HTTPException(404, NO_ROUTE)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One connection on its way."""
+
+    socket: WebSocket
+    target: Target
+    path: str
+    request_id: str = field(default_factory=new_request_id)
+
+    def opening(self, way: Way) -> Opening:
+        """What the model host on that way is asked."""
+        headers = forwarded(self.socket, self.request_id)
+        if way.token:
+            headers.append((TOKEN, way.token.encode()))
+        offered: list[str] = self.socket.scope["subprotocols"]
+        return Opening(target_at(self.socket, self.path), headers, offered)
+
+    def answer_headers(self, headers: RawHeaders) -> RawHeaders:
+        """What the client sees of those that the host answered."""
+
+        def address() -> PublicAddress:
+            return PublicAddress.of(self.socket, addressed_of(self.socket), self.target)
+
+        kept = [one for one in answered(headers, address) if not one[0].startswith(HOST_SAYS)]
+        return [*kept, (b"x-baseten-request-id", self.request_id.encode())]
+
+
+async def _passed(socket: WebSocket, target: Target, path: str) -> None:
+    """Pins the connection to one replica until either side ends it. Raises Problem and KingpostError before."""
     gateway, key = gateway_of(socket), await authenticate(socket)
-    deployment = await deployment_for(socket, key, _target_of(socket))
+    deployment = await deployment_for(socket, key, target)
     if not gateway.directory.ready(deployment.id):
         await Asking.of(gateway, deployment, key).until_ready()
-    return deployment.id
-
-
-async def _connected(
-    socket: WebSocket, deployment_id: str, stack: contextlib.AsyncExitStack
-) -> aiohttp.ClientWebSocketResponse:
-    """A WebSocket to the least loaded replica that can be reached. Raises Problem and ClientError."""
-    upstreams, failed = gateway_of(socket).upstreams, frozenset[str]()
-    while replica := upstreams.choose(deployment_id, failed):
+    call = _Call(socket, target, path)
+    async with contextlib.AsyncExitStack() as until_the_end:
         try:
-            with _door_checked():
-                upstream = await _handshake(socket, upstreams.way(replica), stack)
-        except (aiohttp.ClientConnectionError, OSError) as error:
+            server = await _opened(call, gateway.upstreams, deployment.id, until_the_end)
+        except InvalidStatus as refused:  # the model's own server said no
+            await socket.send_denial_response(denial(refused, call.answer_headers))
+            return
+        pings = Pings.told(server.answer_headers)
+        socket.scope["state"]["set_pings"](pings.interval, pings.timeout)
+        await socket.accept(server.subprotocol, call.answer_headers(server.answer_headers))
+        await relay(socket, server)
+
+
+async def _opened(
+    call: _Call, upstreams: Upstreams, deployment_id: str, stack: contextlib.AsyncExitStack
+) -> ServerSide:
+    """A WebSocket to the least loaded replica that can be reached. Raises Problem; InvalidStatus where it was refused."""
+    failed = frozenset[str]()
+    while replica := upstreams.choose(deployment_id, failed):
+        way = upstreams.way(replica)
+        try:
+            server = await _handshake(call.opening(way), way)
+        except (OSError, InvalidMessage) as error:  # the latter: the host died meanwhile
             log.warning("replica.failed", replica=replica.id, error=repr(error))
             upstreams.shun(replica)
             failed |= {replica.id}
         else:
             stack.enter_context(upstreams.counted(replica))
-            return upstream
-    raise _unreachable()
+            return server
+    raise Problem(502, "model_unavailable", "The model cannot be reached.")
 
 
-async def _handshake(
-    socket: WebSocket, way: Way, stack: contextlib.AsyncExitStack
-) -> aiohttp.ClientWebSocketResponse:
-    headers = [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in forwarded(socket, new_request_id())
-        if name not in HANDSHAKE
-    ]
-    session = aiohttp.ClientSession(
-        connector=connector_to(way),
-        headers=[*headers, *headers_to(way).items()],
-        timeout=HANDSHAKE_TIMEOUT,
-        skip_auto_headers=NOT_OURS,
-    )
-    await stack.enter_async_context(session)
-    connecting = session.ws_connect("http://host/v1/websocket", max_msg_size=MESSAGE_BYTES)
-    return await stack.enter_async_context(connecting)
-
-
-def _unreachable() -> Problem:
-    return Problem(502, "model_unavailable", "The model cannot be reached.")
-
-
-@contextlib.contextmanager
-def _door_checked() -> Generator[None]:
+async def _handshake(opening: Opening, way: Way) -> ServerSide:
+    """Raises OSError, InvalidMessage and InvalidStatus, whatever else goes wrong as Problem."""
+    limit = asyncio.timeout(HANDSHAKE_SECONDS)
     try:
-        yield
-    except aiohttp.WSServerHandshakeError as error:
-        check_door(error.status, error.headers)
+        async with limit:
+            return await opened(opening, partial(reach, way, CONNECT_SECONDS))
+    except InvalidStatus as refused:
+        if refused.response.status_code == 401 and REFUSED_HEADER in refused.response.headers:
+            raise DoorRefused from None
         raise
-
-
-def _target_of(socket: WebSocket) -> Target:
-    names = socket.path_params
-    if "deployment_id" in names:
-        return Target(None, names["deployment_id"])
-    first = socket.scope["path"].split("/")[1]
-    return Target(names.get("environment", first))
-
-
-async def _deny(socket: WebSocket, error: Problem | KingpostError) -> None:
-    status = error.status if isinstance(error, Problem) else 404
-    message = {"type": "websocket.http.response.start", "status": status, "headers": []}
-    if "websocket.http.response" in socket.scope.get("extensions", {}):
-        await socket.send(message)
-        await socket.send({"type": "websocket.http.response.body", "body": str(error).encode()})
-    else:
-        await socket.close(1011, str(error)[:120])
-
-
-async def _pump(socket: WebSocket, upstream: aiohttp.ClientWebSocketResponse) -> None:
-    up = asyncio.create_task(_client_to_model(socket, upstream))
-    down = asyncio.create_task(_model_to_client(socket, upstream))
-    await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (up, down):
-        task.cancel()
-    await asyncio.gather(up, down, return_exceptions=True)
-
-
-async def _client_to_model(socket: WebSocket, upstream: aiohttp.ClientWebSocketResponse) -> None:
-    while True:
-        try:
-            message = await socket.receive()
-        except WebSocketDisconnect:
-            return
-        if message["type"] == "websocket.disconnect":
-            await upstream.close(code=message.get("code") or 1000)
-            return
-        if message.get("text") is not None:
-            await upstream.send_str(message["text"])
-        else:
-            await upstream.send_bytes(message["bytes"])
-
-
-async def _model_to_client(socket: WebSocket, upstream: aiohttp.ClientWebSocketResponse) -> None:
-    async for message in upstream:
-        if message.type is aiohttp.WSMsgType.TEXT:
-            await socket.send_text(cast(str, message.data))
-        elif message.type is aiohttp.WSMsgType.BINARY:
-            await socket.send_bytes(cast(bytes, message.data))
-    code = upstream.close_code
-    await socket.close(code if code and code != 1006 else 1011)
+    except InvalidMessage:
+        raise
+    except InvalidHandshake as error:
+        message = f"The model's server answered the handshake wrongly: {error}."
+        raise Problem(502, "model_unavailable", message) from None
+    except TimeoutError:
+        if not limit.expired():
+            raise  # it cannot be reached
+        message = f"The model did not answer the handshake within {HANDSHAKE_SECONDS:g} s."
+        raise Problem(408, "timeout", message) from None
 
 
 for _prefix in TARGETS:
     router.websocket(f"{_prefix}/websocket")(websocket)
+    router.websocket(f"{_prefix}/sync/{{route:path}}")(sync_websocket)
+router.websocket("/{path:path}")(unknown)

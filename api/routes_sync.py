@@ -1,6 +1,7 @@
 """The fast path: sync predict, routes of the model itself, wake."""
 
 from fastapi import APIRouter, Request, Response
+from starlette.requests import HTTPConnection
 
 from api.gateway import authenticate, deployment_for, gateway_of
 from api.problems import Problem
@@ -22,18 +23,18 @@ async def predict(request: Request, target: TargetOf) -> Response:
 
 async def sync_route(request: Request, target: TargetOf, route: str) -> Response:
     """Any route of the model's own server, any method, streamed both ways."""
-    if _is_private(route):
-        await authenticate(request)
-        raise Problem(404, "client_error", "There is no such route.")
+    await check_route(request, route)
     return await proxied(request, target, f"/{route}")
 
 
-def _is_private(route: str) -> bool:
-    """Whether the model host would read this as a route of its worker, which stops jobs, takes slots and loads code.
+async def check_route(connection: HTTPConnection, route: str) -> None:
+    """Raises Problem 404 where the model host would read a route of its worker, which stops jobs, takes slots and loads code.
 
     Both sides look at the decoded path, once: what is encoded twice is another name to the host, too.
     """
-    return any(f"/{route}/".startswith(one + "/") for one in PRIVATE)
+    if any(f"/{route}/".startswith(one + "/") for one in PRIVATE):
+        await authenticate(connection)
+        raise Problem(404, "client_error", "There is no such route.")
 
 
 async def wake(request: Request, target: TargetOf) -> Response:

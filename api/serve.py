@@ -8,12 +8,11 @@ import uvicorn
 
 from api.app import create_app
 from api.receiving import CountedWebSocket, protocol
+from deployments.socket_relay import MAX_MESSAGE
 from tasks import logs
 from tasks.api_keys import ApiKeys
 from tasks.errors import SettingsError
 from tasks.settings import Settings
-
-WEBSOCKET_BYTES = 100 * 1024 * 1024  # Baseten's limit for a message
 
 
 def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] = ()) -> None:
@@ -37,7 +36,7 @@ def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] =
         timeout_keep_alive=settings.keep_alive_seconds,
         forwarded_allow_ips=settings.proxies,
         timeout_graceful_shutdown=int(settings.drain_seconds),
-        ws_max_size=WEBSOCKET_BYTES,
+        ws_max_size=MAX_MESSAGE,
     )
     sockets = [socket.socket(fileno=number) for number in descriptors]
     uvicorn.Server(config).run(sockets or None)

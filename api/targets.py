@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from deployments.resolver import Target
 
@@ -14,15 +15,15 @@ TARGETS = (
 )
 
 
-async def target_of(request: Request) -> Target:
+async def target_of(connection: HTTPConnection) -> Target:
     """The target of the path that was matched. Async only so that the framework does not send it to a thread."""
-    names = request.path_params
+    names = connection.path_params
     if "deployment_id" in names:
         return Target(None, names["deployment_id"])
     if "environment" in names:
         return Target(names["environment"])
     return Target(
-        "development" if request.scope["path"].startswith("/development/") else "production"
+        "development" if connection.scope["path"].startswith("/development/") else "production"
     )
 
 

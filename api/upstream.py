@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from api.tcp_upstream import DoorRefused
 from api.upstream_connection import (
     BrokenAnswer,
     BrokenCall,
@@ -24,6 +23,13 @@ CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 30.0  # for which a connection is kept
 SHUNNED_SECONDS = 5.0  # a replica that could not be reached, while there are others
 TOKEN, REFUSED = TOKEN_HEADER.encode(), REFUSED_HEADER.encode()
+
+
+class DoorRefused(ConnectionError):
+    """The door of a model host wants another token: the host behind that address is a new one."""
+
+    def __init__(self) -> None:
+        super().__init__("the model host's token has changed")
 
 
 @dataclass

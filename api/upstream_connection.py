@@ -5,8 +5,8 @@ gateway and a host of ours there are none of these, and they cost more than all 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar
 
 from httptools import HttpParserError, HttpResponseParser
 
@@ -14,6 +14,7 @@ from deployments.ways import Way, probe_silence
 
 HELD_BYTES = 256 * 1024  # of an answer that nobody has read yet; then the host has to wait
 RawHeaders = list[tuple[bytes, bytes]]
+Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
 
 
 class BrokenCall(ConnectionError):
@@ -210,10 +211,17 @@ class UpstreamConnection(asyncio.Protocol):
 
 async def connect(way: Way, seconds: float) -> UpstreamConnection:
     """A connection to the model host at that end. Raises OSError, and TimeoutError, which is one."""
+    return (await reach(way, seconds, UpstreamConnection))[1]
+
+
+async def reach(
+    way: Way, seconds: float, made: Callable[[], Spoken]
+) -> tuple[asyncio.Transport, Spoken]:
+    """The same for any protocol."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(seconds):
         if not way.token:
-            return (await loop.create_unix_connection(UpstreamConnection, way.address))[1]
-        transport, connection = await loop.create_connection(UpstreamConnection, *way.endpoint)
+            return await loop.create_unix_connection(made, way.address)
+        transport, spoken = await loop.create_connection(made, *way.endpoint)
     probe_silence(transport.get_extra_info("socket"))
-    return connection
+    return transport, spoken

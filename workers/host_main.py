@@ -16,6 +16,8 @@ from types import FrameType
 import uvicorn
 
 from deployments.package import Package, PackageError
+from deployments.pings import Pings
+from deployments.socket_relay import MAX_MESSAGE
 from workers import host_logs
 from workers.host_app import create_app
 from workers.host_death import die_with_parent
@@ -24,7 +26,6 @@ from workers.host_environment import apply_variables, surroundings
 from workers.host_server import ServerHost, create_server_app
 from workers.host_state import ModelHost
 from workers.host_together import serve_together
-from workers.host_websocket import MAX_MESSAGE
 from workers.model_loader import Surroundings, extend_import_path
 
 KEEP_ALIVE_SECONDS = 3600  # the worker and the gateway keep their connections open between calls
@@ -110,7 +111,7 @@ def _server(
     else:
         host = ModelHost(package, around)
         app = create_app(host)
-    transport = package.runtime.transport
+    pings = Pings.of(package.runtime.transport)
     config = uvicorn.Config(
         host.traffic.around(app),
         log_config=None,
@@ -122,8 +123,8 @@ def _server(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=options.grace_seconds,
         ws_max_size=MAX_MESSAGE,
-        ws_ping_interval=transport.ping_interval_seconds or 20.0,
-        ws_ping_timeout=transport.ping_timeout_seconds or 20.0,
+        ws_ping_interval=pings.interval,
+        ws_ping_timeout=pings.timeout,
     )
     return _Server(config, host.drain, uds)
 

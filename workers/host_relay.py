@@ -1,71 +1,60 @@
-"""A websocket between a client and the server behind a `docker_server` host, message by message."""
+"""A websocket between a client and the server behind a `docker_server` host."""
 
 import asyncio
+from functools import partial
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from starlette.websockets import WebSocket
+from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from workers.host_websocket import MAX_MESSAGE, SERVER_ERROR
+from deployments.pings import Pings
+from deployments.socket_relay import Opening, RawHeaders, denial, opened, relay
+from workers.host_call import PRIVATE_PREFIX
+from workers.host_errors import DOWNSTREAM, Reply, error_headers, json_reply
+from workers.host_logs import event
+from workers.host_private import to_response
+from workers.host_redirects import from_root
 
-OWN_HEADERS = ("host", "connection", "upgrade")  # and sec-websocket-*: each side makes its own
+HANDSHAKE_SECONDS = 300.0
 
 
 class WebSocketRelay:
     """ASGI app that opens the same websocket at the server and passes messages both ways."""
 
-    def __init__(self, port: int, target: str) -> None:
-        self._url = f"ws://127.0.0.1:{port}{target}"
+    def __init__(self, port: int, target: str, pings: Pings) -> None:
+        self._port, self._target, self._pings = port, target, pings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = WebSocket(scope, receive, send)
-        headers = [
-            (name, value)
-            for name, value in client.headers.items()
-            if name not in OWN_HEADERS and not name.startswith("sec-websocket-")
-        ]
+        headers = _without_ours(scope["headers"])
+        opening = Opening(self._target, headers, scope.get("subprotocols", ()))
+        connect = partial(
+            asyncio.get_running_loop().create_connection, host="127.0.0.1", port=self._port
+        )
         try:
-            async with connect(
-                self._url,
-                additional_headers=headers,
-                max_size=MAX_MESSAGE,
-                subprotocols=client.scope.get("subprotocols") or None,
-                compression=None,
-                proxy=None,
-            ) as server:
-                await client.accept(server.subprotocol)
-                await _pass_on(client, server)
-        except (OSError, WebSocketException):
-            if client.application_state is not WebSocketState.DISCONNECTED:
-                await client.close(SERVER_ERROR)
-
-
-async def _pass_on(client: WebSocket, server: ClientConnection) -> None:
-    """Until either side closes; the other is then closed with the same code."""
-    upward = asyncio.create_task(_from_client(client, server))
-    try:
-        async for message in server:
-            await (
-                client.send_text(message)
-                if isinstance(message, str)
-                else client.send_bytes(message)
-            )
-    except ConnectionClosed:
-        pass  # its code is passed on below
-    except WebSocketDisconnect:
-        return
-    finally:
-        upward.cancel()
-    if client.client_state is WebSocketState.CONNECTED:
-        await client.close(server.close_code or 1000, server.close_reason)
-
-
-async def _from_client(client: WebSocket, server: ClientConnection) -> None:
-    while True:
-        message = await client.receive()
-        if message["type"] == "websocket.disconnect":
-            await server.close(message.get("code") or 1000)
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                server = await opened(opening, connect)
+        except InvalidStatus as refused:
+            await client.send_denial_response(denial(refused, self._answered))
             return
-        text = message.get("text")
-        await server.send(text if text is not None else message["bytes"])
+        except (OSError, InvalidHandshake) as error:
+            await client.send_denial_response(_unreachable(error))
+            return
+        headers = [*self._answered(server.answer_headers), self._pings.header]
+        await client.accept(server.subprotocol, headers)
+        await relay(client, server)
+
+    def _answered(self, headers: RawHeaders) -> RawHeaders:
+        return from_root(_without_ours(headers), self._port, self._target)
+
+
+def _without_ours(headers: RawHeaders) -> RawHeaders:
+    return [pair for pair in headers if not pair[0].startswith(PRIVATE_PREFIX)]
+
+
+def _unreachable(error: Exception) -> Response:
+    message = f"The server did not open the websocket: {error or type(error).__name__}."
+    event("server.unreachable", "error", message=message)
+    reply = json_reply(502, {"error": message})
+    return to_response(Reply(502, reply.body, reply.content_type, error_headers(DOWNSTREAM)))

@@ -13,6 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from deployments.package import DockerServer, Package
+from deployments.pings import Pings
 from workers.host_answer import Answer
 from workers.host_app import SyncDoor, only_get, plain_error
 from workers.host_call import PRIVATE_PREFIX, Call
@@ -206,5 +207,10 @@ class WebSocketDoor:
         self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        relay = WebSocketRelay(self._host.server.server_port, self._host.target(scope))
+        host = self._host
+        if host.state not in ("ready", "draining"):
+            await to_response(error_reply(ModelNotReady()))(scope, receive, send)
+            return
+        pings = Pings.of(host.package.runtime.transport)
+        relay = WebSocketRelay(host.server.server_port, host.target(scope), pings)
         await relay(scope, receive, send)

@@ -3,13 +3,14 @@
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from deployments.pings import Pings
 from workers.host_call import client_of
-from workers.host_errors import MODEL_ERROR, ModelNotReady
+from workers.host_errors import MODEL_ERROR, ModelNotReady, error_reply
 from workers.host_logs import chain_request_id, end_request, event, log_user_error, request_id
+from workers.host_private import to_response
 from workers.host_state import ModelHost
 
 NORMAL, UNSUPPORTED, SERVER_ERROR = 1000, 1003, 1011
-MAX_MESSAGE = 100 << 20  # bytes, in both directions; a longer one closes with 1009
 NOT_IMPLEMENTED = "WebSocket is not implemented on this deployment."
 
 
@@ -25,11 +26,11 @@ class WebSocketDoor:
         chain_request_id.set(socket.headers.get("x-baseten-chain-request-id"))
         try:
             method = self._host.methods.websocket
-        except ModelNotReady:
-            await socket.close(SERVER_ERROR)  # before the accept: the upgrade is refused
+        except ModelNotReady as error:
+            await socket.send_denial_response(to_response(error_reply(error)))
             return
         try:
-            await socket.accept()
+            await socket.accept(headers=[Pings.of(self._host.package.runtime.transport).header])
             if method is None:
                 event("websocket.refused", "error", message=NOT_IMPLEMENTED)
                 await socket.close(UNSUPPORTED, NOT_IMPLEMENTED)

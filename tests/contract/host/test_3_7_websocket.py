@@ -6,6 +6,7 @@ import json
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost
@@ -136,11 +137,67 @@ async def test_3_7_without_a_websocket_method_the_close_says_so(start_host: Star
         assert await closing(socket) == (1003, reason)
 
 
+HOW_IT_LEFT = """
+from fastapi import WebSocketDisconnect
+LEFT = []
+class Model:
+    async def websocket(self, ws):
+        if await ws.receive_text() == "left":
+            await ws.send_json(LEFT)
+            return
+        await ws.send_json([ws.scope["subprotocols"], ws.headers.get("sec-websocket-protocol")])
+        try:
+            await ws.receive_text()
+        except WebSocketDisconnect as gone:
+            LEFT.append([gone.code, gone.reason])
+            raise
+"""
+
+
+async def test_3_7_the_model_hears_how_its_client_left(start_host: StartHost) -> None:
+    host = start_host(HOW_IT_LEFT)
+    expected: list[list[object]] = []
+
+    async def left() -> list[list[object]]:
+        async with host.websocket() as socket:
+            await socket.send("left")
+            return json.loads(await socket.recv())
+
+    for how in ("code", "no code", "cut"):
+        async with host.websocket() as socket:
+            await socket.send("stay")
+            assert json.loads(await socket.recv()) == [[], None]
+            if how == "code":
+                await socket.close(4001, "enough")
+            elif how == "no code":
+                async with socket.send_context():
+                    socket.protocol.send_close()
+            else:
+                socket.transport.abort()
+        expected.append([4001, "enough"] if how == "code" else [1005, ""])
+        async with asyncio.timeout(10):
+            while await left() != expected:
+                pass
+
+
+async def test_3_7_subprotocols_reach_the_model_and_none_is_chosen(start_host: StartHost) -> None:
+    host = start_host(HOW_IT_LEFT)
+    offered = [Subprotocol("first"), Subprotocol("second")]
+    async with host.websocket(subprotocols=offered) as socket:
+        assert socket.subprotocol is None
+        await socket.send("stay")
+        assert json.loads(await socket.recv()) == [offered, "first, second"]
+
+
 async def test_3_7_before_the_load_the_upgrade_is_refused(start_host: StartHost) -> None:
     host = start_host(LOADS_LATE + MODEL, state="loading")
-    with pytest.raises(InvalidStatus):
+    with pytest.raises(InvalidStatus) as refused:
         async with opened(host):
             pass
+    assert refused.value.response.status_code == 503
+    assert json.loads(refused.value.response.body) == {
+        "error": "Model with name model is not ready."
+    }
     (host.package / "data" / "go").touch()
     await asyncio.to_thread(host.wait, "ready")
     async with opened(host) as socket:
