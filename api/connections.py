@@ -33,6 +33,7 @@ class Connection:
     address: str
     opened: float
     key: str = ""
+    queued: bool = False  # what it sent waits for its turn, which is no fault of its client
     waiting: int = 0  # bytes that the other side has not read
     waiting_since: float = 0.0
 
@@ -40,6 +41,10 @@ class Connection:
         """A valid key was shown. Raises Problem 429 or 503 when there is no place for its holder."""
         if key != self.key:
             self.all.take_in(self, key)
+
+    def started(self) -> None:
+        """What it sent had its turn; from now on it has time to show a key."""
+        self.queued, self.opened = False, self.all.now()
 
     def close(self) -> None:
         """It is gone."""
@@ -61,6 +66,7 @@ class Connections:
         self._most, self._most_per_key, self._clock = most, most_per_key, clock
         self._strangers: dict[str, dict[Connection, None]] = {}  # by address, the oldest first
         self._holders: dict[str, set[Connection]] = {}  # by key
+        self.held = 0  # bytes that came and were not looked at yet
         self.refused: Counter[str] = Counter()  # why -> how many
         self._told: dict[str, float] = {}
 
@@ -74,6 +80,10 @@ class Connections:
         """Connections on which a valid key was shown."""
         return sum(map(len, self._holders.values()))
 
+    def now(self) -> float:
+        """The time by its clock."""
+        return self._clock()
+
     def open(self, transport: Any) -> Connection:
         """A new connection, in place of an older stranger's when there are too many."""
         peer = transport.get_extra_info("peername")
@@ -81,7 +91,8 @@ class Connections:
         self._strangers.setdefault(connection.address, {})[connection] = None
         while reason := self._too_many(connection.address):
             victim = self._oldest(connection.address if reason == "address" else self._busiest())
-            if reason != "all" and self._clock() - victim.opened <= PATIENCE:
+            patience = victim.queued or self._clock() - victim.opened <= PATIENCE
+            if reason != "all" and patience:
                 break
             victim.cut(f"strangers_{reason}")
         return connection

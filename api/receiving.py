@@ -4,6 +4,7 @@ uvicorn has a limit for idle connections and none for slow or boundless ones; a 
 """
 
 import asyncio
+import re
 from time import monotonic
 from typing import Any
 
@@ -11,15 +12,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api.connections import Connection, Connections
+from api.turnstile import Turnstile
 from tasks.errors import KingpostError
 
 SLOWEST = 16 * 1024  # bytes a second that a body must reach on average, beyond the first seconds
 HEAD_BYTES = 64 * 1024  # of a request's target and headers
 MOST_HEADERS = 200
+AHEAD_BYTES = (
+    1024 * 1024
+)  # that a client may send before its turn comes, or before it has its answer
+ALL_AHEAD_BYTES = 64 * 1024 * 1024  # of all clients
 CLOSED = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\n" + CLOSED
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + CLOSED
 MALFORMED = b"HTTP/1.1 400 Bad Request\r\n" + CLOSED
+HEALTH = re.compile(rb"(GET|HEAD) /health")  # who asks for it restarts what does not answer
 HANDSHAKE = frozenset({b"sec-websocket-key", b"sec-websocket-version"})
 
 
@@ -27,20 +34,30 @@ class TooLarge(KingpostError):
     """The head of a request has too many bytes or headers; it ends the parser."""
 
 
+class TooEarly(KingpostError):
+    """A request came together with the one before it; it ends the parser."""
+
+
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with limits from the first moment of a connection."""
+    """uvicorn's protocol with limits from the first moment of a connection.
+
+    It reads one request at a time. What comes while one is answered is held; a client that sends several at once
+    gets the first one's answer and `Connection: close`. Before a key was shown, all is held for its turn.
+    """
 
     receive_seconds = 30.0
     known: Connections
+    turnstile: Turnstile
 
     def connection_made(self, transport: Any) -> None:
         """A connection that says nothing is slow, too."""
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = True
-        self._running: Any = None
+        self._held, self._too_early = b"", False
         self._head_bytes = self._no_progress = 0
         super().connection_made(transport)
         self._connection: Connection = self.known.open(transport)
+        self.turnstile.accepted()
         # A request finds its connection in its scope, also after an upgrade.
         self.app_state = {**self.app_state, "connection": self._connection}
         self._begin()
@@ -49,23 +66,69 @@ class LimitedProtocol(HttpToolsProtocol):
         """Nothing to wait for any more."""
         self._end()
         self._connection.close()
-        self.pipeline.clear()
-        if self._running:  # uvicorn tells the newest of pipelined requests only
-            self._running.disconnected = True
-            self._running.message_event.set()
+        self._take_held()
         super().connection_lost(exc)
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
     def data_received(self, data: bytes) -> None:
-        """Counts, and starts the clock of a further request on the same connection."""
-        if self.transport.is_closing():
+        """Parses it now, or holds it until its turn comes or the request before it is answered."""
+        if self.transport.is_closing() or self._too_early:
             return
+        if self._held or self._answering:
+            self._hold(data)
+        elif self._connection.key:
+            self._parse(data)
+        else:
+            self._hold(data)
+            self._queue()
+
+    def on_response_complete(self) -> None:
+        """What is held is the next request."""
+        super().on_response_complete()
+        if self._held:
+            self._queue()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether a whole request is here and its answer is not."""
         cycle: Any = self.cycle  # None before the first request, whatever its annotation says
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        self.known.held += len(data)
+        self.flow.pause_reading()
+        if len(self._held) > AHEAD_BYTES or self.known.held > ALL_AHEAD_BYTES:
+            self._connection.cut("too_far_ahead")
+
+    def _take_held(self) -> bytes:
+        data, self._held = self._held, b""
+        self.known.held -= len(data)
+        return data
+
+    def _queue(self) -> None:
+        self._unset_keepalive_if_required()
+        self._start_clock()
+        if self._connection.key:
+            self.loop.call_soon(self._go_on)
+        else:
+            self._connection.queued = True
+            self.turnstile.enter(self._go_on, ahead=HEALTH.match(self._held) is not None)
+
+    def _go_on(self) -> None:
+        if not self.transport.is_closing():
+            self._connection.started()
+            self.flow.resume_reading()
+            self._parse(self._take_held())
+
+    def _start_clock(self) -> None:
+        """Of a further request on the same connection."""
+        cycle: Any = self.cycle
         if self._deadline is None and (cycle is None or cycle.response_complete):
             self._begin()
+
+    def _parse(self, data: bytes) -> None:
+        """Counts, and feeds the parser."""
+        self._start_clock()
         self._received += len(data)
         self._no_progress += len(data)
         super().data_received(data)
@@ -74,12 +137,18 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """What is no HTTP, or too much of it; an answer that has begun just ends."""
+        if self._too_early:
+            return
+        self.known.count("malformed")
         self._refuse(MALFORMED if self._head_bytes <= HEAD_BYTES else TOO_LARGE)
 
     # the parser's callbacks
 
     def on_message_begin(self) -> None:
         """The next request."""
+        if self._answering:
+            self._too_early, self.cycle.keep_alive = True, False
+            raise TooEarly
         self._in_head, self._head_bytes, self._headers = True, 0, 0
         super().on_message_begin()
 
@@ -196,5 +265,7 @@ class CountedWebSocket(WebSocketsSansIOProtocol):
 def protocol(receive_seconds: float, known: Connections) -> type[LimitedProtocol]:
     """The protocol with these limits, as uvicorn's configuration takes it."""
     return type(
-        "LimitedProtocol", (LimitedProtocol,), {"receive_seconds": receive_seconds, "known": known}
+        "LimitedProtocol",
+        (LimitedProtocol,),
+        {"receive_seconds": receive_seconds, "known": known, "turnstile": Turnstile()},
     )

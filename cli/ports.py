@@ -33,34 +33,6 @@ def why_taken(host: str, port: int) -> str | None:
     return None
 
 
-def bound(host: str, port: int) -> list[socket.socket]:
-    """A socket for each of the host's addresses, bound and not listening yet, as asyncio makes them. Raises OSError."""
-    given = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
-    found = dict.fromkeys(socket.getaddrinfo(host or None, port, **given))
-    made: list[socket.socket] = []
-    refused: OSError | None = None
-    for family, kind, protocol, _, address in found:
-        try:
-            made.append(_bound(socket.socket(family, kind, protocol), address))
-        except OSError as error:  # such as ::1 where there is no IPv6; another address may do
-            refused = error
-    if not made and refused:
-        raise refused
-    return made
-
-
-def _bound(made: socket.socket, address: tuple[object, ...]) -> socket.socket:
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if made.family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
 def is_free(host: str, port: int) -> bool:
     """Whether somebody could listen there now."""
     return why_taken(host, port) is None

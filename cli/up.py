@@ -19,7 +19,7 @@ from cli.embedded_valkey import EmbeddedValkey
 from cli.flower import password_file, write_secret
 from cli.found import Broken, Found, find
 from cli.parts import ME
-from cli.ports import bound, is_free, url, why_taken
+from cli.ports import is_free, url, why_taken
 from cli.readiness import Models, http_answers
 from cli.registering import install_key, register
 from cli.start_failed import StartFailed
@@ -29,6 +29,7 @@ from deployments.directory import Directory
 from deployments.registry import Registry
 from tasks.environment import child_environment, set_aside
 from tasks.errors import KingpostError, StoreUnavailable
+from tasks.listening import bound
 from tasks.log_files import turn_over
 from tasks.loops import Guard
 from tasks.private_files import keep_private, users_umask

@@ -60,6 +60,16 @@ def _never_reads(stand: Stand, size: int) -> str:
     return f"{said}, then none"
 
 
+def _pipelined(stand: Stand, size: int) -> str:
+    several = request("/openapi.json") * 40
+    with stand.sockets(size, several):
+        said = _held(stand)
+    answer = stand.all_of(several)
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert b"connection: close" in answer
+    return said
+
+
 def _one_header(stand: Stand, size: int) -> str:
     def pieces():  # type: ignore[no-untyped-def]
         yield b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: "
@@ -145,6 +155,7 @@ ATTACKS = [
     Attack("POSTs that ask for a WebSocket", "gone by the deadline", _upgrades, 120, 2010),
     Attack("WebSockets without a key", "refused at once", _sockets_without_a_key, 120, 2010),
     Attack("/openapi.json that nobody reads", "cut after 10 s", _never_reads, 60, 2010),
+    Attack("pipelined requests", "one answer, then closed", _pipelined, 60, 2010),
     Attack("one endless header", "64 KB, 431", _one_header, 160, 960),
     Attack("endlessly many headers", "200, 431", _many_headers, 20, 4000),
     Attack("endless trailers", "64 KB", _trailers, 20, 1000),

@@ -114,3 +114,17 @@ def test_who_reads_nothing_is_cut_and_who_reads_slowly_is_not() -> None:
         rig.later(1)
     assert (gone(stuck), gone(slow), gone(idle)) == (True, False, False)
     assert rig.known.refused == {"not_reading": 1}
+
+
+def test_who_waits_for_its_turn_is_not_cut_for_being_slow() -> None:
+    rig = Rig(40)
+    opened = [rig.open() for _ in range(10)]
+    for connection in opened:
+        connection.queued = True
+    rig.later(PATIENCE + 0.1)
+    rig.open()
+    assert not any(map(gone, opened))
+    opened[0].started()
+    rig.later(PATIENCE + 0.1)
+    rig.open()
+    assert [gone(c) for c in opened] == [True] + [False] * 9

@@ -10,7 +10,7 @@ import redis
 from deployments.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
 from deployments.ways import Way
 from tasks.errors import SettingsError
-from tasks.listening import ports
+from tasks.listening import bound, ports
 from tasks.machine import machine
 from tasks.settings import Settings
 from workers import node
@@ -123,3 +123,16 @@ def test_a_way_does_not_show_its_token() -> None:
     way = Way("[fd00::2]:9000", "the secret")
     assert "secret" not in f"{way} {way!r}"
     assert way.endpoint == ("fd00::2", 9000)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""])
+def test_the_api_listens_on_every_address_of_the_host_that_was_asked_for(host: str) -> None:
+    given = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
+    wanted = {one[4][0] for one in socket.getaddrinfo(host or None, 0, **given)}
+    made = bound(host, 0)
+    assert {one.getsockname()[0] for one in made} == wanted
+    for one in made:
+        assert one.family == socket.AF_INET or one.getsockopt(
+            socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+        )
+        one.close()
