@@ -43,6 +43,15 @@ PAGES = {
     "/docs": bytes(get_swagger_ui_html(openapi_url=DOCUMENT, title="Kingpost").body),
     "/redoc": bytes(get_redoc_html(openapi_url=DOCUMENT, title="Kingpost").body),
 }
+# Both pages load their script from a CDN and start it inline; they may ask this service and nobody else, and nobody frames them.
+OF_PAGES = {
+    "content-security-policy": "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; worker-src blob:; "
+    "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
+    "font-src https://fonts.gstatic.com; img-src data: https:",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+}
 
 
 class ErrorResponse(BaseModel):
@@ -92,7 +101,7 @@ def install(app: FastAPI) -> None:
         return Response(bytes_of[0], media_type="application/json")
 
     async def pages(request: Request) -> Response:
-        return Response(PAGES[request.scope["path"]], media_type="text/html")
+        return Response(PAGES[request.scope["path"]], headers=OF_PAGES, media_type="text/html")
 
     app.add_route(DOCUMENT, as_json, include_in_schema=False)
     for path in PAGES:

@@ -4,6 +4,7 @@ What the service says itself (`x-baseten-*`, `x-kingpost-*`, `x-forwarded-*`) no
 to one connection end here; everything else passes as it came. docs/api.md has the list for users.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -25,6 +26,9 @@ NOT_FORWARDED = HOP_BY_HOP | FRAMING | SECRET | {b"forwarded", b"x-real-ip"}
 OURS = (b"x-baseten-", b"x-kingpost-", b"x-forwarded-")
 NOT_ANSWERED = HOP_BY_HOP | {b"x-baseten-request-id", b"x-baseten-model-prediction-attempts"}
 CHAIN_REQUEST_ID = b"x-baseten-chain-request-id"
+# Documents in which a browser runs scripts. In a sandbox they have no origin, so they cannot act as pages of this service.
+ACTIVE = re.compile(rb"\s*(text/html|[^;\s]+/([^;\s]+\+)?xml)\s*(;|$)", re.IGNORECASE)
+SANDBOX = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups")
 NAMED_NONE = frozenset({b"keep-alive", b"close"})
 IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
 IN_A_SEGMENT = "-._~!$&'()*+,;=:@"  # beside letters and digits; never a slash
@@ -117,4 +121,6 @@ def answered(headers: RawHeaders, address: Callable[[], PublicAddress]) -> RawHe
     """What the caller sees of the model host's headers; addresses of the host become the caller's."""
     dropped = NOT_ANSWERED | named_by_connection(headers)
     kept = [pair for pair in headers if pair[0] not in dropped]
+    if any(name == b"content-type" and ACTIVE.match(value) for name, value in kept):
+        kept.append(SANDBOX)  # beside a policy of the model's own: browsers apply both
     return rewritten(kept, address().of_location) if has_addresses(kept) else kept

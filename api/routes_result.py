@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.gateway import Gateway, authenticate, gateway_of
+from api.passing import ACTIVE, SANDBOX
 from api.problems import Problem, no_such_request
 from tasks import verbs
 from tasks.api_keys import sees_model_errors
@@ -36,11 +37,14 @@ def _refuse_without_output(job: Job, detailed: bool) -> None:
 
 
 async def _output(gateway: Gateway, job: Job) -> Response:
+    kind = job.output_type or ""
     headers = {
-        "content-type": job.output_type or "",
+        "content-type": kind,
         "content-length": str(job.output_bytes or 0),
         "x-baseten-request-id": job.request_id,
     }
+    if ACTIVE.match(kind.encode("latin-1", "replace")):
+        headers |= {SANDBOX[0].decode(): SANDBOX[1].decode(), "content-disposition": "attachment"}
     if job.output_ref:
         return StreamingResponse(await gateway.payloads.read_async(job.output_ref), headers=headers)
     output = await gateway.store.output(job.request_id)

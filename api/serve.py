@@ -42,6 +42,7 @@ def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] =
         access_log=False,
         lifespan="on",
         server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff")],
         http=protocol(settings.receive_timeout_seconds, app.state.connections),
         ws=CountedWebSocket,
         timeout_keep_alive=settings.keep_alive_seconds,

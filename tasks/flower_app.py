@@ -11,5 +11,15 @@ from tasks.settings import Settings
 
 app = make_app(Settings.load())
 
+
+def _ask_for_the_password_at_metrics() -> None:
+    """Flower asks for it everywhere but there."""
+    from flower.views.monitor import Metrics
+    from tornado.web import authenticated
+
+    Metrics.get = authenticated(Metrics.get)  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    _ask_for_the_password_at_metrics()
     app.start(sys.argv[1:])

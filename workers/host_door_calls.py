@@ -5,6 +5,7 @@ Requests are parsed, for the token and their ends; answers are not. Either side 
 
 import asyncio
 import hmac
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import unquote
@@ -38,6 +39,12 @@ class Door:
         """Connections that have not shown the token."""
         return len(self.waiting)
 
+    def make_room(self) -> None:
+        """Where strangers are too many, the oldest one of the busiest address goes: the newest may be about to show the token."""
+        if self.strangers > MOST_STRANGERS:
+            busiest = Counter(caller.address for caller in self.waiting).most_common(1)[0][0]
+            next(one for one in self.waiting if one.address == busiest).drop()
+
 
 @dataclass
 class _Head:
@@ -57,6 +64,7 @@ class Caller(asyncio.Protocol):
 
     def __init__(self, door: Door) -> None:
         self.transport: asyncio.Transport | None = None
+        self.address = ""
         self._door = door
         self._parser = HttpRequestParser(self)
         self._head = _Head()
@@ -77,11 +85,9 @@ class Caller(asyncio.Protocol):
         probe_silence(transport.get_extra_info("socket"))
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HEAD_SECONDS, self._end_stranger)
+        self.address = transport.get_extra_info("peername")[0]
         self._door.waiting[self] = None
-        if (
-            self._door.strangers > MOST_STRANGERS
-        ):  # the oldest goes: the newest may be about to show the token
-            next(iter(self._door.waiting)).drop()
+        self._door.make_room()
 
     def data_received(self, data: bytes) -> None:
         """Parses; what is complete goes on to the host."""

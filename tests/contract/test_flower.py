@@ -87,10 +87,15 @@ def test_flower_shows_requests_and_cancels_them(
     assert f"kingpost.{job.deployment_id}" in flower("/broker")
 
 
-def test_flower_asks_for_a_password(flower: Call, settings: Settings) -> None:
+def test_flower_asks_for_a_password_on_every_page_that_says_something(
+    flower: Call, settings: Settings
+) -> None:
     path = settings.state_dir / "flower_password"
     assert path.stat().st_mode & 0o777 == 0o600
+    assert "flower_" in flower("/metrics")
     path.write_text("wrong\n")
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        flower("/api/tasks")
-    assert refused.value.code == 401
+    for page in ("/", "/workers", "/tasks", "/broker", "/api/tasks", "/api/workers", "/metrics"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            flower(page)
+        assert refused.value.code == 401, page
+    assert flower("/healthcheck") == "OK"

@@ -1,5 +1,6 @@
 """The door byte by byte: what the host gets, whom it refuses, and that it waits for who reads slowly."""
 
+import contextlib
 import re
 import socket
 import threading
@@ -60,9 +61,9 @@ def door(host: Host) -> Iterator[HostDoor]:
     door.stop()
 
 
-def connect(door: HostDoor) -> socket.socket:
+def connect(door: HostDoor, source: str = "127.0.0.1") -> socket.socket:
     address, _, port = door.address.rpartition(":")
-    return socket.create_connection((address, int(port)), 10)
+    return socket.create_connection((address, int(port)), 10, (source, 0))
 
 
 def request(
@@ -178,6 +179,32 @@ def test_strangers_are_few_and_not_for_long(
             third.sendall(request(door))
             wait_until(lambda: host.all.endswith(b"\r\n\r\n"))
             assert rest(second) == b""  # when its time is over
+
+
+def test_silent_strangers_keep_no_token_out(door: HostDoor, host: Host) -> None:
+    with contextlib.ExitStack() as open_until_the_end:
+        early = open_until_the_end.enter_context(connect(door, "127.0.0.2"))
+        strangers = [open_until_the_end.enter_context(connect(door)) for _ in range(400)]
+        wait_until(lambda: sum(map(is_over, strangers)) == 401 - host_door_calls.MOST_STRANGERS)
+        assert not any(map(is_over, strangers[-200:]))
+        # Whoever came from another address before them is still there, and who comes now gets in.
+        for caller in (early, open_until_the_end.enter_context(connect(door))):
+            caller.sendall(request(door))
+            wait_until(lambda: host.all.endswith(b"\r\n\r\n"))
+            host.connections[-1].sendall(ANSWER)
+            assert caller.recv(4096) == ANSWER
+            host.got.clear()
+
+
+def is_over(caller: socket.socket) -> bool:
+    """Whether the other side has hung up."""
+    caller.setblocking(False)
+    try:
+        return caller.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def test_who_reads_slowly_slows_the_other_side(door: HostDoor, host: Host) -> None:

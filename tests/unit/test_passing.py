@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
-from api.passing import PublicAddress, answered, forwarded
+from api.passing import SANDBOX, PublicAddress, answered, forwarded
 from deployments.resolver import Target
 from workers.host_redirects import from_root
 
@@ -67,6 +67,23 @@ def test_headers_that_connection_names_end_here() -> None:
 def test_a_websocket_s_scheme_is_the_web_s_and_nobody_known_is_unknown() -> None:
     said = passed(scheme="wss", client=None)
     assert (said["x-forwarded-proto"], said["x-forwarded-for"]) == ("https", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("kind", "active"),
+    [
+        (b"text/html", True), (b" TEXT/HTML ;charset=utf-8", True), (b"image/svg+xml", True), (b"text/xml", True),
+        (b"application/xml;a=b", True), (b"application/xhtml+xml", True), (b"application/json", False),
+        (b"text/plain", False), (b"text/event-stream", False), (b"text/htmlx", False), (b"image/png", False),
+        (b"application/vnd.xml-like", False),
+    ],
+)  # fmt: skip
+def test_documents_that_run_scripts_get_a_sandbox(kind: bytes, active: bool) -> None:
+    def nowhere() -> PublicAddress:
+        raise AssertionError
+
+    kept = answered([(b"content-type", kind)], nowhere)
+    assert (SANDBOX in kept) == active
 
 
 BASE = "https://api.example.com/models/m/production/sync"

@@ -4,6 +4,7 @@ import http.client
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -247,3 +248,54 @@ def test_no_key_reaches_the_worker_s_own_routes_of_a_model_host(live: Live, rout
     said = answer.read()
     connection.close()
     assert (answer.status, b"slots" in said) == (404, False)
+
+
+def test_a_document_that_a_model_makes_cannot_act_as_a_page_of_ours(
+    live: Live, tmp_path: Path
+) -> None:
+    def order(kind: str) -> dict[str, object]:
+        odd = {"status": 200, "headers": [["content-type", kind]]}
+        return {"tally": str(tmp_path / "tally"), "odd": odd}
+
+    with live.client() as client:
+        for kind in ("text/html", "image/svg+xml; charset=utf-8", "Application/XML", "text/plain"):
+            active = kind != "text/plain"
+            answer = client.post("/models/talker/production/predict", json=order(kind))
+            path = "/models/talker/production/async_predict"
+            result = _result(client, submit(client, order(kind), path))
+            for said in (answer, result):
+                assert said.headers["x-content-type-options"] == "nosniff"
+                policy = said.headers.get("content-security-policy", "")
+                assert policy.startswith("sandbox") == active, kind
+                assert "allow-same-origin" not in policy
+            assert result.headers["content-type"] == kind
+            assert ("content-disposition" in result.headers) == active
+
+
+def _result(client: httpx.Client, request_id: str) -> httpx.Response:
+    assert client.get(f"/async_request/{request_id}?wait=30").json()["status"] == "SUCCEEDED"
+    return client.get(f"/async_request/{request_id}/result")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_our_pages_say_what_they_load_and_let_nobody_frame_them(live: Live, path: str) -> None:
+    page = httpx.get(live.url + path)
+    policy = page.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    allowed = {part.split()[0]: part.split()[1:] for part in policy.split(";")}
+    loads = {"script": "script-src", "link": "style-src", "img": "img-src"}
+    found = re.findall(r'<(script|link|img)[^>]*(?:src|href)="(https://[^/"]+)', page.text)
+    assert found
+    for tag, origin in found:
+        icon = f'rel="shortcut icon" href="{origin}' in page.text
+        sources = allowed["img-src" if icon else loads[tag]]
+        assert origin in sources or "https:" in sources, (tag, origin)
+    assert "connect-src" in allowed  # for /openapi.json and `Try it out`
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health/live", "/openapi.json", "/nowhere", "/async_requests"]
+)
+def test_every_answer_of_ours_says_that_its_type_is_meant(live: Live, path: str) -> None:
+    assert httpx.get(live.url + path).headers["x-content-type-options"] == "nosniff"
