@@ -199,6 +199,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.complete = True
 
     def on_body(self, body: bytes) -> None:
+        if self._is_head:
+            raise BrokenAnswer("a body where there is none: who asked for the head has its answer")
         self._pieces.append(body)
         self._held += len(body)
         if self._held > HELD_BYTES and self._reading:

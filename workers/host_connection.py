@@ -20,20 +20,32 @@ class _Answer:
     def __init__(self) -> None:
         self.headers: dict[bytes, bytes] = {}
         self.pieces: list[bytes] = []
+        self.status = 0
         self.has_head = False
         self.complete = False
+        self.parser = HttpResponseParser(self)
+
+    def on_message_begin(self) -> None:
+        if self.has_head:
+            raise ConnectionError("a second answer to one call")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        self.has_head = True
+        self.status = self.parser.get_status_code()
+        if self.status == 101:
+            raise ConnectionError("another protocol, which nobody asked for")
+        if self.status < 200:  # early hints and the like: the answer comes after them
+            self.headers = {}
+        else:
+            self.has_head = True
 
     def on_body(self, piece: bytes) -> None:
         self.pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        self.complete = True
+        self.complete = self.has_head
 
 
 class Response:
@@ -42,10 +54,9 @@ class Response:
     def __init__(self, connection: "HostConnection") -> None:
         self._connection = connection
         self._answer = _Answer()
-        self._parser = HttpResponseParser(self._answer)
         while not self._answer.has_head:
             self._read()
-        self.status: int = self._parser.get_status_code()
+        self.status = self._answer.status
         self.content_type = self._answer.headers.get(b"content-type", b"").decode("latin-1")
 
     def pieces(self) -> Iterator[bytes]:
@@ -68,7 +79,7 @@ class Response:
         data = self._connection.receive()
         if not data:
             raise ConnectionError("the answer broke off")
-        self._parser.feed_data(data)
+        self._answer.parser.feed_data(data)
 
 
 class HostConnection:

@@ -115,6 +115,20 @@ def test_what_is_no_http_is_an_error(peer: Peer, connection: HostConnection) -> 
         ask(connection)
 
 
+def test_early_hints_come_before_the_answer(peer: Peer, connection: HostConnection) -> None:
+    peer.serve(b"HTTP/1.1 103 Early Hints\r\nContent-Type: x/y\r\n\r\n" + SIZED)
+    assert ask(connection) == (200, "a/b", b"hello")
+
+
+@pytest.mark.parametrize("said", [SIZED + SIZED, b"HTTP/1.1 101 x\r\nupgrade: x\r\n\r\n"])
+def test_a_second_answer_and_another_protocol_are_errors(
+    peer: Peer, connection: HostConnection, said: bytes
+) -> None:
+    peer.serve(said)
+    with pytest.raises(BROKEN):
+        ask(connection)
+
+
 def test_a_header_with_a_line_break_is_refused(connection: HostConnection) -> None:
     with pytest.raises(ValueError, match="line break"):
         connection.request("POST", "/x", b"", {"a": "1\r\nb: 2"})

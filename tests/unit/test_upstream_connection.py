@@ -84,6 +84,16 @@ async def test_an_answer_to_head_has_a_length_and_no_body(tmp_path: Path) -> Non
         connection.close()
 
 
+async def test_a_body_in_an_answer_to_head_ends_the_connection_and_not_the_call(
+    tmp_path: Path,
+) -> None:
+    async with peer(tmp_path, saying(SIZED)) as path:
+        connection = await connect(Way(path), 2)
+        await connection.call("HEAD", "/x", [], None)
+        assert await connection.read() == b""
+        assert not connection.reusable
+
+
 async def test_what_is_sent_is_one_request_with_every_header(tmp_path: Path) -> None:
     got: list[bytes] = []
 
