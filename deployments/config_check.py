@@ -13,6 +13,7 @@ from deployments.config_values import PackageError
 
 LONGEST_SHOWN = 80  # characters of a wrong value
 OPTION = "--allow-unsupported"
+ALLOWED = f" (allowed by {OPTION})"
 
 
 def checked(raw: Mapping[str, object]) -> Config:
@@ -40,10 +41,12 @@ def refuse(found: Iterable[Finding], allowed: Collection[str]) -> None:
 
 def kept(found: Iterable[Finding]) -> tuple[str, ...]:
     """What stays with the deployment: limits, and what was allowed though it is not supported."""
-    return tuple(
-        f"{one.sentence} (allowed by {OPTION})" if one.kind == "refused" else one.sentence
-        for one in found
-    )
+    return tuple(one.sentence + ALLOWED if one.kind == "refused" else one.sentence for one in found)
+
+
+def was_allowed(key: str, warnings: Iterable[str]) -> bool:
+    """Whether what `kept` left says that the key's refusal was allowed."""
+    return any(one.startswith(f"{key} ") and one.endswith(ALLOWED) for one in warnings)
 
 
 def is_allowed(one: Finding, allowed: Collection[str]) -> bool:

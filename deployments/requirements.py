@@ -59,6 +59,11 @@ class Requirements:
         content = found.content + b"\0" + folder_hash(package.root).encode()
         return cls(found.kind, found.root, found.file, found.lines, content)
 
+    @classmethod
+    def none(cls, package: Package) -> "Requirements":
+        """Of a package that wants an environment for its own Python alone."""
+        return cls("list", package.root, None, (), b"")
+
     def key(self, *more: str) -> str:
         """A name for what comes of it; `more` is whatever else decides that."""
         parts = [self.kind.encode(), self.content, *(one.encode() for one in more)]

@@ -79,11 +79,11 @@ def write_wheelhouse(folder: Path, names: Iterable[str]) -> Path:
 
 
 def _repack(distribution: metadata.Distribution, folder: Path) -> None:
-    tags = [
-        line for line in (distribution.read_text("WHEEL") or "").splitlines() if line[:4] == "Tag:"
-    ]
+    lines = (distribution.read_text("WHEEL") or "").splitlines()
+    tags = [line.removeprefix("Tag: ").split("-") for line in lines if line[:4] == "Tag:"]
+    tag = "-".join(".".join(sorted(set(part))) for part in zip(*tags, strict=True))
     name = distribution.metadata["Name"].replace("-", "_").replace(".", "_")
-    path = folder / f"{name}-{distribution.version}-{tags[0].removeprefix('Tag: ')}.whl"
+    path = folder / f"{name}-{distribution.version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for file in distribution.files or ():
             if (

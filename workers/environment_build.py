@@ -24,7 +24,6 @@ from workers.host_needs import CHECK
 
 TAIL_LINES = 12  # of the installer, kept for the reason
 LOOK_EVERY = 0.2  # s, at the stop while an installer is silent
-OLDEST_PYTHON = 11  # 3.11, which the host's code needs
 NOT_FOR_OTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of our own environment
 
 Say = Callable[[str], None]
@@ -69,7 +68,8 @@ class Build:
         what = "uv pip install" if uv else "pip install"
         # Ours first: what the model pins may then replace it.
         self._call(what, [*install, *self.needs], say, ends, self.folder)
-        self._call(what, [*install, *self._arguments(uv, say, ends)], say, ends, self.folder)
+        if self.requirements.content:
+            self._call(what, [*install, *self._arguments(uv, say, ends)], say, ends, self.folder)
         self._check(python, say, ends)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
         return what
@@ -146,28 +146,6 @@ def find_uv() -> str | None:
     """The program `uv`: on the PATH, or beside our own interpreter."""
     path = f"{inherited_environment().get('PATH', '')}:{Path(sys.executable).parent}"
     return shutil.which("uv", path=path)
-
-
-def find_python(wanted: str | None) -> tuple[str, str | None]:
-    """An interpreter for config's `python_version`, else our own and a sentence that says why."""
-    match = re.fullmatch(r"(?:py)?3\.?(\d+)", wanted or "")
-    minor = int(match[1]) if match else sys.version_info.minor
-    if minor == sys.version_info.minor:
-        return sys.executable, None
-    name = f"python3.{minor}"
-    if minor < OLDEST_PYTHON:
-        why = f"the model host needs Python 3.{OLDEST_PYTHON} or later"
-    elif (found := shutil.which(name)) and _works(found):
-        return found, None
-    else:
-        why = f"there is no {name} on the PATH"
-    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return sys.executable, f"python_version {wanted}: {why}, so {ours} is used."
-
-
-def _works(python: str) -> bool:
-    # A version manager's stand-in exists for versions that it cannot start.
-    return subprocess.run([python, "-c", ""], capture_output=True, timeout=30).returncode == 0
 
 
 @contextlib.contextmanager

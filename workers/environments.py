@@ -29,9 +29,9 @@ from workers.environment_build import (
     EnvironmentFailed,
     Say,
     clean_environment,
-    find_python,
 )
 from workers.host_needs import START, code_folder, host_needs
+from workers.pythons import OURS, find_python, other_python
 from workers.turns import Turns
 
 log = get_logger("environment")
@@ -59,10 +59,17 @@ def folder_of(settings: Settings) -> Path:
 class Environments:
     """The environment that a package's host runs in; it is decided anew at every start of a host."""
 
-    def __init__(self, package: Path, settings: Settings, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        package: Path,
+        settings: Settings,
+        stopping: threading.Event,
+        any_python: bool = False,
+    ) -> None:
         self._package = package
         self._settings = settings
         self._stopping = stopping
+        self._any_python = any_python  # `python_version` may be passed over
         self._folder = folder_of(settings)
         self._builds = Turns.to_build(settings)
 
@@ -86,18 +93,26 @@ class Environments:
             yield _python_of(build, package.model_name)
 
     def _wanted(self, package: Package) -> Requirements | None:
+        """What an environment of its own is made for; None for the worker's own."""
+        other = self._other_python(package)
         if self._settings.own_environments == "never":
+            if other:
+                message = f"python_version is {other}, but KINGPOST_OWN_ENVIRONMENTS=never keeps all models in {OURS}."
+                raise EnvironmentFailed(message)
             return None
         wanted = Requirements.of(package)
+        if other:
+            return wanted or Requirements.none(package)
         when_missing = self._settings.own_environments == "when_missing"
         if wanted and when_missing and wanted.lines and not wanted.missing_here():
             return None
         return wanted
 
+    def _other_python(self, package: Package) -> str | None:
+        return None if self._any_python else other_python(package)
+
     def _build(self, package: Package, wanted: Requirements) -> Build:
-        python, warning = find_python(package.python_version)
-        if warning:
-            log.warning("environment.python_replaced", message=warning)
+        python = find_python(self._other_python(package) or OURS)
         needs = host_needs()
         key = wanted.key(python, sys.version, sys.platform, *needs)
         seconds = self._settings.environment_build_seconds

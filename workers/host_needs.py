@@ -1,14 +1,17 @@
 """What the model host itself needs in an environment that is not ours: packages, and our own code."""
 
 import hashlib
+import re
 from importlib import metadata
 from pathlib import Path
 
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from tasks.programs import ROOT
 
 DISTRIBUTION = "kingpost"
+EXTRA = re.compile(r"""(?: and )?extra == ["']([\w-]+)["']""")
 # What workers.host_main imports of ours: whole packages, and the one module of `tasks` that needs nothing else.
 CODE = ("workers", "deployments", "tasks/__init__.py", "tasks/outside_text.py")
 # `-P`: neither the start folder nor a script's folder comes first. Our code comes last, after the model's.
@@ -17,28 +20,25 @@ CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host_main"
 
 
 def host_needs() -> tuple[str, ...]:
-    """The extra `host` of pyproject.toml, and FastAPI, which Truss's image has for every model.
+    """The extras `host` and `base` of pyproject.toml, and FastAPI, which Truss's image has for every model.
 
     The same for all packages: what they require then decides alone which of them share an environment.
     """
-    needs = [one for one in _declared() if _belongs_to(one, "host")]
-    needs += [one for one in _declared() if one.name == "fastapi" and _belongs_to(one, "")]
-    return tuple(sorted(_plain(one) for one in needs))
+    declared = [Requirement(one) for one in metadata.requires(DISTRIBUTION) or ()]
+    needs = [one for one in declared if _extra(one) in ("host", "base")]
+    needs += [one for one in declared if one.name == "fastapi" and not _extra(one)]
+    return tuple(sorted({_without_extra(one) for one in needs}))
 
 
-def _declared() -> list[Requirement]:
-    return [Requirement(one) for one in metadata.requires(DISTRIBUTION) or ()]
+def _extra(one: Requirement) -> str:
+    found = EXTRA.search(str(one.marker or ""))
+    return found[1] if found else ""
 
 
-def _belongs_to(one: Requirement, extra: str) -> bool:
-    if one.marker is None:
-        return not extra
-    there, elsewhere = (one.marker.evaluate({"extra": name}) for name in (extra, "-"))
-    return there if not extra else there and not elsewhere
-
-
-def _plain(one: Requirement) -> str:
-    one.marker = None
+def _without_extra(one: Requirement) -> str:
+    """What is left of the marker is for the interpreter that it is installed for."""
+    rest = EXTRA.sub("", str(one.marker or "")).strip()
+    one.marker = Marker(rest) if rest else None
     return str(one)
 
 

@@ -51,6 +51,7 @@ class HostProcess:
         on_change: Callable[[], None],
         extras: HostExtras | None = None,
         on_failure: Callable[[], None] | None = None,
+        any_python: bool = False,
     ) -> None:
         self.sockets = sockets
         self.ready = threading.Event()
@@ -69,7 +70,7 @@ class HostProcess:
         self._exits: dict[int, str] = {}
         self._exited = threading.Condition()
         self._stopping = threading.Event()
-        self._environments = Environments(sockets[0].package, settings, self._stopping)
+        self._environments = Environments(sockets[0].package, settings, self._stopping, any_python)
         self._noted = 0.0
         self._loads = Turns.to_load(settings)
         self._told = Guard("host's observer")

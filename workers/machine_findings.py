@@ -1,13 +1,10 @@
 """What a package asks of a machine and this one does not have: a GPU, a Python."""
 
-import sys
-
 from deployments.config_fates import Finding
 from deployments.package import Package
-from deployments.requirements import Requirements
 from tasks.settings import Settings
 from workers.capacity import Capacity
-from workers.environment_build import find_python
+from workers.pythons import OURS, PythonMissing, find_python, other_python
 
 
 def machine_findings(settings: Settings, package: Package) -> list[Finding]:
@@ -17,21 +14,17 @@ def machine_findings(settings: Settings, package: Package) -> list[Finding]:
 
 
 def _python(package: Package, settings: Settings) -> Finding | None:
-    wanted, ours = package.python_version, sys.version_info
-    if wanted in (None, f"py{ours.major}{ours.minor}") or package.docker_server:
+    wanted = other_python(package)
+    if wanted is None:
         return None
-    version = f"{ours.major}.{ours.minor}"
-    if Requirements.of(package) is None or settings.own_environments == "never":
-        why = f"a package without requirements runs in Kingpost's own Python {version}"
-        instead = "list a requirement, which makes an environment of its own, or say "
-        return _refused("python_version", f"is {wanted}, but {why}; {instead}py3{ours.minor}.")
-    _, warning = find_python(wanted)
-    if warning is None:
-        return None
-    why = (
-        f"is {wanted}, which is not on the PATH of this machine or older than the model host needs"
-    )
-    return _refused("python_version", f"{why}; install it, or say py3{ours.minor}.")
+    if settings.own_environments == "never":
+        why = "KINGPOST_OWN_ENVIRONMENTS=never keeps all models in the worker's own Python"
+        return _refused("python_version", f"is {wanted}, but {why}; say {OURS}.")
+    try:
+        find_python(wanted)
+    except PythonMissing as error:
+        return Finding("python_version", "refused", str(error))
+    return None
 
 
 def _gpus(package: Package, settings: Settings) -> Finding | None:

@@ -18,6 +18,7 @@ from uuid import uuid4
 from celery import Celery, signals
 
 from deployments.chains import member_of, process_of, register
+from deployments.config_check import was_allowed
 from deployments.directory import Directory, Replica
 from deployments.package import Package, PackageError
 from deployments.package_store import PackageStore
@@ -97,7 +98,12 @@ class ReplicaWorker:
         told = self._config_dir / ENVIRONMENT_FILE  # one process, one environment: the leader's
         self._environment = EnvironmentFile(self._registry, self.deployment, told)
         self.host = HostProcess(
-            sockets, settings, self._host_changed, on_top, self._note_failed_load
+            sockets,
+            settings,
+            self._host_changed,
+            on_top,
+            self._note_failed_load,
+            was_allowed("python_version", self.deployment.warnings),
         )
         self.hostname = f"{self.id}@{os.uname().nodename}"
         names = {one.id: one.model_name for _, one in served}

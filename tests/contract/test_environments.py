@@ -2,12 +2,15 @@
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from deployments.directory import Directory
 from deployments.registry import Registry
@@ -21,11 +24,18 @@ from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, environment, ready_replicas
 from tests.wheels import write_wheel, write_wheelhouse
-from workers import environment_build
+from workers import environment_build, pythons
 from workers.environment_build import BuildStopped, EnvironmentFailed
 from workers.environments import Environments, HostPython, folder_of, prune
 from workers.host_needs import host_needs
+from workers.pythons import find_python
 
+# What Truss's image has for every model and the host does not need.
+BASE = {
+    one.name
+    for one in map(Requirement, metadata.requires("kingpost") or ())
+    if one.marker and "base" in str(one.marker)
+}
 MODEL = "class Model:\n    def predict(self, given): return given\n"
 PEEK = """
 import importlib.util, sys
@@ -33,7 +43,7 @@ import shouting
 
 class Model:
     def predict(self, given):
-        names = ("celery", "redis", "structlog", "torch", "typer", "tasks.store", "api", "cli", "numpy")
+        names = ("celery", "redis", "structlog", "torch", "typer", "tasks.store", "api", "cli")
         return {
             "shouted": shouting.shout(given), "prefix": sys.prefix,
             "leaks": [name for name in names if importlib.util.find_spec(name)],
@@ -43,8 +53,13 @@ class Model:
 
 @pytest.fixture(scope="session")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the host needs, and two versions of a module."""
-    folder = write_wheelhouse(tmp_path_factory.mktemp("wheels"), host_needs())
+    """What the host needs; in small, what Truss's image has; and two versions of a module."""
+    host = [one for one in host_needs() if Requirement(one).name not in BASE]
+    folder = write_wheelhouse(tmp_path_factory.mktemp("wheels"), host)
+    for name in (one.replace("-", "_") for one in BASE):
+        if not list(folder.glob(f"{name}-*.whl")):  # FastAPI brings one of them along
+            write_wheel(folder, name, "99.0" if name != "numpy" else "2.4", "")
+    write_wheel(folder, "numpy", "1.26.4", "")
     for version in ("1.0", "2.0"):
         code = f"VERSION = '{version}'\ndef shout(text): return text.upper()\n"
         write_wheel(folder, "shouting", version, code)
@@ -77,11 +92,21 @@ class User:
 
     def version(self) -> str:
         """Which `shouting` a program of the environment imports."""
+        return self.prints("import shouting; print(shouting.VERSION)")
+
+    def holds(self) -> dict[str, str]:
+        """What is installed there: names and versions."""
+        code = "from importlib.metadata import distributions as all\nfor o in all(): print(o.name, o.version)"
+        pairs = [line.split() for line in self.prints(code).splitlines()]
+        return {name.replace("_", "-"): version for name, version in pairs}
+
+    def prints(self, code: str) -> str:
+        """What a program of the environment prints."""
         python = self.use()
-        code = "import shouting; print(shouting.VERSION)"
+        command = [python.command[0], "-c", code]
         done = subprocess.run(
-            [python.command[0], "-c", code], env=dict(python.variables), capture_output=True, text=True
-        )  # fmt: skip
+            command, env=dict(python.variables), capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
 
@@ -133,6 +158,57 @@ def test_what_a_model_imports_does_not_decide_which_environment_it_gets(make: Ma
     assert len(make.built) == 1
     done = subprocess.run([plain.command[0], "-c", "from fastapi import HTTPException"])
     assert done.returncode == 0
+
+
+def test_it_holds_what_truss_s_image_has_for_every_model(make: Maker) -> None:
+    held = make.user("requirements: [shouting]").holds()
+    assert held.keys() >= BASE
+    assert held["numpy"] == "1.26.4"  # below 2, as Truss has it
+    assert make.user("requirements: [numpy==2.4]").holds()["numpy"] == "2.4"  # a pin wins
+
+
+def test_another_python_is_found_by_uv_with_and_without_requirements(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        pythons, "OURS", "py399"
+    )  # so that there is another one, whose wheels we have
+    asked = f"python_version: py3{sys.version_info.minor}"
+    for config in (asked, f"{asked}\nrequirements: [shouting]"):
+        user = make.user(config)
+        assert user.prints("import sys; print(sys.version_info[1])") == str(sys.version_info.minor)
+        assert user.holds().keys() >= BASE
+    assert len(make.built) == 2
+
+
+def test_a_python_that_is_not_there_is_said_unless_any_will_do(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(make.folder))
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(make.folder))
+    user = make.user("python_version: py314\nrequirements: [shouting]")
+    with pytest.raises(EnvironmentFailed, match=r"no Python 3\.14 .*uv python install 3\.14"):
+        user.use()
+    never = make.user("python_version: py314", own_environments="never")
+    with pytest.raises(EnvironmentFailed, match="KINGPOST_OWN_ENVIRONMENTS=never keeps"):
+        never.use()
+    any_python = Environments(never.package, make.settings, never.stopping, any_python=True)
+    with any_python.use(never.said.append) as python:
+        assert python.command == with_users_modules("workers.host_main")
+
+
+def test_a_stand_in_that_cannot_start_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pythons, "OURS", "py399")
+    name = f"python3.{sys.version_info.minor}"
+    (tmp_path / name).write_text("#!/bin/sh\nexit 127\n")
+    (tmp_path / name).chmod(0o755)
+    real = Path(sys.base_prefix) / "bin"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{real}")
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    found = find_python(f"py3{sys.version_info.minor}")
+    assert Path(found).resolve().is_relative_to(Path(sys.base_prefix).resolve())
 
 
 def test_two_at_once_build_one(make: Maker) -> None:
@@ -253,10 +329,9 @@ def make_name(user: User, make: Maker) -> str:
 def start(settings: Settings, offline: Path) -> Callable[[Path], Process]:
     processes: list[Process] = []
 
-    def start(package: Path) -> Process:
-        processes.append(
-            Process(["replica", str(package)], environment(settings), offline / "log").start()
-        )
+    def start(package: Path, *more: str) -> Process:
+        command = ["replica", str(package), *more]
+        processes.append(Process(command, environment(settings), offline / "log").start())
         return processes[-1]
 
     yield start  # type: ignore[misc]
@@ -291,6 +366,14 @@ def test_a_model_runs_in_its_environment_and_a_job_waits_for_it(
     assert result["shouted"] == "HI"
     assert result["prefix"].startswith(str(settings.state_dir.resolve() / "environments"))
     assert result["leaks"] == []
+
+
+def test_a_replica_goes_on_in_the_worker_s_python_where_that_was_allowed(
+    settings: Settings, offline: Path, start: Callable[..., Process]
+) -> None:
+    package = write_package(offline / "package", MODEL, "python_version: py39")
+    start(package, "--allow-unsupported", "python_version")
+    ready_replicas(settings)
 
 
 def test_a_failed_build_is_tried_again_with_what_the_file_says_then(

@@ -7,6 +7,7 @@ import pytest
 
 from cli.accepting import check_named
 from deployments import config_table
+from deployments.config_check import kept, was_allowed
 from deployments.config_fates import Finding, rows
 from deployments.package import Package, PackageError
 from tasks.errors import SettingsError
@@ -197,14 +198,26 @@ def test_every_refused_key_is_named(folder: Path) -> None:
     assert "Refused as well: requirments, runtime.oidc.enabled." in said
 
 
-def test_a_python_that_is_not_there_is_refused(folder: Path) -> None:
-    other = "py312" if sys.version_info.minor != 12 else "py313"
-    found = _findings(folder, f"python_version: {other}")
-    assert [one.key for one in found] == ["python_version"]
-    assert f"is {other}, but a package without requirements" in found[0].sentence
+def test_a_python_that_is_not_there_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "none"))
+    for more in ("", "\nrequirements: [numpy]"):
+        (found,) = _findings(folder, f"python_version: py314{more}")
+        assert found.key == "python_version"
+        assert (
+            "no Python 3.14 on this machine; install it (uv python install 3.14)" in found.sentence
+        )
+        (old,) = _findings(folder, f"python_version: py39{more}")
+        assert "py39, but the model host needs Python 3.11 or later" in old.sentence
     assert _findings(folder, f"python_version: py3{sys.version_info.minor}") == []
-    old = _findings(folder, "python_version: py39\nrequirements: [numpy]")
-    assert "py39, which is not on the PATH" in old[0].sentence
+    assert (
+        _findings(folder, SERVER.replace("8080", "8081") + "python_version: py39") == []
+    )  # it brings its own
+    kept_of_it = kept([found])
+    assert was_allowed("python_version", kept_of_it) and not was_allowed("python", kept_of_it)
+    assert not was_allowed("python_version", [found.sentence])
 
 
 def test_gpus_that_are_not_there_are_refused(folder: Path) -> None:

@@ -7,13 +7,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import truss
 from packaging.requirements import Requirement
 
 from deployments.package import Package, PackageError
 from deployments.requirements import Requirements
 from tests.contract.host.running import write_package
-from workers.environment_build import find_python
 from workers.host_needs import CODE, host_needs
+from workers.pythons import OURS, PythonMissing, find_python
 
 MODEL = "class Model:\n    def predict(self, given): return given\n"
 PROJECT = '[project]\nname = "x"\nversion = "0"\ndependencies = ["six>=1", "tinydb"]\n'
@@ -90,10 +91,41 @@ def test_what_is_missing_here(tmp_path: Path) -> None:
 
 
 def test_the_extra_host_says_the_same_as_the_dependencies() -> None:
+    assert _declared("host") and _declared("host") <= _declared("")
+
+
+def test_every_model_may_import_what_truss_s_image_has() -> None:
+    """In an environment of its own, and in the worker's, which it runs in without requirements."""
+    listed = Path(truss.__file__).parent / "templates" / "server" / "requirements.txt"
+    lines = [line.partition("#")[0].strip() for line in listed.read_text().splitlines()]
+    wanted = {Requirement(line).name for line in lines if line and not line.startswith("-")}
+    wanted -= {"aiocontextvars", "truss-transfer"}  # see pyproject.toml
+    assert len(wanted) > 15
+    own = {Requirement(one).name for one in host_needs()}
+    workers = {
+        Requirement(one).name
+        for one in metadata.requires("kingpost") or ()
+        if ";" not in one or "extra" not in one
+    }
+    assert wanted <= own and wanted <= workers
+    assert {name for name, _ in _declared("base")} <= workers
+
+
+def test_a_marker_is_for_the_python_that_it_is_installed_for() -> None:
+    numpy = sorted(one for one in host_needs() if one.startswith("numpy"))
+    assert [one.partition("; ")[2] for one in numpy] == [
+        'python_version < "3.13"',
+        'python_version >= "3.13"',
+    ]
+    assert not any("extra" in one for one in host_needs())
+
+
+def _declared(extra: str) -> set[tuple[str, str]]:
+    """Name and versions of what pyproject.toml lists, under an extra or for all."""
     declared = [Requirement(one) for one in metadata.requires("kingpost") or ()]
-    extra = {str(o.specifier) + o.name for o in declared if "extra == 'host'" in _quoted(o)}
-    core = {str(o.specifier) + o.name for o in declared if "extra" not in _quoted(o)}
-    assert extra and extra <= core
+    named = f"extra == '{extra}'"
+    mine = [o for o in declared if (named in _quoted(o) if extra else "extra" not in _quoted(o))]
+    return {(one.name, str(one.specifier)) for one in mine}
 
 
 def _quoted(one: Requirement) -> str:
@@ -107,7 +139,7 @@ def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
         "jobs = {name for name in sys.modules if name.startswith('tasks.')}\n"
         "print(*sorted(tops & set(sys.argv[1:]) | jobs))"
     )
-    kept = {Requirement(one).name for one in host_needs()} - {"fastapi"}  # that is the models'
+    kept = {name for name, _ in _declared("host")}  # the others are the models'
     ours = {Requirement(one).name for one in metadata.requires("kingpost") or ()} - kept
     others = [one.replace("-", "_") for one in ours] + ["api", "cli", "priority", "yaml"]
     done = subprocess.run(
@@ -118,9 +150,8 @@ def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
     assert "tasks/outside_text.py" in CODE
 
 
-def test_a_python_that_the_host_cannot_have_is_replaced_and_said() -> None:
-    assert find_python(None) == find_python("py311") == (sys.executable, None)
-    for version, why in (("py39", "needs Python 3.11 or later"), ("3.77", "no python3.77")):
-        python, warning = find_python(version)
-        assert python == sys.executable
-        assert warning and why in warning
+def test_the_host_runs_in_pythons_that_it_can_have() -> None:
+    assert find_python(OURS) == sys.executable
+    for version in ("py39", "py310"):
+        with pytest.raises(PythonMissing, match=r"needs Python 3\.11 or later; say py311 or later"):
+            find_python(version)
