@@ -21,7 +21,7 @@ from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
 from workers.host_lines import bounded_lines, json_line, words_of
 from workers.host_sockets import HostSocket
-from workers.process_ends import exit_words
+from workers.process_ends import adopt_orphans, children, end_orphans, exit_words
 from workers.turns import Turns
 
 log = get_logger("host")
@@ -75,6 +75,7 @@ class HostProcess:
         self._loads = Turns.to_load(settings)
         self._told = Guard("host's observer")
         self._lines = Guard("host's log")
+        self._orphans = Guard("orphans of the host")
         # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
         self._thread = threading.Thread(target=self._supervise, name="host", daemon=True)
 
@@ -132,6 +133,7 @@ class HostProcess:
         return "\n".join([*said, f"{died} It said last: {said[-1]}" if said else died])
 
     def _supervise(self) -> None:
+        adopt_orphans()
         delay = BACKOFF_FIRST
         while not self._stopping.is_set():
             was_ready, failed, longest = False, True, BACKOFF_LAST
@@ -168,10 +170,13 @@ class HostProcess:
     def _one_life(self, python: HostPython) -> bool:
         """From the start of a host to its end; True when it got ready. Raises BuildStopped while it waits for its turn."""
         with self._loads.taken(self._stopping, self._waits):
+            before = children()
             process = self._started(python)
             became_ready = self._watch_load(process)
         process.wait()
         _end_group(process.pid)
+        with self._orphans.round():
+            end_orphans(before)
         self.ready.clear()
         self._note_exit(exit_words(process.returncode), became_ready)
         return became_ready

@@ -70,7 +70,7 @@ async def _main(settings: Settings) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await Node(settings, _report).run_forever(stop)
+    await Node(settings, _report, ends_orphans=True).run_forever(stop)
 
 
 def _report(part: Part, what: str) -> None:
@@ -85,13 +85,14 @@ class Node:
         settings: Settings,
         changed: Callable[[Part, str], None],
         monotonic: Callable[[], float] = time.monotonic,
+        ends_orphans: bool = False,
     ) -> None:
         self.id = f"{os.uname().nodename}-{secrets.token_hex(4)}"
         self._settings = settings
         self._registry = Registry(settings)
         self._directory = Directory(settings)
         self._capacity = Capacity.of(settings)
-        self._supervisor = Supervisor(changed)
+        self._supervisor = Supervisor(changed, ends_orphans)
         self._monotonic = monotonic
         self._running: dict[str, Running] = {}
         self._notes = settings.state_dir / "run" / "node-seats.json"

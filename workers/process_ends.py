@@ -1,6 +1,23 @@
-"""How processes end: in words."""
+"""How processes end: in words, and with everything that they started.
 
+A process that a model starts in a session of its own is in no group of its host. But Linux gives orphans to the next
+"subreaper" above them: the worker is one, and the node for a worker that is killed, so they are found as its children.
+"""
+
+import contextlib
+import ctypes
+import os
 import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+PR_SET_CHILD_SUBREAPER = 36  # from <linux/prctl.h>
+ROUND_SECONDS = 0.02  # from SIGKILL to the look whether it has ended
+ROUNDS = 20  # of killing: what forks faster than it is found must not hold us for ever
 
 
 def exit_words(code: int) -> str:
@@ -11,3 +28,55 @@ def exit_words(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def adopt_orphans() -> None:
+    """On Linux: from now on orphans among our descendants become our children."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children() -> set[int]:
+    """Our own child processes, the dead ones that nobody waited for among them; none where there is no /proc."""
+    return {child.pid for child in _family().get(os.getpid(), ())}
+
+
+def end_orphans(known: Collection[int]) -> int:
+    """SIGKILLs the orphans that became our children, with their descendants, and reaps them; how many there were.
+
+    An orphan of a host is never in our own session, since hosts and parts have theirs: what we start beside them stays
+    with us. Whatever else is a child of ours has to be known.
+    """
+    ended, own = set[int](), os.getsid(0)
+    for _ in range(ROUNDS):
+        family = _family()
+        mine = [child for child in family.get(os.getpid(), ()) if child.pid not in known]
+        doomed = [child for child in mine if child.session != own]
+        if not doomed:
+            break
+        for child in doomed:  # grows: the children of those that are killed
+            doomed += family.get(child.pid, ())
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child.pid, signal.SIGKILL)
+            ended.add(child.pid)
+        time.sleep(ROUND_SECONDS)
+        for child in doomed:  # one that a device holds is left to a later call
+            with contextlib.suppress(ChildProcessError):  # not ours yet: in the next round
+                os.waitpid(child.pid, os.WNOHANG)
+    return len(ended)
+
+
+class _Child(NamedTuple):
+    pid: int
+    session: int
+
+
+def _family() -> dict[int, list[_Child]]:
+    """Process id -> its children, for the whole machine."""
+    found: dict[int, list[_Child]] = defaultdict(list)
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            text = status.read_text(errors="replace")
+            fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+            found[int(fields[1])].append(_Child(int(status.parent.name), int(fields[3])))
+    return found

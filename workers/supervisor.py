@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from tasks.loops import Guard, keep
-from workers.process_ends import exit_words
+from workers.process_ends import adopt_orphans, end_orphans, exit_words
 
 BACKOFF_FIRST, BACKOFF_LAST = (
     0.5,
@@ -60,21 +60,40 @@ class Part:
 
 
 class Supervisor:
-    """Parts in the order in which they were started; `changed` hears of every start and death."""
+    """Parts in the order in which they were started; `changed` hears of every start and death.
 
-    def __init__(self, changed: Callable[[Part, str], None]) -> None:
+    With `ends_orphans`, what a dead part leaves behind is ended: every child process of ours that has a session of its own
+    and is no part.
+    """
+
+    def __init__(self, changed: Callable[[Part, str], None], ends_orphans: bool = False) -> None:
         self.parts: list[Part] = []
+        self._orphans = Guard("orphans of parts") if ends_orphans else None
+        if ends_orphans:
+            adopt_orphans()
         self._changed = changed
         self._told = Guard("supervisor's observer")
+        self._starting = 0
+        self._put_off = False  # orphans that were not ended because a part was just being started
 
     async def start(self, part: Part) -> None:
         """Starts a part and keeps it alive from then on. Raises OSError when it cannot be started at all."""
         await self._spawn(part)
         self.parts.append(part)
+        self._end_orphans_put_off()
         part.keeper = asyncio.create_task(keep(f"keeper of {part.name}", lambda: self._keep(part)))
 
     async def _spawn(self, part: Part) -> None:
         part.log.parent.mkdir(parents=True, exist_ok=True)
+        self._starting += 1  # a child that is no part yet
+        try:
+            await self._spawn_into(part)
+        finally:
+            self._starting -= 1
+        part.starts += 1
+        self._tell(part, "started" if part.starts == 1 else "started again")
+
+    async def _spawn_into(self, part: Part) -> None:
         with part.log.open("ab") as log:
             part.process = await asyncio.create_subprocess_exec(
                 *part.command,
@@ -87,8 +106,6 @@ class Supervisor:
                 start_new_session=True,  # Ctrl-C is for us, who then end the parts in order
                 preexec_fn=_die_with_us if sys.platform == "linux" else None,
             )
-        part.starts += 1
-        self._tell(part, "started" if part.starts == 1 else "started again")
 
     def _tell(self, part: Part, what: str) -> None:
         with self._told.round():  # who looks on must not end who keeps
@@ -102,6 +119,7 @@ class Supervisor:
             part.exit_code = await part.process.wait()
             if part.stopping:
                 return
+            self._end_orphans()
             self._tell(part, f"died ({exit_words(part.exit_code)})")
             delay = delay_after(part.exit_code, monotonic() - began, delay)
             await asyncio.sleep(delay)
@@ -113,6 +131,7 @@ class Supervisor:
         while part.starts == starts and not part.stopping:
             with guard.round():
                 await self._spawn(part)
+            self._end_orphans_put_off()
             await asyncio.sleep(guard.delay)
 
     async def stop(self, role: str, seconds: float) -> None:
@@ -134,6 +153,19 @@ class Supervisor:
         self.kill(part)
         await asyncio.wait([part.keeper])  # raises nothing: the other parts have to be stopped, too
         self.parts.remove(part)
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        if self._orphans is None:
+            return
+        self._put_off = self._starting > 0
+        if not self._put_off:
+            with self._orphans.round():
+                end_orphans([part.process.pid for part in self.parts if part.process])
+
+    def _end_orphans_put_off(self) -> None:
+        if self._put_off:
+            self._end_orphans()
 
     @staticmethod
     def kill(part: Part) -> None:

@@ -42,7 +42,7 @@ class Model:
             while until and not os.path.exists(until) and not gone.is_set():
                 threading.Event().wait(0.01)
         if order.get("child"):
-            child = subprocess.Popen(["sleep", "1000"])
+            child = subprocess.Popen(["sleep", "1000"], start_new_session=bool(order.get("apart")))
             open(order["child"], "w").write(str(child.pid))
         if order.get("crash"):
             print("last words of " + order["name"], flush=True)
@@ -236,11 +236,12 @@ def test_a_host_dies_with_its_worker(rig: Rig) -> None:
     wait_until(lambda: not Path(f"/proc/{replica.host_pid}").exists(), 5)
 
 
-def test_what_a_model_started_ends_with_its_host(rig: Rig) -> None:
+@pytest.mark.parametrize("apart", [False, True])  # in a session of its own
+def test_what_a_model_started_ends_with_its_host(rig: Rig, apart: bool) -> None:
     """A data loader that lives on would keep the GPU's memory."""
     rig.start()
     note = rig.folder / "child"
-    rig.final(rig.submit("parent", child=str(note)))
+    rig.final(rig.submit("parent", child=str(note), apart=apart))
     child = Path(f"/proc/{note.read_text()}")
     assert child.exists()
     rig.submit("killer", crash=True)
