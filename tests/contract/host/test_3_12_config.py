@@ -1,10 +1,15 @@
 """contract 3.12: the configuration as the model gets it, which on both servers is the expanded file."""
 
+import json
+import sys
 from typing import Any
 
 import pytest
+import yaml
 
+from cli.ports import free_port
 from tests.contract.host.conftest import StartHost
+from tests.unit.test_example_configs import CONFIGS, FAMILIES, REFUSED, generated, of
 
 TELLS = "class Model:\n    def __init__(self, config): self.c = config\n    def predict(self, x): return self.c"
 EXPANDED: dict[str, Any] = {
@@ -107,3 +112,49 @@ def test_3_12_what_is_given_stands(
 ) -> None:
     host = start_host(TELLS, text)
     assert host.predict(1).json() == EXPANDED | {"model_name": None} | changed
+
+
+TALKS = """
+class Model:
+    def __init__(self, config, **_):
+        self.told = {"config": config["model_name"], "secrets": sorted(config["secrets"])}
+    METHOD
+"""
+METHODS = {
+    "a Model class": "def predict(self, x): return self.told",
+    "a Model class elsewhere": "def predict(self, x): return self.told",
+    "a websocket": "async def websocket(self, ws): await ws.send_json(self.told)",
+}
+
+
+def fullest(family: str) -> dict[str, Any]:
+    """The config of the corpus with the most keys that a push takes as it is."""
+    of_family = range(list(FAMILIES).index(family), CONFIGS, len(FAMILIES))
+    taken = [one for seed in of_family if not of(one := generated(seed), REFUSED)]
+    return max(taken, key=lambda one: len(yaml.safe_dump(one)))
+
+
+@pytest.mark.parametrize("family", METHODS)
+async def test_a_config_of_the_corpus_that_a_push_takes_runs(
+    start_host: StartHost, family: str
+) -> None:
+    config = fullest(family)
+    place = f"{config.get('model_module_dir', 'model')}/{config.get('model_class_filename', 'model.py')}"
+    model = TALKS.replace("METHOD", METHODS[family])
+    host = start_host(None, yaml.safe_dump(config), {place: model, "requirements.txt": ""})
+    told = {"config": config["model_name"], "secrets": sorted(config.get("secrets", {}))}
+    if family == "a websocket":
+        async with host.websocket() as socket:
+            assert json.loads(await socket.recv()) == told
+    else:
+        assert host.predict(1).json() == told
+
+
+@pytest.mark.kingpost_only("docker_server")
+def test_a_custom_server_of_the_corpus_runs(start_host: StartHost) -> None:
+    config, port = fullest("a custom server"), free_port()
+    server = {"start_command": f"{sys.executable} -m http.server {port}", "server_port": port}
+    ends = dict.fromkeys(("predict_endpoint", "readiness_endpoint", "liveness_endpoint"), "/")
+    config["docker_server"] = {**server, **ends}
+    host = start_host(None, yaml.safe_dump(config), {"requirements.txt": ""})
+    assert yaml.safe_load(host.http.get("/config.yaml").text) == config
