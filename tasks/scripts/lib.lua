@@ -23,20 +23,32 @@ local function depth(deployment)
     + redis.call('ZCARD', K.held(deployment))
 end
 
-local function enqueue(deployment, member, score)
-  redis.call('ZADD', K.queue(deployment), score, member)
-  redis.call('SADD', K.backlog, deployment)
-  return wake(deployment, 1)
+local function append(list, first, second)
+  list[#list + 1] = first
+  list[#list + 1] = second
 end
 
--- The score of a job that arrives now: start-time fair queuing inside its level.
-local function fair_score(deployment, level, api_key)
+-- Adds {score, member, score, member, ...} to a zset, as many in a call as Lua's stack takes.
+local function add_all(key, pairs)
+  for i = 1, #pairs, 2000 do redis.call('ZADD', key, unpack(pairs, i, math.min(i + 1999, #pairs))) end
+end
+
+local function enqueue_all(deployment, queued)
+  add_all(K.queue(deployment), queued)
+  redis.call('SADD', K.backlog, deployment)
+  return wake(deployment, #queued / 2)
+end
+
+local function enqueue(deployment, member, score) return enqueue_all(deployment, {score, member}) end
+
+-- The first score of so many jobs that arrive now, each next one's is one more: start-time fair queuing inside their level.
+local function fair_score(deployment, level, api_key, count)
   local flow = level .. ':' .. api_key
   local virtual = tonumber(redis.call('HGET', K.vtime(deployment), level) or 0)
   local finish = tonumber(redis.call('HGET', K.flows(deployment), flow) or 0)
   local tag = math.max(virtual, finish)
-  redis.call('HSET', K.flows(deployment), flow, whole(tag + 1))
-  return whole(level * LEVEL_STEP + tag)
+  redis.call('HSET', K.flows(deployment), flow, whole(tag + count))
+  return level * LEVEL_STEP + tag
 end
 
 local function event(id, kind, data)

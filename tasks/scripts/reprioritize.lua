@@ -6,7 +6,7 @@ local job = redis.call('HMGET', K.job(id), 'status', 'key', 'deployment', 'membe
 if not job[1] or (ARGV[2] ~= '' and job[2] ~= ARGV[2]) then return 'missing' end
 if job[1] ~= 'QUEUED' then return 'not_queued' end
 if job[5] == level then return 'unchanged' end
-local score = fair_score(job[3], level, job[2])
+local score = whole(fair_score(job[3], level, job[2], 1))
 redis.call('HSET', K.job(id), 'level', level, 'score', score)
 for _, place in ipairs({K.queue(job[3]), K.held(job[3]), K.held_by(job[3] .. ':' .. job[2])}) do
   redis.call('ZADD', place, 'XX', score, job[4]) -- XX: it is in one of them, or waits out its backoff

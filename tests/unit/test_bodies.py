@@ -84,6 +84,25 @@ def test_a_thousand_unknown_fields_are_a_short_list_of_short_lines() -> None:
     assert max(len(one.encode()) for one in said) < 200
 
 
+async def test_complaints_about_a_batch_end_after_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b"[" + b",".join([b"{}"] * 80_001) + b"]"  # 240 KB
+    looked_at = list[object]()
+    validate = ONE.validate_python
+
+    def counting(item: object) -> AsyncPredictRequest:
+        looked_at.append(item)
+        return validate(item)
+
+    monkeypatch.setattr(ONE, "validate_python", counting)
+    with pytest.raises(Problem) as refused:
+        await bodies.validated_items(ONE, bodies.decoded(body))
+    assert refused.value.status == 400
+    assert [one.partition(":")[0] for one in refused.value.message.split("; ")] == [
+        f"{place}.model_input" for place in range(bodies.MOST_WRONG)
+    ]
+    assert len(looked_at) == bodies.MOST_WRONG
+
+
 def test_items_of_a_batch_are_named_by_their_place() -> None:
     items = [bodies.validated(ONE, one) for one in ({"model_input": 1}, {"model_input": 1, "x": 1})]
     assert warnings(items, batch=True) == ["The field [1].x is unknown and was ignored."]

@@ -2,6 +2,7 @@
 
 import itertools
 import uuid
+from collections.abc import Sequence
 
 import pytest
 import redis
@@ -351,6 +352,54 @@ def test_the_scripts_order_jobs_as_the_model_does(
             assert (found.job.request_id if found else None) == model.claim()
         else:
             model.submit(submit(store, level=step[0], key=step[1]), *step)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), min_size=1, max_size=20))
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_batch_is_queued_as_its_jobs_would_be_one_by_one(
+    store: JobStore, before: list[tuple[int, str]]
+) -> None:
+    levels = [level for level, _ in before]
+
+    def order(batch: bool) -> list[int]:
+        store.redis.flushdb()
+        for level, key in before:
+            submit(store, level=level, key=key)
+        for _ in before[::2]:
+            claim(store)
+        one_by_one = (submit(store, level=level) for level in levels)
+        ids = _batch(store, levels) if batch else list(one_by_one)
+        found = [
+            claim(store).job.request_id for _ in range(len(before) - len(before[::2]) + len(ids))
+        ]
+        return [ids.index(one) if one in ids else -1 for one in found]
+
+    assert order(batch=True) == order(batch=False)
+
+
+def _batch(store: JobStore, levels: list[int], again: Sequence[RequestId] = ()) -> list[RequestId]:
+    ids = [*again, *(RequestId(uuid.uuid4().hex) for _ in levels[len(again) :])]
+    jobs = [
+        Submission(one, DEPLOYMENT, "model001", b"{}", level=level)
+        for one, level in zip(ids, levels, strict=True)
+    ]
+    assert store.run(verbs.submit(jobs, "alice", 5000)) == ids
+    return ids
+
+
+def test_a_batch_of_thousands_is_queued_as_a_whole_and_repeated_without_effect(
+    store: JobStore,
+) -> None:
+    ids = _batch(store, [1] * 1500)
+    counted = [store.run(verbs.queue_status(DEPLOYMENT)).queued]
+    _batch(store, [1] * 1500, ids)
+    counted.append(store.run(verbs.queue_status(DEPLOYMENT)).queued)
+    _batch(store, [1] * 1501, ids)  # all but one came before
+    counted.append(store.run(verbs.queue_status(DEPLOYMENT)).queued)
+    assert counted == [1500, 1500, 1501]
+    assert [claim(store).job.request_id for _ in range(3)] == ids[:3]
 
 
 def test_a_settlement_and_the_next_claim_are_one_round_trip(store: JobStore) -> None:
