@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from api.problems import Problem
+from tasks.descriptors import KEPT, left
 from tasks.logs import get_logger
 
 log = get_logger("connections")
@@ -89,6 +90,9 @@ class Connections:
         peer = transport.get_extra_info("peername")
         connection = Connection(self, transport, _address(peer), self._clock())
         self._strangers.setdefault(connection.address, {})[connection] = None
+        if left() < KEPT:  # which the store and the calls of others need
+            connection.cut("descriptors")
+            return connection
         while reason := self._too_many(connection.address):
             victim = self._oldest(connection.address if reason == "address" else self._busiest())
             patience = victim.queued or self._clock() - victim.opened <= PATIENCE

@@ -26,11 +26,14 @@ from deployments.directory import Replica
 from deployments.registry import Deployment
 from deployments.resolver import Target
 from deployments.sendable import why_unsendable
+from tasks.descriptors import NONE_LEFT
 from tasks.errors import KingpostError
 from tasks.outside_text import whole_number
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
 MOST_TRIES = 16
+TOO_MANY = "There are too many connections right now; try again shortly."
+AGAIN = {"Retry-After": "1"}
 
 
 @dataclass
@@ -123,6 +126,8 @@ class ProxyResponse(Response):
             except OSError as error:
                 if call.sending:
                     raise  # the answer has begun: the client sees it break off
+                if error.errno in NONE_LEFT:  # no fault of the replica's
+                    raise Problem(503, "internal_baseten_error", TOO_MANY, AGAIN) from None
                 log.warning("replica.failed", replica=replica.id, error=repr(error))
                 if isinstance(error, BrokenAnswer):
                     break  # the model ran

@@ -7,9 +7,14 @@ from fastapi import APIRouter, Request
 from api import unknown_paths
 from api.gateway import gateway_of
 from api.problems import Problem
+from tasks.descriptors import SHORT, left
 from tasks.store import unavailable
 
 RETRY_SECONDS = "5"
+NO_DESCRIPTORS = (
+    "The API has no more file descriptors to spare: raise the limit (`ulimit -n`), or lower "
+    "KINGPOST_MAX_CONNECTIONS."
+)
 READY_SECONDS = 2.0  # whoever probes gives up soon, and a store that needs longer serves nobody
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -41,10 +46,16 @@ async def live() -> dict[str, str]:
 @router.get("/ready")
 @router.head("/ready")
 async def ready(request: Request) -> dict[str, str]:
-    """The store answers too, and has the data that it had; 503 with the reason otherwise."""
+    """The store answers too, and has the data that it had; there are descriptors left. 503 with the reason otherwise."""
+    if left() <= SHORT:
+        raise _not_ready(NO_DESCRIPTORS)
     with unavailable():
         async with asyncio.timeout(READY_SECONDS):
             trouble = await gateway_of(request).epoch.trouble()
     if trouble:
-        raise Problem(503, "internal_baseten_error", trouble, {"Retry-After": RETRY_SECONDS})
+        raise _not_ready(trouble)
     return {"status": "ready"}
+
+
+def _not_ready(why: str) -> Problem:
+    return Problem(503, "internal_baseten_error", why, {"Retry-After": RETRY_SECONDS})

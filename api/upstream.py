@@ -16,6 +16,7 @@ from api.upstream_connection import (
 )
 from deployments.directory import AsyncDirectory, Replica
 from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, Way
+from tasks.descriptors import SHORT, left
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})  # these have a body only if they say so
@@ -130,6 +131,8 @@ class Upstreams:
                         raise
                     connection, again = None, True
             if connection is None:
+                if left() <= SHORT:
+                    self._close_idle()
                 connection = await connect(way, CONNECT_SECONDS)
                 try:
                     await _call(connection, way, method, target, headers, body)
@@ -183,9 +186,13 @@ class Upstreams:
 
     def close(self) -> None:
         """Closes every connection that is kept."""
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         for idle in self._idle.values():
             for _, connection in idle:
                 connection.close()
+        self._idle.clear()
 
 
 async def _call(

@@ -1,8 +1,13 @@
 """File descriptors of a process: every connection takes one, and many systems begin with a limit of 1,024."""
 
+import errno
+import os
 import resource
 
 OWN = 100  # for the store, upstreams, logs and files
+KEPT = 20  # of these, when all others are in use: connections of clients are cut before that
+SHORT = 2 * KEPT  # with no more than these left, a process says that it is not ready
+NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def raise_descriptor_limit() -> int:
@@ -24,6 +29,18 @@ def connections(wanted: int) -> int:
     """
     limit = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return max(1, min(wanted, (limit - OWN) // 2))
+
+
+def left() -> int:
+    """How many more can be open at least; none when the whole machine has run out of them."""
+    try:
+        lowest = os.open(
+            os.devnull, os.O_RDONLY
+        )  # the lowest number that is free: all below are in use
+    except OSError:
+        return 0
+    os.close(lowest)
+    return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - lowest
 
 
 def _number(limit: int) -> int:
