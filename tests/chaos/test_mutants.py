@@ -10,6 +10,7 @@ import pytest
 from tests.chaos.scenario import Plan, Report, run
 from tests.chaos.stack import Stack
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 CODE = ("api", "cli", "deployments", "priority", "tasks", "workers", "celeryconfig.py")
 

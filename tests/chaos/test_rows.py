@@ -35,6 +35,7 @@ def go(tmp_path: Path) -> Iterator[Callable[..., Report]]:
         stack.stop()
 
 
+@pytest.mark.slow
 def test_c8_lost_replies_do_nothing_twice(go: Callable[..., Report]) -> None:
     report = go(
         Plan(1, 200, 0),

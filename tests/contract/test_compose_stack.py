@@ -72,6 +72,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     stack.stop()
 
 
+@pytest.mark.slow
 def test_a_newcomer_can_call_the_examples(stack: Stack) -> None:
     for name in ("api", "maintenance", "node"):
         stack.start(name)

@@ -256,6 +256,7 @@ def test_a_failure_is_the_installers_words_and_one_sentence(make: Maker) -> None
     assert make.built == []
 
 
+@pytest.mark.slow
 def test_without_uv_it_is_venv_and_pip(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment_build, "find_uv", lambda: None)
     locked = make.user("requirements_file: uv.lock", {"uv.lock": "", "pyproject.toml": ""})

@@ -326,6 +326,7 @@ def test_an_unwritable_state_folder_is_one_sentence(up: Up) -> None:
     assert "cannot be written" in up.refused("--no-flower")
 
 
+@pytest.mark.slow
 def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -> None:
     up.start("--no-flower").ready()
     broken = up.models.parent / "broken"
@@ -348,6 +349,7 @@ def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -
     wait_until(lambda: up.call("POST", "/models/echo/production/predict", {"a": 1}) == {"a": 1})
 
 
+@pytest.mark.slow
 def test_a_model_that_slept_when_it_stopped_sleeps_on_and_wakes_when_it_is_called(up: Up) -> None:
     up.start("--no-flower").ready()
     settings = Settings(redis_url=up.up_json()["redis_url"], state_dir=up.state)

@@ -366,6 +366,7 @@ def test_calls_pass_by_a_machine_that_is_gone(rig: Rig, name: str) -> None:
     assert lost.id in {one.id for one in rig.of(name)}
 
 
+@pytest.mark.slow
 async def test_websockets_pass_by_a_machine_that_is_gone(rig: Rig, name: str) -> None:
     lost, kept = [await asyncio.to_thread(rig.start, name, model=SOCKET) for _ in range(2)]
     await asyncio.to_thread(rig.lose, lost)
@@ -377,6 +378,7 @@ async def test_websockets_pass_by_a_machine_that_is_gone(rig: Rig, name: str) ->
     assert lost.id in {one.id for one in rig.of(name)}
 
 
+@pytest.mark.slow
 def test_a_deployment_whose_only_machine_is_gone_answers_503(rig: Rig, name: str) -> None:
     env = {"KINGPOST_HEARTBEAT_SECONDS": "0.5"}
     rig.lose(rig.start(name, **env))
@@ -386,6 +388,7 @@ def test_a_deployment_whose_only_machine_is_gone_answers_503(rig: Rig, name: str
     assert not rig.of(name)
 
 
+@pytest.mark.slow
 def test_another_host_on_the_same_port_is_told_apart_by_its_token(rig: Rig, name: str) -> None:
     # The longest heartbeat, so that the entry of the first is still there when the second is ready.
     env = {"KINGPOST_HOST_PORTS": str(free_port()), "KINGPOST_HEARTBEAT_SECONDS": "7.5"}

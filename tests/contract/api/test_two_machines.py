@@ -36,6 +36,7 @@ def play(name: str, folder: Path) -> dict[str, Any]:
 
 
 @needs_namespaces
+@pytest.mark.slow
 def test_calls_cross_the_cable_and_move_to_the_other_machine_when_it_is_cut(tmp_path: Path) -> None:
     saw = play("cut", tmp_path)
     assert saw["machine"]  # one kernel

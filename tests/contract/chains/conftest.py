@@ -76,7 +76,7 @@ def copy_models(to: Path, together: bool, only: str = "*") -> None:
         target.write_text(text.replace(APART, TOGETHER) if together else text)
 
 
-@pytest.fixture(scope="package", params=["apart", "together"])
+@pytest.fixture(scope="package", params=["apart", pytest.param("together", marks=pytest.mark.slow)])
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:

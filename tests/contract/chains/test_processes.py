@@ -21,6 +21,7 @@ from tests.contract.chains.conftest import Stack, command, copy_models, own_envi
 from workers import host_client
 from workers.host_client import HostState
 
+pytestmark = pytest.mark.slow
 RUN = "/chains/orders/production/run_remote"
 ORDERS = ["orders", "orders.Counter", "orders.worker-1"]
 SPELL = {"word": "abc"}

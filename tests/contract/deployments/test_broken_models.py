@@ -187,6 +187,7 @@ def test_a_deactivated_deployment_says_so_at_once(rig: Rig) -> None:
     assert b"resting is deactivated" in refused.value.response.body
 
 
+@pytest.mark.slow
 def test_no_more_models_load_at_once_than_the_node_may(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -205,9 +206,10 @@ def test_no_more_models_load_at_once_than_the_node_may(
         wait_until(lambda: len(notes()) == 3, 60)
         assert sorted("turn" in one for one in notes()) == [False, True, True]
         (waiting, *_) = [one.model_name for one in rig.directory.all() if one.note]
-        said = rig.status(rig.submit(waiting))
-        assert said["waiting_for"] == "loading"
-        assert "waits for its turn to load" in said["waiting_reason"]
+        request = rig.submit(waiting)
+        turn = "waits for its turn to load"
+        wait_until(lambda: turn in (rig.status(request)["waiting_reason"] or ""), 30)
+        assert rig.status(request)["waiting_for"] == "loading"
         assert "waits for its turn to load" in rig.kingpost("models")
         gate.write_text("")
         for one in deployments:

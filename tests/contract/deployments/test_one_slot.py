@@ -57,6 +57,7 @@ def test_an_idle_model_makes_room_for_a_call(rig: Rig) -> None:
     assert len([one for one in rig.directory.all() if one.state == "ready"]) <= 1
 
 
+@pytest.mark.slow
 def test_what_cannot_run_holds_no_place(rig: Rig) -> None:
     """Its process ends before it can report itself; and nothing on this machine helps one that needs GPUs it lacks."""
     torn = rig.push("torn", "one")
@@ -70,6 +71,7 @@ def test_what_cannot_run_holds_no_place(rig: Rig) -> None:
     assert not rig.replicas(torn)
 
 
+@pytest.mark.slow
 def test_one_that_nothing_here_helps_does_not_keep_others_waiting(tmp_path: Path) -> None:
     env = {"KINGPOST_NODE_SLOTS": "1", "KINGPOST_NODE_GPUS": "0=8Gi"}
     with Rig(tmp_path, env) as rig:
