@@ -45,7 +45,7 @@ up: $(READY)
 test: $(DEV)
 	$(BIN)/python -m tests.run
 
-# With the slow ones.
+# With the slow ones but those of `make shipped`.
 test-all: $(DEV)
 	$(BIN)/python -m tests.run --slow
 

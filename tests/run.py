@@ -16,6 +16,7 @@ from tests.outcomes import Outcome
 # A file stays in one process; conftest.py puts long files first.
 THREE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 NOT_CHAOS = "not chaos"  # pyproject.toml leaves the slow ones out, too
+NOT_SHIPPED = ("--ignore", "tests/shipped")  # they build and install: `make shipped` runs them
 MOST_AGAIN = 3  # more are no accident
 TESTS_FAILED = (
     1  # pytest's exit code when tests ran and some failed; the others mean that not all ran
@@ -47,7 +48,7 @@ def verdict(first: Outcome, second: Outcome | None) -> tuple[int, str]:
 
 def main(paths: Sequence[str], slow: bool) -> int:
     """Runs them, says how it went, and returns the exit code."""
-    first = _pytest([*THREE, *(("-m", NOT_CHAOS) if slow else ()), *paths])
+    first = _pytest([*THREE, *(("-m", NOT_CHAOS, *NOT_SHIPPED) if slow else ()), *paths])
     again = to_run_again(first)
     second = _pytest(["-m", "", *again]) if again else None  # named, whatever their marks are
     code, line = verdict(first, second)
