@@ -1,5 +1,6 @@
 """Real `kingpost` processes for the tests, each in a session of its own, with its log in a file."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -78,6 +79,16 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+
+
+def descendants(pid: int) -> list[int]:
+    """What it started, and what that started; nothing for a process that is gone."""
+    found: list[int] = []
+    for children in Path("/proc", str(pid), "task").glob("*/children"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            for child in children.read_text().split():
+                found += [int(child), *descendants(int(child))]
+    return found
 
 
 def ready_replicas(settings: Settings, count: int = 1, timeout: float = 30) -> list[Replica]:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
+from tests.processes import descendants
 
 
 @pytest.fixture
@@ -36,17 +37,8 @@ def _kill_all(rig: Rig, name: str) -> None:
     import signal
 
     node = rig.parts[name]
-    children = _descendants(node.pid)
+    children = descendants(node.pid)
     for pid in (node.pid, *children):
         os.kill(pid, signal.SIGKILL)
     assert node.popen
     node.popen.wait()
-
-
-def _descendants(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task")
-    found: list[int] = []
-    for task in tasks.iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *_descendants(int(child))]
-    return found

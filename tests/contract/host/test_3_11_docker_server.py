@@ -14,6 +14,7 @@ from cli.ports import free_port
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost
+from tests.processes import descendants
 
 pytestmark = pytest.mark.kingpost_only("docker_server")
 SERVER = """
@@ -181,20 +182,11 @@ def test_issue_5_6_a_server_that_dies_takes_its_host_along(host: RunningHost) ->
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_issue_5_6_the_server_ends_with_its_host(host: RunningHost, number: int) -> None:
-    started = _descendants(host.process.pid)
+    started = descendants(host.process.pid)
     assert any(b"server.py" in _command(pid) for pid in started)
     os.kill(host.process.pid, number)
     host.process.wait(10)
     wait_until(lambda: not any(map(_alive, started)))
-
-
-def _descendants(pid: int) -> list[int]:
-    """The shell, what it started, and what that started."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *_descendants(int(child))]
-    return found
 
 
 def _command(pid: int) -> bytes:
