@@ -1,5 +1,6 @@
 """A real Valkey for the tests: the binary of the embedded default, on a free loopback port."""
 
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ class Valkey:
     folder: Path
     fsync: str = "always"  # or everysec, or off: no append-only file at all
     port: int = field(default_factory=free_port)
+    env: dict[str, str] = field(default_factory=dict[str, str])  # more than ours
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -32,6 +34,12 @@ class Valkey:
 
     def start(self) -> "Valkey":
         """Starts the server and waits until it answers."""
+        self.spawn()
+        wait_until(self.answers, timeout=20, message="Valkey does not answer")
+        return self
+
+    def spawn(self) -> None:
+        """Starts the server."""
         command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += [
             "--dir",
@@ -42,10 +50,10 @@ class Valkey:
         command += ["--appendfsync", "no" if self.fsync == "off" else self.fsync]
         command += ["--unixsocket", str(self.socket)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
-        log = (self.folder / "valkey.log").open("ab")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self.answers, timeout=20, message="Valkey does not answer")
-        return self
+        with (self.folder / "valkey.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=os.environ | self.env
+            )
 
     def answers(self) -> bool:
         """Whether the server takes commands."""

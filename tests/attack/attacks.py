@@ -150,6 +150,17 @@ def _garbage(stand: Stand, size: int) -> str:
     return f"{size * len(said)} requests, no traceback"
 
 
+def _json_bomb(stand: Stand, size: int) -> str:
+    """A tree of it would take thirty times its bytes."""
+    bomb = b'{"messages": [' + b"[]," * (size * 1_000_000 // 3) + b'[]], "model": "nobody"}'
+    with stand.client() as client:
+        assert client.post("/v1/chat/completions", content=bomb).status_code == 404
+        unfinished = bomb[:-30]  # the field never comes
+        assert client.post("/v1/chat/completions", content=unfinished).status_code == 400
+        assert client.post("/v1/chat/completions", content=bomb * 6).status_code == 413
+    return f"{size} MB read, more refused"
+
+
 ATTACKS = [
     Attack("silent sockets", "a key and health find a place", _silent, 120, 2010),
     Attack("POSTs that ask for a WebSocket", "gone by the deadline", _upgrades, 120, 2010),
@@ -160,5 +171,6 @@ ATTACKS = [
     Attack("endlessly many headers", "200, 431", _many_headers, 20, 4000),
     Attack("endless trailers", "64 KB", _trailers, 20, 1000),
     Attack("event streams of one key", "half of the connections", _streams_of_one_key, 70, 1995),
+    Attack("JSON bomb at /v1", "20 MB, 413; no tree is built", _json_bomb, 4, 19),
     Attack("garbage", "no traceback in the log", _garbage, 1, 60),
 ]

@@ -6,8 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.scenario import Plan, run
+from tests.chaos.scenario import KILLED, Plan, run
 from tests.chaos.stack import Stack
+from tests.chaos.wall import Wall
 
 
 def main() -> int:
@@ -20,10 +21,17 @@ def main() -> int:
     clean = True
     for seed in options.seeds:
         with tempfile.TemporaryDirectory(prefix="kingpost-chaos-") as folder:
-            plan = Plan(seed, options.jobs, options.kills, poison_every=1000, freezes=2)
-            stack = Stack(Path(folder)).start()
+            plan = Plan(
+                seed,
+                options.jobs,
+                options.kills,
+                kinds=(*KILLED, "jump"),
+                poison_every=1000,
+                frozen=("replica", "replica", "valkey"),
+            )
+            stack = Stack(Path(folder) / "stack", wall=Wall(Path(folder))).start()
             try:
-                report = asyncio.run(run(plan, stack, Path(folder)))
+                report = asyncio.run(run(plan, stack, stack.folder))
             finally:
                 stack.stop()
             print(report.table(), flush=True)

@@ -31,8 +31,9 @@ class Plan:
     kinds: tuple[str, ...] = KILLED
     gap: tuple[float, float] = (0.5, 2.0)  # s between faults
     poison_every: int = 0  # every so-manieth job kills its host
-    freezes: int = 0
+    frozen: tuple[str, ...] = ()  # SIGSTOP for a while: replica, valkey
     freeze_seconds: float = 20.0
+    freeze_after: tuple[float, float] = (1.0, 4.0)
     run_ms: tuple[int, int] = (5, 20)
     drain_seconds: float = 120.0
 
@@ -85,7 +86,7 @@ class _Faults(threading.Thread):
     def run(self) -> None:
         rng = random.Random(self._plan.seed + 1)
         thaws = [
-            threading.Thread(target=self._freeze, args=(rng,)) for _ in range(self._plan.freezes)
+            threading.Thread(target=self._freeze, args=(kind, rng)) for kind in self._plan.frozen
         ]
         for thaw in thaws:
             thaw.start()
@@ -95,10 +96,10 @@ class _Faults(threading.Thread):
         for thaw in thaws:
             thaw.join()
 
-    def _freeze(self, rng: random.Random) -> None:
-        PAUSE.wait(rng.uniform(1.0, 4.0))  # in the middle of the work
-        self._ledger.faults["freeze"] += 1
-        self._stack.freeze(rng, self._plan.freeze_seconds)()
+    def _freeze(self, kind: str, rng: random.Random) -> None:
+        PAUSE.wait(rng.uniform(*self._plan.freeze_after))  # in the middle of the work
+        self._ledger.faults[f"freeze {kind}"] += 1
+        self._stack.freeze(kind, rng, self._plan.freeze_seconds)()
 
 
 async def run(plan: Plan, stack: Stack, folder: Path) -> Report:

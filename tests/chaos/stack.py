@@ -17,6 +17,7 @@ from deployments.directory import Directory
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
 from tests.chaos.proxy import LossyProxy
+from tests.chaos.wall import Wall
 from tests.conditions import PAUSE
 from tests.processes import Process, environment, ready_replicas
 from tests.valkey import Valkey
@@ -35,13 +36,18 @@ class Stack:
     env: dict[str, str] = field(default_factory=dict[str, str])
     source: Path | None = None  # another copy of the project's code to run, None = this one
     loss: float = 0.0  # of replies, for the parts behind the proxy
+    data: Path | None = None  # the store's folder, None = in ours
+    wall: Wall | None = None  # the store's clock
     proxied: str | None = None  # parts whose name begins so reach Valkey through a proxy
     parts: dict[str, Process] = field(default_factory=dict[str, Process])
     api_ports: list[int] = field(default_factory=list[int])
 
     def __post_init__(self) -> None:
-        (self.folder / "valkey").mkdir(parents=True)
-        self.valkey = Valkey(self.folder / "valkey", self.fsync)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        data = self.data or self.folder / "valkey"
+        data.mkdir()
+        given = self.wall.env if self.wall else {}
+        self.valkey = Valkey(data, self.fsync, env=given)
         self._keeping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._lock = threading.Lock()
@@ -61,7 +67,7 @@ class Stack:
             "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "true",
             "CHAOS_RUNS": str(self.folder / "runs.txt"),
         }
-        env = environment(self.settings, **ours, **self.env)
+        env = environment(self.settings, **(ours | self.env))
         self.api_ports = [free_port(), free_port()]
         for i, port in enumerate(self.api_ports):
             self._add(f"api{i}", ["api", "--host", "127.0.0.1", "--port", str(port)], env)
@@ -86,6 +92,8 @@ class Stack:
                 for part in self.parts.values():
                     if part.popen and part.popen.poll() is not None:
                         part.start()
+                if self.valkey.process and self.valkey.process.poll() is not None:
+                    self.valkey.spawn()
 
     def kill(self, kind: str, rng: random.Random) -> str:
         """SIGKILLs a random part of that kind; what was killed."""
@@ -100,6 +108,11 @@ class Stack:
                 case "lost wake-ups" | "doubled wake-ups" | "rewrite":
                     self._disturb(kind)
                     return kind
+                case "jump":
+                    assert self.wall
+                    ahead = self.wall.hours > 0  # there and back: nothing here may take a day
+                    self.wall.jump(-1 if ahead else 1 if self.wall.hours else rng.choice([-1, 1]))
+                    return "jump"
                 case "roll":
                     name = rng.choice(sorted(self.parts))
                     self.parts[name].signal(signal.SIGTERM)
@@ -133,10 +146,14 @@ class Stack:
             os.kill(rng.choice(pids), signal.SIGKILL)
         return "host"
 
-    def freeze(self, rng: random.Random, seconds: float) -> Callable[[], None]:
-        """SIGSTOPs a worker; call the answer to let it go on after `seconds`."""
-        name = rng.choice(sorted(one for one in self.parts if one.startswith("replica")))
-        pid, ends = self.parts[name].pid, time.monotonic() + seconds
+    def freeze(self, kind: str, rng: random.Random, seconds: float) -> Callable[[], None]:
+        """SIGSTOPs a part, or Valkey; call the answer to let it go on after `seconds`."""
+        if kind == "valkey":
+            assert self.valkey.process
+            pid = self.valkey.process.pid
+        else:
+            pid = self.parts[rng.choice(sorted(x for x in self.parts if x.startswith(kind)))].pid
+        ends = time.monotonic() + seconds
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
 

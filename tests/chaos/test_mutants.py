@@ -52,7 +52,8 @@ def test_a_claim_that_leaves_no_record_loses_jobs(planted: Callable[..., Report]
 
 def test_a_finish_without_a_fence_completes_jobs_twice(planted: Callable[..., Report]) -> None:
     short = {"KINGPOST_LEASE_SECONDS": "2", "KINGPOST_HEARTBEAT_SECONDS": "0.5"}
-    plan = Plan(1, 60, 0, freezes=3, freeze_seconds=5, run_ms=(800, 1200), drain_seconds=30)
+    frozen = ("replica",) * 3
+    plan = Plan(1, 60, 0, frozen=frozen, freeze_seconds=5, run_ms=(800, 1200), drain_seconds=30)
     fence = "if word ~= 'held' then return word end"
     report = planted(plan, "finish", fence, "if word == 'missing' then return word end", env=short)
     assert report.verdict.double_completed > 0

@@ -9,7 +9,11 @@ import pytest
 
 from tests.chaos.scenario import Plan, Report, run
 from tests.chaos.stack import Stack
+from tests.chaos.wall import Wall
 from tests.conditions import PAUSE
+from tests.contract.test_full_disk import fill, small_disk
+
+__all__ = ["small_disk"]  # a fixture
 
 SHORT_LEASE = {"KINGPOST_LEASE_SECONDS": "2", "KINGPOST_HEARTBEAT_SECONDS": "0.5"}
 
@@ -75,3 +79,42 @@ def test_c17_a_rolling_restart_wastes_no_attempt(go: Callable[..., Report]) -> N
     report = go(Plan(2, 400, 8, kinds=("roll",), gap=(0.2, 0.5)))
     assert report.statuses == {"SUCCEEDED": 400}
     assert report.verdict.reruns == 0
+
+
+LONG = (26_000, 45_000)  # ms: longer than a lease
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("part", ["valkey", "replica"])
+def test_c25_a_stall_beyond_the_lease_charges_no_job_that_still_runs(
+    go: Callable[..., Report], part: str
+) -> None:
+    report = go(Plan(1, 5, 0, frozen=(part,), freeze_after=(3, 4), run_ms=LONG))
+    assert report.statuses == {"SUCCEEDED": 5}
+    if part == "valkey":  # nobody could claim them meanwhile, and free slots were beside
+        assert report.verdict.reruns == 0
+
+
+@pytest.mark.chaos
+def test_c26_a_clock_that_jumps_rescues_expires_and_delivers_nothing_early(
+    go: Callable[..., Report], tmp_path: Path
+) -> None:
+    plan = Plan(1, 60, 6, kinds=("jump",), gap=(2, 4), run_ms=(500, 3000))
+    report = go(plan, wall=Wall(tmp_path))
+    assert report.statuses == {"SUCCEEDED": 60}
+    assert (report.verdict.reruns, report.verdict.redeliveries) == (0, 0)
+
+
+@pytest.mark.chaos
+def test_c27_a_full_disk_of_the_store_loses_nothing_that_was_acknowledged(
+    go: Callable[..., Report], small_disk: Path, tmp_path: Path
+) -> None:
+    def full(stack: Stack) -> None:
+        PAUSE.wait(3)
+        fill(small_disk / "filler")
+        PAUSE.wait(25)
+        (small_disk / "filler").unlink()
+
+    plan = Plan(1, 300, 1, kinds=("rewrite",), gap=(30, 30), run_ms=(200, 400))
+    report = go(plan, full, data=small_disk / "valkey")
+    assert report.statuses == {"SUCCEEDED": 300}

@@ -41,7 +41,8 @@ def flower(settings: Settings, tmp_path: Path) -> Iterator[Call]:
 
     def sees_the_worker() -> bool:
         try:
-            return ready_replicas(settings)[0].id in call("/api/workers")
+            # Without refresh it says whom Flower found when it started, and a worker may come later.
+            return ready_replicas(settings)[0].id in call("/api/workers?refresh=1")
         except (OSError, urllib.error.URLError):
             return False
 

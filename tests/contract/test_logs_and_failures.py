@@ -47,6 +47,8 @@ class Model:
         sys.stderr.write("\\rdone\\n")
         if given.get("fail"):
             raise KeyError("secret of the model")
+        for _ in range(given.get("megabytes", 0)):
+            os.write(1, b"x" * 1_000_000)
         if given.get("flood"):
             for number in range(given["flood"]):
                 print("flood", number)
@@ -188,3 +190,16 @@ def test_following_goes_on_over_a_new_host_and_turned_files(rig: Rig, tmp_path: 
         f"flood {n}" for n in range(300)
     ] * 2
     assert "host.died" in followed.read_text()
+
+
+@pytest.mark.slow
+def test_a_gigabyte_without_a_line_break_does_not_grow_the_worker(rig: Rig) -> None:
+    rig.weights()
+    rig.until(rig.submit(say="before"), Status.SUCCEEDED)
+    name = rig.submit(say="much", megabytes=1000)
+    wait_until(lambda: rig.job(name).status is Status.SUCCEEDED, 120)
+    wait_until(lambda: "bytes more)" in rig.log.read_text(errors="replace"), 60)
+    said = Path(f"/proc/{rig.replica.pid}/status").read_text()
+    (most,) = [int(one.split()[1]) for one in said.splitlines() if one.startswith("VmHWM")]
+    print(f"The worker had {most / 1024:.0f} MB at most.")
+    assert most <= 150 * 1024  # kB

@@ -45,7 +45,8 @@ class TwoMachines:
         (folder / "near").mkdir()
         (folder / "far").mkdir()
         self.api = self._kingpost("api", "api", "--port", str(PORT))
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", headers=HEADERS, timeout=60)
+        # Longer than a play: a call that its client gives up while another replica starts does not move.
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", headers=HEADERS, timeout=180)
         wait_until(self._answers, 30, "the API does not answer")
 
     def _kingpost(self, name: str, *command: str) -> Process:
