@@ -38,6 +38,7 @@ class Client:
             "priority": rng.randrange(3),
             "webhook_endpoint": webhook,
             "max_time_in_queue_seconds": 3600,
+            "inference_retry_config": {"initial_delay_ms": 3000} if order.get("again") else None,
         }
         path = "/models/ledger/production/async_predict"
         said = await self._call("POST", path, 201, json=body, headers={"Idempotency-Key": key})

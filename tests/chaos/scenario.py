@@ -31,6 +31,7 @@ class Plan:
     kinds: tuple[str, ...] = KILLED
     gap: tuple[float, float] = (0.5, 2.0)  # s between faults
     poison_every: int = 0  # every so-manieth job kills its host
+    again_every: int = 0  # every so-manieth job fails at first, and is tried again after 3 s
     frozen: tuple[str, ...] = ()  # SIGSTOP for a while: replica, valkey
     freeze_seconds: float = 20.0
     freeze_after: tuple[float, float] = (1.0, 4.0)
@@ -118,7 +119,8 @@ async def run(plan: Plan, stack: Stack, folder: Path) -> Report:
             poison = plan.poison_every and n % plan.poison_every == plan.poison_every - 1
             if poison:
                 ledger.poisoned.add(f"key-{n}")
-            await client.submit(n, receiver.url, rng, **({"kill": True} if poison else {}))
+            again = bool(plan.again_every and n % plan.again_every == 0)
+            await client.submit(n, receiver.url, rng, kill=bool(poison), again=again)
 
         await in_parallel(plan.jobs, 16, submit)
         await asyncio.to_thread(faults.join)

@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.chaos.scenario import Plan, Report, run
 from tests.chaos.stack import Stack
@@ -99,10 +101,15 @@ def test_c25_a_stall_beyond_the_lease_charges_no_job_that_still_runs(
 def test_c26_a_clock_that_jumps_rescues_expires_and_delivers_nothing_early(
     go: Callable[..., Report], tmp_path: Path
 ) -> None:
-    plan = Plan(1, 60, 6, kinds=("jump",), gap=(2, 4), run_ms=(500, 3000))
-    report = go(plan, wall=Wall(tmp_path))
+    stacks: list[Stack] = []
+    wall, jumps = Wall(tmp_path), 7
+    plan = Plan(1, 60, jumps, kinds=("jump",), gap=(2, 4), run_ms=(500, 3000), again_every=5)
+    report = go(plan, wall=wall, during=stacks.append)
     assert report.statuses == {"SUCCEEDED": 60}
-    assert (report.verdict.reruns, report.verdict.redeliveries) == (0, 0)
+    assert abs(wall.hours) == 1  # there and back, and there
+    with redis.Redis.from_url(stacks[0].valkey.url) as client:
+        assert abs(client.time()[0] - time.time() - wall.hours * 3600) < 60
+    assert (report.verdict.reruns, report.verdict.redeliveries) == (12, 0)  # the ordered ones
 
 
 @pytest.mark.chaos
@@ -110,11 +117,12 @@ def test_c27_a_full_disk_of_the_store_loses_nothing_that_was_acknowledged(
     go: Callable[..., Report], small_disk: Path, tmp_path: Path
 ) -> None:
     def full(stack: Stack) -> None:
-        PAUSE.wait(3)
+        PAUSE.wait(2)
         fill(small_disk / "filler")
         PAUSE.wait(25)
         (small_disk / "filler").unlink()
 
-    plan = Plan(1, 300, 1, kinds=("rewrite",), gap=(30, 30), run_ms=(200, 400))
+    plan = Plan(1, 2000, 1, kinds=("rewrite",), gap=(30, 30))
     report = go(plan, full, data=small_disk / "valkey")
-    assert report.statuses == {"SUCCEEDED": 300}
+    assert report.statuses == {"SUCCEEDED": 2000}
+    assert report.refused > 0  # it was felt

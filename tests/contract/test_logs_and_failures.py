@@ -195,7 +195,7 @@ def test_following_goes_on_over_a_new_host_and_turned_files(rig: Rig, tmp_path: 
 @pytest.mark.slow
 def test_a_gigabyte_without_a_line_break_does_not_grow_the_worker(rig: Rig) -> None:
     rig.weights()
-    rig.until(rig.submit(say="before"), Status.SUCCEEDED)
+    ready_replicas(rig.settings)
     name = rig.submit(say="much", megabytes=1000)
     wait_until(lambda: rig.job(name).status is Status.SUCCEEDED, 120)
     wait_until(lambda: "bytes more)" in rig.log.read_text(errors="replace"), 60)
