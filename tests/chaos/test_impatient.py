@@ -13,6 +13,7 @@ from time import monotonic
 import aiohttp
 import pytest
 
+from tasks.loops import pause
 from tests.conditions import wait_until
 from tests.contract.test_up import Up
 from tests.processes import descendants
@@ -32,6 +33,10 @@ def up(tmp_path: Path) -> Iterator[Up]:
     assert up.stop() == 0
 
 
+async def pass_by(seconds: float) -> None:
+    await pause(asyncio.Event(), max(0.0, seconds))
+
+
 async def submit(session: aiohttp.ClientSession, url: str, n: int) -> tuple[str, str | None]:
     """(why not or '', request id): one try."""
     headers = {"Idempotency-Key": f"impatient-{n}"}
@@ -40,10 +45,10 @@ async def submit(session: aiohttp.ClientSession, url: str, n: int) -> tuple[str,
             said = await reply.json(content_type=None)
             if reply.status == 201:
                 return "", str(said["request_id"])
-            await asyncio.sleep(float(reply.headers.get("Retry-After", BEFORE_RETRY)))
+            await pass_by(float(reply.headers.get("Retry-After", BEFORE_RETRY)))
             return str(reply.status), None
     except (aiohttp.ClientError, TimeoutError) as error:
-        await asyncio.sleep(BEFORE_RETRY)
+        await pass_by(BEFORE_RETRY)
         return type(error).__name__, None
 
 
@@ -64,7 +69,7 @@ async def kill_all_the_time(up: Up, rng: random.Random, ends: float) -> Counter[
     """SIGKILLs one process after the other, each part as often as every other."""
     killed: Counter[str] = Counter()
     while monotonic() < ends:
-        await asyncio.sleep(rng.uniform(*GAP))
+        await pass_by(rng.uniform(*GAP))
         living = parts(up)
         name = rng.choice(sorted(living))
         with contextlib.suppress(ProcessLookupError):
@@ -82,7 +87,7 @@ async def run(up: Up, rng: random.Random) -> tuple[list[str], Counter[str], Coun
     killer = asyncio.create_task(kill_all_the_time(up, rng, began + SECONDS))
 
     async def one(session: aiohttp.ClientSession, n: int) -> str | None:
-        await asyncio.sleep(began + n * SECONDS / SUBMITTED - monotonic())
+        await pass_by(began + n * SECONDS / SUBMITTED - monotonic())
         for _ in range(2):
             why, request_id = await submit(session, url, n)
             if request_id:
