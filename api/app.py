@@ -25,7 +25,7 @@ from api.connections import Connections
 from api.fast_lane import FastLane
 from api.gateway import Gateway
 from tasks.errors import StoreUnavailable
-from tasks.loops import keep
+from tasks.loops import end, keep
 from tasks.machine import tell_time
 from tasks.settings import Settings
 
@@ -61,9 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
             await gateway.epoch.trouble()  # from now on it knows the store
         running = [asyncio.create_task(keep(name, work)) for name, work in endless.items()]
         yield
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end(running)
         await gateway.close()
 
     app = FastAPI(

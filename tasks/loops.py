@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Generator
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from typing import Any, Protocol
 
 from tasks.errors import StoreUnavailable
 from tasks.logs import get_logger
@@ -19,6 +19,7 @@ log = get_logger("loops")
 BACKOFF_FIRST, BACKOFF_LAST = 0.5, 30.0  # s, after a failed round and after many in a row
 LOG_AGAIN = 600.0  # s, until a cause that goes on is logged once more, without its frames
 MOST_CAUSES = 100  # remembered; beyond that something is wrong that one line each cannot tell
+CANCEL_AGAIN = 0.5  # s
 HEALTHY_SECONDS = 30.0  # after a round that ran so long, a failure counts as the first one again
 
 
@@ -164,6 +165,19 @@ async def keep(name: str, work: Callable[[], Awaitable[object]]) -> None:
             await work()
             return
         await asyncio.sleep(max(guard.delay, BACKOFF_FIRST))
+
+
+async def end(running: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels these until they have ended.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for`, through which the store's client sends, forgets a
+    cancellation that comes in the very turn in which what it waits for is done.
+    """
+    pending = set(running)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

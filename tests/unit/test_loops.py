@@ -22,7 +22,7 @@ from tasks import keys, loops, maintenance, verbs
 from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable
 from tasks.job import RequestId, Submission
-from tasks.loops import Guard, Guards, keep, run_forever
+from tasks.loops import Guard, Guards, end, keep, run_forever
 from tasks.settings import Settings
 from tasks.state import Status
 from tasks.store import AsyncJobStore, JobStore
@@ -416,3 +416,27 @@ async def test_one_that_failed_to_load_takes_no_place_from_a_healthy_one(
     assert running.leaving is not None
     assert running.seat.deployment_id == good.id
     await node.stop()
+
+
+async def test_a_loop_ends_although_a_cancellation_was_lost() -> None:
+    loop, went_on, begun = asyncio.get_running_loop(), list[bool](), asyncio.Event()
+    sent, never, turned = loop.create_future(), loop.create_future(), loop.create_future()
+
+    async def sending() -> None:
+        begun.set()
+        await sent
+
+    async def work() -> None:
+        await asyncio.wait_for(sending(), 60)  # as the store's client sends a command
+        went_on.append(True)
+        await never
+
+    running = [asyncio.create_task(keep("sender", work))]
+    async with asyncio.timeout(20):
+        await begun.wait()
+        sent.set_result(None)
+        loop.call_soon(turned.set_result, None)
+        await turned  # now it is sent, and `work` does not know yet
+        await end(running)
+    assert went_on == [True], "no cancellation was lost"
+    assert running[0].cancelled()
