@@ -152,6 +152,7 @@ class Fabric(Section):
     preferences: list[str] | None = None
 
 
+DEFAULT_MEMORY = "2Gi"
 NOT_LIMITED = "is not enforced: the model may take what the machine has."
 
 
@@ -160,8 +161,13 @@ class Resources(Section):
 
     cpu: Annotated[str, sized(r"[+-]?(\d+\.?\d*|\.\d+)m?", "500m or 2"), limited(NOT_LIMITED)] = "1"
     memory: Annotated[
-        str, sized(r"(\d+\.?\d*|\.\d+)([kMGTPE]|[KMGTPE]i)?", "2Gi"), limited(NOT_LIMITED)
-    ] = "2Gi"
+        str,
+        sized(r"(\d+\.?\d*|\.\d+)([kMGTPE]|[KMGTPE]i)?", "2Gi"),
+        Fate(
+            "honoured",
+            "a host that holds more is started again, and its request says MODEL_OUT_OF_MEMORY; 2Gi, Truss's default, is no limit",
+        ),
+    ] = DEFAULT_MEMORY
     use_gpu: Annotated[
         Anything, Fate("honoured", "said by `accelerator` alone, as Truss has it")
     ] = None

@@ -227,6 +227,15 @@ class Package:
         said = self.resources.get("gpu_memory")
         return memory_bytes(str(said), "resources.gpu_memory") if said else 0
 
+    @property
+    def memory_limit(self) -> int:
+        """Bytes that its host may hold, from `resources.memory`; 0 = no limit.
+
+        Truss's default is what its templates write into every config.yaml: it says nothing about the model.
+        """
+        said = str(self.resources.get("memory") or schema.DEFAULT_MEMORY)
+        return 0 if said == schema.DEFAULT_MEMORY else memory_bytes(said, "resources.memory")
+
     def _check_files(self) -> None:
         if self.requirements_file and not (self.root / self.requirements_file).is_file():
             raise PackageError(
@@ -242,12 +251,12 @@ class Package:
 
 def memory_bytes(said: str, key: str) -> int:
     """Bytes of a size as Kubernetes writes it ("10Gi", "500M"). Raises PackageError that names the key."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", said.strip())
+    match = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([kKMGTPE]i?)?B?", said.strip())
     if match is None:
         raise PackageError(f"{key} must be a size such as 10Gi, not {said!r}.")
     unit = match[2] or ""
     step = 1024 if unit.endswith("i") else 1000
-    return int(float(match[1]) * step ** " KMGT".index(unit[:1] or " "))
+    return int(float(match[1]) * step ** " KMGTPE".index(unit[:1].upper() or " "))
 
 
 def _expanded(raw: Mapping[str, object]) -> dict[str, object]:

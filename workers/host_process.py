@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deployments.package import Package
 from tasks.logs import get_logger
 from tasks.loops import Guard
 from tasks.private_files import users_umask
@@ -20,8 +21,9 @@ from workers.environment_build import BuildStopped, EnvironmentFailed
 from workers.environments import Environments, HostPython
 from workers.host_chainlet import HostExtras
 from workers.host_lines import bounded_lines, json_line, words_of
+from workers.host_memory import HostMemory
 from workers.host_sockets import HostSocket
-from workers.process_ends import adopt_orphans, children, end_orphans, exit_words
+from workers.process_ends import adopt_orphans, children, end_orphans
 from workers.turns import Turns
 
 log = get_logger("host")
@@ -66,6 +68,7 @@ class HostProcess:
         self._extras = extras or HostExtras()
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_by_us: set[int] = set()
+        self._too_large: set[int] = set()  # generations that held more memory than they may
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._exits: dict[int, str] = {}
         self._exited = threading.Condition()
@@ -127,6 +130,10 @@ class HostProcess:
         of = f" of {', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else ""
         return f"The model host{of} died ({how})."
 
+    def ran_out_of_memory(self, generation: int) -> bool:
+        """Whether that host was ended for holding more than `resources.memory`; known after `death`."""
+        return generation in self._too_large
+
     def _last_words(self) -> str:
         """For operators: the last lines that it logged, then how it ended and the very last line."""
         died, said = self.death(self.generation), list(self._tail)
@@ -170,15 +177,20 @@ class HostProcess:
     def _one_life(self, python: HostPython) -> bool:
         """From the start of a host to its end; True when it got ready. Raises BuildStopped while it waits for its turn."""
         with self._loads.taken(self._stopping, self._waits):
+            packages = [Package.load(one.package) for one in self.sockets]
             before = children()
             process = self._started(python)
+            memory = HostMemory(process, packages)
             became_ready = self._watch_load(process)
         process.wait()
         _end_group(process.pid)
         with self._orphans.round():
             end_orphans(before)
         self.ready.clear()
-        self._note_exit(exit_words(process.returncode), became_ready)
+        how, too_large = memory.end_words()
+        if too_large:
+            self._too_large.add(self.generation)
+        self._note_exit(how, became_ready)
         return became_ready
 
     def _waits(self) -> None:

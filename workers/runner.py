@@ -13,7 +13,7 @@ from tasks.job import Claim, JobError, Outcome
 from tasks.logs import get_logger
 from tasks.payloads import Payloads, output_ms, output_ref
 from tasks.settings import Settings
-from tasks.state import ErrorCode
+from tasks.state import ErrorCode, Status
 from tasks.store import JobStore
 from tasks.verbs import Release, Word
 from workers.classify import GiveBack, Retry, classify, failed_attempt
@@ -295,12 +295,24 @@ class Runner:
         if not run.sent or self._host.ended_by_us(run.generation):
             self._offer(run, lambda: verbs.release(run.lease, Release.DRAIN))
             return
-        error = JobError(ErrorCode.MODEL_UNAVAILABLE, self._host.death(run.generation))
+        how = self._host.death(run.generation)
+        error = JobError(ErrorCode.MODEL_UNAVAILABLE, how)
+        if self._host.ran_out_of_memory(run.generation):
+            error = JobError(ErrorCode.MODEL_OUT_OF_MEMORY, how)
+            if self._was_alone(run):
+                took = (monotonic() - run.started) * 1000
+                self._conclude(run, Outcome(Status.FAILED, took, error=error))
+                return
         word = self._offer(run, lambda: verbs.release(run.lease, Release.DEATH, error=error))
         if word is Word.POISON:
             self._events.failed(run.claim.job, "poison")
         else:
             self._events.retried(run.claim.job, error.code)
+
+    def _was_alone(self, run: Run) -> bool:
+        """Whether no other job can have filled the host: it has one slot, or this was its last attempt, alone."""
+        slots = sum(one.slots for one in self._host.sockets)
+        return slots == 1 or run.claim.job.deaths >= self._settings.max_deaths - 1
 
     def _settle_timeout(self, run: Run) -> None:
         limit = self._settings.predict_timeout_seconds

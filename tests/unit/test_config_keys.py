@@ -136,7 +136,6 @@ def test_no_build_needs_docker(folder: Path) -> None:
         ("build_commands: [make]", "build_commands are not run"),
         ("build: {arguments: {a: 1}}", "build.arguments is not used"),
         ("resources: {cpu: '4'}", "resources.cpu is not enforced"),
-        ("resources: {memory: 16Gi}", "resources.memory is not enforced"),
         ("runtime: {enable_tracing_data: true}", "runtime.enable_tracing_data sends no traces"),
         ("runtime: {remote_ssh: {enabled: true}}", "runtime.remote_ssh.enabled opens no SSH"),
         (
@@ -218,6 +217,23 @@ def test_a_python_that_is_not_there_is_refused(
     kept_of_it = kept([found])
     assert was_allowed("python_version", kept_of_it) and not was_allowed("python", kept_of_it)
     assert not was_allowed("python_version", [found.sentence])
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        ("", 0),
+        ("resources: {memory: 2Gi}", 0),  # Truss's default
+        ("resources: {memory: 300Mi}", 300 << 20),
+        ("resources: {memory: 16Gi}", 16 << 30),
+        ("resources: {memory: 500k}", 500_000),
+        ("resources: {memory: '.5G'}", 500_000_000),
+        ("resources: {memory: '1024'}", 1024),
+    ],
+)
+def test_the_memory_of_a_host_is_what_the_file_says(folder: Path, config: str, most: int) -> None:
+    package = accept(folder, config)
+    assert (package.memory_limit, package.warnings) == (most, ())
 
 
 def test_gpus_that_are_not_there_are_refused(folder: Path) -> None:

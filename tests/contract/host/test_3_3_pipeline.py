@@ -278,6 +278,31 @@ def test_3_3_async_code_sees_the_disconnect_before_it_is_cancelled(
         looking.settle(busy=0)
 
 
+@pytest.mark.kingpost_only("runtime.stop_grace_seconds is ours")
+def test_3_3_async_code_that_never_looks_is_cancelled_when_the_package_s_grace_is_over(
+    start_host: StartHost,
+) -> None:
+    """Without a grace at once; the host that `looking` is gives it a minute."""
+    source = """
+        import asyncio, pathlib
+        class Model:
+            async def predict(self, name):
+                pathlib.Path("data", f"run-{name}").touch()
+                try:
+                    await asyncio.sleep(30)
+                finally:
+                    pathlib.Path("data", f"cancelled-{name}").touch()
+    """
+    host = start_host(source, "runtime: {stop_grace_seconds: 0}")
+    with ThreadPoolExecutor() as pool:
+        steps = Steps(host, pool)
+        job = steps.start(host.job, "job", "job")
+        steps.wait("run-job")
+        assert host.http.delete("/kingpost/jobs/job").status_code == 202
+        assert job.result().status_code == 499  # type: ignore[attr-defined]
+        assert steps.reached("cancelled-job")
+
+
 @JOBS
 @pytest.mark.parametrize("name", ["job", "stream-job"])
 def test_3_3_async_code_sees_the_cancel_of_its_job(looking: RunningHost, name: str) -> None:
