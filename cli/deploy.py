@@ -1,11 +1,13 @@
 """`kingpost push`, `promote`, `rollback`, `activate`, `deactivate`: from a folder to a running deployment."""
 
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
@@ -13,10 +15,11 @@ from cli.accepting import accepted, check_named, say_warnings
 from cli.options import Unsupported
 from cli.running import check_package_folder, current_settings
 from deployments.config_values import PackageError
+from deployments.gathering import gather
 from deployments.names import check_model_name
 from deployments.package import Package
 from deployments.package_store import PackageStore
-from deployments.packaging import Selection, check_carried, select
+from deployments.packaging import Selection
 from deployments.registry import Deployment, Registry
 from deployments.requirements import Requirements
 from tasks.environment import inherited_environment
@@ -57,15 +60,15 @@ def push(
 def _push(
     settings: Settings, folder: Path, name: str | None, wanted: str | None, allowed: list[str]
 ) -> None:
-    try:
-        package = accepted(settings, folder, allowed)
-        check_model_name(name if name is not None else package.model_name)
-        check_carried(package)
-        selection = select(package.root, settings.max_package_file_bytes)
-    except PackageError as error:
-        raise PushRefused(error.shown) from error
-    _dry_load(package, "requirements" in allowed)
-    _store(settings, selection)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            package = accepted(settings, folder, allowed)
+            check_model_name(name if name is not None else package.model_name)
+            selection = gather(package, settings.max_package_file_bytes, Path(scratch))
+        except PackageError as error:
+            raise PushRefused(error.shown) from error
+        _dry_load(package, "requirements" in allowed)
+        _store(settings, selection)
     registry = Registry(settings)
     needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
     deployment = registry.push(name or package.model_name, selection.content_hash, *needs)
@@ -164,7 +167,8 @@ def _dry_load(package: Package, may_lack: bool) -> None:
 def _missing_module(package: Package, said: str, may_lack: bool) -> None:
     """An own environment may bring it under another name, unless all that it would hold is here as well."""
     wanted = Requirements.of(package)
-    known = wanted is None or (wanted.lines and not wanted.missing_here(host_needs()))
+    brought = [Requirement(one).name for one in host_needs()]  # in whatever version
+    known = wanted is None or (wanted.lines and not wanted.missing_here(brought))
     if may_lack or not known:
         message = f"Signatures are not checked here: {said}; if no requirement brings it, add it to requirements."
         Console(stderr=True).print(message, style="yellow", markup=False)

@@ -7,13 +7,12 @@ import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, cast
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from pathspec import GitIgnoreSpec
 
 from deployments.config_values import PackageError, read_text
-from deployments.package import Package
 
 IGNORE_FILES = (".kingpostignore", ".gitignore")  # the first that is there counts
 NEVER = (".git/", "__pycache__/", ".venv/", ".kingpost/")
@@ -24,41 +23,25 @@ class Selection:
     """The files of a package, in order, with their hash."""
 
     root: Path
-    files: tuple[Path, ...]
+    files: Mapping[str, Path]  # name in the package -> where it lies
     content_hash: str
     size: int  # bytes of all files
 
     def write_tar(self, out: IO[bytes]) -> None:
         """The files as a tar with nothing of this machine in it: no owner, no time."""
         with tarfile.open(fileobj=out, mode="w|") as tar:
-            for path in self.files:
-                info = tarfile.TarInfo(path.relative_to(self.root).as_posix())
+            for name, path in self.files.items():
+                info = tarfile.TarInfo(name)
                 info.size = path.stat().st_size
                 info.mode = 0o755 if os.access(path, os.X_OK) else 0o644
                 with path.open("rb") as content:
                     tar.addfile(info, content)
 
 
-def select(root: Path, max_file_bytes: int) -> Selection:
-    """The files of the package in `root`. Raises PackageError, one sentence that names the file."""
-    root = root.resolve()
-    files = files_of(root, max_file_bytes)
-    return Selection(root, files, content_hash(root, files), sum(p.stat().st_size for p in files))
-
-
-def check_carried(package: Package) -> None:
-    """Raises PackageError for what a push would leave behind."""
-    root = package.root
-    for given, folder in zip(
-        cast("list[str]", package.config["external_package_dirs"]),
-        package.external_package_dirs,
-        strict=True,
-    ):
-        if not folder.resolve().is_relative_to(root):
-            raise PackageError(
-                f"external_package_dirs: {given} lies outside the package and would stay behind; "
-                f"copy it into {package.bundled_packages_dir}/, whose content may be imported as well."
-            )
+def selection_of(root: Path, named: Mapping[str, Path]) -> Selection:
+    """These files under these names."""
+    files = {name: named[name] for name in sorted(named, key=PurePosixPath)}
+    return Selection(root, files, _hash(files), sum(p.stat().st_size for p in files.values()))
 
 
 def files_of(root: Path, max_file_bytes: int = sys.maxsize) -> tuple[Path, ...]:
@@ -73,11 +56,15 @@ def folder_hash(root: Path) -> str:
 
 def content_hash(root: Path, files: tuple[Path, ...]) -> str:
     """sha256 hex over relative paths and bytes."""
+    return _hash({path.relative_to(root).as_posix(): path for path in sorted(files)})
+
+
+def _hash(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(files):
+    for name, path in files.items():
         with path.open("rb") as content:
             of_file = hashlib.file_digest(content, "sha256").digest()
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + of_file)
+        digest.update(name.encode() + b"\0" + of_file)
     return digest.hexdigest()
 
 

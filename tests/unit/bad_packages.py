@@ -59,7 +59,12 @@ def _yml(folder: Path) -> None:
 
 
 def _outside(folder: Path) -> None:
-    (folder.parent / "shared").mkdir(exist_ok=True)
+    for name in ("shared", "linked"):
+        (folder.parent / name).mkdir(exist_ok=True)
+    (folder.parent / "shared" / "shared.py").write_text("theirs = 1")
+    (folder / "packages").mkdir()
+    (folder / "packages" / "shared.py").write_text("mine = 1")
+    (folder.parent / "linked" / "secret").symlink_to("/etc/hostname")
 
 
 def _bytes_name(folder: Path) -> None:
@@ -86,7 +91,9 @@ BAD = [
     Bad("two_lists", "Set either requirements or requirements_file", "requirements: [a]\nrequirements_file: r.txt"),
     Bad("lost_list", "requirements_file: gone.txt is not in the package.", "requirements_file: gone.txt"),
     Bad("lost_folder", "external_package_dirs: ", "external_package_dirs: [gone]"),
-    Bad("outer_folder", "external_package_dirs: ../shared lies outside the package", "external_package_dirs: [../shared]", make=_outside),
+    Bad("outer_folder", "would replace packages/shared.py of the package", "external_package_dirs: [../shared]", make=_outside),
+    Bad("outer_link", "secret is a link out of the folder", "external_package_dirs: [../linked]", make=_outside),
+    Bad("outermost", "holds the package itself", "external_package_dirs: [..]"),
     Bad("utf16", "config.yaml is UTF-16; save it as UTF-8.", "model_name: x".encode("utf-16")),
     Bad("utf32", "config.yaml is UTF-32; save it as UTF-8.", "model_name: x".encode("utf-32")),
     Bad("cp1252", "config.yaml line 2 has the byte 0xe9, which is not UTF-8", "model_name: x\ndescription: café".encode("cp1252")),

@@ -8,9 +8,10 @@ import yaml
 
 from cli.deploy import PushRefused, _dry_load
 from deployments.config_values import PackageError
+from deployments.gathering import gather
 from deployments.names import check_model_name
 from deployments.package import Package
-from deployments.packaging import check_carried, files_of, select
+from deployments.packaging import files_of
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad
 from workers.environment_build import _reason
 
@@ -20,8 +21,8 @@ CAP = 1 << 30
 def push_check(folder: Path) -> Package:
     """What a push asks before it imports anything."""
     package = Package.accept(folder)
-    check_carried(package)
-    select(package.root, CAP)
+    (scratch := folder.parent / "scratch").mkdir(exist_ok=True)
+    gather(package, CAP, scratch)
     return package
 
 
