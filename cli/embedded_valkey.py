@@ -12,6 +12,7 @@ from cli.ports import free_port, is_free
 from cli.start_failed import StartFailed
 from tasks.store_address import shown
 
+TORN = "Bad file format reading the append only file"
 CONFIG = """bind 127.0.0.1
 port {port}
 requirepass {password}
@@ -66,6 +67,13 @@ class EmbeddedValkey:
     def command(self) -> list[str]:
         """How to start it."""
         return [str(get_binary_path()), str((self.folder / "valkey.conf").resolve())]
+
+
+def why_not_started(said: str) -> str:
+    """The last line of a part's log; for a torn file what to do, since the tool that Valkey names is not there."""
+    if TORN not in said:
+        return said
+    return "the end of its append-only file cannot be read: `kingpost repair` mends it, with a copy of what it cuts off."
 
 
 def answers(url: str) -> bool:

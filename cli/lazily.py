@@ -24,6 +24,7 @@ OF_A_STACK = {
     "logs": "cli.logs:logs",
     "models": "cli.models:list_models",
     "pause": "cli.queues:pause",
+    "repair": "cli.repair:repair",
     "resume": "cli.queues:resume",
     "keys": "cli.keys:app",
     "webhook-secret": "cli.webhook_secrets:app",

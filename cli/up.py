@@ -65,7 +65,7 @@ def run(choices: Choices) -> None:
     """Runs until Ctrl-C or SIGTERM. Raises a KingpostError: the start failed, or at the end, a model never came up."""
     began = time.monotonic()
     settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
-    with _locked(settings.state_dir):
+    with locked(settings.state_dir):
         _check_ports(choices)
         _say(f"Kingpost starts; data, key and logs are in {choices.state}.")
         found = find(settings, choices.models, choices.allowed, _say)
@@ -76,7 +76,8 @@ def run(choices: Choices) -> None:
 
 
 @contextlib.contextmanager
-def _locked(state: Path) -> Generator[IO[str]]:
+def locked(state: Path) -> Generator[IO[str]]:
+    """The state folder, for one command at a time. Raises StartFailed."""
     try:
         state.mkdir(parents=True, exist_ok=True)
         keep_private(state)
@@ -300,7 +301,8 @@ class _Stack:
             while not self._stop.is_set() and not await condition():
                 for part in self._supervisor.parts:
                     if part.pid is None and part.exit_code == 1 and part.starts == 1:
-                        raise StartFailed(f"{part.name} did not start: {part.last_line()}")
+                        why = embedded_valkey.why_not_started(part.last_line())
+                        raise StartFailed(f"{part.name} did not start: {why}")
                 await asyncio.sleep(POLL)
 
     def _on_change(self, part: Part, what: str) -> None:
