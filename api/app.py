@@ -39,7 +39,7 @@ CORS: dict[str, Any] = {
 ABOUT = (
     "Baseten's inference API on your own machines: async requests with priorities, sync, streaming."
 )
-TELL_TIME_SECONDS = 10.0
+LOOK_SECONDS = 10.0  # between two looks at the store
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
             "events": gateway.hub.listen,
             "upstreams": lambda: _tidy(gateway),
             "connections": app.state.connections.watch,
-            "clock": lambda: _tell_time(gateway),
+            "store": lambda: look_after_store(gateway),
         }
         with contextlib.suppress(StoreUnavailable):
             # Before a request comes: its time in the queue begins after the night.
@@ -93,15 +93,14 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _tell_time(gateway: Gateway) -> None:
-    """So that no night without requests passes while an API runs, whether or not the sweeper does."""
+async def look_after_store(gateway: Gateway) -> None:
+    """So that no night without requests passes while an API runs, and no loss of the store unnoticed, sweeper or not."""
     while True:
-        await asyncio.sleep(TELL_TIME_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
         with contextlib.suppress(StoreUnavailable):
             await tell_time(gateway.store)
-            await (
-                gateway.epoch.trouble()
-            )  # says so in the log, though nobody asks whether it is ready
+            if await gateway.epoch.trouble():  # it is in the log now, though nobody asked
+                await gateway.install_key()
 
 
 async def _tidy(gateway: Gateway) -> None:

@@ -19,7 +19,7 @@ from deployments.directory import AsyncDirectory
 from deployments.management import Management
 from deployments.registry import Deployment
 from deployments.resolver import Resolver, Target
-from tasks.api_keys import ApiKey, KeyCheck, key_id
+from tasks.api_keys import ApiKey, ApiKeys, KeyCheck, key_id
 from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
@@ -72,12 +72,24 @@ class Gateway:
             async with asyncio.timeout(self.settings.store_timeout_seconds):
                 return await asyncio.to_thread(step, self.management)
 
+    async def install_key(self) -> None:
+        """Makes the operator's key valid again in a store that has lost it. Raises StoreUnavailable."""
+        if self.settings.api_key:
+            plain = self.settings.api_key.get_secret_value()
+            await asyncio.to_thread(_install_missing, self.settings, plain)
+
     async def close(self) -> None:
         """Gives every connection back."""
         self.upstreams.close()
         self.management.close()
         for part in (self.hub, self.store, self.registry, self.directory, self.keys):
             await part.close()
+
+
+def _install_missing(settings: Settings, plain: str) -> None:
+    keys = ApiKeys(settings)
+    if key_id(plain) not in {key.id for key in keys.list()}:
+        keys.install(plain)
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
