@@ -1,0 +1,61 @@
+"""A package in a folder that nobody may write to, without a data folder: a push takes it and a host serves it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.gathering import gather
+from deployments.package import Package
+from tests.conditions import wait_until
+from tests.contract.host.running import write_package
+from workers import host_client
+
+MODEL = """
+class Model:
+    def __init__(self, data_dir): self.data_dir = data_dir
+    def predict(self, given): return given
+"""
+# The superuser may write anywhere, unless it gives that right up.
+AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+PREFIX = AS_A_USER if os.geteuid() == 0 else []
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Iterator[Path]:
+    folder = write_package(tmp_path / "package", MODEL)
+    inside = [folder, folder / "model"]
+    for one in inside:
+        one.chmod(0o555)
+    yield folder
+    for one in inside:
+        one.chmod(0o755)
+
+
+def test_a_read_only_package_is_pushed_and_served(package: Path, tmp_path: Path) -> None:
+    touch = subprocess.run([*PREFIX, "touch", str(package / "x")], capture_output=True)
+    assert touch.returncode != 0  # it is read-only indeed
+    assert len(gather(Package.accept(package), 1 << 20, tmp_path).files) == 2
+    python = [*PREFIX, sys.executable, "-m"]
+    look = [*python, "workers.dry_load", str(package)]
+    done = subprocess.run(look, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    with tempfile.TemporaryDirectory() as short:
+        address = f"{short}/host.sock"
+        serve = [*python, "workers.host_main", "--package", str(package), "--uds", address]
+        host = subprocess.Popen(serve)
+        try:
+            wait_until(lambda: _state(address) == "ready", 60, "it never got ready")
+        finally:
+            host.kill()
+            host.wait()
+    assert not (package / "data").exists()
+
+
+def _state(address: str) -> str | None:
+    said = host_client.state(address)
+    return said.state if said else None
