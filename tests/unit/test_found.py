@@ -16,7 +16,7 @@ from tasks.settings import Settings
 from tests.unit.bad_packages import BAD, GOOD_MODEL
 
 CHAIN = "import truss_chains as chains\n\n@chains.mark_entrypoint\nclass A: ...\n"
-ONLY_PUSHED = {"outer_folder"}  # up reads them where they are
+ONLY_PUSHED = {"outer_folder", "outer_link", "outermost"}  # up reads them where they are
 
 
 def package(folder: Path, config: str = "", model: str = GOOD_MODEL) -> Path:
