@@ -57,9 +57,12 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     host = [one for one in host_needs() if Requirement(one).name not in BASE]
     folder = write_wheelhouse(tmp_path_factory.mktemp("wheels"), host)
     for name in (one.replace("-", "_") for one in BASE):
-        if not list(folder.glob(f"{name}-*.whl")):  # FastAPI brings one of them along
-            write_wheel(folder, name, "99.0" if name != "numpy" else "2.4", "")
-    write_wheel(folder, "numpy", "1.26.4", "")
+        if name != "numpy" and not list(
+            folder.glob(f"{name}-*.whl")
+        ):  # FastAPI brings one of them along
+            write_wheel(folder, name, "99.0", "")
+    for version in ("1.26.4", "2.4"):
+        write_wheel(folder, "numpy", version, "")
     for version in ("1.0", "2.0"):
         code = f"VERSION = '{version}'\ndef shout(text): return text.upper()\n"
         write_wheel(folder, "shouting", version, code)

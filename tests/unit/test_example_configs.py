@@ -112,7 +112,6 @@ LIMITED = [
     Fate("environment_variables", "has PORT or HOSTNAME", lambda v: bool(v) and "PORT" in v),
     Fate("resources.accelerator", "counts GPUs only"),
     Fate("resources.cpu", "is not enforced"),
-    Fate("resources.memory", "is not enforced"),
     Fate("build.secret_to_path_mapping", "is not used"),
     Fate("runtime.truss_server_version_override", "is not used"),
     Fate("runtime.health_checks.restart_check_delay_seconds", "is not used"),

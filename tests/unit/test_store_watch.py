@@ -79,7 +79,7 @@ def test_a_note_outlives_its_process_and_an_older_copy_is_noticed(
     settings: Settings, store: JobStore, watch: StoreWatch, client: redis.Redis
 ) -> None:
     submit(store, 1)
-    older = {key: client.dump(key) for key in client}
+    older = {key: client.dump(key) for key in client.scan_iter()}
     filled(settings)
     submit(store, 3)
     watch.look()
