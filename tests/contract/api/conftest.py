@@ -1,7 +1,9 @@
 """One live stack for all API tests: Valkey, API, maintenance, and replicas of three models."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,35 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         for process in processes.values():
             process.stop()
         valkey.stop()
+
+
+@contextlib.contextmanager
+def custom_server(
+    live: Live, name: str, source: str, predict: str, liveness: str = "/ready"
+) -> Generator[None]:
+    """A replica of a custom server with that `server.py`, which is told its port, and is ready at `/ready`."""
+    folder, port = live.folder / "custom" / name, free_port()
+    folder.mkdir(parents=True)
+    (folder / "server.py").write_text(source)
+    config = {
+        "model_name": name,
+        "docker_server": {
+            "start_command": f"{sys.executable} server.py {port}",
+            "server_port": port,
+            "predict_endpoint": predict,
+            "readiness_endpoint": "/ready",
+            "liveness_endpoint": liveness,
+        },
+    }
+    (folder / "config.yaml").write_text(json.dumps(config))
+    before = len(ready_replicas(live.settings, 0))
+    process = Process(["replica", str(folder)], environment(live.settings), Path(f"{folder}.log"))
+    process.start()
+    try:
+        ready_replicas(live.settings, before + 1)
+        yield
+    finally:
+        process.stop()
 
 
 def _answers(url: str) -> bool:

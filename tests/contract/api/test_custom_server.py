@@ -1,19 +1,15 @@
 """A custom server behind the gateway: it hears who called and how, and no address of ours leaves in its answers."""
 
 import json
-import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from cli.ports import free_port
-from tests.contract.api.conftest import KEY, Live
-from tests.processes import Process, environment, ready_replicas
+from tests.contract.api.conftest import KEY, Live, custom_server
 
 SERVER = """
 import sys
@@ -44,26 +40,9 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="warning")
 
 
 @pytest.fixture(scope="module")
-def base(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, port = tmp_path_factory.mktemp("custom"), free_port()
-    (folder / "server.py").write_text(SERVER)
-    config = {
-        "model_name": "custom",
-        "docker_server": {
-            "start_command": f"{sys.executable} server.py {port}",
-            "server_port": port,
-            "predict_endpoint": "/moved",
-            "readiness_endpoint": "/ready",
-            "liveness_endpoint": "/seen",
-        },
-    }
-    (folder / "config.yaml").write_text(json.dumps(config))
-    before = len(ready_replicas(live.settings, 0))
-    process = Process(["replica", str(folder)], environment(live.settings), Path(f"{folder}.log"))
-    process.start()
-    ready_replicas(live.settings, before + 1)
-    yield "/models/custom/production"
-    process.stop()
+def base(live: Live) -> Iterator[str]:
+    with custom_server(live, "custom", SERVER, "/moved", liveness="/seen"):
+        yield "/models/custom/production"
 
 
 def ask(live: Live, method: str, path: str, body: str = "", **headers: str) -> tuple[Any, str]:

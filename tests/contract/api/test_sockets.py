@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Event
 from websockets.typing import Subprotocol
 
-from cli.ports import free_port
-from tests.contract.api.conftest import KEY, Live
-from tests.processes import Process, environment, ready_replicas
+from tests.contract.api.conftest import KEY, Live, custom_server
 
 MODEL = "/models/socket/production/websocket"
 MEGABYTE = 1 << 20
@@ -62,27 +59,10 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="warning")
 
 
 @pytest.fixture(scope="module")
-def custom(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def custom(live: Live) -> Iterator[str]:
     """Where a custom server's websocket is."""
-    folder, port = tmp_path_factory.mktemp("talk"), free_port()
-    (folder / "server.py").write_text(SERVER)
-    config = {
-        "model_name": "talk",
-        "docker_server": {
-            "start_command": f"{sys.executable} server.py {port}",
-            "server_port": port,
-            "predict_endpoint": "/talk",
-            "readiness_endpoint": "/ready",
-            "liveness_endpoint": "/ready",
-        },
-    }
-    (folder / "config.yaml").write_text(json.dumps(config))
-    before = len(ready_replicas(live.settings, 0))
-    process = Process(["replica", str(folder)], environment(live.settings), Path(f"{folder}.log"))
-    process.start()
-    ready_replicas(live.settings, before + 1)
-    yield "/models/talk/production/websocket"
-    process.stop()
+    with custom_server(live, "talk", SERVER, "/talk"):
+        yield "/models/talk/production/websocket"
 
 
 @pytest.fixture(params=["model", "custom server"])
