@@ -256,7 +256,8 @@ async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: boo
     gave_up, failure = False, ""
     with contextlib.suppress(NotFound):
         deployment = await gateway.registry.deployment(reading.job.deployment_id)
-        gave_up, failure = deployment.gave_up, deployment.failure
+        gave_up = deployment.gave_up or not deployment.active
+        failure = deployment.failure
     if failure and (gave_up or {one.state for one in replicas} == {"failed"}):
         return Waiting("load_failed", failure if detailed else FOR_OTHERS)
     note = next((one.note for one in replicas if one.note), None)

@@ -7,6 +7,7 @@ from api.gateway import authenticate, deployment_for, gateway_of
 from api.problems import Problem
 from api.proxy import proxied
 from api.targets import TARGETS, TargetOf
+from api.waiting import Asking
 from tasks import verbs
 
 router = APIRouter(tags=["sync"])
@@ -38,10 +39,11 @@ async def check_route(connection: HTTPConnection, route: str) -> None:
 
 
 async def wake(request: Request, target: TargetOf) -> Response:
-    """Starts a replica of a sleeping deployment; answers at once."""
+    """Starts a replica of a sleeping deployment; answers at once. Raises Problem for one that is not active."""
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
     gateway = gateway_of(request)
+    await Asking.of(gateway, deployment, key).check_active()
     await gateway.registry.forgive(deployment)
     await gateway.registry.demand(deployment.id, WAKE_MS)
     await gateway.store.run(verbs.wake(deployment.id))

@@ -51,14 +51,21 @@ class Asking:
             if await gateway.directory.wait_ready(id_, min(ends - now, LOOK_EVERY)):
                 return
 
-    async def _check_fresh(self) -> None:
-        """Somebody may have woken or activated it since the registry was read last."""
+    async def check_active(self) -> Deployment:
+        """As the registry has it now: somebody may have activated it since it was read last.
+
+        Raises Problem when it is not active: no call wakes it.
+        """
         known = await self.gateway.registry.deployment(self.deployment.id, fresh=True)
-        if not known.active:
-            message = (
-                f"{known.model_name} is deactivated; activate its deployment {known.id} first."
-            )
-            raise Problem(503, "model_not_ready", message)
+        if known.active:
+            return known
+        if known.failure:  # `kingpost up` has left it out
+            raise self._load_failed(known)
+        message = f"{known.model_name} is deactivated; activate its deployment {known.id} first."
+        raise Problem(503, "model_not_ready", message)
+
+    async def _check_fresh(self) -> None:
+        known = await self.check_active()
         if known.gave_up:
             raise self._load_failed(known)
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from cli.log_lines import printable
 from cli.running import current_settings
 from cli.tables import show
 from deployments.directory import Directory, Replica
@@ -37,9 +36,9 @@ def deployments(
         status = status_of(one, replicas[one.id])
         count = f"{status.ready}/{one.wanted}"
         environments = _names(models[one.model_id], one)
-        rows.append((printable(one.model_name), one.id, status.word, count, environments))
+        rows.append((one.model_name, one.id, status.word, count, environments))
         said = [status.reason] if status.reason else []
-        notes.append([printable(note).replace("\n", " ") for note in (*said, *one.warnings)])
+        notes.append([*said, *one.warnings])
     show(head, rows, notes)
 
 

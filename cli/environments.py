@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
-from cli.running import state_settings
+from cli.running import no_stack, state_settings
+from tasks.errors import NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Own environments of models: prune.")
 DAY = 86_400.0
+PARTS = ("environments", "logs", "run", "lock")  # what a stack or a node leaves in its state folder
 
 
 @app.callback()
@@ -22,7 +24,15 @@ def prune(
     ] = 30,
 ) -> None:
     """Removes environments that no model host has started in for a while and none runs in."""
-    from workers.environments import prune  # brings the worker along: `--help` stays quick
+    from workers.environments import (  # brings the worker along: `--help` stays quick
+        folder_of,
+        prune,
+    )
 
-    gone = prune(state_settings(), unused_days * DAY)
+    settings = state_settings()
+    if settings.environments_dir and not folder_of(settings).is_dir():
+        raise NotFound(f"There is no folder {folder_of(settings)} (KINGPOST_ENVIRONMENTS_DIR).")
+    if not (settings.environments_dir or any((settings.state_dir / one).exists() for one in PARTS)):
+        raise no_stack(settings, "Nothing has run in")
+    gone = prune(settings, unused_days * DAY)
     print(f"Removed {len(gone)}: {', '.join(gone)}." if gone else "There is nothing to remove.")

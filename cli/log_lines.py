@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from tasks.log_files import oldest_first
+from tasks.outside_text import printable
 
 PREFIX_SHORTEST = 8  # characters of a request id that are enough to name it
 TIMES = ("ts", "timestamp")  # of model hosts; of our own processes
@@ -166,16 +167,6 @@ class LogFolder:
 
 def _in_time(lines: list[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: line.at.timestamp() if line.at else 0.0)
-
-
-def printable(text: str) -> str:
-    """Without control characters: what a model prints must not steer the terminal that shows it."""
-    shown = (c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
-    return "".join(shown)
-
-
-def _escaped(character: str) -> str:
-    return "    " if character == "\t" else repr(character)[1:-1]
 
 
 def level_of(line: Line) -> str:

@@ -4,13 +4,13 @@ import shutil
 import textwrap
 from dataclasses import dataclass
 
-from cli.log_lines import printable
 from cli.readiness import last_line
 from cli.running import current_settings
 from cli.tables import lines
 from deployments.directory import Directory, Replica
 from deployments.registry import Deployment, Registry
 from tasks import verbs
+from tasks.outside_text import printable
 from tasks.settings import Settings
 from tasks.store import JobStore
 
@@ -81,7 +81,7 @@ def render(rows: list[Row], width: int = 80) -> list[str]:
     head = ("model", "id", "state", "slots", "queued", "running")
     cells = [
         (
-            printable(row.deployment.model_name), row.deployment.model_id, row.state,
+            row.deployment.model_name, row.deployment.model_id, row.state,
             str(row.slots), str(row.queued), str(row.running),
         )
         for row in rows

@@ -4,10 +4,11 @@
 """
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -15,6 +16,7 @@ from cli.options import Port, Unsupported
 from tasks.descriptors import connections, raise_descriptor_limit
 from tasks.environment import prepare_environment
 from tasks.errors import KingpostError, SettingsError
+from tasks.outside_text import printable
 from tasks.private_files import keep_private, only_for_owner
 from tasks.programs import PART
 
@@ -53,9 +55,13 @@ def replica(
         raise SettingsError("Say which: the folder of a package, or --deployment ID.")
     if package:
         from cli.accepting import check_named
+        from deployments.config_values import PackageError
 
         allowed = check_named(allow_unsupported, [package])
-        replicas.run_folder(_settings(), package, allowed)
+        try:
+            replicas.run_folder(_settings(), package, allowed)
+        except PackageError as error:
+            raise SettingsError(error.shown) from error
     else:
         replicas.run_deployment(_settings(), deployment or "", replica_id)
 
@@ -95,17 +101,24 @@ def _settings() -> "Settings":
 
 
 def one_sentence(command: Callable[[], None]) -> None:
-    """Runs it in a process made ready for it; an error of ours is one sentence and exit code 1."""
+    """Runs it in a process made ready for it; an error of ours, or of a file, is one sentence and exit code 1."""
     _prepare()
     try:
         command()
     except KingpostError as error:
-        from rich.console import Console
+        _refuse(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise  # nobody could tell from the sentence what to mend
+        _refuse(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
 
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"kingpost: {error}", style="red"
-        )
-        sys.exit(1)
+
+def _refuse(sentence: str) -> NoReturn:
+    from rich.console import Console
+
+    said = printable(f"kingpost: {sentence}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(said, style="red", markup=False)
+    sys.exit(1)
 
 
 def _prepare() -> None:

@@ -1,10 +1,12 @@
 """The settings of whatever runs here: commands find the store of a running `kingpost up` by themselves."""
 
+import contextlib
 import json
 from pathlib import Path
 
 from cli.options import chosen_state
-from tasks.errors import KingpostError
+from tasks import store_address
+from tasks.errors import KingpostError, SettingsError
 from tasks.settings import Settings
 
 
@@ -60,9 +62,18 @@ def _store_in(folder: Path) -> str | None:
     from cli.embedded_valkey import EmbeddedValkey  # late: `kingpost --help` stays quick
 
     up, valkey = folder / "up.json", EmbeddedValkey.known(folder / "valkey")
-    if up.exists():
-        return str(json.loads(up.read_text())["redis_url"])
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return _address_in(up)
     return valkey.url if valkey else None
+
+
+def _address_in(up: Path) -> str:
+    """Of the store. Raises NoStack for a file that `kingpost up` has not written like this."""
+    try:
+        return store_address.canonical(json.loads(up.read_bytes())["redis_url"])
+    except (ValueError, TypeError, KeyError, AttributeError, SettingsError):
+        way = "remove it and start `kingpost up` again"
+        raise NoStack(f"{up} is not what `kingpost up` has written there: {way}.") from None
 
 
 def _reach(settings: Settings) -> None:

@@ -3,6 +3,10 @@
 import shutil
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
+from tasks.outside_text import printable
+
 GAP = "  "
 FIRST_WIDTH = 34  # a longer text of the first column gets a line of its own, above its row
 
@@ -22,7 +26,8 @@ def lines(
     notes: Sequence[Sequence[str]] = (),
 ) -> list[str]:
     """As many columns as fit beside each other, in their order; the others below their row, by name."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    rows = [[_in_a_line(cell) for cell in row] for row in rows]
+    widths = [max(cell_len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     widths[0] = min(widths[0], FIRST_WIDTH)
     beside = [0]
     for column in range(1, len(head)):
@@ -31,14 +36,18 @@ def lines(
     below = [i for i in range(len(head)) if i not in beside]
     said = [_line(head, beside, widths)]
     for number, row in enumerate(rows):
-        if len(row[0]) > widths[0]:
+        if cell_len(row[0]) > widths[0]:
             said.append(row[0])
-            row = ("", *row[1:])
+            row = ["", *row[1:]]
         said.append(_line(row, beside, widths))
         said += [f"{GAP}{head[i]}: {row[i]}" for i in below if row[i] not in ("", "-")]
-        said += [f"{GAP}{note}" for note in (notes[number] if notes else ())]
+        said += [f"{GAP}{_in_a_line(note)}" for note in (notes[number] if notes else ())]
     return said
 
 
 def _line(row: Sequence[str], beside: list[int], widths: list[int]) -> str:
-    return GAP.join(row[i].ljust(widths[i]) for i in beside).rstrip()
+    return GAP.join(row[i] + " " * (widths[i] - cell_len(row[i])) for i in beside).rstrip()
+
+
+def _in_a_line(text: str) -> str:
+    return printable(text).replace("\n", " ")

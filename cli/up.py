@@ -32,6 +32,7 @@ from tasks.errors import KingpostError, StoreUnavailable
 from tasks.listening import bound
 from tasks.log_files import turn_over
 from tasks.loops import Guard
+from tasks.outside_text import printable
 from tasks.private_files import keep_private, users_umask
 from tasks.settings import Settings
 from tasks.store_address import shown
@@ -187,12 +188,10 @@ class _Stack:
     async def _store_answers(self) -> None:
         url = self._settings.redis_url
         seconds = STORE_SECONDS if self._own_valkey else FOREIGN_STORE_SECONDS
-        try:
-            await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds)
-        except TimeoutError:
+        if not await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds):
             why = embedded_valkey.why_silent(url) or "it does not answer"
             message = f"No store can be used at {shown(url)} ({why})"
-            raise StartFailed(f"{message}; is KINGPOST_REDIS_URL right?") from None
+            raise StartFailed(f"{message}; is KINGPOST_REDIS_URL right?")
         _say("The store is up.")
 
     async def _start_parts(self) -> None:
@@ -210,7 +209,11 @@ class _Stack:
     async def _api(self) -> None:
         """Its sockets are ours: while it is started again, clients wait in their queue and are not refused."""
         choices = self._choices
-        self._listening = bound(choices.host, choices.port)
+        try:
+            self._listening = bound(choices.host, choices.port)
+        except OSError as error:  # somebody has taken it since it was looked at
+            message = f"The API cannot listen on port {choices.port}: {error.strerror}"
+            raise StartFailed(f"{message}; see --host and --port.") from error
         numbers = [one.fileno() for one in self._listening]
         command = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
         command += [f"--listening={number}" for number in numbers]
@@ -256,12 +259,10 @@ class _Stack:
         if self._choices.flower_port is not None:
             answers["flower"] = self._flower_listens
         for part, answer in answers.items():
-            try:
-                await self._until(answer, PART_SECONDS)
-            except TimeoutError:
+            if not await self._until(answer, PART_SECONDS):
                 log = self._state / "logs" / f"{part}.log"
                 message = f"The part {part} did not answer within {PART_SECONDS:.0f} s"
-                raise StartFailed(f"{message}; its log: {log}") from None
+                raise StartFailed(f"{message}; its log: {log}")
             if part == "api" and not self._stop.is_set():
                 _say(f"The API listens at {self._url()}.")
 
@@ -278,9 +279,7 @@ class _Stack:
         if names:
             _say(f"Loading {', '.join(names)}.")
         limit = self._settings.environment_build_seconds + self._settings.load_timeout_seconds
-        try:
-            await self._until(self._models_settled, limit)
-        except TimeoutError:
+        if not await self._until(self._models_settled, limit):
             _say(f"Not all models are loaded after {limit:.0f} s; they go on.")
 
     async def _models_settled(self) -> bool:
@@ -295,15 +294,18 @@ class _Stack:
         for line in lines:
             _say(line)
 
-    async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
-        """Waits for the condition, a signal, or a part that gives up at its start."""
-        async with asyncio.timeout(seconds):
-            while not self._stop.is_set() and not await condition():
-                for part in self._supervisor.parts:
-                    if part.pid is None and part.exit_code == 1 and part.starts == 1:
-                        why = embedded_valkey.why_not_started(part.last_line())
-                        raise StartFailed(f"{part.name} did not start: {why}")
-                await asyncio.sleep(POLL)
+    async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+        """Waits for the condition, or a signal; False when the time is over. Raises StartFailed for a part that gave up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._stop.is_set() and not await condition():
+                    for part in self._supervisor.parts:
+                        if part.pid is None and part.exit_code == 1 and part.starts == 1:
+                            why = embedded_valkey.why_not_started(part.last_line())
+                            raise StartFailed(f"{part.name} did not start: {why}")
+                    await asyncio.sleep(POLL)
+            return True
+        return False
 
     def _on_change(self, part: Part, what: str) -> None:
         if self._ready or part.starts > 1 or what.startswith("died"):
@@ -388,4 +390,4 @@ class _Stack:
 def _say(line: str) -> None:
     """To the console; one that nobody reads, or a full disk below it, ends nothing."""
     with contextlib.suppress(OSError, ValueError):
-        print(line, flush=True)
+        print(printable(line), flush=True)

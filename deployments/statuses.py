@@ -35,12 +35,13 @@ def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> Deployment
     states = [one.state for one in replicas]
     ready = states.count("ready")
     if not deployment.active:
-        return DeploymentStatus("DEACTIVATING" if replicas else "INACTIVE", ready)
+        word: Word = "DEACTIVATING" if replicas else "INACTIVE"
+        return DeploymentStatus(word, ready, deployment.failure)
     if ready:
         return DeploymentStatus("ACTIVE", ready)
     reason = deployment.failure or next((one.error for one in replicas if one.error), "") or ""
     if "failed" in states or deployment.failure:
-        word: Word = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
+        word = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
         return DeploymentStatus(word, 0, reason)
     note = next((one.note for one in replicas if one.note), "") or ""
     if "building" in states:

@@ -38,6 +38,17 @@ def utf8_bytes(text: str) -> bytes:
         return pairs.decode("utf-16-le", "replace").encode()
 
 
+def printable(text: str) -> str:
+    """Without control characters but line ends: what a model or a file says must not steer the terminal that shows it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return "    " if character == "\t" else repr(character)[1:-1]
+
+
 def _character(pair: re.Match[str]) -> str:
     return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 

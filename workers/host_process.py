@@ -249,6 +249,11 @@ class HostProcess:
                 self._become_ready(said)
                 return True
             self._stopping.wait(STATE_EVERY)
+        else:
+            if process.poll() is None and not self._stopping.is_set():
+                seconds = f"{self._settings.load_timeout_seconds:g} s"
+                why = f"The model was not loaded within {seconds} (KINGPOST_LOAD_TIMEOUT_SECONDS)."
+                self._change("failed", why)
         if process.poll() is None:
             process.kill()  # a load that failed or takes too long is tried again from the start
         return False

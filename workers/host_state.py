@@ -9,12 +9,14 @@ from functools import partial
 from typing import Literal, Protocol
 
 from deployments.package import Package
+from tasks.outside_text import utf8
 from workers.host_errors import ModelNotReady
 from workers.host_logs import event, log_user_error, user_frames
 from workers.host_slots import Reservations, SlotGate
 from workers.host_threads import in_thread
 from workers.host_traffic import Traffic
 from workers.model_batch import Batcher
+from workers.model_failure import headline
 from workers.model_loader import (
     LiveModel,
     Surroundings,
@@ -156,8 +158,8 @@ class ModelHost:
     def _load_failed(self, error: BaseException) -> None:
         file = self.package.model_class_filename
         log_user_error("Exception while loading model", error, file)
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        self.failure = LoadFailure(message, user_frames(error, file))
+        message = " ".join(utf8(headline(error)).split())
+        self.failure = LoadFailure(message, utf8(user_frames(error, file)))
         self.state = "failed"
         self._loaded.set()
 

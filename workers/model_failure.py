@@ -38,10 +38,11 @@ def _alone(error: BaseException, model_file: str) -> str:
     if len(shown) > OUTER + INNER:
         left_out = f"  ... {len(shown) - OUTER - INNER} more ..."
         shown = [*shown[:OUTER], left_out, *shown[-INNER:]]
-    return "\n".join([_headline(error), *shown])
+    return "\n".join([headline(error), *shown])
 
 
-def _headline(error: BaseException) -> str:
+def headline(error: BaseException) -> str:
+    """`ValueError: why`, or the class alone; whatever the model's own exception does when it is read."""
     try:
         message = str(error)[:MESSAGE_CHARS]
     except Exception as broken:  # the model's own __str__

@@ -37,6 +37,7 @@ class Up:
         self.port, self.flower_port = free_port(), free_port()
         self.log = folder / "up.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
         shutil.copytree(ROOT / "models" / "echo", self.models / "echo")
 
     def start(self, *more: str) -> "Up":
@@ -44,8 +45,7 @@ class Up:
         command += ["--state", str(self.state), "--port", str(self.port)]
         command += ["--flower-port", str(self.flower_port), *more]
         with self.log.open("wb") as log:
-            env = {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.env)
         return self
 
     def ready(self) -> "Up":
@@ -80,12 +80,10 @@ class Up:
 
     def says(self, *arguments: str) -> str:
         """What a command prints that finds this stack by its state folder."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
-        env |= {"KINGPOST_STATE_DIR": str(self.state)}
+        env = self.env | {"KINGPOST_STATE_DIR": str(self.state)}
         command = [sys.executable, "-m", "cli.main", *arguments]
-        done = subprocess.run(
-            command, env=env, capture_output=True, text=True, check=True, timeout=30
-        )
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def predicts(self) -> bool:

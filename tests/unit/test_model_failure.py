@@ -1,18 +1,24 @@
 """What an owner is told of a model's exception: bounded, readable, and never more than the exception says itself."""
 
+import asyncio
 import traceback
+from pathlib import Path
 
 import pytest
 
+from deployments.package import Package
 from tasks import records
 from tasks.api_keys import Scope, sees_model_errors
 from tasks.job import Job, JobError, RequestId, Retry
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
+from tests.unit.bad_packages import Bad
 from workers.classify import Retry as Again
 from workers.classify import classify
 from workers.host_client import HostAnswer
+from workers.host_state import ModelHost
 from workers.model_failure import MOST_BYTES, describe
+from workers.model_loader import Surroundings
 
 MODEL = """
 secret = "s3cret-value"
@@ -163,3 +169,32 @@ def test_what_nobody_may_read_is_not_stored() -> None:
 def test_the_setting_says_who_reads_it(setting: str, scope: Scope | None, sees: bool) -> None:
     settings = Settings.load({"KINGPOST_MODEL_ERRORS": setting})
     assert sees_model_errors(settings, scope) is sees
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("ValueError('\\ud800' + 'x' * 100_000)", "ValueError: \\ud800x"),
+        ("Odd()", "Odd: (its message cannot be read: KeyError)"),
+        ("RuntimeError()", "RuntimeError"),
+        ("KeyboardInterrupt()", "KeyboardInterrupt"),
+    ],
+)
+def test_a_load_that_fails_in_an_odd_way_is_told_and_bounded(
+    raised: str, said: str, tmp_path: Path
+) -> None:
+    odd = "class Odd(Exception):\n    def __str__(self): raise KeyError\n"
+    load = f"class Model:\n    def load(self): raise {raised}\n    def predict(self, x): return x\n"
+    host = ModelHost(
+        Package.load(Bad("odd", "", model=odd + load).write(tmp_path / "odd")),
+        Surroundings(load_retries=0),
+    )
+
+    async def loaded() -> None:
+        host.start_loading()
+        await host.wait_loaded()
+
+    asyncio.run(loaded())
+    assert host.failure is not None and host.state == "failed"
+    assert host.failure.message.startswith(said) and len(host.failure.message) < 2000
+    assert host.failure.traceback.encode().decode()  # fit for the wire

@@ -30,3 +30,10 @@ def test_a_long_name_in_the_first_column_stands_above_its_row_and_a_note_below()
     assert said[2].split() == ["0123abcd", "ready"]
     assert said[3].split() == ["echo", "4567cdef", "failed"]
     assert said[4] == "  No weights."
+
+
+def test_a_cell_steers_no_terminal_and_wide_characters_keep_the_columns() -> None:
+    rows = [("模型", "a\x1b]0;title\x07\nb"), ("echo", "c")]
+    head, wide, narrow = lines(("model", "state"), rows, 80)
+    assert wide == "模型   a\\x1b]0;title\\x07 b"
+    assert narrow == "echo   c" and head == "model  state"

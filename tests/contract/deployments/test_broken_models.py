@@ -185,6 +185,25 @@ def test_a_deactivated_deployment_says_so_at_once(rig: Rig) -> None:
     with pytest.raises(InvalidStatus) as refused:
         websocket(rig, "/models/resting/production/websocket")
     assert b"resting is deactivated" in refused.value.response.body
+    woken = rig.http.post("/models/resting/production/wake", timeout=20)
+    assert (woken.status_code, woken.json()["error"]) == (503, answer.json()["error"])
+
+
+def test_one_that_was_left_out_at_a_start_says_why(rig: Rig) -> None:
+    deployment = rig.push("left_out", "one")
+    rig.registry.activate(deployment.id, False)
+    rig.registry.fail_load(deployment.id, "    def predict(self x)\nmodel/model.py:2: no", False)
+    for path in ("predict", "wake"):
+        answer = rig.http.post(f"/models/left_out/production/{path}", json=1, timeout=20)
+        assert (answer.status_code, answer.json()["reason"]) == (503, "model_load_failed")
+        assert answer.json()["error"] == "left_out could not be loaded: model/model.py:2: no"
+    assert "model/model.py:2: no" in rig.kingpost("deployments", "left_out")
+    (view,) = rig.http.get("/v1/models/left_out/deployments").json()["deployments"]
+    assert view["status"] in ("INACTIVE", "DEACTIVATING")
+    assert view["status_reason"].endswith("model/model.py:2: no")
+    request_id = rig.submit("left_out")
+    wait_until(lambda: rig.status(request_id)["waiting_for"] == "load_failed")
+    rig.http.delete(f"/async_request/{request_id}")
 
 
 @pytest.mark.slow
