@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.readiness import last_line
 from cli.running import current_settings
 from cli.tables import show
 from deployments.directory import Directory, Replica
@@ -37,7 +38,7 @@ def deployments(
         count = f"{status.ready}/{one.wanted}"
         environments = _names(models[one.model_id], one)
         rows.append((one.model_name, one.id, status.word, count, environments))
-        said = [status.reason] if status.reason else []
+        said = [last_line(status.reason)] if status.reason else []
         notes.append([*said, *one.warnings])
     show(head, rows, notes)
 
