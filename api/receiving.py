@@ -5,6 +5,7 @@ uvicorn has a limit for idle connections and none for slow or boundless ones; a 
 
 import asyncio
 import re
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -67,7 +68,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._end()
         self._connection.close()
         self._take_held()
-        super().connection_lost(exc)
+        lost, cycle = partial(super().connection_lost, exc), self.cycle
+        if cycle and not cycle.response_complete:
+            cycle.disconnected = True
+            self.turnstile.enter(
+                lost, ahead=False
+            )  # a thousand calls that end at once would end in one turn
+        else:
+            lost()
 
     def data_received(self, data: bytes) -> None:
         """Parses it now, or holds it until its turn comes or the request before it is answered."""

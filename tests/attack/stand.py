@@ -91,7 +91,7 @@ class Stand:
                 one = socket.socket()
                 if buffer:
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-                one.settimeout(10)
+                one.settimeout(60)
                 opened.append(one)
                 with contextlib.suppress(OSError):  # cut already: that is an answer, too
                     one.connect(self.address)
