@@ -38,7 +38,7 @@ class PushRefused(KingpostError):
 
 
 def push(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Truss packages.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Truss packages.")],
     name: Annotated[str | None, typer.Option(help="Instead of config.yaml's model_name.")] = None,
     environment: Annotated[
         str | None, typer.Option("--environment", "-e", help="Promote to this environment.")
@@ -54,7 +54,10 @@ def push(
     wanted = environment or ("production" if promote else None)
     allowed = check_named(allow_unsupported, folders)
     for folder in folders:
-        _push(settings, folder, name, wanted, allowed)
+        try:
+            _push(settings, folder, name, wanted, allowed)
+        except PushRefused as error:
+            raise PushRefused(f"{folder}: {error}" if len(folders) > 1 else str(error)) from error
 
 
 def _push(
@@ -80,6 +83,8 @@ def _push(
         print(f"{', '.join(_pointing(registry, deployment))} points at it.")
     else:
         print(f"Promote it: kingpost promote {deployment.model_name} {deployment.id}")
+        return
+    print("`kingpost models` shows whether it is loaded, and if not, why.")
 
 
 def promote(

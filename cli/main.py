@@ -34,7 +34,8 @@ def root(
 @app.command()
 def up(
     models: Annotated[
-        Path | None, typer.Option(help="Folder of Truss packages.", show_default="./models")
+        Path | None,
+        typer.Option(help="Folder of Truss packages: ./models if it is there.", show_default=False),
     ] = None,
     host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
     port: Port = 8000,

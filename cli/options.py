@@ -12,7 +12,10 @@ import typer
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 State = Annotated[
     Path | None,
-    typer.Option(help="State folder of the `kingpost up` that is meant.", show_default=".kingpost"),
+    typer.Option(
+        help="State folder of the `kingpost up` that is meant: ./.kingpost if it is not said.",
+        show_default=False,
+    ),
 ]
 Unsupported = Annotated[
     list[str] | None,

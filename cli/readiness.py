@@ -3,7 +3,7 @@
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli.found import Broken
@@ -30,14 +30,16 @@ def last_line(error: str | None) -> str:
 
 
 class Models:
-    """The models of the folders on their way to ready; each step of each of them is said once.
+    """Models on their way to ready; each step of each of them is said once.
 
-    What was pushed is not asked: `kingpost up` waits for its folders only.
+    `kingpost up` waits for its folders only; of what was pushed while it runs the steps are said as well.
     """
 
     def __init__(self, settings: Settings, leaders: Sequence[Deployment]) -> None:
         self._registry, self._directory = Registry(settings), Directory(settings)
         self._coming = {one.id: one for one in leaders}
+        self._ours = set(self._coming)
+        self._met: set[str] | None = None  # every deployment that was there at the last look
         self._said: set[tuple[str, str]] = set()
         self.waiting = len(leaders)  # neither ready nor failed, nor asleep until they are called
         self.failed: dict[str, Broken] = {}  # by deployment id; one that comes up later leaves
@@ -48,10 +50,21 @@ class Models:
         for replica in self._directory.all():
             replicas[replica.deployment_id].append(replica)
         known = {one.id: one for one in self._registry.all()}
+        self._meet(known)
         states = {id_: _state(known.get(id_), replicas[id_]) for id_ in self._coming}
-        self.waiting = sum(state in ("building", "loading") for state, _ in states.values())
+        self.waiting = sum(
+            state in ("building", "loading")
+            for id_, (state, _) in states.items()
+            if id_ in self._ours
+        )
         lines = [self._news(id_, *state) for id_, state in states.items()]
         return [line for line in lines if line]
+
+    def _meet(self, known: Mapping[str, Deployment]) -> None:
+        for id_ in known.keys() - (known.keys() if self._met is None else self._met):
+            if not known[id_].package and not known[id_].leader:
+                self._coming[id_] = known[id_]
+        self._met = set(known)
 
     def _news(self, deployment_id: str, state: str, why: str) -> str | None:
         one = self._coming[deployment_id]
@@ -60,7 +73,7 @@ class Models:
             del self._coming[deployment_id]
             self.failed.pop(deployment_id, None)
             return f"{name} is ready."
-        if state == "failed":
+        if state == "failed" and deployment_id in self._ours:
             self.failed[deployment_id] = Broken(name, Path(one.package), why)
         if (deployment_id, state) in self._said:
             return None

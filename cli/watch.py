@@ -1,6 +1,7 @@
 """`kingpost watch DIR`: a development deployment that follows a folder while you edit."""
 
 import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from cli.deploy import PushRefused
 from cli.options import Unsupported
 from cli.running import current_settings
 from deployments.config_values import PackageError
-from deployments.packaging import folder_hash, stamps
+from deployments.packaging import Stamps, all_stamps, folder_hash
 from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
 from workers.reloads import changes
@@ -27,22 +28,23 @@ def watch(
     """Follows a folder: every save is loaded within two seconds; queued requests stay."""
     settings = current_settings()
     allowed = check_named(allow_unsupported, [folder])
-    deployment = _register(settings, folder, allowed)
+    deployment, outside = _register(settings, folder, allowed)
+    look: Callable[[], Stamps] = lambda: all_stamps(folder.resolve(), outside)  # noqa: E731
     print(
         f"{deployment.model_name}: development is {deployment.id}; saves are loaded. Ctrl-C ends."
     )
-    seen = stamps(folder.resolve())
+    seen = look()
     while True:
         time.sleep(LOOK_SECONDS)
-        now = stamps(folder.resolve())
+        now = look()
         if now == seen:
             continue
         time.sleep(LOOK_SECONDS)
-        if stamps(folder.resolve()) != now:
+        if look() != now:
             continue  # still being written
         changed, seen = sorted(changes(seen, now)), now
         try:
-            deployment = _register(settings, folder, allowed)
+            deployment, outside = _register(settings, folder, allowed)
         except PushRefused as error:
             print(f"{_clock()} not loaded: {error}")
             continue
@@ -50,7 +52,9 @@ def watch(
         print(f"{_clock()} {', '.join(changed[:3])} changed; loading. `kingpost logs` tells more.")
 
 
-def _register(settings: Settings, folder: Path, allowed: list[str]) -> Deployment:
+def _register(
+    settings: Settings, folder: Path, allowed: list[str]
+) -> tuple[Deployment, Sequence[Path]]:
     try:
         package = accepted(settings, folder, allowed)
         content_hash = folder_hash(package.root)
@@ -66,7 +70,7 @@ def _register(settings: Settings, folder: Path, allowed: list[str]) -> Deploymen
     )
     registry.close()
     say_warnings(package)
-    return deployment
+    return deployment, package.external_package_dirs
 
 
 def _clock() -> str:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -68,7 +68,7 @@ def _hash(files: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-Stamps = Mapping[str, tuple[int, int]]  # relative path -> time of the last change in ns, bytes
+Stamps = dict[str, tuple[int, int]]  # relative path -> time of the last change in ns, bytes
 
 
 def stamps(root: Path) -> Stamps:
@@ -78,6 +78,15 @@ def stamps(root: Path) -> Stamps:
         with contextlib.suppress(FileNotFoundError):  # an editor's temporary file
             about = path.stat()
             found[path.relative_to(root).as_posix()] = (about.st_mtime_ns, about.st_size)
+    return found
+
+
+def all_stamps(root: Path, outside: Iterable[Path]) -> Stamps:
+    """Those of the package, and those of its `external_package_dirs` by their full paths."""
+    found = stamps(root)
+    for folder in outside:
+        for name, stamp in stamps(folder).items() if folder.is_dir() else ():
+            found[(folder.resolve() / name).as_posix()] = stamp
     return found
 
 

@@ -110,3 +110,8 @@ def deployments(rows: Iterable[tuple[str, Mapping[bytes, bytes]]]) -> list[Deplo
         with _reading.part():
             found.append(deployment(deployment_id, fields))
     return found
+
+
+def no_model(reference: str) -> str:
+    """What to say of a model that does not exist."""
+    return f"There is no model {reference!r}: `kingpost models` and GET /v1/models say which there are."

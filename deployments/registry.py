@@ -233,7 +233,7 @@ class Registry:
             key = registry_keys.keyed("model", model_id)
             f = records.texts(cast("dict[bytes, bytes]", self._redis.hgetall(key)))
             if not f:
-                raise NotFound(f"There is no model {reference!r}.")
+                raise NotFound(records.no_model(reference))
             return Model(
                 id=model_id,
                 name=f["name"],

@@ -139,7 +139,7 @@ class Resolver:
             )
         if chains:
             return chains[0].decode()
-        raise NotFound(f"There is no model {reference!r}.")
+        raise NotFound(records.no_model(reference))
 
     async def close(self) -> None:
         """Gives the connections back."""

@@ -68,6 +68,7 @@ class HostProcess:
         self._extras = extras or HostExtras()
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_by_us: set[int] = set()
+        self._given_up: set[int] = set()  # generations that we ended because they did not load
         self._too_large: set[int] = set()  # generations that held more memory than they may
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._exits: dict[int, str] = {}
@@ -232,7 +233,8 @@ class HostProcess:
             self._exits[self.generation] = how
             self._exited.notify_all()
         if not self._stopping.is_set():
-            log.warning("host.died", exit=how)
+            if self.generation not in self._given_up:
+                log.warning("host.died", exit=how)
             words = self._last_words()
             self._change("loading" if became_ready else "failed", self.error or words)
 
@@ -254,8 +256,12 @@ class HostProcess:
                 seconds = f"{self._settings.load_timeout_seconds:g} s"
                 why = f"The model was not loaded within {seconds} (KINGPOST_LOAD_TIMEOUT_SECONDS)."
                 self._change("failed", why)
-        if process.poll() is None:
-            process.kill()  # a load that failed or takes too long is tried again from the start
+        if (
+            process.poll() is None
+        ):  # a load that failed or takes too long is tried again from the start
+            log.info("host.ended", why="its model was not loaded", pid=process.pid)
+            self._given_up.add(self.generation)
+            process.kill()
         return False
 
     def _become_ready(self, said: list[tuple[HostSocket, host_client.HostState | None]]) -> None:

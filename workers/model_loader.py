@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import inspect
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -23,7 +26,15 @@ from workers.model_methods import Methods
 from workers.model_secrets import Secrets
 
 RETRY_GAP = 1.0  # s between two attempts to load, as Truss has it
-OURS = ("deployments", "tasks", "workers")  # of our code, what this process has imported
+OURS = (
+    "api",
+    "celeryconfig",
+    "cli",
+    "deployments",
+    "priority",
+    "tasks",
+    "workers",
+)  # our code's top level
 
 
 class RunCoroutine(Protocol):
@@ -89,14 +100,40 @@ def extend_import_path(package: Package) -> None:
 
 def make_way(package: Package) -> None:
     """A module of the package is found under a name that we use, too; what we have imported of ours stays in use."""
-    ours = Path(__file__).parents[1]
     for name in OURS:
-        if not ((package.root / name).is_dir() or (package.root / f"{name}.py").is_file()):
-            continue
-        for known, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if known.partition(".")[0] == name and file and Path(file).is_relative_to(ours / name):
-                del sys.modules[known]
+        for place in (package.root, *package.package_dirs):
+            if (place / name).is_dir() or (place / f"{name}.py").is_file():
+                _forget_ours(name)
+                _bundled.places[name] = str(place)
+                break
+
+
+def _forget_ours(name: str) -> None:
+    ours = Path(__file__).parents[1]
+    for known, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if known.partition(".")[0] == name and file and Path(file).is_relative_to(ours / name):
+            del sys.modules[known]
+
+
+class _Bundled(importlib.abc.MetaPathFinder):
+    """Finds modules of a package that are called as ours are: on the path ours would come before bundled packages."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, str] = {}  # name -> the folder that holds it
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's, if it is one of them."""
+        place = self.places.get(fullname) if path is None else None
+        if place is None:
+            return None
+        return importlib.machinery.PathFinder.find_spec(fullname, [place], target)
+
+
+_bundled = _Bundled()
+sys.meta_path.insert(0, _bundled)
 
 
 def make_model(package: Package, around: Surroundings) -> LiveModel:

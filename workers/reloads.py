@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 from deployments.package import Package
-from deployments.packaging import Stamps, stamps
+from deployments.packaging import Stamps, all_stamps
 from tasks.logs import get_logger
 from workers import host_client
 from workers.host_process import HostProcess
@@ -21,7 +21,7 @@ class Reloads:
         self._host = host
         self._package = package
         self._deployment_id = deployment_id
-        self._stamps = stamps(package.root)
+        self._stamps = all_stamps(package.root, package.external_package_dirs)
         self._setup = setup_of(package)
 
     def take(self, deployment_id: str) -> None:
@@ -32,7 +32,7 @@ class Reloads:
     def reload(self) -> str:
         """Loads what changed: 'unchanged', 'swapped' in place, 'refused' by the new code, or 'restarted'."""
         before, setup = self._stamps, setup_of(self._package)
-        self._stamps = stamps(self._package.root)
+        self._stamps = all_stamps(self._package.root, self._package.external_package_dirs)
         changed = changes(before, self._stamps)
         if not changed:
             return "unchanged"
@@ -40,7 +40,8 @@ class Reloads:
             log.warning("model.not_reloaded", error="the model's file is no Python")
             return "refused"
         setup, self._setup = self._setup, setup
-        hot = all(path.endswith(".py") for path in changed) and setup == self._setup
+        own = all(path.endswith(".py") and not Path(path).is_absolute() for path in changed)
+        hot = own and setup == self._setup
         if hot and self._host.ready.is_set() and not self._package.docker_server:
             return self._swap()
         self._host.end(self._host.generation, f"{', '.join(sorted(changed)[:3])} changed")

@@ -140,6 +140,7 @@ def test_a_failed_load_shows_its_frames_and_its_jobs_wait(rig: Rig) -> None:
     assert rig.job(name).status is Status.QUEUED
     tried = rig.log.read_text().count("looking for weights")
     wait_until(lambda: rig.log.read_text().count("looking for weights") > tried, 30, "no retry")
+    assert "host.died" not in rig.log.read_text()  # we ended it
     rig.weights()
     rig.until(name, Status.SUCCEEDED)
     assert (one := rig.now()) and (one.state, one.error) == ("ready", None)

@@ -333,15 +333,12 @@ def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -
     (broken / "model" / "model.py").write_text(
         model + "    def predict(self, x):\n        return x\n"
     )
-    env = os.environ | {"KINGPOST_STATE_DIR": str(up.state)}
-    push = [sys.executable, "-m", "cli.main", "push", str(broken), "--name", "other"]
-    subprocess.run(push, env=env, check=True, capture_output=True, timeout=60)
-
-    def shown() -> bool:
-        command = [sys.executable, "-m", "cli.main", "deployments", "other"]
-        return b"no weights" in subprocess.run(command, env=env, capture_output=True).stdout
-
-    wait_until(shown, 30, "the reason is not shown")
+    assert "`kingpost models` shows whether it is loaded" in up.says(
+        "push", str(broken), "--name", "other"
+    )
+    wait_until(lambda: "no weights" in up.says("deployments", "other"), 30, "no reason is shown")
+    said = "other could not be loaded: OSError: no weights"
+    wait_until(lambda: said in up.said(), 30, "the terminal of `up` says nothing")
     assert up.stop() == 0
     up.start("--no-flower").ready()
     wait_until(lambda: up.call("POST", "/models/echo/production/predict", {"a": 1}) == {"a": 1})

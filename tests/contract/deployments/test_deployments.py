@@ -275,4 +275,26 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
     said = rig.folder / "watch.log"
     wait_until(lambda: "not loaded: model/model.py:2:25: " in said.read_text(), 20)
     assert rig.predict("edited") == ["swapped", "new", 1]  # the old code serves on
+    file.write_text(EDITED.format(answer="again", base="new"))
+    wait_until(lambda: rig.predict("edited") == ["again", "new", 1], 20)
+    watcher.stop()
+
+
+def test_a_watched_folder_s_external_packages_are_followed_as_well(rig: Rig) -> None:
+    folder = rig.package("outer", "dev", "import common\n" + EDITED.format(answer="a", base="b"))
+    file = folder / "model" / "model.py"
+    file.write_text(file.read_text().replace("self.base,", "common.SAID,"))
+    outside = folder.with_name("outer-common")
+    outside.mkdir()
+    (outside / "common.py").write_text("SAID = 'old'\n")
+    with (folder / "config.yaml").open("a") as config:
+        config.write(f"external_package_dirs: [../{outside.name}]\n")
+    watcher = rig.start("watch-outer", "watch", str(folder))
+    wait_until(lambda: "development is" in (rig.folder / "watch-outer.log").read_text(), 20)
+    deployment = next(one for one in rig.registry.all() if one.model_name == "outer")
+    rig.until_ready(deployment)
+    assert rig.predict("outer") == ["a", "old", 1]
+    (outside / "common.py").write_text("SAID = 'saved'\n")
+    # A request waits while the host is exchanged; a sync call may meet its end.
+    wait_until(lambda: rig.result(rig.submit("outer")) == ["a", "saved", 1], 20)
     watcher.stop()

@@ -193,24 +193,35 @@ def test_3_1_packages_and_data_may_lie_elsewhere(start_host: StartHost) -> None:
     assert start_host(model, config, files).predict(1).json() == ["heavy", "inside", "outside"]
 
 
-def test_3_1_a_package_may_use_the_names_of_the_servers_own_modules(start_host: StartHost) -> None:
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "packages/",
+        pytest.param("", marks=pytest.mark.kingpost_only("modules beside the model's folder")),
+    ],
+)
+def test_3_1_a_package_may_use_the_names_of_the_servers_own_modules(
+    start_host: StartHost, folder: str
+) -> None:
     files = {
         "tasks.py": "WORD = 'tasks'",
         "workers/__init__.py": "",
         "workers/beside.py": "WORD = 'workers'",
         "deployments/__init__.py": "",
         "deployments/package.py": "WORD = 'deployments'",
+        "api/routes.py": "WORD = 'api'",
     }
     model = """
         import tasks
+        from api import routes
         from deployments import package
         from workers import beside
         class Model:
             def predict(self, x):
-                return [tasks.WORD, beside.WORD, package.WORD]
+                return [tasks.WORD, beside.WORD, package.WORD, routes.WORD]
     """
-    host = start_host(model, "", files)
-    assert host.predict(1).json() == ["tasks", "workers", "deployments"]
+    host = start_host(model, "", {folder + name: text for name, text in files.items()})
+    assert host.predict(1).json() == ["tasks", "workers", "deployments", "api"]
 
 
 BROKEN = [
