@@ -159,7 +159,7 @@ class Stack:
     def host(self, package: Path) -> str:
         """A model host by itself, as `unix:PATH`."""
         path = self.folder / f"host{len(self._others)}.sock"
-        command = [sys.executable, "-m", "workers.host_main", "--package", str(package)]
+        command = [sys.executable, "-m", "workers.host.main", "--package", str(package)]
         program = self.program("host", [*command, "--uds", str(path)])
         program.wait_for(lambda: answers(f"unix:{path}", "/v1/models/model"))
         return f"unix:{path}"

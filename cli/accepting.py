@@ -30,7 +30,7 @@ def check_named(allowed: Sequence[str] | None, folders: Iterable[Path]) -> list[
 
 def accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:
     """The package. Raises PackageError for what would not run as it asks to, or has files that cannot be taken."""
-    from workers.machine_findings import machine_findings
+    from workers.node.findings import machine_findings
 
     package = Package.accept(folder, allowed, partial(machine_findings, settings))
     files_of(package.root)

@@ -27,7 +27,7 @@ from tasks.errors import KingpostError, NotFound
 from tasks.programs import with_users_modules
 from tasks.settings import Settings
 from workers.dry_load import SAID, UNSEEN
-from workers.host_needs import host_needs
+from workers.virtualenvs.needs import host_needs
 
 CHECK_SECONDS = 300.0  # an import may bring torch
 Environment = Annotated[str, typer.Option("--environment", "-e", help="An environment's name.")]

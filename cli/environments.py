@@ -24,7 +24,7 @@ def prune(
     ] = 30,
 ) -> None:
     """Removes environments that no model host has started in for a while and none runs in."""
-    from workers.environments import (  # brings the worker along: `--help` stays quick
+    from workers.virtualenvs.shared import (  # brings the worker along: `--help` stays quick
         folder_of,
         prune,
     )

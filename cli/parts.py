@@ -49,7 +49,7 @@ def replica(
     allow_unsupported: Unsupported = None,
 ) -> None:
     """Runs one replica: a Celery worker and its model host."""
-    from workers import replica as replicas
+    from workers.replica import main as replicas
 
     if (package is None) == (deployment is None):
         raise SettingsError("Say which: the folder of a package, or --deployment ID.")
@@ -68,7 +68,7 @@ def replica(
 
 def node() -> None:
     """Runs a node: the replicas that are wanted and that this machine has room for."""
-    from workers.node import run
+    from workers.node.main import run
 
     run(_settings())
 

@@ -36,7 +36,7 @@ from tasks.outside_text import printable
 from tasks.private_files import keep_private, users_umask
 from tasks.settings import Settings
 from tasks.store_address import shown
-from workers.supervisor import Part, Supervisor
+from workers.processes.supervisor import Part, Supervisor
 
 POLL = 0.05  # s, while the stack starts
 STORE_SECONDS = 60.0  # for Valkey to read its append-only file

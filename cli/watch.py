@@ -16,7 +16,7 @@ from deployments.config_values import PackageError
 from deployments.packaging import Stamps, all_stamps, folder_hash
 from deployments.registry import Deployment, Registry
 from tasks.settings import Settings
-from workers.reloads import changes
+from workers.replica.reloads import changes
 
 LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two looks agree
 

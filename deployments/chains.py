@@ -115,7 +115,7 @@ def build(file: Path, out: Path) -> list[Package]:
 
 
 def _generate(file: Path, out: Path) -> None:
-    command = [*with_users_modules("workers.chain_build"), str(file), str(out)]
+    command = [*with_users_modules("workers.chains.build"), str(file), str(out)]
     inherited = inherited_environment()
     programs = f"{Path(sys.executable).parent}:{inherited.get('PATH', '')}"  # it runs ruff by name
     # It generates under TMPDIR by the chain's name alone, where two stacks would meet.

@@ -29,7 +29,7 @@ class Builder:
         self, command: list[str], env: Mapping[str, str], **_: object
     ) -> "subprocess.CompletedProcess[str]":
         """As `subprocess.run` of the command that builds a chain, which ends with FILE OUT."""
-        assert command[-3] == "workers.chain_build"
+        assert command[-3] == "workers.chains.build"
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps([command[-2:], dict(env)]) + "\n")
         self._process.stdin.flush()
@@ -58,7 +58,7 @@ def quick_builds(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def serve() -> None:
     """Answers each line of arguments and variables with the exit code and what was said."""
-    from workers import chain_build
+    from workers.chains import build as chain_build
 
     for line in sys.stdin:
         arguments, env = json.loads(line)

@@ -1,1 +1,1 @@
-"""A replica: the Celery worker that claims jobs, and the model host process that runs them."""
+"""The processes that run models: replicas with their model hosts, and the nodes that place them."""

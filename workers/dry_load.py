@@ -11,9 +11,9 @@ from pathlib import Path
 
 from deployments.package import Package, PackageError
 from deployments.syntax import syntax_error
-from workers.host_errors import ModelDefinitionError
-from workers.model_loader import extend_import_path, import_model_file
-from workers.model_methods import Methods
+from workers.host.errors import ModelDefinitionError
+from workers.host.model.loader import extend_import_path, import_model_file
+from workers.host.model.methods import Methods
 
 BROKEN, UNSEEN = 1, 3
 SAID = "\0said\0"  # stands before our own words: the model's import may print, too

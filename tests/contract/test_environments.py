@@ -24,11 +24,13 @@ from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, environment, ready_replicas
 from tests.wheels import write_wheel, write_wheelhouse
-from workers import environment_build, pythons
-from workers.environment_build import BuildStopped, EnvironmentFailed
-from workers.environments import Environments, HostPython, folder_of, prune
-from workers.host_needs import host_needs
-from workers.pythons import find_python
+from workers.processes.turns import ReplicaStops
+from workers.virtualenvs import build as environment_build
+from workers.virtualenvs import pythons
+from workers.virtualenvs.build import EnvironmentFailed
+from workers.virtualenvs.needs import host_needs
+from workers.virtualenvs.pythons import find_python
+from workers.virtualenvs.shared import Environments, HostPython, folder_of, prune
 
 # What Truss's image has for every model and the host does not need.
 BASE = {
@@ -136,7 +138,7 @@ def make(offline: Path) -> Maker:
 
 def test_without_requirements_it_is_the_workers_own(make: Maker) -> None:
     user = make.user("model_name: x")
-    assert user.use().command == with_users_modules("workers.host_main")
+    assert user.use().command == with_users_modules("workers.host.main")
     assert (user.said, make.built) == ([], [])
 
 
@@ -197,7 +199,7 @@ def test_a_python_that_is_not_there_is_said_unless_any_will_do(
         never.use()
     any_python = Environments(never.package, make.settings, never.stopping, any_python=True)
     with any_python.use(never.said.append) as python:
-        assert python.command == with_users_modules("workers.host_main")
+        assert python.command == with_users_modules("workers.host.main")
 
 
 def test_a_stand_in_that_cannot_start_is_passed_over(
@@ -299,13 +301,13 @@ def test_a_build_has_a_limit_and_can_be_stopped(make: Maker) -> None:
         make.user("requirements: [shouting]", environment_build_seconds=0.01).use()
     user = make.user("requirements: [shouting]")
     user.stopping.set()
-    with pytest.raises(BuildStopped):
+    with pytest.raises(ReplicaStops):
         user.use()
     assert make.built == []
 
 
 def test_a_setting_can_keep_to_the_workers_environment(make: Maker) -> None:
-    ours = with_users_modules("workers.host_main")
+    ours = with_users_modules("workers.host.main")
     never = make.user("requirements: [shouting]", own_environments="never")
     assert never.use().command == ours
     some = make.user("requirements: ['pydantic>=2']", own_environments="when_missing")

@@ -13,7 +13,7 @@ from deployments.gathering import gather
 from deployments.package import Package
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
-from workers import host_client
+from workers.hosting import client as host_client
 
 MODEL = """
 class Model:
@@ -46,7 +46,7 @@ def test_a_read_only_package_is_pushed_and_served(package: Path, tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
     with tempfile.TemporaryDirectory() as short:
         address = f"{short}/host.sock"
-        serve = [*python, "workers.host_main", "--package", str(package), "--uds", address]
+        serve = [*python, "workers.host.main", "--package", str(package), "--uds", address]
         host = subprocess.Popen(serve)
         try:
             wait_until(lambda: _state(address) == "ready", 60, "it never got ready")

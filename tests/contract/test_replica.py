@@ -19,7 +19,7 @@ from tasks.store import JobStore
 from tests.conditions import PAUSE, wait_until
 from tests.processes import Process, environment, ready_replicas
 from tests.valkey import Valkey
-from workers.host_client import state
+from workers.hosting.client import state
 
 CONFIG = "model_name: recorder\n"
 MODEL = '''

@@ -13,7 +13,7 @@ from typing import Any, cast
 from api.passing import PublicAddress, answered
 from api.proxy import check_sendable
 from api.upstream_connection import BrokenAnswer, BrokenCall, UpstreamConnection
-from workers.host_connection import BROKEN, HostConnection, Response
+from workers.hosting.connection import BROKEN, HostConnection, Response
 
 SEEDS = [
     path.read_bytes() for path in sorted((Path(__file__).parents[1] / "data/answers").iterdir())

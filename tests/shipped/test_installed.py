@@ -125,7 +125,7 @@ import importlib, pkgutil, sys
 for top in ("api", "celeryconfig", "cli", "deployments", "priority", "tasks", "workers"):
     path = getattr(importlib.import_module(top), "__path__", None)
     for module in pkgutil.walk_packages(path, top + ".") if path else ():
-        if module.name != "workers.chain_build":  # needs the extra `chains`
+        if module.name != "workers.chains.build":  # needs the extra `chains`
             importlib.import_module(module.name)
 print(sys.modules["tasks"].__file__)
 """

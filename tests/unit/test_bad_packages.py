@@ -13,7 +13,7 @@ from deployments.names import check_model_name
 from deployments.package import Package
 from deployments.packaging import files_of
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad
-from workers.environment_build import _reason
+from workers.virtualenvs.build import _reason
 
 CAP = 1 << 30
 

@@ -14,9 +14,9 @@ from deployments.management import Management
 from deployments.package import Package, PackageError
 from deployments.registry import Deployment, NotOnItsOwn, Registry
 from tasks.settings import Settings
-from workers.chain_processes import process_name
-from workers.host_chainlet import extras
-from workers.replica import run_deployment, run_folder
+from workers.chains.processes import process_name
+from workers.hosting.chainlet import extras
+from workers.replica.main import run_deployment, run_folder
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
 

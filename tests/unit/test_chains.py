@@ -13,7 +13,7 @@ from deployments.registry import Registry
 from deployments.resolver import Resolver, Target
 from tasks.errors import NotFound, SettingsError
 from tasks.settings import Settings
-from workers.host_chainlet import extras, peer_urls
+from workers.hosting.chainlet import extras, peer_urls
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
 
@@ -108,7 +108,7 @@ async def test_chainlets_are_reached_by_name_but_are_no_models(settings: Setting
 
 
 def test_no_process_but_a_chainlet_s_host_imports_truss() -> None:
-    ours = "import api.app, cli.up, tasks.maintenance, workers.replica, workers.host_main, sys"
+    ours = "import api.app, cli.up, tasks.maintenance, workers.replica.main, workers.host.main, sys"
     check = "print([m for m in sys.modules if m.split('.')[0] in ('truss', 'truss_chains')])"
     done = subprocess.run(
         [sys.executable, "-c", f"{ours}; {check}"], capture_output=True, text=True, check=True

@@ -12,7 +12,7 @@ from deployments.config_fates import Finding, rows
 from deployments.package import Package, PackageError
 from tasks.errors import SettingsError
 from tasks.settings import Settings
-from workers.machine_findings import machine_findings
+from workers.node.findings import machine_findings
 
 SERVER = (
     "docker_server: {start_command: x, server_port: 8080, predict_endpoint: /p, "

@@ -8,7 +8,7 @@ import pytest
 from deployments.records import Environment
 from deployments.registry import Registry
 from tasks.settings import Settings
-from workers.environment_file import EnvironmentFile, environment_of
+from workers.replica.environment_file import EnvironmentFile, environment_of
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.frames import (
+from workers.wire import (
     BODY_PIECE,
     Frame,
     FrameDecoder,

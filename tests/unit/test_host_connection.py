@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.host_connection import BROKEN, HostConnection
+from workers.hosting.connection import BROKEN, HostConnection
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"

@@ -12,8 +12,8 @@ import pytest
 from deployments.ways import TOKEN_HEADER
 from tasks.settings import Settings
 from tests.conditions import wait_until
-from workers import host_door_calls
-from workers.host_door import HostDoor
+from workers.gate import connection as host_door_calls
+from workers.gate.gate import HostDoor
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

@@ -9,9 +9,9 @@ import pytest
 
 from deployments.package import Package
 from tests.conditions import wait_until_async
-from workers import host_state
-from workers.host_state import ModelHost
-from workers.model_loader import Surroundings
+from workers.host import state as host_state
+from workers.host.model.loader import Surroundings
+from workers.host.state import ModelHost
 
 MODEL = """
 class Model:

@@ -6,7 +6,7 @@ from typing import IO, cast
 
 import pytest
 
-from workers.host_lines import LONGEST, LONGEST_OF_OURS, bounded_lines, json_line
+from workers.processes.lines import LONGEST, LONGEST_OF_OURS, bounded_lines, json_line
 
 
 class Endless(io.RawIOBase):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import host_slots
-from workers.host_slots import Door, Reservations, Slot, SlotGate
+from workers.host.call import slots as host_slots
+from workers.host.call.slots import Door, Reservations, Slot, SlotGate
 
 
 async def settle() -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from workers.host_upstream import UpstreamError, request
+from workers.host.docker_server.upstream import UpstreamError, request
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -17,6 +17,7 @@ CODE = ("api", "cli", "deployments", "kingpost", "priority", "tasks", "workers",
 LONGEST_FUNCTION, P90_FUNCTION = 60, 25
 LONGEST_FILE = 450
 LONGEST_SCRIPT = 60
+MOST_MODULES = 16  # of a folder
 
 
 def files(*folders: str, ending: str = ".py") -> list[Path]:
@@ -48,12 +49,24 @@ def test_files_are_short() -> None:
     assert not [name for lines, name in sizes if lines > LONGEST_FILE]
 
 
+def test_the_rooms_of_the_workers_are_small_and_stand_in_contributing() -> None:
+    rooms: dict[str, int] = {}
+    for path in files("workers"):
+        if path.name != "__init__.py":
+            room = str(path.relative_to(ROOT).parent)
+            rooms[room] = rooms.get(room, 0) + 1
+    assert not {room for room, modules in rooms.items() if modules > MOST_MODULES}
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"^\| `(workers/[\w/]+)/` \|", text, re.MULTILINE))
+    assert named == rooms.keys() - {"workers"}
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     allowed = {
         "tasks/environment.py",
         "tasks/settings.py",
         "tasks/programs.py",
-        "workers/host_environment.py",
+        "workers/host/variables.py",
         "kingpost/__main__.py",
     }
     readers = {

@@ -13,8 +13,8 @@ from tasks.errors import SettingsError
 from tasks.listening import bound, ports
 from tasks.machine import machine
 from tasks.settings import Settings
-from workers import node
-from workers.host_door import HostDoor
+from workers.gate.gate import HostDoor
+from workers.node import main as node
 
 
 def settings_with(**given: str) -> Settings:

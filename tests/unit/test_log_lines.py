@@ -14,7 +14,7 @@ from cli.models import render as render_models
 from deployments.directory import Replica
 from deployments.registry import Deployment
 from tasks.errors import NotFound
-from workers.host_lines import json_line
+from workers.processes.lines import json_line
 
 ID = "24ca3092e7bc4488a4913f9aefff97f1"
 OTHER = "9" * 32

@@ -29,13 +29,13 @@ from tasks.store import AsyncJobStore, JobStore
 from tasks.sweeper import Sweeper
 from tests.conditions import wait_until, wait_until_async
 from tests.conftest import Clock
-from workers.channel import Channel
-from workers.heartbeat import Heartbeat
-from workers.node import Node
-from workers.request_events import RequestEvents
-from workers.runs import Run, Runs, StopReason
-from workers.supervisor import Part, Supervisor
-from workers.watch import Watch
+from workers.node.main import Node
+from workers.processes.supervisor import Part, Supervisor
+from workers.replica.channel import Channel
+from workers.replica.events import RequestEvents
+from workers.replica.heartbeat import Heartbeat
+from workers.replica.runs import Run, Runs, StopReason
+from workers.replica.watchdog import Watch
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,12 @@ from tasks.job import Job, JobError, RequestId, Retry
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
 from tests.unit.bad_packages import Bad
-from workers.classify import Retry as Again
-from workers.classify import classify
-from workers.host_client import HostAnswer
-from workers.host_state import ModelHost
-from workers.model_failure import MOST_BYTES, describe
-from workers.model_loader import Surroundings
+from workers.host.model.failure import MOST_BYTES, describe
+from workers.host.model.loader import Surroundings
+from workers.host.state import ModelHost
+from workers.hosting.client import HostAnswer
+from workers.replica.classify import Retry as Again
+from workers.replica.classify import classify
 
 MODEL = """
 secret = "s3cret-value"

@@ -10,9 +10,9 @@ from tasks.records import error_json
 from tasks.settings import Settings
 from tasks.store import JobStore
 from tasks.verbs import progress
-from workers.classify import classify, message_of
-from workers.host_client import HostAnswer
-from workers.spool import Spool
+from workers.hosting.client import HostAnswer
+from workers.hosting.spool import Spool
+from workers.replica.classify import classify, message_of
 
 SAID = {
     b'{"error":"caf\\udce9.png"}': "caf\\udce9.png",

@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 from api.addressing import Addressed
 from api.passing import SANDBOX, PublicAddress, answered, forwarded
 from deployments.resolver import Target
-from workers.host_redirects import from_root
+from workers.host.docker_server.redirects import from_root
 
 
 def connection(*headers: tuple[str, str], host: str = "api.example.com", **more: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 # A process that adopts orphans: its child starts one in a session of its own, which starts another, and ends.
 SCRIPT = """
 import subprocess, sys
-from workers.process_ends import adopt_orphans, children, end_orphans
+from workers.processes.ends import adopt_orphans, children, end_orphans
 WAIT = "import threading; threading.Event().wait()"
 adopt_orphans()
 known = subprocess.Popen([sys.executable, "-c", WAIT])
@@ -48,7 +48,7 @@ def test_strays_in_sessions_of_their_own_end_and_known_children_stay(tmp_path: P
 SUPERVISED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from workers.supervisor import Part, Supervisor
+from workers.processes.supervisor import Part, Supervisor
 folder = Path(sys.argv[1])
 WAIT = "import threading; threading.Event().wait()"
 worker = (

@@ -19,7 +19,7 @@ from tasks.job import RequestId, Submission
 from tasks.settings import Settings
 from tasks.store import JobStore
 from tests.conftest import Clock
-from workers.capacity import Capacity
+from workers.node.capacity import Capacity
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from tasks.job import Job, RequestId, Retry
 from tasks.settings import Settings
 from tasks.state import Status
 from tests.conditions import wait_until
-from workers import request_events
-from workers.request_events import RequestEvents
+from workers.replica import events as request_events
+from workers.replica.events import RequestEvents
 
 MANY = 200
 

@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 from deployments.package import Package, PackageError
 from deployments.requirements import Requirements
 from tests.contract.host.running import write_package
-from workers.host_needs import CODE, host_needs
-from workers.pythons import OURS, PythonMissing, find_python
+from workers.virtualenvs.needs import CODE, host_needs
+from workers.virtualenvs.pythons import OURS, PythonMissing, find_python
 
 MODEL = "class Model:\n    def predict(self, given): return given\n"
 PROJECT = '[project]\nname = "x"\nversion = "0"\ndependencies = ["six>=1", "tinydb"]\n'
@@ -134,7 +134,7 @@ def _quoted(one: Requirement) -> str:
 
 def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
     code = (
-        "import sys, workers.host_main\n"
+        "import sys, workers.host.main\n"
         "tops = {name.partition('.')[0] for name in sys.modules}\n"
         "jobs = {name for name in sys.modules if name.startswith('tasks.')}\n"
         "print(*sorted(tops & set(sys.argv[1:]) | jobs))"

@@ -7,7 +7,7 @@ import pytest
 from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
-from workers.spool import Spool
+from workers.hosting.spool import Spool
 
 LIMIT = 100
 

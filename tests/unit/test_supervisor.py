@@ -10,8 +10,8 @@ import pytest
 
 from tasks.loops import Guard
 from tests.conditions import wait_until_async
-from workers import supervisor as module
-from workers.supervisor import Part, Supervisor, delay_after
+from workers.processes import supervisor as module
+from workers.processes.supervisor import Part, Supervisor, delay_after
 
 IDLE = [sys.executable, "-c", "import threading; threading.Event().wait()"]
 

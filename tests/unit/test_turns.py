@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.conditions import wait_until
-from workers.environment_build import BuildStopped
-from workers.turns import Turns
+from workers.processes.turns import ReplicaStops, Turns
 
 HOLD = """
 import sys, threading
 from pathlib import Path
-from workers.turns import Turns
+from workers.processes.turns import Turns
 with Turns(Path(sys.argv[1]), 1).taken(threading.Event(), lambda: None):
     print("held", flush=True)
     sys.stdin.read()
@@ -48,7 +47,7 @@ def test_a_process_that_is_killed_gives_its_turn_back(tmp_path: Path) -> None:
     )
     assert holder.stdout and holder.stdout.readline() == b"held\n"
     stopping, waited = threading.Event(), threading.Event()
-    with pytest.raises(BuildStopped), Turns(tmp_path, 1).taken(stopping, stopping.set):
+    with pytest.raises(ReplicaStops), Turns(tmp_path, 1).taken(stopping, stopping.set):
         pass
     holder.kill()
     holder.communicate()

@@ -18,8 +18,8 @@ from deployments.registry import Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack, command, copy_models, own_environment
-from workers import host_client
-from workers.host_client import HostState
+from workers.hosting import client as host_client
+from workers.hosting.client import HostState
 
 pytestmark = pytest.mark.slow
 RUN = "/chains/orders/production/run_remote"

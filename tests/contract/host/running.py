@@ -14,7 +14,7 @@ import httpx
 from websockets.asyncio.client import connect, unix_connect
 
 from tests.conditions import wait_until
-from workers.frames import Frame, FrameDecoder, FrameKind
+from workers.wire import Frame, FrameDecoder, FrameKind
 
 PREDICT = "/v1/models/model:predict"
 
@@ -152,7 +152,7 @@ class RunningHost(ServedModel):
         self.package = package
         self.socket = str(self.folder / "s")
         self.serial = 0
-        command = [sys.executable, "-m", "workers.host_main", "--package", str(package)]
+        command = [sys.executable, "-m", "workers.host.main", "--package", str(package)]
         self.launch([*command, "--uds", self.socket, *arguments], env=env)
         transport = httpx.HTTPTransport(uds=self.socket)
         self.http = httpx.Client(transport=transport, base_url="http://host", timeout=30)

@@ -266,7 +266,9 @@ def left(host: RunningHost, name: str) -> Iterator[None]:
     yield
 
 
-@pytest.mark.differs("1.5: a client that leaves cancels its work, also async code that never looks")
+@pytest.mark.differs(
+    "1.5: work whose client left is cancelled after its grace, also async code that never looks"
+)
 @pytest.mark.parametrize("name", ["async", "sync", "predict"])
 def test_1_5_work_of_a_client_that_left_is_cancelled(start_host: StartHost, name: str) -> None:
     host = start_host(LEFT_ALONE)

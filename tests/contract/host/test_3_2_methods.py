@@ -7,8 +7,8 @@ import pytest
 
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost
-from workers.host_errors import ModelDefinitionError
-from workers.model_methods import Methods
+from workers.host.errors import ModelDefinitionError
+from workers.host.model.methods import Methods
 
 PRELUDE = "from fastapi import Request\nfrom typing import *\n"
 LATE_ANNOTATIONS = "from __future__ import annotations\n"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost
-from workers.model_codec import pack, unpack
+from workers.host.model.codec import pack, unpack
 
 OCTETS = {"content-type": "Application/Octet-Stream; x=1"}
 MODEL = """

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
-from workers.host_logs import user_frames
+from workers.host.logs import user_frames
 
 MODEL = """
 import sys, threading

@@ -1,0 +1,1 @@
+"""Chains: a package for each chainlet, and which of them share a process."""

@@ -1,0 +1,144 @@
+"""`python -P -m workers.chains.build FILE OUT`: a package for each chainlet of a chain, by Truss's own generator.
+
+Imports the user's file, so it runs as a process of its own; the last line of a failure is its sentence.
+"""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from truss_chains import framework
+from truss_chains.deployment import code_gen
+from truss_chains.private_types import ABCChainlet, ChainletAPIDescriptor
+
+from deployments.chains import Member
+from deployments.package import Package, PackageError
+from workers.chains.processes import check, process_name
+
+NAME = re.compile(
+    r"[\w-][\w. -]{0,99}"
+)  # it becomes part of file names and of a Celery node's name
+TRUSS = re.compile(r"truss\s*([=<>!~].*)?")  # what the generator adds by itself
+
+
+class ChainError(Exception):
+    """The chain cannot be built."""
+
+
+def main() -> None:
+    """Ends with code 1 and one line on stderr when the chain is wrong."""
+    file, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    try:
+        build(file, out)
+    except Exception as error:  # whatever the user's file raises
+        said = " ".join(str(error).split())
+        ours = isinstance(error, ChainError | PackageError)
+        what = said if ours else f"{type(error).__name__}: {said}"
+        print(what, file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)  # truss_chains' own report at exit would follow our line
+
+
+def build(file: Path, out: Path) -> None:
+    """Writes the packages below `out`, each in a folder with the chainlet's display name."""
+    with framework.ChainletImporter.import_target(file) as entrypoint:
+        name = entrypoint.meta_data.chain_name or entrypoint.display_name
+        if not NAME.fullmatch(name):
+            raise ChainError(f"The chain's name {name!r} may only have letters, digits, `_-. `.")
+        # Callers before whom they call: so they drain when they share a process.
+        chainlets = list(_chainlets(framework.get_descriptor(entrypoint), set()))[::-1]
+        _check(chainlets)
+        names = {one.display_name: f"{name}.{one.display_name}" for one in chainlets}
+        names[entrypoint.display_name] = name
+        for one in chainlets:
+            _package(file, name, one, names, out)
+        processes = _processes(chainlets, out)
+        peers = {display: called for display, called in names.items() if called != name}
+        for one in chainlets:
+            kind = "chain" if one.chainlet_cls is entrypoint else "chainlet"
+            process = _process(one)
+            shares = processes.get(process, ())
+            member = Member(name, kind, peers)
+            if len(shares) > 1:
+                member = replace(member, process=process, shares=shares)
+            member.write(out / one.display_name)
+
+
+def _process(one: ChainletAPIDescriptor) -> str:
+    name = process_name(one.display_name, one.chainlet_cls.remote_config.options.metadata)
+    if name and one.is_truss_chainlet:
+        raise ChainError(
+            f"{one.display_name} wraps a Truss package, which has a process of its own: take "
+            "`process` out of its metadata."
+        )
+    return name
+
+
+def _processes(chainlets: list[ChainletAPIDescriptor], out: Path) -> dict[str, tuple[str, ...]]:
+    """The folders that share each process. Raises PackageError when they cannot."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in chainlets:
+        name = _process(one)
+        if name:
+            found[name] = (*found.get(name, ()), one.display_name)
+    for name, folders in found.items():
+        check(name, [Package.load(out / folder) for folder in folders])
+        if name in (one.display_name for one in chainlets):
+            raise ChainError(f"The process {name!r} has a chainlet's name: give it another one.")
+    return found
+
+
+def _chainlets(
+    descriptor: ChainletAPIDescriptor, seen: set[type[ABCChainlet]]
+) -> Iterator[ChainletAPIDescriptor]:
+    """Each after all that it calls."""
+    if descriptor.chainlet_cls not in seen:
+        seen.add(descriptor.chainlet_cls)
+        for one in framework.get_dependencies(descriptor):
+            yield from _chainlets(one, seen)
+        yield descriptor
+
+
+def _check(chainlets: list[ChainletAPIDescriptor]) -> None:
+    names = [one.display_name for one in chainlets]
+    for one in chainlets:
+        if names.count(one.display_name) > 1:
+            raise ChainError(f"Two chainlets have the name {one.display_name}.")
+        if framework.is_engine_builder_chainlet(one.chainlet_cls):
+            raise ChainError(f"{one.name}: engine builder chainlets run on Baseten only.")
+
+
+def _package(
+    file: Path, chain: str, one: ChainletAPIDescriptor, names: dict[str, str], out: Path
+) -> Path:
+    generated = code_gen.gen_truss_chainlet(
+        file.parent, chain, one, model_name=names[one.display_name]
+    )
+    folder = out / one.display_name
+    shutil.move(generated, folder)
+    if not one.is_truss_chainlet:
+        _drop_own_requirement(folder)
+    return folder
+
+
+def _drop_own_requirement(folder: Path) -> None:
+    """A chainlet that needs truss and nothing else runs in our environment, which has it."""
+    config_file = folder / "config.yaml"
+    config = cast("dict[str, Any]", yaml.safe_load(config_file.read_text()))
+    listed = config.get("requirements_file")
+    if not listed or not str(listed).endswith(".txt"):
+        return
+    lines = [line.strip() for line in (folder / listed).read_text().splitlines()]
+    if all(TRUSS.fullmatch(line) for line in lines if line):
+        config["requirements_file"] = None
+        config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The model host's door for an API on another machine: TCP with a token, in front of the host's Unix socket.
+
+It is a thread of the worker. The token never enters the process that runs model code, a host that is busy, loading or
+dead does not keep strangers from being refused, and the port stays the same over restarts of the host.
+"""
+
+import asyncio
+import errno
+import secrets
+import socket
+import threading
+
+import uvloop
+
+from tasks.errors import SettingsError
+from tasks.listening import ports
+from tasks.logs import get_logger
+from tasks.settings import Settings
+from workers.gate.connection import Caller, Door
+
+log = get_logger("door")
+
+BACKLOG = 1024
+START_SECONDS = STOP_SECONDS = 5.0
+
+
+class HostDoor:
+    """Listens from its making on, so that the port is known; answers between `start` and `stop`."""
+
+    def __init__(self, host_socket: str, settings: Settings) -> None:
+        self.ref = secrets.token_hex(8)  # the name under which the API finds the token
+        self._listener = _listener(settings)
+        host, port = self._listener.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._door = Door(host_socket, secrets.token_urlsafe(32).encode())
+        self._stopping: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="door", daemon=True)
+
+    @property
+    def token(self) -> str:
+        """What a caller must show."""
+        return self._door.token.decode()
+
+    def start(self) -> None:
+        """From now on callers are answered."""
+        self._thread.start()
+        if not self._started.wait(START_SECONDS):
+            raise RuntimeError("the door's thread did not start")
+        log.info("door.opened", address=self.address)
+
+    def stop(self) -> None:
+        """Cuts what is still open."""
+        if self._loop and self._stopping:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(STOP_SECONDS)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        server = await self._loop.create_server(
+            lambda: Caller(self._door), sock=self._listener, backlog=BACKLOG
+        )
+        self._started.set()
+        await self._stopping.wait()
+        server.close()
+        for caller in list(self._door.callers):
+            caller.cut()
+
+
+def check(settings: Settings) -> None:
+    """Raises SettingsError when model hosts could not listen as they are to: better now than at each start."""
+    if settings.host_address:
+        _listener(settings).close()
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """Bound to the first port that is free. Raises SettingsError."""
+    address = settings.host_address
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for port in ports(settings.host_ports):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+            listener.listen(BACKLOG)  # only now is a port that two replicas want taken for good
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                message = f"Model hosts cannot listen on KINGPOST_HOST_ADDRESS {address}: "
+                raise SettingsError(f"{message}{error.strerror}.") from error
+        else:
+            return listener
+    raise SettingsError(f"No port of KINGPOST_HOST_PORTS {settings.host_ports} is free.")

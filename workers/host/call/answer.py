@@ -1,0 +1,175 @@
+"""From a call to its answer on the sync door: a complete reply, a stream of chunks, or the model's Response."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import Message, Send
+
+from deployments.sendable import why_unsendable
+from workers.host.call.call import Call, body_receiver
+from workers.host.errors import (
+    CLIENT,
+    ClientGone,
+    HostError,
+    ModelExit,
+    Reply,
+    UnsendableResponse,
+    UserCodeError,
+    error_headers,
+    error_reply,
+    is_http_exception,
+)
+from workers.host.logs import log_user_error
+from workers.host.model.codec import BINARY, encode_result
+from workers.host.model.failure import describe
+from workers.host.model.methods import V1_METHODS
+from workers.host.model.pipeline import SlottedResponse, Streaming
+from workers.host.model.stream import END, ChunkStream, StreamGap, chunk_bytes
+from workers.host.state import ModelHost
+
+Answer = Reply | Streaming | SlottedResponse
+AnswerCall = Callable[[Call], Awaitable[Answer]]
+ABORT = object()
+
+
+class StreamAborted(Exception):
+    """The connection is to be cut: the client must see that the body is not whole."""
+
+
+async def answer(host: ModelHost, call: Call) -> Answer:
+    """Runs predict, or the /v1 method of the call's path. Every failure before the first chunk is a Reply."""
+    try:
+        pipeline = host.pipeline
+        method = V1_METHODS.get(call.scope["path"])
+        result = await (pipeline.v1(method, call) if method else pipeline.predict(call))
+        if isinstance(result, Streaming):
+            return result
+        if isinstance(result, SlottedResponse):
+            mark_error(result.response)
+            return result
+        return encode_result(result, call)
+    except Exception as error:  # whatever it is, the client gets an answer and the host goes on
+        file = host.package.model_class_filename
+        if not isinstance(error, HostError) and not is_http_exception(error):
+            log_user_error("Unhandled exception", error, file)
+        if isinstance(error, (UserCodeError, ModelExit)) and error.__cause__:
+            return failed_reply(error, error.__cause__, file)
+        return error_reply(error)
+
+
+def failed_reply(error: BaseException, raised: BaseException, model_file: str) -> Reply:
+    """The answer for `error`, with what the model raised for its owner."""
+    return replace(error_reply(error), failure=describe(raised, model_file))
+
+
+def mark_error(response: Response) -> None:
+    """A model's own response of 300 and above carries the error headers."""
+    if response.status_code >= 300:
+        for name, value in error_headers(CLIENT):
+            response.headers[name] = value
+
+
+async def send_answer(answer: Answer, call: Call, send: Send) -> None:
+    """Sends it over ASGI. Raises StreamAborted when the connection is to be cut."""
+    if isinstance(answer, Reply):
+        await send_reply(answer, send)
+    elif isinstance(answer, Streaming):
+        await _send_stream(answer, call, send)
+    else:
+        await _send_response(answer, call, send)
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Head and body."""
+    headers, body = reply.all_headers(), reply.body
+    if reply.status in (204, 304):  # these have none, even if a model's HTTPException has a detail
+        body = b""
+    else:
+        headers.append(("content-length", str(len(body))))
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def check_head(message: Message) -> None:
+    """Raises UnsendableResponse for the head of a model's own response that no server could send."""
+    if why := why_unsendable(message["status"], message.get("headers", ())):
+        raise UnsendableResponse(why)
+
+
+async def _send_response(answer: SlottedResponse, call: Call, send: Send) -> None:
+    started = False
+
+    async def checked(message: Message) -> None:
+        nonlocal started
+        if message["type"] == "http.response.start":
+            check_head(message)
+            started = True
+        elif not message.get("more_body"):
+            call.answered = True  # what follows are the response's background tasks
+        await send(message)
+
+    try:
+        sending = answer.response(call.request.scope, body_receiver(call), checked)
+        await call.cancellable(sending, "streaming", patient=True)
+    except ClientGone as error:
+        raise StreamAborted from error
+    except Exception as error:  # of the response's head, or of the generator inside
+        log_user_error("Exception while generating streamed response", error, "model.py")
+        if started:
+            raise StreamAborted from error
+        await send_reply(
+            error_reply(error if isinstance(error, HostError) else UserCodeError()), send
+        )
+    finally:
+        if answer.slot:
+            answer.slot.release()
+
+
+async def _send_stream(streaming: Streaming, call: Call, send: Send) -> None:
+    # Unbounded, so that a slow reader does not keep the slot: it goes back when the model is done.
+    queue: asyncio.Queue[object] = asyncio.Queue()
+    producer = asyncio.create_task(_produce(streaming, queue))
+    headers = MutableHeaders({"content-type": BINARY})
+    await send({"type": "http.response.start", "status": 200, "headers": headers.raw})
+    try:
+        while (chunk := await queue.get()) is not END:
+            if chunk is ABORT:
+                raise StreamAborted
+            await send(
+                {"type": "http.response.body", "body": chunk_bytes(chunk), "more_body": True}
+            )
+    except TypeError as error:
+        call.stop()
+        raise StreamAborted from error
+    await send({"type": "http.response.body", "body": b""})
+    await producer
+
+
+async def _produce(streaming: Streaming, queue: asyncio.Queue[object]) -> None:
+    """Pulls all chunks into the queue; a failing model ends the body early, a silent one aborts it."""
+    chunks, end = streaming.chunks, END
+    try:
+        while (chunk := await chunks.next()) is not END:
+            queue.put_nowait(chunk)
+    except ClientGone:
+        pass  # nobody reads on
+    except StreamGap:
+        end = ABORT
+    except (Exception, SystemExit) as error:  # the model's; Truss, too, ends the body and logs
+        log_user_error("Exception while generating streamed response", error, "model.py")
+    queue.put_nowait(end)
+    await close_stream(chunks)
+    if streaming.slot:
+        streaming.slot.release()
+
+
+async def close_stream(chunks: ChunkStream) -> None:
+    """Closes the generator; what its finally blocks raise is logged, as nobody else could use it."""
+    try:
+        await chunks.close()
+    except (Exception, SystemExit) as error:  # the model's own clean-up failed
+        log_user_error("Exception while closing the stream", error, "model.py")

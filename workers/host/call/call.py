@@ -1,0 +1,199 @@
+"""One call of the model: what the client sent, who waits for it, and how it is stopped."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
+
+from workers.host.call.slots import Door
+from workers.host.errors import ClientGone
+
+Result = TypeVar("Result")
+StoppedBy = Literal["cooperative", "closed"]
+Progress = Callable[[float, str | None], None]
+LOCAL_CLIENT = ("127.0.0.1", 0)  # a Unix socket names none, and models read `request.client.host`
+PRIVATE_PREFIX = b"x-kingpost-"  # headers between worker and host; the model never sees them
+
+
+def no_progress(fraction: float, message: str | None = None) -> None:
+    """Progress of a sync call: nobody could read it."""
+
+
+class Call:
+    """One call. Lives on the event loop; `stopped` and `progress` may be used from any thread."""
+
+    def __init__(self, scope: Scope, body: bytes, door: Door, grace_seconds: float) -> None:
+        self.scope = scope
+        self.headers = Headers(scope=scope)
+        self.body = body
+        self.door = door
+        self.progress: Progress = no_progress
+        self.stopped = threading.Event()
+        self.stopped_by: StoppedBy = "cooperative"
+        self.answered = False  # all was sent: a client that leaves now stops nothing
+        self.cancel_at = 0.0  # by the loop's clock, once it is stopped
+        self._grace = grace_seconds
+        self._task: asyncio.Task[Any] | None = None
+        self._patient = False  # whether what runs gets the grace
+        self._cancelled = False
+        self._step = object()  # what runs: a late timer must not cancel the next
+        self._listeners: list[asyncio.Future[None]] = []
+
+    @property
+    def is_binary(self) -> bool:
+        """True for msgpack in and out: only the media type counts, in any case."""
+        media_type = self.headers.get("content-type", "").partition(";")[0]
+        return media_type.strip().lower() == "application/octet-stream"
+
+    @property
+    def gathers(self) -> bool:
+        """True when chunks are to be joined: the client accepts JSON and nothing else.
+
+        The OpenAI SDK says the same and yet wants a stream, so it is told apart by its name.
+        """
+        agent = self.headers.get("user-agent", "").lower()
+        return self.headers.get("accept") == "application/json" and "openai" not in agent
+
+    @cached_property
+    def request(self) -> "ModelRequest":
+        """The request as the model's methods get it."""
+        return ModelRequest(self)
+
+    def stop(self) -> None:
+        """Asks the call to end: the model is told, and its async code cancelled after a grace. Idempotent."""
+        if self.stopped.is_set() or self.answered:
+            return
+        self.cancel_at = asyncio.get_running_loop().time() + self._grace
+        self.stopped.set()
+        for listener in self._listeners:
+            if not listener.done():
+                listener.set_result(None)
+        if self._task is not None:
+            self._cancel_in_time(self._task)
+
+    def _cancel_in_time(self, task: asyncio.Task[Any]) -> None:
+        if self._patient:
+            asyncio.get_running_loop().call_at(self.cancel_at, self._cancel, task, self._step)
+        else:
+            self._cancel(task, self._step)
+
+    def _cancel(self, task: asyncio.Task[Any], step: object) -> None:
+        if self._task is task and self._step is step:  # else it ended by itself
+            self._cancelled = True
+            task.cancel()
+
+    def raise_if_stopped(self, step: str) -> None:
+        """Raises ClientGone when nobody waits any more."""
+        if self.stopped.is_set():
+            raise ClientGone(step)
+
+    async def cancellable(
+        self, awaitable: Awaitable[Result], step: str, patient: bool = False
+    ) -> Result:
+        """Awaits what `stop` may cancel: at once, or after the grace if `patient`, as model code is.
+
+        Raises ClientGone when the call was stopped, however the code took it.
+        """
+        task = asyncio.current_task()
+        assert task is not None, "calls run in tasks"
+        self._task, self._patient, self._step, self._cancelled = task, patient, object(), False
+        if self.stopped.is_set():
+            self._cancel_in_time(task)
+        try:
+            result = await awaitable
+        except asyncio.CancelledError:
+            if self._cancelled and task.uncancel() == 0:
+                raise ClientGone(step) from None
+            raise
+        finally:
+            self._task = None
+        if self._cancelled:
+            task.uncancel()
+        if self.stopped.is_set():
+            raise ClientGone(step)
+        return result
+
+    async def wait_stopped(self) -> None:
+        """Returns once the call is stopped."""
+        if not self.stopped.is_set():
+            listener: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._listeners.append(listener)
+            await listener
+
+
+class ModelRequest(Request):
+    """A starlette request whose body is already here and whose disconnect is the call's stop."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(_model_scope(call.scope), _disconnect_receiver(call))
+        self._body = call.body  # where starlette keeps a body that was read
+        self._call = call
+        self.state.watch_disconnect = self._watch_disconnect
+        self.state.progress = call.progress
+
+    async def is_disconnected(self) -> bool:
+        return self._call.stopped.is_set()
+
+    @contextmanager
+    def _watch_disconnect(self) -> Generator[threading.Event]:
+        yield self._call.stopped
+
+
+def _model_scope(scope: Scope) -> MutableMapping[str, Any]:
+    headers = [pair for pair in scope["headers"] if not pair[0].startswith(PRIVATE_PREFIX)]
+    return {**scope, "headers": headers, "state": {}, "client": client_of(scope)}
+
+
+def client_of(scope: Scope) -> tuple[str, int]:
+    """Who calls, as the model is to see it: never nobody."""
+    return scope.get("client") or LOCAL_CLIENT
+
+
+def _disconnect_receiver(call: Call) -> Receive:
+    """An ASGI `receive` after the body was read: all that is left to come is the stop."""
+
+    async def receive() -> Message:
+        await call.wait_stopped()
+        return {"type": "http.disconnect"}
+
+    return receive
+
+
+def body_receiver(call: Call) -> Receive:
+    """An ASGI `receive` that gives the body once and then waits for the stop."""
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": call.body, "more_body": False}
+        await call.wait_stopped()
+        return {"type": "http.disconnect"}
+
+    return receive
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body. Raises ClientGone when the client leaves in the middle."""
+    message = await receive()
+    chunks: list[bytes] = []
+    while message["type"] == "http.request":
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        message = await receive()
+    raise ClientGone("reading the request")
+
+
+async def watch_client(call: Call, receive: Receive) -> None:
+    """Stops the call when its client goes away; run as a task, after the body was read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    call.stop()

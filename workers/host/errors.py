@@ -1,0 +1,154 @@
+"""Every way a call can fail in the model host, and the one place that turns a failure into an answer.
+
+HostError                      status  X-BASETEN-ERROR-CODE
+|-- ModelNotReady               503    600
+|-- InputParsingError           400    700
+|-- MethodMissing               404    700
+|-- ModelDefinitionError        412    600   (500 when it shows only during a call)
+|-- UserCodeError               500    600   the model raised; its text goes to the log only
+|-- ModelExit                   500    -     the model called sys.exit; plain text
+|-- UnsendableResponse          500    600   the model's own Response, which HTTP cannot say
+`-- ClientGone                  499    600
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from typing_extensions import TypeIs
+
+from deployments.sendable import is_final
+from tasks.outside_text import utf8, utf8_json
+from workers.wire import MODEL_ERROR
+
+ERROR_SOURCE = ("x-baseten-error-source", "04")
+ERROR_CODE = "x-baseten-error-code"
+UNEXPECTED, DOWNSTREAM, CLIENT = "500", "600", "700"
+MODEL_NAME = "model"  # Truss's server knows no other name
+
+
+class HostError(Exception):
+    """The call failed for a reason that the host knows."""
+
+    status = 500
+    code = DOWNSTREAM
+
+
+class ModelNotReady(HostError):
+    """The model is loading, failed to load, or is going away."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__(f"Model with name {MODEL_NAME} is not ready.")
+
+
+class InputParsingError(HostError):
+    """The body is not what this model takes."""
+
+    status = 400
+    code = CLIENT
+
+
+class MethodMissing(HostError):
+    """The model has no such method."""
+
+    status = 404
+    code = CLIENT
+
+
+class ModelDefinitionError(HostError):
+    """The model class breaks a rule of Truss."""
+
+    status = 412
+
+
+class UserCodeError(HostError):
+    """The model raised an exception, already logged."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL_ERROR)
+
+
+class ModelExit(HostError):
+    """The model called sys.exit(); the server goes on."""
+
+
+class UnsendableResponse(HostError):
+    """The model's own Response cannot be sent."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The model's response cannot be sent: {why}.")
+
+
+class ClientGone(HostError):
+    """Nobody waits for the answer any more."""
+
+    status = 499
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"Client disconnected, skipping `{step}`.")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer whose body is complete; header names are lower case."""
+
+    status: int
+    body: bytes
+    content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+    failure: str = ""  # of the model, for its owner: goes to the worker, never into an answer
+
+    def all_headers(self) -> list[tuple[str, str]]:
+        return [("content-type", self.content_type), *self.headers]
+
+
+def json_reply(status: int, content: object) -> Reply:
+    """Compact JSON, non-ASCII as it is. Raises TypeError or ValueError for what JSON cannot say."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return Reply(status, utf8_json(text).encode(), "application/json")
+
+
+def error_headers(code: str) -> tuple[tuple[str, str], ...]:
+    """The two headers that mark an answer as an error of the model server."""
+    return (ERROR_SOURCE, (ERROR_CODE, code))
+
+
+def error_reply(error: BaseException) -> Reply:
+    """The answer for whatever ended a call."""
+    if isinstance(error, ModelExit):
+        return Reply(500, b"Internal Server Error", "text/plain; charset=utf-8")
+    try:
+        if isinstance(error, ModelDefinitionError):
+            return downstream_error(error.status, f"{type(error).__name__}: {error}")
+        if isinstance(error, HostError):
+            return _with_headers(error.status, str(error), error.code)
+        if is_http_exception(error):
+            if is_final(error.status_code):
+                return downstream_error(error.status_code, error.detail)
+            return error_reply(UnsendableResponse(f"its status is {error.status_code}"))
+    except (TypeError, ValueError) as unsayable:  # a set in the detail
+        error = unsayable
+    message = f"Unhandled exception: {type(error).__name__}: {error}"
+    return _with_headers(500, utf8(message), UNEXPECTED)
+
+
+def is_http_exception(error: BaseException) -> "TypeIs[HTTPException]":
+    """True for fastapi's own class; starlette's is a bug of the model like any other exception.
+
+    Read from sys.modules: who raises it has imported it, so the host need not import fastapi.
+    """
+    exceptions = sys.modules.get("fastapi.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.HTTPException)
+
+
+def downstream_error(status: int, detail: object) -> Reply:
+    """What Truss's server answers for an HTTPException of its own."""
+    return _with_headers(status, detail, DOWNSTREAM)
+
+
+def _with_headers(status: int, error: object, code: str) -> Reply:
+    reply = json_reply(status, {"error": error})
+    return Reply(reply.status, reply.body, reply.content_type, error_headers(code))

@@ -1,0 +1,246 @@
+"""From a package to a live model: import by file path, constructor arguments by name, set-up, load with retries."""
+
+import asyncio
+import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from deployments.package import Package
+from workers.host.logs import event
+from workers.host.model.config import full_config
+from workers.host.model.methods import Methods
+from workers.host.model.secrets import Secrets
+
+RETRY_GAP = 1.0  # s between two attempts to load, as Truss has it
+OURS = (
+    "api",
+    "celeryconfig",
+    "cli",
+    "deployments",
+    "priority",
+    "tasks",
+    "workers",
+)  # our code's top level
+
+
+class RunCoroutine(Protocol):
+    """Runs a coroutine on the server's loop and waits for it; called from the loading thread."""
+
+    def __call__(self, coroutine: Any, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where the host finds what is not in the package."""
+
+    secrets_dir: Path = Path("/secrets")
+    environment_file: Path = Path("/etc/b10_dynamic_config/environment")
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    load_retries: int = 1
+    shared: bool = False  # whether other models live in this process
+    # Held while one of them loads: imports of one library in several threads at once do not always end well.
+    loading: AbstractContextManager[object] = field(default_factory=nullcontext[None])
+
+
+@dataclass
+class LiveModel:
+    """The instance and its methods; a hot reload replaces the methods."""
+
+    instance: Any
+    methods: Methods
+    environment: object  # as it was told to the model last
+
+
+class LazyDataResolver:
+    """Truss's `lazy_data_resolver` for packages without a manifest: there is nothing to wait for."""
+
+    def block_until_download_complete(self, *_: object, **__: object) -> str:
+        return ""
+
+
+def on_loop(loop: asyncio.AbstractEventLoop) -> RunCoroutine:
+    """Lets the loading thread await on the loop that serves: clients made there then work there."""
+
+    def run(coroutine: Any, /) -> object:
+        future: Future[object] = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        return future.result()
+
+    return run
+
+
+def read_environment(file: Path) -> object:
+    """The environment as JSON, like {"name": "staging"}; None when there is none."""
+    text = file.read_text() if file.is_file() else ""
+    return json.loads(text) if text.strip() else None
+
+
+def extend_import_path(package: Package) -> None:
+    """The package's own folder is searched first, its bundled packages last, as in Truss's image."""
+    folder = str(package.root)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    for packages in package.package_dirs:
+        if packages.is_dir() and str(packages) not in sys.path:
+            sys.path.append(str(packages))
+
+
+def make_way(package: Package) -> None:
+    """A module of the package is found under a name that we use, too; what we have imported of ours stays in use."""
+    for name in OURS:
+        for place in (package.root, *package.package_dirs):
+            if (place / name).is_dir() or (place / f"{name}.py").is_file():
+                _forget_ours(name)
+                _bundled.places[name] = str(place)
+                break
+
+
+def _forget_ours(name: str) -> None:
+    ours = Path(__file__).parents[3]
+    for known, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if known.partition(".")[0] == name and file and Path(file).is_relative_to(ours / name):
+            del sys.modules[known]
+
+
+class _Bundled(importlib.abc.MetaPathFinder):
+    """Finds modules of a package that are called as ours are: on the path ours would come before bundled packages."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, str] = {}  # name -> the folder that holds it
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's, if it is one of them."""
+        place = self.places.get(fullname) if path is None else None
+        if place is None:
+            return None
+        return importlib.machinery.PathFinder.find_spec(fullname, [place], target)
+
+
+_bundled = _Bundled()
+sys.meta_path.insert(0, _bundled)
+
+
+def make_model(package: Package, around: Surroundings) -> LiveModel:
+    """The instance, not yet loaded; the cwd is the package, a shared process' that of its leader.
+
+    Raises whatever the model raises.
+    """
+    data_dir = package.root / package.data_dir
+    with contextlib.suppress(OSError):  # a package that cannot be written to serves without it
+        data_dir.mkdir(parents=True, exist_ok=True)
+    module = import_model_file(package, around.shared)
+    model_class = getattr(module, package.model_class_name)
+    environment = read_environment(around.environment_file)
+    offered = {
+        "config": full_config(package),
+        "data_dir": data_dir if around.shared else Path(package.data_dir),
+        "secrets": Secrets(package.secrets, around.secrets_dir, around.variables),
+        "lazy_data_resolver": LazyDataResolver(),
+        "environment": environment,
+    }
+    instance = model_class(**_accepted(model_class, offered))
+    return LiveModel(instance, Methods.of(instance), environment)
+
+
+def load(live: LiveModel, retries: int, run: RunCoroutine) -> None:
+    """Tells the model its environment and blocks until it is loaded. Raises whatever it raises."""
+    instance, environment = live.instance, live.environment
+    if live.methods.setup_environment and environment is not None:
+        _run(lambda: instance.setup_environment(environment), run)
+    if hasattr(instance, "load"):
+        _retry(lambda: _run(instance.load, run), retries)
+
+
+def import_model_file(package: Package, shared: bool = False) -> ModuleType:
+    """The module of the model's file, under a name of its own where others are. Raises what the import raises."""
+    make_way(package)
+    path = package.model_file
+    folder = path.parent.name
+    # The name is Truss's: `model` stays the name of the package, in which model.py may lie.
+    name = f"{folder}.{path.stem}" if folder == path.stem else path.stem
+    name = f"{package.root.name}.{name}" if shared else name
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Could not import {path}.")
+    module = importlib.util.module_from_spec(spec)
+    if "." in name:
+        module.__package__ = None
+    sys.modules[name] = module  # before it runs: dataclasses, generic models and pickle look there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, ImportError) and "attempted relative import" in str(error):
+            raise ImportError(
+                f"{path.name} uses a relative import, which a Truss model file cannot; write the "
+                "absolute import instead."
+            ) from error
+        raise
+    return module
+
+
+def _accepted(model_class: Callable[..., Any], offered: Mapping[str, object]) -> dict[str, object]:
+    parameters = inspect.signature(model_class).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return dict(offered)
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
+def _run(function: Callable[[], Any], run: RunCoroutine) -> None:
+    result = function()
+    if inspect.isawaitable(result):
+        run(result)
+
+
+def _retry(attempt: Callable[[], None], retries: int) -> None:
+    for left in range(retries, -1, -1):
+        try:
+            attempt()
+            return
+        except Exception as error:  # the model's own, of any kind; the last one is raised
+            if left == 0:
+                raise
+            event("model.load_failed", "warning", error=repr(error), retries_left=left)
+            time.sleep(RETRY_GAP)
+
+
+def reload_methods(package: Package, live: LiveModel, around: Surroundings) -> Methods:
+    """Imports the model's code anew and gives the live instance the new class, keeping its state.
+
+    Raises what the import raises; the instance is then as before.
+    """
+    folder = package.model_file.parent.resolve()
+    for name, module in list(sys.modules.items()):
+        if _lies_in(module, folder):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    fresh = getattr(import_model_file(package, around.shared), package.model_class_name)
+    before = live.instance.__class__
+    live.instance.__class__ = fresh
+    try:
+        return Methods.of(live.instance)
+    except Exception:
+        live.instance.__class__ = before
+        raise
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    # __path__ too: a namespace package has no __file__, yet its stale path must not stay
+    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(path and Path(path).resolve().is_relative_to(folder) for path in paths)

@@ -1,0 +1,155 @@
+"""A call of the model, the way Truss runs it: preprocess -> predict -> postprocess, or one /v1 method."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from starlette.responses import Response, StreamingResponse
+
+from workers.host.call.call import Call
+from workers.host.call.slots import Door, Slot, SlotGate
+from workers.host.errors import (
+    HostError,
+    MethodMissing,
+    ModelDefinitionError,
+    ModelExit,
+    UserCodeError,
+    is_http_exception,
+)
+from workers.host.logs import log_user_error
+from workers.host.model.codec import parse_input
+from workers.host.model.methods import Method, Methods
+from workers.host.model.stream import ChunkStream, asks_stream, is_generator
+from workers.host.threads import in_thread
+from workers.wire import MODEL_ERROR
+
+PredictOne = Callable[[Any, Call], Awaitable[Any]]
+
+
+class Streaming:
+    """A result that is not over yet: chunks to pull, and the slot that goes back after the last one."""
+
+    def __init__(self, chunks: ChunkStream, slot: Slot | None) -> None:
+        self.chunks = chunks
+        self.slot = slot
+
+
+class SlottedResponse:
+    """A streaming Response of the model's own, and the slot that goes back when it is sent."""
+
+    def __init__(self, response: Response, slot: Slot | None) -> None:
+        self.response = response
+        self.slot = slot
+
+
+class Pipeline:
+    """Runs calls against one live model. A result is Streaming, a SlottedResponse or a value."""
+
+    def __init__(self, methods: Methods, gate: SlotGate, model_file: str, max_gap: float) -> None:
+        self.methods = methods
+        self.predict_batch: PredictOne | None = None
+        self._gate = gate
+        self._model_file = model_file
+        self._max_gap = max_gap
+
+    async def predict(self, call: Call) -> object:
+        """The whole pipeline. Raises HostError or fastapi.HTTPException for every expected failure."""
+        methods = self.methods
+        if methods.predict is None and self.predict_batch is None:
+            assert not methods.websocket, "`predict` must only be called if model has it."
+            raise MethodMissing("`predict` must only be called if model has it.")
+        value = self._parse(call)
+        if methods.preprocess:
+            value = await self._step(methods.preprocess, value, call)
+        result = await self._predict_in_slot(value, call)
+        if methods.postprocess:
+            result = await self._step(methods.postprocess, result, call)
+            return await self._opened(result, call, None)
+        return result
+
+    async def v1(self, name: str, call: Call) -> object:
+        """One /v1 method: no slot, no pre- or postprocess. Raises MethodMissing when it is absent."""
+        value = self._parse(call)
+        method = self.methods.v1.get(name)
+        if method is None:
+            raise MethodMissing(f"`{name}` must only be called if model has it.")
+        result = await self._step(method, value, call)
+        return await self._opened(result, call, None, gathers=not asks_stream(value, call.body))
+
+    def _parse(self, call: Call) -> object:
+        if self.methods.skips_input_parsing:
+            return None
+        schema = self.methods.schema
+        return parse_input(call, schema.input_type if schema else None)
+
+    async def _predict_in_slot(self, value: object, call: Call) -> object:
+        slot = None
+        if call.door is Door.SYNC:  # a job brought its slot along
+            slot = await call.cancellable(self._gate.acquire(Door.SYNC), "predict")
+        try:
+            result = await self._predict(value, call)
+            self._check_postprocess(result)
+            result = await self._opened(result, call, slot)
+            if isinstance(result, (Streaming, SlottedResponse)) and result.slot:
+                slot = None  # goes back when the stream ends
+            return result
+        finally:
+            if slot:
+                slot.release()
+
+    async def _predict(self, value: object, call: Call) -> object:
+        if self.predict_batch:
+            return await self._guarded(self.predict_batch(value, call))
+        assert self.methods.predict, "checked by predict()"
+        return await self._step(self.methods.predict, value, call)
+
+    def _check_postprocess(self, result: object) -> None:
+        what = "generator (streaming)" if is_generator(result) else "response object"
+        if self.methods.postprocess and (is_generator(result) or isinstance(result, Response)):
+            self._fail(
+                ModelDefinitionError(
+                    f"If the predict function returns a {what}, you cannot use postprocessing."
+                )
+            )
+
+    async def _opened(
+        self, result: object, call: Call, slot: Slot | None, gathers: bool = True
+    ) -> object:
+        """A generator becomes a stream, or its joined text when the client wants JSON and `gathers` allows it."""
+        if is_generator(result):
+            chunks = ChunkStream(result, call, self._max_gap)
+            # A job's chunks are its output events.
+            if gathers and call.gathers and call.door is Door.SYNC:
+                return await chunks.gather()
+            return Streaming(chunks, slot)
+        if isinstance(result, Response):
+            return SlottedResponse(result, slot if isinstance(result, StreamingResponse) else None)
+        return result
+
+    async def _step(self, method: Method, value: object, call: Call) -> Any:
+        call.raise_if_stopped(method.name)
+        args = method.arguments(value, call)
+        if method.is_generator:  # its code runs when it is iterated
+            return method.function(*args)
+        if method.is_async:
+            running = call.cancellable(method.function(*args), method.name, patient=True)
+            return await self._guarded(running)
+        return await self._guarded(in_thread(method.function, *args))
+
+    async def _guarded(self, running: Awaitable[Any]) -> Any:
+        """Awaits model code; its errors are logged here and answered without their text."""
+        try:
+            return await running
+        except HostError:
+            raise
+        except (Exception, SystemExit) as error:  # the model's, of any kind: told apart in _fail
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        if isinstance(error, SystemExit):
+            log_user_error("Model called sys.exit().", error, self._model_file)
+            raise ModelExit from error
+        if is_http_exception(error):
+            log_user_error("Model raised HTTPException", error, self._model_file)
+            raise error
+        log_user_error(MODEL_ERROR, error, self._model_file)
+        raise UserCodeError from error

@@ -1,0 +1,113 @@
+"""The chunks of a model that streams, whichever kind of generator makes them."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import threading
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, cast
+
+from tasks.outside_text import text_of, utf8, utf8_bytes
+from workers.host.call.call import Call
+from workers.host.threads import in_thread
+
+END = object()
+
+
+class StreamGap(Exception):
+    """The model yielded nothing for longer than `streaming_read_timeout`."""
+
+
+def is_generator(result: object) -> bool:
+    """True for a generator object, async or not."""
+    return inspect.isgenerator(result) or inspect.isasyncgen(result)
+
+
+def asks_stream(value: object, body: bytes) -> bool:
+    """Whether a /v1 body says `"stream": true`: then its client reads a stream, whatever it accepts.
+
+    Anthropic's clients and others accept JSON in every call and tell by the body. `value` is what was parsed, if it was.
+    """
+    if value is None:
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(body)
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).get("stream") is True
+    return getattr(value, "stream", None) is True
+
+
+class ChunkStream:
+    """Pulls chunks one by one; a stopped call ends the pulling and closes the generator."""
+
+    def __init__(self, generator: object, call: Call, max_gap_seconds: float) -> None:
+        self._generator = generator
+        self._call = call
+        self._max_gap = max_gap_seconds
+        # A generator that runs cannot be closed; after a timeout its thread may still be in it.
+        self._in_use = threading.Lock()
+
+    async def next(self) -> Any:
+        """The next chunk, or END. Raises the generator's error, ClientGone, or StreamGap."""
+        limit = asyncio.timeout(self._max_gap)
+        try:
+            async with limit:
+                if inspect.isasyncgen(self._generator):
+                    pulled = anext(cast("AsyncGenerator[Any, None]", self._generator), END)
+                    return await self._call.cancellable(pulled, "streaming", patient=True)
+                self._call.raise_if_stopped("streaming")
+                return await in_thread(self._pull)
+        except TimeoutError:
+            if limit.expired():
+                raise StreamGap(f"The model yielded nothing for {self._max_gap:g} s.") from None
+            raise  # the generator's own
+
+    async def close(self) -> None:
+        """Runs the generator's finally blocks. Safe after its end; raises what they raise."""
+        if inspect.isasyncgen(self._generator):
+            generator = cast("AsyncGenerator[Any, None]", self._generator)
+            if self._call.stopped.is_set():
+                await self._run_on(generator)
+            await generator.aclose()
+        else:
+            await in_thread(self._close)
+
+    async def _run_on(self, generator: AsyncGenerator[Any, None]) -> None:
+        """Lets a stopped generator see the stop and clean up; what it yields goes nowhere."""
+        ends = self._call.cancel_at
+        if asyncio.get_running_loop().time() >= ends:
+            return
+        limit = asyncio.timeout_at(ends)
+        try:
+            async with limit:
+                async for _ in generator:
+                    await asyncio.sleep(0)  # it may never wait by itself
+        except TimeoutError:
+            if not limit.expired():
+                raise
+
+    def _pull(self) -> Any:
+        with self._in_use:
+            return next(cast("Generator[Any, None, None]", self._generator), END)
+
+    def _close(self) -> None:
+        with self._in_use:
+            cast("Generator[Any, None, None]", self._generator).close()
+
+    async def gather(self) -> str:
+        """All chunks as one text: bytes are joined before decoding, other things become str. Never no UTF-8."""
+        chunks: list[bytes] = []
+        while (chunk := await self.next()) is not END:
+            chunks.append(
+                bytes(chunk) if isinstance(chunk, (bytes, bytearray)) else utf8(str(chunk)).encode()
+            )
+        return text_of(b"".join(chunks))
+
+
+def chunk_bytes(chunk: Any) -> bytes:
+    """A chunk as it goes to the client. Raises TypeError for anything but str and bytes."""
+    if isinstance(chunk, str):
+        return utf8_bytes(chunk)
+    if isinstance(chunk, (bytes, memoryview)):
+        return bytes(chunk)
+    raise TypeError(f"A stream yields str or bytes, not {type(chunk).__name__}.")

@@ -1,0 +1,148 @@
+"""The routes of the model host: Truss's server contract for clients, `/kingpost` for the worker."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from workers.host.call.answer import AnswerCall, StreamAborted, answer, send_answer
+from workers.host.call.call import Call, read_body, watch_client
+from workers.host.call.slots import Door
+from workers.host.errors import ClientGone, ModelNotReady, downstream_error, error_reply
+from workers.host.logs import chain_request_id, end_request, request_id
+from workers.host.model.methods import V1_METHODS
+from workers.host.routes.metrics import metrics_app
+from workers.host.routes.private import private_routes, to_response
+from workers.host.routes.websocket import WebSocketDoor
+from workers.host.state import ModelHost
+from workers.host.threads import in_thread
+
+MODEL = "/v1/models/{model_name}"  # any name will do
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(host: ModelHost) -> Starlette:
+    """The ASGI application; loading begins with its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        host.start_loading()
+        follower = asyncio.create_task(host.follow_environment())
+        yield
+        follower.cancel()
+
+    return Starlette(
+        routes=[
+            *private_routes(host, partial(answer, host)),
+            *_server_routes(host),
+            *_model_routes(host),
+        ],
+        exception_handlers={HTTPException: plain_error},
+        lifespan=lifespan,
+    )
+
+
+def _model_routes(host: ModelHost) -> list[BaseRoute]:
+    door = SyncDoor(partial(answer, host), host.package.runtime.stop_grace_seconds)
+    paths = [f"{MODEL}:predict", f"{MODEL}:predict_binary", "/invocations"]
+    routes: list[BaseRoute] = [Route(p, door, methods=["POST"]) for p in [*paths, *V1_METHODS]]
+    return [*routes, WebSocketRoute("/v1/websocket", WebSocketDoor(host))]
+
+
+def _server_routes(host: ModelHost) -> list[BaseRoute]:
+    routes = ServerRoutes(host)
+    return [
+        only_get("/", routes.live),
+        only_get(MODEL, routes.ready),
+        only_get(f"{MODEL}/loaded", routes.loaded),
+        only_get(f"{MODEL}/schema", routes.schema),
+        only_get("/ping", routes.loaded),
+        Route("/hot-reload", routes.hot_reload, methods=["POST"]),
+        Mount("/metrics", metrics_app()),
+    ]
+
+
+def only_get(path: str, endpoint: Endpoint) -> Route:
+    """A route for GET alone."""
+    route = Route(path, endpoint)
+    route.methods = {"GET"}  # no HEAD, which starlette adds and Truss's server refuses
+    return route
+
+
+class SyncDoor:
+    """Sync calls over ASGI."""
+
+    def __init__(self, answer: AnswerCall, grace_seconds: float) -> None:
+        self._answer = answer
+        self._grace = grace_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call. A client that leaves stops it."""
+        try:
+            call = Call(scope, await read_body(receive), Door.SYNC, self._grace)
+        except ClientGone:
+            return
+        request_id.set(call.headers.get("x-baseten-request-id"))
+        chain_request_id.set(call.headers.get("x-baseten-chain-request-id"))
+        watcher = asyncio.create_task(watch_client(call, receive))
+        try:
+            outcome = await self._answer(call)
+            await send_answer(outcome, call, send)
+        except StreamAborted:
+            return  # without the end of the body, which makes the server cut the connection
+        finally:
+            watcher.cancel()
+            end_request()
+
+
+class ServerRoutes:
+    """Liveness, readiness, schema and hot reload."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+
+    async def live(self, _: Request) -> Response:
+        return JSONResponse(True)
+
+    async def ready(self, _: Request) -> Response:
+        return self._readiness(await self._host.is_healthy() if self._loaded() else False)
+
+    async def loaded(self, _: Request) -> Response:
+        return self._readiness(self._loaded())
+
+    async def schema(self, _: Request) -> Response:
+        methods = self._host.known_methods
+        if methods is None:
+            return self._readiness(False)
+        if methods.schema:
+            return JSONResponse(methods.schema.to_json())
+        if self._loaded():
+            return to_response(downstream_error(404, "No schema found"))
+        detail = "Schema not available, please try again later."
+        return to_response(downstream_error(503, detail))
+
+    async def hot_reload(self, _: Request) -> Response:
+        try:
+            await in_thread(self._host.hot_reload)
+        except Exception as error:  # the developer's own code; the full traceback is in the log
+            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 422)
+        return JSONResponse({"msg": "Hot reload complete"})
+
+    def _loaded(self) -> bool:
+        return self._host.state in ("ready", "draining")
+
+    def _readiness(self, ready: bool) -> Response:
+        return JSONResponse({}) if ready else to_response(error_reply(ModelNotReady()))
+
+
+async def plain_error(_: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in FastAPI's shape."""
+    assert isinstance(error, HTTPException), "registered for it alone"
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

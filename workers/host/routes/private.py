@@ -1,0 +1,60 @@
+"""The worker's private routes: the host's state, slots ahead of a job, jobs."""
+
+import os
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from workers.host.call.answer import AnswerCall
+from workers.host.call.jobs import Jobs
+from workers.host.errors import ModelNotReady, Reply, error_reply
+from workers.host.state import Host
+
+MAX_SLOT_WAIT = 60.0  # s; longer waits would only hide a worker that is gone
+
+
+def private_routes(host: Host, answer: AnswerCall) -> list[BaseRoute]:
+    """All routes under /kingpost."""
+    slots = SlotRoutes(host)
+    return [
+        Route("/kingpost/jobs/{request_id}", Jobs(host, answer), methods=["POST", "DELETE"]),
+        Route("/kingpost/slots", slots.reserve, methods=["POST"]),
+        Route("/kingpost/slots/{token}", slots.drop, methods=["DELETE"]),
+        Route("/kingpost/state", slots.state, methods=["GET"]),
+    ]
+
+
+class SlotRoutes:
+    """What the worker asks about the host, and slots ahead of a job."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def state(self, _: Request) -> Response:
+        host, failure = self._host, self._host.failure
+        error = {"message": failure.message, "traceback": failure.traceback} if failure else None
+        gate, about = host.gate, {"state": host.state, "error": error, "pid": os.getpid()}
+        waiting = {"sync_waiting": gate.sync_waiting, "jobs_waiting": gate.jobs_waiting}
+        calls = {"open": host.traffic.open, "served": host.traffic.served}
+        return JSONResponse({**about, "slots": gate.size, "busy": gate.busy, **waiting, **calls})
+
+    async def reserve(self, request: Request) -> Response:
+        if self._host.state != "ready":
+            return to_response(error_reply(ModelNotReady()))
+        wait = request.query_params.get("wait", "0")
+        try:
+            seconds = min(MAX_SLOT_WAIT, max(0.0, float(wait)))
+        except ValueError:
+            return JSONResponse({"error": f"wait must be a number of seconds, not {wait!r}."}, 400)
+        token = await self._host.reservations.reserve(seconds)
+        return JSONResponse({"slot": token}) if token else Response(status_code=204)
+
+    async def drop(self, request: Request) -> Response:
+        self._host.reservations.drop(request.path_params["token"])
+        return Response(status_code=204)
+
+
+def to_response(reply: Reply) -> Response:
+    """A Reply for routes that answer with starlette's own class."""
+    return Response(reply.body, reply.status, dict(reply.all_headers()))

@@ -1,0 +1,197 @@
+"""The model host as a whole: its state, the live model, loading in a thread, health, hot reload."""
+
+import asyncio
+import threading
+import time
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol
+
+from deployments.package import Package
+from tasks.outside_text import utf8
+from workers.host.call.slots import Reservations, SlotGate
+from workers.host.errors import ModelNotReady
+from workers.host.logs import event, log_user_error, user_frames
+from workers.host.model.batch import Batcher
+from workers.host.model.failure import headline
+from workers.host.model.loader import (
+    LiveModel,
+    Surroundings,
+    load,
+    make_model,
+    on_loop,
+    read_environment,
+    reload_methods,
+)
+from workers.host.model.methods import Methods
+from workers.host.model.pipeline import Pipeline
+from workers.host.threads import in_thread
+from workers.host.traffic import Traffic
+
+# s between two looks at the environment file. Truss has 30: so long, requests of the new environment would meet a
+# model that was told of the old one.
+ENVIRONMENT_POLL = 1.0
+
+State = Literal["loading", "ready", "failed", "draining"]
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Why the model did not load: one sentence, and the frames its author can act upon."""
+
+    message: str
+    traceback: str
+
+
+class Host(Protocol):
+    """What the worker's routes need of a host, whichever way it serves its model."""
+
+    package: Package
+    gate: SlotGate
+    reservations: Reservations
+    traffic: Traffic
+    state: State
+    failure: LoadFailure | None
+
+
+class ModelHost:
+    """One package, one model. A failed load leaves the process alive and answering `failed`.
+
+    Truss's server ends its own process instead; here the worker decides, having read the reason.
+    """
+
+    def __init__(self, package: Package, around: Surroundings) -> None:
+        self.package = package
+        self.gate = SlotGate(slot_count(package))
+        self.reservations = Reservations(self.gate)
+        self.traffic = Traffic()
+        self.state: State = "loading"
+        self.failure: LoadFailure | None = None
+        self._around = around
+        self._live: LiveModel | None = None
+        self._made: LiveModel | None = None  # has not yet loaded
+        self._pipeline: Pipeline | None = None
+        self._loaded = asyncio.Event()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The way to call the model. Raises ModelNotReady while there is none."""
+        if self._pipeline is None or self.state not in ("ready", "draining"):
+            raise ModelNotReady
+        return self._pipeline
+
+    @property
+    def methods(self) -> Methods:
+        """Raises ModelNotReady before the load."""
+        return self.pipeline.methods
+
+    @property
+    def known_methods(self) -> Methods | None:
+        """What the model has, known as soon as it is made: before it is loaded."""
+        live = self._live or self._made
+        return live.methods if live else None
+
+    def start_loading(self) -> None:
+        """Begins to load in a thread of its own, while the server already answers."""
+        loop, context = asyncio.get_running_loop(), copy_context()
+        run = partial(context.run, self._load, loop)  # the log is to say whose load it is
+        threading.Thread(target=run, name="load", daemon=True).start()
+
+    async def wait_loaded(self) -> None:
+        """Returns when loading ended, well or not."""
+        await self._loaded.wait()
+
+    def drain(self) -> None:
+        """From now on the state says that this process is about to end; running calls go on."""
+        if self.state != "failed":
+            self.state = "draining"
+
+    def hot_reload(self) -> None:
+        """Swaps the class of the live instance for the one on disk. Raises what the import raises."""
+        live = self._live
+        if live is None:
+            raise ModelNotReady
+        try:
+            methods = reload_methods(self.package, live, self._around)
+            self._adopt(LiveModel(live.instance, methods, live.environment))
+        except Exception as error:
+            log_user_error("Hot reload failed", error, self.package.model_class_filename)
+            raise
+        event("model.reloaded")
+
+    async def is_healthy(self) -> bool:
+        """Loaded, and the model's own `is_healthy`, if any, does not say no; its exceptions do."""
+        method = self.methods.is_healthy
+        if method is None:
+            return True
+        try:
+            healthy = await (method.function() if method.is_async else in_thread(method.function))
+        except Exception as error:  # whatever a health check raises means unhealthy
+            file = self.package.model_class_filename
+            log_user_error("Exception while checking if model is healthy", error, file)
+            healthy = False
+        if not healthy:
+            event("health_check.failed", "warning", message="Health check failed.")
+        return healthy is None or bool(healthy)  # no word is no refusal, as in Truss
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        started = time.perf_counter()
+        try:
+            with self._around.loading:
+                event("model.loading")
+                live = self._made = make_model(self.package, self._around)
+                load(live, self._around.load_retries, on_loop(loop))
+        except BaseException as error:  # a load fails in any way, sys.exit included; state() tells
+            loop.call_soon_threadsafe(self._load_failed, error)
+            return
+        took_ms = round((time.perf_counter() - started) * 1000)
+        loop.call_soon_threadsafe(self._load_done, live, took_ms)
+
+    def _load_done(self, live: LiveModel, took_ms: int) -> None:
+        self._adopt(live)
+        if self.state == "loading":
+            self.state = "ready"
+        event("model.loaded", took_ms=took_ms)
+        self._loaded.set()
+
+    def _load_failed(self, error: BaseException) -> None:
+        file = self.package.model_class_filename
+        log_user_error("Exception while loading model", error, file)
+        message = " ".join(utf8(headline(error)).split())
+        self.failure = LoadFailure(message, utf8(user_frames(error, file)))
+        self.state = "failed"
+        self._loaded.set()
+
+    def _adopt(self, live: LiveModel) -> None:
+        runtime = self.package.runtime
+        file, gap = self.package.model_class_filename, runtime.streaming_read_timeout
+        pipeline = Pipeline(live.methods, self.gate, file, gap)
+        batch = live.methods.predict_batch
+        if batch and (runtime.batching or live.methods.predict is None):
+            pipeline.predict_batch = Batcher(batch, runtime.batching).run
+        self._live, self._pipeline = live, pipeline
+
+    async def follow_environment(self) -> None:
+        """Calls setup_environment again whenever the environment file says something new; endless."""
+        await self.wait_loaded()
+        while (live := self._live) and (method := live.methods.setup_environment):
+            await asyncio.sleep(ENVIRONMENT_POLL)
+            try:
+                latest = read_environment(self._around.environment_file)
+                if latest is not None and latest != live.environment:
+                    live.environment = (
+                        latest  # first: what fails is tried again only when the file changes
+                    )
+                    run = method.function(latest) if method.is_async else None
+                    await (run or in_thread(method.function, latest))
+            except Exception as error:  # the model's own error must not end the polling
+                file = self.package.model_class_filename
+                log_user_error("Exception while setting up environment", error, file)
+
+
+def slot_count(package: Package) -> int:
+    """predict_concurrency, or room for two batches: one that runs and one that fills."""
+    batching = package.runtime.batching
+    concurrency = package.runtime.predict_concurrency
+    return max(concurrency, 2 * batching.max_batch_size) if batching else concurrency

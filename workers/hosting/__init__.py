@@ -1,0 +1,1 @@
+"""How a worker starts, watches and calls a model host."""

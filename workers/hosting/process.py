@@ -1,0 +1,296 @@
+"""The model host as a child process: started, watched, started again, and ended for good."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deployments.package import Package
+from tasks.logs import get_logger
+from tasks.loops import Guard
+from tasks.private_files import users_umask
+from tasks.settings import Settings
+from workers.hosting import client as host_client
+from workers.hosting.chainlet import HostExtras
+from workers.hosting.memory import HostMemory
+from workers.hosting.sockets import HostSocket
+from workers.processes.ends import adopt_orphans, children, end_orphans
+from workers.processes.lines import bounded_lines, json_line, words_of
+from workers.processes.turns import ReplicaStops, Turns
+from workers.virtualenvs.build import EnvironmentFailed
+from workers.virtualenvs.shared import Environments, HostPython
+
+log = get_logger("host")
+
+TAIL_LINES = 20  # kept for the reason why a host died
+STATE_EVERY = 0.05  # s, while it loads
+TAIL_CHARACTERS = 200  # of each
+BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
+# The same for an environment: each try may download and compile.
+BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
+WAITS = "waits for its turn to load: other models are loading"
+NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
+EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
+TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
+
+
+class HostProcess:
+    """One model host after the other on the same sockets; `generation` counts them.
+
+    Chainlets that share one get ready together, and one that cannot be loaded fails all of them.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[HostSocket],
+        settings: Settings,
+        on_change: Callable[[], None],
+        extras: HostExtras | None = None,
+        on_failure: Callable[[], None] | None = None,
+        any_python: bool = False,
+    ) -> None:
+        self.sockets = sockets
+        self.ready = threading.Event()
+        self.state = "loading"
+        self.error: str | None = None
+        self.note: str | None = None
+        self.generation = 0
+        self._broken: HostSocket | None = None  # whose load failed, of several
+        self._settings = settings
+        self._on_change = on_change
+        self._on_failure = on_failure or (lambda: None)  # hears of each load that failed
+        self._extras = extras or HostExtras()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended_by_us: set[int] = set()
+        self._given_up: set[int] = set()  # generations that we ended because they did not load
+        self._too_large: set[int] = set()  # generations that held more memory than they may
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._exits: dict[int, str] = {}
+        self._exited = threading.Condition()
+        self._stopping = threading.Event()
+        self._environments = Environments(sockets[0].package, settings, self._stopping, any_python)
+        self._noted = 0.0
+        self._loads = Turns.to_load(settings)
+        self._told = Guard("host's observer")
+        self._lines = Guard("host's log")
+        self._orphans = Guard("orphans of the host")
+        # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
+        self._thread = threading.Thread(target=self._supervise, name="host", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The host's process id, None while there is none."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def error_of(self, socket: HostSocket) -> str | None:
+        """What is wrong, as this package's users should read it."""
+        if self._broken is None or self._broken is socket or self.error is None:
+            return self.error
+        why = self.error.strip().splitlines()[-1]
+        return f"{self._broken.name}, in the same process, could not be loaded: {why}"
+
+    def start(self) -> None:
+        """Starts the first host and keeps one alive from then on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the host for good."""
+        self._stopping.set()
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(TERM_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._thread.join(TERM_SECONDS)
+
+    def end(self, generation: int, why: str) -> None:
+        """SIGKILLs that host, if it still is the one; another follows. Its jobs are not to blame."""
+        if generation == self.generation and self._process and self.pid:
+            log.warning("host.ended", why=why, pid=self._process.pid)
+            self._ended_by_us.add(generation)
+            self.ready.clear()
+            self._process.send_signal(signal.SIGKILL)
+
+    def ended_by_us(self, generation: int) -> bool:
+        """Whether that host was ended by `end` or `stop`, not by itself."""
+        return generation in self._ended_by_us or self._stopping.is_set()
+
+    def death(self, generation: int) -> str:
+        """How that host ended; without what it logged, which may be about other people's requests."""
+        with self._exited:
+            self._exited.wait_for(lambda: generation in self._exits, EXIT_SECONDS)
+            how = self._exits.get(generation, "connection lost")
+        names = [socket.name for socket in self.sockets]
+        of = f" of {', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else ""
+        return f"The model host{of} died ({how})."
+
+    def ran_out_of_memory(self, generation: int) -> bool:
+        """Whether that host was ended for holding more than `resources.memory`; known after `death`."""
+        return generation in self._too_large
+
+    def _last_words(self) -> str:
+        """For operators: the last lines that it logged, then how it ended and the very last line."""
+        died, said = self.death(self.generation), list(self._tail)
+        return "\n".join([*said, f"{died} It said last: {said[-1]}" if said else died])
+
+    def _supervise(self) -> None:
+        adopt_orphans()
+        delay = BACKOFF_FIRST
+        while not self._stopping.is_set():
+            was_ready, failed, longest = False, True, BACKOFF_LAST
+            try:
+                with self._environments.use(self._building) as python:
+                    was_ready = self._one_life(python)
+                failed = not was_ready and not self.ended_by_us(self.generation)
+            except ReplicaStops:
+                return
+            except EnvironmentFailed as error:
+                delay, longest = max(delay, BUILD_BACKOFF_FIRST), BUILD_BACKOFF_LAST
+                log.warning("environment.failed", error=str(error))
+                self._change("failed", str(error))
+            except Exception as error:  # of the machine: no process, no disk
+                log.error("host.not_started", error=repr(error), exc_info=error)
+                self._change("failed", f"The model host could not be started: {error!r}")
+            if failed:
+                with self._told.round():
+                    self._on_failure()
+            delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)
+            self._stopping.wait(0 if was_ready else delay)
+
+    def _building(self, line: str) -> None:
+        """An installer's line: all go to the log, one a second to the directory."""
+        if line == self.note:
+            return
+        log.info("environment.progress", message=line)
+        self.note = line
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            self._noted = time.monotonic()
+            # A build that failed is shown as failed until it comes to its end.
+            self._change(self.state if self.state == "failed" else "building", self.error)
+
+    def _one_life(self, python: HostPython) -> bool:
+        """From the start of a host to its end; True when it got ready. Raises ReplicaStops while it waits for its turn."""
+        with self._loads.taken(self._stopping, self._waits):
+            packages = [Package.load(one.package) for one in self.sockets]
+            before = children()
+            process = self._started(python)
+            memory = HostMemory(process, packages)
+            became_ready = self._watch_load(process)
+        process.wait()
+        _end_group(process.pid)
+        with self._orphans.round():
+            end_orphans(before)
+        self.ready.clear()
+        how, too_large = memory.end_words()
+        if too_large:
+            self._too_large.add(self.generation)
+        self._note_exit(how, became_ready)
+        return became_ready
+
+    def _waits(self) -> None:
+        if self.state != "failed":
+            self.note = WAITS
+            self._change("loading", None)
+
+    def _started(self, python: HostPython) -> subprocess.Popen[bytes]:
+        command = [*python.command, "--log-level", self._settings.log_level]
+        for socket in self.sockets:
+            Path(socket.address).unlink(missing_ok=True)
+            command += ["--package", str(socket.package), "--uds", socket.address]
+        command += ["--parent-pid", str(os.getpid()), *self._extras.arguments]
+        if self._extras.name:
+            command.append(f"--name={self._extras.name}")  # it may begin with a hyphen
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=users_umask(),
+            env={**python.variables, "PYTHONUNBUFFERED": "1", **self._extras.variables},
+        )
+        self._process, self.generation = process, self.generation + 1
+        threading.Thread(
+            target=self._pump,
+            args=(process, self._extras.name or python.model),
+            name="host-log",
+            daemon=True,
+        ).start()
+        if self.state != "failed" or self.note:  # what failed before was the build
+            self.note = None
+            self._change("loading", None)
+        return process
+
+    def _note_exit(self, how: str, became_ready: bool) -> None:
+        with self._exited:
+            self._exits[self.generation] = how
+            self._exited.notify_all()
+        if not self._stopping.is_set():
+            if self.generation not in self._given_up:
+                log.warning("host.died", exit=how)
+            words = self._last_words()
+            self._change("loading" if became_ready else "failed", self.error or words)
+
+    def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
+        deadline = time.monotonic() + self._settings.load_timeout_seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            said = [(socket, host_client.state(socket.address)) for socket in self.sockets]
+            failed = next((pair for pair in said if pair[1] and pair[1].state == "failed"), None)
+            if failed:
+                self._broken = failed[0]
+                self._change("failed", failed[1] and failed[1].error)
+                break
+            if all(state and state.state == "ready" for _, state in said):
+                self._become_ready(said)
+                return True
+            self._stopping.wait(STATE_EVERY)
+        else:
+            if process.poll() is None and not self._stopping.is_set():
+                seconds = f"{self._settings.load_timeout_seconds:g} s"
+                why = f"The model was not loaded within {seconds} (KINGPOST_LOAD_TIMEOUT_SECONDS)."
+                self._change("failed", why)
+        if (
+            process.poll() is None
+        ):  # a load that failed or takes too long is tried again from the start
+            log.info("host.ended", why="its model was not loaded", pid=process.pid)
+            self._given_up.add(self.generation)
+            process.kill()
+        return False
+
+    def _become_ready(self, said: list[tuple[HostSocket, host_client.HostState | None]]) -> None:
+        for socket, state in said:
+            socket.slots = state.slots if state else socket.slots
+        self._broken = None
+        self.ready.set()
+        self._change("ready", None)
+
+    def _change(self, state: str, error: str | None) -> None:
+        if (state, error) != (self.state, self.error):
+            log.info("host.changed", state=state, error=error, pid=self.pid)
+        self.state, self.error = state, error
+        with self._told.round():
+            self._on_change()
+
+    def _pump(self, process: subprocess.Popen[bytes], model: str) -> None:
+        assert process.stdout
+        for text in bounded_lines(process.stdout):
+            with self._lines.round():  # a host whose output nobody takes would stand still
+                self._take_line(text, model)
+
+    def _take_line(self, text: str, model: str) -> None:
+        self._tail.append(words_of(text)[:TAIL_CHARACTERS])
+        sys.stdout.write(json_line(text, model) + "\n")
+        sys.stdout.flush()
+
+
+def _end_group(leader: int) -> None:
+    """What a model started goes with its host: a stray child would keep the GPU's memory."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)

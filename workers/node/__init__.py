@@ -1,0 +1,1 @@
+"""Placing replicas on a machine, as it has room for them."""

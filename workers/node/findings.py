@@ -1,0 +1,43 @@
+"""What a package asks of a machine and this one does not have: a GPU, a Python."""
+
+from deployments.config_fates import Finding
+from deployments.package import Package
+from tasks.settings import Settings
+from workers.node.capacity import Capacity
+from workers.virtualenvs.pythons import OURS, PythonMissing, find_python, other_python
+
+
+def machine_findings(settings: Settings, package: Package) -> list[Finding]:
+    """Each a refusal that can be allowed. Raises PackageError and SettingsError."""
+    said = (_python(package, settings), _gpus(package, settings))
+    return [one for one in said if one]
+
+
+def _python(package: Package, settings: Settings) -> Finding | None:
+    wanted = other_python(package)
+    if wanted is None:
+        return None
+    if settings.own_environments == "never":
+        why = "KINGPOST_OWN_ENVIRONMENTS=never keeps all models in the worker's own Python"
+        return _refused("python_version", f"is {wanted}, but {why}; say {OURS}.")
+    try:
+        find_python(wanted)
+    except PythonMissing as error:
+        return Finding("python_version", "refused", str(error))
+    return None
+
+
+def _gpus(package: Package, settings: Settings) -> Finding | None:
+    if not package.gpus:
+        return None
+    there = len(Capacity.of(settings).devices)
+    if package.gpus <= there:
+        return None
+    asked = f"asks for {package.gpus} GPU{'s' if package.gpus > 1 else ''}"
+    has = f"this machine has {there or 'none'}"
+    instead = "set KINGPOST_NODE_GPUS to what the node has (0=80Gi,1=80Gi)"
+    return _refused("resources.accelerator", f"{asked}, and {has}; {instead}.")
+
+
+def _refused(key: str, said: str) -> Finding:
+    return Finding(key, "refused", f"{key} {said}")

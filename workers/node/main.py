@@ -1,0 +1,287 @@
+"""The node: one on each machine; runs the replicas that are wanted and that it has room for.
+
+No node knows of the others. What should run is in the registry (`wanted`, written by the autoscaler); a seat, taken by
+one script, is the right to run one replica. When there is no room, a deployment without work makes room for one with
+work, the least recently used first; one with work keeps its place for a slice of time only.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.directory import Directory, Replica
+from deployments.registry import Deployment, Registry, Seat
+from tasks.environment import child_environment
+from tasks.logs import configure, get_logger
+from tasks.loops import Guard, Guards, run_forever
+from tasks.private_files import users_umask
+from tasks.programs import PART
+from tasks.settings import Settings
+from workers.gate import gate as host_door
+from workers.node.capacity import Capacity, Place
+from workers.processes.supervisor import Part, Supervisor
+
+log = get_logger("node")
+
+TICK = 0.5  # s
+LONGEST_PAUSE = 5.0  # s, after rounds that failed: seats have to be held
+STOP_SECONDS = 10.0  # beyond the drain
+KINDS = ("chain", "model", "chainlet")  # in the order of the end: an entrypoint needs its chainlets
+
+
+@dataclass(eq=False)
+class Running:
+    """One replica of this node."""
+
+    seat: Seat
+    place: Place
+    part: Part
+    kind: str
+    since: float  # when it got ready, or was started
+    ready: bool = False
+    failed: bool = False
+    leaving: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the registry and the directory say now."""
+
+    deployments: dict[str, Deployment]
+    needy: list[str]
+    replicas: dict[str, Replica]
+    words: dict[str, str]  # replica id -> what became of its seat
+
+
+def run(settings: Settings) -> None:
+    """Runs a node until SIGTERM or SIGINT, then drains its replicas. Raises SettingsError."""
+    configure(settings)
+    host_door.check(settings)
+    asyncio.run(_main(settings))
+
+
+async def _main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    await Node(settings, _report, ends_orphans=True).run_forever(stop)
+
+
+def _report(part: Part, what: str) -> None:
+    log.info("part.changed", role=part.role, name=part.name, what=what, pid=part.pid)
+
+
+class Node:
+    """`run_once` does all the work; `stop` drains everything."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        changed: Callable[[Part, str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        ends_orphans: bool = False,
+    ) -> None:
+        self.id = f"{os.uname().nodename}-{secrets.token_hex(4)}"
+        self._settings = settings
+        self._registry = Registry(settings)
+        self._directory = Directory(settings)
+        self._capacity = Capacity.of(settings)
+        self._supervisor = Supervisor(changed, ends_orphans)
+        self._monotonic = monotonic
+        self._running: dict[str, Running] = {}
+        self._notes = settings.state_dir / "run" / "node-seats.json"
+        self._starts = Guards("start of", monotonic=monotonic)  # by deployment
+        self._aside = Guard("seats of the node")
+
+    async def run_forever(self, stop: asyncio.Event) -> None:
+        """Looks twice a second until `stop`, then drains."""
+        with self._aside.round():
+            await self._give_up_old_seats()
+        with self._aside.round():
+            await asyncio.to_thread(self._try_all_again)
+        await run_forever(self, TICK, stop, LONGEST_PAUSE)
+        await self.stop()
+
+    async def run_once(self) -> View:
+        """One look: gives up what it lost, starts what fits, makes room. Raises StoreUnavailable."""
+        # Taken here: while the thread reads, replicas that leave are dropped from the dictionary.
+        seats = [one.seat for one in self._running.values() if one.leaving is None]
+        view = await asyncio.to_thread(self._look, seats)
+        self._follow(view)
+        for replica_id, word in view.words.items():
+            if word != "held":
+                self._leave(self._running[replica_id], word)
+        await self._start_what_fits(view)
+        await self._make_room(view)
+        return view
+
+    async def _give_up_old_seats(self) -> None:
+        """A node that died left seats behind; its replicas ended with it."""
+        if not self._notes.exists():
+            return
+        for deployment_id, replica_id in json.loads(self._notes.read_text()):
+            await self._give_up_seat(Seat(deployment_id, replica_id))
+
+    def _try_all_again(self) -> None:
+        """Whoever starts a node may have mended what its models lacked, such as a variable or a library."""
+        self._registry.forgive(*(one.id for one in self._registry.all() if one.gave_up))
+
+    def _note_seats(self) -> None:
+        """For the next node, should this one die; without the note they end by themselves."""
+        seats = [one.seat for one in self._running.values()]
+        pairs = [(seat.deployment_id, seat.replica_id) for seat in seats]
+        with self._aside.round():
+            self._notes.parent.mkdir(parents=True, exist_ok=True)
+            self._notes.with_suffix(".new").write_text(json.dumps(pairs))
+            self._notes.with_suffix(".new").replace(self._notes)
+
+    async def stop(self) -> None:
+        """Drains every replica, entrypoints of chains before their chainlets."""
+        for kind in KINDS:
+            mine = [one for one in self._running.values() if one.kind == kind]
+            for one in mine:
+                await self._give_up_seat(one.seat)
+                self._leave(one, "the node stops")
+            await asyncio.gather(*(one.leaving for one in mine if one.leaving))
+
+    def _look(self, seats: list[Seat]) -> View:
+        milliseconds = int(self._settings.seat_seconds * 1000)
+        words = self._registry.hold_seats(seats, milliseconds) if seats else []
+        return View(
+            deployments={one.id: one for one in self._registry.all()},
+            needy=self._registry.needy(),
+            replicas={one.id: one for one in self._directory.all()},
+            words={s.replica_id: word for s, word in zip(seats, words, strict=True)},
+        )
+
+    def _follow(self, view: View) -> None:
+        for replica_id, one in self._running.items():
+            replica = view.replicas.get(replica_id)
+            deployment = view.deployments.get(one.seat.deployment_id)
+            # One whose package cannot be fetched or read never gets as far as to report itself.
+            broken = replica is None and bool(deployment and deployment.failure)
+            one.failed = broken or (replica is not None and replica.state == "failed")
+            if replica and replica.state == "ready" and not one.ready:
+                one.ready, one.since = True, self._monotonic()
+
+    async def _start_what_fits(self, view: View) -> None:
+        first = [one for one in view.needy if one in view.deployments]
+        later = sorted(
+            (one for one in view.deployments if one not in first),
+            key=lambda one: -view.deployments[one].used,
+        )
+        for deployment_id in (*first, *later):
+            deployment = view.deployments[deployment_id]
+            if deployment.leader or deployment.gave_up or not deployment.active:
+                continue  # a leader's replicas serve those that it leads
+            guard = self._starts[deployment_id]
+            while guard.due and self._count(deployment_id) < deployment.wanted:
+                started = False
+                with guard.part():  # one that cannot be started does not keep the others from it
+                    started = await self._start(deployment)
+                if not started:
+                    break
+
+    def _count(self, deployment_id: str) -> int:
+        held = [one for one in self._running.values() if one.leaving is None]
+        return sum(one.seat.deployment_id == deployment_id for one in held)
+
+    async def _start(self, deployment: Deployment) -> bool:
+        """Starts a replica, if there is room for it and a seat."""
+        place = self._capacity.place(deployment)
+        if place is None:
+            return False
+        seat = Seat(deployment.id, f"{deployment.id}-{secrets.token_hex(4)}")
+        milliseconds = int(self._settings.seat_seconds * 1000)
+        if not await asyncio.to_thread(self._registry.take_seat, seat, milliseconds):
+            self._capacity.give_back(place)
+            return False
+        try:
+            part = self._part(deployment, seat, place)
+            await self._supervisor.start(part)
+        except Exception as error:
+            self._capacity.give_back(place)
+            await self._give_up_seat(seat)
+            why = f"A node could not start its replica: {error}"
+            await asyncio.to_thread(self._registry.fail_load, deployment.id, why)
+            raise
+        log.info("replica.started", replica=seat.replica_id, devices=place.devices)
+        running = Running(seat, place, part, deployment.kind, self._monotonic())
+        self._running[seat.replica_id] = running
+        self._note_seats()
+        return True
+
+    def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
+        command = [*PART, "replica"]
+        command += ["--deployment", deployment.id, "--replica-id", seat.replica_id]
+        log_file = self._settings.state_dir / "logs" / f"replica-{deployment.id}.log"
+        env = child_environment(
+            KINGPOST_LOG_FILE=str(log_file.resolve()),
+            KINGPOST_REDIS_URL=self._settings.redis_url,
+            KINGPOST_STATE_DIR=str(self._settings.state_dir.resolve()),
+            **place.environment,
+        )
+        # Torch processes with a thread for each core spin against each other.
+        env.setdefault("OMP_NUM_THREADS", "1")
+        made = Part("replica", deployment.model_name, command, Path(log_file), env)
+        made.umask = (
+            users_umask()
+        )  # its own files are private all the same; its models' are the user's
+        return made
+
+    async def _make_room(self, view: View) -> None:
+        """At most one replica at a time leaves, for the deployment that waits longest of those that this helps."""
+        if any(one.leaving for one in self._running.values()):
+            return
+        for waiting in (view.deployments[one] for one in view.needy if one in view.deployments):
+            if waiting.failure or self._count(waiting.id):
+                continue  # tried again where there is room, at nobody's cost; or started a moment ago
+            victim = self._victim(view, waiting)
+            if victim:
+                room_for = waiting.model_name
+                log.info("replica.makes_room", replica=victim.seat.replica_id, room_for=room_for)
+                await self._give_up_seat(victim.seat, makes_room=True)
+                self._leave(victim, f"room for {room_for}")
+                return
+
+    def _victim(self, view: View, waiting: Deployment) -> Running | None:
+        fitting = [
+            one
+            for one in self._running.values()
+            if one.seat.deployment_id != waiting.id and self._capacity.alike(one.place, waiting)
+        ]
+        failed = [one for one in fitting if one.failed]
+        idle = [one for one in fitting if one.ready and self._load(view, one) == 0]
+        idle.sort(key=lambda one: view.deployments[one.seat.deployment_id].used)
+        ends = self._monotonic() - self._settings.slice_seconds
+        busy = [one for one in fitting if one.ready and one.since < ends]
+        busy.sort(key=lambda one: one.since)
+        return next(iter([*failed, *idle, *busy]), None)
+
+    @staticmethod
+    def _load(view: View, one: Running) -> float:
+        deployment = view.deployments.get(one.seat.deployment_id)
+        return deployment.load if deployment else 0
+
+    async def _give_up_seat(self, seat: Seat, makes_room: bool = False) -> None:
+        with self._aside.round():  # else it ends by itself
+            await asyncio.to_thread(self._registry.leave_seat, seat, makes_room)
+
+    def _leave(self, one: Running, why: str) -> None:
+        if one.leaving is None:
+            log.info("replica.leaving", replica=one.seat.replica_id, why=why)
+            one.leaving = asyncio.create_task(self._end(one))
+
+    async def _end(self, one: Running) -> None:
+        with self._aside.round():
+            await self._supervisor.stop_part(one.part, self._settings.drain_seconds + STOP_SECONDS)
+        self._supervisor.kill(one.part)
+        self._capacity.give_back(one.place)
+        del self._running[one.seat.replica_id]
+        self._note_seats()

@@ -1,0 +1,126 @@
+"""From the model host's answer to what becomes of the attempt: Baseten's table of error codes. Pure."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+from tasks.job import Job, JobError, Outcome
+from tasks.outside_text import text_of, utf8
+from tasks.state import RETRIED, ErrorCode, Status
+from workers.hosting.client import HostAnswer
+from workers.wire import MODEL_ERROR
+
+UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # what JSON of any kind may raise
+MESSAGE_CHARS = 1000  # an error's message is for people, not a place for outputs
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The attempt is over, the job is not."""
+
+    error: JobError
+    delay_ms: int
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """The host had no capacity: back to the old place, no attempt charged."""
+
+
+Verdict = Outcome | Retry | GiveBack
+
+
+def classify(job: Job, answer: HostAnswer, detailed: bool = True) -> Verdict:
+    """What the answer means for the job; `detailed` = what the model raised is kept for its owner."""
+    if 200 <= answer.status < 400:
+        return _succeeded(answer)
+    if answer.status == 429:
+        return GiveBack()
+    return failed_attempt(job, _error(answer, detailed), answer.ms)
+
+
+def _error(answer: HostAnswer, detailed: bool) -> JobError:
+    code, failure = code_of(answer), answer.failure or _chainlet_failure(answer)
+    if not failure:
+        return JobError(code, message_of(answer))
+    return JobError(code, MODEL_ERROR, failure if detailed else "")
+
+
+def _chainlet_failure(answer: HostAnswer) -> str:
+    """What a chainlet raised, from the JSON in which chainlets tell each other; '' for any other answer."""
+    try:
+        said = json.loads(answer.output.head)["error"]
+        headline = f"{said['exception_cls_name']}: {said['exception_message']}"
+        frames = [
+            f'  File "{one["filename"]}", line {one["lineno"]}, in {one["name"]}\n    {one["line"]}'
+            for one in said["user_stack_trace"]
+        ]
+    except UNREADABLE:
+        return ""
+    return utf8("\n".join([headline[:MESSAGE_CHARS], *frames])[: 4 * MESSAGE_CHARS])
+
+
+def _succeeded(answer: HostAnswer) -> Outcome:
+    output = answer.output
+    if output.failure:
+        error = JobError(ErrorCode.OUTPUT_NOT_STORED, output.failure)
+        return Outcome(Status.FAILED, answer.ms, error=error)
+    return Outcome(
+        Status.SUCCEEDED,
+        answer.ms,
+        b"" if output.ref else bytes(output.head),
+        _content_type(answer.content_type),
+        output_ref=output.ref,
+        output_bytes=output.size,
+    )
+
+
+def _json_beginning(head: bytes) -> Any:
+    """The value; of a body that was too long to be kept, what there is of it. Raises one of UNREADABLE."""
+    try:
+        return json.loads(head)
+    except ValueError:
+        return from_json(head, allow_partial="trailing-strings")
+
+
+def _content_type(said: str) -> str:
+    """The type under which the output is kept; what would break the head of an answer is no type."""
+    fits = said.isprintable() and not said.isspace()
+    return said if said and fits else "application/octet-stream"
+
+
+def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | Retry:
+    """Another attempt when the code is one that is retried and attempts are left, else FAILED."""
+    if error.code in RETRIED and job.attempt < job.retry.max_attempts:
+        return Retry(error, job.retry.delay_ms(job.attempt))
+    return Outcome(Status.FAILED, ms, error=error)
+
+
+def code_of(answer: HostAnswer) -> ErrorCode:
+    """The code for an error status; the model host says 400 for bad input and 503 while it loads."""
+    match answer.status:
+        case 503 if b"is not ready" in answer.output.head:
+            return ErrorCode.MODEL_NOT_READY
+        case 404:
+            return ErrorCode.MODEL_DOES_NOT_EXIST
+        case 499 | 502 | 503:
+            return ErrorCode.MODEL_UNAVAILABLE
+        case 504:
+            return ErrorCode.MODEL_PREDICT_TIMEOUT
+        case status if 400 <= status < 500:
+            return ErrorCode.MODEL_INVALID_INPUT
+        case _:
+            return ErrorCode.MODEL_PREDICT_ERROR
+
+
+def message_of(answer: HostAnswer) -> str:
+    """The `error` of the host's JSON body, else the body's beginning."""
+    head = bytes(answer.output.head)
+    try:
+        said = _json_beginning(head)["error"]
+        message = said if isinstance(said, str) else json.dumps(said)
+    except UNREADABLE:
+        message = text_of(head[: 4 * MESSAGE_CHARS])
+    return utf8(message)[:MESSAGE_CHARS] or f"The model answered with status {answer.status}."

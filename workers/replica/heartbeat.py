@@ -1,0 +1,74 @@
+"""The heartbeat: renews the leases of all running jobs in one call.
+
+A store that cannot be asked ends no call, however long: a lease that ran out is renewed late, and only an answer that
+says that somebody else has claimed the job ends its call here.
+"""
+
+import threading
+from collections.abc import Callable
+
+from tasks import verbs
+from tasks.loops import Guard
+from tasks.settings import Settings
+from tasks.store import JobStore
+from tasks.verbs import Renewal
+from workers.replica.runs import Run, Runs, StopReason
+
+RETRY_SECONDS = 0.2  # s, after a beat that failed: the leases run on
+
+
+class Heartbeat:
+    """A thread of its own, so that nothing but the store can delay it."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        runs: Runs,
+        settings: Settings,
+        stop_run: Callable[[Run, StopReason], None],
+        report: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._runs = runs
+        self._every = settings.heartbeat_seconds
+        self._stop_run = stop_run
+        self._report = report
+        self._beats = Guard("heartbeat", RETRY_SECONDS)
+        self._reports = Guard("directory report", RETRY_SECONDS)
+        self._stops = Guard("stop of a run", RETRY_SECONDS)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Starts beating."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops beating."""
+        self._stopping.set()
+        self._thread.join()
+
+    def run_once(self) -> list[Renewal]:
+        """Renews all leases and stops the runs that lost theirs. Raises StoreUnavailable."""
+        runs = self._runs.all()
+        words = self._store.run(verbs.renew([run.lease for run in runs])) if runs else []
+        with self._reports.part():
+            self._report()
+        for run, word in zip(runs, words, strict=True):
+            with self._stops.part():
+                self._obey(run, word)
+        return words
+
+    def _obey(self, run: Run, word: Renewal) -> None:
+        if word is Renewal.CANCELED:
+            self._stop_run(run, StopReason.CANCELED)
+        elif word is Renewal.LOST and self._runs.under(run.lease) is run:
+            self._stop_run(run, StopReason.LOST)
+
+    def _beat(self) -> None:
+        while not self._stopping.is_set():
+            wait = RETRY_SECONDS
+            with self._beats.round():
+                self.run_once()
+                wait = self._every
+            self._stopping.wait(wait)

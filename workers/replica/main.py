@@ -1,0 +1,360 @@
+"""A replica: a Celery worker for one deployment, with the model host that it supervises."""
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery, signals
+
+from deployments.chains import member_of, process_of, register
+from deployments.config_check import was_allowed
+from deployments.directory import Directory, Replica
+from deployments.package import Package, PackageError
+from deployments.package_store import PackageStore
+from deployments.registry import Deployment, NotOnItsOwn, Registry
+from deployments.registry_keys import RELOADS
+from tasks import keys, logs, verbs
+from tasks.celery_app import make_app
+from tasks.errors import KingpostError, PayloadUnavailable, StoreUnavailable
+from tasks.machine import machine
+from tasks.settings import Settings
+from tasks.store import JobStore
+from tasks.wakeups import TASK_NAME
+from workers.gate.gate import HostDoor
+from workers.hosting import client as host_client
+from workers.hosting.chainlet import ENVIRONMENT_FILE, extras
+from workers.hosting.client import HostState
+from workers.hosting.process import HostProcess
+from workers.hosting.sockets import HostSocket
+from workers.node.findings import machine_findings
+from workers.replica.channel import Channel
+from workers.replica.control import take_over_revoke
+from workers.replica.environment_file import EnvironmentFile
+from workers.replica.events import RequestEvents
+from workers.replica.heartbeat import Heartbeat
+from workers.replica.reloads import Reloads
+from workers.replica.runner import Runner
+from workers.replica.runs import Run, Runs, StopReason
+from workers.replica.watchdog import Watch
+
+log = logs.get_logger("replica")
+
+SYNC_LOOK = 0.1  # s, between looks whether sync calls have ended
+SETTLED_SECONDS = 0.3  # for the API to see that a replica drains, before its calls are counted
+SOCKET_PATH_BYTES = 100  # the kernel allows 107 on Linux and 103 on macOS
+
+
+@dataclass(frozen=True)
+class Serving:
+    """One deployment that a replica serves: one for most; chainlets that share a process are served together."""
+
+    id: str  # of its entry in the directory
+    deployment: Deployment
+    socket: HostSocket
+    runner: Runner
+    door: HostDoor | None  # for an API on another machine
+
+
+class ReplicaWorker:
+    """All parts of a replica, wired; `start` before the Celery worker, `stop` after it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        served: Sequence[tuple[Package, Deployment]],
+        replica_id: str | None = None,
+    ) -> None:
+        package, self.deployment = served[0]
+        self.id = replica_id or f"{self.deployment.id}-{uuid4().hex[:8]}"
+        self.concurrency = sum(of_it.slots for of_it, _ in served)
+        self._settings = settings
+        self.store = JobStore(settings)
+        self.app = make_app(settings)
+        self._directory = Directory(settings)
+        self._runs = Runs()
+        self._draining: set[str] = set()  # of `servings`
+        self._never = threading.Event()
+        ids = [self.id, *(_id_along(self.id, one.id) for _, one in served[1:])]
+        sockets = [
+            HostSocket(one.model_name, of_it.root, str(_socket_path(settings.state_dir, name)))
+            for name, (of_it, one) in zip(ids, served, strict=True)
+        ]
+        self._config_dir = Path(sockets[0].address).with_suffix(".config")
+        on_top = extras(member_of(package), settings, self._config_dir).named(
+            self.deployment.model_name
+        )
+        self._registry = Registry(settings)
+        told = self._config_dir / ENVIRONMENT_FILE  # one process, one environment: the leader's
+        self._environment = EnvironmentFile(self._registry, self.deployment, told)
+        self.host = HostProcess(
+            sockets,
+            settings,
+            self._host_changed,
+            on_top,
+            self._note_failed_load,
+            was_allowed("python_version", self.deployment.warnings),
+        )
+        self.hostname = f"{self.id}@{os.uname().nodename}"
+        names = {one.id: one.model_name for _, one in served}
+        self.events = RequestEvents(self.app, self.hostname, names)
+        self.servings = [
+            Serving(name, one, socket, self._runner(one.id, socket), self._door(socket))
+            for name, (_, one), socket in zip(ids, served, sockets, strict=True)
+        ]
+        self._asking = ThreadPoolExecutor(len(served), thread_name_prefix="host-state")
+        # What several share is generated: it changes with a restart only.
+        follows = bool(self.deployment.package) and len(served) == 1
+        reloads = Reloads(self.host, package, self.deployment.id)
+        self._reloads = Channel(self.store, RELOADS, reloads.take) if follows else None
+        # The heartbeat is the safety net for a message that is missed.
+        self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
+        self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
+        self._watch = Watch(self._runs, self.host, settings, self.stop_run)
+
+    def _runner(self, deployment_id: str, socket: HostSocket) -> Runner:
+        return Runner(
+            self.store,
+            self.host,
+            self._runs,
+            self.events,
+            self._settings,
+            deployment_id,
+            self.id,
+            socket.address,
+        )
+
+    def _door(self, socket: HostSocket) -> HostDoor | None:
+        return HostDoor(socket.address, self._settings) if self._settings.host_address else None
+
+    def start(self) -> None:
+        """Starts the host and every thread of the worker."""
+        for door in self._doors():
+            door.start()
+        self._environment.start()  # before the host, which reads it
+        for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
+            part.start()
+        if self._reloads:
+            self._reloads.start()
+
+    def drain(self) -> None:
+        """No new claims; running calls get `drain_seconds`, and what they call stays open for them."""
+        log.info("replica.draining", running=len(self._runs.all()))
+        self._draining.add(self.id)
+        for one in self.servings:
+            one.runner.draining.set()
+        self._watch.drain()
+        self._try_report()
+
+    def stop(self) -> None:
+        """Lets sync calls end, ends the host and says goodbye."""
+        self._await_sync_calls()
+        self._watch.stop()
+        if self._reloads:
+            self._reloads.stop()
+        self._cancels.stop()
+        self._environment.stop()
+        self._heartbeat.stop()
+        self.host.stop()
+        for door in self._doors():
+            door.stop()
+        self._asking.shutdown(wait=False)
+        self.events.stop()
+        for one in self.servings:
+            try:
+                self._directory.remove(one.id)
+            except StoreUnavailable as error:
+                log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
+            Path(one.socket.address).unlink(missing_ok=True)
+        shutil.rmtree(self._config_dir, ignore_errors=True)
+        self.store.close()
+
+    def _doors(self) -> list[HostDoor]:
+        return [one.door for one in self.servings if one.door]
+
+    def stop_run(self, run: Run, reason: StopReason) -> None:
+        """Asks the host to stop a call; the watch ends a host that does not."""
+        if self._runs.mark(run, reason):
+            log.info("job.stopping", request_id=run.request_id, reason=str(reason))
+            for one in self.servings:
+                if one.deployment.id == run.claim.job.deployment_id:
+                    host_client.stop(one.socket.address, run.lease)
+
+    def _cancel(self, request_id: str) -> None:
+        for run in self._runs.of(request_id):
+            self.stop_run(run, StopReason.CANCELED)
+
+    def _await_sync_calls(self) -> None:
+        """Up to `drain_seconds` for all, callers before whom they call; nobody sends new ones to what drains."""
+        ends = monotonic() + self._settings.drain_seconds
+        for one in self.servings:
+            if one.id not in self._draining:
+                self._draining.add(one.id)
+                self._try_report()
+            self._never.wait(SETTLED_SECONDS)
+            while monotonic() < ends:
+                said = host_client.state(one.socket.address)
+                if said is None or said.open == 0:
+                    break
+                self._never.wait(SYNC_LOOK)
+
+    def _host_changed(self) -> None:
+        self._try_report()
+        if self.host.ready.is_set():
+            self._try_wake()
+
+    def _note_failed_load(self) -> None:
+        """Stays in the registry when the replica has gone; after too many it has to go."""
+        for one in self.servings:
+            self._registry.fail_load(one.deployment.id, self.host.error_of(one.socket) or "")
+
+    def _try_wake(self) -> None:
+        try:
+            for one in self.servings:
+                for _ in range(one.socket.slots):
+                    self.store.run(verbs.wake(one.deployment.id))
+        except StoreUnavailable:
+            pass  # the sweeper sends them
+
+    def _try_report(self) -> None:
+        try:
+            self._report()
+        except StoreUnavailable as error:
+            log.warning("directory.unavailable", error=str(error))  # the heartbeat reports again
+
+    def _report(self) -> None:
+        runs = Counter(run.claim.job.deployment_id for run in self._runs.all())
+        for one, said in zip(self.servings, self._ask_all(), strict=True):
+            entry = self._entry(one, runs[one.deployment.id], said)
+            self._directory.report(entry, one.door.token if one.door else "")
+
+    def _ask_all(self) -> list[HostState | None]:
+        """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
+        if not self.host.ready.is_set():
+            return [None for _ in self.servings]
+        return list(self._asking.map(host_client.state, [o.socket.address for o in self.servings]))
+
+    def _entry(self, one: Serving, running: int, said: HostState | None) -> Replica:
+        return Replica(
+            id=one.id,
+            deployment_id=one.deployment.id,
+            model_name=one.deployment.model_name,
+            state="draining" if one.id in self._draining else self.host.state,  # type: ignore[arg-type]
+            error=self.host.error_of(one.socket),
+            address=one.socket.address,
+            slots=one.socket.slots,
+            busy=running + (said.open if said else 0),
+            served=said.served if said else 0,
+            pid=os.getpid(),
+            host_pid=self.host.pid,
+            note=self.host.note,
+            machine=machine(),
+            tcp=one.door.address if one.door else None,
+            token_ref=one.door.ref if one.door else None,
+        )
+
+
+def _id_along(replica_id: str, deployment_id: str) -> str:
+    """The id of an entry beside another one's: the same end."""
+    return f"{deployment_id}-{replica_id.rpartition('-')[2]}"
+
+
+def _socket_path(state_dir: Path, replica_id: str) -> Path:
+    """Where the model host listens: in the state folder, or in a short one when its path is too long."""
+    folder = state_dir.resolve() / "run"
+    path = folder / f"{replica_id}.sock"
+    if len(str(path).encode()) > SOCKET_PATH_BYTES:
+        return Path(tempfile.mkdtemp(prefix="kingpost-")) / "host.sock"
+    folder.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def run_folder(settings: Settings, package_dir: Path, allowed: Sequence[str] = ()) -> None:
+    """Runs a replica of the package in a folder until SIGTERM: then it drains. Raises PackageError, NotOnItsOwn."""
+    package = Package.accept(package_dir, allowed, partial(machine_findings, settings))
+    logs.configure(settings, model=package.model_name)
+    process = process_of(package)
+    if process[0].root != package.root:
+        where = f"start the replica of {process[0].root}, which runs both"
+        message = f"{package.model_name} shares a process with {process[0].model_name}: {where}."
+        raise NotOnItsOwn(message)
+    deployments = register(Registry(settings), process)
+    _run(ReplicaWorker(settings, list(zip(process, deployments, strict=True))))
+
+
+def run_deployment(settings: Settings, deployment_id: str, replica_id: str | None) -> None:
+    """The same for a deployment; its package is fetched.
+
+    Raises NotFound, NotOnItsOwn, PackageError, PayloadUnavailable.
+    """
+    registry = Registry(settings)
+    deployment = registry.deployment(deployment_id)
+    registry.check_on_its_own(deployment)
+    logs.configure(settings, model=deployment.model_name)
+    try:
+        replica = _made(settings, registry, deployment, replica_id)
+    except Exception as error:
+        known = isinstance(error, KingpostError | PackageError)
+        away = isinstance(error, StoreUnavailable | PayloadUnavailable)  # not its fault
+        why = str(error) if known else repr(error)
+        registry.fail_load(deployment_id, why, counted=not away)
+        raise
+    _run(replica)
+
+
+def _made(
+    settings: Settings, registry: Registry, deployment: Deployment, replica_id: str | None
+) -> ReplicaWorker:
+    package = Package.load(PackageStore(settings).folder(deployment))
+    process = process_of(package)
+    along = {one.package: one for one in registry.all() if one.leader == deployment.id}
+    served = [(one, along[str(one.root)]) for one in process[1:]]
+    return ReplicaWorker(settings, [(package, deployment), *served], replica_id)
+
+
+def _run(replica: ReplicaWorker) -> None:
+    worker = _celery_worker(replica)
+    replica.start()
+    try:
+        worker.start()
+    finally:
+        replica.stop()
+    raise SystemExit(worker.exitcode or 0)
+
+
+def _celery_worker(replica: ReplicaWorker) -> Any:
+    """A Celery worker with one thread for each slot, fed by the wake-ups of the deployments that it serves."""
+    app: Celery = replica.app
+    runners = {keys.wakeup_queue(one.deployment.id): one.runner for one in replica.servings}
+
+    @app.task(name=TASK_NAME, send_events=False, ignore_result=True, bind=True)
+    def wake(task: Any) -> None:
+        runners[task.request.delivery_info["routing_key"]].run_available()
+
+    def drain(**_: object) -> None:
+        replica.drain()
+
+    take_over_revoke(app, replica)
+    signals.worker_shutting_down.connect(drain, weak=False)
+    app.finalize()
+    return app.Worker(
+        hostname=replica.hostname,
+        pool="threads",
+        concurrency=replica.concurrency,
+        queues=list(runners),
+        loglevel=logging.WARNING,
+        without_gossip=True,
+        without_mingle=True,
+        task_events=True,
+        quiet=True,
+    )

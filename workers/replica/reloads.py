@@ -1,0 +1,81 @@
+"""A deployment that follows a folder: what changed there is loaded, in place where the class allows it."""
+
+import ast
+from pathlib import Path
+
+from deployments.package import Package
+from deployments.packaging import Stamps, all_stamps
+from tasks.logs import get_logger
+from workers.hosting import client as host_client
+from workers.hosting.process import HostProcess
+
+log = get_logger("reloads")
+
+SETUP = ("__init__", "load", "setup_environment")  # what they made stays on the live instance
+
+
+class Reloads:
+    """What one replica does when the folder of its deployment has changed."""
+
+    def __init__(self, host: HostProcess, package: Package, deployment_id: str) -> None:
+        self._host = host
+        self._package = package
+        self._deployment_id = deployment_id
+        self._stamps = all_stamps(package.root, package.external_package_dirs)
+        self._setup = setup_of(package)
+
+    def take(self, deployment_id: str) -> None:
+        """A message of the reloads channel."""
+        if deployment_id == self._deployment_id:
+            log.info("model.changed", how=self.reload())
+
+    def reload(self) -> str:
+        """Loads what changed: 'unchanged', 'swapped' in place, 'refused' by the new code, or 'restarted'."""
+        before, setup = self._stamps, setup_of(self._package)
+        self._stamps = all_stamps(self._package.root, self._package.external_package_dirs)
+        changed = changes(before, self._stamps)
+        if not changed:
+            return "unchanged"
+        if setup is None and not self._package.docker_server:
+            log.warning("model.not_reloaded", error="the model's file is no Python")
+            return "refused"
+        setup, self._setup = self._setup, setup
+        own = all(path.endswith(".py") and not Path(path).is_absolute() for path in changed)
+        hot = own and setup == self._setup
+        if hot and self._host.ready.is_set() and not self._package.docker_server:
+            return self._swap()
+        self._host.end(self._host.generation, f"{', '.join(sorted(changed)[:3])} changed")
+        return "restarted"
+
+    def _swap(self) -> str:
+        try:
+            status, said = host_client.hot_reload(self._host.sockets[0].address)
+        except host_client.HostUnavailable as error:
+            self._host.end(self._host.generation, f"no hot reload: {error!r}")
+            return "restarted"
+        if status != 200:
+            log.warning("model.not_reloaded", error=said)
+            return "refused"
+        return "swapped"
+
+
+def changes(before: Stamps, after: Stamps) -> set[str]:
+    """Paths that came, went or changed."""
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def setup_of(package: Package) -> str | None:
+    """The source of what runs once in the life of an instance; None when it cannot be read now."""
+    try:
+        tree = ast.parse(Path(package.model_file).read_text())
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+    classes = [one for one in ast.walk(tree) if isinstance(one, ast.ClassDef)]
+    functions = [
+        part
+        for one in classes
+        if one.name == package.model_class_name
+        for part in one.body
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) and part.name in SETUP
+    ]
+    return "\n".join(ast.dump(function) for function in functions)

@@ -1,0 +1,186 @@
+"""Installs what a package requires into a fresh folder, with `uv` when there is one, else venv and pip."""
+
+import contextlib
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployments.requirements import Requirements
+from tasks.environment import inherited_environment
+from tasks.private_files import users_umask
+from workers.processes.lines import bounded_lines
+from workers.processes.parent_death import die_with_parent_thread
+from workers.processes.turns import ReplicaStops
+from workers.virtualenvs.needs import CHECK
+
+TAIL_LINES = 12  # of the installer, kept for the reason
+LOOK_EVERY = 0.2  # s, at the stop while an installer is silent
+NOT_FOR_OTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of our own environment
+
+Say = Callable[[str], None]
+
+
+class EnvironmentFailed(Exception):
+    """The environment cannot be had; the last line of the text is the sentence, those before it the reason."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build; `python` is an interpreter, `seconds` the limit for all steps together."""
+
+    folder: Path
+    requirements: Requirements
+    needs: tuple[str, ...]
+    code: Path
+    python: str
+    seconds: float
+    stopping: threading.Event
+
+    def run(self, say: Say) -> str:
+        """Fills the folder; the installer's name. Raises EnvironmentFailed and ReplicaStops."""
+        uv = find_uv()
+        if self.requirements.kind == "uv_lock" and not uv:
+            raise EnvironmentFailed("The environment could not be built: uv.lock needs uv.")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        ends = time.monotonic() + self.seconds
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        python = str(self.folder / "bin" / "python")
+        if uv:
+            # Without pip in it: nobody would use it, and `--seed` asks an index for it.
+            self._call("uv venv", [uv, "venv", "--python", self.python], say, ends)
+            install = [uv, "pip", "install", "--python", python]
+        else:
+            self._call("venv", [self.python, "-m", "venv"], say, ends)
+            install = [python, "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
+        what = "uv pip install" if uv else "pip install"
+        # Ours first: what the model pins may then replace it.
+        self._call(what, [*install, *self.needs], say, ends, self.folder)
+        if self.requirements.content:
+            self._call(what, [*install, *self._arguments(uv, say, ends)], say, ends, self.folder)
+        self._check(python, say, ends)
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        return what
+
+    def _arguments(self, uv: str | None, say: Say, ends: float) -> list[str]:
+        wanted, listed = self.requirements, self.folder / "requirements.txt"
+        if wanted.file and (wanted.kind == "file" or (wanted.kind == "pyproject" and uv)):
+            return ["-r", str(wanted.file)]
+        if wanted.file and wanted.kind == "uv_lock" and uv:
+            export = [uv, "export", "--frozen", "--no-emit-project", "--format", "requirements-txt"]
+            export += ["--project", str(wanted.file.parent), "--output-file", str(listed)]
+            self._call("uv export", export, say, ends, self.folder)
+        else:
+            listed.write_text("".join(line + "\n" for line in wanted.pip_lines()))
+        return ["-r", str(listed)]
+
+    def _check(self, python: str, say: Say, ends: float) -> None:
+        try:
+            self._call("check", [python, "-P", "-c", CHECK, str(self.code)], say, ends, self.folder)
+        except EnvironmentFailed as error:
+            reason = str(error).splitlines()[:-1]
+            sentence = "The model host cannot run with what these requirements pin"
+            last = reason[-1].strip() if reason else "it does not import"
+            raise EnvironmentFailed("\n".join([*reason, f"{sentence}: {last}"])) from None
+
+    def _call(
+        self, what: str, command: list[str], say: Say, ends: float, made: Path | None = None
+    ) -> None:
+        """Runs one step; before the folder is `made`, it is the command's last argument."""
+        command = command if made else [*command, str(self.folder)]
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        with _running(command, self.requirements.root, self._variables(made)) as (process, lines):
+            while (line := _next(lines)) is not None:
+                if self.stopping.is_set():
+                    raise ReplicaStops
+                if time.monotonic() > ends:
+                    tail.append(f"The environment was not built within {self.seconds:g} s.")
+                    raise EnvironmentFailed("\n".join(tail))
+                if line:
+                    tail.append(line)
+                    say(f"{what}: {line}")
+            code = process.wait()
+        if code != 0:
+            reason = f" ({_reason(tail)})" if tail else ""
+            tail.append(f"The environment could not be built: {what} ended with {code}{reason}")
+            raise EnvironmentFailed("\n".join(tail))
+
+    def _variables(self, made: Path | None) -> Mapping[str, str]:
+        variables = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
+        if made:  # large wheels do not fit every /tmp
+            (made / "tmp").mkdir(exist_ok=True)
+            variables["TMPDIR"] = str(made / "tmp")
+        return clean_environment() | variables
+
+
+def _reason(tail: Sequence[str]) -> str:
+    """The installer's own sentence: uv draws it over several lines, pip marks it with ERROR."""
+    lines = [re.sub(r"^[\s×╰─▶│├]+", "", line).strip() for line in tail]
+    marked = [n for n, line in enumerate(tail) if re.match(r"\s*(×|error:|ERROR:)", line)]
+    if not marked:
+        return next((line for line in reversed(lines) if line), "it said nothing")
+    rest = lines[marked[0] :]
+    end = next((n for n, line in enumerate(rest) if n and not line), len(rest))
+    return " ".join(rest[:end])
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what leads into our own packages."""
+    ours = inherited_environment()
+    return {name: value for name, value in ours.items() if name not in NOT_FOR_OTHERS}
+
+
+def find_uv() -> str | None:
+    """The program `uv`: on the PATH, or beside our own interpreter."""
+    path = f"{inherited_environment().get('PATH', '')}:{Path(sys.executable).parent}"
+    return shutil.which("uv", path=path)
+
+
+@contextlib.contextmanager
+def _running(
+    command: list[str], cwd: Path, env: Mapping[str, str]
+) -> Generator[tuple[subprocess.Popen[bytes], "queue.Queue[str | None]"]]:
+    """A process and its lines, then None; what it started is ended with it."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        umask=users_umask(),  # a custom server may run as another user
+        preexec_fn=die_with_parent_thread,
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def pump() -> None:
+        assert process.stdout
+        for line in bounded_lines(process.stdout):
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=pump, name="installer-log", daemon=True).start()
+    try:
+        yield process, lines
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _next(lines: "queue.Queue[str | None]") -> str | None:
+    """The next line, "" after a silence, None at the end."""
+    try:
+        return lines.get(timeout=LOOK_EVERY)
+    except queue.Empty:
+        return ""

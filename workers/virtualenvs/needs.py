@@ -1,0 +1,57 @@
+"""What the model host itself needs in an environment that is not ours: packages, and our own code."""
+
+import hashlib
+import re
+from importlib import metadata
+from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+
+from tasks.programs import ROOT
+
+DISTRIBUTION = "kingpost"
+EXTRA = re.compile(r"""(?: and )?extra == ["']([\w-]+)["']""")
+# What workers.host.main imports of ours: whole packages, and the one module of `tasks` that needs nothing else.
+CODE = ("workers", "deployments", "tasks/__init__.py", "tasks/outside_text.py")
+# `-P`: neither the start folder nor a script's folder comes first. Our code comes last, after the model's.
+START = "import sys; sys.path.append(sys.argv.pop(1)); from workers.host.main import main; main()"
+CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host.main"
+
+
+def host_needs() -> tuple[str, ...]:
+    """The extras `host` and `base` of pyproject.toml, and FastAPI, which Truss's image has for every model.
+
+    The same for all packages: what they require then decides alone which of them share an environment.
+    """
+    declared = [Requirement(one) for one in metadata.requires(DISTRIBUTION) or ()]
+    needs = [one for one in declared if _extra(one) in ("host", "base")]
+    needs += [one for one in declared if one.name == "fastapi" and not _extra(one)]
+    return tuple(sorted({_without_extra(one) for one in needs}))
+
+
+def _extra(one: Requirement) -> str:
+    found = EXTRA.search(str(one.marker or ""))
+    return found[1] if found else ""
+
+
+def _without_extra(one: Requirement) -> str:
+    """What is left of the marker is for the interpreter that it is installed for."""
+    rest = EXTRA.sub("", str(one.marker or "")).strip()
+    one.marker = Marker(rest) if rest else None
+    return str(one)
+
+
+def code_folder(environments: Path) -> Path:
+    """A folder with links to the host's code and nothing else: site-packages must not come along."""
+    name = "host-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+    folder = environments / name
+    for code in CODE:
+        link = folder / code
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            try:
+                link.symlink_to(ROOT / code)
+            except FileExistsError:
+                continue  # another replica was quicker
+    return folder

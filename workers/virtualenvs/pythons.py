@@ -1,0 +1,76 @@
+"""Interpreters of this machine for config's `python_version`."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from deployments.package import Package
+from tasks.environment import inherited_environment
+from workers.virtualenvs.build import EnvironmentFailed, clean_environment, find_uv
+
+OLDEST = 11  # 3.11, which the host's code needs
+LOOK_SECONDS = 30.0  # for uv, and for an interpreter to say that it works
+OURS = f"py3{sys.version_info.minor}"
+
+
+class PythonMissing(EnvironmentFailed):
+    """The text is the sentence that says which Python is missing and what to do."""
+
+
+def other_python(package: Package) -> str | None:
+    """The `python_version` of a package that cannot run in the worker's; a custom server brings its own."""
+    wanted = package.python_version
+    return None if wanted in (None, OURS) or package.docker_server else wanted
+
+
+def find_python(wanted: str) -> str:
+    """An interpreter for "py312": one that uv knows of, else one on the PATH. Raises PythonMissing."""
+    if wanted == OURS:
+        return sys.executable
+    minor = int(wanted.removeprefix("py3"))
+    if minor < OLDEST:
+        raise PythonMissing(
+            f"python_version is {wanted}, but the model host needs Python 3.{OLDEST} or later; say py3{OLDEST} or later."
+        )
+    found = _known_to_uv(minor) or _on_the_path(minor)
+    if found is None:
+        raise PythonMissing(
+            f"python_version is {wanted}, but there is no Python 3.{minor} on this machine; "
+            f"install it (uv python install 3.{minor}), or say {OURS}."
+        )
+    return found
+
+
+def _known_to_uv(minor: int) -> str | None:
+    """Its own ones lie outside the PATH. It gives up at the first stand-in that does not work, hence `_on_the_path`."""
+    uv = find_uv()
+    if not uv:
+        return None
+    command = [uv, "python", "find", f"3.{minor}", "--system", "--no-python-downloads"]
+    return _said(command) or None
+
+
+def _on_the_path(minor: int) -> str | None:
+    for folder in inherited_environment().get("PATH", os.defpath).split(os.pathsep):
+        found = shutil.which(f"python3.{minor}", path=folder or os.curdir)
+        # A version manager's stand-in exists for versions that it cannot start.
+        if found and _said([found, "-c", "print('works')"]) == "works":
+            return str(Path(found).absolute())
+    return None
+
+
+def _said(command: list[str]) -> str:
+    """Its output; "" of one that fails, cannot be started or takes too long."""
+    try:
+        done = subprocess.run(
+            command,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=LOOK_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

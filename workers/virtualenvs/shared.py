@@ -1,0 +1,201 @@
+"""Own environments of packages: built once for each hash of their requirements, shared by all replicas.
+
+STATE/environments/<hash>/ is one, finished when it holds `ready.json`. <hash>.lock is held shared while a
+host runs in it and exclusively while it is built or removed, so that a crash leaves nothing held.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from deployments.package import Package, PackageError
+from deployments.requirements import Requirements
+from tasks.environment import inherited_environment
+from tasks.logs import get_logger
+from tasks.programs import with_users_modules
+from tasks.settings import Settings
+from workers.processes.turns import ReplicaStops, Turns
+from workers.virtualenvs.build import (
+    Build,
+    EnvironmentFailed,
+    Say,
+    clean_environment,
+)
+from workers.virtualenvs.needs import START, code_folder, host_needs
+from workers.virtualenvs.pythons import OURS, find_python, other_python
+
+log = get_logger("environment")
+
+READY = "ready.json"
+WAITS = "waits until the environments of other models are built"
+LOCK_EVERY = 0.2  # s, between looks at a lock that another replica holds
+
+
+@dataclass(frozen=True)
+class HostPython:
+    """How a host is started: the command before the host's own arguments, and its variables."""
+
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+    model: str  # whose host it is
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where environments are."""
+    given = settings.environments_dir
+    return Path(given).resolve() if given else settings.state_dir.resolve() / "environments"
+
+
+class Environments:
+    """The environment that a package's host runs in; it is decided anew at every start of a host."""
+
+    def __init__(
+        self,
+        package: Path,
+        settings: Settings,
+        stopping: threading.Event,
+        any_python: bool = False,
+    ) -> None:
+        self._package = package
+        self._settings = settings
+        self._stopping = stopping
+        self._any_python = any_python  # `python_version` may be passed over
+        self._folder = folder_of(settings)
+        self._builds = Turns.to_build(settings)
+
+    @contextlib.contextmanager
+    def use(self, say: Say) -> Generator[HostPython]:
+        """The interpreter to start the host with, built first if need be; nobody removes it meanwhile.
+
+        Raises EnvironmentFailed and ReplicaStops.
+        """
+        try:
+            package = Package.load(self._package)
+            wanted = self._wanted(package)
+        except PackageError as error:
+            raise EnvironmentFailed(str(error)) from error
+        if wanted is None:
+            command = with_users_modules("workers.host.main")
+            yield HostPython(command, inherited_environment(), package.model_name)
+            return
+        build = self._build(package, wanted)
+        with self._held(build, say):
+            yield _python_of(build, package.model_name)
+
+    def _wanted(self, package: Package) -> Requirements | None:
+        """What an environment of its own is made for; None for the worker's own."""
+        other = self._other_python(package)
+        if self._settings.own_environments == "never":
+            if other:
+                message = f"python_version is {other}, but KINGPOST_OWN_ENVIRONMENTS=never keeps all models in {OURS}."
+                raise EnvironmentFailed(message)
+            return None
+        wanted = Requirements.of(package)
+        if other:
+            return wanted or Requirements.none(package)
+        when_missing = self._settings.own_environments == "when_missing"
+        if wanted and when_missing and wanted.lines and not wanted.missing_here():
+            return None
+        return wanted
+
+    def _other_python(self, package: Package) -> str | None:
+        return None if self._any_python else other_python(package)
+
+    def _build(self, package: Package, wanted: Requirements) -> Build:
+        python = find_python(self._other_python(package) or OURS)
+        needs = host_needs()
+        key = wanted.key(python, sys.version, sys.platform, *needs)
+        seconds = self._settings.environment_build_seconds
+        code = code_folder(self._folder)
+        return Build(self._folder / key, wanted, needs, code, python, seconds, self._stopping)
+
+    @contextlib.contextmanager
+    def _held(self, build: Build, say: Say) -> Generator[None]:
+        with build.folder.with_suffix(".lock").open("w") as lock:
+            ends = time.monotonic() + build.seconds
+            while not self._share(lock, build):
+                if not _try_lock(lock, fcntl.LOCK_EX):
+                    say("another replica builds this environment")
+                    self._wait(ends)
+                elif not _is_ready(build.folder):
+                    with self._builds.taken(self._stopping, lambda: say(WAITS)):
+                        self._make(build, say)
+                # Then shared; if someone removed it in between, once more from the start.
+            yield
+
+    def _share(self, lock: IO[str], build: Build) -> bool:
+        if _try_lock(lock, fcntl.LOCK_SH) and _is_ready(build.folder):
+            os.utime(build.folder / READY)  # the last use, for `prune`
+            return True
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        return False
+
+    def _wait(self, ends: float) -> None:
+        if self._stopping.wait(LOCK_EVERY):
+            raise ReplicaStops
+        if time.monotonic() > ends:
+            raise EnvironmentFailed("Another replica did not finish building this environment.")
+
+    def _make(self, build: Build, say: Say) -> None:
+        began = time.monotonic()
+        log.info("environment.building", folder=str(build.folder), wants=build.requirements.lines)
+        try:
+            installer = build.run(say)
+        except BaseException:
+            shutil.rmtree(build.folder, ignore_errors=True)
+            raise
+        lines = list(build.requirements.lines)
+        about = {"path": str(build.folder), "installer": installer, "requirements": lines}
+        fresh = build.folder / (READY + ".new")
+        fresh.write_text(json.dumps(about, indent=2))
+        fresh.replace(build.folder / READY)
+        took_ms = round((time.monotonic() - began) * 1000)
+        log.info("environment.built", folder=str(build.folder), by=installer, took_ms=took_ms)
+
+
+def _python_of(build: Build, model: str) -> HostPython:
+    programs = build.folder / "bin"
+    command = (str(programs / "python"), "-P", "-c", START, str(build.code))
+    ours = clean_environment()
+    path = f"{programs}:{ours.get('PATH', os.defpath)}"
+    return HostPython(command, ours | {"PATH": path, "VIRTUAL_ENV": str(build.folder)}, model)
+
+
+def _is_ready(folder: Path) -> bool:
+    """Finished, still where it was built (its programs name the place), and its interpreter exists."""
+    try:
+        about = json.loads((folder / READY).read_text())
+    except (OSError, ValueError):
+        return False
+    return about["path"] == str(folder) and os.access(folder / "bin" / "python", os.X_OK)
+
+
+def _try_lock(lock: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def prune(settings: Settings, unused_seconds: float) -> list[str]:
+    """Removes finished environments that no host started in for so long and none runs in; their names."""
+    gone: list[str] = []
+    oldest = time.time() - unused_seconds
+    for marker in sorted(folder_of(settings).glob(f"*/{READY}")):
+        folder = marker.parent
+        with folder.with_suffix(".lock").open("w") as lock:
+            if _try_lock(lock, fcntl.LOCK_EX) and marker.stat().st_mtime <= oldest:
+                marker.unlink()  # first: half an environment must not look whole
+                shutil.rmtree(folder, ignore_errors=True)
+                gone.append(folder.name)
+    return gone
