@@ -8,22 +8,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import (
-    openapi,
-    problems,
-    routes_async,
-    routes_health,
-    routes_management,
-    routes_metrics,
-    routes_model_apis,
-    routes_result,
-    routes_socket,
-    routes_sync,
-)
+from api import openapi, problems
 from api.addressing import Addressing
-from api.connections import Connections
 from api.fast_lane import FastLane
 from api.gateway import Gateway
+from api.routes import async_requests as routes_async
+from api.routes import health as routes_health
+from api.routes import management as routes_management
+from api.routes import metrics as routes_metrics
+from api.routes import model_apis as routes_model_apis
+from api.routes import result as routes_result
+from api.routes import socket as routes_socket
+from api.routes import sync as routes_sync
+from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
 from tasks.loops import end, keep
 from tasks.machine import tell_time

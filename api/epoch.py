@@ -2,7 +2,7 @@
 
 import secrets
 
-from deployments.registry_keys import plain as registry_key
+from deployments.registry.keys import plain as registry_key
 from tasks import keys
 from tasks.api_keys import KEYS
 from tasks.logs import get_logger

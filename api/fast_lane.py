@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import routes_async, routes_sync
 from api.gateway import authenticate
 from api.problems import Problem, of_error
-from deployments.resolver import Target
+from api.routes import async_requests as routes_async
+from api.routes import sync as routes_sync
+from deployments.registry.resolver import Target
 from tasks.errors import KingpostError
 
 Answer = Awaitable[Response | BaseModel]

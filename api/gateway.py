@@ -10,15 +10,15 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
-from api.connections import Connection
 from api.epoch import Epoch
 from api.events import EventHub
 from api.problems import Problem, unauthorized
-from api.upstream import Upstreams
-from deployments.directory import AsyncDirectory
-from deployments.management import Management
-from deployments.registry import Deployment
-from deployments.resolver import Resolver, Target
+from api.server.connections import Connection
+from api.upstream.hosts import Upstreams
+from deployments.registry.directory import AsyncDirectory
+from deployments.registry.management import Management
+from deployments.registry.registry import Deployment
+from deployments.registry.resolver import Resolver, Target
 from tasks.api_keys import ApiKey, ApiKeys, KeyCheck, key_id
 from tasks.errors import NotFound
 from tasks.payloads import Payloads

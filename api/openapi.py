@@ -9,7 +9,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
-from api.management_schemas import (
+from api.routes.management_schemas import (
     AutoscalingBody,
     EnvironmentBody,
     NewEnvironmentBody,

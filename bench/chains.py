@@ -19,8 +19,8 @@ from statistics import median
 
 import httpx
 
-from cli.ports import free_port
-from deployments.directory import Directory
+from cli.stack.ports import free_port
+from deployments.registry.directory import Directory
 from tasks.settings import Settings
 from tests.conditions import wait_until
 

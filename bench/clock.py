@@ -12,7 +12,7 @@ from bench import jobs
 from bench.command import main
 from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
 from bench.stack import MODELS, Stack
-from deployments.registry import Deployment
+from deployments.registry.registry import Deployment
 from tasks import scripting, verbs
 from tasks.job import Outcome
 from tasks.settings import Settings

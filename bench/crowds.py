@@ -17,7 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
-from cli.ports import is_free
+from cli.stack.ports import is_free
 from tests.chaos.stack import API_KEY, Stack
 from tests.conditions import wait_until
 

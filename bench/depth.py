@@ -24,7 +24,7 @@ from bench.command import main
 from bench.load import percentile
 from bench.rounds import Claim, Figures, Pace, Report, Rounds
 from bench.stack import ROOT, Stack
-from deployments.registry import Deployment
+from deployments.registry.registry import Deployment
 from tasks import scripting, verbs
 from tasks.celery_app import make_app
 from tasks.job import Claim as JobClaim

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from deployments.registry import Deployment
+from deployments.registry.registry import Deployment
 from tasks import verbs
 from tasks.job import RequestId, Submission
 from tasks.store import JobStore

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.competitors.install import python
 from bench.stack import ROOT, Stack, answers
-from cli.ports import free_port
+from cli.stack.ports import free_port
 
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_QUIET": "True", "DO_NOT_TRACK": "1"}
 

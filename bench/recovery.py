@@ -16,8 +16,8 @@ from typing import TypeVar
 
 import redis
 
-from deployments.directory import Directory
-from deployments.registry import Registry
+from deployments.registry.directory import Directory
+from deployments.registry.registry import Registry
 from tasks import keys, verbs
 from tasks.errors import StoreUnavailable
 from tasks.job import RequestId, Submission

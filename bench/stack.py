@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from cli.ports import free_port
-from deployments.directory import Replica
-from deployments.package import Package
-from deployments.packaging import folder_hash
-from deployments.registry import Deployment, Registry
+from cli.stack.ports import free_port
+from deployments.packages.files import folder_hash
+from deployments.packages.package import Package
+from deployments.registry.directory import Replica
+from deployments.registry.registry import Deployment, Registry
 from tasks.settings import Settings
 from tasks.store import JobStore
 from tests.conditions import wait_until

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deployments.config_check import check_allowed
-from deployments.config_values import PackageError, read_yaml
-from deployments.package import Package
-from deployments.packaging import files_of
+from deployments.config.check import check_allowed
+from deployments.config.values import PackageError, read_yaml
+from deployments.packages.files import files_of
+from deployments.packages.package import Package
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 

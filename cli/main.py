@@ -47,7 +47,7 @@ def up(
     """Runs the whole stack on this machine until Ctrl-C."""
     from cli.accepting import check_named
     from cli.running import state_settings
-    from cli.up import Choices, run
+    from cli.stack.up import Choices, run
 
     where = models or Path("models")
     allowed = tuple(check_named(allow_unsupported, [where, *where.glob("*/")]))
@@ -61,7 +61,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("demo.png"),
 ) -> None:
     """Runs the stack for a moment, queues digits of two priorities and saves the picture."""
-    from cli.demo import run
+    from cli.commands.demo import run
 
     run(models, out)
 
@@ -69,7 +69,7 @@ def demo(
 @app.command()
 def build_chain(folder: Path, out: Path) -> None:
     """Generates a Truss package for each chainlet of a chain; says which of them take a `kingpost replica`."""
-    from cli.chains import build_one
+    from cli.stack.chains import build_one
 
     for package in build_one(folder, out):
         print(package)

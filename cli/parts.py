@@ -32,7 +32,7 @@ def api(
     listening: Annotated[list[int] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Runs one API process."""
-    from api.serve import serve
+    from api.server.serve import serve
 
     settings = _settings()
     most = connections(settings.max_connections)
@@ -55,7 +55,7 @@ def replica(
         raise SettingsError("Say which: the folder of a package, or --deployment ID.")
     if package:
         from cli.accepting import check_named
-        from deployments.config_values import PackageError
+        from deployments.config.values import PackageError
 
         allowed = check_named(allow_unsupported, [package])
         try:
@@ -75,7 +75,7 @@ def node() -> None:
 
 def maintenance() -> None:
     """Runs the sweeper, the webhook sender and the autoscaler; more than one is fine."""
-    from deployments.autoscaler import EVERY_SECONDS, Autoscaler
+    from deployments.registry.autoscaler import EVERY_SECONDS, Autoscaler
     from tasks.maintenance import run
 
     settings = _settings()
@@ -84,7 +84,7 @@ def maintenance() -> None:
 
 def flower(address: str = "127.0.0.1", port: Port = 5555) -> None:
     """Runs Flower on the broker, with basic auth."""
-    from cli.flower import run
+    from cli.stack.flower import run
 
     run(_settings(), address, port)
 

@@ -34,7 +34,7 @@ def current_settings() -> Settings:
         return settings
     if found is None:
         raise no_stack(settings, "No running stack was found in")
-    from cli.embedded_valkey import answers
+    from cli.stack.embedded_valkey import answers
 
     if not answers(found):
         raise no_stack(settings, "No stack runs in")
@@ -59,7 +59,7 @@ def check_package_folder(settings: Settings) -> None:
 
 
 def _store_in(folder: Path) -> str | None:
-    from cli.embedded_valkey import EmbeddedValkey  # late: `kingpost --help` stays quick
+    from cli.stack.embedded_valkey import EmbeddedValkey  # late: `kingpost --help` stays quick
 
     up, valkey = folder / "up.json", EmbeddedValkey.known(folder / "valkey")
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from deployments.config_values import CONFIG_NAME, PackageError
-from deployments.package import Package
-from deployments.packaging import folder_hash
-from deployments.records import Deployment
-from deployments.registry import Registry
+from deployments.config.values import CONFIG_NAME, PackageError
+from deployments.packages.files import folder_hash
+from deployments.packages.package import Package
+from deployments.registry.records import Deployment
+from deployments.registry.registry import Registry
 from tasks.environment import inherited_environment
 from tasks.programs import with_users_modules
 

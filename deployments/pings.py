@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deployments.package import Transport
+from deployments.packages.package import Transport
 
 HEADER = b"x-kingpost-pings"  # of the host's answer to the handshake; the client never sees it
 USUAL_SECONDS = 20.0  # uvicorn's own

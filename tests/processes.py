@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.parts import COMMANDS
-from deployments.directory import Directory, Replica
+from deployments.registry.directory import Directory, Replica
 from tasks.settings import Settings
 from tests.conditions import wait_until
 

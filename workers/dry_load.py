@@ -9,8 +9,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from deployments.package import Package, PackageError
-from deployments.syntax import syntax_error
+from deployments.packages.package import Package, PackageError
+from deployments.packages.syntax import syntax_error
 from workers.host.errors import ModelDefinitionError
 from workers.host.model.loader import extend_import_path, import_model_file
 from workers.host.model.methods import Methods

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from cli.ports import free_port
-from deployments.registry import Deployment, Registry
+from cli.stack.ports import free_port
+from deployments.registry.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import PAUSE, wait_until

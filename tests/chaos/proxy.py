@@ -6,7 +6,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 
 CHUNK = 65536
 

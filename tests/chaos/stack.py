@@ -12,8 +12,8 @@ from pathlib import Path
 
 import redis
 
-from cli.ports import free_port
-from deployments.directory import Directory
+from cli.stack.ports import free_port
+from deployments.registry.directory import Directory
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
 from tests.chaos.proxy import LossyProxy

@@ -11,7 +11,7 @@ import httpx
 import yaml
 from websockets.asyncio.client import connect
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.conformance import environment
 from tests.contract.host.running import ServedModel
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import redis
 
-from cli.ports import free_port, url, why_taken
-from cli.start_failed import StartFailed
-from cli.up import Choices, run
+from cli.stack.ports import free_port, url, why_taken
+from cli.stack.start_failed import StartFailed
+from cli.stack.up import Choices, run
 from tests.conditions import wait_until
 from tests.processes import Process
 from tests.valkey import Valkey

@@ -14,8 +14,8 @@ import httpx
 import pytest
 import yaml
 
-from deployments.config_values import PackageError
-from deployments.names import check_model_name
+from deployments.config.values import PackageError
+from deployments.packages.names import check_model_name
 from tests.conditions import wait_until
 from tests.contract.test_up import Up
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad

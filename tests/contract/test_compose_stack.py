@@ -9,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.conditions import wait_until
 from tests.processes import Process
 from tests.valkey import Valkey

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from deployments.directory import Directory
-from deployments.registry import Registry
+from deployments.registry.directory import Directory
+from deployments.registry.registry import Registry
 from tasks import verbs
 from tasks.job import RequestId, Submission
 from tasks.programs import with_users_modules

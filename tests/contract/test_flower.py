@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.ports import free_port
-from deployments.registry import Registry
+from cli.stack.ports import free_port
+from deployments.registry.registry import Registry
 from tasks import verbs
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings

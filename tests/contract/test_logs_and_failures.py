@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from deployments.directory import Directory, Replica
-from deployments.registry import Registry
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Registry
 from tasks import verbs
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.registry import Registry
+from deployments.registry.registry import Registry
 from tasks import verbs
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.ports import free_port
-from deployments.directory import Replica
+from cli.stack.ports import free_port
+from deployments.registry.directory import Replica
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.gathering import gather
-from deployments.package import Package
+from deployments.packages.gathering import gather
+from deployments.packages.package import Package
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from workers.hosting import client as host_client

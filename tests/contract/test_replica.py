@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.directory import Directory, Replica
-from deployments.registry import Registry
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Registry
 from tasks import verbs
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings

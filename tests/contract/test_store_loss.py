@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli.data_lock import holders
+from cli.stack.data_lock import holders
 from tests.conditions import wait_until
 from tests.contract.test_up import Up
 

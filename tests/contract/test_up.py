@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import redis
 
-from cli.ports import free_port
-from cli.readiness import http_answers
-from deployments.autoscaling import Autoscaling
-from deployments.directory import Directory
-from deployments.registry import Registry
+from cli.stack.ports import free_port
+from cli.stack.readiness import http_answers
+from deployments.registry.autoscaling import Autoscaling
+from deployments.registry.directory import Directory
+from deployments.registry.registry import Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
 

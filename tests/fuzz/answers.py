@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from api.passing import PublicAddress, answered
-from api.proxy import check_sendable
-from api.upstream_connection import BrokenAnswer, BrokenCall, UpstreamConnection
+from api.upstream.connection import BrokenAnswer, BrokenCall, UpstreamConnection
+from api.upstream.passing import PublicAddress, answered
+from api.upstream.proxy import check_sendable
 from workers.hosting.connection import BROKEN, HostConnection, Response
 
 SEEDS = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.conditions import wait_until
 from tests.wheels import ROOT
 

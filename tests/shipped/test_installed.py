@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.conditions import wait_until
 from tests.shipped.installed import (
     DOCKERFILE,

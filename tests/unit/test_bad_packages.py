@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.deploy import PushRefused, _dry_load
-from deployments.config_values import PackageError
-from deployments.gathering import gather
-from deployments.names import check_model_name
-from deployments.package import Package
-from deployments.packaging import files_of
+from cli.commands.deploy import PushRefused, _dry_load
+from deployments.config.values import PackageError
+from deployments.packages.files import files_of
+from deployments.packages.gathering import gather
+from deployments.packages.names import check_model_name
+from deployments.packages.package import Package
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad
 from workers.virtualenvs.build import _reason
 

@@ -7,8 +7,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from api import body as bodies
-from api.management_schemas import AutoscalingBody
 from api.problems import Problem
+from api.routes.management_schemas import AutoscalingBody
 from api.schemas import AsyncPredictRequest
 from api.unknown_fields import warnings
 

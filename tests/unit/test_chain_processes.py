@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.chains import build_one
+from cli.stack.chains import build_one
 from deployments import chains
-from deployments.autoscaler import Autoscaler
-from deployments.autoscaling import Autoscaling
-from deployments.directory import Directory, Replica
-from deployments.management import Management
-from deployments.package import Package, PackageError
-from deployments.registry import Deployment, NotOnItsOwn, Registry
+from deployments.packages.package import Package, PackageError
+from deployments.registry.autoscaler import Autoscaler
+from deployments.registry.autoscaling import Autoscaling
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.management import Management
+from deployments.registry.registry import Deployment, NotOnItsOwn, Registry
 from tasks.settings import Settings
 from workers.chains.processes import process_name
 from workers.hosting.chainlet import extras

@@ -8,9 +8,9 @@ import pytest
 
 from deployments import chains
 from deployments.chains import Member, chain_file
-from deployments.package import PackageError
-from deployments.registry import Registry
-from deployments.resolver import Resolver, Target
+from deployments.packages.package import PackageError
+from deployments.registry.registry import Registry
+from deployments.registry.resolver import Resolver, Target
 from tasks.errors import NotFound, SettingsError
 from tasks.settings import Settings
 from workers.hosting.chainlet import extras, peer_urls
@@ -108,7 +108,7 @@ async def test_chainlets_are_reached_by_name_but_are_no_models(settings: Setting
 
 
 def test_no_process_but_a_chainlet_s_host_imports_truss() -> None:
-    ours = "import api.app, cli.up, tasks.maintenance, workers.replica.main, workers.host.main, sys"
+    ours = "import api.app, cli.stack.up, tasks.maintenance, workers.replica.main, workers.host.main, sys"
     check = "print([m for m in sys.modules if m.split('.')[0] in ('truss', 'truss_chains')])"
     done = subprocess.run(
         [sys.executable, "-c", f"{ours}; {check}"], capture_output=True, text=True, check=True

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deployments.registry import Registry
+from deployments.registry.registry import Registry
 from tasks import keys, verbs
 from tasks.job import Claim, JobError, Outcome, RequestId, Submission
 from tasks.machine import tell_time

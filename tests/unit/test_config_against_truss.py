@@ -11,9 +11,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pydantic
 import pytest
 
-from deployments.config_check import checked, refuse, unsupported
-from deployments.config_fates import rows
-from deployments.config_values import PackageError, plain
+from deployments.config.check import checked, refuse, unsupported
+from deployments.config.fates import rows
+from deployments.config.values import PackageError, plain
 
 truss_config = pytest.importorskip("truss.base.truss_config")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from cli.accepting import check_named
-from deployments import config_table
-from deployments.config_check import kept, was_allowed
-from deployments.config_fates import Finding, rows
-from deployments.package import Package, PackageError
+from deployments.config import table as config_table
+from deployments.config.check import kept, was_allowed
+from deployments.config.fates import Finding, rows
+from deployments.packages.package import Package, PackageError
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 from workers.node.findings import machine_findings

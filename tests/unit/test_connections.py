@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.connections import PATIENCE, STALLED_SECONDS, Connection, Connections
 from api.problems import Problem
+from api.server.connections import PATIENCE, STALLED_SECONDS, Connection, Connections
 
 
 class Transport:

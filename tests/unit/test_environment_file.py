@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.records import Environment
-from deployments.registry import Registry
+from deployments.registry.records import Environment
+from deployments.registry.registry import Registry
 from tasks.settings import Settings
 from workers.replica.environment_file import EnvironmentFile, environment_of
 

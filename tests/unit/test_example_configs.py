@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.package import Package, PackageError
+from deployments.packages.package import Package, PackageError
 from tests.unit.test_config_against_truss import refused_by_truss
 
 Config = dict[str, Any]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cli import banner
-from cli.found import Broken, find
-from cli.registering import register
-from cli.start_failed import StartFailed
-from cli.up import Choices
-from deployments.registry import Registry
+from cli.stack import banner
+from cli.stack.found import Broken, find
+from cli.stack.registering import register
+from cli.stack.start_failed import StartFailed
+from cli.stack.up import Choices
+from deployments.registry.registry import Registry
 from tasks.settings import Settings
 from tests.unit.bad_packages import BAD, GOOD_MODEL
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployments import gathering
-from deployments.config_values import PackageError
-from deployments.gathering import gather
-from deployments.package import Package
-from deployments.packaging import content_hash, files_of
+from deployments.config.values import PackageError
+from deployments.packages import gathering
+from deployments.packages.files import content_hash, files_of
+from deployments.packages.gathering import gather
+from deployments.packages.package import Package
 from tests.contract.host.running import write_package
 
 MODEL = "import shared\nclass Model:\n    def predict(self, x): return shared.VALUE\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from tests.conditions import wait_until_async
 from workers.host import state as host_state
 from workers.host.model.loader import Surroundings

@@ -49,16 +49,17 @@ def test_files_are_short() -> None:
     assert not [name for lines, name in sizes if lines > LONGEST_FILE]
 
 
-def test_the_rooms_of_the_workers_are_small_and_stand_in_contributing() -> None:
+def test_the_rooms_are_small_and_stand_in_contributing() -> None:
     rooms: dict[str, int] = {}
-    for path in files("workers"):
+    for path in files("api", "cli", "deployments", "kingpost", "priority", "tasks", "workers"):
         if path.name != "__init__.py":
             room = str(path.relative_to(ROOT).parent)
             rooms[room] = rooms.get(room, 0) + 1
-    assert not {room for room, modules in rooms.items() if modules > MOST_MODULES}
+    too_many = {room for room, modules in rooms.items() if modules > MOST_MODULES}
+    assert too_many <= {"tasks"}  # its rooms are still to come
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    named = set(re.findall(r"^\| `(workers/[\w/]+)/` \|", text, re.MULTILINE))
-    assert named == rooms.keys() - {"workers"}
+    named = set(re.findall(r"^\| `(\w+/[\w/]+)/` \|", text, re.MULTILINE))
+    assert named == {room for room in rooms if "/" in room}
 
 
 def test_the_environment_is_read_in_one_place() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from deployments.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
+from deployments.registry.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
 from deployments.ways import Way
 from tasks.errors import SettingsError
 from tasks.listening import bound, ports

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cli.commands.models import Row
+from cli.commands.models import render as render_models
 from cli.log_lines import Line, LogFolder, render
 from cli.main import app
-from cli.models import Row
-from cli.models import render as render_models
-from deployments.directory import Replica
-from deployments.registry import Deployment
+from deployments.registry.directory import Replica
+from deployments.registry.registry import Deployment
 from tasks.errors import NotFound
 from workers.processes.lines import json_line
 

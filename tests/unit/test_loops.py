@@ -14,10 +14,10 @@ import redis
 from structlog.testing import capture_logs
 
 from api.events import EventHub
-from deployments.autoscaler import Autoscaler
-from deployments.directory import CHANGES, ENTRY, IDS, AsyncDirectory, Directory, Replica
-from deployments.registry import Registry
-from deployments.registry_keys import keyed
+from deployments.registry.autoscaler import Autoscaler
+from deployments.registry.directory import CHANGES, ENTRY, IDS, AsyncDirectory, Directory, Replica
+from deployments.registry.keys import keyed
+from deployments.registry.registry import Registry
 from tasks import keys, loops, maintenance, verbs
 from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable

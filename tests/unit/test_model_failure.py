@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from tasks import records
 from tasks.api_keys import Scope, sees_model_errors
 from tasks.job import Job, JobError, RequestId, Retry

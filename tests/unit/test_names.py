@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 
 from api.addressing import Addressed, named
-from deployments.config_values import PackageError
-from deployments.names import check_model_name
+from deployments.config.values import PackageError
+from deployments.packages.names import check_model_name
 
 GOOD = [
     "echo",

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 import cli.main
-import cli.up
-from cli.ports import free_port
+import cli.stack.up
+from cli.stack.ports import free_port
 from tasks import environment as variables
 from tasks.settings import Settings
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad
@@ -188,7 +188,7 @@ def complaint(code: object, said: str) -> str | None:
     return None
 
 
-async def _stop_at_once(stack: cli.up._Stack) -> None:
+async def _stop_at_once(stack: cli.stack.up._Stack) -> None:
     """Instead of processes that serve until somebody ends them."""
     stack._stop.set()
 
@@ -198,9 +198,9 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pa
     """All that a command changes in its process is as before afterwards."""
     kept, argv, umask = os.environ.copy(), sys.argv, os.umask(0o022)
     monkeypatch.setattr(variables, "_set_aside", {})
-    monkeypatch.setattr(cli.up, "FOREIGN_STORE_SECONDS", 0.1)
-    monkeypatch.setattr(cli.up, "STORE_SECONDS", 0.1)
-    monkeypatch.setattr(cli.up._Stack, "_start_parts", _stop_at_once)
+    monkeypatch.setattr(cli.stack.up, "FOREIGN_STORE_SECONDS", 0.1)
+    monkeypatch.setattr(cli.stack.up, "STORE_SECONDS", 0.1)
+    monkeypatch.setattr(cli.stack.up._Stack, "_start_parts", _stop_at_once)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     sys.argv = argv
@@ -266,15 +266,15 @@ def test_a_damaged_note_of_the_stack_is_named(surroundings: Path, written: str) 
     assert (code, "up.json is not what `kingpost up` has written there" in said) == (1, True)
 
 
-async def _start_nothing(stack: cli.up._Stack) -> None:
+async def _start_nothing(stack: cli.stack.up._Stack) -> None:
     """As if the parts never answered."""
 
 
 def test_a_part_that_never_answers_is_one_sentence(
     surroundings: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli.up._Stack, "_start_parts", _start_nothing)
-    monkeypatch.setattr(cli.up, "PART_SECONDS", 0.1)
+    monkeypatch.setattr(cli.stack.up._Stack, "_start_parts", _start_nothing)
+    monkeypatch.setattr(cli.stack.up, "PART_SECONDS", 0.1)
     ours = {"KINGPOST_REDIS_URL": valkey.url, "KINGPOST_STATE_DIR": str(surroundings / "state")}
     words = ["up", "--no-flower", "--port", str(free_port())]
     code, said = run(Case(0, words, os.environ.copy() | ours))

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from deployments.package import Batching, DockerServer, Package, PackageError, Runtime, Transport
-from deployments.packaging import folder_hash
+from deployments.packages.files import folder_hash
+from deployments.packages.package import (
+    Batching,
+    DockerServer,
+    Package,
+    PackageError,
+    Runtime,
+    Transport,
+)
 
 SERVER = """
 docker_server:

@@ -6,8 +6,8 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
-from api.passing import SANDBOX, PublicAddress, answered, forwarded
-from deployments.resolver import Target
+from api.upstream.passing import SANDBOX, PublicAddress, answered, forwarded
+from deployments.registry.resolver import Target
 from workers.host.docker_server.redirects import from_root
 
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tasks import verbs
 from tasks.errors import NotFound, StoreUnavailable
 from tasks.job import QueueStatus

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import redis
 
-from cli.readiness import Models
-from deployments import registry_keys
-from deployments.autoscaling import Autoscaling, BadSetting, Scaler
-from deployments.directory import Directory, Replica
-from deployments.package import Package, PackageError, memory_bytes
-from deployments.records import Deployment
-from deployments.registry import Registry, Seat
+from cli.stack.readiness import Models
+from deployments.packages.package import Package, PackageError, memory_bytes
+from deployments.registry import keys as registry_keys
+from deployments.registry.autoscaling import Autoscaling, BadSetting, Scaler
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.records import Deployment
+from deployments.registry.registry import Registry, Seat
 from tasks import verbs
 from tasks.errors import SettingsError
 from tasks.job import RequestId, Submission

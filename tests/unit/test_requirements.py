@@ -10,8 +10,8 @@ import pytest
 import truss
 from packaging.requirements import Requirement
 
-from deployments.package import Package, PackageError
-from deployments.requirements import Requirements
+from deployments.packages.package import Package, PackageError
+from deployments.packages.requirements import Requirements
 from tests.contract.host.running import write_package
 from workers.virtualenvs.needs import CODE, host_needs
 from workers.virtualenvs.pythons import OURS, PythonMissing, find_python

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.ports import free_port
 from cli.running import NoStack
+from cli.stack.ports import free_port
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
 from tests.unit.test_found import package

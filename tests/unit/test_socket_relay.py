@@ -11,8 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from api.receiving import CountedWebSocket
-from deployments.package import Transport
+from api.server.receiving import CountedWebSocket
+from deployments.packages.package import Transport
 from deployments.pings import HEADER, Pings
 from deployments.socket_relay import LOST, MAX_MESSAGE, Opening, ServerSide, opened
 

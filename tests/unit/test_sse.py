@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.events import Event
-from api.sse import _Chunks, _frame, _is_id
+from api.routes.sse import _Chunks, _frame, _is_id
 
 END = Event("9-9", "status", b'{"status":"SUCCEEDED"}')
 PIECES = st.lists(

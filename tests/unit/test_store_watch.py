@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.registering import install_key
-from cli.store_watch import StoreWatch
-from deployments import store_copy
-from deployments.registry import Registry
+from cli.stack.registering import install_key
+from cli.stack.store_watch import StoreWatch
+from deployments.registry import store_copy
+from deployments.registry.registry import Registry
 from tasks import keys, verbs
 from tasks.api_keys import ApiKeys, Limits, key_id
 from tasks.errors import NotFound

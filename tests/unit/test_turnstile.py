@@ -6,10 +6,10 @@ from typing import Any
 
 import uvicorn
 
-from api import turnstile
-from api.connections import Connections
-from api.receiving import AHEAD_BYTES, CountedWebSocket, protocol
-from api.turnstile import Turnstile
+from api.server import turnstile
+from api.server.connections import Connections
+from api.server.receiving import AHEAD_BYTES, CountedWebSocket, protocol
+from api.server.turnstile import Turnstile
 from tests.attack.stand import request
 
 REQUEST = request("/x")

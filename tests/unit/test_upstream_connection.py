@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from api.upstream import ReplayableBody, Upstreams
-from api.upstream_connection import BrokenAnswer, BrokenCall, UpstreamConnection, connect
-from deployments.directory import AsyncDirectory, Replica
+from api.upstream.connection import BrokenAnswer, BrokenCall, UpstreamConnection, connect
+from api.upstream.hosts import ReplayableBody, Upstreams
+from deployments.registry.directory import AsyncDirectory, Replica
 from deployments.ways import Way
 from tasks.settings import Settings
 

@@ -18,7 +18,7 @@ from truss_chains.deployment import code_gen
 from truss_chains.private_types import ABCChainlet, ChainletAPIDescriptor
 
 from deployments.chains import Member
-from deployments.package import Package, PackageError
+from deployments.packages.package import Package, PackageError
 from workers.chains.processes import check, process_name
 
 NAME = re.compile(

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from deployments.package import Package, PackageError
-from deployments.requirements import Requirements
+from deployments.packages.package import Package, PackageError
+from deployments.packages.requirements import Requirements
 
 OURS = "kingpost"
 NAME = re.compile(r"[a-zA-Z0-9_-]+")  # as Truss wants a chainlet's

@@ -15,7 +15,7 @@ from types import FrameType
 
 import uvicorn
 
-from deployments.package import Package, PackageError
+from deployments.packages.package import Package, PackageError
 from deployments.pings import Pings
 from deployments.socket_relay import MAX_MESSAGE
 from workers.host import logs as host_logs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from tasks.outside_text import utf8
 from workers.host.call.slots import Reservations, SlotGate
 from workers.host.errors import ModelNotReady

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from tasks.outside_text import whole_number
 from workers.host.model.loader import Surroundings
 

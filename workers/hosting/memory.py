@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from tasks.loops import Guard
 from workers.processes.ends import exit_words
 

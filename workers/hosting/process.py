@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from tasks.logs import get_logger
 from tasks.loops import Guard
 from tasks.private_files import users_umask

@@ -3,8 +3,8 @@
 import subprocess
 from dataclasses import dataclass, field
 
-from deployments.package import memory_bytes
-from deployments.records import Deployment
+from deployments.packages.package import memory_bytes
+from deployments.registry.records import Deployment
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 

@@ -1,7 +1,7 @@
 """What a package asks of a machine and this one does not have: a GPU, a Python."""
 
-from deployments.config_fates import Finding
-from deployments.package import Package
+from deployments.config.fates import Finding
+from deployments.packages.package import Package
 from tasks.settings import Settings
 from workers.node.capacity import Capacity
 from workers.virtualenvs.pythons import OURS, PythonMissing, find_python, other_python

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployments.directory import Directory, Replica
-from deployments.registry import Deployment, Registry, Seat
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Deployment, Registry, Seat
 from tasks.environment import child_environment
 from tasks.logs import configure, get_logger
 from tasks.loops import Guard, Guards, run_forever

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployments.records import Deployment, Environment
-from deployments.registry import Registry
+from deployments.registry.records import Deployment, Environment
+from deployments.registry.registry import Registry
 from tasks.loops import Guard
 
 EVERY = 1.0  # s, between looks at the registry

@@ -18,12 +18,12 @@ from uuid import uuid4
 from celery import Celery, signals
 
 from deployments.chains import member_of, process_of, register
-from deployments.config_check import was_allowed
-from deployments.directory import Directory, Replica
-from deployments.package import Package, PackageError
-from deployments.package_store import PackageStore
-from deployments.registry import Deployment, NotOnItsOwn, Registry
-from deployments.registry_keys import RELOADS
+from deployments.config.check import was_allowed
+from deployments.packages.package import Package, PackageError
+from deployments.packages.store import PackageStore
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.keys import RELOADS
+from deployments.registry.registry import Deployment, NotOnItsOwn, Registry
 from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
 from tasks.errors import KingpostError, PayloadUnavailable, StoreUnavailable

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.requirements import Requirements
+from deployments.packages.requirements import Requirements
 from tasks.environment import inherited_environment
 from tasks.private_files import users_umask
 from workers.processes.lines import bounded_lines

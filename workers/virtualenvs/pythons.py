@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from tasks.environment import inherited_environment
 from workers.virtualenvs.build import EnvironmentFailed, clean_environment, find_uv
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from deployments.package import Package, PackageError
-from deployments.requirements import Requirements
+from deployments.packages.package import Package, PackageError
+from deployments.packages.requirements import Requirements
 from tasks.environment import inherited_environment
 from tasks.logs import get_logger
 from tasks.programs import with_users_modules

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.agreement.cases import Case, generated

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.ports import free_port
-from deployments.directory import Directory
-from deployments.registry import Deployment, Registry
+from cli.stack.ports import free_port
+from deployments.registry.directory import Directory
+from deployments.registry.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import wait_until

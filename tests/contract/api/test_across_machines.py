@@ -16,8 +16,8 @@ import httpx
 import pytest
 import redis
 
-from cli.ports import free_port
-from deployments.directory import TOKEN, Directory, Replica
+from cli.stack.ports import free_port
+from deployments.registry.directory import TOKEN, Directory, Replica
 from deployments.ways import TOKEN_HEADER
 from tasks.settings import Settings
 from tests.conditions import wait_until

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from baseten.client.inferenceapi._models import AsyncPredictOutput
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.processes import Process, environment

@@ -11,7 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api.app import create_app
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tasks.api_keys import ApiKeys, key_id
 from tasks.settings import Settings
 from tests.conditions import wait_until
@@ -163,7 +163,7 @@ def test_a_preset_key_that_was_revoked_stays_revoked(settings: Settings) -> None
 
 
 def test_a_public_address_without_any_key_is_refused(settings: Settings) -> None:
-    from api.serve import refuse_open_door
+    from api.server.serve import refuse_open_door
     from tasks.errors import SettingsError
 
     with pytest.raises(SettingsError, match="kingpost keys create"):

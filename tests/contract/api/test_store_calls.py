@@ -9,8 +9,8 @@ import httpx
 import pytest
 import redis
 
-from cli.ports import free_port
-from deployments.registry import Registry
+from cli.stack.ports import free_port
+from deployments.registry.registry import Registry
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import wait_until

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from deployments.directory import Directory, Replica
-from deployments.registry import Registry
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Registry
 from tests.contract.api.conftest import KEY, Live
 
 MODEL = "/models/seen/production"

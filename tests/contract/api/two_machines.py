@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from deployments.directory import Directory, Replica
+from deployments.registry.directory import Directory, Replica
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.api.cable import Cable

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.ports import free_port
-from deployments.directory import Directory, Replica
-from deployments.registry import Deployment, Registry
+from cli.stack.ports import free_port
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Deployment, Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
 

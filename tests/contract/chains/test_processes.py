@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.models import read, render
-from cli.ports import free_port
-from deployments.autoscaling import Autoscaling
-from deployments.directory import Replica
-from deployments.registry import Registry
+from cli.commands.models import read, render
+from cli.stack.ports import free_port
+from deployments.registry.autoscaling import Autoscaling
+from deployments.registry.directory import Replica
+from deployments.registry.registry import Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack, command, copy_models, own_environment

@@ -8,10 +8,10 @@ import httpx
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.ports import free_port
-from deployments.autoscaling import Autoscaling
-from deployments.directory import Directory, Replica
-from deployments.registry import Deployment, Registry
+from cli.stack.ports import free_port
+from deployments.registry.autoscaling import Autoscaling
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys
 from tasks.errors import KingpostError
 from tasks.settings import Settings

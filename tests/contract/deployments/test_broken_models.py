@@ -7,7 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from deployments.records import Deployment
+from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.ports import free_port
+from cli.stack.ports import free_port
 from tests.contract.host.conftest import StartHost
 from tests.unit.test_example_configs import CONFIGS, FAMILIES, REFUSED, generated, of
 

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from workers.processes.lines import bounded_lines
 from workers.processes.parent_death import die_with_parent_thread
 

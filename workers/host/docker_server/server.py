@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from deployments.package import DockerServer, Package
+from deployments.packages.package import DockerServer, Package
 from deployments.pings import Pings
 from workers.host.call.answer import Answer
 from workers.host.call.call import PRIVATE_PREFIX, Call

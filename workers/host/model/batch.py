@@ -5,7 +5,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, cast
 
-from deployments.package import Batching
+from deployments.packages.package import Batching
 from workers.host.call.call import Call
 from workers.host.model.methods import Method
 from workers.host.threads import in_thread

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-from deployments.package import Package
+from deployments.packages.package import Package
 
 Values = Mapping[str, object]
 

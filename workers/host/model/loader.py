@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from deployments.package import Package
+from deployments.packages.package import Package
 from workers.host.logs import event
 from workers.host.model.config import full_config
 from workers.host.model.methods import Methods

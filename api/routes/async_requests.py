@@ -1,0 +1,288 @@
+"""Async requests: submit, status, result, events, cancel, priority, list."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from time import monotonic
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+
+from api import body as bodies
+from api.gateway import (
+    Caller,
+    Gateway,
+    authenticate,
+    deployment_for,
+    gateway_of,
+)
+from api.problems import Problem, no_such_request
+from api.routes.sse import event_source
+from api.routes.submitting import submit
+from api.routes.targets import TARGETS, TargetOf
+from api.schemas import (
+    AsyncPredictBatch,
+    AsyncPredictBatchResponse,
+    AsyncPredictRequest,
+    AsyncPredictResponse,
+    CancelResponse,
+    ListedRequest,
+    PriorityRequest,
+    QueueStatusResponse,
+    RequestPage,
+    RequestStatus,
+    Waiting,
+)
+from api.unknown_fields import warnings
+from api.upstream.waiting import FOR_OTHERS
+from tasks import verbs
+from tasks.api_keys import ApiKey, sees_model_errors
+from tasks.errors import NotFound
+from tasks.job import Reading
+from tasks.outside_text import whole_number
+from tasks.state import FINAL, Status
+from tasks.verbs import CancelWord, Move
+from tasks.webhooks import verbs as outbox
+from tasks.webhooks.verbs import Redelivery
+
+router = APIRouter(tags=["async"])
+ONE = TypeAdapter(AsyncPredictRequest)
+MANY: TypeAdapter[list[AsyncPredictRequest]] = TypeAdapter(AsyncPredictBatch)
+PRIORITY = TypeAdapter(PriorityRequest)
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+SMALL_BODY = 4096  # bytes
+LONGEST_WAIT = 60.0  # s, of one long poll
+LARGEST_PAGE = 1000
+
+
+async def async_predict(request: Request, target: TargetOf) -> Response:
+    """Queues a request; its id comes back at once."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
+    asked = bodies.parse(ONE, body)
+    (request_id,) = await submit(request, key, deployment, body, [asked])
+    return _accepted({"request_id": request_id}, warnings([asked]), request_id)
+
+
+async def async_run_remote(request: Request, target: TargetOf) -> Response:
+    """Queues a chain's run: the envelope of async_predict, or the bare arguments."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
+    arguments = bodies.parse(TypeAdapter(dict[str, object]), body)
+    envelope = arguments if "model_input" in arguments else {"model_input": arguments}
+    asked = bodies.validated(ONE, envelope)
+    (request_id,) = await submit(request, key, deployment, body, [asked])
+    return _accepted({"request_id": request_id}, warnings([asked]), request_id)
+
+
+async def async_predict_batch(request: Request, target: TargetOf) -> Response:
+    """Queues many requests, all or none."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
+    asked = await bodies.validated_items(ONE, bodies.decoded(body))
+    ids = await submit(request, key, deployment, body, asked)
+    return _accepted({"request_ids": ids}, warnings(asked, batch=True))
+
+
+async def async_queue_status(request: Request, target: TargetOf) -> QueueStatusResponse:
+    """How many requests wait and run."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    gateway = gateway_of(request)
+    rate = key.limits.queue_status_calls_per_minute or 0
+    status = await gateway.store.run(verbs.queue_status(deployment.id, key.id, rate))
+    return QueueStatusResponse.of(deployment.model_id, deployment.id, status)
+
+
+for _prefix in TARGETS:
+    router.post(f"{_prefix}/async_predict", status_code=201, response_model=AsyncPredictResponse)(
+        async_predict
+    )
+    router.post(
+        f"{_prefix}/async_run_remote", status_code=201, response_model=AsyncPredictResponse
+    )(async_run_remote)
+    router.post(
+        f"{_prefix}/async_predict_batch", status_code=201, response_model=AsyncPredictBatchResponse
+    )(async_predict_batch)
+    router.get(f"{_prefix}/async_queue_status", response_model=QueueStatusResponse)(
+        async_queue_status
+    )
+
+
+@router.get("/async_request/{request_id}", response_model=RequestStatus)
+async def status(
+    request: Request,
+    request_id: str,
+    key: Caller,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
+) -> RequestStatus:
+    """The state of a request; with `wait` (seconds) it answers when the state is final, or in time."""
+    gateway = gateway_of(request)
+    wait = wait or _preferred_wait(request)
+    reading = await _read(gateway, request_id, key)
+    if wait and reading.job.status not in FINAL:
+        reading = await _wait_final(gateway, request_id, key, wait)
+    return await _status_of(gateway, reading, key)
+
+
+@router.delete("/async_request/{request_id}", response_model=CancelResponse)
+async def cancel(request: Request, request_id: str) -> CancelResponse:
+    """Cancels a request, queued or running; its result can no longer be written."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    rate = key.limits.status_calls_per_minute or 0
+    call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running, rate)
+    word, final = await gateway.store.run(call)
+    if word is CancelWord.MISSING:
+        raise no_such_request()
+    canceled = word in (CancelWord.CANCELED, CancelWord.STOPPING)
+    return CancelResponse(
+        request_id=request_id, canceled=canceled, message=_cancel_message(word, final)
+    )
+
+
+@router.patch("/async_request/{request_id}", response_model=RequestStatus)
+async def reprioritize(request: Request, request_id: str) -> RequestStatus:
+    """Moves a queued request to another priority: `{"priority": 0..2}`."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    change = bodies.parse(PRIORITY, await bodies.read(request, SMALL_BODY))
+    word = await gateway.store.run(verbs.reprioritize(request_id, change.priority, key.id))
+    if word is Move.MISSING:
+        raise no_such_request()
+    if word is Move.NOT_QUEUED:
+        raise Problem(409, "client_error", "Only a queued request can change its priority.")
+    return await _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
+
+
+@router.get("/async_request/{request_id}/events", responses=EVENT_STREAM, response_class=Response)
+async def events(request: Request, request_id: str) -> StreamingResponse:
+    """Server-Sent Events: status, progress, output, done; resumes after `Last-Event-ID`."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    reading = await _read(gateway, request_id, key)
+    after = request.headers.get("last-event-id", "")
+
+    async def chunks() -> AsyncGenerator[str]:
+        async for chunk in event_source(gateway.hub, reading, after):
+            yield chunk
+
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(chunks(), media_type="text/event-stream", headers=headers)
+
+
+@router.post("/async_request/{request_id}/webhook/redeliver", status_code=202)
+async def redeliver(request: Request, request_id: str) -> dict[str, str]:
+    """Sends the webhook again, on a fresh schedule, under the same webhook-id."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    word = await gateway.store.run(outbox.redeliver(request_id, key.id))
+    if word is Redelivery.MISSING:
+        raise no_such_request()
+    if word is not Redelivery.QUEUED:
+        why = "is not final yet" if word is Redelivery.NOT_FINAL else "has no webhook"
+        raise Problem(409, "client_error", f"The request {why}.")
+    return {"request_id": request_id, "webhook_status": "PENDING"}
+
+
+@router.get("/async_requests", response_model=RequestPage)
+async def listed(
+    request: Request,
+    key: Caller,
+    status: Status | None = None,
+    model: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
+    cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
+) -> RequestPage:
+    """The caller's own requests, newest first; filters apply within a page."""
+    gateway = gateway_of(request)
+    jobs = await gateway.store.run(verbs.list_jobs(key.id, cursor, limit))
+    models = await gateway.registry.models() if model else {}
+    wanted = [
+        ListedRequest.of(job)
+        for job in jobs
+        if (status is None or job.status is status)
+        and (model is None or job.model_id in (model, models.get(model)))
+    ]
+    return RequestPage(requests=wanted, cursor=str(cursor + limit) if len(jobs) == limit else None)
+
+
+def _accepted(said: dict[str, object], warned: list[str], request_id: str = "") -> Response:
+    headers = {"x-baseten-request-id": request_id} if request_id else {}
+    body = said | {"warnings": warned} if warned else said
+    return Response(to_json(body), 201, headers, media_type="application/json")
+
+
+async def _read(gateway: Gateway, request_id: str, key: ApiKey, counted: bool = True) -> Reading:
+    rate = key.limits.status_calls_per_minute or 0
+    try:
+        return await gateway.store.run(verbs.read(request_id, key.id, rate if counted else 0))
+    except NotFound:
+        raise no_such_request() from None
+
+
+async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: float) -> Reading:
+    ends = monotonic() + seconds
+    async with gateway.hub.watch(request_id) as news:
+        while True:
+            news.clear()
+            reading = await _read(gateway, request_id, key, counted=False)
+            left = ends - monotonic()
+            if reading.job.status in FINAL or left <= 0:
+                return reading
+            await gateway.hub.wait(news, left)
+
+
+async def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> RequestStatus:
+    known = gateway.directory.of(reading.job.deployment_id)
+    slots = sum(one.slots for one in known if one.state == "ready")
+    detailed = sees_model_errors(gateway.settings, key.scope)
+    waiting = Waiting(None)
+    if reading.job.status is Status.QUEUED:
+        waiting = await _waiting(gateway, reading, slots, detailed)
+    return RequestStatus.of(reading, detailed, waiting, max(slots, 1))
+
+
+async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: bool) -> Waiting:
+    if reading.hold:
+        return Waiting(reading.hold)
+    if reading.backoff_ms:
+        return Waiting("retry")
+    if slots:
+        return Waiting("slot")
+    known = gateway.directory.of(reading.job.deployment_id)
+    replicas = [one for one in known if one.state != "draining"]
+    gave_up, failure = False, ""
+    with contextlib.suppress(NotFound):
+        deployment = await gateway.registry.deployment(reading.job.deployment_id)
+        gave_up = deployment.gave_up or not deployment.active
+        failure = deployment.failure
+    if failure and (gave_up or {one.state for one in replicas} == {"failed"}):
+        return Waiting("load_failed", failure if detailed else FOR_OTHERS)
+    note = next((one.note for one in replicas if one.note), None)
+    return Waiting("loading", note) if replicas else Waiting("replica")
+
+
+def _preferred_wait(request: Request) -> float:
+    """The seconds of a `Prefer: wait=S` header (RFC 7240), at most the longest wait."""
+    for part in request.headers.get("prefer", "").split(","):
+        name, _, value = part.strip().partition("=")
+        seconds = whole_number(value.strip(), int(LONGEST_WAIT))
+        if name.strip().lower() == "wait" and seconds is not None:
+            return seconds
+    return 0.0
+
+
+def _cancel_message(word: CancelWord, final: Status | None) -> str:
+    match word:
+        case CancelWord.CANCELED:
+            return "The request was canceled before it ran."
+        case CancelWord.STOPPING:
+            return "The request was canceled; its model call is being stopped."
+        case CancelWord.ALREADY_CANCELED:
+            return "The request is already canceled."
+        case CancelWord.RUNNING:
+            return "The request is in progress and runs to its end."
+        case _:
+            return f"The request is already {final}."

@@ -1,0 +1,91 @@
+"""Metrics for Prometheus (text format 0.0.4): queues, replicas and webhooks, read when they are asked for."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from api.gateway import authenticate, gateway_of
+from deployments.registry.directory import Replica
+from deployments.registry.registry import Deployment
+from tasks import verbs
+from tasks.job import QueueStatus
+from tasks.webhooks import verbs as outbox
+from tasks.webhooks.verbs import OutboxStatus
+
+router = APIRouter(tags=["metrics"])
+LABELS = ("model", "deployment_id")
+
+
+class _Snapshot(Collector):
+    """What was read for one scrape."""
+
+    def __init__(
+        self,
+        queues: list[tuple[Deployment, QueueStatus]],
+        replicas: tuple[Replica, ...],
+        webhooks: OutboxStatus,
+        switches: int,
+    ) -> None:
+        self._switches = switches
+        self._queues = queues
+        self._replicas = replicas
+        self._webhooks = webhooks
+
+    def collect(self) -> Iterator[Metric]:
+        """One family after the other."""
+        yield from self._of_queues()
+        yield from self._of_replicas()
+        about = "Replicas that made room for another deployment."
+        yield CounterMetricFamily("kingpost_switches", about, self._switches)
+        pending = GaugeMetricFamily("kingpost_webhooks_pending", "Webhooks not delivered yet.")
+        pending.add_metric((), self._webhooks.pending)
+        yield pending
+        given_up = GaugeMetricFamily("kingpost_webhooks_exhausted", "Webhooks that were given up.")
+        given_up.add_metric((), self._webhooks.exhausted)
+        yield given_up
+
+    def _of_queues(self) -> Iterator[GaugeMetricFamily]:
+        queued = GaugeMetricFamily("kingpost_queued_requests", "Waiting requests.", labels=LABELS)
+        running = GaugeMetricFamily("kingpost_running_requests", "Async calls.", labels=LABELS)
+        for deployment, status in self._queues:
+            labels = (deployment.model_name, deployment.id)
+            queued.add_metric(labels, status.queued)
+            running.add_metric(labels, status.in_progress)
+        yield queued
+        yield running
+        backlog = GaugeMetricFamily("kingpost_backlog", "Waiting requests of all models.")
+        backlog.add_metric((), sum(status.queued for _, status in self._queues))
+        yield backlog
+
+    def _of_replicas(self) -> Iterator[GaugeMetricFamily]:
+        labels = (*LABELS, "state")
+        replicas = GaugeMetricFamily("kingpost_replicas", "Replicas by state.", labels=labels)
+        states = Counter((one.model_name, one.deployment_id, one.state) for one in self._replicas)
+        for state, count in states.items():
+            replicas.add_metric(state, count)
+        slots = GaugeMetricFamily("kingpost_slots", "Slots of ready replicas.", labels=LABELS)
+        ready: Counter[tuple[str, str]] = Counter()
+        for one in self._replicas:
+            ready[one.model_name, one.deployment_id] += one.slots if one.state == "ready" else 0
+        for name, count in ready.items():
+            slots.add_metric(name, count)
+        yield replicas
+        yield slots
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """The metrics; needs a key of the scope `metrics` or `full`."""
+    await authenticate(request, "metrics")
+    gateway = gateway_of(request)
+    deployments = await gateway.registry.all()
+    queues = [(one, await gateway.store.run(verbs.queue_status(one.id))) for one in deployments]
+    webhooks = await gateway.store.run(outbox.outbox_status())
+    registry = CollectorRegistry()
+    switches = await gateway.manage(lambda m: m.switches())
+    registry.register(_Snapshot(queues, gateway.directory.everyone(), webhooks, switches))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

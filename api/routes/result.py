@@ -1,0 +1,53 @@
+"""The output of an async request."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api.gateway import Gateway, authenticate, gateway_of
+from api.problems import Problem, no_such_request
+from api.upstream.passing import ACTIVE, SANDBOX
+from tasks import verbs
+from tasks.api_keys import sees_model_errors
+from tasks.errors import NotFound
+from tasks.job import Job
+from tasks.state import FINAL, Status
+
+router = APIRouter(tags=["async"])
+
+
+@router.get("/async_request/{request_id}/result", response_class=Response)
+async def result(request: Request, request_id: str) -> Response:
+    """The output with its content type; 409 while not final, 410 with the errors if it failed."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    try:
+        call = verbs.read(request_id, key.id, key.limits.status_calls_per_minute or 0)
+        job = (await gateway.store.run(call)).job
+        _refuse_without_output(job, sees_model_errors(gateway.settings, key.scope))
+        return await _output(gateway, job)
+    except NotFound:
+        raise no_such_request() from None
+
+
+def _refuse_without_output(job: Job, detailed: bool) -> None:
+    if job.status not in FINAL:
+        raise Problem(409, "client_error", f"The request is {job.status}; there is no result yet.")
+    if job.status is not Status.SUCCEEDED:
+        said = "; ".join(f"{one.code}: {one.told(detailed)}" for one in job.errors) or job.status
+        raise Problem(410, "application_error", f"The request is {job.status}: {said}")
+
+
+async def _output(gateway: Gateway, job: Job) -> Response:
+    kind = job.output_type or ""
+    headers = {
+        "content-type": kind,
+        "content-length": str(job.output_bytes or 0),
+        "x-baseten-request-id": job.request_id,
+    }
+    if ACTIVE.match(kind.encode("latin-1", "replace")):
+        headers |= {SANDBOX[0].decode(): SANDBOX[1].decode(), "content-disposition": "attachment"}
+    if job.output_ref:
+        return StreamingResponse(await gateway.payloads.read_async(job.output_ref), headers=headers)
+    output = await gateway.store.output(job.request_id)
+    if output is None:
+        raise NotFound
+    return Response(output, headers=headers)

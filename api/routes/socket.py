@@ -1,0 +1,136 @@
+"""WebSockets: both directions passed through to the model host, and how either side ends."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from functools import partial
+
+from fastapi import APIRouter, WebSocket
+from starlette.exceptions import HTTPException
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
+
+from api.gateway import addressed_of, authenticate, deployment_for, gateway_of, new_request_id
+from api.problems import NO_ROUTE, Problem, log
+from api.routes.sync import check_route
+from api.routes.targets import TARGETS, TargetOf
+from api.upstream.connection import RawHeaders, reach
+from api.upstream.hosts import CONNECT_SECONDS, TOKEN, DoorRefused, Upstreams
+from api.upstream.passing import PublicAddress, answered, forwarded, target_at
+from api.upstream.waiting import Asking
+from deployments.pings import Pings
+from deployments.registry.resolver import Target
+from deployments.socket_relay import Opening, ServerSide, denial, opened, relay
+from deployments.ways import REFUSED_HEADER, Way
+
+router = APIRouter()
+HANDSHAKE_SECONDS = 300.0
+HOST_SAYS = b"x-kingpost-"  # to us
+
+
+async def websocket(socket: WebSocket, target: TargetOf) -> None:
+    """The model's `websocket`, or the endpoint of a custom server."""
+    await _passed(socket, target, "/v1/websocket")
+
+
+async def sync_websocket(socket: WebSocket, target: TargetOf, route: str) -> None:
+    """Any route of the model's own server that speaks WebSocket."""
+    await check_route(socket, route)
+    await _passed(socket, target, f"/{route}")
+
+
+async def unknown(socket: WebSocket, path: str) -> None:  # noqa: ARG001
+    """Every other path, as over HTTP."""
+    raise HTTPException(404, NO_ROUTE)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One connection on its way."""
+
+    socket: WebSocket
+    target: Target
+    path: str
+    request_id: str = field(default_factory=new_request_id)
+
+    def opening(self, way: Way) -> Opening:
+        """What the model host on that way is asked."""
+        headers = forwarded(self.socket, self.request_id)
+        if way.token:
+            headers.append((TOKEN, way.token.encode()))
+        offered: list[str] = self.socket.scope["subprotocols"]
+        return Opening(target_at(self.socket, self.path), headers, offered)
+
+    def answer_headers(self, headers: RawHeaders) -> RawHeaders:
+        """What the client sees of those that the host answered."""
+
+        def address() -> PublicAddress:
+            return PublicAddress.of(self.socket, addressed_of(self.socket), self.target)
+
+        kept = [one for one in answered(headers, address) if not one[0].startswith(HOST_SAYS)]
+        return [*kept, (b"x-baseten-request-id", self.request_id.encode())]
+
+
+async def _passed(socket: WebSocket, target: Target, path: str) -> None:
+    """Pins the connection to one replica until either side ends it. Raises Problem and KingpostError before."""
+    gateway, key = gateway_of(socket), await authenticate(socket)
+    deployment = await deployment_for(socket, key, target)
+    if not gateway.directory.ready(deployment.id):
+        await Asking.of(gateway, deployment, key).until_ready()
+    call = _Call(socket, target, path)
+    async with contextlib.AsyncExitStack() as until_the_end:
+        try:
+            server = await _opened(call, gateway.upstreams, deployment.id, until_the_end)
+        except InvalidStatus as refused:  # the model's own server said no
+            await socket.send_denial_response(denial(refused, call.answer_headers))
+            return
+        pings = Pings.told(server.answer_headers)
+        socket.scope["state"]["set_pings"](pings.interval, pings.timeout)
+        await socket.accept(server.subprotocol, call.answer_headers(server.answer_headers))
+        await relay(socket, server)
+
+
+async def _opened(
+    call: _Call, upstreams: Upstreams, deployment_id: str, stack: contextlib.AsyncExitStack
+) -> ServerSide:
+    """A WebSocket to the least loaded replica that can be reached. Raises Problem; InvalidStatus where it was refused."""
+    failed = frozenset[str]()
+    while replica := upstreams.choose(deployment_id, failed):
+        way = upstreams.way(replica)
+        try:
+            server = await _handshake(call.opening(way), way)
+        except (OSError, InvalidMessage) as error:  # the latter: the host died meanwhile
+            log.warning("replica.failed", replica=replica.id, error=repr(error))
+            upstreams.shun(replica)
+            failed |= {replica.id}
+        else:
+            stack.enter_context(upstreams.counted(replica))
+            return server
+    raise Problem(502, "model_unavailable", "The model cannot be reached.")
+
+
+async def _handshake(opening: Opening, way: Way) -> ServerSide:
+    """Raises OSError, InvalidMessage and InvalidStatus, whatever else goes wrong as Problem."""
+    limit = asyncio.timeout(HANDSHAKE_SECONDS)
+    try:
+        async with limit:
+            return await opened(opening, partial(reach, way, CONNECT_SECONDS))
+    except InvalidStatus as refused:
+        if refused.response.status_code == 401 and REFUSED_HEADER in refused.response.headers:
+            raise DoorRefused from None
+        raise
+    except InvalidMessage:
+        raise
+    except InvalidHandshake as error:
+        message = f"The model's server answered the handshake wrongly: {error}."
+        raise Problem(502, "model_unavailable", message) from None
+    except TimeoutError:
+        if not limit.expired():
+            raise  # it cannot be reached
+        message = f"The model did not answer the handshake within {HANDSHAKE_SECONDS:g} s."
+        raise Problem(408, "timeout", message) from None
+
+
+for _prefix in TARGETS:
+    router.websocket(f"{_prefix}/websocket")(websocket)
+    router.websocket(f"{_prefix}/sync/{{route:path}}")(sync_websocket)
+router.websocket("/{path:path}")(unknown)

@@ -1,0 +1,79 @@
+"""From the body of a submission to queued jobs: limits, large inputs, one script."""
+
+import hashlib
+
+from fastapi import Request
+
+from api import body as bodies
+from api.gateway import Gateway, gateway_of, new_request_id
+from api.problems import Problem
+from api.schemas import AsyncPredictRequest
+from api.webhook_urls import check_webhook
+from deployments.registry.registry import Deployment
+from tasks import payloads, verbs
+from tasks.api_keys import ApiKey
+from tasks.job import RequestId, Submission
+
+LONGEST_KEY = 256  # characters of an Idempotency-Key
+
+
+async def submit(
+    request: Request,
+    key: ApiKey,
+    deployment: Deployment,
+    body: bytes,
+    asked: list[AsyncPredictRequest],
+) -> list[RequestId]:
+    """Queues what was asked, all or none. Raises Problem, AdmissionError and what the stores raise."""
+    gateway, limits = gateway_of(request), key.limits
+    trace = request.headers.get("traceparent", "")
+    jobs = [_submission(gateway, deployment, one, trace) for one in asked]
+    idempotency_key = request.headers.get("idempotency-key", "")
+    if len(idempotency_key) > LONGEST_KEY:
+        message = f"An Idempotency-Key has at most {LONGEST_KEY} characters."
+        raise Problem(400, "client_error", message)
+    await _write_large(gateway, jobs)
+    call = verbs.submit(
+        jobs,
+        key.id,
+        gateway.settings.max_queued,
+        idempotency_key,
+        hashlib.sha256(deployment.id.encode() + body).hexdigest() if idempotency_key else "",
+        int(gateway.settings.idempotency_seconds * 1000),
+        limits.submits_per_minute or 0,
+        limits.max_unfinished or 0,
+    )
+    return await gateway.store.run(call)
+
+
+async def _write_large(gateway: Gateway, jobs: list[Submission]) -> None:
+    """Stores the inputs that go to the payload store; those of a refused submission are collected later."""
+    large = [job for job in jobs if job.input_ref]
+    if large:
+        refs = [job.input_ref for job in large]
+        await gateway.store.run(verbs.spill(refs, payloads.INPUT_MS))
+        for job in large:
+            await gateway.payloads.write(job.input_ref, job.input)
+
+
+def _submission(
+    gateway: Gateway, deployment: Deployment, asked: AsyncPredictRequest, trace: str
+) -> Submission:
+    if asked.webhook_endpoint is not None:
+        check_webhook(asked.webhook_endpoint, gateway.settings)
+    request_id = RequestId(new_request_id())
+    model_input = bodies.encoded(asked.model_input)
+    large = len(model_input) > gateway.settings.spill_bytes
+    return Submission(
+        request_id=request_id,
+        deployment_id=deployment.id,
+        model_id=deployment.model_id,
+        input=model_input,
+        level=asked.level,
+        max_time_in_queue_ms=asked.max_time_in_queue_ms,
+        retry=asked.retry,
+        webhook=asked.webhook_endpoint or "",
+        traceparent=trace,
+        chain_id=deployment.model_id if deployment.kind == "chain" else "",
+        input_ref=payloads.input_ref(request_id) if large else "",
+    )

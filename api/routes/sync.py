@@ -1,0 +1,59 @@
+"""The fast path: sync predict, routes of the model itself, wake."""
+
+from fastapi import APIRouter, Request, Response
+from starlette.requests import HTTPConnection
+
+from api.gateway import authenticate, deployment_for, gateway_of
+from api.problems import Problem
+from api.routes.targets import TARGETS, TargetOf
+from api.upstream.proxy import proxied
+from api.upstream.waiting import Asking
+from tasks import verbs
+
+router = APIRouter(tags=["sync"])
+PREDICT = "/v1/models/model:predict"
+WAKE_MS = 60_000  # how long a deployment that was woken keeps a replica without a call
+PRIVATE = ("/kingpost", "/hot-reload")
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+
+async def predict(request: Request, target: TargetOf) -> Response:
+    """Runs the model and answers with its output; the body is handed over as it is."""
+    return await proxied(request, target, PREDICT)
+
+
+async def sync_route(request: Request, target: TargetOf, route: str) -> Response:
+    """Any route of the model's own server, any method, streamed both ways."""
+    await check_route(request, route)
+    return await proxied(request, target, f"/{route}")
+
+
+async def check_route(connection: HTTPConnection, route: str) -> None:
+    """Raises Problem 404 where the model host would read a route of its worker, which stops jobs, takes slots and loads code.
+
+    Both sides look at the decoded path, once: what is encoded twice is another name to the host, too.
+    """
+    if any(f"/{route}/".startswith(one + "/") for one in PRIVATE):
+        await authenticate(connection)
+        raise Problem(404, "client_error", "There is no such route.")
+
+
+async def wake(request: Request, target: TargetOf) -> Response:
+    """Starts a replica of a sleeping deployment; answers at once. Raises Problem for one that is not active."""
+    key = await authenticate(request)
+    deployment = await deployment_for(request, key, target)
+    gateway = gateway_of(request)
+    await Asking.of(gateway, deployment, key).check_active()
+    await gateway.registry.forgive(deployment)
+    await gateway.registry.demand(deployment.id, WAKE_MS)
+    await gateway.store.run(verbs.wake(deployment.id))
+    return Response(b"{}", 202, media_type="application/json")
+
+
+for _prefix in TARGETS:
+    router.post(f"{_prefix}/predict")(predict)
+    router.post(f"{_prefix}/run_remote")(predict)
+    router.post(f"{_prefix}/wake", status_code=202)(wake)
+    router.api_route(f"{_prefix}/sync/{{route:path}}", methods=METHODS, include_in_schema=False)(
+        sync_route
+    )

@@ -1,0 +1,94 @@
+"""The API process: uvicorn around the application."""
+
+import gc
+import ipaddress
+import logging
+import socket
+from collections.abc import Sequence
+
+import uvicorn
+
+from api.app import create_app
+from api.server.receiving import CountedWebSocket, protocol
+from deployments.socket_relay import MAX_MESSAGE
+from tasks import logs
+from tasks.api_keys import ApiKeys
+from tasks.errors import SettingsError
+from tasks.listening import bound
+from tasks.settings import Settings
+
+OF_STRANGERS = (
+    "Invalid HTTP request received.",
+    "ASGI callable returned without completing handshake.",  # a WebSocket that was refused with a status
+)
+# With one, a health check waits a turn for each connection that came before it.
+ACCEPTED_PER_TURN = 16
+
+
+def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] = ()) -> None:
+    """Serves until SIGTERM, then lets running requests end. Raises SettingsError and StoreUnavailable.
+
+    `descriptors` are sockets that whoever started us has bound: clients wait there while we are started again.
+    """
+    logs.configure(settings)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_stranger_s)
+    refuse_open_door(settings, host)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff")],
+        http=protocol(settings.receive_timeout_seconds, app.state.connections),
+        ws=CountedWebSocket,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        forwarded_allow_ips=settings.proxies,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+        ws_max_size=MAX_MESSAGE,
+    )
+    sockets = [socket.socket(fileno=number) for number in descriptors] or _bound(host, port)
+    app.openapi()  # now, and not in the midst of requests
+    gc.freeze()  # nor shall collections walk all modules and routes, which takes 100 ms,
+    gc.set_threshold(2_000, 10, 50)  # or come for each dozen of new connections
+    uvicorn.Server(config).run([one for listener in sockets for one in _often(listener)])
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    try:
+        return bound(host, port)
+    except OSError as error:
+        raise SettingsError(f"The API cannot listen on {host} port {port}: {error}.") from None
+
+
+def _often(listener: socket.socket) -> list[socket.socket]:
+    """The same queue of connections many times: uvloop accepts one of each listener in a turn."""
+    return [listener, *(listener.dup() for _ in range(ACCEPTED_PER_TURN - 1))]
+
+
+def _is_no_stranger_s(record: logging.LogRecord) -> bool:
+    """A line for each bad request would let strangers fill the log; `connections.refused` counts them."""
+    return record.msg not in OF_STRANGERS
+
+
+def refuse_open_door(settings: Settings, host: str) -> None:
+    """A public address needs a key: without any, nobody could call anyway, and that is worth saying."""
+    if settings.api_key:
+        ApiKeys(settings).install(settings.api_key.get_secret_value())
+    if not _is_loopback(host) and not ApiKeys(settings).list():
+        message = (
+            f"Listening on {host} needs an API key: `kingpost keys create`, or KINGPOST_API_KEY."
+        )
+        raise SettingsError(message)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

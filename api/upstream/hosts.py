@@ -1,0 +1,215 @@
+"""The way to the model hosts: the least loaded replica, over its Unix socket or its door, streamed through."""
+
+import asyncio
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass, field
+from time import monotonic
+
+from api.upstream.connection import (
+    BrokenAnswer,
+    BrokenCall,
+    RawHeaders,
+    UpstreamConnection,
+    connect,
+)
+from deployments.registry.directory import AsyncDirectory, Replica
+from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, Way
+from tasks.descriptors import SHORT, left
+
+REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})  # these have a body only if they say so
+CONNECT_SECONDS = 2.0
+IDLE_SECONDS = 30.0  # for which a connection is kept
+SHUNNED_SECONDS = 5.0  # a replica that could not be reached, while there are others
+TOKEN, REFUSED = TOKEN_HEADER.encode(), REFUSED_HEADER.encode()
+
+
+class DoorRefused(ConnectionError):
+    """The door of a model host wants another token: the host behind that address is a new one."""
+
+    def __init__(self) -> None:
+        super().__init__("the model host's token has changed")
+
+
+@dataclass
+class ReplayableBody:
+    """A request body that is streamed once, and again from its beginning while that is still held."""
+
+    source: AsyncGenerator[bytes]
+    held: list[bytes] = field(default_factory=list[bytes])
+    held_bytes: int = 0
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    absent: bool = False  # there is none, not even an empty one
+    _coming: asyncio.Task[bytes | None] | None = None
+
+    @property
+    def replayable(self) -> bool:
+        """Whether nothing of it was dropped yet."""
+        return self.held_bytes <= REPLAYED_BYTES
+
+    async def receive(self) -> None:
+        """Takes all of a small body before it is sent. Raises Problem and ClientDisconnect."""
+        if not self.finished.is_set():
+            async for chunk in self.source:
+                self._hold(chunk)
+            self.finished.set()
+
+    def to_send(self) -> bytes | AsyncGenerator[bytes]:
+        """All of it where it is here already, for that goes out with the head; else the stream."""
+        if self.finished.is_set() and self.replayable:
+            return b"".join(self.held)
+        return self.stream()
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """What is held, then the rest. Raises Problem and ClientDisconnect.
+
+        Ending it early, as the death of a replica does, loses nothing of the source.
+        """
+        for chunk in list(self.held):
+            yield chunk
+        while not self.finished.is_set():
+            if self._coming is None:
+                self._coming = asyncio.create_task(self._next())
+            chunk = await asyncio.shield(self._coming)
+            self._coming = None
+            if chunk is None:
+                self.finished.set()
+            else:
+                self._hold(chunk)
+                yield chunk
+
+    def close(self) -> None:
+        """Nobody wants more of it."""
+        if self._coming:
+            self._coming.cancel()
+
+    async def _next(self) -> bytes | None:
+        return await anext(self.source, None)
+
+    def _hold(self, chunk: bytes) -> None:
+        self.held_bytes += len(chunk)
+        if self.replayable:
+            self.held.append(chunk)
+        else:
+            self.held.clear()
+
+
+class Upstreams:
+    """The connections to every model host, kept between calls."""
+
+    def __init__(self, directory: AsyncDirectory) -> None:
+        self._directory = directory
+        self._idle: defaultdict[Way, list[tuple[float, UpstreamConnection]]] = defaultdict(list)
+        self._in_flight: Counter[str] = Counter()
+        self._shunned: dict[str, float] = {}  # replica id -> until when
+
+    def choose(self, deployment_id: str, avoid: frozenset[str] = frozenset()) -> Replica | None:
+        """The ready replica with the fewest calls for its slots; those in `avoid` failed already."""
+        ready = [one for one in self._directory.ready(deployment_id) if one.id not in avoid]
+        if not ready:
+            return None
+        if self._shunned:  # a machine that vanished costs a timeout, not one for every call
+            now = monotonic()
+            ready = [one for one in ready if self._shunned.get(one.id, 0.0) < now] or ready
+        return min(ready, key=lambda one: (self._in_flight[one.id] + one.busy) / max(one.slots, 1))
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self, replica: Replica, method: str, target: str, headers: RawHeaders, body: ReplayableBody
+    ) -> AsyncGenerator[UpstreamConnection]:
+        """The head of the answer to one call; leaving the context early ends the call. Raises OSError."""
+        way = self.way(replica)
+        with self.counted(replica):
+            connection, again = self._kept(way), False
+            if connection:
+                try:
+                    await _call(connection, way, method, target, headers, body)
+                except BrokenCall:  # perhaps with a host that another one has followed
+                    if not (connection.silent and body.replayable):
+                        raise
+                    connection, again = None, True
+            if connection is None:
+                if left() <= SHORT:
+                    self._close_idle()
+                connection = await connect(way, CONNECT_SECONDS)
+                try:
+                    await _call(connection, way, method, target, headers, body)
+                except BrokenCall as error:
+                    raise (BrokenAnswer(str(error)) if again else error) from None
+            try:
+                yield connection
+            finally:
+                if connection.reusable:
+                    self._idle[way].append((monotonic(), connection))
+                else:
+                    connection.close()
+
+    def way(self, replica: Replica) -> Way:
+        """How its model host is reached."""
+        return self._directory.way(replica)
+
+    def shun(self, replica: Replica) -> None:
+        """Others are better for a while: this one could not be reached."""
+        self._shunned[replica.id] = monotonic() + SHUNNED_SECONDS
+
+    @contextlib.contextmanager
+    def counted(self, replica: Replica) -> Generator[None]:
+        """Counts a call in flight."""
+        self._in_flight[replica.id] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[replica.id] -= 1
+
+    def _kept(self, way: Way) -> UpstreamConnection | None:
+        """The connection that was used last; the others may grow old."""
+        idle = self._idle[way]
+        while idle:
+            _, connection = idle.pop()
+            if not connection.lost:
+                return connection
+        return None
+
+    def trim(self) -> None:
+        """Closes the connections to hosts that are no more, and those that nobody needed lately."""
+        known, now = self._directory.ways(), monotonic()
+        for way, idle in list(self._idle.items()):
+            old = [one for used, one in idle if used < now - IDLE_SECONDS or way not in known]
+            idle[:] = [(used, one) for used, one in idle if one not in old]
+            for one in old:
+                one.close()
+            if not idle:
+                del self._idle[way]
+        self._shunned = {one: until for one, until in self._shunned.items() if until > now}
+
+    def close(self) -> None:
+        """Closes every connection that is kept."""
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        for idle in self._idle.values():
+            for _, connection in idle:
+                connection.close()
+        self._idle.clear()
+
+
+async def _call(
+    connection: UpstreamConnection,
+    way: Way,
+    method: str,
+    target: str,
+    headers: RawHeaders,
+    body: ReplayableBody,
+) -> None:
+    """One call; a connection on which it failed is closed. Raises DoorRefused."""
+    try:
+        sent = None if body.absent else body.to_send()
+        shown = [*headers, (TOKEN, way.token.encode())] if way.token else headers
+        await connection.call(method, target, shown, sent)
+        if connection.status == 401 and way.token and REFUSED in dict(connection.headers):
+            raise DoorRefused
+    except BaseException:
+        connection.close()
+        raise

@@ -1,0 +1,126 @@
+"""Which headers pass: those of a call to the model host, those of its answer to the caller.
+
+What the service says itself (`x-baseten-*`, `x-kingpost-*`, `x-forwarded-*`) nobody else can say; keys, cookies and what belongs
+to one connection end here; everything else passes as it came. docs/api.md has the list for users.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from starlette.requests import HTTPConnection
+
+from api.addressing import Addressed
+from api.upstream.connection import RawHeaders
+from deployments.redirects import has_addresses, rewritten
+from deployments.registry.resolver import Target
+
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"}
+    | {b"transfer-encoding", b"upgrade", b"proxy-connection"}
+)
+FRAMING = {b"host", b"content-length", b"expect"}
+SECRET = {b"authorization", b"cookie", b"x-api-key"}
+NOT_FORWARDED = HOP_BY_HOP | FRAMING | SECRET | {b"forwarded", b"x-real-ip"}
+OURS = (b"x-baseten-", b"x-kingpost-", b"x-forwarded-")
+NOT_ANSWERED = HOP_BY_HOP | {b"x-baseten-request-id", b"x-baseten-model-prediction-attempts"}
+CHAIN_REQUEST_ID = b"x-baseten-chain-request-id"
+# Documents in which a browser runs scripts. In a sandbox they have no origin, so they cannot act as pages of this service.
+ACTIVE = re.compile(rb"\s*(text/html|[^;\s]+/([^;\s]+\+)?xml)\s*(;|$)", re.IGNORECASE)
+SANDBOX = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups")
+NAMED_NONE = frozenset({b"keep-alive", b"close"})
+IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
+IN_A_SEGMENT = "-._~!$&'()*+,;=:@"  # beside letters and digits; never a slash
+WEB = {"ws": "http", "wss": "https"}
+
+
+def forwarded(connection: HTTPConnection, request_id: str, chain_id: bytes = b"") -> RawHeaders:
+    """What the model host sees: the caller's headers, where they came from, and our request id."""
+    scope = connection.scope
+    headers: RawHeaders = scope["headers"]
+    dropped = NOT_FORWARDED | named_by_connection(headers)
+    host = next((value for name, value in headers if name == b"host" and value), b"host")
+    caller: tuple[str, int] | None = scope.get("client")
+    client = str(caller[0]) if caller else "unknown"
+    scheme: str = scope["scheme"]
+    passed = [p for p in headers if p[0] not in dropped and not p[0].startswith(OURS)]
+    ours = [
+        (b"x-forwarded-for", client.encode("latin-1", "replace")),
+        (b"x-forwarded-proto", WEB.get(scheme, scheme).encode()),
+        (b"x-forwarded-host", host),
+        (b"x-baseten-request-id", request_id.encode()),
+    ]
+    if chain_id:  # one id for all that a run calls
+        ours.append((CHAIN_REQUEST_ID, chain_id))
+    return [(b"host", host), *passed, *ours]
+
+
+def target_at(connection: HTTPConnection, path: str) -> str:
+    """That path of the model host, quoted, with the caller's query as it came."""
+    query = connection.scope["query_string"].decode("latin-1")
+    quoted = quote(path, IN_A_PATH)
+    return f"{quoted}?{query}" if query else quoted
+
+
+def named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
+    """The headers that a `Connection` header names as its own (RFC 9110, 7.6.1)."""
+    named = [value for name, value in headers if name == b"connection"]
+    if not named or (len(named) == 1 and named[0].lower() in NAMED_NONE):
+        return frozenset()
+    return frozenset(one.strip().lower() for value in named for one in value.split(b","))
+
+
+@dataclass(frozen=True)
+class PublicAddress:
+    """Where the caller finds the routes of a model host: under this prefix of the address that the caller used."""
+
+    scheme: str
+    host: str
+    prefix: str
+
+    @classmethod
+    def of(
+        cls, connection: HTTPConnection, addressed: Addressed, target: Target
+    ) -> "PublicAddress":
+        """The routes of a target stand at `{target}/sync`; a regional host names the target itself."""
+        host = connection.headers.get("host", "host")
+        scheme = connection.scope["scheme"]
+        if addressed.environment is not None:
+            return cls(scheme, host, "/sync")
+        if target.deployment_id:
+            place = f"deployment/{target.deployment_id}"
+        elif target.environment in ("production", "development"):
+            place = str(target.environment)
+        else:
+            place = f"environments/{quote(target.environment or '', IN_A_SEGMENT)}"
+        return cls(scheme, host, f"{addressed.prefix}/{place}/sync")
+
+    def of_location(self, value: str) -> str:
+        """A URL of the model host's, as its caller reaches it; any other URL as it is."""
+        try:
+            url = urlsplit(value)
+        except ValueError:
+            return value
+        if not url.netloc:
+            if not url.path.startswith("/") or url.scheme:
+                return value
+            return urlunsplit(("", "", self._path(url.path), url.query, url.fragment))
+        if url.scheme not in ("http", "https") or url.netloc not in (self.host, "host"):
+            return value
+        return urlunsplit(
+            (self.scheme, self.host, self._path(url.path or "/"), url.query, url.fragment)
+        )
+
+    def _path(self, path: str) -> str:
+        """A server that was told its public path says it itself."""
+        return path if f"{path}/".startswith(f"{self.prefix}/") else self.prefix + path
+
+
+def answered(headers: RawHeaders, address: Callable[[], PublicAddress]) -> RawHeaders:
+    """What the caller sees of the model host's headers; addresses of the host become the caller's."""
+    dropped = NOT_ANSWERED | named_by_connection(headers)
+    kept = [pair for pair in headers if pair[0] not in dropped]
+    if any(name == b"content-type" and ACTIVE.match(value) for name, value in kept):
+        kept.append(SANDBOX)  # beside a policy of the model's own: browsers apply both
+    return rewritten(kept, address().of_location) if has_addresses(kept) else kept

@@ -1,0 +1,236 @@
+"""The sync path: a request goes to a replica and its answer comes back, chunk by chunk, unparsed."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api import body as bodies
+from api.gateway import (
+    Gateway,
+    addressed_of,
+    authenticate,
+    deployment_for,
+    gateway_of,
+    new_request_id,
+)
+from api.problems import Problem, log, of_error
+from api.upstream.connection import BrokenAnswer, BrokenCall, RawHeaders, UpstreamConnection
+from api.upstream.hosts import BODILESS, ReplayableBody
+from api.upstream.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded, target_at
+from api.upstream.waiting import Asking
+from deployments.registry.directory import Replica
+from deployments.registry.registry import Deployment
+from deployments.registry.resolver import Target
+from deployments.sendable import why_unsendable
+from tasks.descriptors import NONE_LEFT
+from tasks.errors import KingpostError
+from tasks.outside_text import whole_number
+
+SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
+MOST_TRIES = 16
+TOO_MANY = "There are too many connections right now; try again shortly."
+AGAIN = {"Retry-After": "1"}
+
+
+@dataclass
+class Call:
+    """One sync call on its way."""
+
+    asking: Asking
+    request: Request
+    target: Target
+    path: str
+    request_id: str
+    chain_id: bytes
+    body: bytes | None = None
+    attempts: int = 0
+    sending: bool = False
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that it came to."""
+        return self.asking.gateway
+
+    @property
+    def deployment(self) -> Deployment:
+        """What it is for."""
+        return self.asking.deployment
+
+
+class ProxyResponse(Response):
+    """Answers with whatever the model host answers."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Runs the call; a client that leaves ends it."""
+        body = _body_of(self._call)
+        work = asyncio.current_task()
+        assert work
+        gone = asyncio.create_task(_cancel_when_gone(work, body, receive))
+        try:
+            await self._work(body, send)
+        except asyncio.CancelledError:
+            if not gone.done():
+                raise  # it was not the client who wanted this
+            work.uncancel()
+            log.info("call.abandoned", request_id=self._call.request_id)
+        except ClientDisconnect:
+            pass  # before its body was complete
+        except Problem as problem:
+            await self._answer_problem(problem, scope, receive, send)
+        except KingpostError as error:
+            await self._answer_problem(of_error(error), scope, receive, send)
+        finally:
+            gone.cancel()
+            body.close()
+
+    async def _answer_problem(
+        self, problem: Problem, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if self._call.sending:
+            raise problem  # too late for a status: the connection breaks, and the client sees it
+        response = problem.response()
+        response.headers["x-baseten-request-id"] = self._call.request_id
+        await response(scope, receive, send)
+
+    async def _work(self, body: ReplayableBody, send: Send) -> None:
+        limit = self._call.gateway.settings.sync_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                if _is_small(self._call.request):
+                    await body.receive()
+                await self._try_replicas(body, send)
+        except TimeoutError:
+            message = f"The model did not answer within {limit:g} s."
+            raise Problem(504, "timeout", message) from None
+
+    async def _try_replicas(self, body: ReplayableBody, send: Send) -> None:
+        call, failed, silent = self._call, frozenset[str](), 0
+        while call.attempts < MOST_TRIES:
+            replica = call.gateway.upstreams.choose(call.deployment.id, failed)
+            if replica is None:
+                await self._wait_for_replica(bool(failed))
+                failed = frozenset()
+                continue
+            call.attempts += 1
+            try:
+                await self._through(replica, body, send)
+                return
+            except OSError as error:
+                if call.sending:
+                    raise  # the answer has begun: the client sees it break off
+                if error.errno in NONE_LEFT:  # no fault of the replica's
+                    raise Problem(503, "internal_baseten_error", TOO_MANY, AGAIN) from None
+                log.warning("replica.failed", replica=replica.id, error=repr(error))
+                if isinstance(error, BrokenAnswer):
+                    break  # the model ran
+                call.gateway.upstreams.shun(replica)
+                silent += isinstance(error, BrokenCall)  # the model may have run
+                if silent > 1 or not body.replayable:
+                    break
+                failed |= {replica.id}
+        raise Problem(502, "model_unavailable", "Error making prediction")
+
+    async def _wait_for_replica(self, failed: bool) -> None:
+        gateway = self._call.gateway
+        if failed:  # the view still shows replicas that are gone
+            await gateway.directory.wait_change(gateway.settings.sync_park_seconds)
+        await self._call.asking.until_ready()
+
+    async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
+        call = self._call
+        headers = forwarded(call.request, call.request_id, call.chain_id)
+        method = call.request.method
+        async with call.gateway.upstreams.request(
+            replica, method, call.path, headers, body
+        ) as answer:
+            check_sendable(answer)
+            call.sending = True
+            await send({"type": "http.response.start", "status": answer.status,
+                        "headers": _answer_headers(answer.headers, call)})  # fmt: skip
+            more = True
+            while more:
+                chunk = await answer.read()
+                more = not answer.complete
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+def _body_of(call: Call) -> ReplayableBody:
+    cap = call.gateway.settings.max_sync_body_bytes
+    body = ReplayableBody(bodies.counted(call.request, cap))
+    if call.body is not None:
+        body.held.append(call.body)
+    body.absent = call.body is None and _has_no_body(call.request)
+    if call.body is not None or body.absent:
+        body.finished.set()
+    return body
+
+
+def _has_no_body(request: Request) -> bool:
+    headers = request.headers
+    declared = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return request.method in BODILESS and not declared
+
+
+async def _cancel_when_gone(
+    work: asyncio.Task[Any], body: ReplayableBody, receive: Receive
+) -> None:
+    """Waits for the client to leave. Receives only after the body has been: the two share one channel."""
+    await body.finished.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    work.cancel()
+
+
+def _is_small(request: Request) -> bool:
+    declared = whole_number(request.headers.get("content-length", ""))
+    return declared is not None and declared <= SMALL_BODY
+
+
+def check_sendable(answer: UpstreamConnection) -> None:
+    """Raises BrokenAnswer for a head that our own server would refuse to send."""
+    if why := why_unsendable(answer.status, answer.headers):
+        raise BrokenAnswer(f"the host's answer cannot be sent: {why}")
+
+
+def _answer_headers(headers: RawHeaders, call: Call) -> RawHeaders:
+    def address() -> PublicAddress:
+        return PublicAddress.of(call.request, addressed_of(call.request), call.target)
+
+    kept = answered(headers, address)
+    kept.append((b"x-baseten-request-id", call.request_id.encode()))
+    kept.append((b"x-baseten-model-prediction-attempts", b"%d" % call.attempts))
+    return kept
+
+
+async def proxied(
+    request: Request, target: Target, path: str, body: bytes | None = None
+) -> Response:
+    """The answer of the model host's `path` to this request. Raises Problem and NotFound.
+
+    `body` is what was read of the request already, where somebody had to look into it.
+    """
+    key = await authenticate(request)
+    bodies.check_declared(request, gateway_of(request).settings.max_sync_body_bytes)
+    deployment = await deployment_for(request, key, target)
+    full = target_at(request, path)
+    request_id, gateway = new_request_id(), gateway_of(request)
+    chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
+    asking = Asking.of(gateway, deployment, key)
+    call = Call(asking, request, target, full, request_id, chain_id, body)
+    return ProxyResponse(call)
+
+
+def _chain_id(request: Request, deployment: Deployment, request_id: str, inside: bool) -> bytes:
+    """The id of the run that this call is a part of: only chainlets may say it."""
+    if deployment.kind == "chain":
+        return request_id.encode()
+    said = request.headers.get(CHAIN_REQUEST_ID.decode(), "") if inside else ""
+    return said.encode("latin-1")

@@ -1,0 +1,86 @@
+"""The one place where a call asks for a replica: sync, stream, `/v1`, run_remote and WebSockets alike."""
+
+from dataclasses import dataclass
+from time import monotonic
+
+from api.gateway import Gateway
+from api.problems import Problem
+from deployments.registry.registry import Deployment
+from tasks.api_keys import ApiKey, sees_model_errors
+
+LOOK_EVERY = 1.0  # s, between looks at the registry while a call waits
+DEMAND_EVERY = 5.0  # s
+FOR_OTHERS = (
+    "its owner finds the reason with `kingpost models`, or by a call with a key of the scope full"
+)
+RETRY_AFTER = {"Retry-After": "5"}
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A call that needs a replica; `detailed` for one who may read what the model raised."""
+
+    gateway: Gateway
+    deployment: Deployment
+    detailed: bool
+
+    @classmethod
+    def of(cls, gateway: Gateway, deployment: Deployment, key: ApiKey) -> "Asking":
+        """For the caller with that key."""
+        return cls(gateway, deployment, sees_model_errors(gateway.settings, key.scope))
+
+    async def until_ready(self) -> None:
+        """Wakes the deployment and waits for a replica.
+
+        Raises Problem: at once when it is not active or cannot be loaded, else when none got ready in time.
+        """
+        gateway, id_ = self.gateway, self.deployment.id
+        seconds = gateway.settings.sync_park_seconds
+        now = monotonic()
+        ends, demanded = now + seconds, now - DEMAND_EVERY
+        while True:
+            known = await gateway.registry.deployment(id_)
+            if known.gave_up or not known.active:
+                await self._check_fresh()
+            now = monotonic()
+            if now >= ends:
+                raise self._too_late(known, seconds)
+            if now >= demanded + DEMAND_EVERY:
+                await gateway.registry.demand(id_)
+                demanded = now
+            if await gateway.directory.wait_ready(id_, min(ends - now, LOOK_EVERY)):
+                return
+
+    async def check_active(self) -> Deployment:
+        """As the registry has it now: somebody may have activated it since it was read last.
+
+        Raises Problem when it is not active: no call wakes it.
+        """
+        known = await self.gateway.registry.deployment(self.deployment.id, fresh=True)
+        if known.active:
+            return known
+        if known.failure:  # `kingpost up` has left it out
+            raise self._load_failed(known)
+        message = f"{known.model_name} is deactivated; activate its deployment {known.id} first."
+        raise Problem(503, "model_not_ready", message)
+
+    async def _check_fresh(self) -> None:
+        known = await self.check_active()
+        if known.gave_up:
+            raise self._load_failed(known)
+
+    def _load_failed(self, known: Deployment) -> Problem:
+        *frames, sentence = known.failure.splitlines() or [""]
+        why = sentence if self.detailed else FOR_OTHERS
+        message = f"{known.model_name} could not be loaded: {why}"
+        more: dict[str, object] = {"reason": "model_load_failed"}
+        if self.detailed and frames:
+            more["detail"] = "\n".join(frames)
+        return Problem(503, "model_unavailable", message, more=more)
+
+    def _too_late(self, known: Deployment, seconds: float) -> Problem:
+        message = f"No replica of {known.model_name} got ready within {seconds:g} s."
+        if known.failure:
+            why = known.failure.splitlines()[-1] if self.detailed else FOR_OTHERS
+            message += f" Its last load failed: {why}"
+        return Problem(503, "model_not_ready", message, RETRY_AFTER)

@@ -1,0 +1,202 @@
+"""`kingpost demo`: a picture comes out of the queue, with a progress bar for each job on the way."""
+
+import base64
+import io
+import json
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from cli.stack.ports import free_port
+from cli.stack.up import StartFailed
+from tasks.environment import child_environment
+from tasks.errors import KingpostError
+from tasks.programs import COMMAND
+
+START_SECONDS = 180.0
+RUN_SECONDS = 300.0
+MODEL = "digits"
+POLL_SECONDS = 0.15
+FINAL = {"SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"}
+# Six patient jobs come first, four urgent ones last: the urgent ones overtake.
+PATIENT = [{"digit": digit, "count": 8, "steps": 60, "seed": digit} for digit in range(6)]
+URGENT = [{"digit": digit, "count": 8, "steps": 60, "seed": digit} for digit in range(6, 10)]
+
+
+class DemoFailed(KingpostError):
+    """The demo did not work."""
+
+
+@dataclass
+class Job:
+    """One request of the demo."""
+
+    digit: int
+    priority: int
+    request_id: str
+    status: dict[str, Any] = field(default_factory=dict[str, Any])
+    bar: TaskID | None = None
+
+
+class Api:
+    """The public HTTP API, as any client sees it."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """The JSON of an answer. Raises DemoFailed with what the API said."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + path, data, self._headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")
+            raise DemoFailed(f"{method} {path} answered {error.code}: {said}") from error
+
+
+def run(models: Path, out: Path) -> None:
+    """Starts the stack, runs the jobs, saves the picture, stops. Raises DemoFailed."""
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory(prefix="kingpost-demo-") as folder:
+        state = Path(folder)
+        console.print(
+            "Starting Valkey, the API, the maintenance, a replica a model, and Flower ..."
+        )
+        stack = _start(models, state)
+        try:
+            up = _wait_ready(stack, state)
+            for one in up["broken"]:
+                if one["name"] == MODEL:
+                    raise StartFailed(f"The model {MODEL} is broken: {one['reason']}")
+            api = Api(up["api"], Path(up["api_key_file"]).read_text().strip())
+            console.print(f"Ready. While it runs, Flower shows the requests: {up['flower']}")
+            jobs = _submit(api)
+            _follow(api, jobs, console)
+            sheet = _contact_sheet(api, jobs, out)
+            console.print(_table(jobs))
+            console.print(f"The picture: {sheet}")
+        finally:
+            _stop(stack)
+    console.print("Stopped. `make up` runs the same stack until Ctrl-C.")
+
+
+def _start(models: Path, state: Path) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, "up", "--models", str(models)]
+    command += ["--state", str(state), "--port", str(free_port())]
+    command += ["--flower-port", str(free_port())]
+    log = (state / "up.log").open("wb")
+    return subprocess.Popen(
+        command,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=child_environment(),
+        start_new_session=True,
+    )
+
+
+def _wait_ready(stack: subprocess.Popen[bytes], state: Path) -> dict[str, Any]:
+    ends = time.monotonic() + START_SECONDS
+    while time.monotonic() < ends:
+        if stack.poll() is not None:
+            said = (state / "up.log").read_text().strip().splitlines()
+            raise StartFailed(said[-1].removeprefix("kingpost: ") if said else "It did not start.")
+        if (state / "up.json").exists():
+            return json.loads((state / "up.json").read_text())
+        time.sleep(POLL_SECONDS)
+    raise DemoFailed(f"The stack was not ready within {START_SECONDS:.0f} s.")
+
+
+def _submit(api: Api) -> list[Job]:
+    jobs: list[Job] = []
+    for priority, inputs in ((2, PATIENT), (0, URGENT)):
+        for given in inputs:
+            body = {"model_input": given, "priority": priority}
+            said = api.call("POST", f"/models/{MODEL}/production/async_predict", body)
+            jobs.append(Job(int(given["digit"]), priority, said["request_id"]))
+    return jobs
+
+
+def _follow(api: Api, jobs: list[Job], console: Console) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=console) as bars:
+        for job in jobs:
+            words = f"digit {job.digit}  priority {job.priority}"
+            job.bar = bars.add_task(words, total=1.0, state="queued")
+        ends = time.monotonic() + RUN_SECONDS
+        while any(job.status.get("status") not in FINAL for job in jobs):
+            if time.monotonic() > ends:
+                raise DemoFailed(f"The jobs were not done within {RUN_SECONDS:.0f} s.")
+            for job in jobs:
+                if job.status.get("status") not in FINAL:
+                    job.status = api.call("GET", f"/async_request/{job.request_id}")
+                    _draw(bars, job)
+            time.sleep(POLL_SECONDS)
+    for job in jobs:
+        if job.status["status"] != "SUCCEEDED":
+            raise DemoFailed(
+                f"Digit {job.digit} ended {job.status['status']}: {job.status['errors']}"
+            )
+
+
+def _draw(bars: Progress, job: Job) -> None:
+    status, progress = job.status["status"], job.status["progress"] or {}
+    if status == "QUEUED":
+        state, done = f"queued, {job.status['queue_position']} ahead", 0.0
+    elif status == "IN_PROGRESS":
+        state, done = progress.get("message") or "running", progress.get("fraction", 0.0)
+    else:
+        state, done = status.lower(), 1.0
+    assert job.bar is not None
+    bars.update(job.bar, completed=done, state=state)
+
+
+def _contact_sheet(api: Api, jobs: list[Job], out: Path) -> Path:
+    from PIL import Image  # the extra `models` has it; the other commands do without
+
+    pictures = []
+    for job in sorted(jobs, key=lambda one: one.digit):
+        result = api.call("GET", f"/async_request/{job.request_id}/result")
+        pictures.append(Image.open(io.BytesIO(base64.b64decode(result["image"]))))
+    width, height = pictures[0].size
+    sheet = Image.new("L", (5 * width, 2 * height), 255)
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, ((place % 5) * width, (place // 5) * height))
+    sheet.save(out)
+    return out.resolve()
+
+
+def _table(jobs: list[Job]) -> Table:
+    table = Table("ran", "digit", "priority", "waited s", "ran s", "request", box=None)
+    ordered = sorted(jobs, key=lambda one: one.status["started_at"])
+    for place, job in enumerate(ordered, start=1):
+        created, started, finished = (
+            datetime.fromisoformat(job.status[name])
+            for name in ("created_at", "started_at", "finished_at")
+        )
+        waited, ran = (started - created).total_seconds(), (finished - started).total_seconds()
+        row = (str(place), str(job.digit), str(job.priority), f"{waited:.2f}", f"{ran:.2f}")
+        table.add_row(*row, job.request_id)
+    return table
+
+
+def _stop(stack: subprocess.Popen[bytes]) -> None:
+    stack.send_signal(signal.SIGTERM)
+    try:
+        stack.wait(90)
+    except subprocess.TimeoutExpired:
+        stack.kill()
+        raise DemoFailed("The stack did not stop.") from None

@@ -1,0 +1,192 @@
+"""`kingpost push`, `promote`, `rollback`, `activate`, `deactivate`: from a folder to a running deployment."""
+
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from cli.accepting import accepted, check_named, say_warnings
+from cli.options import Unsupported
+from cli.running import check_package_folder, current_settings
+from deployments.config.values import PackageError
+from deployments.packages.files import Selection
+from deployments.packages.gathering import gather
+from deployments.packages.names import check_model_name
+from deployments.packages.package import Package
+from deployments.packages.requirements import Requirements
+from deployments.packages.store import PackageStore
+from deployments.registry.registry import Deployment, Registry
+from tasks.environment import inherited_environment
+from tasks.errors import KingpostError, NotFound
+from tasks.programs import with_users_modules
+from tasks.settings import Settings
+from workers.dry_load import SAID, UNSEEN
+from workers.virtualenvs.needs import host_needs
+
+CHECK_SECONDS = 300.0  # an import may bring torch
+Environment = Annotated[str, typer.Option("--environment", "-e", help="An environment's name.")]
+
+
+class PushRefused(KingpostError):
+    """The package cannot be pushed as it is."""
+
+
+def push(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Truss packages.")],
+    name: Annotated[str | None, typer.Option(help="Instead of config.yaml's model_name.")] = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", help="Promote to this environment.")
+    ] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Promote to production.")] = False,
+    allow_unsupported: Unsupported = None,
+) -> None:
+    """Checks Truss packages, stores them and makes deployments of them; the first of a model is production."""
+    if name and len(folders) > 1:
+        raise PushRefused("--name is for one package.")
+    settings = current_settings()
+    check_package_folder(settings)
+    wanted = environment or ("production" if promote else None)
+    allowed = check_named(allow_unsupported, folders)
+    for folder in folders:
+        try:
+            _push(settings, folder, name, wanted, allowed)
+        except PushRefused as error:
+            raise PushRefused(f"{folder}: {error}" if len(folders) > 1 else str(error)) from error
+
+
+def _push(
+    settings: Settings, folder: Path, name: str | None, wanted: str | None, allowed: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            package = accepted(settings, folder, allowed)
+            check_model_name(name if name is not None else package.model_name)
+            selection = gather(package, settings.max_package_file_bytes, Path(scratch))
+        except PackageError as error:
+            raise PushRefused(error.shown) from error
+        _dry_load(package, "requirements" in allowed)
+        _store(settings, selection)
+    registry = Registry(settings)
+    needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
+    deployment = registry.push(name or package.model_name, selection.content_hash, *needs)
+    print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
+    say_warnings(package)
+    if wanted:
+        _promote(registry, deployment, wanted)
+    elif _pointing(registry, deployment):
+        print(f"{', '.join(_pointing(registry, deployment))} points at it.")
+    else:
+        print(f"Promote it: kingpost promote {deployment.model_name} {deployment.id}")
+        return
+    print("`kingpost models` shows whether it is loaded, and if not, why.")
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="A model's name or id.")],
+    deployment_id: Annotated[str, typer.Argument(help="The deployment to promote.")],
+    environment: Environment = "production",
+) -> None:
+    """Warms a deployment, then switches an environment to it."""
+    registry = Registry(current_settings())
+    deployment = registry.deployment(deployment_id)
+    if deployment.model_id != registry.model(model).id:
+        raise NotFound(f"{model} has no deployment {deployment_id}.")
+    _promote(registry, deployment, environment)
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(help="A model's name or id.")],
+    environment: Environment = "production",
+) -> None:
+    """Switches an environment back to the deployment that it pointed at before."""
+    registry = Registry(current_settings())
+    known = registry.model(model).environments.get(environment)
+    if known is None:
+        raise NotFound(f"{model} has no environment {environment!r}.")
+    if known.candidate:
+        registry.promote(registry.deployment(known.deployment_id), environment)
+        print(f"The promotion of {known.candidate} is called off; {environment} stays as it is.")
+        return
+    if known.previous is None:
+        raise NotFound(f"{environment} of {model} has pointed at nothing else yet.")
+    _promote(registry, registry.deployment(known.previous), environment)
+
+
+def activate(deployment_id: str) -> None:
+    """Lets a deployment run again."""
+    _set_active(deployment_id, True)
+
+
+def deactivate(deployment_id: str) -> None:
+    """Takes a deployment's replicas away; its queued requests wait."""
+    _set_active(deployment_id, False)
+
+
+def _set_active(deployment_id: str, active: bool) -> None:
+    registry = Registry(current_settings())
+    registry.check_on_its_own(registry.deployment(deployment_id))
+    changed = registry.activate(deployment_id, active)
+    name = registry.deployment(deployment_id).model_name
+    state = "active" if active else "inactive"
+    print(f"{deployment_id} of {name} is {state}{'' if changed else ' already'}.")
+
+
+def _promote(registry: Registry, deployment: Deployment, environment: str) -> None:
+    word = registry.promote(deployment, environment)
+    said = {
+        "switched": f"{environment} points at it now.",
+        "warming": f"{environment} switches to it as soon as a replica is ready.",
+        "unchanged": f"{environment} points at it already.",
+    }
+    print(said[word])
+
+
+def _pointing(registry: Registry, deployment: Deployment) -> list[str]:
+    environments = registry.model(deployment.model_id).environments.values()
+    return [one.name for one in environments if one.deployment_id == deployment.id]
+
+
+def _dry_load(package: Package, may_lack: bool) -> None:
+    """Imports the model's file and reads its signatures, in a process of its own."""
+    command = [*with_users_modules("workers.dry_load"), str(package.root)]
+    env = inherited_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=CHECK_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise PushRefused(f"The model was not imported within {CHECK_SECONDS:g} s.") from None
+    said = done.stderr.rpartition(SAID)[2].strip() or "The model's import ended without a word."
+    if done.returncode == UNSEEN:
+        _missing_module(package, said, may_lack)
+    elif done.returncode != 0:
+        raise PushRefused(said)
+
+
+def _missing_module(package: Package, said: str, may_lack: bool) -> None:
+    """An own environment may bring it under another name, unless all that it would hold is here as well."""
+    wanted = Requirements.of(package)
+    brought = [Requirement(one).name for one in host_needs()]  # in whatever version
+    known = wanted is None or (wanted.lines and not wanted.missing_here(brought))
+    if may_lack or not known:
+        message = f"Signatures are not checked here: {said}; if no requirement brings it, add it to requirements."
+        Console(stderr=True).print(message, style="yellow", markup=False)
+        return
+    way = "add it to requirements (--allow-unsupported requirements: the nodes have it)"
+    raise PushRefused(f"{said}; {way}.")
+
+
+def _store(settings: Settings, selection: Selection) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("storing", total=selection.size)
+        advance: Callable[[int], None] = lambda count: progress.advance(task, count)  # noqa: E731
+        new = PackageStore(settings).put(selection, advance)
+    files = f"{len(selection.files)} files, {selection.size / 1e6:.1f} MB"
+    print(f"{'stored' if new else 'known'}: {files}, {selection.content_hash[:12]}")

@@ -1,0 +1,94 @@
+"""`kingpost models`: what is deployed, whether it is loaded, and why not."""
+
+import shutil
+import textwrap
+from dataclasses import dataclass
+
+from cli.running import current_settings
+from cli.stack.readiness import last_line
+from cli.tables import lines
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Deployment, Registry
+from tasks import verbs
+from tasks.outside_text import printable
+from tasks.settings import Settings
+from tasks.store import JobStore
+
+# The state of a deployment is the best of its replicas' states.
+BEST_FIRST = ("ready", "loading", "building", "failed", "draining")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One deployment with its replicas and its queue."""
+
+    deployment: Deployment
+    replicas: list[Replica]
+    queued: int
+    running: int
+    leader: str = ""  # the chainlet in whose process it runs
+
+    @property
+    def state(self) -> str:
+        """In one word; `stopped` when no replica reports."""
+        states = {one.state for one in self.replicas}
+        none = "failed" if self.deployment.gave_up else "stopped"
+        return next((state for state in BEST_FIRST if state in states), none)
+
+    @property
+    def slots(self) -> int:
+        """How many calls can run at once now."""
+        return sum(one.slots for one in self.replicas if one.state == "ready")
+
+    @property
+    def remark(self) -> str | None:
+        """Why it is not loaded, what is being done about it, or what of its config.yaml is not honoured."""
+        errors = [last_line(one.error) for one in self.replicas if one.error]
+        notes = [one.note for one in self.replicas if one.note]
+        kept = [last_line(self.deployment.failure)] if self.deployment.failure else []
+        shared = [f"in the process of {self.leader}"] if self.leader else []
+        limits = ["; ".join(self.deployment.warnings)] if self.deployment.warnings else []
+        return next(iter(errors + notes + kept + shared + limits), None)
+
+
+def list_models() -> None:
+    """Shows every model: its state, slots and queue, and why it is not loaded."""
+    rows = read(current_settings())
+    if not rows:
+        print("No model is deployed yet: `kingpost up` or `kingpost replica DIR`.")
+        return
+    for line in render(rows, shutil.get_terminal_size((80, 24)).columns):
+        print(line)
+
+
+def read(settings: Settings) -> list[Row]:
+    """Every deployment, by name. Raises StoreUnavailable."""
+    store, replicas = JobStore(settings), Directory(settings).all()
+    rows: list[Row] = []
+    deployments = Registry(settings).all()
+    names = {one.id: one.model_name for one in deployments}
+    for one in deployments:
+        queue = store.run(verbs.queue_status(one.id))
+        of_it = [replica for replica in replicas if replica.deployment_id == one.id]
+        leader = names.get(one.leader, "")
+        rows.append(Row(one, of_it, queue.queued, queue.in_progress, leader))
+    store.close()
+    return sorted(rows, key=lambda row: row.deployment.model_name)
+
+
+def render(rows: list[Row], width: int = 80) -> list[str]:
+    """The table as lines; a reason stands below its model."""
+    head = ("model", "id", "state", "slots", "queued", "running")
+    cells = [
+        (
+            row.deployment.model_name, row.deployment.model_id, row.state,
+            str(row.slots), str(row.queued), str(row.running),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return lines(head, cells, width, [_remark(row, width) for row in rows])
+
+
+def _remark(row: Row, width: int) -> list[str]:
+    text = printable(row.remark or "").replace("\n", " ")
+    return textwrap.wrap(text, width - 2, max_lines=3)

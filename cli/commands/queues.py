@@ -1,0 +1,37 @@
+"""`kingpost pause` and `kingpost resume`: hold back a model's jobs, let them go on."""
+
+from cli.running import current_settings
+from deployments.registry.registry import Deployment, Registry
+from tasks import verbs
+from tasks.errors import NotFound
+from tasks.settings import Settings
+from tasks.store import JobStore
+
+
+def pause(model: str) -> None:
+    """No job of the model starts until `kingpost resume`; running ones end, new ones may be submitted."""
+    waiting = _set_paused(model, True)
+    print(f"{model} is paused; {waiting} waiting. `kingpost resume {model}` lets them run.")
+
+
+def resume(model: str) -> None:
+    """Lets the jobs of a paused model run."""
+    waiting = _set_paused(model, False)
+    print(f"{model} runs again; {waiting} waiting.")
+
+
+def _set_paused(model: str, paused: bool) -> int:
+    settings = current_settings()
+    store = JobStore(settings)
+    waiting = [store.run(verbs.pause(one.id, paused)) for one in _deployments(settings, model)]
+    store.close()
+    return sum(waiting)
+
+
+def _deployments(settings: Settings, model: str) -> list[Deployment]:
+    known = Registry(settings).all()
+    found = [one for one in known if model in (one.model_name, one.model_id)]
+    if not found:
+        names = ", ".join(sorted({one.model_name for one in known})) or "none"
+        raise NotFound(f"There is no model {model!r} (deployed: {names}).")
+    return found

@@ -1,0 +1,77 @@
+"""`kingpost watch DIR`: a development deployment that follows a folder while you edit."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.accepting import accepted, check_named, say_warnings
+from cli.commands.deploy import PushRefused
+from cli.options import Unsupported
+from cli.running import current_settings
+from deployments.config.values import PackageError
+from deployments.packages.files import Stamps, all_stamps, folder_hash
+from deployments.registry.registry import Deployment, Registry
+from tasks.settings import Settings
+from workers.replica.reloads import changes
+
+LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two looks agree
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="A Truss package that the nodes can read.")],
+    allow_unsupported: Unsupported = None,
+) -> None:
+    """Follows a folder: every save is loaded within two seconds; queued requests stay."""
+    settings = current_settings()
+    allowed = check_named(allow_unsupported, [folder])
+    deployment, outside = _register(settings, folder, allowed)
+    look: Callable[[], Stamps] = lambda: all_stamps(folder.resolve(), outside)  # noqa: E731
+    print(
+        f"{deployment.model_name}: development is {deployment.id}; saves are loaded. Ctrl-C ends."
+    )
+    seen = look()
+    while True:
+        time.sleep(LOOK_SECONDS)
+        now = look()
+        if now == seen:
+            continue
+        time.sleep(LOOK_SECONDS)
+        if look() != now:
+            continue  # still being written
+        changed, seen = sorted(changes(seen, now)), now
+        try:
+            deployment, outside = _register(settings, folder, allowed)
+        except PushRefused as error:
+            print(f"{_clock()} not loaded: {error}")
+            continue
+        Registry(settings).reload(deployment.id)
+        print(f"{_clock()} {', '.join(changed[:3])} changed; loading. `kingpost logs` tells more.")
+
+
+def _register(
+    settings: Settings, folder: Path, allowed: list[str]
+) -> tuple[Deployment, Sequence[Path]]:
+    try:
+        package = accepted(settings, folder, allowed)
+        content_hash = folder_hash(package.root)
+    except PackageError as error:
+        raise PushRefused(error.shown) from error
+    except OSError as error:
+        raise PushRefused(str(error)) from error
+    needs = (package.gpus, package.gpu_memory, "", package.warnings)
+    root = str(package.root)
+    registry = Registry(settings)
+    deployment = registry.register(
+        package.model_name, root, content_hash, package.slots, "model", *needs
+    )
+    registry.close()
+    say_warnings(package)
+    return deployment, package.external_package_dirs
+
+
+def _clock() -> str:
+    return datetime.now().strftime("%H:%M:%S")

@@ -1,0 +1,1 @@
+"""`kingpost up`: the parts of a stack on one machine and what it needs for them."""

@@ -1,0 +1,102 @@
+"""What `kingpost up` says when everything is loaded."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from cli.stack.flower import USER
+from cli.stack.found import Broken
+from cli.stack.ports import url
+from deployments.chains import member_of
+from deployments.packages.package import Package
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from cli.stack.up import Choices
+
+MOST_EXAMPLE = 2000  # characters of an input that is shown
+
+
+def flower_url(choices: "Choices") -> str | None:
+    """Where Flower is, None without it."""
+    if choices.flower_port is None:
+        return None
+    return url(choices.host, choices.flower_port)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the start went; `pushed` are the names of models that no folder holds."""
+
+    packages: list[Package]
+    pushed: list[str]
+    broken: list[Broken]
+    seconds: float
+    new_key: str | None
+
+
+def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
+    """The block that begins with `Kingpost is ready`."""
+    state = settings.state_dir
+    failed = {one.name for one in outcome.broken}
+    public = [
+        one for one in outcome.packages if (of := member_of(one)) is None or of.kind == "chain"
+    ]
+    public = [one for one in public if one.model_name not in failed]
+    names = [package.model_name for package in public] + outcome.pushed
+    api = url(choices.host, choices.port)
+    lines = [f"Kingpost is ready after {outcome.seconds:.1f} s: {api}"]
+    lines.append(f"  Models   {', '.join(names) or 'none yet'}")
+    lines += _limits(public)
+    lines.append(f"  API      {api}/docs describes it")
+    if flower := flower_url(choices):
+        lines.append(f"  Flower   {flower}")
+        lines.append(f"           user {USER}, password in {_short(state / 'flower_password')}")
+    lines.append(f"  API key  in {_short(state / 'api_key')}")
+    if outcome.new_key:
+        lines.append(f"           {outcome.new_key}  (shown this once)")
+    if names:
+        given = public[0].model_metadata.get("example_model_input", {}) if public else {}
+        lines.append("  Try      " + _example(api, state, names[0], given))
+    else:
+        lines.append("  Next     in another terminal, with the folder of a Truss package for DIR:")
+        lines.append(f"           kingpost push DIR --state {shlex.quote(str(state))}")
+    lines.append("  Ctrl-C   drains and stops")
+    return "\n".join(lines + broken(outcome.broken))
+
+
+def broken(found: Sequence[Broken]) -> list[str]:
+    """A block that names each and says why."""
+    if not found:
+        return []
+    lines = ["Left out, because it is broken; all else works:"]
+    for one in found:
+        lines.append(f"  {one.name} ({_short(one.folder)})")
+        lines += [f"    {line}" for line in one.reason.splitlines()]
+    return lines
+
+
+def _limits(packages: Sequence[Package]) -> list[str]:
+    """What of their config.yaml is not honoured here."""
+    said = [f"{one.model_name}: {warning}" for one in packages for warning in one.warnings]
+    heads = ["  Limits   "] + ["           "] * len(said)
+    return [head + line for head, line in zip(heads, said, strict=False)]
+
+
+def _example(api: str, state: Path, name: str, given: object) -> str:
+    body = json.dumps({"model_input": given, "priority": 0})
+    if len(body) > MOST_EXAMPLE:
+        body = json.dumps({"model_input": {}, "priority": 0})
+    call = f"{api}/models/{quote(name, safe='')}/production/async_predict"
+    key = f'"Authorization: Api-Key $(cat {_short(state / "api_key")})"'
+    return f"curl -H {key} \\\n           {call} \\\n           -d {shlex.quote(body)}"
+
+
+def _short(path: Path) -> str:
+    """As it can be pasted into a shell in this folder."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

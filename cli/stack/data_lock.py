@@ -1,0 +1,86 @@
+"""The lock on the store's data, held by whoever may write there: Valkey inherits it as a descriptor.
+
+A lock of the command alone ends with the command, and a Valkey that hangs outlives it: a new one beside it would write
+into the same file.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from cli.stack.start_failed import StartFailed
+
+LEAVING_SECONDS = 5.0  # for a Valkey whose `kingpost up` is gone: the kernel has told it to end
+ENDING_SECONDS = 5.0  # from SIGKILL to the end
+LOOK_EVERY = 0.05  # s
+SERVER = "valkey-server"
+
+
+def take(folder: Path, say: Callable[[str], None]) -> IO[bytes]:
+    """The lock on the data in that folder; a Valkey that still holds it though its `kingpost up` is gone is ended.
+
+    Raises StartFailed when somebody else holds it, or when it cannot be ended.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "lock").open("ab")
+    try:
+        if not _locked(lock, LEAVING_SECONDS):
+            _end_holders(lock, folder, say)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _end_holders(lock: IO[bytes], folder: Path, say: Callable[[str], None]) -> None:
+    found = holders(lock)
+    servers = [pid for pid, program in found.items() if program.startswith(SERVER)]
+    for pid in servers:  # every write that it has answered is on the disk: none is lost
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    if servers and _locked(lock, ENDING_SECONDS):
+        numbers = ", ".join(map(str, servers))
+        say(f"Ended a Valkey that an earlier `kingpost up` left behind (process {numbers}).")
+        return
+    who = ", ".join(f"process {pid}, {program}" for pid, program in holders(lock).items())
+    raise StartFailed(
+        f"The data in {folder} is in use by {who or 'another process'}, which does not end; end it, then try again."
+    )
+
+
+def holders(file: IO[bytes]) -> dict[int, str]:
+    """The other processes that have this file open -> the name of their program; none where there is no /proc."""
+    wanted, found = os.fstat(file.fileno()), dict[int, str]()
+    for process in Path("/proc").glob("[0-9]*"):
+        pid = int(process.name)
+        with contextlib.suppress(OSError):  # it has ended, or it is another user's
+            for descriptor in (process / "fd").iterdir():
+                if pid != os.getpid() and _is(descriptor, wanted):
+                    found[pid] = Path(os.readlink(process / "exe")).name
+                    break
+    return found
+
+
+def _is(descriptor: Path, wanted: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(descriptor.stat(), wanted)
+    return False
+
+
+def _locked(lock: IO[bytes], seconds: float) -> bool:
+    """Whether it could be taken within that time."""
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= ends:
+                return False
+            time.sleep(LOOK_EVERY)
+        else:
+            return True

@@ -1,0 +1,123 @@
+"""What `kingpost up` finds in the folder of models; what is broken is set aside with its reason, and the rest goes on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cli.accepting import accepted
+from cli.stack.start_failed import StartFailed
+from deployments import chains
+from deployments.packages.package import Package, PackageError
+from tasks.errors import KingpostError
+from tasks.settings import Settings
+
+CONFIGS = ("config.yaml", "config.yml")  # the second is refused with what to do
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A folder, or a model of it, that cannot be used: the first line of `reason` is a sentence, an excerpt may follow."""
+
+    name: str
+    folder: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The processes to run, their leaders first, and the folders that are left out."""
+
+    processes: list[list[Package]] = field(default_factory=list[list[Package]])
+    broken: list[Broken] = field(default_factory=list[Broken])
+
+    @property
+    def packages(self) -> list[Package]:
+        """All packages of all processes."""
+        return [package for process in self.processes for package in process]
+
+    def leave_out(self, folder: Path, error: Exception) -> None:
+        """Notes a folder as broken."""
+        self.broken.append(Broken(folder.name, folder, reason(error)))
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What stands or falls together: a model, or all chainlets of a chain."""
+
+    folder: Path
+    packages: list[Package]
+
+
+def find(
+    settings: Settings, folder: Path | None, allowed: Sequence[str], say: Say = print
+) -> Found:
+    """The models and chains right below a folder; None is ./models, if there is one. Raises StartFailed."""
+    found, units = Found(), list[_Unit]()
+    for path in _subfolders(folder):
+        try:
+            if packages := _packages(settings, path, allowed, say):
+                units.append(_Unit(path, packages))
+        except Exception as error:  # whatever it is, it is this folder's alone
+            found.leave_out(path, error)
+    for unit in _without_clashes(units, found):
+        try:
+            found.processes.extend(chains.processes(unit.packages))
+        except PackageError as error:
+            found.leave_out(unit.folder, error)
+    return found
+
+
+def reason(error: Exception) -> str:
+    """What a person reads about it."""
+    if isinstance(error, PackageError):
+        return error.shown
+    if isinstance(error, KingpostError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename} cannot be read" if error.filename else "it cannot be read"
+        return f"{where}: {error.strerror or error}."
+    return f"It cannot be read ({type(error).__name__}: {error})."
+
+
+def _subfolders(folder: Path | None) -> list[Path]:
+    if folder is None:
+        folder = Path("models")
+        if not folder.exists():
+            return []
+    if not folder.is_dir():
+        raise StartFailed(f"There is no folder {folder} with models; say which with --models.")
+    if any((folder / name).exists() for name in CONFIGS):
+        above = folder.absolute().parent
+        raise StartFailed(f"{folder} is a package itself: give the folder above, --models {above}.")
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise StartFailed(f"The folder {folder} cannot be read: {error.strerror}.") from error
+
+
+def _packages(settings: Settings, path: Path, allowed: Sequence[str], say: Say) -> list[Package]:
+    """Of one folder; none when it is neither a model nor a chain."""
+    if any((path / name).exists() for name in CONFIGS):
+        return [accepted(settings, path, allowed)]
+    file = chains.chain_file(path)
+    if file is None:
+        return []
+    say(f"Building the chain in {path}.")
+    built = chains.build(file, settings.state_dir / "chains" / path.name)
+    return [accepted(settings, one.root, allowed) for one in built]
+
+
+def _without_clashes(units: Sequence[_Unit], found: Found) -> list[_Unit]:
+    """A name that two folders have is the folder's that is called so, else the first one's."""
+    taken: dict[str, Path] = {}
+    kept: list[_Unit] = []
+    for unit in sorted(units, key=lambda unit: unit.folder.name != unit.packages[0].model_name):
+        names = [package.model_name for package in unit.packages]
+        if clash := next((name for name in names if name in taken), None):
+            message = f"Its name, {clash}, is that of {taken[clash]}, too: give it another one."
+            found.leave_out(unit.folder, PackageError(message))
+            continue
+        taken |= dict.fromkeys(names, unit.folder)
+        kept.append(unit)
+    return sorted(kept, key=lambda unit: unit.folder)

@@ -1,0 +1,101 @@
+"""Whether the parts of a stack do their work yet."""
+
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cli.stack.found import Broken
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Deployment, Registry
+from tasks.settings import Settings
+
+SECONDS = 2.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this machine
+
+
+def http_answers(url: str) -> bool:
+    """Whether a GET there answers 200."""
+    try:
+        with DIRECT.open(url, timeout=SECONDS) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def last_line(error: str | None) -> str:
+    """The sentence at the end of a replica's error."""
+    return error.strip().splitlines()[-1] if error and error.strip() else "no reason was given"
+
+
+class Models:
+    """Models on their way to ready; each step of each of them is said once.
+
+    `kingpost up` waits for its folders only; of what was pushed while it runs the steps are said as well.
+    """
+
+    def __init__(self, settings: Settings, leaders: Sequence[Deployment]) -> None:
+        self._registry, self._directory = Registry(settings), Directory(settings)
+        self._coming = {one.id: one for one in leaders}
+        self._ours = set(self._coming)
+        self._met: set[str] | None = None  # every deployment that was there at the last look
+        self._said: set[tuple[str, str]] = set()
+        self.waiting = len(leaders)  # neither ready nor failed, nor asleep until they are called
+        self.failed: dict[str, Broken] = {}  # by deployment id; one that comes up later leaves
+
+    def look(self) -> list[str]:
+        """What is new since the last look, a line each. Raises StoreUnavailable."""
+        replicas: dict[str, list[Replica]] = defaultdict(list)
+        for replica in self._directory.all():
+            replicas[replica.deployment_id].append(replica)
+        known = {one.id: one for one in self._registry.all()}
+        self._meet(known)
+        states = {id_: _state(known.get(id_), replicas[id_]) for id_ in self._coming}
+        self.waiting = sum(
+            state in ("building", "loading")
+            for id_, (state, _) in states.items()
+            if id_ in self._ours
+        )
+        lines = [self._news(id_, *state) for id_, state in states.items()]
+        return [line for line in lines if line]
+
+    def _meet(self, known: Mapping[str, Deployment]) -> None:
+        for id_ in known.keys() - (known.keys() if self._met is None else self._met):
+            if not known[id_].package and not known[id_].leader:
+                self._coming[id_] = known[id_]
+        self._met = set(known)
+
+    def _news(self, deployment_id: str, state: str, why: str) -> str | None:
+        one = self._coming[deployment_id]
+        name = one.model_name
+        if state == "ready":
+            del self._coming[deployment_id]
+            self.failed.pop(deployment_id, None)
+            return f"{name} is ready."
+        if state == "failed" and deployment_id in self._ours:
+            self.failed[deployment_id] = Broken(name, Path(one.package), why)
+        if (deployment_id, state) in self._said:
+            return None
+        self._said.add((deployment_id, state))
+        return {
+            "building": f"Building the environment of {name}; `kingpost logs {name} -f` follows.",
+            "failed": f"{name} could not be loaded: {why}",
+            "asleep": f"{name} sleeps until it is called.",
+        }.get(state)
+
+
+def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[str, str]:
+    """In a word, and why if it failed."""
+    states = {one.state for one in replicas}
+    if "ready" in states:
+        return "ready", ""
+    failure = deployment.failure if deployment else ""
+    if failure or "failed" in states:
+        return "failed", last_line(
+            failure or next((one.error for one in replicas if one.error), None)
+        )
+    if "building" in states:
+        return "building", ""
+    asleep = deployment is None or not deployment.wanted
+    return "asleep" if asleep and not replicas else "loading", ""

@@ -1,0 +1,68 @@
+"""What `kingpost up` writes into the store: its key, and a deployment for each folder."""
+
+from cli.stack.flower import write_secret
+from cli.stack.found import Found
+from deployments.chains import register as register_process
+from deployments.packages.package import PackageError
+from deployments.registry.registry import Deployment, Registry
+from tasks.api_keys import ApiKeys, key_id
+from tasks.errors import SettingsError
+from tasks.settings import Settings
+
+MADE_BY_UP = "made by kingpost up"  # the name of a key
+
+
+def register(settings: Settings, found: Found) -> list[Deployment]:
+    """A deployment for each folder, the leaders of processes are answered; those of folders that are gone rest."""
+    registry = Registry(settings)
+    leaders: list[Deployment] = []
+    present: set[str] = set()
+    for process in found.processes:
+        try:
+            deployments = register_process(registry, process)
+        except (PackageError, OSError) as error:
+            found.leave_out(process[0].root, error)
+            continue
+        leaders.append(deployments[0])
+        present |= {one.id for one in deployments}
+    for deployment in registry.all():
+        if deployment.package and deployment.id not in present:
+            registry.activate(deployment.id, False)
+            if why := _why_left_out(deployment, found):
+                registry.fail_load(deployment.id, why, counted=False)
+    registry.close()
+    return leaders
+
+
+def _why_left_out(deployment: Deployment, found: Found) -> str | None:
+    reasons = {str(one.folder.resolve()): one.reason for one in found.broken}
+    reason = reasons.get(deployment.package)
+    # The sentence comes last, as in every reason of a load.
+    return None if reason is None else "\n".join(reversed(reason.split("\n", 1)))
+
+
+def install_key(settings: Settings) -> str | None:
+    """Makes sure that a key is valid and in STATE/api_key; a new one is answered, to be shown once.
+
+    One that the store has lost is valid again: clients have it. One that was revoked never is.
+    """
+    path, keys = settings.state_dir / "api_key", ApiKeys(settings)
+    if settings.api_key:
+        plain = settings.api_key.get_secret_value()
+        if not keys.install(plain):
+            raise SettingsError(
+                "KINGPOST_API_KEY is a key that was revoked, and it stays so: choose a new one."
+            )
+        write_secret(path, plain)
+        return None
+    if path.exists():
+        plain = path.read_text().strip()
+        known = {key.id: key for key in keys.list()}
+        found = known.get(key_id(plain))
+        if not found:
+            keys.install(plain, MADE_BY_UP)
+        if not (found and found.revoked):
+            return None
+    plain = keys.create(MADE_BY_UP)
+    write_secret(path, plain)
+    return plain

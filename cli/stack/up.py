@@ -1,0 +1,393 @@
+"""`kingpost up`: the whole stack on one machine, one process for each part."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cli.parts import ME
+from cli.stack import banner, data_lock, embedded_valkey
+from cli.stack.chains import install_chain_key
+from cli.stack.embedded_valkey import EmbeddedValkey
+from cli.stack.flower import password_file, write_secret
+from cli.stack.found import Broken, Found, find
+from cli.stack.ports import is_free, url, why_taken
+from cli.stack.readiness import Models, http_answers
+from cli.stack.registering import install_key, register
+from cli.stack.start_failed import StartFailed
+from cli.stack.store_watch import StoreWatch
+from deployments.chains import member_of
+from deployments.registry.directory import Directory
+from deployments.registry.registry import Registry
+from tasks.environment import child_environment, set_aside
+from tasks.errors import KingpostError, StoreUnavailable
+from tasks.listening import bound
+from tasks.log_files import turn_over
+from tasks.loops import Guard
+from tasks.outside_text import printable
+from tasks.private_files import keep_private, users_umask
+from tasks.settings import Settings
+from tasks.store_address import shown
+from workers.processes.supervisor import Part, Supervisor
+
+POLL = 0.05  # s, while the stack starts
+STORE_SECONDS = 60.0  # for Valkey to read its append-only file
+FOREIGN_STORE_SECONDS = 4.0  # for a store that is not ours to be reached
+PART_SECONDS = 120.0  # for the API and Flower to listen
+STOP_SECONDS = 10.0  # for a part that has nothing to drain
+FOLLOW = 0.5  # s, between looks at the replicas that the node runs
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The command line of `kingpost up`; no Flower without a port for it."""
+
+    models: Path | None  # None = ./models, if there is one
+    host: str
+    port: int
+    flower_port: int | None
+    state: Path
+    allowed: tuple[str, ...] = ()  # keys of config.yaml that need not be supported
+
+
+class NeverCameUp(KingpostError):
+    """The stack ran, but not all of its models."""
+
+
+def run(choices: Choices) -> None:
+    """Runs until Ctrl-C or SIGTERM. Raises a KingpostError: the start failed, or at the end, a model never came up."""
+    began = time.monotonic()
+    settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
+    with locked(settings.state_dir):
+        _check_ports(choices)
+        _say(f"Kingpost starts; data, key and logs are in {choices.state}.")
+        found = find(settings, choices.models, choices.allowed, _say)
+        stack = _Stack(settings, choices, found, began)
+        asyncio.run(stack.run())
+    if missing := [one.name for one in stack.broken]:
+        raise NeverCameUp(f"Stopped; never came up: {', '.join(missing)} (see above why).")
+
+
+@contextlib.contextmanager
+def locked(state: Path) -> Generator[IO[str]]:
+    """The state folder, for one command at a time. Raises StartFailed."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        keep_private(state)
+        lock = (state / "lock").open("w")
+    except OSError as error:
+        raise StartFailed(
+            f"The state folder {state} cannot be written: {error.strerror}."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"Another `kingpost up` runs on {state}; stop it, or give --state."
+            raise StartFailed(message) from None
+        yield lock
+
+
+def _check_ports(choices: Choices) -> None:
+    for what, flag, port in (
+        ("API", "--port", choices.port),
+        ("Flower", "--flower-port", choices.flower_port),
+    ):
+        why = None if port is None else why_taken(choices.host, port)
+        if why:
+            raise StartFailed(f"The {what} cannot listen: {why}; see --host and {flag}.")
+
+
+class _Stack:
+    """The parts of one `kingpost up`, from the first to the last."""
+
+    def __init__(self, settings: Settings, choices: Choices, found: Found, began: float) -> None:
+        self._settings = settings
+        self._choices = choices
+        self._found = found
+        self._began = began  # on the monotonic clock
+        count = len(found.processes)
+        self._state = settings.state_dir
+        self._supervisor = Supervisor(self._on_change)
+        self._models: Models | None = None  # from the moment when they are registered
+        self._ready = False
+        self._stop = asyncio.Event()
+        self._replicas: list[dict[str, object]] = []
+        self._written: dict[str, object] = {}  # what up.json says
+        self._listening: list[socket.socket] = []
+        self._follower: asyncio.Task[None] | None = None
+        self._store: StoreWatch | None = None
+        self._data: IO[bytes] | None = None  # the lock on it, if it is ours
+        given = "node_slots" in settings.model_fields_set
+        self._slots = settings.node_slots if given else max(settings.node_slots, count)
+        self._own_valkey = "redis_url" not in settings.model_fields_set
+
+    async def run(self) -> None:
+        """Starts, waits for a signal, drains."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            await self._start()
+            await self._stop.wait()
+            _say("Draining: running jobs may finish, Ctrl-C again ends at once.")
+        finally:
+            await self._end()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            for part in self._supervisor.parts:
+                Supervisor.kill(part)
+            os._exit(1)  # the second Ctrl-C: nobody wants to wait for anything
+        self._stop.set()
+
+    @property
+    def broken(self) -> list[Broken]:
+        """What is left out, and what has not come up yet because its load failed."""
+        return self._found.broken + (list(self._models.failed.values()) if self._models else [])
+
+    async def _start(self) -> None:
+        if self._own_valkey:
+            folder = self._state / "valkey"
+            self._data = await asyncio.to_thread(data_lock.take, folder, _say)
+            valkey = EmbeddedValkey.prepare(folder)
+            await self._part("valkey", "valkey", valkey.command, None, [self._data.fileno()])
+            self._settings = self._settings.model_copy(update={"redis_url": valkey.url})
+        await self._store_answers()
+        if names := set_aside():
+            _say(f"Not used here, but seen by models: {', '.join(names)}.")
+        which = "embedded" if self._own_valkey else shown(self._settings.redis_url)
+        self._store = StoreWatch(self._settings, which)
+        await asyncio.to_thread(self._look_at_store)
+        new_key = install_key(self._settings)
+        await self._start_parts()
+        await self._parts_answer()
+        await self._models_settle()
+        if not self._stop.is_set():
+            self._ready = True
+            self._replicas = await asyncio.to_thread(self._read_replicas)
+            self._write_up_json()
+            _say(banner.ready(self._choices, self._settings, self._outcome(new_key)))
+            self._follower = asyncio.create_task(self._follow())
+
+    def _outcome(self, new_key: str | None) -> banner.Outcome:
+        ours = {package.model_name for package in self._found.packages}
+        known = [one for one in Registry(self._settings).all() if one.active and not one.package]
+        pushed = sorted({one.model_name for one in known} - ours)
+        seconds = time.monotonic() - self._began
+        return banner.Outcome(self._found.packages, pushed, self.broken, seconds, new_key)
+
+    async def _store_answers(self) -> None:
+        url = self._settings.redis_url
+        seconds = STORE_SECONDS if self._own_valkey else FOREIGN_STORE_SECONDS
+        if not await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds):
+            why = embedded_valkey.why_silent(url) or "it does not answer"
+            message = f"No store can be used at {shown(url)} ({why})"
+            raise StartFailed(f"{message}; is KINGPOST_REDIS_URL right?")
+        _say("The store is up.")
+
+    async def _start_parts(self) -> None:
+        choices = self._choices
+        await self._part("maintenance", "maintenance", [*ME, "maintenance"])
+        await self._api()
+        if choices.flower_port is not None:
+            password_file(self._settings)
+            flower = ["--address", choices.host, "--port", str(choices.flower_port)]
+            await self._part("flower", "flower", [*ME, "flower", *flower])
+        leaders = await asyncio.to_thread(register, self._settings, self._found)
+        self._models = Models(self._settings, leaders)
+        await self._part("node", "node", [*ME, "node"], self._chain_environment())
+
+    async def _api(self) -> None:
+        """Its sockets are ours: while it is started again, clients wait in their queue and are not refused."""
+        choices = self._choices
+        try:
+            self._listening = bound(choices.host, choices.port)
+        except OSError as error:  # somebody has taken it since it was looked at
+            message = f"The API cannot listen on port {choices.port}: {error.strerror}"
+            raise StartFailed(f"{message}; see --host and --port.") from error
+        numbers = [one.fileno() for one in self._listening]
+        command = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
+        command += [f"--listening={number}" for number in numbers]
+        await self._part("api", "api", command, self._chain_environment(), numbers)
+
+    def _chain_environment(self) -> dict[str, str]:
+        if not any(member_of(package) for package in self._found.packages):
+            return {}
+        return {
+            "KINGPOST_GATEWAY_URL": self._url(),
+            "KINGPOST_CHAIN_API_KEY": install_chain_key(self._settings),
+        }
+
+    def _url(self) -> str:
+        return url(self._choices.host, self._choices.port)
+
+    async def _part(
+        self,
+        role: str,
+        name: str,
+        command: list[str],
+        more: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        log = self._state / "logs" / f"{role}.log"
+        turn_over(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
+        cores = os.cpu_count() or 1
+        threads = str(max(1, cores // max(len(self._found.processes), 1)))
+        env = child_environment(
+            KINGPOST_REDIS_URL=self._settings.redis_url,
+            KINGPOST_STATE_DIR=str(self._state),
+            KINGPOST_NODE_SLOTS=str(self._slots),
+            KINGPOST_LOG_FILE=str(log),
+            **(more or {}),
+        )
+        # Two torch processes with a thread for each core spin against each other.
+        env.setdefault("OMP_NUM_THREADS", threads)
+        umask = -1 if role == "valkey" else users_umask()  # parts of ours see to it themselves
+        await self._supervisor.start(Part(role, name, command, log, env, descriptors, umask))
+
+    async def _parts_answer(self) -> None:
+        answers = {"api": self._api_answers}
+        if self._choices.flower_port is not None:
+            answers["flower"] = self._flower_listens
+        for part, answer in answers.items():
+            if not await self._until(answer, PART_SECONDS):
+                log = self._state / "logs" / f"{part}.log"
+                message = f"The part {part} did not answer within {PART_SECONDS:.0f} s"
+                raise StartFailed(f"{message}; its log: {log}")
+            if part == "api" and not self._stop.is_set():
+                _say(f"The API listens at {self._url()}.")
+
+    async def _api_answers(self) -> bool:
+        return await asyncio.to_thread(http_answers, f"{self._url()}/health/ready")
+
+    async def _flower_listens(self) -> bool:
+        port = self._choices.flower_port
+        return port is None or not is_free(self._choices.host, port)
+
+    async def _models_settle(self) -> None:
+        """Waits until each model is ready, has failed, or sleeps because there is no room for it."""
+        names = [process[0].model_name for process in self._found.processes]
+        if names:
+            _say(f"Loading {', '.join(names)}.")
+        limit = self._settings.environment_build_seconds + self._settings.load_timeout_seconds
+        if not await self._until(self._models_settled, limit):
+            _say(f"Not all models are loaded after {limit:.0f} s; they go on.")
+
+    async def _models_settled(self) -> bool:
+        models, count = self._models, len(self._found.processes)
+        with contextlib.suppress(StoreUnavailable):
+            await self._say_news()
+            return models is None or models.waiting <= max(count - self._slots, 0)
+        return False
+
+    async def _say_news(self) -> None:
+        lines = await asyncio.to_thread(self._models.look) if self._models else []
+        for line in lines:
+            _say(line)
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+        """Waits for the condition, or a signal; False when the time is over. Raises StartFailed for a part that gave up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._stop.is_set() and not await condition():
+                    for part in self._supervisor.parts:
+                        if part.pid is None and part.exit_code == 1 and part.starts == 1:
+                            why = embedded_valkey.why_not_started(part.last_line())
+                            raise StartFailed(f"{part.name} did not start: {why}")
+                    await asyncio.sleep(POLL)
+            return True
+        return False
+
+    def _on_change(self, part: Part, what: str) -> None:
+        if self._ready or part.starts > 1 or what.startswith("died"):
+            _say(f"{part.role} {part.name} {what}; its log: {part.log}")
+        if self._ready:
+            self._write_up_json()
+
+    def _described(self) -> dict[str, object]:
+        choices = self._choices
+        return {
+            "api": self._url(),
+            "flower": banner.flower_url(choices),
+            "api_key_file": str(self._state / "api_key"),
+            "redis_url": self._settings.redis_url,
+            "pid": os.getpid(),
+            "parts": [
+                {"role": part.role, "name": part.name, "pid": part.pid}
+                for part in self._supervisor.parts
+            ]
+            + self._replicas,
+            "broken": [
+                {"name": one.name, "folder": str(one.folder), "reason": one.reason}
+                for one in self.broken
+            ],
+        }
+
+    def _write_up_json(self) -> None:
+        up = self._described()
+        path = self._state / "up.json"
+        write_secret(path.with_suffix(".new"), json.dumps(up, indent=2))
+        path.with_suffix(".new").replace(path)
+        self._written = up
+
+    async def _follow(self) -> None:
+        """Keeps up.json true, and says what else comes up: replicas come and go without us."""
+        guard = Guard("up.json", FOLLOW)
+        while True:
+            await asyncio.sleep(FOLLOW)
+            with guard.round():
+                if await asyncio.to_thread(self._look_at_store):
+                    await asyncio.to_thread(self._write_again)
+                await self._say_news()
+                self._replicas = await asyncio.to_thread(self._read_replicas)
+                if self._described() != self._written:
+                    self._write_up_json()
+
+    def _look_at_store(self) -> bool:
+        """Whether it had lost something."""
+        lost = self._store.look() if self._store else ""
+        if lost:
+            _say(lost)
+        return bool(lost)
+
+    def _write_again(self) -> None:
+        """What the note of a moment ago may not have had."""
+        install_key(self._settings)
+        self._chain_environment()
+        register(self._settings, self._found)
+
+    def _read_replicas(self) -> list[dict[str, object]]:
+        found = Directory(self._settings).all()
+        return [{"role": "replica", "name": one.model_name, "pid": one.pid} for one in found]
+
+    async def _end(self) -> None:
+        self._ready = False
+        if self._follower:
+            self._follower.cancel()
+        with contextlib.suppress(OSError):  # whatever ails the folder, the parts have to end
+            (self._state / "up.json").unlink(missing_ok=True)
+        for listening in self._listening:
+            listening.close()
+        drain = self._settings.drain_seconds
+        # Twice the time: chains end before their chainlets.
+        await self._supervisor.stop("node", 2 * (drain + 2 * STOP_SECONDS))
+        await self._supervisor.stop("api", drain + STOP_SECONDS)
+        for role in ("flower", "maintenance", "valkey"):
+            await self._supervisor.stop(role, STOP_SECONDS)
+        if self._data:
+            self._data.close()
+
+
+def _say(line: str) -> None:
+    """To the console; one that nobody reads, or a full disk below it, ends nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        print(printable(line), flush=True)

@@ -1,0 +1,91 @@
+"""A config.yaml against the schema: every refusal is one sentence that names the key and what to do instead."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from deployments.config.fates import KEY, Finding, findings, rows, wanted_at
+from deployments.config.schema import Config
+from deployments.config.values import PackageError
+
+LONGEST_SHOWN = 80  # characters of a wrong value
+OPTION = "--allow-unsupported"
+ALLOWED = f" (allowed by {OPTION})"
+
+
+def checked(raw: Mapping[str, object]) -> Config:
+    """The typed configuration. Raises PackageError."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise PackageError(_sentence(error.errors()[0])) from None
+
+
+def unsupported(raw: Mapping[str, object]) -> list[Finding]:
+    """Every key that is not simply honoured, in the order of the file."""
+    return list(findings(raw, Config))
+
+
+def refuse(found: Iterable[Finding], allowed: Collection[str]) -> None:
+    """Raises PackageError for what is refused and not allowed: the first's sentence, the others' names."""
+    left = [one for one in found if one.kind == "refused" and not is_allowed(one, allowed)]
+    if left:
+        others = ", ".join(one.key for one in left[1:])
+        more = f" Refused as well: {others}." if others else ""
+        keys = " ".join(f"{OPTION} {one.key}" for one in left)
+        raise PackageError(f"{left[0].sentence}{more} ({keys} goes on without.)")
+
+
+def kept(found: Iterable[Finding]) -> tuple[str, ...]:
+    """What stays with the deployment: limits, and what was allowed though it is not supported."""
+    return tuple(one.sentence + ALLOWED if one.kind == "refused" else one.sentence for one in found)
+
+
+def was_allowed(key: str, warnings: Iterable[str]) -> bool:
+    """Whether what `kept` left says that the key's refusal was allowed."""
+    return any(one.startswith(f"{key} ") and one.endswith(ALLOWED) for one in warnings)
+
+
+def is_allowed(one: Finding, allowed: Collection[str]) -> bool:
+    """A key may be named as it is, without the places in lists, or by a section that holds it."""
+    plain = re.sub(r"\[\d+\]", "", one.key)
+    return any(said in (one.key, plain) or plain.startswith(f"{said}.") for said in allowed)
+
+
+def check_allowed(allowed: Iterable[str], given: Iterable[Mapping[str, object]]) -> None:
+    """Raises PackageError for an allowed key that neither config.yaml may have nor one of these files has."""
+    known = {row.key for row in rows()} | {one.key for raw in given for one in unsupported(raw)}
+    known |= {re.sub(r"\[\d*\]", "", key) for key in known}
+    for said in allowed:
+        if said not in known:
+            near = difflib.get_close_matches(said, sorted(known), n=1, cutoff=0.7)
+            meant = f"did you mean {near[0]}?" if near else "docs/config.md lists all keys."
+            raise PackageError(f"{OPTION} {said} names no key of config.yaml; {meant}")
+
+
+def _sentence(error: ErrorDetails) -> str:
+    where, kind = error["loc"], error["type"]
+    key = _dotted(tuple(part for part in where if part != KEY))
+    if kind == "whole":
+        return error["msg"]
+    if kind == "key":
+        return f"{key}.{error['msg']}" if key else error["msg"]
+    if kind == "missing":
+        return f"{key} is required."
+    if kind == "value_error":
+        return f"{key} {error.get('ctx', {}).get('error')}"
+    return f"{key} must be {wanted_at(Config, where)}, not {shown(error['input'])}."
+
+
+def _dotted(where: tuple[int | str, ...]) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
+    return key.removeprefix(".")
+
+
+def shown(value: object) -> str:
+    """A value as it was given, shortened."""
+    said = repr(value)
+    return said if len(said) <= LONGEST_SHOWN else said[: LONGEST_SHOWN - 1] + "…"

@@ -1,0 +1,221 @@
+"""What becomes of each key of config.yaml: honoured, honoured with a limit that is said, or refused.
+
+The schema (`config_schema.py`) carries a `Fate` with each key. `findings` compares a file with it, and `rows` is the
+table in docs/config.md, so that what is said and what is documented are the same data.
+"""
+
+import difflib
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+Kind = Literal["honoured", "limited", "refused"]
+Given = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Fate:
+    """`said` completes a sentence that begins with the key; `when` narrows it to some values."""
+
+    kind: Kind
+    said: str = ""
+    when: Callable[[object], bool] | None = None
+
+    def applies(self, value: object, default: object) -> bool:
+        """Whether this value of the key is to be spoken of."""
+        if self.kind == "honoured" or value is None:
+            return False
+        return self.when(value) if self.when else value not in (default, [], {})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A key that is not simply honoured. Unknown keys are refused, too."""
+
+    key: str
+    kind: Kind
+    sentence: str
+
+
+def limited(said: str, when: Callable[[object], bool] | None = None) -> Fate:
+    """The model runs; what does not happen is said at the push and kept with the deployment."""
+    return Fate("limited", said, when)
+
+
+def refused(said: str, when: Callable[[object], bool] | None = None) -> Fate:
+    """Something else than was asked for would run, unless `--allow-unsupported` says that this is wanted."""
+    return Fate("refused", said, when)
+
+
+class Keys(BaseModel):
+    """A section of config.yaml; keys that it does not know are kept aside, for `findings`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+
+def findings(given: Given, schema: type[Keys], path: str = "") -> Iterator[Finding]:
+    """What is to be said about a file, in its order; wrong types are the schema's business."""
+    for name, value in given.items():
+        key = f"{path}{name}"
+        field = schema.model_fields.get(name)
+        if field is None:
+            yield Finding(key, "refused", _unknown(key, name, schema))
+            continue
+        fate = fate_of(field)
+        if fate.applies(value, field.get_default(call_default_factory=True)):
+            yield Finding(key, fate.kind, f"{key} {fate.said}")
+        if section := section_of(field):
+            yield from _within(value, section, key)
+
+
+def _within(value: object, section: type[Keys], key: str) -> Iterator[Finding]:
+    if isinstance(value, Mapping):
+        yield from findings(cast("Given", value), section, f"{key}.")
+    elif isinstance(value, list):
+        for index, entry in enumerate(cast("list[object]", value)):
+            if isinstance(entry, Mapping):
+                yield from findings(cast("Given", entry), section, f"{key}[{index}].")
+
+
+def fate_of(field: FieldInfo) -> Fate:
+    """What the schema says of a key."""
+    return next((one for one in field.metadata if isinstance(one, Fate)), Fate("honoured"))
+
+
+def section_of(field: FieldInfo) -> type[Keys] | None:
+    """The section below a key, or that of each entry of its list."""
+    for inner in _inner(field.annotation):
+        if isinstance(inner, type) and issubclass(inner, Keys):
+            return inner
+    return None
+
+
+def _inner(annotation: Any) -> Iterator[Any]:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType, list, Annotated):
+        for part in get_args(annotation):
+            yield from _inner(part)
+    else:
+        yield annotation
+
+
+def _unknown(key: str, name: str, schema: type[Keys]) -> str:
+    near = difflib.get_close_matches(name, schema.model_fields, n=1, cutoff=0.7)
+    prefix = key.removesuffix(name)
+    if near:
+        return f"{key} is no key of config.yaml; did you mean {prefix}{near[0]}?"
+    elsewhere = [one.key for one in rows() if one.key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"{key} is no key of config.yaml; did you mean {elsewhere[0]}?"
+    return f"{key} is no key of config.yaml; take it out, or put it under model_metadata, where any key may stand."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of all keys."""
+
+    key: str
+    wanted: str
+    fate: Fate
+
+
+def rows() -> list[Row]:
+    """Every key at every level, in the schema's order."""
+    from deployments.config.schema import Config
+
+    return list(_rows(Config, "", Fate("honoured")))
+
+
+def _rows(schema: type[Keys], path: str, above: Fate) -> Iterator[Row]:
+    for name, field in schema.model_fields.items():
+        key, section, fate = f"{path}{name}", section_of(field), fate_of(field)
+        if fate == Fate("honoured") and above.kind != "honoured":
+            fate = above
+        yield Row(key, wanted(field.annotation, field.metadata), fate)
+        if section:
+            many = "[]" if _is_list(field.annotation) else ""
+            below = fate if fate.kind == "honoured" else Fate(fate.kind, f"as `{name}`.")
+            yield from _rows(section, f"{key}{many}.", below)
+
+
+def _is_list(annotation: Any) -> bool:
+    options = (
+        get_args(annotation)
+        if get_origin(annotation) in (Union, types.UnionType)
+        else (annotation,)
+    )
+    return any(get_origin(one) is list for one in options)
+
+
+KEY = "[key]"  # pydantic's place of a mapping's key, after the key itself
+A_MAPPING = "a mapping of names to values"
+PLURALS = {
+    "a text": "a list of texts",
+    "a text that is not empty": "a list of texts",
+    A_MAPPING: "a list of mappings",
+}
+NAMES: Mapping[object, str] = {str: "a text", bool: "true or false", int: "an integer"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a value must be, where the type does not say it."""
+
+    said: str
+
+
+def wanted(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
+    """What a value must be, in words."""
+    said = next((one.said for one in metadata if isinstance(one, Wanted)), None)
+    if said:
+        return said
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return wanted(arguments[0], arguments[1:])
+    if origin in (Union, types.UnionType):
+        return wanted(next(one for one in arguments if one is not type(None)), metadata)
+    if origin is Literal:
+        texts = [str(one) for one in arguments]
+        return f"{', '.join(texts[:-1])} or {texts[-1]}" if len(texts) > 1 else texts[0]
+    if origin is list:
+        entry = wanted(arguments[0])
+        return PLURALS.get(entry, f"a list, each {entry}")
+    return NAMES.get(annotation, A_MAPPING)
+
+
+def wanted_at(schema: type[Keys], where: tuple[int | str, ...]) -> str:
+    """What the value at that place must be."""
+    if where[-1] == KEY:
+        return "a valid name"
+    field = schema.model_fields[str(where[0])]
+    annotation: Any = field.annotation
+    said = wanted(annotation, field.metadata)
+    for part in where[1:]:
+        options = list(_options(annotation))
+        if isinstance(part, int):
+            annotation = next(get_args(one)[0] for one in options if get_origin(one) is list)
+            said = wanted(annotation)
+        elif sections := [
+            one for one in options if isinstance(one, type) and issubclass(one, Keys)
+        ]:
+            of_it = sections[0].model_fields[part]
+            annotation, said = of_it.annotation, wanted(of_it.annotation, of_it.metadata)
+        else:
+            annotation = next(get_args(one)[1] for one in options if get_origin(one) is dict)
+            said = wanted(annotation)
+    return said
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _options(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for one in get_args(annotation):
+            yield from _options(one)
+    else:
+        yield annotation

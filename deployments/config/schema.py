@@ -1,0 +1,314 @@
+"""Every key of config.yaml that Truss 0.18 knows, and ours (`runtime.batching`, `runtime.stop_grace_seconds`, `resources.gpu_memory`), each with its fate."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from deployments.config.fates import Fate, Wanted, limited, refused
+from deployments.config.platform import (
+    NO_FETCH,
+    ON_BASETEN,
+    BaseImage,
+    Bdn,
+    BisLlm,
+    Checkpoints,
+    Download,
+    Repository,
+    Weights,
+)
+from deployments.config.types import (
+    Anything,
+    AtLeastOne,
+    Delay,
+    Filled,
+    Flag,
+    Integer,
+    NotNegative,
+    Positive,
+    Seconds,
+    Section,
+    gpu_name,
+    of_key,
+    sized,
+)
+
+NO_IMAGE = "is not used: Kingpost builds no image"
+FORMAL = limited("has no effect here.")
+DATA_ONLY = Fate("honoured", "the model finds it in its config; nothing else reads it")
+SecretName = Annotated[
+    str, Field(pattern=r"^([-._a-zA-Z0-9]{1,253}|DOCKER_REGISTRY_.*)$"), Wanted("a secret's name")
+]
+Texts = dict[SecretName, str]
+
+
+class Batching(Section):
+    """Kingpost's own: calls of a model that takes lists are put together."""
+
+    max_batch_size: AtLeastOne
+    max_wait_ms: NotNegative = 5.0
+
+
+class Transport(Section):
+    """How clients talk to the model."""
+
+    kind: Annotated[
+        Literal["http", "websocket", "grpc"],
+        refused(
+            "grpc is not spoken by Kingpost; serve the model over http or websocket.",
+            lambda value: value == "grpc",
+        ),
+    ] = "http"
+    ping_interval_seconds: Positive | None = None
+    ping_timeout_seconds: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_its_kind(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given and not given.get("kind"):
+            raise of_key("kind is required: http or websocket.")
+        return given
+
+
+NOT_AWAITED = limited("is not used: Kingpost's own settings say when a replica is given up.")
+
+
+class HealthChecks(Section):
+    """Seconds before an unhealthy replica is acted upon."""
+
+    restart_check_delay_seconds: Annotated[Delay | None, NOT_AWAITED] = None
+    restart_threshold_seconds: Annotated[Seconds | None, NOT_AWAITED] = None
+    stop_traffic_threshold_seconds: Annotated[Seconds | None, NOT_AWAITED] = None
+    startup_threshold_seconds: Annotated[Seconds | None, NOT_AWAITED] = None
+
+
+class Oidc(Section):
+    """A token of the platform."""
+
+    enabled: Annotated[
+        Flag | None,
+        refused("asks for a token of Baseten's, which is not here; take it out.", bool),
+    ] = None
+
+
+class RemoteSsh(Section):
+    """A shell in the running container."""
+
+    enabled: Annotated[
+        Flag, limited("opens no SSH here: log in to the machine that runs the node.", bool)
+    ] = False
+
+
+class EgressRestrictions(Section):
+    """Where the model may connect to."""
+
+    ip_allow_list: list[str] | None = None
+    fqdn_allow_list: list[str] | None = None
+
+
+class Runtime(Section):
+    """What the model host obeys while it serves."""
+
+    predict_concurrency: AtLeastOne = 1
+    streaming_read_timeout: Positive = 60
+    stop_grace_seconds: NotNegative = 2.0
+    enable_tracing_data: Annotated[Flag, limited("sends no traces from here.", bool)] = False
+    enable_debug_logs: Flag = False
+    transport: Transport = Transport()
+    is_websocket_endpoint: Flag | None = None
+    health_checks: HealthChecks = HealthChecks()
+    oidc: Oidc = Oidc()
+    remote_ssh: RemoteSsh = RemoteSsh()
+    egress_restrictions: Annotated[
+        EgressRestrictions | None,
+        refused(
+            "are not enforced: the model could connect anywhere; restrict the node's machine or container instead.",
+            lambda value: value is not None,
+        ),
+    ] = None
+    truss_server_version_override: Annotated[
+        Annotated[
+            str, Field(pattern=r"^v?\d+(\.\d+)*[-.+a-z0-9]*$"), Wanted("a version such as 0.9.0")
+        ]
+        | None,
+        limited("is not used: Kingpost's own model host serves the model."),
+    ] = None
+    num_workers: Annotated[Integer, Wanted("1")] = 1
+    batching: Batching | None = None
+
+    @model_validator(mode="after")
+    def _one_worker(self) -> "Runtime":
+        if self.num_workers != 1:
+            message = "num_workers must be 1; use predict_concurrency or more replicas."
+            raise of_key(message)
+        return self
+
+
+class Fabric(Section):
+    """The network between nodes of one replica."""
+
+    use_rdma: Flag | None = None
+    preferences: list[str] | None = None
+
+
+DEFAULT_MEMORY = "2Gi"
+NOT_LIMITED = "is not enforced: the model may take what the machine has."
+
+
+class Resources(Section):
+    """What a replica needs."""
+
+    cpu: Annotated[str, sized(r"[+-]?(\d+\.?\d*|\.\d+)m?", "500m or 2"), limited(NOT_LIMITED)] = "1"
+    memory: Annotated[
+        str,
+        sized(r"(\d+\.?\d*|\.\d+)([kMGTPE]|[KMGTPE]i)?", "2Gi"),
+        Fate(
+            "honoured",
+            "a host that holds more is started again, and its request says MODEL_OUT_OF_MEMORY; 2Gi, Truss's default, is no limit",
+        ),
+    ] = DEFAULT_MEMORY
+    use_gpu: Annotated[
+        Anything, Fate("honoured", "said by `accelerator` alone, as Truss has it")
+    ] = None
+    accelerator: Annotated[
+        str | None,
+        BeforeValidator(gpu_name),
+        Wanted("a GPU such as A10G or H100:2"),
+        limited("counts GPUs only: their kind is not compared with what the node has."),
+    ] = None
+    instance_type: Annotated[
+        str | None,
+        refused("is a size of Baseten's; say cpu, memory and accelerator instead."),
+    ] = None
+    node_count: Annotated[
+        AtLeastOne | None,
+        refused(
+            "above 1 is not supported: a replica runs on one machine.", lambda value: value != 1
+        ),
+    ] = None
+    fabric: Annotated[Fabric | None, refused("is not set up by Kingpost; take it out.")] = None
+    gpu_memory: Annotated[str | None, sized(r"\d+(\.\d+)?\s*([KMGT]i?)?B?", "10Gi")] = None
+
+
+class Build(Section):
+    """How an image is built on Baseten."""
+
+    model_server: Annotated[
+        Literal["TrussServer", "TRT_LLM"],
+        refused("TRT_LLM is not here; write a Model class.", lambda value: value == "TRT_LLM"),
+    ] = "TrussServer"
+    arguments: Annotated[dict[str, Anything], limited(f"{NO_IMAGE}.")] = {}
+    secret_to_path_mapping: Annotated[Texts, limited(f"{NO_IMAGE}.")] = {}
+    no_cache: Flag = False
+
+    @model_validator(mode="after")
+    def _cached(self) -> "Build":
+        if self.no_cache:
+            raise of_key("no_cache cannot be set in config.yaml, as in Truss.")
+        return self
+
+
+class DockerServer(Section):
+    """A program that serves HTTP by itself; it takes the place of a Model class."""
+
+    start_command: Filled | None = None
+    server_port: Annotated[
+        Integer, Field(ge=1, le=65535), Wanted("1..65535 and not 8080, which is reserved")
+    ]
+    predict_endpoint: Filled
+    readiness_endpoint: Filled
+    liveness_endpoint: Filled
+    run_as_user_id: Annotated[Delay | None, Wanted("a user's number")] = None
+    no_build: Annotated[
+        Flag | None, refused("needs Docker; give a start_command instead.", bool)
+    ] = None
+
+    @model_validator(mode="after")
+    def _starts(self) -> "DockerServer":
+        if self.start_command is None:
+            raise of_key("start_command is required.")
+        if self.server_port == 8080:
+            message = "server_port must be 1..65535 and not 8080, which is reserved."
+            raise of_key(message)
+        if self.run_as_user_id in (0, 60000):
+            message = f"run_as_user_id cannot be {self.run_as_user_id}; use another user."
+            raise of_key(message)
+        return self
+
+
+class Config(Section):
+    """The whole file."""
+
+    model_name: str | None = None
+    description: Annotated[str | None, DATA_ONLY] = None
+    model_metadata: dict[str, Anything] = {}
+    examples_filename: Annotated[str, DATA_ONLY] = "examples.yaml"
+    model_module_dir: str = "model"
+    model_class_filename: str = "model.py"
+    model_class_name: str = "Model"
+    data_dir: str = "data"
+    bundled_packages_dir: str = "packages"
+    external_package_dirs: list[str] = []
+    python_version: Annotated[
+        Literal["py39", "py310", "py311", "py312", "py313", "py314"] | None,
+        Fate("honoured", "refused where that Python is not there"),
+    ] = None
+    requirements: list[str] = []
+    requirements_file: str | None = None
+    environment_variables: Annotated[
+        dict[str, Anything],
+        limited(
+            "has PORT or HOSTNAME, which Baseten overwrites; here the model gets what the file says.",
+            lambda value: isinstance(value, Mapping) and bool({"PORT", "HOSTNAME"} & value.keys()),  # pyright: ignore
+        ),
+    ] = {}
+    secrets: dict[str, str | None] = {}
+    system_packages: Annotated[
+        list[str], limited("are not installed; install them on the machines of the nodes.")
+    ] = []
+    base_image: Annotated[
+        BaseImage | None,
+        limited(f"{NO_IMAGE}; the model runs in an environment on the node's machine."),
+    ] = None
+    build_commands: Annotated[
+        list[str], limited("are not run; run them on the machines of the nodes.")
+    ] = []
+    build: Build = Build()
+    resources: Resources = Resources()
+    runtime: Runtime = Runtime()
+    docker_server: DockerServer | None = None
+    model_cache: Annotated[list[Repository], refused(NO_FETCH)] = []
+    hf_cache: Annotated[list[Repository] | None, refused(NO_FETCH)] = None
+    weights: Annotated[list[Weights], refused(NO_FETCH)] = []
+    external_data: Annotated[list[Download] | None, refused(NO_FETCH)] = None
+    bdn: Bdn = Bdn()
+    cache_internal: Annotated[list[Repository], refused(NO_FETCH)] = []
+    training_checkpoints: Annotated[Checkpoints | None, refused(NO_FETCH)] = None
+    trt_llm: Annotated[
+        dict[str, Anything] | None,
+        refused(
+            "needs Baseten's engine builder; serve the engine with a docker_server or a Model class.",
+            lambda value: value is not None,
+        ),
+    ] = None
+    bis_llm: Annotated[BisLlm | None, refused(ON_BASETEN, lambda value: value is not None)] = None
+    input_type: Annotated[str, DATA_ONLY] = "Any"
+    model_framework: Annotated[str, DATA_ONLY] = "custom"
+    model_type: Annotated[str, DATA_ONLY] = "Model"
+    use_local_src: Annotated[Flag, FORMAL] = False
+    live_reload: Annotated[
+        Flag, limited("has no effect here: `kingpost watch` follows a folder.", bool)
+    ] = False
+    apply_library_patches: Annotated[Flag, FORMAL] = True
+    spec_version: Annotated[str, DATA_ONLY] = "2.0"
+
+    @model_validator(mode="after")
+    def _one_list(self) -> "Config":
+        if self.requirements and self.requirements_file:
+            raise PydanticCustomError(
+                "whole", "Set either requirements or requirements_file, not both."
+            )
+        if self.model_cache and self.weights:
+            raise PydanticCustomError("whole", "Set either model_cache or weights, not both.")
+        return self

@@ -1,0 +1,83 @@
+"""The types of the values in config.yaml. A null counts as not given; numbers may be texts ("4"), as Truss reads them."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, LiteralString, cast
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from deployments.config.fates import Keys, Wanted
+from tasks.outside_text import whole_number
+
+MINIMUM_SECONDS = 10  # of a health check, as Baseten's pages have it
+ACCELERATORS = (
+    *("B10", "T4", "L4", "A10G", "V100", "A100", "A100_40GB", "H100", "H200", "H100_40GB"),
+    *("B200", "L40S", "RTX_PRO_6000", "B300", "GB300"),
+)
+
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):  # true is no 1
+        raise PydanticCustomError("int_type", "a number")
+    return value
+
+
+def _no_number(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "true or false")
+    return value
+
+
+def gpu_name(value: object) -> object:
+    name, _, count = str(value).strip().partition(":")
+    if not isinstance(value, str) or name not in ACCELERATORS:
+        known = ", ".join(ACCELERATORS)
+        raise ValueError(f"must name a GPU such as A10G or H100:2, not {value!r}; known: {known}.")
+    if ":" in value and not whole_number(count):
+        raise ValueError(
+            f"must have a count of GPUs after the colon, as in {name}:2, not {value!r}."
+        )
+    return value
+
+
+def of_key(message: str) -> PydanticCustomError:
+    """A sentence that begins with a key of the section."""
+    return PydanticCustomError("key", cast("LiteralString", message))
+
+
+def sized(pattern: str, example: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(f"must be a size such as {example}, not {value!r}.")
+        return value
+
+    return BeforeValidator(check)
+
+
+Flag = Annotated[bool, BeforeValidator(_no_number)]
+Integer = Annotated[int, BeforeValidator(_no_flag)]
+Number = Annotated[float, BeforeValidator(_no_flag)]
+AtLeastOne = Annotated[Integer, Field(ge=1), Wanted("an integer of at least 1")]
+Seconds = Annotated[Integer, Field(ge=MINIMUM_SECONDS), Wanted("an integer of at least 10")]
+Delay = Annotated[Integer, Field(ge=0), Wanted("an integer of at least 0")]
+Positive = Annotated[Number, Field(gt=0), Wanted("a number above 0")]
+NotNegative = Annotated[Number, Field(ge=0), Wanted("a number of at least 0")]
+Anything = Annotated[Any, Wanted("anything")]
+Filled = Annotated[str, Field(min_length=1), Wanted("a text that is not empty")]
+
+
+class Section(Keys):
+    """Nulls of known keys are dropped before the types are looked at."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        values = cast("Mapping[object, object]", given)
+        return {
+            str(name): value
+            for name, value in values.items()
+            if value is not None or name not in cls.model_fields
+        }

@@ -1,0 +1,1 @@
+"""Truss packages: read from a folder, checked, gathered and stored."""

@@ -1,0 +1,1 @@
+"""What is deployed and where it runs, in the store: models, deployments, environments, live replicas."""

@@ -1,0 +1,146 @@
+"""The autoscaler: how many replicas each deployment should have, and when an environment may switch.
+
+Any number may run; one leads at a time. It only writes `wanted`: nodes take seats and start what fits.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from deployments.registry.autoscaling import Autoscaling, Scaler
+from deployments.registry.directory import Directory, Replica
+from deployments.registry.registry import Deployment, Load, Model, Registry
+from tasks.logs import get_logger
+from tasks.loops import Guards
+from tasks.settings import Settings
+
+log = get_logger("autoscaler")
+
+EVERY_SECONDS = 1.0
+LEAD_MS = 5000  # after which another one takes over
+RETIRED_SECONDS = (
+    10  # s without work until a deployment that no environment points at any more stops
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One deployment, as it is now."""
+
+    deployment: Deployment
+    load: Load
+    replicas: list[Replica]
+
+    @property
+    def calls(self) -> int:
+        """In flight and waiting."""
+        in_flight = max(self.load.running, sum(one.busy for one in self.replicas))
+        return self.load.queued + in_flight + int(self.load.demanded)
+
+    @property
+    def states(self) -> set[str]:
+        """Those of its replicas."""
+        return {one.state for one in self.replicas}
+
+
+class Autoscaler:
+    """`run_once` does all the work."""
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._registry = Registry(settings)
+        self._directory = Directory(settings)
+        self._follow = settings.queued_follow_environment
+        self._monotonic = monotonic
+        self._me = secrets.token_hex(8)
+        self._guards = Guards("scaling of", monotonic=monotonic)  # by deployment, or model
+        self._scalers: dict[str, Scaler] = {}
+        self._served: dict[str, int] = {}
+
+    async def run_once(self) -> bool:
+        """Scales everything once; False when another one leads. Raises StoreUnavailable."""
+        return await asyncio.to_thread(self._run)
+
+    def _run(self) -> bool:
+        if not self._registry.lead(self._me, LEAD_MS):
+            return False
+        replicas: dict[str, list[Replica]] = defaultdict(list)
+        for one in self._directory.all():
+            replicas[one.deployment_id].append(one)
+        models = self._registry.models()
+        warming = {env.candidate for model in models for env in model.environments.values()}
+        leaders, followers = self._see(replicas)
+        for seen in leaders:
+            with_it = followers.pop(seen.deployment.id, [])
+            guard = self._guards[seen.deployment.id]
+            if guard.due:
+                with guard.part():
+                    self._scale(seen, with_it, seen.deployment.id in warming)
+        for leader, left in followers.items():  # it rests
+            with self._guards[leader].part():
+                self._scale_along(left, 0)
+        for model in models:
+            with self._guards[model.id].part():
+                self._switch_warm(model, replicas)
+        return True
+
+    def _see(self, replicas: dict[str, list[Replica]]) -> tuple[list[Seen], dict[str, list[Seen]]]:
+        """Those that scale, and those that share the process of one of them, by its id."""
+        deployments = [one for one in self._registry.all() if one.active]
+        loads = self._registry.loads([one.id for one in deployments])
+        leaders: list[Seen] = []
+        followers: dict[str, list[Seen]] = defaultdict(list)
+        for deployment, load in zip(deployments, loads, strict=True):
+            seen = Seen(deployment, load, replicas[deployment.id])
+            (followers[deployment.leader] if deployment.leader else leaders).append(seen)
+        return leaders, followers
+
+    def _scale(self, seen: Seen, with_it: list[Seen], warming: bool) -> None:
+        deployment, together = seen.deployment, [seen, *with_it]
+        # The busiest decides: a sum would count a call and the calls that it makes as if they needed a replica each.
+        total = max(one.calls for one in together)
+        new = not deployment.served and not deployment.failure  # shows at once whether it loads
+        called = [self._was_called(one.deployment.id, one.replicas) for one in together]
+        has_work = total > 0 or any(called) or new
+        now = self._monotonic()
+        scaler = self._scalers.setdefault(deployment.id, Scaler(now))
+        settings = _settings_of(deployment)
+        wanted = scaler.wanted(settings, now, total or float(has_work), deployment.wanted)
+        if warming:
+            wanted = max(wanted, 1)
+        if wanted != deployment.wanted:
+            log.info("deployment.scaled", deployment=deployment.id, wanted=wanted, load=total)
+        self._registry.scale(deployment.id, wanted, total, has_work or warming, seen.states)
+        self._scale_along(with_it, wanted)
+
+    def _scale_along(self, followers: list[Seen], wanted: int) -> None:
+        """They have the replicas of their leader, and never wait for one of their own."""
+        for one in followers:
+            self._registry.scale(one.deployment.id, wanted, one.calls, False, one.states)
+
+    def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
+        """Whether sync calls came since the last look; short ones are over by now."""
+        served = sum(one.served for one in replicas)
+        before = self._served.get(deployment_id, served)
+        self._served[deployment_id] = served
+        return served > before
+
+    def _switch_warm(self, model: Model, replicas: dict[str, list[Replica]]) -> None:
+        for environment in model.environments.values():
+            candidate = environment.candidate
+            if candidate and any(one.state == "ready" for one in replicas[candidate]):
+                self._registry.switch(model.id, environment.name, candidate)
+                log.info("environment.switched", model=model.name, to=candidate)
+                if self._follow:
+                    self._registry.follow(environment.deployment_id, candidate)
+
+
+def _settings_of(deployment: Deployment) -> Autoscaling:
+    """As they were set; a deployment that no environment points at any more stops soon."""
+    settings = deployment.autoscaling
+    if not deployment.retired:
+        return settings
+    delay = min(RETIRED_SECONDS, settings.scale_down_delay)
+    return replace(settings, min_replica=0, scale_down_delay=delay, autoscaling_window=10)

@@ -1,0 +1,53 @@
+"""How a deployment is, in Baseten's words (its management OpenAPI, DeploymentStatus). Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from deployments.registry.directory import Replica
+from deployments.registry.records import Deployment
+
+Word = Literal[
+    "DEPLOYING",
+    "LOADING_MODEL",
+    "ACTIVE",
+    "UNHEALTHY",
+    "DEPLOY_FAILED",
+    "DEACTIVATING",
+    "INACTIVE",
+    "SCALED_TO_ZERO",
+    "WAKING_UP",
+    "BUILDING",
+]
+
+
+@dataclass(frozen=True)
+class DeploymentStatus:
+    """The word, the replicas that serve, and why none does if one tried, or what it does meanwhile."""
+
+    word: Word
+    ready: int = 0
+    reason: str = ""
+
+
+def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> DeploymentStatus:
+    """From the record and the live replicas."""
+    states = [one.state for one in replicas]
+    ready = states.count("ready")
+    if not deployment.active:
+        word: Word = "DEACTIVATING" if replicas else "INACTIVE"
+        return DeploymentStatus(word, ready, deployment.failure)
+    if ready:
+        return DeploymentStatus("ACTIVE", ready)
+    reason = deployment.failure or next((one.error for one in replicas if one.error), "") or ""
+    if "failed" in states or deployment.failure:
+        word = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
+        return DeploymentStatus(word, 0, reason)
+    note = next((one.note for one in replicas if one.note), "") or ""
+    if "building" in states:
+        return DeploymentStatus("BUILDING", 0, note)
+    if "loading" in states:
+        return DeploymentStatus("WAKING_UP" if deployment.served else "LOADING_MODEL", 0, note)
+    if deployment.wanted == 0:
+        return DeploymentStatus("SCALED_TO_ZERO")
+    return DeploymentStatus("WAKING_UP" if deployment.served else "DEPLOYING")
