@@ -44,7 +44,7 @@ def test_the_wheel_holds_every_file_of_our_packages_and_nothing_else(
     built: tuple[Path, Path], expected: set[str]
 ) -> None:
     assert set(NEW) < expected
-    assert {"deployments/scripts/register.lua", "tasks/scripts/lib.lua"} < expected
+    assert {"deployments/registry/scripts/register.lua", "tasks/scripts/lib.lua"} < expected
     assert contents(built[0]) == expected
 
 
