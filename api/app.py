@@ -22,8 +22,8 @@ from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
 from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
-from tasks.loops import end, keep
 from tasks.machine import tell_time
+from tasks.process.loops import end, keep
 from tasks.settings import Settings
 
 # Keys go in a header that a page must have, so credentials of the browser's own are never asked for.

@@ -3,10 +3,10 @@
 import secrets
 
 from deployments.registry.keys import plain as registry_key
-from tasks import keys
 from tasks.api_keys import KEYS
-from tasks.logs import get_logger
-from tasks.store import AsyncJobStore, unavailable
+from tasks.process.logs import get_logger
+from tasks.store import keys
+from tasks.store.job_store import AsyncJobStore, unavailable
 
 log = get_logger("epoch")
 

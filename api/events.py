@@ -9,11 +9,11 @@ from typing import cast
 
 import redis
 
-from tasks import keys
 from tasks.errors import StoreUnavailable
-from tasks.logs import get_logger
+from tasks.process.logs import get_logger
 from tasks.settings import Settings
-from tasks.store import connect_async, unavailable
+from tasks.store import keys
+from tasks.store.job_store import connect_async, unavailable
 
 log = get_logger("events")
 

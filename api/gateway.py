@@ -23,7 +23,7 @@ from tasks.api_keys import ApiKey, ApiKeys, KeyCheck, key_id
 from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
-from tasks.store import AsyncJobStore, unavailable
+from tasks.store.job_store import AsyncJobStore, unavailable
 
 T = TypeVar("T")
 Need = Literal["inference", "full", "metrics"]

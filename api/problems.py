@@ -21,7 +21,7 @@ from tasks.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from tasks.logs import get_logger
+from tasks.process.logs import get_logger
 
 log = get_logger("api")
 

@@ -13,11 +13,11 @@ from bench.command import main
 from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
 from bench.stack import MODELS, Stack
 from deployments.registry.registry import Deployment
-from tasks import scripting, verbs
 from tasks.job import Outcome
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import JobStore
+from tasks.store import scripting, verbs
+from tasks.store.job_store import JobStore
 
 WALL = """
 local function wall_ms()

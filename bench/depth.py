@@ -25,11 +25,11 @@ from bench.load import percentile
 from bench.rounds import Claim, Figures, Pace, Report, Rounds
 from bench.stack import ROOT, Stack
 from deployments.registry.registry import Deployment
-from tasks import scripting, verbs
 from tasks.celery_app import make_app
 from tasks.job import Claim as JobClaim
 from tasks.job import Outcome, RequestId
 from tasks.state import Status
+from tasks.store import scripting, verbs
 from tasks.wakeups import template
 from tests.conditions import PAUSE, wait_until
 

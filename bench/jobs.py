@@ -5,9 +5,9 @@ import uuid
 from collections.abc import Callable
 
 from deployments.registry.registry import Deployment
-from tasks import verbs
 from tasks.job import RequestId, Submission
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tests.conditions import PAUSE
 
 BATCH = 200

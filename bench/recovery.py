@@ -18,11 +18,11 @@ import redis
 
 from deployments.registry.directory import Directory
 from deployments.registry.registry import Registry
-from tasks import keys, verbs
 from tasks.errors import StoreUnavailable
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import keys, verbs
+from tasks.store.job_store import JobStore
 from tests.chaos.stack import Stack
 from tests.conditions import wait_until
 

@@ -17,7 +17,7 @@ from deployments.packages.package import Package
 from deployments.registry.directory import Replica
 from deployments.registry.registry import Deployment, Registry
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.processes import Process, environment, ready_replicas
 from tests.valkey import Valkey

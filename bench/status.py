@@ -10,9 +10,9 @@ from bench.load import Order
 from bench.rounds import Claim, Pace, Report, alternate, ratios
 from bench.stack import AUTHORIZED, ROOT, Stack
 from bench.submit import RATE, figures
-from tasks import verbs
 from tasks.job import Outcome, RequestId
 from tasks.state import Status
+from tasks.store import verbs
 
 ECHO = ROOT / "models" / "echo"
 POLLED = 1000

@@ -13,10 +13,10 @@ from bench.command import main
 from bench.load import percentile
 from bench.rounds import Claim, Figures, Pace, Report, alternate
 from bench.stack import ROOT, START_SECONDS, Stack, connection
-from tasks import verbs
 from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tests.conditions import PAUSE, wait_until
 
 ECHO = ROOT / "models" / "echo"

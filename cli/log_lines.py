@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tasks.log_files import oldest_first
 from tasks.outside_text import printable
+from tasks.process.log_files import oldest_first
 
 PREFIX_SHORTEST = 8  # characters of a request id that are enough to name it
 TIMES = ("ts", "timestamp")  # of model hosts; of our own processes

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cli.options import Port, Unsupported
-from tasks.descriptors import connections, raise_descriptor_limit
-from tasks.environment import prepare_environment
 from tasks.errors import KingpostError, SettingsError
 from tasks.outside_text import printable
-from tasks.private_files import keep_private, only_for_owner
-from tasks.programs import PART
+from tasks.process.descriptors import connections, raise_descriptor_limit
+from tasks.process.private_files import keep_private, only_for_owner
+from tasks.process.programs import PART
+from tasks.process.variables import prepare_environment
 
 if TYPE_CHECKING:  # `kingpost --help` reads no settings
     from tasks.settings import Settings

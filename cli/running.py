@@ -78,7 +78,7 @@ def _address_in(up: Path) -> str:
 
 def _reach(settings: Settings) -> None:
     """Before a command does anything. Raises StoreUnavailable."""
-    from tasks.store import connect, unavailable
+    from tasks.store.job_store import connect, unavailable
 
     client = connect(settings)
     with unavailable():

@@ -20,8 +20,8 @@ from deployments.packages.files import folder_hash
 from deployments.packages.package import Package
 from deployments.registry.records import Deployment
 from deployments.registry.registry import Registry
-from tasks.environment import inherited_environment
-from tasks.programs import with_users_modules
+from tasks.process.programs import with_users_modules
+from tasks.process.variables import inherited_environment
 
 MEMBER_FILE = "chainlet.json"  # beside a generated config.yaml
 BUILD_SECONDS = 300.0  # an import of the user's file, which may import torch

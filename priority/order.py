@@ -3,7 +3,7 @@
 Fair share is start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996) with unit costs: a job of
 flow f gets the start tag S = max(V, F_f) and leaves F_f = S + 1, where V, the virtual time, is the
 start tag of the job claimed last. A newcomer therefore starts at V, not behind another flow's backlog.
-`tasks/scripts/lib.lua` does the same sums inside Redis; tests compare the two.
+`tasks/store/scripts/lib.lua` does the same sums inside Redis; tests compare the two.
 """
 
 from dataclasses import dataclass, field

@@ -12,12 +12,12 @@ from typing import Any, Literal, cast
 import redis
 
 from tasks.errors import NotFound, SettingsError
-from tasks.keys import TAG
-from tasks.keys import plain as plain_key
-from tasks.logs import get_logger
-from tasks.remembered import Remembered
+from tasks.process.logs import get_logger
+from tasks.process.remembered import Remembered
 from tasks.settings import Settings
-from tasks.store import connect, connect_async, unavailable
+from tasks.store.job_store import connect, connect_async, unavailable
+from tasks.store.keys import TAG
+from tasks.store.keys import plain as plain_key
 
 log = get_logger("keys")
 

@@ -73,7 +73,7 @@ class JobError:
 class Job:
     """The record of a job as the store holds it; times are Unix milliseconds of Redis' clock,
 
-    but `not_before` counts by the clock of leases and due times (tasks/scripting.py).
+    but `not_before` counts by the clock of leases and due times (tasks/store/scripting.py).
     """
 
     request_id: RequestId

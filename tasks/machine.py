@@ -1,6 +1,6 @@
 """The machine that this process runs on: its name for this boot, and a clock that nobody can set.
 
-The store has no such clock, so it is told this one's time: see tasks/scripts/tick.lua.
+The store has no such clock, so it is told this one's time: see tasks/store/scripts/tick.lua.
 """
 
 import socket
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from tasks import verbs
-from tasks.logs import get_logger
-from tasks.store import AsyncJobStore
+from tasks.process.logs import get_logger
+from tasks.store import verbs
+from tasks.store.job_store import AsyncJobStore
 
 log = get_logger("machine")
 

@@ -5,10 +5,10 @@ import signal
 import time
 from collections.abc import Mapping
 
-from tasks import logs
-from tasks.loops import Loop, keep, run_forever
+from tasks.process import logs
+from tasks.process.loops import Loop, keep, run_forever
 from tasks.settings import Settings
-from tasks.store import AsyncJobStore
+from tasks.store.job_store import AsyncJobStore
 from tasks.sweeper import Sweeper
 from tasks.webhooks.sender import Sender
 

@@ -9,9 +9,10 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks import listening, store_address
-from tasks.environment import PREFIX
+from tasks import store_address
 from tasks.errors import SettingsError
+from tasks.process import listening
+from tasks.process.variables import PREFIX
 
 # What Kubernetes sets for a service whose name begins with "kingpost"; `KINGPOST_PORT` only with such a value.
 SERVICE_LINK = re.compile(

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tasks import verbs
 from tasks.errors import PayloadUnavailable, StoreUnavailable
-from tasks.logs import get_logger
-from tasks.loops import Guards
 from tasks.machine import since_boot_ms, tell_time
 from tasks.payloads import Payloads
+from tasks.process.logs import get_logger
+from tasks.process.loops import Guards
 from tasks.settings import Settings
-from tasks.store import AsyncJobStore
+from tasks.store import verbs
+from tasks.store.job_store import AsyncJobStore
 
 log = get_logger("sweeper")
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Swept:
 
 
 class Sweeper:
-    """Puts right what no worker will: see design of each script in tasks/scripts."""
+    """Puts right what no worker will: see design of each script in tasks/store/scripts."""
 
     def __init__(
         self,

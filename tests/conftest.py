@@ -14,10 +14,10 @@ import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 
-from tasks import keys
-from tasks.scripting import CLOCK_OFFSET_KEY
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import keys
+from tasks.store.job_store import JobStore
+from tasks.store.scripting import CLOCK_OFFSET_KEY
 from tests.valkey import Valkey
 
 pytest_plugins = ["tests.chain_builder"]

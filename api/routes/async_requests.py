@@ -37,13 +37,13 @@ from api.schemas import (
 )
 from api.unknown_fields import warnings
 from api.upstream.waiting import FOR_OTHERS
-from tasks import verbs
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Reading
 from tasks.outside_text import whole_number
 from tasks.state import FINAL, Status
-from tasks.verbs import CancelWord, Move
+from tasks.store import verbs
+from tasks.store.verbs import CancelWord, Move
 from tasks.webhooks import verbs as outbox
 from tasks.webhooks.verbs import Redelivery
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from api import unknown_paths
 from api.gateway import gateway_of
 from api.problems import Problem
-from tasks.descriptors import SHORT, left
-from tasks.store import unavailable
+from tasks.process.descriptors import SHORT, left
+from tasks.store.job_store import unavailable
 
 RETRY_SECONDS = "5"
 NO_DESCRIPTORS = (

@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 from api.gateway import authenticate, gateway_of
 from deployments.registry.directory import Replica
 from deployments.registry.registry import Deployment
-from tasks import verbs
 from tasks.job import QueueStatus
+from tasks.store import verbs
 from tasks.webhooks import verbs as outbox
 from tasks.webhooks.verbs import OutboxStatus
 

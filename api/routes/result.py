@@ -6,11 +6,11 @@ from fastapi.responses import StreamingResponse
 from api.gateway import Gateway, authenticate, gateway_of
 from api.problems import Problem, no_such_request
 from api.upstream.passing import ACTIVE, SANDBOX
-from tasks import verbs
 from tasks.api_keys import sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Job
 from tasks.state import FINAL, Status
+from tasks.store import verbs
 
 router = APIRouter(tags=["async"])
 

@@ -10,9 +10,10 @@ from api.problems import Problem
 from api.schemas import AsyncPredictRequest
 from api.webhook_urls import check_webhook
 from deployments.registry.registry import Deployment
-from tasks import payloads, verbs
+from tasks import payloads
 from tasks.api_keys import ApiKey
 from tasks.job import RequestId, Submission
+from tasks.store import verbs
 
 LONGEST_KEY = 256  # characters of an Idempotency-Key
 

@@ -8,7 +8,7 @@ from api.problems import Problem
 from api.routes.targets import TARGETS, TargetOf
 from api.upstream.proxy import proxied
 from api.upstream.waiting import Asking
-from tasks import verbs
+from tasks.store import verbs
 
 router = APIRouter(tags=["sync"])
 PREDICT = "/v1/models/model:predict"

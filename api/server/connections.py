@@ -14,8 +14,8 @@ from time import monotonic
 from typing import Any
 
 from api.problems import Problem
-from tasks.descriptors import KEPT, left
-from tasks.logs import get_logger
+from tasks.process.descriptors import KEPT, left
+from tasks.process.logs import get_logger
 
 log = get_logger("connections")
 

@@ -11,10 +11,10 @@ import uvicorn
 from api.app import create_app
 from api.server.receiving import CountedWebSocket, protocol
 from deployments.socket_relay import MAX_MESSAGE
-from tasks import logs
 from tasks.api_keys import ApiKeys
 from tasks.errors import SettingsError
-from tasks.listening import bound
+from tasks.process import logs
+from tasks.process.listening import bound
 from tasks.settings import Settings
 
 OF_STRANGERS = (

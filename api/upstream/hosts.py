@@ -16,7 +16,7 @@ from api.upstream.connection import (
 )
 from deployments.registry.directory import AsyncDirectory, Replica
 from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, Way
-from tasks.descriptors import SHORT, left
+from tasks.process.descriptors import SHORT, left
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})  # these have a body only if they say so

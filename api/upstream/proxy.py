@@ -26,9 +26,9 @@ from deployments.registry.directory import Replica
 from deployments.registry.registry import Deployment
 from deployments.registry.resolver import Target
 from deployments.sendable import why_unsendable
-from tasks.descriptors import NONE_LEFT
 from tasks.errors import KingpostError
 from tasks.outside_text import whole_number
+from tasks.process.descriptors import NONE_LEFT
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
 MOST_TRIES = 16

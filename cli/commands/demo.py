@@ -20,9 +20,9 @@ from rich.table import Table
 
 from cli.stack.ports import free_port
 from cli.stack.up import StartFailed
-from tasks.environment import child_environment
 from tasks.errors import KingpostError
-from tasks.programs import COMMAND
+from tasks.process.programs import COMMAND
+from tasks.process.variables import child_environment
 
 START_SECONDS = 180.0
 RUN_SECONDS = 300.0

@@ -22,9 +22,9 @@ from deployments.packages.package import Package
 from deployments.packages.requirements import Requirements
 from deployments.packages.store import PackageStore
 from deployments.registry.registry import Deployment, Registry
-from tasks.environment import inherited_environment
 from tasks.errors import KingpostError, NotFound
-from tasks.programs import with_users_modules
+from tasks.process.programs import with_users_modules
+from tasks.process.variables import inherited_environment
 from tasks.settings import Settings
 from workers.dry_load import SAID, UNSEEN
 from workers.virtualenvs.needs import host_needs

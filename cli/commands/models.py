@@ -9,10 +9,10 @@ from cli.stack.readiness import last_line
 from cli.tables import lines
 from deployments.registry.directory import Directory, Replica
 from deployments.registry.registry import Deployment, Registry
-from tasks import verbs
 from tasks.outside_text import printable
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 
 # The state of a deployment is the best of its replicas' states.
 BEST_FIRST = ("ready", "loading", "building", "failed", "draining")

@@ -2,10 +2,10 @@
 
 from cli.running import current_settings
 from deployments.registry.registry import Deployment, Registry
-from tasks import verbs
 from tasks.errors import NotFound
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 
 
 def pause(model: str) -> None:

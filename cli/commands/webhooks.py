@@ -8,7 +8,7 @@ import typer
 from cli.running import current_settings
 from cli.tables import show
 from tasks.errors import NotFound
-from tasks.store import JobStore
+from tasks.store.job_store import JobStore
 from tasks.webhooks import verbs
 from tasks.webhooks.verbs import GivenUp, Redelivery
 

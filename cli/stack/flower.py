@@ -4,8 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
-from tasks.environment import program_environment
-from tasks.programs import OURS
+from tasks.process.programs import OURS
+from tasks.process.variables import program_environment
 from tasks.settings import Settings
 
 USER = "kingpost"

@@ -17,11 +17,11 @@ import redis
 from cli.stack.flower import write_secret
 from deployments.registry import keys as registry_keys
 from deployments.registry import store_copy
-from tasks import keys
 from tasks.api_keys import KEYS
-from tasks.logs import get_logger
+from tasks.process.logs import get_logger
 from tasks.settings import Settings
-from tasks.store import connect, unavailable
+from tasks.store import keys
+from tasks.store.job_store import connect, unavailable
 
 log = get_logger("store-watch")
 

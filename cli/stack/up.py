@@ -27,13 +27,13 @@ from cli.stack.store_watch import StoreWatch
 from deployments.chains import member_of
 from deployments.registry.directory import Directory
 from deployments.registry.registry import Registry
-from tasks.environment import child_environment, set_aside
 from tasks.errors import KingpostError, StoreUnavailable
-from tasks.listening import bound
-from tasks.log_files import turn_over
-from tasks.loops import Guard
 from tasks.outside_text import printable
-from tasks.private_files import keep_private, users_umask
+from tasks.process.listening import bound
+from tasks.process.log_files import turn_over
+from tasks.process.loops import Guard
+from tasks.process.private_files import keep_private, users_umask
+from tasks.process.variables import child_environment, set_aside
 from tasks.settings import Settings
 from tasks.store_address import shown
 from workers.processes.supervisor import Part, Supervisor

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from deployments.registry.autoscaling import Autoscaling, Scaler
 from deployments.registry.directory import Directory, Replica
 from deployments.registry.registry import Deployment, Load, Model, Registry
-from tasks.logs import get_logger
-from tasks.loops import Guards
+from tasks.process.logs import get_logger
+from tasks.process.loops import Guards
 from tasks.settings import Settings
 
 log = get_logger("autoscaler")

@@ -11,11 +11,11 @@ import redis
 
 from deployments.ways import Way, is_here
 from tasks.errors import StoreUnavailable
-from tasks.keys import TAG
-from tasks.logs import get_logger
-from tasks.loops import Guard
+from tasks.process.logs import get_logger
+from tasks.process.loops import Guard
 from tasks.settings import Settings
-from tasks.store import connect, connect_async, unavailable
+from tasks.store.job_store import connect, connect_async, unavailable
+from tasks.store.keys import TAG
 
 log = get_logger("directory")
 

@@ -1,6 +1,6 @@
-"""Every Redis key of the registry, spelt once, as tasks/keys.py has those of the job store."""
+"""Every Redis key of the registry, spelt once, as tasks/store/keys.py has those of the job store."""
 
-from tasks.keys import TAG
+from tasks.store.keys import TAG
 
 # name -> what it holds; `:` and the argument follow the name where the key is one of many
 PLAIN = {

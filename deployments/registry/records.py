@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 from deployments.registry.autoscaling import Autoscaling
 from tasks.errors import NotFound
-from tasks.loops import Guard
+from tasks.process.loops import Guard
 
 DEFAULTS = Autoscaling()
 _reading = Guard("deployment's record")

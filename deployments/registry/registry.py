@@ -17,9 +17,9 @@ from deployments.registry.autoscaling import Autoscaling
 from deployments.registry.records import Deployment, Environment, Kind, Model
 from deployments.registry.scripting import Argument, run
 from tasks.errors import KingpostError, NotFound
-from tasks.records import Reply, items, number, text
 from tasks.settings import Settings
-from tasks.store import connect, unavailable
+from tasks.store.job_store import connect, unavailable
+from tasks.store.records import Reply, items, number, text
 
 __all__ = ["Deployment", "Environment", "Kind", "Load", "Model", "Registry", "Seat"]
 

@@ -10,9 +10,9 @@ from deployments.registry.keys import FAILURE, keyed, plain
 from deployments.registry.records import Deployment
 from deployments.registry.registry import DEMAND_MS
 from tasks.errors import NotFound
-from tasks.remembered import Remembered
+from tasks.process.remembered import Remembered
 from tasks.settings import Settings
-from tasks.store import connect_async, unavailable
+from tasks.store.job_store import connect_async, unavailable
 
 CACHE_SECONDS = 1.0  # how late the API may notice a change
 MOST_KNOWN = 1000

@@ -9,10 +9,10 @@ import redis
 from redis.exceptions import NoScriptError
 
 from deployments.registry import keys as registry_keys
-from tasks import keys
-from tasks.records import Reply
-from tasks.scripting import Script, clock
-from tasks.store import unavailable
+from tasks.store import keys
+from tasks.store.job_store import unavailable
+from tasks.store.records import Reply
+from tasks.store.scripting import Script, clock
 
 FOLDER = Path(__file__).parent / "scripts"
 Argument = bytes | str | int | float

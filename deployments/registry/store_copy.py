@@ -10,8 +10,8 @@ from typing import Any, cast
 import redis
 
 from deployments.registry import keys as registry_keys
-from tasks import keys
 from tasks.api_keys import KEYS, RUNNING_LIMITS
+from tasks.store import keys
 from tasks.webhooks.secrets import KEY as WEBHOOK_SECRETS
 
 Copy = dict[str, dict[str, Any]]  # key -> {type: value}

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from tasks.keys import TAG
 from tasks.settings import Settings
-from tasks.store import connect, connect_async, unavailable
+from tasks.store.job_store import connect, connect_async, unavailable
+from tasks.store.keys import TAG
 from tasks.webhooks.signatures import new_secret
 
 KEY = f"{TAG}:webhook-secrets"  # string, JSON list of WebhookSecret, newest first

@@ -11,12 +11,12 @@ from secrets import token_hex
 
 from tasks.api_keys import KeyCheck, sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
-from tasks.logs import get_logger
-from tasks.loops import pause
 from tasks.outside_text import text_of, utf8
 from tasks.payloads import Payloads
+from tasks.process.logs import get_logger
+from tasks.process.loops import pause
 from tasks.settings import Settings
-from tasks.store import AsyncJobStore
+from tasks.store.job_store import AsyncJobStore
 from tasks.webhooks import payload, schedule, signatures, verbs
 from tasks.webhooks.egress import Egress, EgressDenied
 from tasks.webhooks.schedule import Attempt

@@ -1,4 +1,4 @@
-"""The verbs of the outbox, as tasks/verbs.py has those of the queue."""
+"""The verbs of the outbox, as tasks/store/verbs.py has those of the queue."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, cast
 
-from tasks import records
 from tasks.job import Job, Milliseconds
-from tasks.records import Reply, items, number, text
-from tasks.verbs import Argument, Call
+from tasks.store import records
+from tasks.store.records import Reply, items, number, text
+from tasks.store.verbs import Argument, Call
 
 LOOKED_AT = 1000  # due rows in one taking: some milliseconds of the store
 

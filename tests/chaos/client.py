@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
-from tasks.loops import pause
+from tasks.process.loops import pause
 from tests.chaos.ledger import Delivery, Ledger
 from tests.chaos.stack import API_KEY
 

@@ -12,7 +12,7 @@ from time import monotonic
 import aiohttp
 import redis
 
-from tasks import keys
+from tasks.store import keys
 from tests.chaos.client import Client, Receiver, in_parallel
 from tests.chaos.ledger import FINAL, Ledger, Verdict, judge
 from tests.chaos.stack import Stack

@@ -14,7 +14,7 @@ from time import monotonic
 import aiohttp
 import pytest
 
-from tasks.loops import pause
+from tasks.process.loops import pause
 from tests.conditions import wait_until
 from tests.contract.test_up import Up
 from tests.processes import descendants

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tasks import verbs
 from tasks.errors import StoreUnavailable
 from tasks.job import Lease, Outcome, RequestId, Submission
 from tasks.settings import Settings
 from tasks.state import FINAL, Status
-from tasks.store import JobStore
-from tasks.verbs import Call, CancelWord, Word
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.verbs import Call, CancelWord, Word
 from tests.conftest import Clock
 from tests.valkey import Valkey
 

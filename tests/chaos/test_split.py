@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tasks import keys
+from tasks.store import keys
 from tests.conditions import PAUSE, wait_until
 from tests.contract.deployments.rig import Rig
 from tests.processes import environment

@@ -14,12 +14,12 @@ from packaging.requirements import Requirement
 
 from deployments.registry.directory import Directory
 from deployments.registry.registry import Registry
-from tasks import verbs
 from tasks.job import RequestId, Submission
-from tasks.programs import with_users_modules
+from tasks.process.programs import with_users_modules
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, environment, ready_replicas
@@ -45,7 +45,7 @@ import shouting
 
 class Model:
     def predict(self, given):
-        names = ("celery", "redis", "structlog", "torch", "typer", "tasks.store", "api", "cli")
+        names = ("celery", "redis", "structlog", "torch", "typer", "tasks.store.job_store", "api", "cli")
         return {
             "shouted": shouting.shout(given), "prefix": sys.prefix,
             "leaks": [name for name in names if importlib.util.find_spec(name)],

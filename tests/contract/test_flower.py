@@ -11,11 +11,11 @@ import pytest
 
 from cli.stack.ports import free_port
 from deployments.registry.registry import Registry
-from tasks import verbs
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.processes import Process, environment, ready_replicas
 

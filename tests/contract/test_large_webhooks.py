@@ -2,12 +2,12 @@
 
 import json
 
-from tasks import verbs
 from tasks.job import Outcome, RequestId, Submission
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tasks.webhooks.sender import Sender
 from tasks.webhooks.verbs import outbox_status
 from tests.contract.test_webhooks import (

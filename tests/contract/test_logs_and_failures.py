@@ -14,11 +14,11 @@ import pytest
 
 from deployments.registry.directory import Directory, Replica
 from deployments.registry.registry import Registry
-from tasks import verbs
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, environment, ready_replicas

@@ -11,7 +11,7 @@ import pytest
 from tasks.job import Outcome
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import AsyncJobStore, JobStore
+from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.webhooks import sender as sender_module
 from tasks.webhooks.schedule import DELAYS
 from tasks.webhooks.sender import Sender

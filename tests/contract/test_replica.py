@@ -11,11 +11,11 @@ import pytest
 
 from deployments.registry.directory import Directory, Replica
 from deployments.registry.registry import Registry
-from tasks import verbs
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import FINAL, Status
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tests.conditions import PAUSE, wait_until
 from tests.processes import Process, environment, ready_replicas
 from tests.valkey import Valkey

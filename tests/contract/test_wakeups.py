@@ -4,12 +4,12 @@ import base64
 import json
 from typing import Any
 
-from tasks import verbs
 from tasks.celery_app import make_app
 from tasks.job import RequestId, Submission
-from tasks.keys import wakeup_queue
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.keys import wakeup_queue
 from tasks.wakeups import TASK_NAME
 
 QUEUE = wakeup_queue("dep00001")

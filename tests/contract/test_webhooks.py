@@ -18,13 +18,13 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tasks import verbs
 from tasks.api_keys import ApiKeys, Scope, key_id
 from tasks.job import JobError, Outcome, RequestId, Submission
-from tasks.loops import pause
+from tasks.process.loops import pause
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
-from tasks.store import AsyncJobStore, JobStore
+from tasks.store import verbs
+from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.webhooks import egress as egress_module
 from tasks.webhooks import signatures
 from tasks.webhooks.egress import Egress

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from deployments.registry.registry import Registry
-from tasks import keys, verbs
 from tasks.job import Claim, JobError, Outcome, RequestId, Submission
 from tasks.machine import tell_time
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import AsyncJobStore, JobStore
+from tasks.store import keys, verbs
+from tasks.store.job_store import AsyncJobStore, JobStore
+from tasks.store.verbs import Release, Renewal
 from tasks.sweeper import Sweeper
-from tasks.verbs import Release, Renewal
 from tasks.webhooks.verbs import take_deliveries
 from tests.conftest import Clock
 

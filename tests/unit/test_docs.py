@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tasks.environment import PREFIX
+from tasks.process.variables import PREFIX
 from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ import contextlib
 import redis.asyncio
 
 from api.events import EventHub
-from tasks import keys
 from tasks.settings import Settings
+from tasks.store import keys
 
 
 async def test_news_right_after_the_watch_began_arrive(settings: Settings) -> None:

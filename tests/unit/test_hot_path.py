@@ -7,10 +7,10 @@ import uuid
 import pytest
 import redis
 
-from tasks import verbs
 from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tasks.webhooks.verbs import take_deliveries
 from tests.valkey import Valkey
 

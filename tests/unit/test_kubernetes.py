@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from cli.lazily import WHERE
-from tasks.environment import PREFIX
-from tasks.listening import ports
+from tasks.process.listening import ports
+from tasks.process.variables import PREFIX
 from tasks.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"

@@ -10,8 +10,8 @@ import redis
 from deployments.registry.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
 from deployments.ways import Way
 from tasks.errors import SettingsError
-from tasks.listening import bound, ports
 from tasks.machine import machine
+from tasks.process.listening import bound, ports
 from tasks.settings import Settings
 from workers.gate.gate import HostDoor
 from workers.node import main as node

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from cli.log_lines import LogFolder
-from tasks.log_files import KEPT, oldest_first, turn_over
+from tasks.process.log_files import KEPT, oldest_first, turn_over
 from tests.conditions import wait_until
 
 WRITER = """
 import json, os, sys
 from pathlib import Path
-from tasks import log_files
+from tasks.process import log_files
 log_files.LOOK_EVERY = 0.005
 log_files.take_over(Path(sys.argv[1]), int(sys.argv[2]))
 for number in range(int(sys.argv[3])):

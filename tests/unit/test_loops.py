@@ -18,14 +18,16 @@ from deployments.registry.autoscaler import Autoscaler
 from deployments.registry.directory import CHANGES, ENTRY, IDS, AsyncDirectory, Directory, Replica
 from deployments.registry.keys import keyed
 from deployments.registry.registry import Registry
-from tasks import keys, loops, maintenance, verbs
+from tasks import maintenance
 from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable
 from tasks.job import RequestId, Submission
-from tasks.loops import Guard, Guards, end, keep, run_forever
+from tasks.process import loops
+from tasks.process.loops import Guard, Guards, end, keep, run_forever
 from tasks.settings import Settings
 from tasks.state import Status
-from tasks.store import AsyncJobStore, JobStore
+from tasks.store import keys, verbs
+from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.sweeper import Sweeper
 from tests.conditions import wait_until, wait_until_async
 from tests.conftest import Clock

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from deployments.packages.package import Package
-from tasks import records
 from tasks.api_keys import Scope, sees_model_errors
 from tasks.job import Job, JobError, RequestId, Retry
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
+from tasks.store import records
 from tests.unit.bad_packages import Bad
 from workers.host.model.failure import MOST_BYTES, describe
 from workers.host.model.loader import Surroundings

@@ -6,10 +6,10 @@ import pytest
 
 from tasks.job import JobError, Lease, RequestId
 from tasks.payloads import Payloads
-from tasks.records import error_json
 from tasks.settings import Settings
-from tasks.store import JobStore
-from tasks.verbs import progress
+from tasks.store.job_store import JobStore
+from tasks.store.records import error_json
+from tasks.store.verbs import progress
 from workers.hosting.client import HostAnswer
 from workers.hosting.spool import Spool
 from workers.replica.classify import classify, message_of

@@ -21,7 +21,7 @@ import pytest
 import cli.main
 import cli.stack.up
 from cli.stack.ports import free_port
-from tasks import environment as variables
+from tasks.process import variables
 from tasks.settings import Settings
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad
 from tests.valkey import Valkey

@@ -8,12 +8,12 @@ from pathlib import Path
 import obstore
 import pytest
 
-from tasks import verbs
 from tasks.errors import NotFound, PayloadUnavailable, SettingsError
 from tasks.job import RequestId, Submission
 from tasks.payloads import Payloads, input_ref
 from tasks.settings import Settings
-from tasks.store import AsyncJobStore, JobStore
+from tasks.store import verbs
+from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.sweeper import Sweeper
 from tests.conftest import Clock
 

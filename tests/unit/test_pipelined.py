@@ -8,12 +8,12 @@ import redis
 import redis.asyncio
 
 from cli.stack.ports import free_port
-from tasks import verbs
 from tasks.errors import NotFound, StoreUnavailable
 from tasks.job import QueueStatus
-from tasks.pipelined import Pipelined
 from tasks.settings import Settings
-from tasks.store import AsyncJobStore
+from tasks.store import verbs
+from tasks.store.job_store import AsyncJobStore
+from tasks.store.pipelined import Pipelined
 from tests.valkey import Valkey
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import private_files
-from tasks.private_files import keep_private, only_for_owner, users_umask
+from tasks.process import private_files
+from tasks.process.private_files import keep_private, only_for_owner, users_umask
 
 
 @pytest.fixture

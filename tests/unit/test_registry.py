@@ -13,11 +13,11 @@ from deployments.registry.autoscaling import Autoscaling, BadSetting, Scaler
 from deployments.registry.directory import Directory, Replica
 from deployments.registry.records import Deployment
 from deployments.registry.registry import Registry, Seat
-from tasks import verbs
 from tasks.errors import SettingsError
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 from tests.conftest import Clock
 from workers.node.capacity import Capacity
 

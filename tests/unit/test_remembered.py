@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 
-from tasks.remembered import Remembered
+from tasks.process.remembered import Remembered
 
 
 class Source:

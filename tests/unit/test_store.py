@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from priority.order import FairQueue
-from tasks import verbs
 from tasks.job import Claim, JobError, Outcome, QueueStatus, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
-from tasks.store import JobStore
-from tasks.verbs import CancelWord, Move, Release, Renewal, Word
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.verbs import CancelWord, Move, Release, Renewal, Word
 from tests.conftest import Clock
 
 DEPLOYMENT = "dep00001"

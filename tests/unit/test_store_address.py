@@ -9,7 +9,7 @@ import redis
 from tasks.celery_app import make_app
 from tasks.errors import SettingsError
 from tasks.settings import Settings
-from tasks.store import connect
+from tasks.store.job_store import connect
 from tasks.store_address import shown
 from tests.valkey import Valkey
 

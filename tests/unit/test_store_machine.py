@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from tasks import keys, verbs
 from tasks.errors import IdempotencyConflict
 from tasks.job import Claim, JobError, Outcome, RequestId, Retry, Submission
-from tasks.scripting import GAP_MS
 from tasks.settings import Settings
 from tasks.state import ALLOWED, FINAL, ErrorCode, Status
-from tasks.store import JobStore
-from tasks.verbs import Call, CancelWord, Release, Word
+from tasks.store import keys, verbs
+from tasks.store.job_store import JobStore
+from tasks.store.scripting import GAP_MS
+from tasks.store.verbs import Call, CancelWord, Release, Word
 from tests.conftest import Clock
 from tests.valkey import Valkey
 

@@ -12,12 +12,12 @@ from cli.stack.registering import install_key
 from cli.stack.store_watch import StoreWatch
 from deployments.registry import store_copy
 from deployments.registry.registry import Registry
-from tasks import keys, verbs
 from tasks.api_keys import ApiKeys, Limits, key_id
 from tasks.errors import NotFound
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import keys, verbs
+from tasks.store.job_store import JobStore
 from tasks.webhooks.secrets import WebhookSecrets
 
 EPOCH = keys.plain("epoch")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.loops import Guard
+from tasks.process.loops import Guard
 from tests.conditions import wait_until_async
 from workers.processes import supervisor as module
 from workers.processes.supervisor import Part, Supervisor, delay_after

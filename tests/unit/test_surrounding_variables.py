@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from tasks import environment as module
-from tasks.environment import child_environment, inherited_environment, prepare_environment
 from tasks.errors import SettingsError
+from tasks.process import variables as module
+from tasks.process.variables import child_environment, inherited_environment, prepare_environment
 from tasks.settings import Settings
 
 

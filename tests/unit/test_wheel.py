@@ -10,8 +10,17 @@ from tests.wheels import ROOT, build, copy_tree, docker_context
 
 SHIPPED = ("api", "cli", "deployments", "kingpost", "priority", "tasks", "workers")
 # Nobody has to list a folder or a kind of file that is new.
-NEW = ("tasks/scripts/deep/er/new.lua", "deployments/v1.0/rows.json", "cli/.hidden", "api/py.typed")
-LEFT = ("tasks/__pycache__/left.pyc", "tasks/scripts/__pycache__/left.pyc", "tasks_old/__init__.py")
+NEW = (
+    "tasks/store/scripts/deep/er/new.lua",
+    "deployments/v1.0/rows.json",
+    "cli/.hidden",
+    "api/py.typed",
+)
+LEFT = (
+    "tasks/__pycache__/left.pyc",
+    "tasks/store/scripts/__pycache__/left.pyc",
+    "tasks_old/__init__.py",
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,7 @@ def test_the_wheel_holds_every_file_of_our_packages_and_nothing_else(
     built: tuple[Path, Path], expected: set[str]
 ) -> None:
     assert set(NEW) < expected
-    assert {"deployments/registry/scripts/register.lua", "tasks/scripts/lib.lua"} < expected
+    assert {"deployments/registry/scripts/register.lua", "tasks/store/scripts/lib.lua"} < expected
     assert contents(built[0]) == expected
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
 from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, probe_silence
-from tasks.logs import get_logger
+from tasks.process.logs import get_logger
 
 log = get_logger("door")
 

@@ -13,8 +13,8 @@ import threading
 import uvloop
 
 from tasks.errors import SettingsError
-from tasks.listening import ports
-from tasks.logs import get_logger
+from tasks.process.listening import ports
+from tasks.process.logs import get_logger
 from tasks.settings import Settings
 from workers.gate.connection import Caller, Door
 

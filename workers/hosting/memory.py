@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from deployments.packages.package import Package
-from tasks.loops import Guard
+from tasks.process.loops import Guard
 from workers.processes.ends import exit_words
 
 LOOK_EVERY = 1.0  # s, far from the limit

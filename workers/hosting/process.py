@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deployments.packages.package import Package
-from tasks.logs import get_logger
-from tasks.loops import Guard
-from tasks.private_files import users_umask
+from tasks.process.logs import get_logger
+from tasks.process.loops import Guard
+from tasks.process.private_files import users_umask
 from tasks.settings import Settings
 from workers.hosting import client as host_client
 from workers.hosting.chainlet import HostExtras

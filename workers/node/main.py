@@ -17,11 +17,11 @@ from pathlib import Path
 
 from deployments.registry.directory import Directory, Replica
 from deployments.registry.registry import Deployment, Registry, Seat
-from tasks.environment import child_environment
-from tasks.logs import configure, get_logger
-from tasks.loops import Guard, Guards, run_forever
-from tasks.private_files import users_umask
-from tasks.programs import PART
+from tasks.process.logs import configure, get_logger
+from tasks.process.loops import Guard, Guards, run_forever
+from tasks.process.private_files import users_umask
+from tasks.process.programs import PART
+from tasks.process.variables import child_environment
 from tasks.settings import Settings
 from workers.gate import gate as host_door
 from workers.node.capacity import Capacity, Place

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from tasks.loops import Guard, keep
+from tasks.process.loops import Guard, keep
 from workers.processes.ends import adopt_orphans, end_orphans, exit_words
 
 BACKOFF_FIRST, BACKOFF_LAST = (

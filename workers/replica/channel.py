@@ -6,8 +6,8 @@ from typing import cast
 
 from redis.client import PubSub
 
-from tasks.loops import Guard
-from tasks.store import JobStore, unavailable
+from tasks.process.loops import Guard
+from tasks.store.job_store import JobStore, unavailable
 
 POLL_SECONDS = 1.0  # s; how soon `stop` is noticed
 

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 from celery import Celery
 from celery.worker.control import Panel
 
-from tasks import verbs
 from tasks.errors import StoreUnavailable
-from tasks.logs import get_logger
-from tasks.store import JobStore
+from tasks.process.logs import get_logger
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
 
 log = get_logger("control")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deployments.registry.records import Deployment, Environment
 from deployments.registry.registry import Registry
-from tasks.loops import Guard
+from tasks.process.loops import Guard
 
 EVERY = 1.0  # s, between looks at the registry
 FIRST, LAST = "production", "development"  # of several names

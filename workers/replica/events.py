@@ -14,8 +14,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from tasks.job import Job
-from tasks.logs import get_logger
-from tasks.loops import Guard
+from tasks.process.logs import get_logger
+from tasks.process.loops import Guard
 
 log = get_logger("events")
 

@@ -7,11 +7,11 @@ says that somebody else has claimed the job ends its call here.
 import threading
 from collections.abc import Callable
 
-from tasks import verbs
-from tasks.loops import Guard
+from tasks.process.loops import Guard
 from tasks.settings import Settings
-from tasks.store import JobStore
-from tasks.verbs import Renewal
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.verbs import Renewal
 from workers.replica.runs import Run, Runs, StopReason
 
 RETRY_SECONDS = 0.2  # s, after a beat that failed: the leases run on

@@ -24,12 +24,13 @@ from deployments.packages.store import PackageStore
 from deployments.registry.directory import Directory, Replica
 from deployments.registry.keys import RELOADS
 from deployments.registry.registry import Deployment, NotOnItsOwn, Registry
-from tasks import keys, logs, verbs
 from tasks.celery_app import make_app
 from tasks.errors import KingpostError, PayloadUnavailable, StoreUnavailable
 from tasks.machine import machine
+from tasks.process import logs
 from tasks.settings import Settings
-from tasks.store import JobStore
+from tasks.store import keys, verbs
+from tasks.store.job_store import JobStore
 from tasks.wakeups import TASK_NAME
 from workers.gate.gate import HostDoor
 from workers.hosting import client as host_client

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deployments.packages.files import Stamps, all_stamps
 from deployments.packages.package import Package
-from tasks.logs import get_logger
+from tasks.process.logs import get_logger
 from workers.hosting import client as host_client
 from workers.hosting.process import HostProcess
 

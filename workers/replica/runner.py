@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
-from tasks import verbs
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.job import Claim, JobError, Outcome
-from tasks.logs import get_logger
 from tasks.payloads import Payloads, output_ms, output_ref
+from tasks.process.logs import get_logger
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
-from tasks.store import JobStore
-from tasks.verbs import Release, Word
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.verbs import Release, Word
 from workers.hosting.client import (
     HostAnswer,
     HostClient,

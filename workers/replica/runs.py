@@ -6,7 +6,7 @@ from enum import StrEnum
 from time import monotonic
 
 from tasks.job import Claim, Lease
-from tasks.verbs import Call
+from tasks.store.verbs import Call
 
 
 class StopReason(StrEnum):

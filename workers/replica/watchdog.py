@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from tasks.loops import Guard
+from tasks.process.loops import Guard
 from tasks.settings import Settings
 from workers.hosting.process import HostProcess
 from workers.replica.runs import Run, Runs, StopReason

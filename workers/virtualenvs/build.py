@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.packages.requirements import Requirements
-from tasks.environment import inherited_environment
-from tasks.private_files import users_umask
+from tasks.process.private_files import users_umask
+from tasks.process.variables import inherited_environment
 from workers.processes.lines import bounded_lines
 from workers.processes.parent_death import die_with_parent_thread
 from workers.processes.turns import ReplicaStops

@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from tasks.programs import ROOT
+from tasks.process.programs import ROOT
 
 DISTRIBUTION = "kingpost"
 EXTRA = re.compile(r"""(?: and )?extra == ["']([\w-]+)["']""")

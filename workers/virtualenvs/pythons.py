@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from deployments.packages.package import Package
-from tasks.environment import inherited_environment
+from tasks.process.variables import inherited_environment
 from workers.virtualenvs.build import EnvironmentFailed, clean_environment, find_uv
 
 OLDEST = 11  # 3.11, which the host's code needs

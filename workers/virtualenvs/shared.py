@@ -19,9 +19,9 @@ from typing import IO
 
 from deployments.packages.package import Package, PackageError
 from deployments.packages.requirements import Requirements
-from tasks.environment import inherited_environment
-from tasks.logs import get_logger
-from tasks.programs import with_users_modules
+from tasks.process.logs import get_logger
+from tasks.process.programs import with_users_modules
+from tasks.process.variables import inherited_environment
 from tasks.settings import Settings
 from workers.processes.turns import ReplicaStops, Turns
 from workers.virtualenvs.build import (

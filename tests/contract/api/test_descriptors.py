@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks.descriptors import KEPT, SHORT
+from tasks.process.descriptors import KEPT, SHORT
 from tests.attack.stand import Stand, standing
 from tests.conditions import wait_until
 

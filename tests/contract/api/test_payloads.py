@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks import keys
-from tasks.store import connect
+from tasks.store import keys
+from tasks.store.job_store import connect
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.contract.api.test_proxy import MEGABYTE, rss

@@ -1,4 +1,4 @@
-"""The job store: runs the verbs of tasks/verbs.py on Redis. The only caller of the scripts.
+"""The job store: runs the verbs of tasks/store/verbs.py on Redis. The only caller of the scripts.
 
 Every script is idempotent by (request_id, fence), so that the client library may retry a call whose reply was lost.
 """
@@ -22,13 +22,13 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from tasks import keys, scripting
 from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable
-from tasks.pipelined import Pipelined
-from tasks.records import Reply
 from tasks.settings import Settings
-from tasks.verbs import Call
+from tasks.store import keys, scripting
+from tasks.store.pipelined import Pipelined
+from tasks.store.records import Reply
+from tasks.store.verbs import Call
 from tasks.wakeups import template
 
 T = TypeVar("T")

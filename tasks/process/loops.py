@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any, Protocol
 
 from tasks.errors import StoreUnavailable
-from tasks.logs import get_logger
+from tasks.process.logs import get_logger
 
 log = get_logger("loops")
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import redis.asyncio
 
-from tasks.records import Reply
+from tasks.store.records import Reply
 
 Command = Sequence[bytes | str | int | float]
 Waiting = list[tuple[Command, asyncio.Future[Reply]]]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tasks import keys
 from tasks.settings import Settings
 from tasks.state import ErrorCode
+from tasks.store import keys
 
 FOLDER = Path(__file__).parent / "scripts"
 # Two clocks. The wall's is for people and may jump. Leases, expiry and due times count by the other one: it runs

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from tasks import records
 from tasks.errors import IdempotencyConflict, KeyFull, NotFound, QueueFull, RateLimited
 from tasks.job import (
     Claim,
@@ -22,8 +21,9 @@ from tasks.job import (
     Submission,
 )
 from tasks.outside_text import utf8
-from tasks.records import Reply, items, number, text
 from tasks.state import Status, WebhookStatus
+from tasks.store import records
+from tasks.store.records import Reply, items, number, text
 
 T = TypeVar("T")
 Argument = bytes | str | int | float

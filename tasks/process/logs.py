@@ -7,7 +7,7 @@ from typing import TextIO, cast
 
 import structlog
 
-from tasks.log_files import take_over
+from tasks.process.log_files import take_over
 from tasks.settings import Settings
 
 
