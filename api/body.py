@@ -140,11 +140,11 @@ def _too_deep(body: bytes) -> bool:
 
 def _sentence(error: ValidationError, adapter: TypeAdapter[Any], before: str = "") -> str:
     said: list[str] = []
-    for one in error.errors(include_url=False, include_input=False)[:10]:
-        where = before + ".".join(str(part) for part in one["loc"])
-        text = one["msg"]
-        if one["type"] == "extra_forbidden":
-            text = "there is no such field." + guess(str(one["loc"][-1]), _fields(adapter))
+    for mistake in error.errors(include_url=False, include_input=False)[:10]:
+        where = before + ".".join(str(part) for part in mistake["loc"])
+        text = mistake["msg"]
+        if mistake["type"] == "extra_forbidden":
+            text = "there is no such field." + guess(str(mistake["loc"][-1]), _fields(adapter))
         said.append(f"{where}: {text}" if where else text)
     sentences = "; ".join(said)
     return utf8(sentences)

@@ -133,7 +133,7 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
         answer = {"description": "The gateway's error.", "content": content}
         operation["responses"].setdefault(str(status), answer)
     operation["responses"].pop("422", None)  # FastAPI's own; ours are 400
-    known = {one["name"] for one in operation.get("parameters", [])}
+    known = {parameter["name"] for parameter in operation.get("parameters", [])}
     for name, text in NAMES.items():
         if f"{{{name}}}" in path and name not in known:
             parameter = {"name": name, "in": "path", "required": True, "description": text}

@@ -76,7 +76,7 @@ def of_error(error: KingpostError) -> Problem:
 
 def of_validation(error: RequestValidationError) -> Problem:
     """One sentence for each field that is wrong."""
-    said = [f"{_where(one['loc'])}{one['msg']}" for one in error.errors()[:10]]
+    said = [f"{_where(mistake['loc'])}{mistake['msg']}" for mistake in error.errors()[:10]]
     return Problem(400, "client_error", "; ".join(said))
 
 

@@ -296,7 +296,7 @@ def eta_seconds(reading: Reading, slots: int) -> float | None:
 
 def _start_seconds(reading: Reading, slots: int, typical: float) -> float:
     """When a slot is free for a queued job: each one in turn takes those before it, a typical run time long."""
-    busy = [max(typical - (reading.now - one) / 1000, 0.0) for one in reading.running_since]
+    busy = [max(typical - (reading.now - started) / 1000, 0.0) for started in reading.running_since]
     free = sorted([*busy, *[0.0] * slots][: max(slots, 1)])
     rounds, place = divmod(reading.jobs_ahead or 0, len(free))
     return free[place] + rounds * typical

@@ -28,8 +28,8 @@ def _guess(path: str) -> str:
     if action not in ACTIONS:
         near = get_close_matches(action[:SHOWN].lower(), ACTIONS, 1)
         return f"the action {near[0]}" if near else ""
-    wanted = [one.partition("/")[0] for one in TARGETS]
+    wanted = [target.partition("/")[0] for target in TARGETS]
     first = target.partition("/")[0][:SHOWN].lower()
-    starting = [one for one in wanted if first and one.startswith(first)]
+    starting = [word for word in wanted if first and word.startswith(first)]
     near = starting or get_close_matches(first, wanted, 1)
     return f"the target {near[0]}" if near and first not in wanted else ""

@@ -26,8 +26,8 @@ from bench import (
 from bench.rounds import QUICK, Claim, Pace, Report
 
 ALL: dict[str, Callable[[Pace], Report]] = {
-    one.__name__.removeprefix("bench."): one.measure
-    for one in (submit, status, sync, stream, drain, idle, depth, batching, webhooks, gap)
+    module.__name__.removeprefix("bench."): module.measure
+    for module in (submit, status, sync, stream, drain, idle, depth, batching, webhooks, gap)
 }
 QUICKLY = ("submit", "status", "sync", "stream", "drain", "gap")
 WORSE = 0.25
@@ -84,8 +84,8 @@ def quickly(keep: bool) -> bool:
         print("There is no bench/quick.json to compare with; `make bench` writes it.")
         return False
     fallen = compared(found, json.loads(table.QUICK.read_text()))
-    for one in fallen:
-        print(f"more than {WORSE:.0%} worse: {one}")
+    for worse in fallen:
+        print(f"more than {WORSE:.0%} worse: {worse}")
     print(f"{len(found)} ratios, {len(fallen)} worse, {len(broken)} benches broke")
     return not fallen and not broken
 

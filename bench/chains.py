@@ -51,15 +51,15 @@ class Rig:
     def at_the_host(self) -> float:
         """The same at the host's own socket: what a call without the gateway would cost."""
         found = Directory(self.settings).all()
-        address = next(one.address for one in found if one.model_name == "five.One")
+        address = next(replica.address for replica in found if replica.model_name == "five.One")
         with httpx.Client(transport=httpx.HTTPTransport(uds=address)) as client:
             return _timed(client, "http://host/v1/models/model:predict")
 
     def memory(self) -> dict[str, float]:
         """MiB of all replicas: resident, and the share that is theirs alone or proportionally (PSS)."""
         found = Directory(self.settings).all()
-        hosts = {one.host_pid for one in found if one.host_pid}
-        workers = {one.pid for one in found}
+        hosts = {replica.host_pid for replica in found if replica.host_pid}
+        workers = {replica.pid for replica in found}
         return {
             "hosts": len(hosts),
             "hosts RSS": sum(_memory(pid, "Rss") for pid in hosts),
@@ -141,7 +141,9 @@ def main() -> None:
             print(f"| {name} | {' | '.join(spread(values) for values in sides.values())} |")
         memory = {side: rig.memory() for side, rig in rigs.items()}
         for name in memory["apart"]:
-            print(f"| {name} | {' | '.join(f'{one[name]:.0f}' for one in memory.values())} |")
+            print(
+                f"| {name} | {' | '.join(f'{figures[name]:.0f}' for figures in memory.values())} |"
+            )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def pace_from(arguments: list[str] | None = None) -> tuple[Pace, bool]:
     options = parser.parse_args(arguments)
     given = {"rounds": options.rounds, "seconds": options.seconds}
     pace = QUICK if options.quick else Pace()
-    return replace(pace, **{name: one for name, one in given.items() if one}), options.keep
+    return replace(pace, **{name: value for name, value in given.items() if value}), options.keep
 
 
 def main(measure: Measure) -> None:

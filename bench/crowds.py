@@ -65,13 +65,13 @@ async def viewers_cpu(session: aiohttp.ClientSession, url: str, pid: int) -> tup
     shares: list[float] = []
     for count in (0, VIEWERS):
         streams = [await session.get(url + "/events") for _ in range(count)]
-        for one in streams:
-            assert b"event: status" in await one.content.readuntil(b"\n\n")
+        for stream in streams:
+            assert b"event: status" in await stream.content.readuntil(b"\n\n")
         began, used = time.monotonic(), cpu_seconds(pid)
         await asyncio.sleep(WATCHED)
         shares.append((cpu_seconds(pid) - used) / (time.monotonic() - began))
-        for one in streams:
-            one.close()
+        for stream in streams:
+            stream.close()
     return shares[0], shares[1]
 
 

@@ -157,25 +157,25 @@ class Deep:
 def command_times(client: "redis.Redis") -> dict[str, float]:
     """Command -> microseconds a call since the last reset, without those that run scripts."""
     stats = cast(dict[str, dict[str, float]], client.info("commandstats"))
-    times = {name.removeprefix("cmdstat_"): one["usec_per_call"] for name, one in stats.items()}
-    return {name: one for name, one in times.items() if not name.startswith(("eval", "slowlog"))}
+    times = {name.removeprefix("cmdstat_"): row["usec_per_call"] for name, row in stats.items()}
+    return {name: took for name, took in times.items() if not name.startswith(("eval", "slowlog"))}
 
 
 def one_round(stores: dict[str, Deep], samples: int) -> dict[str, Figures]:
     """So many samples of every store, taken in turns."""
     took: dict[str, Took] = {name: {} for name in stores}
-    for one in stores.values():
-        one.forget()
+    for store in stores.values():
+        store.forget()
     for _ in range(samples):
         for name in random.sample(list(stores), len(stores)):
             stores[name].sample(took[name])
-    return {name: one.figures(took[name]) for name, one in stores.items()}
+    return {name: store.figures(took[name]) for name, store in stores.items()}
 
 
 def growth(rounds: Rounds, figure: str, deep: str, shallow: str) -> list[float]:
     """How much longer it takes with the long queue than with the short one, in each round."""
     pairs = zip(rounds[deep], rounds[shallow], strict=True)
-    return [one[figure] / other[figure] for one, other in pairs]
+    return [ours[figure] / other[figure] for ours, other in pairs]
 
 
 def measure(pace: Pace) -> Report:
@@ -185,8 +185,8 @@ def measure(pace: Pace) -> Report:
     with ExitStack() as parts:
         stores = {f"{depth:,} queued": Deep(depth, parts) for depth in depths}
         one_round(stores, 20)
-        for one in stores.values():
-            one.redis.config_resetstat()
+        for store in stores.values():
+            store.redis.config_resetstat()
         rounds: Rounds = {name: [] for name in stores}
         for number in range(pace.rounds):
             print(f"  round {number + 1}", file=sys.stderr, flush=True)
@@ -214,7 +214,7 @@ def measure(pace: Pace) -> Report:
 
 
 def _of(rounds: Rounds, deep: Deep, figure: str) -> list[float]:
-    return [one[figure] for one in rounds[f"{deep.depth:,} queued"]]
+    return [values[figure] for values in rounds[f"{deep.depth:,} queued"]]
 
 
 def _growths(rounds: Rounds, names: list[str]) -> list[Claim]:

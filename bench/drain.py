@@ -60,7 +60,7 @@ def measure(pace: Pace) -> Report:
     if "bentoml" in others.installed() and not pace.quick:
         contenders["BentoML tasks"] = lambda: bentoml(pace.seconds)
     rounds = alternate(contenders, pace)
-    rates = [one["jobs per second"] for one in rounds["Kingpost"]]
+    rates = [values["jobs per second"] for values in rounds["Kingpost"]]
     claims = [Claim("Kingpost", rates, 1000.0, unit="jobs/s")]
     for name in contenders:
         if name != "Kingpost":

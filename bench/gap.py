@@ -40,7 +40,7 @@ def measure(pace: Pace) -> Report:
     """The share of time that the model is busy."""
     count = int(pace.seconds * 1000 / MS)
     rounds = alternate({"Kingpost": lambda: once(count)}, pace)
-    values = [one["busy %"] for one in rounds["Kingpost"]]
+    values = [values["busy %"] for values in rounds["Kingpost"]]
     title = f"{count} queued jobs of {MS} ms, one slot"
     return Report("gap", title, rounds, [Claim("busy", values, 95.0, unit="%")])
 

@@ -83,17 +83,17 @@ def watched(stack: Stack, pids: dict[str, int], load: Callable[[], float]) -> No
     client.config_resetstat()
     outs = {name: stack.folder / f"{name}.folded" for name in pids}
     watchers = [threading.Thread(target=record, args=(pids[name], outs[name])) for name in pids]
-    for one in watchers:
-        one.start()
+    for watcher in watchers:
+        watcher.start()
     count = load()
-    for one in watchers:
-        one.join()
+    for watcher in watchers:
+        watcher.join()
     for name, out in outs.items():
         show(name, out)
     stats = cast(dict[str, dict[str, float]], client.info("commandstats"))
     print(f"\nValkey, for each of {count:.0f} calls:")
-    for name, one in sorted(stats.items(), key=lambda pair: -pair[1]["usec"])[:18]:
-        calls, us = one["calls"] / count, one["usec"] / count
+    for name, row in sorted(stats.items(), key=lambda pair: -pair[1]["usec"])[:18]:
+        calls, us = row["calls"] / count, row["usec"] / count
         print(f"  {us:7.1f} us in {calls:6.2f} x {name.removeprefix('cmdstat_')}")
 
 

@@ -39,15 +39,19 @@ def measure(pace: Pace) -> Report:
         }
         if not pace.quick:
             orders["Kingpost, always"] = Trips(kingpost("always", parts), "kingpost", count)
-        rounds = alternate({name: lambda one=one: drive(one) for name, one in orders.items()}, pace)
-    ours = [one["p50 ms"] for one in rounds["Kingpost, everysec"]]
-    theirs = [one["p50 ms"] for one in rounds["textbook, everysec"]]
+        rounds = alternate(
+            {name: lambda order=order: drive(order) for name, order in orders.items()}, pace
+        )
+    ours = [values["p50 ms"] for values in rounds["Kingpost, everysec"]]
+    theirs = [values["p50 ms"] for values in rounds["textbook, everysec"]]
     ratio = [their / our for our, their in zip(ours, theirs, strict=True)]
     claims = [
         Claim("Kingpost, everysec, p50", ours, 8.0, False, "ms"),
         Claim("textbook p50 / Kingpost p50", ratio, 1.0),
     ]
-    missed = [one["missed %"] for name, of in rounds.items() if "Kingpost" in name for one in of]
+    missed = [
+        values["missed %"] for name, of in rounds.items() if "Kingpost" in name for values in of
+    ]
     mean = [sum(missed) / len(missed)]  # a median would hide what must never happen
     claims.append(Claim("long polls that missed the end of their job", mean, 0.0, False, "%"))
     if "Kingpost, always" in rounds:

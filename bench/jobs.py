@@ -32,7 +32,7 @@ def queue(
             for _ in range(min(BATCH, count - len(ids)))
         ]
         store.run(verbs.submit(batch, "benches1", 10_000_000))
-        ids += [one.request_id for one in batch]
+        ids += [request.request_id for request in batch]
     return ids
 
 

@@ -116,11 +116,11 @@ class _Load:
             self._idle.extend(connections)
             self._schedule(began, 0)
         else:
-            for one in connections:
-                self.next(one)
+            for connection in connections:
+                self.next(connection)
         await self.ended
-        for one in connections:
-            one.transport.abort()
+        for connection in connections:
+            connection.transport.abort()
         return self._measured()
 
     async def _connect(self) -> "_Connection":

@@ -37,7 +37,7 @@ def _bars(axes: Axes, report: Report) -> None:
     figure = next(iter(first))
     shown = {name: of for name, of in report.rounds.items() if figure in of[0]}
     for place, (name, of) in enumerate(reversed(shown.items())):
-        middle, low, high = spread([one[figure] for one in of])
+        middle, low, high = spread([values[figure] for values in of])
         error = [[middle - low], [high - middle]]
         colour = OURS if "Kingpost" in name or len(shown) == 1 else OTHERS
         axes.barh(place, middle, xerr=error, color=colour, capsize=3)
@@ -48,13 +48,15 @@ def _bars(axes: Axes, report: Report) -> None:
 
 def _lines(axes: Axes, report: Report) -> None:
     depths = [int(name.split()[0].replace(",", "")) for name in report.rounds]
-    figures = [one for one in next(iter(report.rounds.values()))[0] if "p50" in one]
+    figures = [
+        figure_name for figure_name in next(iter(report.rounds.values()))[0] if "p50" in figure_name
+    ]
     for figure in figures:
-        spreads = [spread([one[figure] for one in of]) for of in report.rounds.values()]
-        middles = [one[0] for one in spreads]
+        spreads = [spread([values[figure] for values in of]) for of in report.rounds.values()]
+        middles = [triple[0] for triple in spreads]
         axes.plot(depths, middles, marker="o", label=figure.removesuffix(" p50 ms"))
         axes.fill_between(
-            depths, [one[1] for one in spreads], [one[2] for one in spreads], alpha=0.1
+            depths, [triple[1] for triple in spreads], [triple[2] for triple in spreads], alpha=0.1
         )
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)

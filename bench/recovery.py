@@ -46,7 +46,7 @@ def claims(stack: Stack, request_id: str) -> list[tuple[str, int]]:
     with redis.Redis.from_url(stack.valkey.url) as client:
         entries = client.xrange(keys.keyed("events", request_id))
     said = [json.loads(fields[b"data"]) for _, fields in entries if fields[b"kind"] == b"status"]
-    return [(one["status"], int(one["at_ms"])) for one in said]
+    return [(entry["status"], int(entry["at_ms"])) for entry in said]
 
 
 def redis_ms(stack: Stack) -> float:
@@ -59,16 +59,18 @@ def redis_ms(stack: Stack) -> float:
 def after_worker_death(stack: Stack, store: JobStore) -> list[float]:
     """Seconds from the SIGKILL of a worker to the next claim of each of its jobs."""
     ids = [submit(stack, store, 60_000) for _ in range(RUNNING)]
-    wait_until(lambda: all(len(claims(stack, one)) >= 1 for one in ids), 30)
-    held = {one: store.run(verbs.read(one)).job.replica for one in ids}
-    victim = next(one for one in Directory(stack.settings).all() if one.id in held.values())
+    wait_until(lambda: all(len(claims(stack, request_id)) >= 1 for request_id in ids), 30)
+    held = {request_id: store.run(verbs.read(request_id)).job.replica for request_id in ids}
+    victim = next(
+        replica for replica in Directory(stack.settings).all() if replica.id in held.values()
+    )
     killed = redis_ms(stack)
     os.kill(victim.pid, signal.SIGKILL)
-    mine = [one for one in ids if held[one] == victim.id]
-    wait_until(lambda: all(len(claims(stack, one)) >= 3 for one in mine), 60)
-    took = [(claims(stack, one)[2][1] - killed) / 1000 for one in mine]
-    for one in ids:
-        store.run(verbs.cancel(one))
+    mine = [request_id for request_id in ids if held[request_id] == victim.id]
+    wait_until(lambda: all(len(claims(stack, request_id)) >= 3 for request_id in mine), 60)
+    took = [(claims(stack, request_id)[2][1] - killed) / 1000 for request_id in mine]
+    for request_id in ids:
+        store.run(verbs.cancel(request_id))
     deployment = Registry(stack.settings).all()[0].id
     wait_until(lambda: not store.run(verbs.queue_status(deployment)).in_progress, 60)
     return took
@@ -80,13 +82,13 @@ def after_host_death(stack: Stack, store: JobStore) -> list[tuple[float, float]]
     wait_until(lambda: len(claims(stack, request_id)) >= 1, 30)
     replica_id = store.run(verbs.read(request_id)).job.replica
     directory = Directory(stack.settings)
-    victim = next(one for one in directory.all() if one.id == replica_id)
+    victim = next(replica for replica in directory.all() if replica.id == replica_id)
     assert victim.host_pid
     killed, began = redis_ms(stack), time.monotonic()
     os.kill(victim.host_pid, signal.SIGKILL)
 
     def again() -> bool:
-        now = [one for one in directory.all() if one.id == replica_id]
+        now = [replica for replica in directory.all() if replica.id == replica_id]
         return (
             bool(now) and now[0].state == "ready" and now[0].host_pid not in (None, victim.host_pid)
         )
@@ -127,10 +129,10 @@ def line(name: str, seconds: list[float]) -> str:
 
 
 def repeat(
-    times: int, one: Callable[[Stack, JobStore], list[T]], stack: Stack, store: JobStore
+    times: int, measure: Callable[[Stack, JobStore], list[T]], stack: Stack, store: JobStore
 ) -> list[T]:
     """All samples of so many rounds."""
-    return [sample for _ in range(times) for sample in one(stack, store)]
+    return [sample for _ in range(times) for sample in measure(stack, store)]
 
 
 def main() -> None:
@@ -146,8 +148,8 @@ def main() -> None:
             stack.stop()
     print(f"{'seconds':<44} {'n':>3} {'p50':>8} {'p99':>8} {'worst':>8}")
     print(line("worker killed -> its job claimed again", workers))
-    print(line("host killed -> its job released", [one for one, _ in hosts]))
-    print(line("host killed -> a host ready again", [one for _, one in hosts]))
+    print(line("host killed -> its job released", [seconds for seconds, _ in hosts]))
+    print(line("host killed -> a host ready again", [seconds for _, seconds in hosts]))
     print(line("Valkey answers again -> a new job is done", valkeys))
 
 

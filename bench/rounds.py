@@ -76,13 +76,13 @@ def alternate(contenders: Mapping[str, Callable[[], Figures]], pace: Pace) -> Ro
 def ratios(rounds: Rounds, over: str, under: str, figure: str) -> list[float]:
     """The ratio in each round: what they share, such as a busy neighbour, cancels."""
     pairs = zip(rounds[over], rounds[under], strict=True)
-    return [one[figure] / other[figure] for one, other in pairs]
+    return [ours[figure] / other[figure] for ours, other in pairs]
 
 
 def differences(rounds: Rounds, of: str, minus: str, figure: str) -> list[float]:
     """The difference in each round."""
     pairs = zip(rounds[of], rounds[minus], strict=True)
-    return [one[figure] - other[figure] for one, other in pairs]
+    return [ours[figure] - other[figure] for ours, other in pairs]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -88,7 +88,7 @@ def main() -> None:
         once()
         took.append((time.monotonic() - began) * 1000)
     kept = took[trips.count // 10 :]
-    missed = sum(one > LONG_POLL * 1000 for one in kept)
+    missed = sum(late > LONG_POLL * 1000 for late in kept)
     figures = {"p50 ms": percentile(kept, 0.5), "p99 ms": percentile(kept, 0.99)}
     print(json.dumps(figures | {"missed %": 100 * missed / len(kept)}))
 

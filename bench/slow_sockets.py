@@ -10,7 +10,7 @@ HEAD = b"POST /production/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000
 SECONDS = 60.0
 
 
-async def one(port: int, connected: asyncio.Semaphore) -> None:
+async def slow_client(port: int, connected: asyncio.Semaphore) -> None:
     """One client; when it is cut off it comes again, as an attacker would."""
     while True:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -26,7 +26,7 @@ async def main(port: int, count: int) -> None:
     connected = asyncio.Semaphore(0)
     async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
         for _ in range(count):
-            group.create_task(one(port, connected))
+            group.create_task(slow_client(port, connected))
             await asyncio.sleep(1 / count)
         for _ in range(count):
             await connected.acquire()

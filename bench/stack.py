@@ -118,7 +118,11 @@ class Stack:
         name = Package.load(package).model_name
 
         def mine() -> list[Replica]:
-            return [one for one in ready_replicas(self.settings, 0) if one.model_name == name]
+            return [
+                replica
+                for replica in ready_replicas(self.settings, 0)
+                if replica.model_name == name
+            ]
 
         wait_until(mine, START_SECONDS, f"the replica of {name} is not ready")
         return mine()[0]

@@ -24,7 +24,7 @@ KINDS = (  # ours, theirs on the event loop, theirs in threads
 
 def polls(prefix: str, ids: list[str]) -> list[tuple[str, str, str]]:
     """One GET for each id."""
-    return [("GET", f"{prefix}/{one}", "") for one in ids]
+    return [("GET", f"{prefix}/{request_id}", "") for request_id in ids]
 
 
 def finished(stack: Stack) -> list[RequestId]:
@@ -43,8 +43,8 @@ def results(broker: str) -> list[str]:
     """Tasks that have succeeded, as a Celery worker leaves them."""
     app = Celery(broker=broker, backend=broker)
     ids = [f"{number:032x}" for number in range(POLLED)]
-    for one in ids:
-        app.backend.store_result(one, {"ok": True}, "SUCCESS")
+    for task_id in ids:
+        app.backend.store_result(task_id, {"ok": True}, "SUCCESS")
     return ids
 
 
@@ -70,7 +70,10 @@ def measure(pace: Pace) -> Report:
                 textbook,
                 polls("/threaded/status", results(broker)),
             ),
-            "AsyncResult, PENDING": (textbook, polls("/status", [f"p{one}" for one in queued])),
+            "AsyncResult, PENDING": (
+                textbook,
+                polls("/status", [f"p{number}" for number in queued]),
+            ),
         }
         kinds = KINDS[:1] if pace.quick else KINDS
         wanted = {"limit", *(name for kind in kinds for name in kind)}
@@ -86,7 +89,10 @@ def measure(pace: Pace) -> Report:
     for ours, on_loop, *in_threads in kinds:
         claims.append(Claim(f"{ours} / limit", ratios(rounds, ours, "limit", RATE), 0.6))
         claims.append(Claim(f"{ours} / {on_loop}", ratios(rounds, ours, on_loop, RATE), 3.0))
-        claims += [Claim(f"{ours} / {one}", ratios(rounds, ours, one, RATE)) for one in in_threads]
+        claims += [
+            Claim(f"{ours} / {threaded}", ratios(rounds, ours, threaded, RATE))
+            for threaded in in_threads
+        ]
     return Report("status", "GET of a status, 32 connections, one API process", rounds, claims)
 
 

@@ -53,7 +53,7 @@ def measure(pace: Pace) -> Report:
         for fsync in kinds:
             orders |= contenders(fsync, parts, pace)
         rounds = alternate(
-            {name: lambda one=one: figures(one) for name, one in orders.items()}, pace
+            {name: lambda order=order: figures(order) for name, order in orders.items()}, pace
         )
     claims: list[Claim] = []
     for fsync in kinds:

@@ -45,7 +45,7 @@ def measure(pace: Pace) -> Report:
             for name, (target, path, body) in plans.items()
         }
         rounds = alternate(
-            {name: lambda one=one: figures(one) for name, one in orders.items()}, pace
+            {name: lambda order=order: figures(order) for name, order in orders.items()}, pace
         )
     added = differences(rounds, "Kingpost", "host, direct", "calm p50 ms")
     claims = [
@@ -55,7 +55,7 @@ def measure(pace: Pace) -> Report:
     for name in names:
         values = ratios(rounds, "Kingpost", NAMES[name], "per second")
         claims.append(Claim(f"Kingpost / {NAMES[name]}", values, 1.3))
-    missing = [NAMES[one] for one in others.SERVERS if one not in names]
+    missing = [NAMES[server] for server in others.SERVERS if server not in names]
     notes = [f"not measured: {', '.join(missing)}"] if missing else []
     return Report("sync", "sync predict of 1 KB, 32 connections", rounds, claims, notes)
 

@@ -64,7 +64,7 @@ def store(report: Report) -> None:
     RESULTS.write_text(json.dumps(_rounded(everything), indent=1) + "\n")
     plots.draw(report)
     intro = README.read_text().partition(MARK)[0] if README.exists() else "# Benchmarks\n\n"
-    tables = "\n".join(_table(one) for one in everything.values())
+    tables = "\n".join(_table(report) for report in everything.values())
     README.write_text(f"{intro}{MARK}\n\n{tables}")
 
 
@@ -73,9 +73,9 @@ def _rounded(value: Any) -> Any:
         case float():
             return float(f"{value:.5g}")
         case dict():
-            return {name: _rounded(one) for name, one in value.items()}
+            return {name: _rounded(item) for name, item in value.items()}
         case list() | tuple():
-            return [_rounded(one) for one in value]
+            return [_rounded(item) for item in value]
         case _:
             return value
 
@@ -85,7 +85,7 @@ def show(report: Report) -> str:
     lines = [report.title]
     for name, rounds in report.rounds.items():
         for figure in rounds[0]:
-            shown = _spread([one[figure] for one in rounds])
+            shown = _spread([values[figure] for values in rounds])
             lines.append(f"  {name:<34} {figure:<18} {shown}")
     for claim in report.claims:
         lines.append(f"  {claim.name:<53} {_spread(claim.values)} {claim.unit}{_aim(claim)}")
@@ -108,10 +108,10 @@ def _table(result: dict[str, Any]) -> str:
     where, rounds = result["machine"], result["rounds"]
     lines = [f"## {result['name']}: {result['title']}", ""]
     lines += [f"![{result['name']}](plots/{result['name']}.png)", ""]
-    figures = list(dict.fromkeys(one for all_ in rounds.values() for one in all_[0]))
+    figures = list(dict.fromkeys(figure for all_ in rounds.values() for figure in all_[0]))
     lines += ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
     for name, of in rounds.items():
-        cells = [_spread([one[f] for one in of]) if f in of[0] else "" for f in figures]
+        cells = [_spread([values[f] for values in of]) if f in of[0] else "" for f in figures]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "| what counts | median [lowest, highest] | aim |", "|---|---|---|"]
     for said in result["claims"]:

@@ -63,7 +63,7 @@ class Ending:
         self._count = 0
         self.ended: dict[str, tuple[float, bool]] = {}  # id -> when, and whether to a healthy one
 
-    def one(self) -> None:
+    def deliver(self) -> None:
         """Submits, claims and finishes a job."""
         number, self._count = self._count, self._count + 1
         deployment = self._deployment
@@ -120,12 +120,12 @@ def delays(pace: Pace, one_dead: bool) -> Figures:
         for number in range(int(ENDING_PER_SECOND * pace.seconds * 2)):
             PAUSE.wait(max(0.0, began + number / ENDING_PER_SECOND - time.monotonic()))
             ending.one()
-        wanted = {one: at for one, (at, healthy) in ending.ended.items() if healthy}
+        wanted = {webhook_id: at for webhook_id, (at, healthy) in ending.ended.items() if healthy}
         wait_until(
             lambda: PAUSE.wait(0.2) or wanted.keys() <= receivers.arrivals().keys(), LATE_SECONDS
         )
         arrived = receivers.arrivals()
-    took = [(arrived[one] - at) * 1000 for one, at in wanted.items()]
+    took = [(arrived[webhook_id] - at) * 1000 for webhook_id, at in wanted.items()]
     return {"delay p50 ms": percentile(took, 0.5), "delay p99 ms": percentile(took, 0.99)}
 
 
@@ -140,9 +140,9 @@ def measure(pace: Pace) -> Report:
         },
         pace,
     )
-    rates = [one["per second"] for one in rounds["backlog"]]
+    rates = [values["per second"] for values in rounds["backlog"]]
     pairs = zip(rounds["one of 50 dead"], rounds["all healthy"], strict=True)
-    worse = [one["delay p99 ms"] / other["delay p99 ms"] for one, other in pairs]
+    worse = [ours["delay p99 ms"] / other["delay p99 ms"] for ours, other in pairs]
     claims = [
         Claim("backlog", rates, 1000.0, unit="webhooks/s"),
         Claim("healthy p99: one dead / all healthy", worse, 2.0, False),

@@ -89,7 +89,7 @@ def _help(where: str) -> str:
             return ast.get_docstring(statement) or ""
         value = statement.value if isinstance(statement, ast.Assign) else None
         if isinstance(value, ast.Call) and attribute == "app":
-            words = {one.arg: one.value for one in value.keywords}
+            words = {keyword.arg: keyword.value for keyword in value.keywords}
             if "help" in words:
                 return str(ast.literal_eval(words["help"]))
     raise LookupError(where)

@@ -143,7 +143,11 @@ class LogFolder:
         for path in self._folder.glob("*.log"):
             self._followers.setdefault(path, Follower(path))
         return _in_time(
-            [line for one in self._followers.values() for line in self._about(one.fresh())]
+            [
+                line
+                for follower in self._followers.values()
+                for line in self._about(follower.fresh())
+            ]
         )
 
     def models(self) -> list[str]:

@@ -63,7 +63,9 @@ def process_of(package: Package) -> list[Package]:
 
 def processes(packages: Sequence[Package]) -> list[list[Package]]:
     """All of them, process by process."""
-    return [process for one in packages if (process := process_of(one))[0].root == one.root]
+    return [
+        process for package in packages if (process := process_of(package))[0].root == package.root
+    ]
 
 
 def register(registry: Registry, process: Sequence[Package]) -> list[Deployment]:

@@ -23,5 +23,5 @@ def _value(name: bytes, text: str, rewrite: Callable[[str], str]) -> bytes:
     if name in ADDRESSES:
         text = rewrite(text.strip())
     elif name == LINK:
-        text = LINKED.sub(lambda one: f"<{rewrite(one[1].strip())}>", text)
+        text = LINKED.sub(lambda match: f"<{rewrite(match[1].strip())}>", text)
     return text.encode("latin-1")

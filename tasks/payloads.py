@@ -146,8 +146,8 @@ def _to_disk(store: ObjectStore, ref: str) -> None:
     """The library renames a finished file into its place; it does not wait for the disk."""
     if isinstance(store, LocalStore) and store.prefix:
         path = store.prefix / ref
-        for one in (path, path.parent, path.parent.parent):
-            handle = os.open(one, os.O_RDONLY)
+        for place in (path, path.parent, path.parent.parent):
+            handle = os.open(place, os.O_RDONLY)
             try:
                 os.fsync(handle)
             finally:

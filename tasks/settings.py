@@ -152,7 +152,7 @@ class Settings(BaseSettings):
 
 
 def _listed(commas: str) -> list[str]:
-    return [one.strip() for one in commas.split(",") if one.strip()]
+    return [part.strip() for part in commas.split(",") if part.strip()]
 
 
 def _is_link(name: str, value: str) -> bool:

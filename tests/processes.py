@@ -96,7 +96,7 @@ def ready_replicas(settings: Settings, count: int = 1, timeout: float = 30) -> l
     directory = Directory(settings)
 
     def ready() -> list[Replica]:
-        return [one for one in directory.all() if one.state == "ready"]
+        return [replica for replica in directory.all() if replica.state == "ready"]
 
     wait_until(lambda: len(ready()) >= count, timeout, f"{count} replicas are not ready")
     return ready()

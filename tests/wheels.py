@@ -55,21 +55,21 @@ def write_wheel(folder: Path, name: str, version: str, code: str) -> Path:
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(f"{one},,\n" for one in [*files, f"{about}/RECORD"])
+    record = "".join(f"{file},,\n" for file in [*files, f"{about}/RECORD"])
     with zipfile.ZipFile(path, "w") as wheel:
-        for one, text in {**files, f"{about}/RECORD": record}.items():
-            wheel.writestr(one, text)
+        for file, text in {**files, f"{about}/RECORD": record}.items():
+            wheel.writestr(file, text)
     return path
 
 
 def write_wheelhouse(folder: Path, names: Iterable[str]) -> Path:
     """Wheels of installed distributions and all that they need, packed again from where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted, seen = [Requirement(one) for one in names], set[str]()
+    wanted, seen = [Requirement(name) for name in names], set[str]()
     while wanted:
-        one = wanted.pop()
-        name = one.name.lower().replace("_", "-")
-        if name in seen or (one.marker and not one.marker.evaluate({"extra": ""})):
+        requirement = wanted.pop()
+        name = requirement.name.lower().replace("_", "-")
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
         seen.add(name)
         distribution = metadata.distribution(name)

@@ -63,7 +63,7 @@ def _where(error: BaseException, package: Package) -> str:
     """The last place in the package on the way to the error."""
     frames = traceback.extract_tb(error.__traceback__)
     root = package.root
-    own = [one for one in frames if Path(one.filename).is_relative_to(root)]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(root)]
     if not own:
         return ""
     return f" ({Path(own[-1].filename).relative_to(root)}:{own[-1].lineno})"

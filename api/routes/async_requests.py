@@ -236,7 +236,7 @@ async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: f
 
 async def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> RequestStatus:
     known = gateway.directory.of(reading.job.deployment_id)
-    slots = sum(one.slots for one in known if one.state == "ready")
+    slots = sum(replica.slots for replica in known if replica.state == "ready")
     detailed = sees_model_errors(gateway.settings, key.scope)
     waiting = Waiting(None)
     if reading.job.status is Status.QUEUED:
@@ -252,15 +252,15 @@ async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: boo
     if slots:
         return Waiting("slot")
     known = gateway.directory.of(reading.job.deployment_id)
-    replicas = [one for one in known if one.state != "draining"]
+    replicas = [replica for replica in known if replica.state != "draining"]
     gave_up, failure = False, ""
     with contextlib.suppress(NotFound):
         deployment = await gateway.registry.deployment(reading.job.deployment_id)
         gave_up = deployment.gave_up or not deployment.active
         failure = deployment.failure
-    if failure and (gave_up or {one.state for one in replicas} == {"failed"}):
+    if failure and (gave_up or {replica.state for replica in replicas} == {"failed"}):
         return Waiting("load_failed", failure if detailed else FOR_OTHERS)
-    note = next((one.note for one in replicas if one.note), None)
+    note = next((replica.note for replica in replicas if replica.note), None)
     return Waiting("loading", note) if replicas else Waiting("replica")
 
 

@@ -69,7 +69,11 @@ async def model(request: Request, model: str) -> ModelView:
 async def deployments(request: Request, model: str) -> dict[str, list[DeploymentView]]:
     """Its deployments, oldest first."""
     of_model, known = await _run(request, lambda m: m.deployments(model))
-    return {"deployments": [DeploymentView.of(one, of_model, status) for one, status in known]}
+    return {
+        "deployments": [
+            DeploymentView.of(deployment, of_model, status) for deployment, status in known
+        ]
+    }
 
 
 @router.get("/{model}/deployments/{which}", response_model=DeploymentView)
@@ -116,7 +120,11 @@ async def promote(request: Request, model: str, which: Which) -> DeploymentView:
 async def environments(request: Request, model: str) -> dict[str, list[EnvironmentView]]:
     """Its environments, by name."""
     found, _ = await _run(request, lambda m: m.model(model))
-    return {"environments": [await _environment(request, model, one) for one in found.environments]}
+    return {
+        "environments": [
+            await _environment(request, model, environment) for environment in found.environments
+        ]
+    }
 
 
 @router.post("/{model}/environments", response_model=EnvironmentView)
@@ -164,8 +172,8 @@ async def promote_to(request: Request, model: str, name: str) -> DeploymentView:
 
 
 async def _deployment(request: Request, model: str, which: str) -> DeploymentView:
-    of_model, one, status = await _run(request, lambda m: m.deployment(model, which))
-    return DeploymentView.of(one, of_model, status)
+    of_model, deployment, status = await _run(request, lambda m: m.deployment(model, which))
+    return DeploymentView.of(deployment, of_model, status)
 
 
 async def _environment(request: Request, model: str, name: str) -> EnvironmentView:

@@ -121,7 +121,10 @@ class ModelView(BaseModel):
     @classmethod
     def of(cls, model: Model, deployments: int) -> "ModelView":
         """From the registry."""
-        pointers = {name: one.deployment_id or None for name, one in model.environments.items()}
+        pointers = {
+            name: environment.deployment_id or None
+            for name, environment in model.environments.items()
+        }
         return cls(
             id=model.id,
             created_at=_time(model.created),

@@ -64,13 +64,17 @@ class _Snapshot(Collector):
     def _of_replicas(self) -> Iterator[GaugeMetricFamily]:
         labels = (*LABELS, "state")
         replicas = GaugeMetricFamily("kingpost_replicas", "Replicas by state.", labels=labels)
-        states = Counter((one.model_name, one.deployment_id, one.state) for one in self._replicas)
+        states = Counter(
+            (replica.model_name, replica.deployment_id, replica.state) for replica in self._replicas
+        )
         for state, count in states.items():
             replicas.add_metric(state, count)
         slots = GaugeMetricFamily("kingpost_slots", "Slots of ready replicas.", labels=LABELS)
         ready: Counter[tuple[str, str]] = Counter()
-        for one in self._replicas:
-            ready[one.model_name, one.deployment_id] += one.slots if one.state == "ready" else 0
+        for replica in self._replicas:
+            ready[replica.model_name, replica.deployment_id] += (
+                replica.slots if replica.state == "ready" else 0
+            )
         for name, count in ready.items():
             slots.add_metric(name, count)
         yield replicas
@@ -83,7 +87,10 @@ async def metrics(request: Request) -> Response:
     await authenticate(request, "metrics")
     gateway = gateway_of(request)
     deployments = await gateway.registry.all()
-    queues = [(one, await gateway.store.run(verbs.queue_status(one.id))) for one in deployments]
+    queues = [
+        (deployment, await gateway.store.run(verbs.queue_status(deployment.id)))
+        for deployment in deployments
+    ]
     webhooks = await gateway.store.run(outbox.outbox_status())
     registry = CollectorRegistry()
     switches = await gateway.manage(lambda m: m.switches())

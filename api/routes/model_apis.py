@@ -33,7 +33,7 @@ async def models(request: Request) -> dict[str, object]:
     if key.scope != "full" or key.models or key.environments:
         return {"object": "list", "data": listed}
     known = await gateway.manage(lambda m: m.models())
-    return {"object": "list", "data": listed, "models": [ModelView.of(*one) for one in known]}
+    return {"object": "list", "data": listed, "models": [ModelView.of(*entry) for entry in known]}
 
 
 async def model_api(request: Request) -> Response:

@@ -32,7 +32,9 @@ def _refuse_without_output(job: Job, detailed: bool) -> None:
     if job.status not in FINAL:
         raise Problem(409, "client_error", f"The request is {job.status}; there is no result yet.")
     if job.status is not Status.SUCCEEDED:
-        said = "; ".join(f"{one.code}: {one.told(detailed)}" for one in job.errors) or job.status
+        said = (
+            "; ".join(f"{error.code}: {error.told(detailed)}" for error in job.errors) or job.status
+        )
         raise Problem(410, "application_error", f"The request is {job.status}: {said}")
 
 

@@ -66,7 +66,9 @@ class _Call:
         def address() -> PublicAddress:
             return PublicAddress.of(self.socket, addressed_of(self.socket), self.target)
 
-        kept = [one for one in answered(headers, address) if not one[0].startswith(HOST_SAYS)]
+        kept = [
+            header for header in answered(headers, address) if not header[0].startswith(HOST_SAYS)
+        ]
         return [*kept, (b"x-baseten-request-id", self.request_id.encode())]
 
 

@@ -28,7 +28,7 @@ async def submit(
     """Queues what was asked, all or none. Raises Problem, AdmissionError and what the stores raise."""
     gateway, limits = gateway_of(request), key.limits
     trace = request.headers.get("traceparent", "")
-    jobs = [_submission(gateway, deployment, one, trace) for one in asked]
+    jobs = [_submission(gateway, deployment, item, trace) for item in asked]
     idempotency_key = request.headers.get("idempotency-key", "")
     if len(idempotency_key) > LONGEST_KEY:
         message = f"An Idempotency-Key has at most {LONGEST_KEY} characters."

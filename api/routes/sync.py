@@ -33,7 +33,7 @@ async def check_route(connection: HTTPConnection, route: str) -> None:
 
     Both sides look at the decoded path, once: what is encoded twice is another name to the host, too.
     """
-    if any(f"/{route}/".startswith(one + "/") for one in PRIVATE):
+    if any(f"/{route}/".startswith(private + "/") for private in PRIVATE):
         await authenticate(connection)
         raise Problem(404, "client_error", "There is no such route.")
 

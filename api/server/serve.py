@@ -54,7 +54,7 @@ def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] =
     app.openapi()  # now, and not in the midst of requests
     gc.freeze()  # nor shall collections walk all modules and routes, which takes 100 ms,
     gc.set_threshold(2_000, 10, 50)  # or come for each dozen of new connections
-    uvicorn.Server(config).run([one for listener in sockets for one in _often(listener)])
+    uvicorn.Server(config).run([bound for listener in sockets for bound in _often(listener)])
 
 
 def _bound(host: str, port: int) -> list[socket.socket]:

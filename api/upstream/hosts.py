@@ -107,13 +107,22 @@ class Upstreams:
 
     def choose(self, deployment_id: str, avoid: frozenset[str] = frozenset()) -> Replica | None:
         """The ready replica with the fewest calls for its slots; those in `avoid` failed already."""
-        ready = [one for one in self._directory.ready(deployment_id) if one.id not in avoid]
+        ready = [
+            replica for replica in self._directory.ready(deployment_id) if replica.id not in avoid
+        ]
         if not ready:
             return None
         if self._shunned:  # a machine that vanished costs a timeout, not one for every call
             now = monotonic()
-            ready = [one for one in ready if self._shunned.get(one.id, 0.0) < now] or ready
-        return min(ready, key=lambda one: (self._in_flight[one.id] + one.busy) / max(one.slots, 1))
+            ready = [
+                replica for replica in ready if self._shunned.get(replica.id, 0.0) < now
+            ] or ready
+        return min(
+            ready,
+            key=lambda replica: (
+                (self._in_flight[replica.id] + replica.busy) / max(replica.slots, 1)
+            ),
+        )
 
     @contextlib.asynccontextmanager
     async def request(
@@ -176,13 +185,19 @@ class Upstreams:
         """Closes the connections to hosts that are no more, and those that nobody needed lately."""
         known, now = self._directory.ways(), monotonic()
         for way, idle in list(self._idle.items()):
-            old = [one for used, one in idle if used < now - IDLE_SECONDS or way not in known]
-            idle[:] = [(used, one) for used, one in idle if one not in old]
-            for one in old:
-                one.close()
+            old = [
+                connection
+                for used, connection in idle
+                if used < now - IDLE_SECONDS or way not in known
+            ]
+            idle[:] = [(used, connection) for used, connection in idle if connection not in old]
+            for connection in old:
+                connection.close()
             if not idle:
                 del self._idle[way]
-        self._shunned = {one: until for one, until in self._shunned.items() if until > now}
+        self._shunned = {
+            replica_id: until for replica_id, until in self._shunned.items() if until > now
+        }
 
     def close(self) -> None:
         """Closes every connection that is kept."""

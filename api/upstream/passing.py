@@ -68,7 +68,7 @@ def named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
     named = [value for name, value in headers if name == b"connection"]
     if not named or (len(named) == 1 and named[0].lower() in NAMED_NONE):
         return frozenset()
-    return frozenset(one.strip().lower() for value in named for one in value.split(b","))
+    return frozenset(name.strip().lower() for value in named for name in value.split(b","))
 
 
 @dataclass(frozen=True)

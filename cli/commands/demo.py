@@ -79,9 +79,9 @@ def run(models: Path, out: Path) -> None:
         stack = _start(models, state)
         try:
             up = _wait_ready(stack, state)
-            for one in up["broken"]:
-                if one["name"] == MODEL:
-                    raise StartFailed(f"The model {MODEL} is broken: {one['reason']}")
+            for entry in up["broken"]:
+                if entry["name"] == MODEL:
+                    raise StartFailed(f"The model {MODEL} is broken: {entry['reason']}")
             api = Api(up["api"], Path(up["api_key_file"]).read_text().strip())
             console.print(f"Ready. While it runs, Flower shows the requests: {up['flower']}")
             jobs = _submit(api)
@@ -168,7 +168,7 @@ def _contact_sheet(api: Api, jobs: list[Job], out: Path) -> Path:
     from PIL import Image  # the extra `models` has it; the other commands do without
 
     pictures = []
-    for job in sorted(jobs, key=lambda one: one.digit):
+    for job in sorted(jobs, key=lambda done: done.digit):
         result = api.call("GET", f"/async_request/{job.request_id}/result")
         pictures.append(Image.open(io.BytesIO(base64.b64decode(result["image"]))))
     width, height = pictures[0].size
@@ -181,7 +181,7 @@ def _contact_sheet(api: Api, jobs: list[Job], out: Path) -> Path:
 
 def _table(jobs: list[Job]) -> Table:
     table = Table("ran", "digit", "priority", "waited s", "ran s", "request", box=None)
-    ordered = sorted(jobs, key=lambda one: one.status["started_at"])
+    ordered = sorted(jobs, key=lambda done: done.status["started_at"])
     for place, job in enumerate(ordered, start=1):
         created, started, finished = (
             datetime.fromisoformat(job.status[name])

@@ -149,7 +149,11 @@ def _promote(registry: Registry, deployment: Deployment, environment: str) -> No
 
 def _pointing(registry: Registry, deployment: Deployment) -> list[str]:
     environments = registry.model(deployment.model_id).environments.values()
-    return [one.name for one in environments if one.deployment_id == deployment.id]
+    return [
+        environment.name
+        for environment in environments
+        if environment.deployment_id == deployment.id
+    ]
 
 
 def _dry_load(package: Package, may_lack: bool) -> None:
@@ -172,7 +176,7 @@ def _dry_load(package: Package, may_lack: bool) -> None:
 def _missing_module(package: Package, said: str, may_lack: bool) -> None:
     """An own environment may bring it under another name, unless all that it would hold is here as well."""
     wanted = Requirements.of(package)
-    brought = [Requirement(one).name for one in host_needs()]  # in whatever version
+    brought = [Requirement(need).name for need in host_needs()]  # in whatever version
     known = wanted is None or (wanted.lines and not wanted.missing_here(brought))
     if may_lack or not known:
         message = f"Signatures are not checked here: {said}; if no requirement brings it, add it to requirements."

@@ -19,35 +19,39 @@ def deployments(
     """Shows every deployment: status, environments, replicas, load."""
     settings = current_settings()
     registry = Registry(settings)
-    models = {one.id: one for one in registry.models()}
+    models = {model.id: model for model in registry.models()}
     if model:
         wanted = registry.model(model).id
         models = {wanted: models[wanted]}
     replicas: dict[str, list[Replica]] = defaultdict(list)
-    for one in Directory(settings).all():
-        replicas[one.deployment_id].append(one)
-    found = [one for one in registry.all() if one.model_id in models]
+    for replica in Directory(settings).all():
+        replicas[replica.deployment_id].append(replica)
+    found = [deployment for deployment in registry.all() if deployment.model_id in models]
     if not found:
         print("Nothing is deployed yet: `kingpost push DIR`.")
         return
     head = ("model", "deployment", "status", "replicas", "environments")
     rows: list[tuple[str, ...]] = []
     notes: list[list[str]] = []
-    for one in found:
-        status = status_of(one, replicas[one.id])
-        count = f"{status.ready}/{one.wanted}"
-        environments = _names(models[one.model_id], one)
-        rows.append((one.model_name, one.id, status.word, count, environments))
+    for deployment in found:
+        status = status_of(deployment, replicas[deployment.id])
+        count = f"{status.ready}/{deployment.wanted}"
+        environments = _names(models[deployment.model_id], deployment)
+        rows.append((deployment.model_name, deployment.id, status.word, count, environments))
         said = [last_line(status.reason)] if status.reason else []
-        notes.append([*said, *one.warnings])
+        notes.append([*said, *deployment.warnings])
     show(head, rows, notes)
 
 
 def _names(model: Model, deployment: Deployment) -> str:
-    names = [one.name for one in model.environments.values() if one.deployment_id == deployment.id]
+    names = [
+        environment.name
+        for environment in model.environments.values()
+        if environment.deployment_id == deployment.id
+    ]
     names += [
-        f"({one.name} soon)"
-        for one in model.environments.values()
-        if one.candidate == deployment.id
+        f"({environment.name} soon)"
+        for environment in model.environments.values()
+        if environment.candidate == deployment.id
     ]
     return ", ".join(names) or "-"

@@ -32,7 +32,9 @@ def prune(
     settings = state_settings()
     if settings.environments_dir and not folder_of(settings).is_dir():
         raise NotFound(f"There is no folder {folder_of(settings)} (KINGPOST_ENVIRONMENTS_DIR).")
-    if not (settings.environments_dir or any((settings.state_dir / one).exists() for one in PARTS)):
+    if not (
+        settings.environments_dir or any((settings.state_dir / part).exists() for part in PARTS)
+    ):
         raise no_stack(settings, "Nothing has run in")
     gone = prune(settings, unused_days * DAY)
     print(f"Removed {len(gone)}: {', '.join(gone)}." if gone else "There is nothing to remove.")

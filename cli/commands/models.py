@@ -31,20 +31,20 @@ class Row:
     @property
     def state(self) -> str:
         """In one word; `stopped` when no replica reports."""
-        states = {one.state for one in self.replicas}
+        states = {replica.state for replica in self.replicas}
         none = "failed" if self.deployment.gave_up else "stopped"
         return next((state for state in BEST_FIRST if state in states), none)
 
     @property
     def slots(self) -> int:
         """How many calls can run at once now."""
-        return sum(one.slots for one in self.replicas if one.state == "ready")
+        return sum(replica.slots for replica in self.replicas if replica.state == "ready")
 
     @property
     def remark(self) -> str | None:
         """Why it is not loaded, what is being done about it, or what of its config.yaml is not honoured."""
-        errors = [last_line(one.error) for one in self.replicas if one.error]
-        notes = [one.note for one in self.replicas if one.note]
+        errors = [last_line(replica.error) for replica in self.replicas if replica.error]
+        notes = [replica.note for replica in self.replicas if replica.note]
         kept = [last_line(self.deployment.failure)] if self.deployment.failure else []
         shared = [f"in the process of {self.leader}"] if self.leader else []
         limits = ["; ".join(self.deployment.warnings)] if self.deployment.warnings else []
@@ -66,12 +66,12 @@ def read(settings: Settings) -> list[Row]:
     store, replicas = JobStore(settings), Directory(settings).all()
     rows: list[Row] = []
     deployments = Registry(settings).all()
-    names = {one.id: one.model_name for one in deployments}
-    for one in deployments:
-        queue = store.run(verbs.queue_status(one.id))
-        of_it = [replica for replica in replicas if replica.deployment_id == one.id]
-        leader = names.get(one.leader, "")
-        rows.append(Row(one, of_it, queue.queued, queue.in_progress, leader))
+    names = {deployment.id: deployment.model_name for deployment in deployments}
+    for deployment in deployments:
+        queue = store.run(verbs.queue_status(deployment.id))
+        of_it = [replica for replica in replicas if replica.deployment_id == deployment.id]
+        leader = names.get(deployment.leader, "")
+        rows.append(Row(deployment, of_it, queue.queued, queue.in_progress, leader))
     store.close()
     return sorted(rows, key=lambda row: row.deployment.model_name)
 

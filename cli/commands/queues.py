@@ -23,15 +23,20 @@ def resume(model: str) -> None:
 def _set_paused(model: str, paused: bool) -> int:
     settings = current_settings()
     store = JobStore(settings)
-    waiting = [store.run(verbs.pause(one.id, paused)) for one in _deployments(settings, model)]
+    waiting = [
+        store.run(verbs.pause(deployment.id, paused))
+        for deployment in _deployments(settings, model)
+    ]
     store.close()
     return sum(waiting)
 
 
 def _deployments(settings: Settings, model: str) -> list[Deployment]:
     known = Registry(settings).all()
-    found = [one for one in known if model in (one.model_name, one.model_id)]
+    found = [
+        deployment for deployment in known if model in (deployment.model_name, deployment.model_id)
+    ]
     if not found:
-        names = ", ".join(sorted({one.model_name for one in known})) or "none"
+        names = ", ".join(sorted({deployment.model_name for deployment in known})) or "none"
         raise NotFound(f"There is no model {model!r} (deployed: {names}).")
     return found

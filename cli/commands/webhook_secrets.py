@@ -34,9 +34,9 @@ def list_secrets() -> None:
     known = WebhookSecrets(current_settings()).list()
     if not known:
         print("There are no webhook secrets yet: `kingpost webhook-secret create`.")
-    for one in known:
-        until = "" if one.expires is None else f", signs until {_date(one.expires)}"
-        print(f"{one.secret[:10]}...{one.secret[-4:]}  made {_date(one.created)}{until}")
+    for secret in known:
+        until = "" if secret.expires is None else f", signs until {_date(secret.expires)}"
+        print(f"{secret.secret[:10]}...{secret.secret[-4:]}  made {_date(secret.created)}{until}")
 
 
 def _date(seconds: float) -> str:

@@ -24,8 +24,14 @@ def list_given_up(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20) -> 
     print(f"{status.pending} on their way, {status.exhausted} given up.")
     if status.latest:
         rows = [
-            (one.request_id, _date(one.at), str(len(one.attempts)), _last(one), one.url)
-            for one in status.latest
+            (
+                given_up.request_id,
+                _date(given_up.at),
+                str(len(given_up.attempts)),
+                _last(given_up),
+                given_up.url,
+            )
+            for given_up in status.latest
         ]
         show(("request", "given up", "tries", "last answer", "endpoint"), rows)
 
@@ -45,8 +51,8 @@ def resend(request_id: str) -> None:
     print(f"The webhook of {request_id} is on its way.")
 
 
-def _last(one: GivenUp) -> str:
-    last = one.attempts[-1] if one.attempts else {}
+def _last(given_up: GivenUp) -> str:
+    last = given_up.attempts[-1] if given_up.attempts else {}
     return str(last.get("status") or last.get("error") or "-")
 
 

@@ -42,11 +42,13 @@ class Outcome:
 def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
     """The block that begins with `Kingpost is ready`."""
     state = settings.state_dir
-    failed = {one.name for one in outcome.broken}
+    failed = {broken.name for broken in outcome.broken}
     public = [
-        one for one in outcome.packages if (of := member_of(one)) is None or of.kind == "chain"
+        package
+        for package in outcome.packages
+        if (of := member_of(package)) is None or of.kind == "chain"
     ]
-    public = [one for one in public if one.model_name not in failed]
+    public = [package for package in public if package.model_name not in failed]
     names = [package.model_name for package in public] + outcome.pushed
     api = url(choices.host, choices.port)
     lines = [f"Kingpost is ready after {outcome.seconds:.1f} s: {api}"]
@@ -74,15 +76,17 @@ def broken(found: Sequence[Broken]) -> list[str]:
     if not found:
         return []
     lines = ["Left out, because it is broken; all else works:"]
-    for one in found:
-        lines.append(f"  {one.name} ({_short(one.folder)})")
-        lines += [f"    {line}" for line in one.reason.splitlines()]
+    for entry in found:
+        lines.append(f"  {entry.name} ({_short(entry.folder)})")
+        lines += [f"    {line}" for line in entry.reason.splitlines()]
     return lines
 
 
 def _limits(packages: Sequence[Package]) -> list[str]:
     """What of their config.yaml is not honoured here."""
-    said = [f"{one.model_name}: {warning}" for one in packages for warning in one.warnings]
+    said = [
+        f"{package.model_name}: {warning}" for package in packages for warning in package.warnings
+    ]
     heads = ["  Limits   "] + ["           "] * len(said)
     return [head + line for head, line in zip(heads, said, strict=False)]
 

@@ -105,7 +105,7 @@ def _packages(settings: Settings, path: Path, allowed: Sequence[str], say: Say) 
         return []
     say(f"Building the chain in {path}.")
     built = chains.build(file, settings.state_dir / "chains" / path.name)
-    return [accepted(settings, one.root, allowed) for one in built]
+    return [accepted(settings, package.root, allowed) for package in built]
 
 
 def _without_clashes(units: Sequence[_Unit], found: Found) -> list[_Unit]:

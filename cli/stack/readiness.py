@@ -37,7 +37,7 @@ class Models:
 
     def __init__(self, settings: Settings, leaders: Sequence[Deployment]) -> None:
         self._registry, self._directory = Registry(settings), Directory(settings)
-        self._coming = {one.id: one for one in leaders}
+        self._coming = {deployment.id: deployment for deployment in leaders}
         self._ours = set(self._coming)
         self._met: set[str] | None = None  # every deployment that was there at the last look
         self._said: set[tuple[str, str]] = set()
@@ -49,7 +49,7 @@ class Models:
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in self._directory.all():
             replicas[replica.deployment_id].append(replica)
-        known = {one.id: one for one in self._registry.all()}
+        known = {deployment.id: deployment for deployment in self._registry.all()}
         self._meet(known)
         states = {id_: _state(known.get(id_), replicas[id_]) for id_ in self._coming}
         self.waiting = sum(
@@ -67,14 +67,14 @@ class Models:
         self._met = set(known)
 
     def _news(self, deployment_id: str, state: str, why: str) -> str | None:
-        one = self._coming[deployment_id]
-        name = one.model_name
+        deployment = self._coming[deployment_id]
+        name = deployment.model_name
         if state == "ready":
             del self._coming[deployment_id]
             self.failed.pop(deployment_id, None)
             return f"{name} is ready."
         if state == "failed" and deployment_id in self._ours:
-            self.failed[deployment_id] = Broken(name, Path(one.package), why)
+            self.failed[deployment_id] = Broken(name, Path(deployment.package), why)
         if (deployment_id, state) in self._said:
             return None
         self._said.add((deployment_id, state))
@@ -87,13 +87,13 @@ class Models:
 
 def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[str, str]:
     """In a word, and why if it failed."""
-    states = {one.state for one in replicas}
+    states = {replica.state for replica in replicas}
     if "ready" in states:
         return "ready", ""
     failure = deployment.failure if deployment else ""
     if failure or "failed" in states:
         return "failed", last_line(
-            failure or next((one.error for one in replicas if one.error), None)
+            failure or next((replica.error for replica in replicas if replica.error), None)
         )
     if "building" in states:
         return "building", ""

@@ -24,7 +24,7 @@ def register(settings: Settings, found: Found) -> list[Deployment]:
             found.leave_out(process[0].root, error)
             continue
         leaders.append(deployments[0])
-        present |= {one.id for one in deployments}
+        present |= {deployment.id for deployment in deployments}
     for deployment in registry.all():
         if deployment.package and deployment.id not in present:
             registry.activate(deployment.id, False)
@@ -35,7 +35,7 @@ def register(settings: Settings, found: Found) -> list[Deployment]:
 
 
 def _why_left_out(deployment: Deployment, found: Found) -> str | None:
-    reasons = {str(one.folder.resolve()): one.reason for one in found.broken}
+    reasons = {str(broken.folder.resolve()): broken.reason for broken in found.broken}
     reason = reasons.get(deployment.package)
     # The sentence comes last, as in every reason of a load.
     return None if reason is None else "\n".join(reversed(reason.split("\n", 1)))

@@ -72,7 +72,7 @@ def run(choices: Choices) -> None:
         found = find(settings, choices.models, choices.allowed, _say)
         stack = _Stack(settings, choices, found, began)
         asyncio.run(stack.run())
-    if missing := [one.name for one in stack.broken]:
+    if missing := [broken.name for broken in stack.broken]:
         raise NeverCameUp(f"Stopped; never came up: {', '.join(missing)} (see above why).")
 
 
@@ -180,8 +180,12 @@ class _Stack:
 
     def _outcome(self, new_key: str | None) -> banner.Outcome:
         ours = {package.model_name for package in self._found.packages}
-        known = [one for one in Registry(self._settings).all() if one.active and not one.package]
-        pushed = sorted({one.model_name for one in known} - ours)
+        known = [
+            deployment
+            for deployment in Registry(self._settings).all()
+            if deployment.active and not deployment.package
+        ]
+        pushed = sorted({deployment.model_name for deployment in known} - ours)
         seconds = time.monotonic() - self._began
         return banner.Outcome(self._found.packages, pushed, self.broken, seconds, new_key)
 
@@ -214,7 +218,7 @@ class _Stack:
         except OSError as error:  # somebody has taken it since it was looked at
             message = f"The API cannot listen on port {choices.port}: {error.strerror}"
             raise StartFailed(f"{message}; see --host and --port.") from error
-        numbers = [one.fileno() for one in self._listening]
+        numbers = [listener.fileno() for listener in self._listening]
         command = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
         command += [f"--listening={number}" for number in numbers]
         await self._part("api", "api", command, self._chain_environment(), numbers)
@@ -327,8 +331,8 @@ class _Stack:
             ]
             + self._replicas,
             "broken": [
-                {"name": one.name, "folder": str(one.folder), "reason": one.reason}
-                for one in self.broken
+                {"name": broken.name, "folder": str(broken.folder), "reason": broken.reason}
+                for broken in self.broken
             ],
         }
 
@@ -367,7 +371,9 @@ class _Stack:
 
     def _read_replicas(self) -> list[dict[str, object]]:
         found = Directory(self._settings).all()
-        return [{"role": "replica", "name": one.model_name, "pid": one.pid} for one in found]
+        return [
+            {"role": "replica", "name": replica.model_name, "pid": replica.pid} for replica in found
+        ]
 
     async def _end(self) -> None:
         self._ready = False

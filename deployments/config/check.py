@@ -31,33 +31,42 @@ def unsupported(raw: Mapping[str, object]) -> list[Finding]:
 
 def refuse(found: Iterable[Finding], allowed: Collection[str]) -> None:
     """Raises PackageError for what is refused and not allowed: the first's sentence, the others' names."""
-    left = [one for one in found if one.kind == "refused" and not is_allowed(one, allowed)]
+    left = [
+        finding
+        for finding in found
+        if finding.kind == "refused" and not is_allowed(finding, allowed)
+    ]
     if left:
-        others = ", ".join(one.key for one in left[1:])
+        others = ", ".join(finding.key for finding in left[1:])
         more = f" Refused as well: {others}." if others else ""
-        keys = " ".join(f"{OPTION} {one.key}" for one in left)
+        keys = " ".join(f"{OPTION} {finding.key}" for finding in left)
         raise PackageError(f"{left[0].sentence}{more} ({keys} goes on without.)")
 
 
 def kept(found: Iterable[Finding]) -> tuple[str, ...]:
     """What stays with the deployment: limits, and what was allowed though it is not supported."""
-    return tuple(one.sentence + ALLOWED if one.kind == "refused" else one.sentence for one in found)
+    return tuple(
+        finding.sentence + ALLOWED if finding.kind == "refused" else finding.sentence
+        for finding in found
+    )
 
 
 def was_allowed(key: str, warnings: Iterable[str]) -> bool:
     """Whether what `kept` left says that the key's refusal was allowed."""
-    return any(one.startswith(f"{key} ") and one.endswith(ALLOWED) for one in warnings)
+    return any(warning.startswith(f"{key} ") and warning.endswith(ALLOWED) for warning in warnings)
 
 
-def is_allowed(one: Finding, allowed: Collection[str]) -> bool:
+def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
     """A key may be named as it is, without the places in lists, or by a section that holds it."""
-    plain = re.sub(r"\[\d+\]", "", one.key)
-    return any(said in (one.key, plain) or plain.startswith(f"{said}.") for said in allowed)
+    plain = re.sub(r"\[\d+\]", "", finding.key)
+    return any(said in (finding.key, plain) or plain.startswith(f"{said}.") for said in allowed)
 
 
 def check_allowed(allowed: Iterable[str], given: Iterable[Mapping[str, object]]) -> None:
     """Raises PackageError for an allowed key that neither config.yaml may have nor one of these files has."""
-    known = {row.key for row in rows()} | {one.key for raw in given for one in unsupported(raw)}
+    known = {row.key for row in rows()} | {
+        finding.key for raw in given for finding in unsupported(raw)
+    }
     known |= {re.sub(r"\[\d*\]", "", key) for key in known}
     for said in allowed:
         if said not in known:

@@ -83,7 +83,7 @@ def _within(value: object, section: type[Keys], key: str) -> Iterator[Finding]:
 
 def fate_of(field: FieldInfo) -> Fate:
     """What the schema says of a key."""
-    return next((one for one in field.metadata if isinstance(one, Fate)), Fate("honoured"))
+    return next((item for item in field.metadata if isinstance(item, Fate)), Fate("honoured"))
 
 
 def section_of(field: FieldInfo) -> type[Keys] | None:
@@ -108,7 +108,7 @@ def _unknown(key: str, name: str, schema: type[Keys]) -> str:
     prefix = key.removesuffix(name)
     if near:
         return f"{key} is no key of config.yaml; did you mean {prefix}{near[0]}?"
-    elsewhere = [one.key for one in rows() if one.key.rpartition(".")[2] == name]
+    elsewhere = [row.key for row in rows() if row.key.rpartition(".")[2] == name]
     if elsewhere:
         return f"{key} is no key of config.yaml; did you mean {elsewhere[0]}?"
     return f"{key} is no key of config.yaml; take it out, or put it under model_metadata, where any key may stand."
@@ -148,7 +148,7 @@ def _is_list(annotation: Any) -> bool:
         if get_origin(annotation) in (Union, types.UnionType)
         else (annotation,)
     )
-    return any(get_origin(one) is list for one in options)
+    return any(get_origin(option) is list for option in options)
 
 
 KEY = "[key]"  # pydantic's place of a mapping's key, after the key itself
@@ -170,16 +170,18 @@ class Wanted:
 
 def wanted(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
     """What a value must be, in words."""
-    said = next((one.said for one in metadata if isinstance(one, Wanted)), None)
+    said = next((item.said for item in metadata if isinstance(item, Wanted)), None)
     if said:
         return said
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return wanted(arguments[0], arguments[1:])
     if origin in (Union, types.UnionType):
-        return wanted(next(one for one in arguments if one is not type(None)), metadata)
+        return wanted(
+            next(argument for argument in arguments if argument is not type(None)), metadata
+        )
     if origin is Literal:
-        texts = [str(one) for one in arguments]
+        texts = [str(argument) for argument in arguments]
         return f"{', '.join(texts[:-1])} or {texts[-1]}" if len(texts) > 1 else texts[0]
     if origin is list:
         entry = wanted(arguments[0])
@@ -197,15 +199,19 @@ def wanted_at(schema: type[Keys], where: tuple[int | str, ...]) -> str:
     for part in where[1:]:
         options = list(_options(annotation))
         if isinstance(part, int):
-            annotation = next(get_args(one)[0] for one in options if get_origin(one) is list)
+            annotation = next(
+                get_args(option)[0] for option in options if get_origin(option) is list
+            )
             said = wanted(annotation)
         elif sections := [
-            one for one in options if isinstance(one, type) and issubclass(one, Keys)
+            option for option in options if isinstance(option, type) and issubclass(option, Keys)
         ]:
             of_it = sections[0].model_fields[part]
             annotation, said = of_it.annotation, wanted(of_it.annotation, of_it.metadata)
         else:
-            annotation = next(get_args(one)[1] for one in options if get_origin(one) is dict)
+            annotation = next(
+                get_args(option)[1] for option in options if get_origin(option) is dict
+            )
             said = wanted(annotation)
     return said
 
@@ -215,7 +221,7 @@ def _options(annotation: Any) -> Iterator[Any]:
     if origin is Annotated:
         yield from _options(get_args(annotation)[0])
     elif origin in (Union, types.UnionType):
-        for one in get_args(annotation):
-            yield from _options(one)
+        for argument in get_args(annotation):
+            yield from _options(argument)
     else:
         yield annotation

@@ -125,7 +125,7 @@ def _check_size(root: yaml.Node) -> None:
             if depth > DEEPEST:
                 raise PackageError(f"{CONFIG_NAME} is nested deeper than {DEEPEST} levels.")
             above.add(id(node))
-            sizes[id(node)] = 1 + sum(size(one, depth + 1) for one in _below(node))
+            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in _below(node))
             above.discard(id(node))
         return sizes[id(node)]
 

@@ -20,7 +20,7 @@ def gather(package: Package, max_file_bytes: int, scratch: Path) -> Selection:
     """
     root = package.root.resolve()
     named = {path.relative_to(root).as_posix(): path for path in files_of(root, max_file_bytes)}
-    outside = [one for one in package.external_package_dirs if not _lies_in(one, root)]
+    outside = [folder for folder in package.external_package_dirs if not _lies_in(folder, root)]
     if outside:
         taken = _of_outside(package, outside, max_file_bytes)
         for name, path in taken.items():

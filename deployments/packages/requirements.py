@@ -66,7 +66,7 @@ class Requirements:
 
     def key(self, *more: str) -> str:
         """A name for what comes of it; `more` is whatever else decides that."""
-        parts = [self.kind.encode(), self.content, *(one.encode() for one in more)]
+        parts = [self.kind.encode(), self.content, *(part.encode() for part in more)]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
     def pip_lines(self) -> list[str]:
@@ -100,7 +100,7 @@ def _dependencies(project: Path) -> tuple[str, ...]:
     listed = cast("dict[str, object]", table).get("dependencies", [])
     if not isinstance(listed, list):
         raise PackageError(f"requirements_file: {project.name} lists no project.dependencies.")
-    return tuple(str(one) for one in cast("list[object]", listed))
+    return tuple(str(extra) for extra in cast("list[object]", listed))
 
 
 def _meant(lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -165,15 +165,15 @@ def _is_installed(wanted: Requirement, seen: set[str]) -> bool:
     if str(wanted) in seen:
         return True
     seen.add(str(wanted))
-    return all(_is_installed(one, seen) for one in _of_extras(found, wanted.extras))
+    return all(_is_installed(requirement, seen) for requirement in _of_extras(found, wanted.extras))
 
 
 def _of_extras(found: metadata.Distribution, extras: set[str]) -> list[Requirement]:
     """What the extras bring along; markers that are not of an extra have been looked at already."""
-    all_of_it = [Requirement(one) for one in found.requires or ()]
+    all_of_it = [Requirement(line) for line in found.requires or ()]
     brought: list[Requirement] = []
-    for one in all_of_it:
-        marker, one.marker = one.marker, None
+    for requirement in all_of_it:
+        marker, requirement.marker = requirement.marker, None
         if marker and any(marker.evaluate({"extra": extra}) for extra in extras):
-            brought.append(one)
+            brought.append(requirement)
     return brought

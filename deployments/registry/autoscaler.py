@@ -37,13 +37,13 @@ class Seen:
     @property
     def calls(self) -> int:
         """In flight and waiting."""
-        in_flight = max(self.load.running, sum(one.busy for one in self.replicas))
+        in_flight = max(self.load.running, sum(replica.busy for replica in self.replicas))
         return self.load.queued + in_flight + int(self.load.demanded)
 
     @property
     def states(self) -> set[str]:
         """Those of its replicas."""
-        return {one.state for one in self.replicas}
+        return {replica.state for replica in self.replicas}
 
 
 class Autoscaler:
@@ -67,8 +67,8 @@ class Autoscaler:
         if not self._registry.lead(self._me, LEAD_MS):
             return False
         replicas: dict[str, list[Replica]] = defaultdict(list)
-        for one in self._directory.all():
-            replicas[one.deployment_id].append(one)
+        for replica in self._directory.all():
+            replicas[replica.deployment_id].append(replica)
         models = self._registry.models()
         warming = {env.candidate for model in models for env in model.environments.values()}
         leaders, followers = self._see(replicas)
@@ -88,8 +88,8 @@ class Autoscaler:
 
     def _see(self, replicas: dict[str, list[Replica]]) -> tuple[list[Seen], dict[str, list[Seen]]]:
         """Those that scale, and those that share the process of one of them, by its id."""
-        deployments = [one for one in self._registry.all() if one.active]
-        loads = self._registry.loads([one.id for one in deployments])
+        deployments = [deployment for deployment in self._registry.all() if deployment.active]
+        loads = self._registry.loads([deployment.id for deployment in deployments])
         leaders: list[Seen] = []
         followers: dict[str, list[Seen]] = defaultdict(list)
         for deployment, load in zip(deployments, loads, strict=True):
@@ -100,9 +100,9 @@ class Autoscaler:
     def _scale(self, seen: Seen, with_it: list[Seen], warming: bool) -> None:
         deployment, together = seen.deployment, [seen, *with_it]
         # The busiest decides: a sum would count a call and the calls that it makes as if they needed a replica each.
-        total = max(one.calls for one in together)
+        total = max(serving.calls for serving in together)
         new = not deployment.served and not deployment.failure  # shows at once whether it loads
-        called = [self._was_called(one.deployment.id, one.replicas) for one in together]
+        called = [self._was_called(serving.deployment.id, serving.replicas) for serving in together]
         has_work = total > 0 or any(called) or new
         now = self._monotonic()
         scaler = self._scalers.setdefault(deployment.id, Scaler(now))
@@ -117,12 +117,14 @@ class Autoscaler:
 
     def _scale_along(self, followers: list[Seen], wanted: int) -> None:
         """They have the replicas of their leader, and never wait for one of their own."""
-        for one in followers:
-            self._registry.scale(one.deployment.id, wanted, one.calls, False, one.states)
+        for follower in followers:
+            self._registry.scale(
+                follower.deployment.id, wanted, follower.calls, False, follower.states
+            )
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
         """Whether sync calls came since the last look; short ones are over by now."""
-        served = sum(one.served for one in replicas)
+        served = sum(replica.served for replica in replicas)
         before = self._served.get(deployment_id, served)
         self._served[deployment_id] = served
         return served > before
@@ -130,7 +132,7 @@ class Autoscaler:
     def _switch_warm(self, model: Model, replicas: dict[str, list[Replica]]) -> None:
         for environment in model.environments.values():
             candidate = environment.candidate
-            if candidate and any(one.state == "ready" for one in replicas[candidate]):
+            if candidate and any(replica.state == "ready" for replica in replicas[candidate]):
                 self._registry.switch(model.id, environment.name, candidate)
                 log.info("environment.switched", model=model.name, to=candidate)
                 if self._follow:

@@ -80,7 +80,7 @@ class Scaler:
         return max(have - step, needed)
 
     def _needed(self, settings: Autoscaling, load: float) -> int:
-        average = sum(one for _, one in self._samples) / len(self._samples)
+        average = sum(value for _, value in self._samples) / len(self._samples)
         room = settings.concurrency_target * settings.target_utilization_percentage / 100
         needed = max(math.ceil(average / room - 1e-9), 1 if load else 0)
         return min(max(needed, settings.min_replica), settings.max_replica)

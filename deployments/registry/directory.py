@@ -101,11 +101,17 @@ class Directory:
     def all(self) -> list[Replica]:
         """Every replica that reported lately. Raises StoreUnavailable."""
         with unavailable():
-            ids = sorted(one.decode() for one in cast("set[bytes]", self._redis.smembers(IDS)))
+            ids = sorted(
+                raw_id.decode() for raw_id in cast("set[bytes]", self._redis.smembers(IDS))
+            )
             if not ids:
                 return []
-            raw = cast("list[bytes | None]", self._redis.mget([ENTRY + one for one in ids]))
-            ended = [one for one, entry in zip(ids, raw, strict=True) if entry is None]
+            raw = cast(
+                "list[bytes | None]", self._redis.mget([ENTRY + replica_id for replica_id in ids])
+            )
+            ended = [
+                replica_id for replica_id, entry in zip(ids, raw, strict=True) if entry is None
+            ]
             if ended:
                 self._redis.srem(IDS, *ended)
         return _parsed(raw)
@@ -160,7 +166,7 @@ class AsyncDirectory:
         """Reads all entries. Raises StoreUnavailable."""
         with unavailable():
             raw_ids = cast("set[bytes]", await self._redis.smembers(IDS))  # type: ignore[misc]
-            names = [ENTRY + one.decode() for one in sorted(raw_ids)]
+            names = [ENTRY + raw_id.decode() for raw_id in sorted(raw_ids)]
             raw = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
             replicas = tuple(_parsed(raw))
             ways = await self._ways_to(replicas)
@@ -169,17 +175,25 @@ class AsyncDirectory:
             self._changed.notify_all()
 
     async def _ways_to(self, replicas: tuple[Replica, ...]) -> dict[str, Way]:
-        ways = {one.id: Way(one.address) for one in replicas if is_here(one.machine, one.address)}
-        away = [one for one in replicas if one.tcp and one.token_ref and one.id not in ways]
-        refs = {one.token_ref for one in away if one.token_ref}
+        ways = {
+            replica.id: Way(replica.address)
+            for replica in replicas
+            if is_here(replica.machine, replica.address)
+        }
+        away = [
+            replica
+            for replica in replicas
+            if replica.tcp and replica.token_ref and replica.id not in ways
+        ]
+        refs = {replica.token_ref for replica in away if replica.token_ref}
         self._tokens = {ref: token for ref, token in self._tokens.items() if ref in refs}
         if unread := sorted(refs - self._tokens.keys()):
             names = [TOKEN + ref for ref in unread]
             found = cast("list[bytes | None]", await self._redis.mget(names))
             self._tokens |= {r: t.decode() for r, t in zip(unread, found, strict=True) if t}
-        for one in away:
-            if token := self._tokens.get(one.token_ref or ""):
-                ways[one.id] = Way(one.tcp or "", token)
+        for replica in away:
+            if token := self._tokens.get(replica.token_ref or ""):
+                ways[replica.id] = Way(replica.tcp or "", token)
         return ways
 
     async def follow(self) -> None:

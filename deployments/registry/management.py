@@ -24,8 +24,8 @@ class Management:
     def models(self) -> list[tuple[Model, int]]:
         """Every model with the number of its deployments."""
         counts: dict[str, int] = defaultdict(int)
-        for one in self._registry.all():
-            counts[one.model_id] += 1
+        for deployment in self._registry.all():
+            counts[deployment.model_id] += 1
         return [(model, counts[model.id]) for model in self._registry.models()]
 
     def model(self, reference: str) -> tuple[Model, int]:
@@ -39,18 +39,21 @@ class Management:
         """A model's deployments and how they are."""
         model = self._registry.model(reference)
         replicas: dict[str, list[Replica]] = defaultdict(list)
-        for one in self._directory.all():
-            replicas[one.deployment_id].append(one)
-        return model, [(one, status_of(one, replicas[one.id])) for one in self._of(model)]
+        for replica in self._directory.all():
+            replicas[replica.deployment_id].append(replica)
+        return model, [
+            (deployment, status_of(deployment, replicas[deployment.id]))
+            for deployment in self._of(model)
+        ]
 
     def deployment(self, reference: str, which: str) -> tuple[Model, Deployment, DeploymentStatus]:
         """One deployment, by its id or by the environment that points at it."""
         model, known = self.deployments(reference)
         environment = model.environments.get(which)
         wanted = environment.deployment_id if environment else which
-        for one, status in known:
-            if one.id == wanted:
-                return model, one, status
+        for found_deployment, status in known:
+            if found_deployment.id == wanted:
+                return model, found_deployment, status
         raise NotFound(f"{model.name} has no deployment {which}.")
 
     def configure(self, reference: str, which: str, changes: Mapping[str, object]) -> bool:
@@ -115,7 +118,9 @@ class Management:
         return self._registry.switches()
 
     def _of(self, model: Model) -> list[Deployment]:
-        return [one for one in self._registry.all() if one.model_id == model.id]
+        return [
+            deployment for deployment in self._registry.all() if deployment.model_id == model.id
+        ]
 
     def close(self) -> None:
         """Gives the connections back."""

@@ -209,13 +209,15 @@ class Registry:
         """Every deployment, oldest first."""
         with unavailable():
             key = registry_keys.plain("deployments")
-            ids = sorted(one.decode() for one in cast("set[bytes]", self._redis.smembers(key)))
+            ids = sorted(
+                raw_id.decode() for raw_id in cast("set[bytes]", self._redis.smembers(key))
+            )
             pipe = self._redis.pipeline(transaction=False)
-            for one in ids:
-                pipe.hgetall(registry_keys.keyed("deployment", one))
+            for deployment_id in ids:
+                pipe.hgetall(registry_keys.keyed("deployment", deployment_id))
             rows = pipe.execute()
         found = records.deployments(zip(ids, rows, strict=True))
-        return sorted(found, key=lambda one: (one.created, one.id))
+        return sorted(found, key=lambda deployment: (deployment.created, deployment.id))
 
     def models(self) -> list[Model]:
         """Every model and chain, by name."""
@@ -262,7 +264,9 @@ class Registry:
         """Deployments with work and no replica, the one that waits longest first."""
         with unavailable():
             key = registry_keys.plain("needy")
-            return [one.decode() for one in cast("list[bytes]", self._redis.zrange(key, 0, -1))]
+            return [
+                raw_id.decode() for raw_id in cast("list[bytes]", self._redis.zrange(key, 0, -1))
+            ]
 
     def loads(self, deployment_ids: list[str]) -> list[Load]:
         """What waits and runs, in the order of the ids."""
@@ -283,7 +287,7 @@ class Registry:
 
     def hold_seats(self, seats: list[Seat], milliseconds: int) -> list[str]:
         """Holds on to seats: 'held', 'surplus' or 'lost' for each."""
-        parts = [part for one in seats for part in (one.deployment_id, one.replica_id)]
+        parts = [part for seat in seats for part in (seat.deployment_id, seat.replica_id)]
         return [text(word) for word in items(self._run("hold_seats", milliseconds, *parts))]
 
     def leave_seat(self, seat: Seat, makes_room: bool = False) -> None:

@@ -54,7 +54,11 @@ class Resolver:
 
     async def forgive(self, deployment: Deployment) -> None:
         """Something has changed, or somebody asks by hand: it is loaded again although it gave up."""
-        names = [keyed("deployment", one) for one in (deployment.id, deployment.leader) if one]
+        names = [
+            keyed("deployment", deployment_id)
+            for deployment_id in (deployment.id, deployment.leader)
+            if deployment_id
+        ]
         with unavailable():
             pipe = self._redis.pipeline(transaction=False)
             for name in names:
@@ -71,7 +75,7 @@ class Resolver:
         with unavailable():
             ids = cast("set[bytes]", await self._redis.smembers(plain("deployments")))  # type: ignore[misc]
             pipe = self._redis.pipeline(transaction=False)
-            names = sorted(one.decode() for one in ids)
+            names = sorted(raw_name.decode() for raw_name in ids)
             for name in names:
                 pipe.hgetall(keyed("deployment", name))
             rows = await pipe.execute()

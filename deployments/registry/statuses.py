@@ -32,18 +32,22 @@ class DeploymentStatus:
 
 def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> DeploymentStatus:
     """From the record and the live replicas."""
-    states = [one.state for one in replicas]
+    states = [replica.state for replica in replicas]
     ready = states.count("ready")
     if not deployment.active:
         word: Word = "DEACTIVATING" if replicas else "INACTIVE"
         return DeploymentStatus(word, ready, deployment.failure)
     if ready:
         return DeploymentStatus("ACTIVE", ready)
-    reason = deployment.failure or next((one.error for one in replicas if one.error), "") or ""
+    reason = (
+        deployment.failure
+        or next((replica.error for replica in replicas if replica.error), "")
+        or ""
+    )
     if "failed" in states or deployment.failure:
         word = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
         return DeploymentStatus(word, 0, reason)
-    note = next((one.note for one in replicas if one.note), "") or ""
+    note = next((replica.note for replica in replicas if replica.note), "") or ""
     if "building" in states:
         return DeploymentStatus("BUILDING", 0, note)
     if "loading" in states:

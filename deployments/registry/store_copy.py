@@ -92,7 +92,7 @@ def _texts(value: Any) -> Any:
     if isinstance(value, dict):
         return {_texts(k): _texts(v) for k, v in cast("dict[Any, Any]", value).items()}
     if isinstance(value, set):
-        return sorted(_texts(one) for one in cast("set[bytes]", value))
+        return sorted(_texts(member) for member in cast("set[bytes]", value))
     if isinstance(value, list):
         return {_texts(member): score for member, score in cast("list[Any]", value)}
     return value

@@ -141,11 +141,11 @@ class JobStore:
                 pipeline.evalsha(script.sha, 1, keys.TAG, *call.arguments)
             # The pipeline's own error would quote the arguments, which are a client's.
             replies: list[Any] = pipeline.execute(raise_on_error=False)
-            if any(isinstance(one, NoScriptError) for one in replies):
+            if any(isinstance(reply, NoScriptError) for reply in replies):
                 return self.run(first), self.run(second)
-            for one in replies:
-                if isinstance(one, Exception):
-                    raise one
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
         return first.read(replies[0]), second.read(replies[1])
 
     def output(self, request_id: str) -> bytes | None:

@@ -30,7 +30,7 @@ class Pipelined:
         return await answer
 
     def _send(self) -> None:
-        waiting = [one for one in self._waiting if not one[1].done()]
+        waiting = [entry for entry in self._waiting if not entry[1].done()]
         self._waiting = []
         if waiting:
             task = asyncio.create_task(self._deliver(waiting))

@@ -47,7 +47,7 @@ def _milliseconds(raw: str | None) -> int | None:
 
 def job(request_id: str, flat: Sequence[Reply]) -> Job:
     """The job of a flat HGETALL reply."""
-    words = [text_of(one) for one in cast("Sequence[bytes]", flat)]
+    words = [text_of(word) for word in cast("Sequence[bytes]", flat)]
     f = dict(zip(words[::2], words[1::2], strict=True))
     return Job(
         request_id=RequestId(request_id),

@@ -123,7 +123,7 @@ def _read_submit(reply: Reply) -> list[RequestId]:
     word, *rest = items(reply)
     match text(word):
         case "accepted" | "replayed":
-            return [RequestId(one) for one in text(rest[0]).split()]
+            return [RequestId(request_id) for request_id in text(rest[0]).split()]
         case "queue_full":
             raise QueueFull
         case "key_full":
@@ -236,8 +236,8 @@ def _read_reading(request_id: str, reply: Reply) -> Reading:
         job=records.job(request_id, items(flat)),
         jobs_ahead=number(ahead) if number(ahead) >= 0 else None,
         webhook_status=text(webhook) or WebhookStatus.NO_WEBHOOK_PROVIDED,
-        run_times_ms=tuple(float(text(one)) for one in items(run_times)),
-        running_since=tuple(number(one) for one in items(started) if one is not None),
+        run_times_ms=tuple(float(text(run_time)) for run_time in items(run_times)),
+        running_since=tuple(number(start) for start in items(started) if start is not None),
         now=number(now),
         hold=text(hold),
         backoff_ms=number(backoff),
@@ -274,7 +274,7 @@ def spill(refs: Sequence[str], milliseconds: int) -> Call[int]:
 
 def collect(limit: int, deleted: Sequence[str] = ()) -> Call[list[str]]:
     """Forgets payloads that are deleted; answers the next that nobody needs."""
-    return Call("collect", [limit, *deleted], lambda reply: [text(one) for one in items(reply)])
+    return Call("collect", [limit, *deleted], lambda reply: [text(name) for name in items(reply)])
 
 
 def list_jobs(api_key: str, start: int, count: int) -> Call[list[Job]]:
@@ -282,7 +282,9 @@ def list_jobs(api_key: str, start: int, count: int) -> Call[list[Job]]:
 
     def read(reply: Reply) -> list[Job]:
         pairs: Iterable[list[Reply]] = (items(entry) for entry in items(reply))
-        return [records.job(text(one), items(flat)) for one, flat in pairs if items(flat)]
+        return [
+            records.job(text(request_id), items(flat)) for request_id, flat in pairs if items(flat)
+        ]
 
     return Call("list", [api_key, start, count], read)
 
@@ -299,7 +301,7 @@ def wake(deployment_id: str) -> Call[int]:
 
 def rescue(limit: int) -> Call[list[int]]:
     """Takes back jobs whose lease ran out; [rescued, stopped]."""
-    return Call("rescue", [limit], lambda reply: [number(one) for one in items(reply)])
+    return Call("rescue", [limit], lambda reply: [number(count) for count in items(reply)])
 
 
 def expire(limit: int) -> Call[int]:
@@ -309,7 +311,7 @@ def expire(limit: int) -> Call[int]:
 
 def rewake(cursor: int, limit: int) -> Call[list[int]]:
     """Re-sends lost wake-ups and moves due retries; [next cursor, wake-ups sent, jobs moved]."""
-    return Call("rewake", [cursor, limit], lambda reply: [number(one) for one in items(reply)])
+    return Call("rewake", [cursor, limit], lambda reply: [number(count) for count in items(reply)])
 
 
 def forget(limit: int) -> Call[int]:

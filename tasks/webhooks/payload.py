@@ -77,7 +77,7 @@ def body(
         result_url=f"/async_request/{job.request_id}/result" if output is None else None,
         errors=[]
         if succeeded
-        else [_Error(code=str(one.code), message=one.told(detailed)) for one in last],
+        else [_Error(code=str(error.code), message=error.told(detailed)) for error in last],
         chain_id=job.chain_id or None,
     )
     return said.model_dump_json().encode()

@@ -26,12 +26,12 @@ class WebhookSecret:
 
 def parse(raw: bytes | None) -> list[WebhookSecret]:
     """What the key holds."""
-    return [WebhookSecret(**one) for one in json.loads(raw or b"[]")]
+    return [WebhookSecret(**entry) for entry in json.loads(raw or b"[]")]
 
 
 def active(known: list[WebhookSecret], now: float) -> list[str]:
     """Those that sign now, newest first."""
-    return [one.secret for one in known if one.expires is None or one.expires > now]
+    return [secret.secret for secret in known if secret.expires is None or secret.expires > now]
 
 
 class WebhookSecrets:
@@ -45,12 +45,12 @@ class WebhookSecrets:
         """Makes the newest secret; the one before signs for another 24 h. Raises StoreUnavailable."""
         now = self._now()
         kept = [
-            WebhookSecret(one.secret, one.created, one.expires or now + OVERLAP_SECONDS)
-            for one in self.list()
+            WebhookSecret(secret.secret, secret.created, secret.expires or now + OVERLAP_SECONDS)
+            for secret in self.list()
         ]
         fresh = WebhookSecret(new_secret(), now)
         with unavailable():
-            self._redis.set(KEY, json.dumps([asdict(one) for one in (fresh, *kept)]))
+            self._redis.set(KEY, json.dumps([asdict(secret) for secret in (fresh, *kept)]))
         return fresh.secret
 
     def list(self) -> list[WebhookSecret]:
@@ -58,7 +58,7 @@ class WebhookSecrets:
         with unavailable():
             known = parse(cast("bytes | None", self._redis.get(KEY)))
         now = self._now()
-        return [one for one in known if one.expires is None or one.expires > now]
+        return [secret for secret in known if secret.expires is None or secret.expires > now]
 
 
 class SecretReader:

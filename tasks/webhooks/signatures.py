@@ -26,14 +26,14 @@ def new_secret() -> str:
 
 def baseten(body: bytes, active: Sequence[str]) -> str:
     """The value of X-BASETEN-SIGNATURE; `active` newest first."""
-    return ",".join("v1=" + _hmac(one.encode(), body).hex() for one in active)
+    return ",".join("v1=" + _hmac(secret.encode(), body).hex() for secret in active)
 
 
 def standard(webhook_id: str, timestamp: int, body: bytes, active: Sequence[str]) -> str:
     """The value of webhook-signature; `timestamp` in Unix seconds."""
     signed = f"{webhook_id}.{timestamp}.".encode() + body
-    digests = (_hmac(base64.b64decode(one.removeprefix(PREFIX)), signed) for one in active)
-    return " ".join("v1," + base64.b64encode(one).decode() for one in digests)
+    digests = (_hmac(base64.b64decode(secret.removeprefix(PREFIX)), signed) for secret in active)
+    return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:

@@ -39,7 +39,7 @@ _DENIED_V4 = [
 _ALLOWED_V6 = ipaddress.ip_network("2000::/3")
 _DENIED_V6 = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "2620:4f:8000::/48"]
 
-DENIED = [ipaddress.ip_network(one) for one in (*_DENIED_V4, *_DENIED_V6)]
+DENIED = [ipaddress.ip_network(network) for network in (*_DENIED_V4, *_DENIED_V6)]
 
 
 def is_denied(address: str) -> bool:

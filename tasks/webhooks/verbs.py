@@ -118,5 +118,5 @@ def outbox_status(latest: int = 0) -> Call[OutboxStatus]:
 
 
 def _given_up(row: list[Reply]) -> GivenUp:
-    request_id, at, url, log = (text(one) for one in row)
+    request_id, at, url, log = (text(part) for part in row)
     return GivenUp(request_id, int(float(at)), url, json.loads(f"[{log}]"))

@@ -108,7 +108,7 @@ def _streams_of_one_key(stand: Stand, size: int) -> str:
     path = f"/async_request/{submitted(stand)}/events"
     other = stand.new_key()
     with stand.sockets(size, request(path, stand.smallest)) as opened:
-        answers = [one.recv(12) for one in opened]
+        answers = [connection.recv(12) for connection in opened]
         assert stand.status("/v1/models", other) == 200
         assert stand.status("/health/ready") == 200
     taken, refused = answers.count(b"HTTP/1.1 200"), answers.count(b"HTTP/1.1 429")

@@ -88,34 +88,34 @@ class Stand:
         opened: list[socket.socket] = []
         try:
             for _ in range(count):
-                one = socket.socket()
+                connection = socket.socket()
                 if buffer:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-                one.settimeout(60)
-                opened.append(one)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+                connection.settimeout(60)
+                opened.append(connection)
                 with contextlib.suppress(OSError):  # cut already: that is an answer, too
-                    one.connect(self.address)
-                    one.sendall(said)
+                    connection.connect(self.address)
+                    connection.sendall(said)
             yield opened
         finally:
-            for one in opened:
-                one.close()
+            for connection in opened:
+                connection.close()
 
     def send(self, pieces: Iterator[bytes]) -> bytes:
         """Sends until the other side has had enough, and answers what it said."""
-        with socket.create_connection(self.address, timeout=20) as one:
+        with socket.create_connection(self.address, timeout=20) as connection:
             with contextlib.suppress(OSError):
                 for piece in pieces:
-                    one.sendall(piece)
+                    connection.sendall(piece)
             with contextlib.suppress(OSError):
-                return one.recv(65536)
+                return connection.recv(65536)
         return b""
 
     def all_of(self, said: bytes) -> bytes:
         """All that comes back until the other side closes."""
-        with socket.create_connection(self.address, timeout=20) as one:
-            one.sendall(said)
-            return b"".join(iter(lambda: one.recv(65536), b""))
+        with socket.create_connection(self.address, timeout=20) as connection:
+            connection.sendall(said)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
 
     def connections(self) -> int:
         """How many the API has, by the table of the kernel."""

@@ -82,13 +82,13 @@ class Client:
         raise AssertionError(f"{method} {path} was never answered")
 
 
-async def in_parallel(count: int, width: int, one: Callable[[int], Awaitable[object]]) -> None:
+async def in_parallel(count: int, width: int, call: Callable[[int], Awaitable[object]]) -> None:
     """Runs `one(0..count-1)`, `width` at a time."""
     numbers = itertools.count()
 
     async def worker() -> None:
         while (n := next(numbers)) < count:
-            await one(n)
+            await call(n)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(width):

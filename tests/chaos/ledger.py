@@ -86,13 +86,19 @@ def judge(
     for delivery in ledger.deliveries:
         by_id[delivery.request_id].append(delivery)
     return Verdict(
-        lost=sum(statuses[one].get("status") not in FINAL for one in ids),
+        lost=sum(statuses[request_id].get("status") not in FINAL for request_id in ids),
         double_completed=sum(len(seen) > 1 for seen in finals_seen.values()),
         unexpected=len((set(runs) | set(by_id)) - set(ids)),
-        wrong=sum(not _right(ledger, ids[one], statuses[one], outputs.get(one)) for one in ids),
-        silent=sum(statuses[one].get("status") in FINAL and not by_id[one] for one in ids),
+        wrong=sum(
+            not _right(ledger, ids[request_id], statuses[request_id], outputs.get(request_id))
+            for request_id in ids
+        ),
+        silent=sum(
+            statuses[request_id].get("status") in FINAL and not by_id[request_id]
+            for request_id in ids
+        ),
         id_drift=_drift(ledger, by_id),
-        reruns=sum(count - 1 for one, count in runs.items() if one in ids),
+        reruns=sum(count - 1 for request_id, count in runs.items() if request_id in ids),
         redeliveries=sum(len(seen) - 1 for seen in by_id.values() if seen),
     )
 
@@ -106,6 +112,8 @@ def _right(ledger: Ledger, key: str, said: Mapping[str, object], output: object)
 
 def _drift(ledger: Ledger, by_id: Mapping[str, Sequence[Delivery]]) -> int:
     keys_with_two_ids = sum(len(set(seen)) > 1 for seen in ledger.acked.values())
-    two_webhook_ids = sum(len({one.webhook_id for one in seen}) > 1 for seen in by_id.values())
-    two_bodies = sum(len({one.content for one in seen}) > 1 for seen in by_id.values())
+    two_webhook_ids = sum(
+        len({delivery.webhook_id for delivery in seen}) > 1 for seen in by_id.values()
+    )
+    two_bodies = sum(len({delivery.content for delivery in seen}) > 1 for seen in by_id.values())
     return keys_with_two_ids + two_webhook_ids + two_bodies

@@ -88,7 +88,7 @@ class LossyProxy:
 
     def _close(self, pair: tuple[socket.socket, socket.socket]) -> None:
         self._pairs.discard(pair)
-        for one in pair:
+        for end in pair:
             with contextlib.suppress(OSError):  # closed already
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()

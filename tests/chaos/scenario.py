@@ -72,7 +72,7 @@ class Report:
         lines += [f"  {name:<17} {getattr(v, name):>6}   must be 0" for name in rows]
         lines += [f"  {name:<17} {getattr(v, name):>6}" for name in ("reruns", "redeliveries")]
         lines.append(f"  {'refused (503)':<17} {self.refused:>6}")
-        lines += [f"  surprise: {one}" for one in self.surprises[:5]]
+        lines += [f"  surprise: {surprise}" for surprise in self.surprises[:5]]
         return "\n".join(lines)
 
 
@@ -135,7 +135,7 @@ async def run(plan: Plan, stack: Stack, folder: Path) -> Report:
 
 async def _drain(client: Client, ledger: Ledger, seconds: float) -> dict[str, dict[str, object]]:
     """Waits until every acknowledged request is final and delivered; the statuses then."""
-    ids = sorted({one for seen in ledger.acked.values() for one in seen})
+    ids = sorted({request_id for seen in ledger.acked.values() for request_id in seen})
     statuses: dict[str, dict[str, object]] = {}
     deadline = monotonic() + seconds
 
@@ -146,7 +146,7 @@ async def _drain(client: Client, ledger: Ledger, seconds: float) -> dict[str, di
 
     while True:
         await in_parallel(len(ids), 16, look)
-        if all(_settled(one) for one in statuses.values()) or monotonic() > deadline:
+        if all(_settled(status) for status in statuses.values()) or monotonic() > deadline:
             return statuses
 
 
@@ -158,7 +158,9 @@ async def _judge(
     plan: Plan, stack: Stack, client: Client, ledger: Ledger, statuses: dict[str, dict[str, object]]
 ) -> Report:
     outputs: dict[str, object] = {}
-    succeeded = [one for one, said in statuses.items() if said.get("status") == "SUCCEEDED"]
+    succeeded = [
+        request_id for request_id, said in statuses.items() if said.get("status") == "SUCCEEDED"
+    ]
 
     async def fetch(i: int) -> None:
         outputs[succeeded[i]] = await client.result(succeeded[i])
@@ -170,11 +172,11 @@ async def _judge(
     for said in statuses.values():
         word = str(said.get("status", "unknown"))
         counts[word] = counts.get(word, 0) + 1
-    killers = {one for key in ledger.poisoned for one in ledger.acked[key]}
+    killers = {request_id for key in ledger.poisoned for request_id in ledger.acked[key]}
     surprises = [
         said
-        for one, said in statuses.items()
-        if said.get("status") == "FAILED" and one not in killers
+        for request_id, said in statuses.items()
+        if said.get("status") == "FAILED" and request_id not in killers
     ]
     refused = len(client.refused)
     return Report(plan, verdict, ledger, 0.0, 0.0, refused, counts, list(surprises))
@@ -184,8 +186,8 @@ def finals_of(stack: Stack, ids: list[str]) -> dict[str, list[str]]:
     """The final states in each job's own event stream: there must be one."""
     finals: dict[str, list[str]] = {}
     with redis.Redis.from_url(stack.valkey.url) as client:
-        for one in ids:
-            entries = client.xrange(keys.keyed("events", one))
+        for request_id in ids:
+            entries = client.xrange(keys.keyed("events", request_id))
             said = [json.loads(f[b"data"])["status"] for _, f in entries if f[b"kind"] == b"status"]
-            finals[one] = [status for status in said if status in FINAL]
+            finals[request_id] = [status for status in said if status in FINAL]
     return finals

@@ -119,7 +119,7 @@ class Stack:
                     self.parts[name].signal(signal.SIGTERM)
                     return f"roll {name}"
                 case _:
-                    name = rng.choice(sorted(one for one in self.parts if one.startswith(kind)))
+                    name = rng.choice(sorted(part for part in self.parts if part.startswith(kind)))
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(self.parts[name].pid, signal.SIGKILL)
                     return name
@@ -140,7 +140,9 @@ class Stack:
 
     def _kill_host(self, rng: random.Random) -> str:
         try:
-            pids = [one.host_pid for one in Directory(self.settings).all() if one.host_pid]
+            pids = [
+                replica.host_pid for replica in Directory(self.settings).all() if replica.host_pid
+            ]
         except StoreUnavailable:
             return "no host"
         with contextlib.suppress(ProcessLookupError, IndexError):

@@ -62,7 +62,7 @@ def parts(up: Up) -> dict[str, list[int]]:
             said = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
             words = said.split("\0")
             name = "valkey" if "valkey-server" in said else "host"
-            found.setdefault(next((one for one in PARTS if one in words), name), []).append(pid)
+            found.setdefault(next((part for part in PARTS if part in words), name), []).append(pid)
     return found
 
 
@@ -88,7 +88,7 @@ async def run(up: Up, rng: random.Random) -> tuple[list[str], Counter[str], Coun
     began = monotonic()
     killer = asyncio.create_task(kill_all_the_time(up, rng, began + SECONDS))
 
-    async def one(session: aiohttp.ClientSession, n: int) -> str | None:
+    async def submit_once(session: aiohttp.ClientSession, n: int) -> str | None:
         await pass_by(began + n * SECONDS / SUBMITTED - monotonic())
         for _ in range(2):
             why, request_id = await submit(session, url, n)
@@ -102,8 +102,8 @@ async def run(up: Up, rng: random.Random) -> tuple[list[str], Counter[str], Coun
     async with aiohttp.ClientSession(
         connector=unlimited, headers=headers, timeout=PATIENCE
     ) as session:
-        ids = await asyncio.gather(*(one(session, n) for n in range(SUBMITTED)))
-    return [one for one in ids if one], refused, await killer
+        ids = await asyncio.gather(*(submit_once(session, n) for n in range(SUBMITTED)))
+    return [request_id for request_id in ids if request_id], refused, await killer
 
 
 def succeeded(up: Up, path: str) -> bool:
@@ -123,5 +123,5 @@ def test_who_retries_once_is_acknowledged_while_every_part_is_killed(up: Up, see
     print(f"{len(ids)} of {SUBMITTED} acknowledged; failed tries: {dict(refused)}; {dict(killed)}")
     assert len(ids) >= ENOUGH
     assert set(killed) == {*PARTS, "valkey", "host"}
-    for path in [f"/async_request/{one}" for one in ids]:
+    for path in [f"/async_request/{request_id}" for request_id in ids]:
         wait_until(lambda path=path: succeeded(up, path), 60, path)

@@ -78,8 +78,8 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 @pytest.mark.chaos
 def test_five_promotions_and_rollbacks_under_load(rig: Rig) -> None:
     first = {name: rig.push(name, "one") for name in NAMES}
-    for one in first.values():
-        rig.until_ready(one)
+    for deployment in first.values():
+        rig.until_ready(deployment)
     load, began = Load(rig), time.monotonic()
     load.start()
     for number in range(SWITCHES):
@@ -93,8 +93,8 @@ def test_five_promotions_and_rollbacks_under_load(rig: Rig) -> None:
             PAUSE.wait(0.1)
     load.end()
     assert load.failures == []
-    outcomes = Counter(str(rig.result(one)) for one in load.submitted)
+    outcomes = Counter(str(rig.result(request_id)) for request_id in load.submitted)
     print(f"sync {dict(load.answers)}, async {dict(outcomes)}, failed {len(load.failures)}")
     assert set(load.answers) == set(outcomes) == {"one", "two"}
-    attempts = Counter(rig.status(one)["attempt"] for one in load.submitted)
+    attempts = Counter(rig.status(request_id)["attempt"] for request_id in load.submitted)
     assert set(attempts) == {1}

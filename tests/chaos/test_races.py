@@ -34,12 +34,12 @@ def rivals(settings: Settings) -> Iterator[Callable[..., list[tuple[Any, Any]]]]
 
         def race(pairs: list[tuple[Call[Any], Call[Any]]]) -> list[tuple[Any, Any]]:
             running = [
-                (pool.submit(stores[i % 2].run, one), pool.submit(stores[1 - i % 2].run, other))
+                (pool.submit(stores[i % 2].run, first), pool.submit(stores[1 - i % 2].run, other))
                 if i % 2
-                else (pool.submit(stores[1].run, one), pool.submit(stores[0].run, other))
-                for i, (one, other) in enumerate(pairs)
+                else (pool.submit(stores[1].run, first), pool.submit(stores[0].run, other))
+                for i, (first, other) in enumerate(pairs)
             ]
-            return [(one.result(), other.result()) for one, other in running]
+            return [(first.result(), other.result()) for first, other in running]
 
         yield race
     for store in stores:
@@ -61,7 +61,7 @@ def agreed(store: JobStore, request_id: str) -> Status:
     in_outbox = store.redis.zscore("{kingpost}:outbox", request_id) is not None
     assert in_outbox == (job.status in FINAL)
     entries = store.redis.xrange("{kingpost}:events:" + request_id)
-    finals = [e for _, e in entries if any(f'"{one}"'.encode() in e[b"data"] for one in FINAL)]
+    finals = [e for _, e in entries if any(f'"{final}"'.encode() in e[b"data"] for final in FINAL)]
     assert len(finals) == (job.status in FINAL)
     return job.status
 
@@ -74,12 +74,12 @@ def test_c18_cancel_against_claim_has_one_winner(
         names = [f"d{batch}-{i}" for i in range(BATCH)]
         ids = [queued(store, name) for name in names]
         calls = [
-            (verbs.cancel(one), verbs.claim(name, "w", uuid.uuid4().hex[:16], "r"))
-            for one, name in zip(ids, names, strict=True)
+            (verbs.cancel(request_id), verbs.claim(name, "w", uuid.uuid4().hex[:16], "r"))
+            for request_id, name in zip(ids, names, strict=True)
         ]
-        for one, ((word, _), claim) in zip(ids, rivals(calls), strict=True):
+        for request_id, ((word, _), claim) in zip(ids, rivals(calls), strict=True):
             assert (
-                agreed(store, one) is Status.CANCELED
+                agreed(store, request_id) is Status.CANCELED
             )  # either way: running jobs are cancelled too
             assert word is (CancelWord.STOPPING if claim else CancelWord.CANCELED)
             if claim:
@@ -129,8 +129,8 @@ def test_c19_expiry_against_claim_has_one_winner(
         ]
         for name, (_, claim) in zip(late, rivals(calls), strict=True):
             claims[name] = claim
-        for one, name in zip(ids, deployments, strict=True):
-            status = agreed(store, one)
+        for request_id, name in zip(ids, deployments, strict=True):
+            status = agreed(store, request_id)
             assert status is (Status.IN_PROGRESS if claims[name] else Status.EXPIRED)
             won[status] += 1
     assert won.total() == PAIRS

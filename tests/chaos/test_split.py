@@ -55,7 +55,7 @@ def succeeded(client: "redis.Redis", request_id: str) -> int:
     """How often the job's history says that it succeeded."""
     entries = client.xrange(keys.keyed("events", request_id))
     said = [json.loads(f[b"data"]) for _, f in entries if f[b"kind"] == b"status"]  # type: ignore[union-attr]
-    return sum(one["status"] == "SUCCEEDED" for one in said)
+    return sum(status["status"] == "SUCCEEDED" for status in said)
 
 
 @pytest.mark.chaos
@@ -67,16 +67,16 @@ def test_no_job_completes_twice_when_a_node_is_cut_off_and_comes_back(rig: Rig) 
     try:
         rig.until_ready(deployment, 2)
         ids = [rig.submit("split", {"delay": 2}) for _ in range(200)]
-        wait_until(lambda: sum(_running(rig, one) for one in ids[:8]) >= 6, 30)
+        wait_until(lambda: sum(_running(rig, request_id) for request_id in ids[:8]) >= 6, 30)
         os.kill(nodes[0].pid, signal.SIGUSR1)
         began = time.monotonic()
         while time.monotonic() - began < CUT_SECONDS:
             PAUSE.wait(0.5)
         os.kill(nodes[0].pid, signal.SIGUSR2)
-        assert {rig.result(one) for one in ids} == {"one"}
+        assert {rig.result(request_id) for request_id in ids} == {"one"}
         with redis.Redis.from_url(rig.settings.redis_url) as client:
-            assert {succeeded(client, one) for one in ids} == {1}
-        reruns = sum(rig.status(one)["attempt"] > 1 for one in ids)
+            assert {succeeded(client, request_id) for request_id in ids} == {1}
+        reruns = sum(rig.status(request_id)["attempt"] > 1 for request_id in ids)
         print(f"200 jobs, {reruns} ran again, none completed twice")
         assert reruns >= 1  # the cut was felt
         rig.until_ready(deployment, 2)

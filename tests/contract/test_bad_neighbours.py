@@ -63,7 +63,7 @@ WORK_IN_PLACE = (
     "outer_link",
     "outermost",
 )  # only a push could not carry what they need
-BAD_IN_PLACE = [one for one in BAD if one.kind not in WORK_IN_PLACE]
+BAD_IN_PLACE = [package for package in BAD if package.kind not in WORK_IN_PLACE]
 IN_THE_FOLDER = BAD_IN_PLACE + UNLOADABLE[:4]
 ODD_NAMES = [
     "zai-org/GLM-5",
@@ -140,7 +140,7 @@ def served_from_now_on(up: Up) -> Neighbour:
 
 def sentence_of(up: Up, kind: str) -> str:
     """Why `up` has left it out: one sentence, which an excerpt may follow."""
-    (reason,) = [one["reason"] for one in up.up_json()["broken"] if one["name"] == kind]
+    (reason,) = [broken["reason"] for broken in up.up_json()["broken"] if broken["name"] == kind]
     assert "Traceback" not in reason
     return reason.splitlines()[0]
 
@@ -162,9 +162,9 @@ def reasons(up: Up) -> dict[str, str]:
     found: dict[str, str] = {}
     for model in up.call("GET", "/v1/models")["models"]:
         path = f"/v1/models/{model['id']}/deployments"
-        for one in up.call("GET", path)["deployments"]:
-            if one["status"] == "DEPLOY_FAILED":
-                found[model["name"]] = one["status_reason"].splitlines()[-1]
+        for deployment in up.call("GET", path)["deployments"]:
+            if deployment["status"] == "DEPLOY_FAILED":
+                found[model["name"]] = deployment["status_reason"].splitlines()[-1]
     return found
 
 

@@ -34,9 +34,9 @@ from workers.virtualenvs.shared import Environments, HostPython, folder_of, prun
 
 # What Truss's image has for every model and the host does not need.
 BASE = {
-    one.name
-    for one in map(Requirement, metadata.requires("kingpost") or ())
-    if one.marker and "base" in str(one.marker)
+    requirement.name
+    for requirement in map(Requirement, metadata.requires("kingpost") or ())
+    if requirement.marker and "base" in str(requirement.marker)
 }
 MODEL = "class Model:\n    def predict(self, given): return given\n"
 PEEK = """
@@ -56,9 +56,9 @@ class Model:
 @pytest.fixture(scope="session")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the host needs; in small, what Truss's image has; and two versions of a module."""
-    host = [one for one in host_needs() if Requirement(one).name not in BASE]
+    host = [need for need in host_needs() if Requirement(need).name not in BASE]
     folder = write_wheelhouse(tmp_path_factory.mktemp("wheels"), host)
-    for name in (one.replace("-", "_") for one in BASE):
+    for name in (name_in_index.replace("-", "_") for name_in_index in BASE):
         if name != "numpy" and not list(
             folder.glob(f"{name}-*.whl")
         ):  # FastAPI brings one of them along
@@ -341,9 +341,9 @@ def start(settings: Settings, offline: Path) -> Callable[[Path], Process]:
         return processes[-1]
 
     yield start  # type: ignore[misc]
-    for one in processes:
-        if one.popen and one.popen.poll() is None:
-            one.kill()
+    for process in processes:
+        if process.popen and process.popen.poll() is None:
+            process.kill()
 
 
 def test_a_model_runs_in_its_environment_and_a_job_waits_for_it(
@@ -357,7 +357,7 @@ def test_a_model_runs_in_its_environment_and_a_job_waits_for_it(
     states: list[str] = []
 
     def seen(state: str) -> bool:
-        states.extend(one.state for one in directory.all())
+        states.extend(replica.state for replica in directory.all())
         return state in states
 
     wait_until(lambda: seen("building"), 20, "it is never seen to build")
@@ -389,7 +389,9 @@ def test_a_failed_build_is_tried_again_with_what_the_file_says_then(
     package = write_package(offline / "package", PEEK, config)
     start(package)
     directory = Directory(settings)
-    wait_until(lambda: [one.state for one in directory.all()] == ["failed"], 40, "it did not fail")
+    wait_until(
+        lambda: [replica.state for replica in directory.all()] == ["failed"], 40, "it did not fail"
+    )
     error = directory.all()[0].error or ""
     assert error.splitlines()[-1].startswith("The environment could not be built: ")
     assert "shouting==9.9" in error

@@ -29,7 +29,9 @@ def flower(settings: Settings, tmp_path: Path) -> Iterator[Call]:
     port, env = free_port(), environment(settings)
     settings.state_dir.mkdir(parents=True)
     commands = (["replica", str(ECHO)], ["flower", "--port", str(port)])
-    processes = [Process(one, env, tmp_path / f"{one[0]}.log").start() for one in commands]
+    processes = [
+        Process(command, env, tmp_path / f"{command[0]}.log").start() for command in commands
+    ]
 
     def call(path: str, body: bytes | None = None) -> str:
         password = (settings.state_dir / "flower_password").read_text().strip()

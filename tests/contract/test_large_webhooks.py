@@ -74,6 +74,6 @@ async def test_a_webhook_that_was_given_up_is_listed_with_its_attempts(
     assert await send(sender) == 1
     said = store.run(outbox_status(10))
     assert (said.pending, said.exhausted) == (0, 1)
-    (one,) = said.latest
-    assert (one.request_id, one.url) == (request_id, receiver.url)
-    assert [attempt["status"] for attempt in one.attempts] == [404]
+    (given_up,) = said.latest
+    assert (given_up.request_id, given_up.url) == (request_id, receiver.url)
+    assert [attempt["status"] for attempt in given_up.attempts] == [404]

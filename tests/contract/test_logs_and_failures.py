@@ -112,9 +112,9 @@ def rig(settings: Settings, store: JobStore, tmp_path: Path) -> Iterator[Rig]:
     rig.replica.start()
     yield rig
     rig.replica.kill()
-    for one in rig.followers:
-        one.kill()
-        one.wait()
+    for follower in rig.followers:
+        follower.kill()
+        follower.wait()
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_failed_load_shows_its_frames_and_its_jobs_wait(rig: Rig) -> None:
-    wait_until(lambda: (one := rig.now()) and one.state == "failed", 30, "it did not fail")
+    wait_until(lambda: (now := rig.now()) and now.state == "failed", 30, "it did not fail")
     name = rig.submit(say="a")
     replica = rig.now()
     assert replica and replica.error
@@ -143,7 +143,7 @@ def test_a_failed_load_shows_its_frames_and_its_jobs_wait(rig: Rig) -> None:
     assert "host.died" not in rig.log.read_text()  # we ended it
     rig.weights()
     rig.until(name, Status.SUCCEEDED)
-    assert (one := rig.now()) and (one.state, one.error) == ("ready", None)
+    assert (now := rig.now()) and (now.state, now.error) == ("ready", None)
 
 
 def test_every_line_of_a_request_carries_its_id_and_answers_carry_none(rig: Rig) -> None:
@@ -179,7 +179,7 @@ def test_following_goes_on_over_a_new_host_and_turned_files(rig: Rig, tmp_path: 
     )
     assert first
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: (one := rig.now()) and one.host_pid not in (None, first), 30)
+    wait_until(lambda: (replica := rig.now()) and replica.host_pid not in (None, first), 30)
     ready_replicas(rig.settings)
     wait_until(lambda: rig.log.with_name(rig.log.name + ".1").exists(), 10, "it is not turned")
     rig.until(rig.submit(say="b", flood=300), Status.SUCCEEDED)
@@ -187,7 +187,7 @@ def test_following_goes_on_over_a_new_host_and_turned_files(rig: Rig, tmp_path: 
         lambda: followed.read_text().count('"message": "flood ') == 600, 20, "lines are missing"
     )
     said = [line["message"] for line in lines(followed.read_text()) if "message" in line]
-    assert [one for one in said if one.startswith("flood")] == [
+    assert [line for line in said if line.startswith("flood")] == [
         f"flood {n}" for n in range(300)
     ] * 2
     assert "host.died" in followed.read_text()
@@ -201,6 +201,6 @@ def test_a_gigabyte_without_a_line_break_does_not_grow_the_worker(rig: Rig) -> N
     wait_until(lambda: rig.job(name).status is Status.SUCCEEDED, 120)
     wait_until(lambda: "bytes more)" in rig.log.read_text(errors="replace"), 60)
     said = Path(f"/proc/{rig.replica.pid}/status").read_text()
-    (most,) = [int(one.split()[1]) for one in said.splitlines() if one.startswith("VmHWM")]
+    (most,) = [int(line.split()[1]) for line in said.splitlines() if line.startswith("VmHWM")]
     print(f"The worker had {most / 1024:.0f} MB at most.")
     assert most <= 150 * 1024  # kB

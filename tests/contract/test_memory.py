@@ -51,9 +51,9 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Proces
         return processes[-1]
 
     yield start
-    for one in processes:
-        if one.popen and one.popen.poll() is None:
-            one.kill()
+    for process in processes:
+        if process.popen and process.popen.poll() is None:
+            process.kill()
 
 
 @pytest.fixture
@@ -102,6 +102,6 @@ def test_of_several_jobs_only_the_one_that_does_it_again_alone_fails(
     ready_replicas(settings)
     large, small = submit("large"), [submit("small") for _ in range(4)]
     job = large()
-    assert {one.code for one in job.errors} == {"MODEL_OUT_OF_MEMORY"}
+    assert {error.code for error in job.errors} == {"MODEL_OUT_OF_MEMORY"}
     assert (job.status, job.attempt) == (Status.FAILED, 3)
     assert [ended().status for ended in small] == [Status.SUCCEEDED] * 4

@@ -65,7 +65,7 @@ async def test_a_row_that_cannot_be_delivered_is_given_up_and_its_neighbours_are
     assert store.redis.hget("{kingpost}:delivery:" + odd, "status") == b"FAILED"
     noted = attempts(store, odd)
     assert 1 <= len(noted) <= len(DELAYS) + 1
-    assert all(one["error"] for one in noted)
+    assert all(entry["error"] for entry in noted)
 
 
 async def test_an_exception_of_any_kind_is_an_attempt_on_the_schedule(
@@ -84,7 +84,7 @@ async def test_an_exception_of_any_kind_is_an_attempt_on_the_schedule(
     await run_out(store, sender, clock)
     noted = attempts(store, request_id)
     assert len(noted) == len(DELAYS) + 1
-    assert {one["error"] for one in noted} == {"ZeroDivisionError: half a pair \\udce9"}
+    assert {entry["error"] for entry in noted} == {"ZeroDivisionError: half a pair \\udce9"}
     assert webhook_status(store, request_id) == "FAILED"
     said = capsys.readouterr()
     assert "Traceback" not in said.out + said.err
@@ -103,8 +103,10 @@ async def test_every_output_that_is_typed_json_and_is_none_is_delivered_signed(
     while len(receiver.got) < len(OUTPUTS):
         assert await send(sender)
     said = [json.loads(body) for _, body in receiver.got]
-    assert sorted(one["data"] for one in said) == sorted(one.decode() for one in OUTPUTS)
-    assert {one["content_type"] for one in said} == {"application/json"}
+    assert sorted(attempt["data"] for attempt in said) == sorted(
+        attempt.decode() for attempt in OUTPUTS
+    )
+    assert {attempt["content_type"] for attempt in said} == {"application/json"}
 
 
 @pytest.mark.parametrize("said", ["²", "9" * 5000, "-1", "Sat, 28 Nov 1970 00:00:00 GMT", "soon"])
@@ -114,7 +116,7 @@ async def test_a_retry_after_that_is_no_number_changes_nothing(
     receiver.answers = [status(503, Retry_After=said), status(200)]
     request_id = finished(store, receiver.url)
     assert await send(sender) == 1
-    assert [one["status"] for one in attempts(store, request_id)] == [503]
+    assert [attempt["status"] for attempt in attempts(store, request_id)] == [503]
     clock.advance(86_401 if said.startswith("9") else 3)
     assert await send(sender) == 1
     assert webhook_status(store, request_id) == "SUCCEEDED"
@@ -166,7 +168,7 @@ async def test_a_tenant_whose_hosts_hang_delays_nobody_else(
 
     async def told() -> bool:
         await sender.run_once()
-        return all(webhook_status(store, one) == "SUCCEEDED" for one in other)
+        return all(webhook_status(store, request_id) == "SUCCEEDED" for request_id in other)
 
     await wait_until_async(told, 60)
     assert len(hanging) >= 50  # all of these hang still: none has been given up

@@ -29,11 +29,11 @@ PREFIX = AS_A_USER if os.geteuid() == 0 else []
 def package(tmp_path: Path) -> Iterator[Path]:
     folder = write_package(tmp_path / "package", MODEL)
     inside = [folder, folder / "model"]
-    for one in inside:
-        one.chmod(0o555)
+    for path in inside:
+        path.chmod(0o555)
     yield folder
-    for one in inside:
-        one.chmod(0o755)
+    for path in inside:
+        path.chmod(0o755)
 
 
 def test_a_read_only_package_is_pushed_and_served(package: Path, tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ class Model:
         if order.get("child"):
             child = subprocess.Popen(["sleep", "1000"], start_new_session=bool(order.get("apart")))
             open(order["child"], "w").write(str(child.pid))
-        if order.get("crash"):
+        if order.get("crash") and not os.path.exists(order.get("unless", "")):
+            open(order.get("unless", os.devnull), "w").close()
             print("last words of " + order["name"], flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
         if "status" in order:
@@ -128,8 +129,8 @@ def test_an_urgent_job_submitted_last_is_the_next_to_run(rig: Rig) -> None:
     slow = [rig.submit(f"low{i}", level=2) for i in range(50)]
     rig.submit("urgent", level=0)
     open_gate()
-    for one in slow:
-        rig.final(one)
+    for request_id in slow:
+        rig.final(request_id)
     assert rig.runs()[:3] == ["first", "urgent", "low0"]
 
 
@@ -142,10 +143,12 @@ def test_queue_positions_are_the_order_in_which_jobs_then_run(rig: Rig) -> None:
     for i in range(30):
         name, key = f"j{i}", "alice" if i < 20 else "bob"
         ids[name] = rig.submit(name, level=i % 3, key=key)
-    ahead = {name: rig.store.run(verbs.read(one)).jobs_ahead for name, one in ids.items()}
+    ahead = {
+        name: rig.store.run(verbs.read(request_id)).jobs_ahead for name, request_id in ids.items()
+    }
     open_gate()
-    for one in ids.values():
-        rig.final(one)
+    for request_id in ids.values():
+        rig.final(request_id)
     assert rig.runs()[1:] == sorted(ids, key=lambda name: ahead[name] or 0)
 
 
@@ -206,7 +209,7 @@ def test_a_call_that_outlives_its_lease_counts_and_nobody_is_charged(
     open_gate()
     job = rig.final(request_id)
     assert (job.status, job.attempt, job.deaths, job.errors) == (Status.SUCCEEDED, 1, 0, ())
-    assert {one.status for one in after} == {Status.SUCCEEDED}
+    assert {job.status for job in after} == {Status.SUCCEEDED}
     assert rig.runs().count("long") == 1
 
 
@@ -315,6 +318,26 @@ def test_a_job_that_kills_its_host_three_times_is_poison(rig: Rig) -> None:
     assert rig.final(rig.submit("after")).status is Status.SUCCEEDED
 
 
+def test_after_two_deaths_a_job_runs_alone_so_that_more_killers_do_not_condemn_it(rig: Rig) -> None:
+    (rig.folder / "config.yaml").write_text(CONFIG + "runtime: {predict_concurrency: 2}\n")
+    rig.start(KINGPOST_MAX_DEATHS="5")
+    wait_for, open_gate = gate(rig)
+    neighbour = rig.submit("neighbour", wait_for=wait_for)
+    rig.until_running("neighbour")
+    others: list[RequestId] = []
+    for runs in (2, 3):
+        once = str(rig.folder / f"killed{runs}")
+        others.append(rig.submit(f"killer{runs}", crash=True, unless=once))
+        wait_until(lambda runs=runs: rig.runs().count("neighbour") == runs, 30)
+    others.append(rig.submit("last", crash=True))
+    wait_until(lambda: any(rig.job(other).status is Status.IN_PROGRESS for other in others), 10)
+    assert "last" not in rig.runs()
+    open_gate()
+    job = rig.final(neighbour)
+    assert (job.status, job.attempt, len(job.errors)) == (Status.SUCCEEDED, 3, 2)
+    rig.store.run(verbs.cancel(others[-1]))
+
+
 def test_a_drained_worker_gives_its_job_back_uncharged(rig: Rig) -> None:
     rig.start(KINGPOST_DRAIN_SECONDS="0.2")
     wait_for, open_gate = gate(rig)
@@ -343,4 +366,4 @@ def test_a_drain_lets_a_running_job_finish(rig: Rig) -> None:
 
 
 def ready_now(rig: Rig) -> list[Replica]:
-    return [one for one in Directory(rig.settings).all() if one.state == "ready"]
+    return [replica for replica in Directory(rig.settings).all() if replica.state == "ready"]

@@ -64,7 +64,7 @@ class Up:
         return json.loads((self.state / "up.json").read_text())
 
     def pid(self, role: str) -> int:
-        parts = [one for one in self.up_json()["parts"] if one["name"] in (role, "echo")]
+        parts = [part for part in self.up_json()["parts"] if part["name"] in (role, "echo")]
         return next(part["pid"] for part in parts if part["role"] == role)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
@@ -170,7 +170,7 @@ REASONS = {
 
 
 def test_broken_folders_are_left_out_with_a_reason_each(lasting_up: Up) -> None:
-    reasons = {one["name"]: one["reason"] for one in lasting_up.up_json()["broken"]}
+    reasons = {broken["name"]: broken["reason"] for broken in lasting_up.up_json()["broken"]}
     assert reasons.keys() == REASONS.keys()
     said = lasting_up.said()
     left_out = said[said.index("Left out, because") :]

@@ -51,5 +51,7 @@ def test_no_two_wakeups_have_the_same_id(store: JobStore) -> None:
     store.run(verbs.submit(jobs, "alice", 10))
     sent = [popped(store) for _ in jobs]
     for field in ("delivery_tag", "correlation_id"):
-        assert len({one["properties"][field] for one in sent}) == 5
-    assert all(one["headers"]["id"] == one["properties"]["correlation_id"] for one in sent)
+        assert len({message["properties"][field] for message in sent}) == 5
+    assert all(
+        message["headers"]["id"] == message["properties"]["correlation_id"] for message in sent
+    )

@@ -364,7 +364,7 @@ async def test_one_dead_host_delays_nobody_else(
             finished(store, dead)
         healthy = [finished(store, receiver.url) for _ in range(30)]
         await sender.run_once()
-        while any(webhook_status(store, one) == "PENDING" for one in healthy):
+        while any(webhook_status(store, request_id) == "PENDING" for request_id in healthy):
             assert await sender.run_once() >= 0
             await pause(asyncio.Event(), 0.02)  # type: ignore[arg-type]
         assert len(receiver.got) == 30
@@ -383,9 +383,9 @@ class Fixed(AbstractResolver):
         addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return [
             ResolveResult(
-                hostname=host, host=one, port=port, family=socket.AF_INET, proto=0, flags=0
+                hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0
             )
-            for one in addresses
+            for address in addresses
         ]
 
     async def close(self) -> None:
@@ -482,7 +482,9 @@ async def test_a_refused_target_is_final_and_says_why(store: JobStore, settings:
 
 
 def test_the_deny_table_knows_every_special_range() -> None:
-    assert [one for one in (*url_corpus.V4, *url_corpus.V6) if not is_denied(one)] == []
+    assert [address for address in (*url_corpus.V4, *url_corpus.V6) if not is_denied(address)] == []
     assert [
-        one for one in ("1.1.1.1", "8.8.8.8", "93.184.215.14", "2606:4700::1111") if is_denied(one)
+        address
+        for address in ("1.1.1.1", "8.8.8.8", "93.184.215.14", "2606:4700::1111")
+        if is_denied(address)
     ] == []

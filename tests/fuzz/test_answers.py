@@ -13,7 +13,7 @@ async def test_seeds_are_read_and_none_is_a_surprise() -> None:
     for seed in SEEDS:
         at_the_worker([seed])
         for method in METHODS:
-            await at_the_gateway([bytes([one]) for one in seed], method)
+            await at_the_gateway([bytes([byte]) for byte in seed], method)
 
 
 @settings(max_examples=300, deadline=None)

@@ -44,7 +44,7 @@ def test_a_place_comes_with_its_line_and_a_caret(tmp_path: Path) -> None:
         ("colon", "    model_name: a: b\n                 ^"),
         ("syntax", "        def predict(self, x): -> int\n                              ^"),
     ):
-        (bad,) = [one for one in BAD if one.kind == kind]
+        (bad,) = [package for package in BAD if package.kind == kind]
         with pytest.raises(PackageError) as refused:
             push_check(bad.write(tmp_path / kind))
         assert refused.value.excerpt == excerpt

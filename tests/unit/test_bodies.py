@@ -81,7 +81,7 @@ def test_a_thousand_unknown_fields_are_a_short_list_of_short_lines() -> None:
     body = {"model_input": 1, **{f"{'x' * 500}{i}": 1 for i in range(1000)}}
     said = warnings([bodies.validated(ONE, body)])
     assert len(said) == 11
-    assert max(len(one.encode()) for one in said) < 200
+    assert max(len(line.encode()) for line in said) < 200
 
 
 async def test_complaints_about_a_batch_end_after_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,14 +97,16 @@ async def test_complaints_about_a_batch_end_after_a_few(monkeypatch: pytest.Monk
     with pytest.raises(Problem) as refused:
         await bodies.validated_items(ONE, bodies.decoded(body))
     assert refused.value.status == 400
-    assert [one.partition(":")[0] for one in refused.value.message.split("; ")] == [
+    assert [part.partition(":")[0] for part in refused.value.message.split("; ")] == [
         f"{place}.model_input" for place in range(bodies.MOST_WRONG)
     ]
     assert len(looked_at) == bodies.MOST_WRONG
 
 
 def test_items_of_a_batch_are_named_by_their_place() -> None:
-    items = [bodies.validated(ONE, one) for one in ({"model_input": 1}, {"model_input": 1, "x": 1})]
+    items = [
+        bodies.validated(ONE, item) for item in ({"model_input": 1}, {"model_input": 1, "x": 1})
+    ]
     assert warnings(items, batch=True) == ["The field [1].x is unknown and was ignored."]
 
 

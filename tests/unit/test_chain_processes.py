@@ -82,9 +82,9 @@ def test_a_process_is_led_by_the_entrypoint_and_has_callers_first(tmp_path: Path
         member = chains.member_of(package)
         assert member
         assert (member.process, member.shares) == ("small", shares)
-        assert [one.root.name for one in chains.process_of(package)] == list(shares)
+        assert [member.root.name for member in chains.process_of(package)] == list(shares)
     together = chains.processes(list(packages.values()))
-    assert [[one.root.name for one in process] for process in together] == [list(shares)]
+    assert [[member.root.name for member in process] for process in together] == [list(shares)]
 
 
 def test_a_chainlet_that_names_none_or_is_the_only_one_is_alone(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_chainlet_that_names_none_or_is_the_only_one_is_alone(tmp_path: Path) 
 def test_a_process_without_the_entrypoint_is_led_by_the_caller(tmp_path: Path) -> None:
     packages = built(tmp_path, middle=options(), below=options())
     together = chains.processes(list(packages.values()))
-    names = sorted([one.root.name for one in process] for process in together)
+    names = sorted([member.root.name for member in process] for process in together)
     assert names == [["Middle", "Below"], ["Top"]]
     assert build_one(tmp_path / "chain", tmp_path / "again") == [
         tmp_path / "again" / "chain" / "Middle",
@@ -238,9 +238,9 @@ def test_a_replica_of_the_wrong_folder_says_which_one_is_right(
         run_folder(settings, packages["Below"].root)
 
 
-def report(settings: Settings, one: Deployment, busy: int) -> None:
-    about = (one.id, one.model_name, "ready", None, "/nowhere.sock", 4, busy, 1, 2)
-    Directory(settings).report(Replica(f"{one.model_name}-1", *about))  # type: ignore[arg-type]
+def report(settings: Settings, deployment: Deployment, busy: int) -> None:
+    about = (deployment.id, deployment.model_name, "ready", None, "/nowhere.sock", 4, busy, 1, 2)
+    Directory(settings).report(Replica(f"{deployment.model_name}-1", *about))  # type: ignore[arg-type]
 
 
 async def test_the_busiest_chainlet_decides_for_all_of_its_process(
@@ -251,7 +251,7 @@ async def test_the_busiest_chainlet_decides_for_all_of_its_process(
     report(settings, pair[0], busy=1)
     report(settings, pair[1], busy=3)
     await autoscaler.run_once()
-    assert [registry.deployment(one.id).wanted for one in pair] == [3, 3]
+    assert [registry.deployment(deployment.id).wanted for deployment in pair] == [3, 3]
     assert registry.needy() == []
 
 
@@ -262,7 +262,7 @@ async def test_a_call_of_any_chainlet_keeps_its_process_wanted(
     registry.demand(pair[1].id)
     await autoscaler.run_once()
     assert registry.needy() == [pair[0].id]
-    assert [registry.deployment(one.id).wanted for one in pair] == [1, 1]
+    assert [registry.deployment(deployment.id).wanted for deployment in pair] == [1, 1]
 
 
 async def test_a_process_that_is_deactivated_rests_as_a_whole(
@@ -272,4 +272,4 @@ async def test_a_process_that_is_deactivated_rests_as_a_whole(
     await autoscaler.run_once()
     registry.activate(pair[0].id, False)
     await autoscaler.run_once()
-    assert [registry.deployment(one.id).wanted for one in pair] == [0, 0]
+    assert [registry.deployment(deployment.id).wanted for deployment in pair] == [0, 0]

@@ -68,9 +68,9 @@ def test_a_jump_of_the_walls_clock_makes_nothing_due_and_nothing_last(
     clock.advance(16)  # a lease lasts as long as ever; the clock may have gone back by a second
     assert store.run(verbs.rescue(100)) == [1, 0]
     clock.advance(5)
-    assert [one.job.request_id for one in store.run(take_deliveries(10, 20_000, "x"))] == [
-        with_hook
-    ]
+    assert [
+        delivery.job.request_id for delivery in store.run(take_deliveries(10, 20_000, "x"))
+    ] == [with_hook]
     assert store.run(verbs.rewake(0, 100))[2] == 1
     clock.advance(40)
     assert store.run(verbs.expire(100)) == 1
@@ -157,7 +157,7 @@ async def test_after_a_reboot_only_the_wall_can_say_how_long_the_night_was(
     await machine.sweeper.run_once()
     store.redis.hdel(
         keys.plain("ticks"),
-        *(one for one in store.redis.hkeys(keys.plain("ticks")) if one != b"last"),
+        *(field for field in store.redis.hkeys(keys.plain("ticks")) if field != b"last"),
     )  # type: ignore[union-attr, misc]
     machine.ms = 10
     clock.jump(3600)

@@ -105,8 +105,8 @@ def configs() -> Iterator[tuple[str, dict[str, Any]]]:
     for key, values in VALUES.items():
         for value in values:
             yield f"{key}: {value}", {key: value}
-    for one, other in itertools.combinations(("requirements", "requirements_file", "weights", "model_cache"), 2):  # fmt: skip
-        yield f"{one} and {other}", {one: VALUES[one][0], other: VALUES[other][0]}
+    for first, other in itertools.combinations(("requirements", "requirements_file", "weights", "model_cache"), 2):  # fmt: skip
+        yield f"{first} and {other}", {first: VALUES[first][0], other: VALUES[other][0]}
 
 
 CONFIGS = dict(configs())

@@ -120,7 +120,11 @@ def test_what_would_break_a_promise_is_refused_unless_it_is_allowed(
     assert instead in said
     assert f"--allow-unsupported {key} " in said
     package = accept(folder, config, key)
-    assert [one for one in package.warnings if one.startswith(f"{key} ") and "allowed" in one]
+    assert [
+        warning
+        for warning in package.warnings
+        if warning.startswith(f"{key} ") and "allowed" in warning
+    ]
 
 
 def test_no_build_needs_docker(folder: Path) -> None:
@@ -251,8 +255,8 @@ def _findings(folder: Path, config: str, gpus: str = "") -> list[Finding]:
 def test_every_key_has_a_fate_and_a_type() -> None:
     known = rows()
     assert len(known) > 120
-    assert all(one.wanted for one in known)
-    assert all(one.fate.said.endswith((".", "it")) for one in known if one.fate.kind != "honoured")
+    assert all(row.wanted for row in known)
+    assert all(row.fate.said.endswith((".", "it")) for row in known if row.fate.kind != "honoured")
 
 
 def test_the_table_in_the_docs_is_the_schema() -> None:

@@ -45,9 +45,9 @@ def inherit(lock: IO[bytes], tmp_path: Path) -> Iterator[Inherit]:
         return made
 
     yield start
-    for one in started:
-        one.kill()
-        one.communicate()
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def test_a_server_that_hangs_is_ended_before_another_takes_its_data(

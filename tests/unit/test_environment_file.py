@@ -24,8 +24,8 @@ from workers.replica.environment_file import EnvironmentFile, environment_of
     ],
 )
 def test_of_several_environments_one_is_told(serves: str, warms: str, name: str | None) -> None:
-    pointed = {one: Environment(one, "mine", "other") for one in serves.split()}
-    warming = {one: Environment(one, "other", "mine") for one in warms.split()}
+    pointed = {name: Environment(name, "mine", "other") for name in serves.split()}
+    warming = {name: Environment(name, "other", "mine") for name in warms.split()}
     assert environment_of(pointed | warming, "mine") == name
 
 

@@ -24,7 +24,7 @@ def simulated(
     def run() -> float:
         return seconds * rng.uniform(0.9, 1.1)
 
-    free = [max(run() - (NOW - one) / 1000, 0.0) for one in started] + [0.0] * (
+    free = [max(run() - (NOW - start) / 1000, 0.0) for start in started] + [0.0] * (
         slots - len(started)
     )
     heapq.heapify(free)

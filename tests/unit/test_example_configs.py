@@ -129,7 +129,9 @@ def at(config: Config, where: str) -> Any:
 
 def of(config: Config, fates: list[Fate]) -> list[Fate]:
     return [
-        one for one in fates if one.when(at(config, one.where)) and given(at(config, one.where))
+        fate
+        for fate in fates
+        if fate.when(at(config, fate.where)) and given(at(config, fate.where))
     ]
 
 
@@ -161,15 +163,15 @@ def write(folder: Path, config: Config) -> Path:
 
 def names_each(said: str, fates: list[Fate], config: Config) -> None:
     """The first in the file is explained, the others are named, and each has its option."""
-    by_place = sorted(fates, key=lambda one: list(config).index(one.where.partition(".")[0]))
+    by_place = sorted(fates, key=lambda fate: list(config).index(fate.where.partition(".")[0]))
     first = by_place[0]
     assert said.startswith(f"{first.where} {first.said}"), said
     assert "\n" not in said
-    for one in by_place:
-        assert f"--allow-unsupported {one.where}" in said
+    for fate in by_place:
+        assert f"--allow-unsupported {fate.where}" in said
     others = re.search(r"Refused as well: ([^ ]+(?:, [^ ]+)*)\.", said)
     named = others[1].split(", ") if others else []
-    assert sorted(named) == sorted(one.where for one in by_place[1:])
+    assert sorted(named) == sorted(fate.where for fate in by_place[1:])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -185,20 +187,20 @@ def test_each_is_taken_with_its_limits_said_or_refused_by_its_key(
             with pytest.raises(PackageError) as error:
                 Package.accept(folder)
             names_each(str(error.value), refused, config)
-        allowed = [one.where for one in refused]
+        allowed = [fate.where for fate in refused]
         package = Package.accept(folder, allowed)
-        for one in (*refused, *limited):
-            (said,) = [w for w in package.warnings if w.startswith(f"{one.where} ")]
-            assert one.said in said
-            assert said.endswith("(allowed by --allow-unsupported)") == (one.where in allowed)
+        for fate in (*refused, *limited):
+            (said,) = [w for w in package.warnings if w.startswith(f"{fate.where} ")]
+            assert fate.said in said
+            assert said.endswith("(allowed by --allow-unsupported)") == (fate.where in allowed)
         assert len(package.warnings) == len(refused) + len(limited), package.warnings
         honoured(package, config)
 
 
 def test_the_corpus_has_every_refusal_and_every_limit_and_files_with_neither() -> None:
     fates = [of(generated(seed), [*REFUSED, *LIMITED]) for seed in range(CONFIGS)]
-    assert {one.where for met in fates for one in met} == {f.where for f in (*REFUSED, *LIMITED)}
-    assert sum(not any(one in REFUSED for one in met) for met in fates) > CONFIGS // 10
+    assert {fate.where for met in fates for fate in met} == {f.where for f in (*REFUSED, *LIMITED)}
+    assert sum(not any(fate in REFUSED for fate in met) for met in fates) > CONFIGS // 10
 
 
 def honoured(package: Package, config: Config) -> None:

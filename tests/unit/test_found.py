@@ -41,21 +41,21 @@ def test_every_kind_of_broken_folder_is_left_out_and_the_good_ones_are_taken(
     package(models / "good")
     (models / "no-model").mkdir()
     found = find(Settings(), models, ())
-    assert [one.model_name for one in found.packages] == ["good"]
-    assert {one.name for one in found.broken} == {
+    assert [package.model_name for package in found.packages] == ["good"]
+    assert {broken.name for broken in found.broken} == {
         *(f"bad{number}" for number in range(len(bad_here))),
         "bad-chain",
         "bad-name",
     }
-    assert all(one.reason and "Traceback" not in one.reason for one in found.broken)
+    assert all(broken.reason and "Traceback" not in broken.reason for broken in found.broken)
 
 
 def test_of_two_folders_with_one_name_the_one_that_is_called_so_keeps_it(tmp_path: Path) -> None:
     for folder in ("a-copy", "echo", "z-copy"):
         package(tmp_path / folder, "model_name: echo\n")
     found = find(Settings(), tmp_path, ())
-    assert [one.root.name for one in found.packages] == ["echo"]
-    assert [one.name for one in found.broken] == ["a-copy", "z-copy"]
+    assert [package.root.name for package in found.packages] == ["echo"]
+    assert [broken.name for broken in found.broken] == ["a-copy", "z-copy"]
     assert f"Its name, echo, is that of {tmp_path / 'echo'}, too" in found.broken[0].reason
 
 

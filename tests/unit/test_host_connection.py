@@ -54,14 +54,14 @@ def _whole_call(accepted: socket.socket) -> bytes:
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Peer]:
-    with contextlib.closing(Peer(tmp_path / "s")) as one:
-        yield one
+    with contextlib.closing(Peer(tmp_path / "s")) as made:
+        yield made
 
 
 @pytest.fixture
 def connection(peer: Peer) -> Iterator[HostConnection]:
-    with contextlib.closing(HostConnection(peer.path, WAIT)) as one:
-        yield one
+    with contextlib.closing(HostConnection(peer.path, WAIT)) as made:
+        yield made
 
 
 def ask(connection: HostConnection, body: bytes = b"") -> tuple[int, str, bytes]:

@@ -86,6 +86,17 @@ def test_numbers_from_outside_go_through_one_parser() -> None:
                 assert not pattern.search(path.read_text()), path
 
 
+def test_no_variable_is_called_one() -> None:
+    """A name says what it holds."""
+    for path in files(
+        "api", "bench", "cli", "deployments", "priority", "tasks", "tests", "workers"
+    ):
+        names = (
+            node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
+        )
+        assert "one" not in names, path
+
+
 def test_no_test_sleeps() -> None:
     pattern = re.compile(r"\bsleep\(")
     for path in files("tests"):

@@ -38,7 +38,9 @@ def test_its_containers_run_commands_that_exist(document: dict[str, Any]) -> Non
 
 
 def test_keda_asks_for_a_metric_that_is_there() -> None:
-    (scaled,) = [one.values[0] for one in DOCUMENTS if one.values[0]["kind"] == "ScaledObject"]  # type: ignore[index]
+    (scaled,) = [
+        document.values[0] for document in DOCUMENTS if document.values[0]["kind"] == "ScaledObject"
+    ]  # type: ignore[index]
     metric = scaled["spec"]["triggers"][0]["metadata"]["valueLocation"]
     source = (FOLDER.parents[1] / "api" / "routes_metrics.py").read_text()
     assert f'"{metric}"' in source
@@ -46,9 +48,15 @@ def test_keda_asks_for_a_metric_that_is_there() -> None:
 
 def _pods_of(*apps: str) -> list[dict[str, Any]]:
     found = [
-        one.values[0]["spec"].get("template", {}) for one in DOCUMENTS if "spec" in one.values[0]
+        document.values[0]["spec"].get("template", {})
+        for document in DOCUMENTS
+        if "spec" in document.values[0]
     ]  # type: ignore[index]
-    return [one["spec"] for one in found if one and one["metadata"]["labels"]["app"] in apps]
+    return [
+        document["spec"]
+        for document in found
+        if document and document["metadata"]["labels"]["app"] in apps
+    ]
 
 
 def test_no_pod_of_ours_gets_the_variables_of_services() -> None:
@@ -59,13 +67,15 @@ def test_no_pod_of_ours_gets_the_variables_of_services() -> None:
 
 def test_the_api_reaches_the_nodes_and_nobody_else_does() -> None:
     (node,) = _pods_of("kingpost-node")
-    environment = {one["name"]: one for one in node["containers"][0]["env"]}
+    environment = {variable["name"]: variable for variable in node["containers"][0]["env"]}
     assert (
         environment["KINGPOST_HOST_ADDRESS"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
     )
     opened = ports(environment["KINGPOST_HOST_PORTS"]["value"])
     (policy,) = [
-        one.values[0]["spec"] for one in DOCUMENTS if one.values[0]["kind"] == "NetworkPolicy"
+        document.values[0]["spec"]
+        for document in DOCUMENTS
+        if document.values[0]["kind"] == "NetworkPolicy"
     ]  # type: ignore[index]
     assert policy["podSelector"]["matchLabels"] == {"app": "kingpost-node"}
     (rule,) = policy["ingress"]
@@ -76,8 +86,10 @@ def test_the_api_reaches_the_nodes_and_nobody_else_does() -> None:
 
 
 def test_every_variable_of_the_manifests_is_a_setting() -> None:
-    names = {one["name"] for pod in _pods_of("kingpost", "kingpost-node", "kingpost-maintenance")
-             for container in pod["containers"] for one in container.get("env", [])}  # fmt: skip
-    maps = [one.values[0] for one in DOCUMENTS if one.values[0]["kind"] == "ConfigMap"]  # type: ignore[index]
-    names |= {name for one in maps for name in one["data"]}
+    names = {variable["name"] for pod in _pods_of("kingpost", "kingpost-node", "kingpost-maintenance")
+             for container in pod["containers"] for variable in container.get("env", [])}  # fmt: skip
+    maps = [
+        document.values[0] for document in DOCUMENTS if document.values[0]["kind"] == "ConfigMap"
+    ]  # type: ignore[index]
+    names |= {name for config_map in maps for name in config_map["data"]}
     assert names <= {PREFIX + name.upper() for name in Settings.model_fields}

@@ -92,11 +92,11 @@ async def test_the_way_is_the_socket_on_its_machine_and_tcp_from_another(
         replica("only-there", here, machine="other"),
         replica("old", here),
     ]
-    for one in known:
-        Directory(settings).report(one, f"secret of {one.token_ref}")
+    for known_replica in known:
+        Directory(settings).report(known_replica, f"secret of {known_replica.token_ref}")
     directory = AsyncDirectory(settings)
     await directory.run_once()
-    assert {one.id: directory.way(one) for one in directory.ready("dep")} == {
+    assert {replica.id: directory.way(replica) for replica in directory.ready("dep")} == {
         "both": Way(str(here)),
         "shared-folder": Way("10.0.0.2:9000", "secret of ref1"),
         "old": Way(str(here)),
@@ -107,9 +107,11 @@ async def test_the_way_is_the_socket_on_its_machine_and_tcp_from_another(
 async def test_tokens_are_kept_apart_from_entries_and_end_with_them(
     settings: Settings, tmp_path: Path
 ) -> None:
-    one = replica("r", tmp_path / "s", machine="other", tcp="[fd00::2]:9000", token_ref="ref")
+    replica_elsewhere = replica(
+        "r", tmp_path / "s", machine="other", tcp="[fd00::2]:9000", token_ref="ref"
+    )
     directory = Directory(settings)
-    directory.report(one, "the secret")
+    directory.report(replica_elsewhere, "the secret")
     with redis.Redis.from_url(settings.redis_url) as client:
         entry = client.get(ENTRY + "r")
         assert "the secret" not in str(json.loads(entry))  # type: ignore[arg-type]
@@ -128,11 +130,11 @@ def test_a_way_does_not_show_its_token() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""])
 def test_the_api_listens_on_every_address_of_the_host_that_was_asked_for(host: str) -> None:
     given = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
-    wanted = {one[4][0] for one in socket.getaddrinfo(host or None, 0, **given)}
+    wanted = {found[4][0] for found in socket.getaddrinfo(host or None, 0, **given)}
     made = bound(host, 0)
-    assert {one.getsockname()[0] for one in made} == wanted
-    for one in made:
-        assert one.family == socket.AF_INET or one.getsockopt(
+    assert {listener.getsockname()[0] for listener in made} == wanted
+    for listener in made:
+        assert listener.family == socket.AF_INET or listener.getsockopt(
             socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
         )
-        one.close()
+        listener.close()

@@ -35,7 +35,7 @@ def test_no_line_is_lost_when_a_file_is_turned_over(tmp_path: Path) -> None:
     assert write(path, 1_200_000, 40_000).wait(60) == 0
     files = oldest_first(path)
     assert 2 <= len(files) <= KEPT + 1
-    assert [number for one in files for number in numbers(one)] == list(range(40_000))
+    assert [number for path in files for number in numbers(path)] == list(range(40_000))
 
 
 def test_old_files_are_dropped(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_old_files_are_dropped(tmp_path: Path) -> None:
     assert not turn_over(path, 19)
     path.write_text("last\n")
     assert not turn_over(path, 19)
-    assert [one.read_text()[0] for one in oldest_first(path)] == ["3", "4", "5", "l"]
+    assert [part.read_text()[0] for part in oldest_first(path)] == ["3", "4", "5", "l"]
 
 
 def test_a_follower_sees_every_line_once_over_turned_files(tmp_path: Path) -> None:

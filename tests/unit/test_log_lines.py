@@ -53,7 +53,7 @@ def test_lines_of_a_model_or_a_request_in_the_order_of_time(state: Path) -> None
     assert shown(ID[:8]) == shown(ID)
     assert all(text[15:23] == ID[:8] for text in shown(ID))
     raw = [json.loads(text) for text in shown("m", "--json")]
-    assert [one["message"] for one in raw] == ["one", "two", "three"]
+    assert [line["message"] for line in raw] == ["one", "two", "three"]
 
 
 def test_what_nothing_is_about_is_said_with_what_there_is(state: Path) -> None:
@@ -64,15 +64,15 @@ def test_what_nothing_is_about_is_said_with_what_there_is(state: Path) -> None:
 def test_a_line_is_wrapped_below_its_message() -> None:
     text = render(line("word " * 40, request_id=ID), 80).splitlines()
     assert len(text) > 3
-    assert all(len(one) <= 80 for one in text)
-    assert all(one.startswith(" " * 24 + "word") for one in text[1:])
+    assert all(len(line) <= 80 for line in text)
+    assert all(line.startswith(" " * 24 + "word") for line in text[1:])
     assert len(render(line("word " * 40), None).splitlines()) == 1
 
 
 def test_a_traceback_stands_below_its_message() -> None:
     trace = 'Traceback (most recent call last):\n  File "model.py", line 1\nKeyError: 1\n'
     text = render(line("failed", traceback=trace, level="error"), 80).splitlines()
-    assert [one[24:] for one in text] == ["failed", *trace.splitlines()]
+    assert [line[24:] for line in text] == ["failed", *trace.splitlines()]
     assert text[0][9:14] == "error"
 
 
@@ -85,10 +85,10 @@ def test_files_that_appear_later_are_read_from_their_beginning(state: Path) -> N
     reader = LogFolder(state, "m")
     assert len(reader.past(10)) == 3
     (state / "replica-new.log").write_text(line("late").raw + "\n" + line("half").raw[:20])
-    assert [one.fields["message"] for one in reader.fresh()] == ["late"]
+    assert [line.fields["message"] for line in reader.fresh()] == ["late"]
     with (state / "replica-new.log").open("a") as file:
         file.write(line("half").raw[20:] + "\n")
-    assert [one.fields["message"] for one in reader.fresh()] == ["half"]
+    assert [line.fields["message"] for line in reader.fresh()] == ["half"]
 
 
 def test_what_is_no_json_line_becomes_one() -> None:
@@ -116,11 +116,11 @@ def test_the_table_of_models_fits_80_columns() -> None:
         row("fresh", ("building", None), ("failed", None)),
     ]
     text = render_models(rows, 80)
-    assert all(len(one) <= 80 for one in text), text
+    assert all(len(line) <= 80 for line in text), text
     assert text[1].split() == ["echo", "m9v6enbt", "ready", "2", "1234567", "12"]
     assert text[2].startswith("  ValueError: no weights")
     assert text[5] == rows[1].deployment.model_name  # whole
-    assert [one.split()[2] for one in text if "asleep" in one or "fresh" in one] == [
+    assert [line.split()[2] for line in text if "asleep" in line or "fresh" in line] == [
         "stopped",
         "building",
     ]

@@ -70,13 +70,13 @@ def test_a_cause_is_logged_once_and_the_pause_grows_up_to_its_bound() -> None:
             delays.append(guard.delay)
         failing(guard, KeyError("another"))
     assert delays == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
-    assert [one["error"] for one in logged] == ["ValueError('number 0')", "KeyError('another')"]
+    assert [entry["error"] for entry in logged] == ["ValueError('number 0')", "KeyError('another')"]
     assert guard.failed == 7
     assert not guard.due
     time.now += loops.LOG_AGAIN + 5
     with capture_logs() as logged:
         failing(guard, ValueError("still"))
-    assert [(one["failed"], one["exc_info"]) for one in logged] == [(8, None)]
+    assert [(entry["failed"], entry["exc_info"]) for entry in logged] == [(8, None)]
 
 
 def test_a_good_round_ends_the_pause_and_says_so_once() -> None:
@@ -86,7 +86,7 @@ def test_a_good_round_ends_the_pause_and_says_so_once() -> None:
         for _ in range(3):
             with guard.round():
                 pass
-    assert [one["event"] for one in logged] == ["round.recovered"]
+    assert [entry["event"] for entry in logged] == ["round.recovered"]
     assert (guard.delay, guard.failed) == (0.0, 1)
 
 
@@ -95,7 +95,7 @@ def test_a_store_that_is_away_costs_no_pause_and_one_line() -> None:
     with capture_logs() as logged:
         for _ in range(5):
             failing(guard, StoreUnavailable())
-    assert [one["event"] for one in logged] == ["store.unavailable"]
+    assert [entry["event"] for entry in logged] == ["store.unavailable"]
     assert guard.due
 
 
@@ -183,7 +183,7 @@ async def test_a_step_of_the_sweeper_that_fails_does_not_keep_the_others_from_th
             await sweeper.run_once()
     await async_store.close()
     assert store.run(verbs.read(request_id)).job.status is Status.EXPIRED
-    assert [one["loop"] for one in logged if one["event"] == "round.failed"] == [
+    assert [entry["loop"] for entry in logged if entry["event"] == "round.failed"] == [
         "sweeper's step rescue"
     ]
 
@@ -197,7 +197,7 @@ async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_
     client.hset(keyed("deployment", damaged.id), "min_replica", "many")  # cannot be read at all
     client.set(keyed("seats", first.id), "damaged")  # its script fails
     assert await Autoscaler(settings).run_once()
-    assert {one.id for one in registry.all()} == {first.id, last.id}
+    assert {deployment.id for deployment in registry.all()} == {first.id, last.id}
     assert registry.needy() == [last.id]
     client.close()
 
@@ -218,7 +218,7 @@ async def test_an_entry_of_the_directory_that_cannot_be_read_hides_no_other(
     client.publish(CHANGES, "bad1")
     directory.report(entry("d"))
     await wait_until_async(lambda: _true(len(live.everyone()) == 1))
-    assert [one.id for one in directory.all()] == ["r1"]
+    assert [replica.id for replica in directory.all()] == ["r1"]
     following.cancel()
     await live.close()
     client.close()
@@ -283,7 +283,7 @@ def test_a_beat_stops_its_cancelled_runs_although_the_report_and_the_stop_of_one
         wait_until(lambda: len(stopped) >= 3)
         heartbeat.stop()
     assert set(stopped) == {second.request_id}
-    assert len([one for one in logged if one["event"] == "round.failed"]) <= 2
+    assert len([entry for entry in logged if entry["event"] == "round.failed"]) <= 2
 
 
 def test_the_watch_looks_at_every_run_although_the_stop_of_one_raises(
@@ -382,9 +382,9 @@ async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
     with capture_logs() as logged:
         for _ in range(3):
             await node.run_once()
-    running = [one.seat.deployment_id for one in node._running.values()]
+    running = [running.seat.deployment_id for running in node._running.values()]
     assert running == [good.id]
-    failures = [one for one in logged if one["event"] == "round.failed"]
+    failures = [entry for entry in logged if entry["event"] == "round.failed"]
     assert len(failures) == 1
     assert bad.id in failures[0]["loop"]
     assert "File name too long" in registry.deployment(bad.id).failure

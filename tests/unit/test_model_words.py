@@ -31,7 +31,7 @@ def answer(body: bytes, settings: Settings, **more: object) -> HostAnswer:
     return HostAnswer(spool, **{"status": 500, **more})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("body", SAID, ids=lambda one: repr(one)[:20])
+@pytest.mark.parametrize("body", SAID, ids=lambda words: repr(words)[:20])
 def test_an_error_body_of_any_kind_has_a_message(body: bytes) -> None:
     message = message_of(answer(body, Settings()))
     assert message == SAID[body]

@@ -97,7 +97,7 @@ def draw(number: int, folder: Path, store: str) -> Case:
     case.env = {"PATH": os.environ["PATH"], "HOME": str(folder), "KINGPOST_STATE_DIR": str(state)}
     nobody = free_port()
     case.env["KINGPOST_REDIS_URL"] = chance.choice(
-        [store, store, store, *(one.format(nobody=nobody) for one in STORES)]
+        [store, store, store, *(address.format(nobody=nobody) for address in STORES)]
     )
     if chance.random() < 0.2:
         del case.env["KINGPOST_REDIS_URL"]  # what the state folder says

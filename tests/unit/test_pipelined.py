@@ -28,8 +28,8 @@ async def test_calls_of_one_turn_share_one_connection_and_get_their_own_replies(
     client: redis.asyncio.Redis,
 ) -> None:
     pipelined = Pipelined(client)
-    replies = await asyncio.gather(*(pipelined.run("ECHO", str(one)) for one in range(50)))
-    assert replies == [str(one).encode() for one in range(50)]
+    replies = await asyncio.gather(*(pipelined.run("ECHO", str(number)) for number in range(50)))
+    assert replies == [str(number).encode() for number in range(50)]
     info = await client.info("clients")
     assert info["connected_clients"] <= 2 + 1, "one, and that of the fixture for an empty server"
 
@@ -70,7 +70,9 @@ async def test_a_store_that_has_lost_its_scripts_loads_each_again(
         client.script_flush()
     calls = [verbs.queue_status("dep00001"), verbs.queue_status("dep00002")]
     results = await asyncio.gather(
-        *(store.run(one) for one in calls), store.run(verbs.read("nobody")), return_exceptions=True
+        *(store.run(call) for call in calls),
+        store.run(verbs.read("nobody")),
+        return_exceptions=True,
     )
     assert results[:2] == [QueueStatus(0, 0)] * 2
     assert isinstance(results[2], NotFound)
@@ -82,7 +84,7 @@ async def test_a_store_that_is_away_is_unavailable_to_every_caller() -> None:
     results = await asyncio.gather(
         *(store.run(verbs.queue_status("dep00001")) for _ in range(3)), return_exceptions=True
     )
-    assert [type(one) for one in results] == [StoreUnavailable] * 3
+    assert [type(result) for result in results] == [StoreUnavailable] * 3
     await store.close()
 
 

@@ -68,29 +68,29 @@ def test_a_folder_is_development_and_production_until_something_is_promoted(
 
 
 def test_seats_are_never_more_than_wanted_and_end_by_themselves(registry: Registry) -> None:
-    one = registry.push("m", "hash", 1)
-    seats = [Seat(one.id, f"r{number}") for number in range(3)]
+    first = registry.push("m", "hash", 1)
+    seats = [Seat(first.id, f"r{number}") for number in range(3)]
     assert [registry.take_seat(seat, 60_000) for seat in seats] == [True, False, False]
     assert registry.hold_seats(seats[:1], 60_000) == ["held"]
-    registry.scale(one.id, 2, 5, True, {"ready"})
+    registry.scale(first.id, 2, 5, True, {"ready"})
     assert [registry.take_seat(seat, 60_000) for seat in seats[1:]] == [True, False]
-    registry.scale(one.id, 1, 0, False, {"ready"})
+    registry.scale(first.id, 1, 0, False, {"ready"})
     assert registry.hold_seats(seats[:2], 60_000) == ["surplus", "held"]
     assert registry.hold_seats(seats[:1], 60_000) == ["lost"]
-    registry.activate(one.id, False)
+    registry.activate(first.id, False)
     assert registry.hold_seats(seats[1:2], 60_000) == ["surplus"]
     assert not registry.take_seat(seats[0], 60_000)
 
 
 def test_a_deployment_with_work_and_no_seat_is_needy(registry: Registry) -> None:
-    one, two = registry.push("one", "a", 1), registry.push("two", "b", 1)
+    first, two = registry.push("one", "a", 1), registry.push("two", "b", 1)
     registry.scale(two.id, 1, 3, True, set())
-    registry.scale(one.id, 1, 3, True, set())
-    assert set(registry.needy()) == {two.id, one.id}
+    registry.scale(first.id, 1, 3, True, set())
+    assert set(registry.needy()) == {two.id, first.id}
     assert registry.take_seat(Seat(two.id, "r"), 60_000)
     registry.scale(two.id, 1, 3, True, set())
-    assert registry.needy() == [one.id]
-    registry.scale(one.id, 0, 0, False, set())
+    assert registry.needy() == [first.id]
+    registry.scale(first.id, 0, 0, False, set())
     assert registry.needy() == []
 
 
@@ -197,7 +197,7 @@ def test_a_model_that_cannot_be_loaded_is_said_once_until_it_comes_up(
     registry.fail_load(folder.id, "frames\nOSError: still none")
     directory.report(replace(of_it, state="loading"))
     assert models.look() == [] and models.waiting == 0
-    assert [one.reason for one in models.failed.values()] == ["OSError: still none"]
+    assert [failed.reason for failed in models.failed.values()] == ["OSError: still none"]
     directory.report(replace(of_it, state="ready"))
     assert models.look() == ["m is ready."] and not models.failed
     assert models.look() == []

@@ -57,7 +57,7 @@ async def test_an_error_goes_to_all_and_is_not_remembered() -> None:
     source.let_go.set()
     remembered = source.remembered()
     said = await asyncio.gather(remembered.get("a"), remembered.get("a"), return_exceptions=True)
-    assert [str(one) for one in said] == ["no", "no"]
+    assert [str(error) for error in said] == ["no", "no"]
     source.error = None
     assert await remembered.get("a") == "a2"
 

@@ -27,8 +27,8 @@ def job(number: int) -> Job:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(settings.redis_url) as one:
-        yield one
+    with redis.Redis.from_url(settings.redis_url) as made:
+        yield made
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def messages(client: redis.Redis) -> Iterator[Any]:
 
 @pytest.fixture
 def events(settings: Settings) -> Iterator[RequestEvents]:
-    one = RequestEvents(make_app(settings), "echo-1@here", {"d": "echo"})
-    yield one
-    one.stop()
+    sender = RequestEvents(make_app(settings), "echo-1@here", {"d": "echo"})
+    yield sender
+    sender.stop()
 
 
 def gathered(messages: Any, count: int) -> list[list[dict[str, Any]]]:
@@ -71,10 +71,10 @@ def test_events_of_a_moment_are_one_message(events: RequestEvents, messages: Any
     events.start()
     [message] = gathered(messages, 3 * MANY)
     kinds = ["task-received", "task-started", "task-succeeded"]
-    assert [one["type"] for one in message] == kinds * MANY
-    assert [one["uuid"] for one in message[::3]] == [job(n).request_id for n in range(MANY)]
+    assert [event["type"] for event in message] == kinds * MANY
+    assert [event["uuid"] for event in message[::3]] == [job(n).request_id for n in range(MANY)]
     assert message[0]["timestamp"] < message[-1]["timestamp"]  # of the event, not of the message
-    assert {one["hostname"] for one in message} == {"echo-1@here"}
+    assert {event["hostname"] for event in message} == {"echo-1@here"}
 
 
 def test_events_wait_for_a_broker_that_refuses_them(
@@ -85,11 +85,11 @@ def test_events_wait_for_a_broker_that_refuses_them(
         with capture_logs() as logged:
             events.start()
             events.started(job(1))
-            wait_until(lambda: any(one["event"] == "events.delayed" for one in logged))
+            wait_until(lambda: any(entry["event"] == "events.delayed" for entry in logged))
             events.succeeded(job(1), 0.01)
     finally:
         client.execute_command("ACL", "SETUSER", "default", "+publish")
-    types = [one["type"] for message in gathered(messages, 3) for one in message]
+    types = [event["type"] for message in gathered(messages, 3) for event in message]
     assert types == ["task-received", "task-started", "task-succeeded"]
 
 
@@ -102,4 +102,4 @@ def test_what_is_dropped_is_counted(
     with capture_logs() as logged:
         events.start()
         assert len(gathered(messages, 5)) == 1
-    assert [one["count"] for one in logged if one["event"] == "events.dropped"] == [3]
+    assert [entry["count"] for entry in logged if entry["event"] == "events.dropped"] == [3]

@@ -101,35 +101,35 @@ def test_every_model_may_import_what_truss_s_image_has() -> None:
     wanted = {Requirement(line).name for line in lines if line and not line.startswith("-")}
     wanted -= {"aiocontextvars", "truss-transfer"}  # see pyproject.toml
     assert len(wanted) > 15
-    own = {Requirement(one).name for one in host_needs()}
+    own = {Requirement(need).name for need in host_needs()}
     workers = {
-        Requirement(one).name
-        for one in metadata.requires("kingpost") or ()
-        if ";" not in one or "extra" not in one
+        Requirement(line).name
+        for line in metadata.requires("kingpost") or ()
+        if ";" not in line or "extra" not in line
     }
     assert wanted <= own and wanted <= workers
     assert {name for name, _ in _declared("base")} <= workers
 
 
 def test_a_marker_is_for_the_python_that_it_is_installed_for() -> None:
-    numpy = sorted(one for one in host_needs() if one.startswith("numpy"))
-    assert [one.partition("; ")[2] for one in numpy] == [
+    numpy = sorted(need for need in host_needs() if need.startswith("numpy"))
+    assert [need.partition("; ")[2] for need in numpy] == [
         'python_version < "3.13"',
         'python_version >= "3.13"',
     ]
-    assert not any("extra" in one for one in host_needs())
+    assert not any("extra" in need for need in host_needs())
 
 
 def _declared(extra: str) -> set[tuple[str, str]]:
     """Name and versions of what pyproject.toml lists, under an extra or for all."""
-    declared = [Requirement(one) for one in metadata.requires("kingpost") or ()]
+    declared = [Requirement(line) for line in metadata.requires("kingpost") or ()]
     named = f"extra == '{extra}'"
     mine = [o for o in declared if (named in _quoted(o) if extra else "extra" not in _quoted(o))]
-    return {(one.name, str(one.specifier)) for one in mine}
+    return {(requirement.name, str(requirement.specifier)) for requirement in mine}
 
 
-def _quoted(one: Requirement) -> str:
-    return str(one.marker or "").replace('"', "'")
+def _quoted(requirement: Requirement) -> str:
+    return str(requirement.marker or "").replace('"', "'")
 
 
 def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
@@ -140,8 +140,8 @@ def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
         "print(*sorted(tops & set(sys.argv[1:]) | jobs))"
     )
     kept = {name for name, _ in _declared("host")}  # the others are the models'
-    ours = {Requirement(one).name for one in metadata.requires("kingpost") or ()} - kept
-    others = [one.replace("-", "_") for one in ours] + ["api", "cli", "priority", "yaml"]
+    ours = {Requirement(line).name for line in metadata.requires("kingpost") or ()} - kept
+    others = [name.replace("-", "_") for name in ours] + ["api", "cli", "priority", "yaml"]
     done = subprocess.run(
         [sys.executable, "-c", code, *others], capture_output=True, text=True, check=True
     )

@@ -27,7 +27,11 @@ WRONG = [
     ("workers/replica/main.py", "import workers.host.main", "Only the model host imports"),
     ("cli/main.py", "import workers.host.model.loader", "Only the model host imports"),
     ("deployments/config/schema.py", "import deployments.packages.package", "Rooms of deployments"),
-    ("deployments/registry/registry.py", "import deployments.packages.package", "Rooms of deployments"),
+    (
+        "deployments/registry/registry.py",
+        "import deployments.packages.package",
+        "Rooms of deployments",
+    ),
     ("tasks/store/verbs.py", "import tasks.webhooks.sender", "Rooms of tasks"),
     ("tasks/process/logs.py", "import tasks.store.keys", "Rooms of tasks"),
     ("api/upstream/hosts.py", "import api.routes.result", "Routes call replicas"),
@@ -39,24 +43,36 @@ WRONG = [
 
 def lint(folder: Path) -> dict[str, str]:
     """Each contract's name and what became of it: KEPT or BROKEN."""
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command as run; run()",
+        "--no-cache",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     plain = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
-    return {name.strip(): fate for name, fate in re.findall(r"^(.+) (KEPT|BROKEN)$", plain, re.MULTILINE)}
+    return {
+        name.strip(): fate
+        for name, fate in re.findall(r"^(.+) (KEPT|BROKEN)$", plain, re.MULTILINE)
+    }
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """The product's code alone."""
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
 
 def test_every_contract_is_kept_and_can_be_broken(tree: Path) -> None:
     kept = lint(tree)
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
     assert kept == {contract["name"]: "KEPT" for contract in contracts}
     for path, line, _ in WRONG:
         module = tree / path
@@ -66,7 +82,9 @@ def test_every_contract_is_kept_and_can_be_broken(tree: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "line", "contract"), WRONG)
-def test_each_wrong_import_breaks_its_contract(tree: Path, path: str, line: str, contract: str) -> None:
+def test_each_wrong_import_breaks_its_contract(
+    tree: Path, path: str, line: str, contract: str
+) -> None:
     module = tree / path
     module.write_text(module.read_text() + f"\n\ndef _wrong() -> None:\n    {line}\n")
     broken = [name for name, fate in lint(tree).items() if fate == "BROKEN"]

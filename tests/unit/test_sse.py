@@ -17,7 +17,7 @@ PIECES = st.lists(
 
 def told(pieces: list[bytes], chunks: _Chunks) -> list[Event]:
     events = [Event(f"1-{number}", "output", piece) for number, piece in enumerate(pieces)]
-    return [one for event in [*events, END] for one in chunks.told(event, "1-0")]
+    return [chunk for event in [*events, END] for chunk in chunks.told(event, "1-0")]
 
 
 def read(frames: str) -> list[tuple[str, str]]:
@@ -40,8 +40,8 @@ def read(frames: str) -> list[tuple[str, str]]:
 def test_chunks_that_are_cut_anywhere_come_out_as_the_whole_text(pieces: list[bytes]) -> None:
     whole = io.TextIOWrapper(io.BytesIO(b"".join(pieces)), "utf-8", "replace", newline=None).read()
     events = told(pieces, _Chunks())
-    output = [one for one in events if one.kind == "output"]
-    seen = read("".join(_frame(one) for one in events))
+    output = [event for event in events if event.kind == "output"]
+    seen = read("".join(_frame(event) for event in events))
     assert "".join(data for kind, data in seen if kind == "output") == whole
     assert [kind for kind, _ in seen] == ["output"] * len(output) + ["status"]
 
@@ -56,7 +56,9 @@ def test_who_comes_back_in_the_middle_of_a_character_misses_nothing(
         straight.told(event, "")
     resumed.catch_up(events[:at])
     rest = [*events[at:], END]
-    assert [straight.told(one, "") for one in rest] == [resumed.told(one, "") for one in rest]
+    assert [straight.told(event, "") for event in rest] == [
+        resumed.told(event, "") for event in rest
+    ]
 
 
 def test_only_ids_that_the_store_can_have_made_are_ids() -> None:

@@ -167,7 +167,7 @@ def test_three_deaths_in_a_row_are_poison(store: JobStore, clock: Clock) -> None
     assert store.run(verbs.release(last.lease, Release.DEATH, error=error)) is Word.POISON
     job = store.run(verbs.read(request_id)).job
     assert job.status is Status.FAILED
-    assert [one.code for one in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
+    assert [error.code for error in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
     assert "segfault" in job.errors[2].message
 
 
@@ -186,7 +186,7 @@ def test_a_third_rescued_worker_is_charged_only_when_another_asks(
     assert empty(store)
     job = store.run(verbs.read(request_id)).job
     assert (job.status, job.attempt) == (Status.FAILED, 3)
-    assert [one.code for one in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
+    assert [error.code for error in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
 
 
 def test_a_retry_waits_out_its_backoff(store: JobStore, clock: Clock) -> None:
@@ -278,7 +278,10 @@ def test_a_newcomer_is_served_second_at_most(store: JobStore) -> None:
 def test_reprioritize_moves_a_job(store: JobStore) -> None:
     first, second = submit(store, level=1), submit(store, level=1)
     assert store.run(verbs.reprioritize(second, 0)) is Move.MOVED
-    assert [store.run(verbs.read(one)).jobs_ahead for one in (first, second)] == [1, 0]
+    assert [store.run(verbs.read(request_id)).jobs_ahead for request_id in (first, second)] == [
+        1,
+        0,
+    ]
 
 
 def test_lost_wakeups_are_sent_again(store: JobStore) -> None:
@@ -374,7 +377,7 @@ def test_a_batch_is_queued_as_its_jobs_would_be_one_by_one(
         found = [
             claim(store).job.request_id for _ in range(len(before) - len(before[::2]) + len(ids))
         ]
-        return [ids.index(one) if one in ids else -1 for one in found]
+        return [ids.index(request_id) if request_id in ids else -1 for request_id in found]
 
     assert order(batch=True) == order(batch=False)
 
@@ -382,8 +385,8 @@ def test_a_batch_is_queued_as_its_jobs_would_be_one_by_one(
 def _batch(store: JobStore, levels: list[int], again: Sequence[RequestId] = ()) -> list[RequestId]:
     ids = [*again, *(RequestId(uuid.uuid4().hex) for _ in levels[len(again) :])]
     jobs = [
-        Submission(one, DEPLOYMENT, "model001", b"{}", level=level)
-        for one, level in zip(ids, levels, strict=True)
+        Submission(request_id, DEPLOYMENT, "model001", b"{}", level=level)
+        for request_id, level in zip(ids, levels, strict=True)
     ]
     assert store.run(verbs.submit(jobs, "alice", 5000)) == ids
     return ids

@@ -226,7 +226,9 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def every_job_is_in_exactly_one_place(self) -> None:
         records, inputs, places = self._snapshot()
-        garbage = {one.decode() for one in self.store.redis.zrange(keys.plain("garbage"), 0, -1)}  # type: ignore[union-attr]
+        garbage = {
+            raw_id.decode() for raw_id in self.store.redis.zrange(keys.plain("garbage"), 0, -1)
+        }  # type: ignore[union-attr]
         for request_id, known in self.jobs.items():
             record, final = records[request_id], known.status in FINAL
             assert record["status"] == known.status
@@ -263,15 +265,19 @@ class StoreMachine(RuleBasedStateMachine):
                 pipe.zcard(keys.keyed("held_by", f"{deployment}:{api_key}"))
                 pipe.zrange(keys.keyed("queue", deployment), 0, -1)
             said, *replies = pipe.execute()
-            own = {one for one, known in self.jobs.items() if known.api_key == api_key}
-            unfinished = [one for one in own if self.jobs[one].status not in FINAL]
+            own = {
+                request_id for request_id, known in self.jobs.items() if known.api_key == api_key
+            }
+            unfinished = [
+                request_id for request_id in own if self.jobs[request_id].status not in FINAL
+            ]
             assert int(said or 0) == len(unfinished)
             for running, busy, held, queue in (replies[:4], replies[4:]):
-                mine = own & {one.decode() for one in running}
+                mine = own & {raw_id.decode() for raw_id in running}
                 assert int(busy or 0) == len(mine)
-                assert len(mine) <= LIMIT + sum(self.jobs[one].back for one in mine)
+                assert len(mine) <= LIMIT + sum(self.jobs[request_id].back for request_id in mine)
                 # Each freed slot lets one held job go on: into the queue, where the next claim finds it.
-                claimable = own & {one.decode()[14:] for one in queue}
+                claimable = own & {raw_id.decode()[14:] for raw_id in queue}
                 assert not held or len(mine) + len(claimable) >= LIMIT
 
     @invariant()
@@ -304,8 +310,8 @@ class StoreMachine(RuleBasedStateMachine):
     def _running(self, deployment: str, api_key: str) -> set[str]:
         """Ids of the key's jobs that have a slot, the cancelled ones whose call goes on included."""
         running = self.store.redis.smembers(keys.keyed("running", deployment))
-        ids = {one.decode() for one in running}  # type: ignore[union-attr]
-        return {one for one in ids if self.jobs[one].api_key == api_key}
+        ids = {raw_id.decode() for raw_id in running}  # type: ignore[union-attr]
+        return {request_id for request_id in ids if self.jobs[request_id].api_key == api_key}
 
     def _mourn(self) -> None:
         """A claim that is not its worker's ends a rescued job that had two deaths before."""
@@ -345,10 +351,10 @@ class StoreMachine(RuleBasedStateMachine):
     def _snapshot(self) -> tuple[dict[str, dict[str, str]], set[str], dict[str, set[str]]]:
         """All records, the ids that have an input, and who is in which index: one round trip."""
         pipe, ids = self.store.redis.pipeline(), list(self.jobs)
-        for one in ids:
-            pipe.hgetall(keys.keyed("job", one))
-        for one in ids:
-            pipe.exists(keys.keyed("input", one))
+        for request_id in ids:
+            pipe.hgetall(keys.keyed("job", request_id))
+        for request_id in ids:
+            pipe.exists(keys.keyed("input", request_id))
         for deployment in DEPLOYMENTS:
             pipe.zrange(keys.keyed("queue", deployment), 0, -1)
             pipe.zrange(keys.keyed("delayed", deployment), 0, -1)
@@ -357,12 +363,12 @@ class StoreMachine(RuleBasedStateMachine):
         for name in ("leases", "forget", "outbox", "expiry"):
             pipe.zrange(keys.plain(name), 0, -1)
         replies = iter(pipe.execute())
-        raw = {one: next(replies) for one in ids}
+        raw = {request_id: next(replies) for request_id in ids}
         records = {
-            one: {name.decode(): value.decode() for name, value in fields.items()}
-            for one, fields in raw.items()
+            request_id: {name.decode(): value.decode() for name, value in fields.items()}
+            for request_id, fields in raw.items()
         }
-        inputs = {one for one in ids if next(replies)}
+        inputs = {request_id for request_id in ids if next(replies)}
         places: dict[str, set[str]] = {
             name: set() for name in ("queue", "delayed", "held", "running")
         }

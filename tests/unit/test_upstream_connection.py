@@ -269,8 +269,8 @@ async def test_a_kept_connection_that_ended_is_replaced_without_a_failure(tmp_pa
         for _ in range(2):
             async with upstreams.request(
                 replica(path), "GET", "/x", [], ReplayableBody(nothing())
-            ) as one:
-                assert await whole(one) == b"hello"
+            ) as answer:
+                assert await whole(answer) == b"hello"
     upstreams.close()
     assert calls == 2
 

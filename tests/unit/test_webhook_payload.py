@@ -91,7 +91,7 @@ NO_JSON = [
 ]
 
 
-@pytest.mark.parametrize(("output", "data"), NO_JSON, ids=lambda one: repr(one)[:20])
+@pytest.mark.parametrize(("output", "data"), NO_JSON, ids=lambda output: repr(output)[:20])
 def test_an_output_that_is_no_json_travels_as_text_or_base64(output: bytes, data: str) -> None:
     body = payload.body(job(output_type="application/json; charset=utf-8"), output)
     said = json.loads(body)
@@ -145,7 +145,7 @@ RETRY_AFTER = {
 }
 
 
-@pytest.mark.parametrize("said", RETRY_AFTER, ids=lambda one: repr(one)[:30])
+@pytest.mark.parametrize("said", RETRY_AFTER, ids=lambda value: repr(value)[:30])
 def test_retry_after_is_seconds_or_a_date_and_anything_else_is_nothing(said: str) -> None:
     assert schedule.retry_after_seconds(said, NOW) == RETRY_AFTER[said]
 
@@ -153,8 +153,10 @@ def test_retry_after_is_seconds_or_a_date_and_anything_else_is_nothing(said: str
 def test_which_answers_are_tried_again() -> None:
     rng = random.Random(1)
     verdicts = {code: schedule.after(Attempt(code), 0, rng).verdict for code in range(200, 600)}
-    assert {code for code, one in verdicts.items() if one == "delivered"} == set(range(200, 300))
-    assert {code for code, one in verdicts.items() if one == "retry"} == {
+    assert {code for code, verdict in verdicts.items() if verdict == "delivered"} == set(
+        range(200, 300)
+    )
+    assert {code for code, verdict in verdicts.items() if verdict == "retry"} == {
         408,
         409,
         425,

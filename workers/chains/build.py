@@ -54,27 +54,27 @@ def build(file: Path, out: Path) -> None:
         # Callers before whom they call: so they drain when they share a process.
         chainlets = list(_chainlets(framework.get_descriptor(entrypoint), set()))[::-1]
         _check(chainlets)
-        names = {one.display_name: f"{name}.{one.display_name}" for one in chainlets}
+        names = {chainlet.display_name: f"{name}.{chainlet.display_name}" for chainlet in chainlets}
         names[entrypoint.display_name] = name
-        for one in chainlets:
-            _package(file, name, one, names, out)
+        for chainlet in chainlets:
+            _package(file, name, chainlet, names, out)
         processes = _processes(chainlets, out)
         peers = {display: called for display, called in names.items() if called != name}
-        for one in chainlets:
-            kind = "chain" if one.chainlet_cls is entrypoint else "chainlet"
-            process = _process(one)
+        for chainlet in chainlets:
+            kind = "chain" if chainlet.chainlet_cls is entrypoint else "chainlet"
+            process = _process(chainlet)
             shares = processes.get(process, ())
             member = Member(name, kind, peers)
             if len(shares) > 1:
                 member = replace(member, process=process, shares=shares)
-            member.write(out / one.display_name)
+            member.write(out / chainlet.display_name)
 
 
-def _process(one: ChainletAPIDescriptor) -> str:
-    name = process_name(one.display_name, one.chainlet_cls.remote_config.options.metadata)
-    if name and one.is_truss_chainlet:
+def _process(chainlet: ChainletAPIDescriptor) -> str:
+    name = process_name(chainlet.display_name, chainlet.chainlet_cls.remote_config.options.metadata)
+    if name and chainlet.is_truss_chainlet:
         raise ChainError(
-            f"{one.display_name} wraps a Truss package, which has a process of its own: take "
+            f"{chainlet.display_name} wraps a Truss package, which has a process of its own: take "
             "`process` out of its metadata."
         )
     return name
@@ -83,13 +83,13 @@ def _process(one: ChainletAPIDescriptor) -> str:
 def _processes(chainlets: list[ChainletAPIDescriptor], out: Path) -> dict[str, tuple[str, ...]]:
     """The folders that share each process. Raises PackageError when they cannot."""
     found: dict[str, tuple[str, ...]] = {}
-    for one in chainlets:
-        name = _process(one)
+    for chainlet in chainlets:
+        name = _process(chainlet)
         if name:
-            found[name] = (*found.get(name, ()), one.display_name)
+            found[name] = (*found.get(name, ()), chainlet.display_name)
     for name, folders in found.items():
         check(name, [Package.load(out / folder) for folder in folders])
-        if name in (one.display_name for one in chainlets):
+        if name in (chainlet.display_name for chainlet in chainlets):
             raise ChainError(f"The process {name!r} has a chainlet's name: give it another one.")
     return found
 
@@ -100,29 +100,29 @@ def _chainlets(
     """Each after all that it calls."""
     if descriptor.chainlet_cls not in seen:
         seen.add(descriptor.chainlet_cls)
-        for one in framework.get_dependencies(descriptor):
-            yield from _chainlets(one, seen)
+        for dependency in framework.get_dependencies(descriptor):
+            yield from _chainlets(dependency, seen)
         yield descriptor
 
 
 def _check(chainlets: list[ChainletAPIDescriptor]) -> None:
-    names = [one.display_name for one in chainlets]
-    for one in chainlets:
-        if names.count(one.display_name) > 1:
-            raise ChainError(f"Two chainlets have the name {one.display_name}.")
-        if framework.is_engine_builder_chainlet(one.chainlet_cls):
-            raise ChainError(f"{one.name}: engine builder chainlets run on Baseten only.")
+    names = [chainlet.display_name for chainlet in chainlets]
+    for chainlet in chainlets:
+        if names.count(chainlet.display_name) > 1:
+            raise ChainError(f"Two chainlets have the name {chainlet.display_name}.")
+        if framework.is_engine_builder_chainlet(chainlet.chainlet_cls):
+            raise ChainError(f"{chainlet.name}: engine builder chainlets run on Baseten only.")
 
 
 def _package(
-    file: Path, chain: str, one: ChainletAPIDescriptor, names: dict[str, str], out: Path
+    file: Path, chain: str, chainlet: ChainletAPIDescriptor, names: dict[str, str], out: Path
 ) -> Path:
     generated = code_gen.gen_truss_chainlet(
-        file.parent, chain, one, model_name=names[one.display_name]
+        file.parent, chain, chainlet, model_name=names[chainlet.display_name]
     )
-    folder = out / one.display_name
+    folder = out / chainlet.display_name
     shutil.move(generated, folder)
-    if not one.is_truss_chainlet:
+    if not chainlet.is_truss_chainlet:
         _drop_own_requirement(folder)
     return folder
 

@@ -43,7 +43,7 @@ class Door:
         """Where strangers are too many, the oldest one of the busiest address goes: the newest may be about to show the token."""
         if self.strangers > MOST_STRANGERS:
             busiest = Counter(caller.address for caller in self.waiting).most_common(1)[0][0]
-            next(one for one in self.waiting if one.address == busiest).drop()
+            next(connection for connection in self.waiting if connection.address == busiest).drop()
 
 
 @dataclass
@@ -205,7 +205,7 @@ class Caller(asyncio.Protocol):
             path = unquote((parse_url(self._head.url).path or b"/").decode("ascii"))
         except (HttpParserError, UnicodeDecodeError):
             return 400
-        if any(f"{path}/".startswith(f"{one}/") for one in PRIVATE):
+        if any(f"{path}/".startswith(f"{private}/") for private in PRIVATE):
             return 404
         return 400 if self._parser.should_upgrade() and not self._head.websocket else 0
 

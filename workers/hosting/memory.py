@@ -23,7 +23,7 @@ class HostMemory:
 
     def __init__(self, process: subprocess.Popen[bytes], packages: Sequence[Package]) -> None:
         self._process = process
-        limits = [one.memory_limit for one in packages]
+        limits = [package.memory_limit for package in packages]
         self._limit = sum(limits) if all(limits) else 0  # of those that share the process
         self._looks = Guard("memory of the host")
         self._over = False
@@ -71,17 +71,17 @@ def _tree(pid: int) -> list[psutil.Process]:
 def _resident(pid: int) -> int:
     """Bytes of all processes of the host; what they share is counted in each."""
     total = 0
-    for one in _tree(pid):
+    for process in _tree(pid):
         with contextlib.suppress(psutil.Error):
-            total += one.memory_info().rss
+            total += process.memory_info().rss
     return total
 
 
 def _proportional(pid: int) -> int:
     """The same with what they share counted once, which takes the kernel longer; elsewhere than on Linux as it is."""
     total = 0
-    for one in _tree(pid):
+    for process in _tree(pid):
         with contextlib.suppress(psutil.Error):
-            said = one.memory_full_info()
+            said = process.memory_full_info()
             total += getattr(said, "pss", said.rss)
     return total

@@ -178,7 +178,7 @@ class HostProcess:
     def _one_life(self, python: HostPython) -> bool:
         """From the start of a host to its end; True when it got ready. Raises ReplicaStops while it waits for its turn."""
         with self._loads.taken(self._stopping, self._waits):
-            packages = [Package.load(one.package) for one in self.sockets]
+            packages = [Package.load(socket.package) for socket in self.sockets]
             before = children()
             process = self._started(python)
             memory = HostMemory(process, packages)

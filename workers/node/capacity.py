@@ -61,7 +61,8 @@ class Capacity:
         share = self._share(deployment)
         # The fullest device that still has room: whole ones stay free for those that need one.
         fitting = sorted(
-            (one for one in self.devices if one.free >= share - EPSILON), key=lambda one: one.free
+            (device for device in self.devices if device.free >= share - EPSILON),
+            key=lambda device: device.free,
         )[: deployment.gpus]
         if len(fitting) < deployment.gpus:
             return None

@@ -10,7 +10,7 @@ from workers.virtualenvs.pythons import OURS, PythonMissing, find_python, other_
 def machine_findings(settings: Settings, package: Package) -> list[Finding]:
     """Each a refusal that can be allowed. Raises PackageError and SettingsError."""
     said = (_python(package, settings), _gpus(package, settings))
-    return [one for one in said if one]
+    return [finding for finding in said if finding]
 
 
 def _python(package: Package, settings: Settings) -> Finding | None:

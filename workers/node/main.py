@@ -111,7 +111,7 @@ class Node:
     async def run_once(self) -> View:
         """One look: gives up what it lost, starts what fits, makes room. Raises StoreUnavailable."""
         # Taken here: while the thread reads, replicas that leave are dropped from the dictionary.
-        seats = [one.seat for one in self._running.values() if one.leaving is None]
+        seats = [running.seat for running in self._running.values() if running.leaving is None]
         view = await asyncio.to_thread(self._look, seats)
         self._follow(view)
         for replica_id, word in view.words.items():
@@ -130,11 +130,13 @@ class Node:
 
     def _try_all_again(self) -> None:
         """Whoever starts a node may have mended what its models lacked, such as a variable or a library."""
-        self._registry.forgive(*(one.id for one in self._registry.all() if one.gave_up))
+        self._registry.forgive(
+            *(deployment.id for deployment in self._registry.all() if deployment.gave_up)
+        )
 
     def _note_seats(self) -> None:
         """For the next node, should this one die; without the note they end by themselves."""
-        seats = [one.seat for one in self._running.values()]
+        seats = [running.seat for running in self._running.values()]
         pairs = [(seat.deployment_id, seat.replica_id) for seat in seats]
         with self._aside.round():
             self._notes.parent.mkdir(parents=True, exist_ok=True)
@@ -144,37 +146,37 @@ class Node:
     async def stop(self) -> None:
         """Drains every replica, entrypoints of chains before their chainlets."""
         for kind in KINDS:
-            mine = [one for one in self._running.values() if one.kind == kind]
-            for one in mine:
-                await self._give_up_seat(one.seat)
-                self._leave(one, "the node stops")
-            await asyncio.gather(*(one.leaving for one in mine if one.leaving))
+            mine = [running for running in self._running.values() if running.kind == kind]
+            for running in mine:
+                await self._give_up_seat(running.seat)
+                self._leave(running, "the node stops")
+            await asyncio.gather(*(running.leaving for running in mine if running.leaving))
 
     def _look(self, seats: list[Seat]) -> View:
         milliseconds = int(self._settings.seat_seconds * 1000)
         words = self._registry.hold_seats(seats, milliseconds) if seats else []
         return View(
-            deployments={one.id: one for one in self._registry.all()},
+            deployments={deployment.id: deployment for deployment in self._registry.all()},
             needy=self._registry.needy(),
-            replicas={one.id: one for one in self._directory.all()},
+            replicas={replica.id: replica for replica in self._directory.all()},
             words={s.replica_id: word for s, word in zip(seats, words, strict=True)},
         )
 
     def _follow(self, view: View) -> None:
-        for replica_id, one in self._running.items():
+        for replica_id, running in self._running.items():
             replica = view.replicas.get(replica_id)
-            deployment = view.deployments.get(one.seat.deployment_id)
+            deployment = view.deployments.get(running.seat.deployment_id)
             # One whose package cannot be fetched or read never gets as far as to report itself.
             broken = replica is None and bool(deployment and deployment.failure)
-            one.failed = broken or (replica is not None and replica.state == "failed")
-            if replica and replica.state == "ready" and not one.ready:
-                one.ready, one.since = True, self._monotonic()
+            running.failed = broken or (replica is not None and replica.state == "failed")
+            if replica and replica.state == "ready" and not running.ready:
+                running.ready, running.since = True, self._monotonic()
 
     async def _start_what_fits(self, view: View) -> None:
-        first = [one for one in view.needy if one in view.deployments]
+        first = [deployment_id for deployment_id in view.needy if deployment_id in view.deployments]
         later = sorted(
-            (one for one in view.deployments if one not in first),
-            key=lambda one: -view.deployments[one].used,
+            (candidate_id for candidate_id in view.deployments if candidate_id not in first),
+            key=lambda candidate_id: -view.deployments[candidate_id].used,
         )
         for deployment_id in (*first, *later):
             deployment = view.deployments[deployment_id]
@@ -189,8 +191,8 @@ class Node:
                     break
 
     def _count(self, deployment_id: str) -> int:
-        held = [one for one in self._running.values() if one.leaving is None]
-        return sum(one.seat.deployment_id == deployment_id for one in held)
+        held = [running for running in self._running.values() if running.leaving is None]
+        return sum(running.seat.deployment_id == deployment_id for running in held)
 
     async def _start(self, deployment: Deployment) -> bool:
         """Starts a replica, if there is room for it and a seat."""
@@ -237,9 +239,13 @@ class Node:
 
     async def _make_room(self, view: View) -> None:
         """At most one replica at a time leaves, for the deployment that waits longest of those that this helps."""
-        if any(one.leaving for one in self._running.values()):
+        if any(running.leaving for running in self._running.values()):
             return
-        for waiting in (view.deployments[one] for one in view.needy if one in view.deployments):
+        for waiting in (
+            view.deployments[deployment_id]
+            for deployment_id in view.needy
+            if deployment_id in view.deployments
+        ):
             if waiting.failure or self._count(waiting.id):
                 continue  # tried again where there is room, at nobody's cost; or started a moment ago
             victim = self._victim(view, waiting)
@@ -252,36 +258,39 @@ class Node:
 
     def _victim(self, view: View, waiting: Deployment) -> Running | None:
         fitting = [
-            one
-            for one in self._running.values()
-            if one.seat.deployment_id != waiting.id and self._capacity.alike(one.place, waiting)
+            running
+            for running in self._running.values()
+            if running.seat.deployment_id != waiting.id
+            and self._capacity.alike(running.place, waiting)
         ]
-        failed = [one for one in fitting if one.failed]
-        idle = [one for one in fitting if one.ready and self._load(view, one) == 0]
-        idle.sort(key=lambda one: view.deployments[one.seat.deployment_id].used)
+        failed = [running for running in fitting if running.failed]
+        idle = [running for running in fitting if running.ready and self._load(view, running) == 0]
+        idle.sort(key=lambda running: view.deployments[running.seat.deployment_id].used)
         ends = self._monotonic() - self._settings.slice_seconds
-        busy = [one for one in fitting if one.ready and one.since < ends]
-        busy.sort(key=lambda one: one.since)
+        busy = [running for running in fitting if running.ready and running.since < ends]
+        busy.sort(key=lambda running: running.since)
         return next(iter([*failed, *idle, *busy]), None)
 
     @staticmethod
-    def _load(view: View, one: Running) -> float:
-        deployment = view.deployments.get(one.seat.deployment_id)
+    def _load(view: View, running: Running) -> float:
+        deployment = view.deployments.get(running.seat.deployment_id)
         return deployment.load if deployment else 0
 
     async def _give_up_seat(self, seat: Seat, makes_room: bool = False) -> None:
         with self._aside.round():  # else it ends by itself
             await asyncio.to_thread(self._registry.leave_seat, seat, makes_room)
 
-    def _leave(self, one: Running, why: str) -> None:
-        if one.leaving is None:
-            log.info("replica.leaving", replica=one.seat.replica_id, why=why)
-            one.leaving = asyncio.create_task(self._end(one))
+    def _leave(self, running: Running, why: str) -> None:
+        if running.leaving is None:
+            log.info("replica.leaving", replica=running.seat.replica_id, why=why)
+            running.leaving = asyncio.create_task(self._end(running))
 
-    async def _end(self, one: Running) -> None:
+    async def _end(self, running: Running) -> None:
         with self._aside.round():
-            await self._supervisor.stop_part(one.part, self._settings.drain_seconds + STOP_SECONDS)
-        self._supervisor.kill(one.part)
-        self._capacity.give_back(one.place)
-        del self._running[one.seat.replica_id]
+            await self._supervisor.stop_part(
+                running.part, self._settings.drain_seconds + STOP_SECONDS
+            )
+        self._supervisor.kill(running.part)
+        self._capacity.give_back(running.place)
+        del self._running[running.seat.replica_id]
         self._note_seats()

@@ -54,8 +54,8 @@ def _chainlet_failure(answer: HostAnswer) -> str:
         said = json.loads(answer.output.head)["error"]
         headline = f"{said['exception_cls_name']}: {said['exception_message']}"
         frames = [
-            f'  File "{one["filename"]}", line {one["lineno"]}, in {one["name"]}\n    {one["line"]}'
-            for one in said["user_stack_trace"]
+            f'  File "{frame["filename"]}", line {frame["lineno"]}, in {frame["name"]}\n    {frame["line"]}'
+            for frame in said["user_stack_trace"]
         ]
     except UNREADABLE:
         return ""

@@ -27,7 +27,11 @@ def take_over_revoke(app: Celery, replica: _HasStore) -> None:
     ) -> dict[str, str]:
         del state, terminate  # a queued and a running request are cancelled the same way
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        return {"ok": ", ".join(f"{one} {_cancel(replica.store, one)}" for one in ids)}
+        return {
+            "ok": ", ".join(
+                f"{request_id} {_cancel(replica.store, request_id)}" for request_id in ids
+            )
+        }
 
     Panel.register(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")(revoke)
 

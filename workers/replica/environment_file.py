@@ -15,8 +15,16 @@ FIRST, LAST = "production", "development"  # of several names
 
 def environment_of(environments: Mapping[str, Environment], deployment_id: str) -> str | None:
     """The name of the environment that the deployment serves; before it serves one, of that which it is to take over."""
-    serves = [one.name for one in environments.values() if one.deployment_id == deployment_id]
-    warms = [one.name for one in environments.values() if one.candidate == deployment_id]
+    serves = [
+        environment.name
+        for environment in environments.values()
+        if environment.deployment_id == deployment_id
+    ]
+    warms = [
+        environment.name
+        for environment in environments.values()
+        if environment.candidate == deployment_id
+    ]
     names = serves or warms
     return min(names, key=lambda name: (name != FIRST, name == LAST, name), default=None)
 

@@ -86,10 +86,12 @@ class ReplicaWorker:
         self._runs = Runs()
         self._draining: set[str] = set()  # of `servings`
         self._never = threading.Event()
-        ids = [self.id, *(_id_along(self.id, one.id) for _, one in served[1:])]
+        ids = [self.id, *(_id_along(self.id, deployment.id) for _, deployment in served[1:])]
         sockets = [
-            HostSocket(one.model_name, of_it.root, str(_socket_path(settings.state_dir, name)))
-            for name, (of_it, one) in zip(ids, served, strict=True)
+            HostSocket(
+                deployment.model_name, of_it.root, str(_socket_path(settings.state_dir, name))
+            )
+            for name, (of_it, deployment) in zip(ids, served, strict=True)
         ]
         self._config_dir = Path(sockets[0].address).with_suffix(".config")
         on_top = extras(member_of(package), settings, self._config_dir).named(
@@ -107,11 +109,13 @@ class ReplicaWorker:
             was_allowed("python_version", self.deployment.warnings),
         )
         self.hostname = f"{self.id}@{os.uname().nodename}"
-        names = {one.id: one.model_name for _, one in served}
+        names = {deployment.id: deployment.model_name for _, deployment in served}
         self.events = RequestEvents(self.app, self.hostname, names)
         self.servings = [
-            Serving(name, one, socket, self._runner(one.id, socket), self._door(socket))
-            for name, (_, one), socket in zip(ids, served, sockets, strict=True)
+            Serving(
+                name, deployment, socket, self._runner(deployment.id, socket), self._door(socket)
+            )
+            for name, (_, deployment), socket in zip(ids, served, sockets, strict=True)
         ]
         self._asking = ThreadPoolExecutor(len(served), thread_name_prefix="host-state")
         # What several share is generated: it changes with a restart only.
@@ -152,8 +156,8 @@ class ReplicaWorker:
         """No new claims; running calls get `drain_seconds`, and what they call stays open for them."""
         log.info("replica.draining", running=len(self._runs.all()))
         self._draining.add(self.id)
-        for one in self.servings:
-            one.runner.draining.set()
+        for serving in self.servings:
+            serving.runner.draining.set()
         self._watch.drain()
         self._try_report()
 
@@ -171,25 +175,25 @@ class ReplicaWorker:
             door.stop()
         self._asking.shutdown(wait=False)
         self.events.stop()
-        for one in self.servings:
+        for serving in self.servings:
             try:
-                self._directory.remove(one.id)
+                self._directory.remove(serving.id)
             except StoreUnavailable as error:
                 log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
-            Path(one.socket.address).unlink(missing_ok=True)
+            Path(serving.socket.address).unlink(missing_ok=True)
         shutil.rmtree(self._config_dir, ignore_errors=True)
         self.store.close()
 
     def _doors(self) -> list[HostDoor]:
-        return [one.door for one in self.servings if one.door]
+        return [serving.door for serving in self.servings if serving.door]
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
         """Asks the host to stop a call; the watch ends a host that does not."""
         if self._runs.mark(run, reason):
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
-            for one in self.servings:
-                if one.deployment.id == run.claim.job.deployment_id:
-                    host_client.stop(one.socket.address, run.lease)
+            for serving in self.servings:
+                if serving.deployment.id == run.claim.job.deployment_id:
+                    host_client.stop(serving.socket.address, run.lease)
 
     def _cancel(self, request_id: str) -> None:
         for run in self._runs.of(request_id):
@@ -198,13 +202,13 @@ class ReplicaWorker:
     def _await_sync_calls(self) -> None:
         """Up to `drain_seconds` for all, callers before whom they call; nobody sends new ones to what drains."""
         ends = monotonic() + self._settings.drain_seconds
-        for one in self.servings:
-            if one.id not in self._draining:
-                self._draining.add(one.id)
+        for serving in self.servings:
+            if serving.id not in self._draining:
+                self._draining.add(serving.id)
                 self._try_report()
             self._never.wait(SETTLED_SECONDS)
             while monotonic() < ends:
-                said = host_client.state(one.socket.address)
+                said = host_client.state(serving.socket.address)
                 if said is None or said.open == 0:
                     break
                 self._never.wait(SYNC_LOOK)
@@ -216,14 +220,16 @@ class ReplicaWorker:
 
     def _note_failed_load(self) -> None:
         """Stays in the registry when the replica has gone; after too many it has to go."""
-        for one in self.servings:
-            self._registry.fail_load(one.deployment.id, self.host.error_of(one.socket) or "")
+        for serving in self.servings:
+            self._registry.fail_load(
+                serving.deployment.id, self.host.error_of(serving.socket) or ""
+            )
 
     def _try_wake(self) -> None:
         try:
-            for one in self.servings:
-                for _ in range(one.socket.slots):
-                    self.store.run(verbs.wake(one.deployment.id))
+            for serving in self.servings:
+                for _ in range(serving.socket.slots):
+                    self.store.run(verbs.wake(serving.deployment.id))
         except StoreUnavailable:
             pass  # the sweeper sends them
 
@@ -235,9 +241,9 @@ class ReplicaWorker:
 
     def _report(self) -> None:
         runs = Counter(run.claim.job.deployment_id for run in self._runs.all())
-        for one, said in zip(self.servings, self._ask_all(), strict=True):
-            entry = self._entry(one, runs[one.deployment.id], said)
-            self._directory.report(entry, one.door.token if one.door else "")
+        for serving, said in zip(self.servings, self._ask_all(), strict=True):
+            entry = self._entry(serving, runs[serving.deployment.id], said)
+            self._directory.report(entry, serving.door.token if serving.door else "")
 
     def _ask_all(self) -> list[HostState | None]:
         """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
@@ -245,23 +251,23 @@ class ReplicaWorker:
             return [None for _ in self.servings]
         return list(self._asking.map(host_client.state, [o.socket.address for o in self.servings]))
 
-    def _entry(self, one: Serving, running: int, said: HostState | None) -> Replica:
+    def _entry(self, serving: Serving, running: int, said: HostState | None) -> Replica:
         return Replica(
-            id=one.id,
-            deployment_id=one.deployment.id,
-            model_name=one.deployment.model_name,
-            state="draining" if one.id in self._draining else self.host.state,  # type: ignore[arg-type]
-            error=self.host.error_of(one.socket),
-            address=one.socket.address,
-            slots=one.socket.slots,
+            id=serving.id,
+            deployment_id=serving.deployment.id,
+            model_name=serving.deployment.model_name,
+            state="draining" if serving.id in self._draining else self.host.state,  # type: ignore[arg-type]
+            error=self.host.error_of(serving.socket),
+            address=serving.socket.address,
+            slots=serving.socket.slots,
             busy=running + (said.open if said else 0),
             served=said.served if said else 0,
             pid=os.getpid(),
             host_pid=self.host.pid,
             note=self.host.note,
             machine=machine(),
-            tcp=one.door.address if one.door else None,
-            token_ref=one.door.ref if one.door else None,
+            tcp=serving.door.address if serving.door else None,
+            token_ref=serving.door.ref if serving.door else None,
         )
 
 
@@ -318,8 +324,12 @@ def _made(
 ) -> ReplicaWorker:
     package = Package.load(PackageStore(settings).folder(deployment))
     process = process_of(package)
-    along = {one.package: one for one in registry.all() if one.leader == deployment.id}
-    served = [(one, along[str(one.root)]) for one in process[1:]]
+    along = {
+        follower.package: follower
+        for follower in registry.all()
+        if follower.leader == deployment.id
+    }
+    served = [(package, along[str(package.root)]) for package in process[1:]]
     return ReplicaWorker(settings, [(package, deployment), *served], replica_id)
 
 
@@ -336,7 +346,9 @@ def _run(replica: ReplicaWorker) -> None:
 def _celery_worker(replica: ReplicaWorker) -> Any:
     """A Celery worker with one thread for each slot, fed by the wake-ups of the deployments that it serves."""
     app: Celery = replica.app
-    runners = {keys.wakeup_queue(one.deployment.id): one.runner for one in replica.servings}
+    runners = {
+        keys.wakeup_queue(serving.deployment.id): serving.runner for serving in replica.servings
+    }
 
     @app.task(name=TASK_NAME, send_events=False, ignore_result=True, bind=True)
     def wake(task: Any) -> None:

@@ -1,7 +1,7 @@
 """Who shares the model host: most jobs run side by side, a suspect runs alone.
 
-When a host dies, nobody knows which of its jobs killed it; all are charged a death. A job that is one death short of
-`poison` therefore gets its last chance alone, so that a neighbour of a killer is not condemned with it.
+When a host dies, nobody knows which of its jobs killed it; all are charged a death. A job that has seen two deaths, or
+is one short of `poison`, therefore runs alone, so that a neighbour of a killer is not condemned with it.
 """
 
 import contextlib

@@ -70,12 +70,12 @@ def setup_of(package: Package) -> str | None:
         tree = ast.parse(Path(package.model_file).read_text())
     except (OSError, SyntaxError, UnicodeDecodeError):
         return None
-    classes = [one for one in ast.walk(tree) if isinstance(one, ast.ClassDef)]
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     functions = [
         part
-        for one in classes
-        if one.name == package.model_class_name
-        for part in one.body
+        for node in classes
+        if node.name == package.model_class_name
+        for part in node.body
         if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) and part.name in SETUP
     ]
     return "\n".join(ast.dump(function) for function in functions)

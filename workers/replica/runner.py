@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
-from tasks.job import Claim, JobError, Outcome
+from tasks.job import Claim, Job, JobError, Outcome
 from tasks.payloads import Payloads, output_ms, output_ref
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
@@ -39,6 +39,7 @@ READY_WAIT = 1.0  # s; the same while the model loads
 CLAIM_SECONDS = 3.0  # s; how long a claim is repeated while the store is away
 SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is away
 SETTLE_AGAIN = 0.2  # s
+SUSPECT_AFTER = 2  # deaths
 REFUSED_MS = 1000  # until a job that the host refused is claimable again
 
 
@@ -165,7 +166,7 @@ class Runner:
         run = Run(claim, slot.generation)
         self._runs.add(run)
         self._events.started(claim.job)
-        suspect = claim.job.deaths >= self._settings.max_deaths - 1
+        suspect = self._is_suspect(claim.job)
         try:
             with self._quarantine.alone() if suspect else self._quarantine.shared():
                 run.started = monotonic()
@@ -310,9 +311,13 @@ class Runner:
             self._events.retried(run.claim.job, error.code)
 
     def _was_alone(self, run: Run) -> bool:
-        """Whether no other job can have filled the host: it has one slot, or this was its last attempt, alone."""
-        slots = sum(one.slots for one in self._host.sockets)
-        return slots == 1 or run.claim.job.deaths >= self._settings.max_deaths - 1
+        """Whether no other job can have filled the host: it has one slot, or this job ran alone."""
+        slots = sum(socket.slots for socket in self._host.sockets)
+        return slots == 1 or self._is_suspect(run.claim.job)
+
+    def _is_suspect(self, job: Job) -> bool:
+        """Whether it runs alone: from its third run on, and in its last. More deaths allowed are more chances alone."""
+        return job.deaths >= min(SUSPECT_AFTER, self._settings.max_deaths - 1)
 
     def _settle_timeout(self, run: Run) -> None:
         limit = self._settings.predict_timeout_seconds

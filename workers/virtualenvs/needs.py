@@ -24,22 +24,26 @@ def host_needs() -> tuple[str, ...]:
 
     The same for all packages: what they require then decides alone which of them share an environment.
     """
-    declared = [Requirement(one) for one in metadata.requires(DISTRIBUTION) or ()]
-    needs = [one for one in declared if _extra(one) in ("host", "base")]
-    needs += [one for one in declared if one.name == "fastapi" and not _extra(one)]
-    return tuple(sorted({_without_extra(one) for one in needs}))
+    declared = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+    needs = [requirement for requirement in declared if _extra(requirement) in ("host", "base")]
+    needs += [
+        requirement
+        for requirement in declared
+        if requirement.name == "fastapi" and not _extra(requirement)
+    ]
+    return tuple(sorted({_without_extra(requirement) for requirement in needs}))
 
 
-def _extra(one: Requirement) -> str:
-    found = EXTRA.search(str(one.marker or ""))
+def _extra(requirement: Requirement) -> str:
+    found = EXTRA.search(str(requirement.marker or ""))
     return found[1] if found else ""
 
 
-def _without_extra(one: Requirement) -> str:
+def _without_extra(requirement: Requirement) -> str:
     """What is left of the marker is for the interpreter that it is installed for."""
-    rest = EXTRA.sub("", str(one.marker or "")).strip()
-    one.marker = Marker(rest) if rest else None
-    return str(one)
+    rest = EXTRA.sub("", str(requirement.marker or "")).strip()
+    requirement.marker = Marker(rest) if rest else None
+    return str(requirement)
 
 
 def code_folder(environments: Path) -> Path:

@@ -43,12 +43,12 @@ class Five(chains.ChainletBase):
 
     def __init__(
         self,
-        one: One = chains.depends(One),
+        first: One = chains.depends(One),
         two: Two = chains.depends(Two),
         three: Three = chains.depends(Three),
         four: Four = chains.depends(Four),
     ) -> None:
-        self._below = (one, two, three, four)
+        self._below = (first, two, three, four)
 
     async def run_remote(self, calls: int, at_once: bool) -> list[float]:
         """Milliseconds of each call, or of each round of one call to all four at once."""
@@ -56,7 +56,7 @@ class Five(chains.ChainletBase):
         for number in range(calls):
             began = time.perf_counter()
             if at_once:
-                await asyncio.gather(*(one.run_remote(number) for one in self._below))
+                await asyncio.gather(*(link.run_remote(number) for link in self._below))
             else:
                 await self._below[number % 4].run_remote(number)
             took.append((time.perf_counter() - began) * 1000)

@@ -118,9 +118,9 @@ def disagreements(case: Case, seen: Seen) -> list[str]:
     """What does not agree, in words; empty when everything does."""
     wrong: list[str] = []
 
-    def same(what: str, one: object, other: object) -> None:
-        if one != other:
-            wrong.append(f"{what}: {one!r:.200} is not {other!r:.200}")
+    def same(what: str, ours: object, other: object) -> None:
+        if ours != other:
+            wrong.append(f"{what}: {ours!r:.200} is not {other!r:.200}")
 
     kinds = [kind for kind, _ in seen.events]
     same("last events", kinds[-2:], ["status", "done"])
@@ -160,9 +160,9 @@ def _succeeded(case: Case, seen: Seen, same: Any) -> None:
     same("result", seen.result.content, seen.sync.content)
     kind = seen.result.headers["content-type"]
     if case.kind == "chunks":
-        chunks = [one if isinstance(one, bytes) else utf8_bytes(one) for one in case.said]
+        chunks = [chunk if isinstance(chunk, bytes) else utf8_bytes(chunk) for chunk in case.said]
         same("stream", seen.sync.content, b"".join(chunks))
-        is_text = all(isinstance(one, str) for one in case.said)
+        is_text = all(isinstance(chunk, str) for chunk in case.said)
         same("type", kind, "text/plain; charset=utf-8" if is_text else BINARY)
         shown = "".join(data for name, data in seen.events if name == "output")
         same("events", shown, _as_events(b"".join(chunks)))

@@ -72,11 +72,11 @@ def check(stack: Stack, cases: list[Case]) -> None:
         wrong: list[str] = []
         for case, request_id in zip(some, submit(stack.client, some, stack.hooks.url), strict=True):
             seen = see(stack.client, stack.hooks, case, request_id)
-            wrong += [f"{case!r:.300}\n    {one}" for one in disagreements(case, seen)]
+            wrong += [f"{case!r:.300}\n    {line}" for line in disagreements(case, seen)]
         return wrong
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        wrong = [one for found in pool.map(batch, range(0, len(cases), BATCH)) for one in found]
+        wrong = [line for found in pool.map(batch, range(0, len(cases), BATCH)) for line in found]
     assert not wrong, f"{len(wrong)} disagreements in {len(cases)} cases:\n" + "\n".join(wrong[:20])
 
 

@@ -42,11 +42,19 @@ class Live:
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **more)
 
     def deployment(self, name: str) -> Deployment:
-        return next(one for one in Registry(self.settings).all() if one.model_name == name)
+        return next(
+            deployment
+            for deployment in Registry(self.settings).all()
+            if deployment.model_name == name
+        )
 
     def host_pid(self, name: str) -> int:
         replicas = Directory(self.settings).all()
-        return next(one.host_pid for one in replicas if one.model_name == name and one.host_pid)
+        return next(
+            replica.host_pid
+            for replica in replicas
+            if replica.model_name == name and replica.host_pid
+        )
 
     def new_key(self, **limits: Any) -> str:
         return ApiKeys(self.settings).create(**limits)

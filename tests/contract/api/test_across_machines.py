@@ -99,7 +99,7 @@ class Rig:
         boot_id = self.folder / "boot-id"
         boot_id.write_text("another machine")
         more = {"KINGPOST_HOST_ADDRESS": "127.0.0.1"} if elsewhere else {}
-        known = {one.id for one in self.of(name)}
+        known = {replica.id for replica in self.of(name)}
         process = Process(
             ["replica", str(package)],
             environment(self.settings, **{**more, **env}),
@@ -118,14 +118,14 @@ class Rig:
         return new[0]
 
     def of(self, name: str) -> list[Replica]:
-        return [one for one in Directory(self.settings).all() if one.model_name == name]
+        return [replica for replica in Directory(self.settings).all() if replica.model_name == name]
 
     def token(self, replica: Replica) -> str:
         with redis.Redis.from_url(self.settings.redis_url) as client:
             return client.get(f"{TOKEN}{replica.token_ref}").decode()  # type: ignore[union-attr]
 
     def process_of(self, replica: Replica) -> Process:
-        return next(one for one in self.replicas.values() if one.pid == replica.pid)
+        return next(process for process in self.replicas.values() if process.pid == replica.pid)
 
     def lose(self, replica: Replica) -> None:
         """The machine is gone: the worker with its door and the host, without a goodbye."""
@@ -150,7 +150,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield rig
     finally:
         running = [
-            one for one in (*rig.replicas.values(), api) if one.popen and one.popen.poll() is None
+            process
+            for process in (*rig.replicas.values(), api)
+            if process.popen and process.popen.poll() is None
         ]
         for process in running:
             process.signal(signal.SIGTERM)
@@ -215,7 +217,7 @@ def test_predict_goes_over_tcp_and_the_model_sees_no_token(rig: Rig, far: Replic
         answer = http.post(path("far"), json={})
     assert answer.status_code == 200
     assert answer.json()["pid"] == far.host_pid
-    assert not [one for one in answer.json()["headers"] if one.startswith("x-kingpost")]
+    assert not [header for header in answer.json()["headers"] if header.startswith("x-kingpost")]
     assert rig.token(far) not in answer.text
     assert far.tcp and connections(rig.api.pid, int(far.tcp.rpartition(":")[2])) == 1
 
@@ -252,7 +254,7 @@ async def test_a_websocket_carries_both_ways_and_closes_with_the_model_s_code(
     ):
         said = await socket.receive_json()
         assert said["pid"] == socket_host.host_pid
-        assert not [one for one in said["headers"] if one.startswith("x-kingpost")]
+        assert not [header for header in said["headers"] if header.startswith("x-kingpost")]
         await socket.send_str("héllo")
         assert await socket.receive_str() == "héllo"
         await socket.send_bytes(b"\x00" * 5 * MEGABYTE)
@@ -363,7 +365,7 @@ def test_calls_pass_by_a_machine_that_is_gone(rig: Rig, name: str) -> None:
     lost, kept = rig.start(name), rig.start(name)
     rig.lose(lost)  # its entry lives on for up to 15 s
     assert [_predicted(rig, name) for _ in range(4)] == [kept.host_pid] * 4
-    assert lost.id in {one.id for one in rig.of(name)}
+    assert lost.id in {replica.id for replica in rig.of(name)}
 
 
 @pytest.mark.slow
@@ -375,7 +377,7 @@ async def test_websockets_pass_by_a_machine_that_is_gone(rig: Rig, name: str) ->
             url = f"{rig.url}/models/{name}/production/websocket"
             async with session.ws_connect(url) as socket:
                 assert (await socket.receive_json())["pid"] == kept.host_pid
-    assert lost.id in {one.id for one in rig.of(name)}
+    assert lost.id in {replica.id for replica in rig.of(name)}
 
 
 @pytest.mark.slow
@@ -395,7 +397,7 @@ def test_another_host_on_the_same_port_is_told_apart_by_its_token(rig: Rig, name
     lost = rig.start(name, **env)
     rig.lose(lost)
     new = rig.start(name, **env)
-    assert {one.tcp for one in rig.of(name)} == {new.tcp} == {lost.tcp}
+    assert {replica.tcp for replica in rig.of(name)} == {new.tcp} == {lost.tcp}
     log = rig.folder / "api.log"
 
     def refused() -> bool:  # calls at once go to both, so one of them meets the wrong door
@@ -404,7 +406,7 @@ def test_another_host_on_the_same_port_is_told_apart_by_its_token(rig: Rig, name
         assert answers == [new.host_pid] * 8
         return "DoorRefused" in log.read_text()
 
-    assert lost.id in {one.id for one in rig.of(name)}
+    assert lost.id in {replica.id for replica in rig.of(name)}
     wait_until(refused, 20, "nobody tried the old token")
 
 

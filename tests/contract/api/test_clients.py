@@ -127,7 +127,7 @@ def test_openai_chat(chat: openai.OpenAI) -> None:
     answer = chat.chat.completions.create(model="talker", messages=MESSAGES)
     assert answer.choices[0].message.content == "Hello there"
     streamed = chat.chat.completions.create(model="talker", messages=MESSAGES, stream=True)
-    assert "".join(one.choices[0].delta.content or "" for one in streamed) == "Hello there"
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == "Hello there"
 
 
 def test_openai_by_the_model_s_own_address(live: Live) -> None:
@@ -140,11 +140,11 @@ def test_openai_by_the_model_s_own_address(live: Live) -> None:
 def test_openai_completions_embeddings_responses_and_models(chat: openai.OpenAI) -> None:
     assert chat.completions.create(model="talker", prompt="x").choices[0].text == "Hello"
     vectors = chat.embeddings.create(model="talker", input=["a", "bb"], encoding_format="float")
-    assert [one.embedding[0] for one in vectors.data] == [1.0, 2.0]
+    assert [item.embedding[0] for item in vectors.data] == [1.0, 2.0]
     assert chat.responses.create(model="talker", input="x").output_text == "Hello"
     events = list(chat.responses.create(model="talker", input="x", stream=True))
-    assert [one.type for one in events] == ["response.output_text.delta", "response.completed"]
-    assert {one.id for one in chat.models.list()} >= {"echo", "talker", "socket"}
+    assert [event.type for event in events] == ["response.output_text.delta", "response.completed"]
+    assert {model.id for model in chat.models.list()} >= {"echo", "talker", "socket"}
 
 
 def test_openai_gets_a_clear_error_for_an_unknown_model(chat: openai.OpenAI) -> None:
@@ -168,7 +168,7 @@ def test_baseten_performance_client(live: Live) -> None:
     base = live.url + "/models/talker/environments/production/sync"
     client = PerformanceClient(base_url=base, api_key=KEY)
     vectors = client.embed(input=["a", "bb", "ccc"], model="talker")
-    assert [one.embedding[0] for one in vectors.data] == [1.0, 2.0, 3.0]
+    assert [item.embedding[0] for item in vectors.data] == [1.0, 2.0, 3.0]
     posted = PerformanceClient(base_url=live.url, api_key=KEY).batch_post(
         url_path="/models/echo/production/predict", payloads=[{"n": n} for n in range(8)]
     )

@@ -48,7 +48,7 @@ def calls() -> Iterator[Call]:
 def both(live: Live) -> Iterator[tuple[TestClient, TestClient]]:
     """An app as it is, and one without the lane."""
     with_lane, without = create_app(live.settings), create_app(live.settings)
-    kept = [one for one in without.user_middleware if one.cls is not FastLane]
+    kept = [middleware for middleware in without.user_middleware if middleware.cls is not FastLane]
     assert len(kept) == len(without.user_middleware) - 1
     without.user_middleware = kept
     key = {"authorization": f"Api-Key {KEY}"}
@@ -68,8 +68,8 @@ def seen(answer: Any) -> tuple[int, list[tuple[str, str]], str]:
 def test_every_answer_is_the_same(both: tuple[TestClient, TestClient]) -> None:
     fast, slow = both
     for method, path, more in calls():
-        one, other = (app.request(method, path, **more) for app in (fast, slow))
-        assert seen(one) == seen(other), (method, path, more)
+        quick, other = (app.request(method, path, **more) for app in (fast, slow))
+        assert seen(quick) == seen(other), (method, path, more)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -82,13 +82,17 @@ def test_a_request_that_exists_reads_the_same(
         app.post(f"{PREFIX}/production/async_predict", json=later).json()["request_id"]
         for app in both
     ]
-    for one in ids:  # else one of them may begin between the two reads
-        wait_until(lambda one=one: "IN_PROGRESS" in fast.get(f"/async_request/{one}").text)
+    for request_id in ids:  # else one of them may begin between the two reads
+        wait_until(
+            lambda request_id=request_id: (
+                "IN_PROGRESS" in fast.get(f"/async_request/{request_id}").text
+            )
+        )
     answers = [
-        seen(app.request(method, f"/async_request/{one}"))
-        for app, one in zip((fast, slow), ids, strict=True)
+        seen(app.request(method, f"/async_request/{request_id}"))
+        for app, request_id in zip((fast, slow), ids, strict=True)
     ]
-    for one in ids:
-        fast.delete(f"/async_request/{one}")
+    for request_id in ids:
+        fast.delete(f"/async_request/{request_id}")
     assert answers[0][:2] == answers[1][:2]
     assert (answers[0][2].split(",")[:4]) == (answers[1][2].split(",")[:4])

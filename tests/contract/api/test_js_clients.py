@@ -111,4 +111,4 @@ def test_a_client_raises_its_own_error_with_the_reason(found: dict[str, Any], ca
 def test_the_lock_file_names_every_package_and_no_registry() -> None:
     packages = json.loads((SOURCE / "package-lock.json").read_text())["packages"]
     packages.pop("")
-    assert all(one["integrity"] and "resolved" not in one for one in packages.values())
+    assert all(package["integrity"] and "resolved" not in package for package in packages.values())

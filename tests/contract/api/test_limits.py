@@ -40,7 +40,7 @@ def test_a_repeated_submission_under_its_idempotency_key_costs_nothing(live: Liv
             client.post("/models/echo/production/async_predict", json={"model_input": 1})
             for _ in range(3)
         ]
-    assert [one.status_code for one in answers] == [201, 201, 201]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_every_operation_of_baseten_s_api_is_there(document: Any, action: str, t
     operation = document["paths"][f"{target}/{action}"][method]
     codes = {int(code) for code in operation["responses"]}
     assert success in codes
-    assert not {one for one in codes if 200 <= one < 300} - {success}
+    assert not {code for code in codes if 200 <= code < 300} - {success}
     assert errors <= codes
 
 
@@ -86,7 +86,9 @@ def test_status_and_cancel_have_no_target(document: Any, method: str, schema: st
 
 def facts(schema: dict[str, Any]) -> dict[str, Any]:
     """Type, format and bounds of a field that may also be null, and its default."""
-    plain = next((one for one in schema.get("anyOf", []) if one != {"type": "null"}), schema)
+    plain = next(
+        (variant for variant in schema.get("anyOf", []) if variant != {"type": "null"}), schema
+    )
     names = ("type", "format", "minimum", "maximum")
     found = {name: plain[name] for name in names if name in plain}
     return found | {"default": schema.get("default")}
@@ -114,7 +116,7 @@ def test_fields_types_defaults_and_bounds_are_baseten_s(
 def words_of(model: type[BaseModel], field: str) -> set[str]:
     """The enumerated words of a field of Baseten's."""
     schema = model.model_json_schema()["properties"][field]
-    return {word for one in schema.get("anyOf", [schema]) for word in one.get("enum", [])}
+    return {word for variant in schema.get("anyOf", [schema]) for word in variant.get("enum", [])}
 
 
 def test_our_words_are_baseten_s() -> None:

@@ -58,7 +58,7 @@ def test_a_key_that_is_restricted_hears_of_no_other_model(live: Live) -> None:
         assert (there.status_code, there.json()) == (nowhere.status_code, nowhere.json())
         assert there.status_code == 403
         listed = http.get("/v1/models")
-        assert [one["id"] for one in listed.json()["data"]] == ["echo"]
+        assert [model["id"] for model in listed.json()["data"]] == ["echo"]
         assert "talker" not in listed.text
         assert http.post("/v1/embeddings", content=b'{"model": "\\udce9"}').status_code == 403
 

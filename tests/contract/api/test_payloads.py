@@ -61,7 +61,7 @@ def test_an_output_that_cannot_be_stored_fails_the_job_with_a_code(echo: httpx.C
     request_id = submit(echo, {"size": 100_000})
     status = status_of(echo, request_id)
     assert status["status"] == "FAILED"
-    assert [one["code"] for one in status["errors"]] == ["OUTPUT_NOT_STORED"]  # type: ignore[index, union-attr]
+    assert [error["code"] for error in status["errors"]] == ["OUTPUT_NOT_STORED"]  # type: ignore[index, union-attr]
     assert echo.get(f"/async_request/{request_id}/result").status_code == 410
 
 
@@ -78,7 +78,7 @@ def test_an_input_that_is_gone_fails_the_job_after_its_retries(
         client.srem(keys.plain("paused"), live.deployment("echo").id)
     status = status_of(echo, request_id)
     assert status["status"] == "FAILED"
-    assert {one["code"] for one in status["errors"]} == {"INTERNAL_SERVER_ERROR"}  # type: ignore[index, union-attr]
+    assert {error["code"] for error in status["errors"]} == {"INTERNAL_SERVER_ERROR"}  # type: ignore[index, union-attr]
     assert submit_again(echo) == "SUCCEEDED"  # and the slot is free
 
 
@@ -101,7 +101,7 @@ def test_a_gigabyte_passes_in_flat_memory(live: Live, http: httpx.Client) -> Non
     wait_until(lambda: watch() or status_of(http, request_id, 0)["status"] == "SUCCEEDED", 120)
     assert read(http, request_id, watch) == 1024 * MEGABYTE
     grown = [now - was for now, was in zip(worst, before, strict=True)]
-    print("grown:", [f"{one / MEGABYTE:.1f} MB" for one in grown])
+    print("grown:", [f"{grown_by / MEGABYTE:.1f} MB" for grown_by in grown])
     assert grown[0] < 20 * MEGABYTE
     assert grown[1] < 64 * MEGABYTE  # two parts of an upload, and what is on its way
     with connect(live.settings) as client:

@@ -161,11 +161,12 @@ def test_the_owner_reads_what_a_model_raised_and_other_keys_its_code(live: Live)
 def test_an_unknown_field_is_told_in_the_answer(echo: httpx.Client) -> None:
     wrong = {"model_input": 1, "prioritty": 2}
     told = "is unknown and was ignored. Did you mean priority?"
-    one = echo.post("/production/async_predict", json=wrong)
-    assert (one.status_code, list(one.json())) == (201, ["request_id", "warnings"])
-    assert one.json()["warnings"] == [f"The field prioritty {told}"]
+    answer = echo.post("/production/async_predict", json=wrong)
+    assert (answer.status_code, list(answer.json())) == (201, ["request_id", "warnings"])
+    assert answer.json()["warnings"] == [f"The field prioritty {told}"]
     assert (
-        AsyncPredictOutput.model_validate_json(one.content).request_id == one.json()["request_id"]
+        AsyncPredictOutput.model_validate_json(answer.content).request_id
+        == answer.json()["request_id"]
     )
     chain = echo.post("/production/async_run_remote", json=wrong)
     assert chain.json()["warnings"] == [f"The field prioritty {told}"]
@@ -220,13 +221,18 @@ def test_cancel_of_a_finished_request_changes_nothing(echo: httpx.Client) -> Non
 def busy(echo: httpx.Client) -> Any:
     """All slots of the echo model taken by requests that a test does not care for."""
     taken = [submit(echo, LONG, priority=0) for _ in range(8)]
-    for one in taken:
-        until(echo, one, "IN_PROGRESS")
+    for request_id in taken:
+        until(echo, request_id, "IN_PROGRESS")
     yield
-    for one in taken:
-        echo.delete(f"/async_request/{one}")
-    for one in taken:
-        wait_until(lambda one=one: echo.get(f"/async_request/{one}").json()["stopped_at"], 20)
+    for request_id in taken:
+        echo.delete(f"/async_request/{request_id}")
+    for request_id in taken:
+        wait_until(
+            lambda request_id=request_id: echo.get(f"/async_request/{request_id}").json()[
+                "stopped_at"
+            ],
+            20,
+        )
 
 
 def test_a_queued_request_knows_its_place_and_can_be_moved(echo: httpx.Client, busy: None) -> None:
@@ -247,8 +253,8 @@ def test_a_queued_request_knows_its_place_and_can_be_moved(echo: httpx.Client, b
         "num_queued_requests",
         "num_in_progress_requests",
     }
-    for one in ids:
-        assert echo.delete(f"/async_request/{one}").json()["canceled"] is True
+    for request_id in ids:
+        assert echo.delete(f"/async_request/{request_id}").json()["canceled"] is True
 
 
 def test_prefer_wait_is_a_long_poll(echo: httpx.Client) -> None:
@@ -276,8 +282,10 @@ def test_one_idempotency_key_is_one_request(echo: httpx.Client) -> None:
 def test_a_batch_is_all_or_nothing(echo: httpx.Client) -> None:
     bodies = [{"model_input": n, "priority": n % 3} for n in range(5)]
     ids = echo.post("/production/async_predict_batch", json=bodies).json()["request_ids"]
-    assert [final(echo, one)["status"] for one in ids] == ["SUCCEEDED"] * 5
-    assert [echo.get(f"/async_request/{one}/result").json() for one in ids] == list(range(5))
+    assert [final(echo, request_id)["status"] for request_id in ids] == ["SUCCEEDED"] * 5
+    assert [echo.get(f"/async_request/{request_id}/result").json() for request_id in ids] == list(
+        range(5)
+    )
     before = echo.get("/async_requests").json()["requests"][0]
     assert (
         echo.post("/production/async_predict_batch", json=[*bodies, {"priority": 0}]).status_code

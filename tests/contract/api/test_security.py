@@ -25,14 +25,16 @@ def routes() -> list[tuple[str, str]]:
     """(method, path with its parameters filled) of every route of the app."""
     found: list[tuple[str, str]] = []
     for route in create_app(Settings()).routes:
-        for one in getattr(getattr(route, "original_router", None), "routes", [route]):
-            if isinstance(one, APIRoute) and not (one.path == "/" or one.path.startswith(OPEN)):
-                path = re.sub(r"\{request_id\}", "0" * 32, one.path)
+        for inner in getattr(getattr(route, "original_router", None), "routes", [route]):
+            if isinstance(inner, APIRoute) and not (
+                inner.path == "/" or inner.path.startswith(OPEN)
+            ):
+                path = re.sub(r"\{request_id\}", "0" * 32, inner.path)
                 path = re.sub(r"\{route:path\}", "v1/models/model", path)
                 path = path.replace("{environment}", "production").replace(
                     "{deployment_id}", "zzzzzzzz"
                 )
-                found += [(method, path) for method in sorted(one.methods)]
+                found += [(method, path) for method in sorted(inner.methods)]
     return found
 
 
@@ -183,13 +185,13 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(live: Live) -> None:
         url = f"http://127.0.0.1:{port}/health/live"
         wait_until(lambda: _answers(url), 20)
         slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
-        for i, one in enumerate(slow):
-            one.setblocking(False)
+        for i, connection in enumerate(slow):
+            connection.setblocking(False)
             if i % 2:
-                one.send(
+                connection.send(
                     b"POST /production/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab"
                 )
-        wait_until(lambda: all(_is_over(one) for one in slow), 20)
+        wait_until(lambda: all(_is_over(connection) for connection in slow), 20)
         assert _answers(url)
     finally:
         process.stop()
@@ -202,11 +204,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _is_over(one: socket.socket) -> bool:
+def _is_over(connection: socket.socket) -> bool:
     """Sends one more byte, as a slow client would; true when the other side has hung up."""
     try:
-        one.send(b"x")
-        return one.recv(4096, socket.MSG_PEEK) == b""
+        connection.send(b"x")
+        return connection.recv(4096, socket.MSG_PEEK) == b""
     except BlockingIOError:
         return False
     except OSError:

@@ -162,7 +162,7 @@ async def test_query_host_and_headers_reach_the_model_as_over_http(live: Live, p
         ("x-forwarded-proto", "http"),
         ("x-debug-id", "7"),
     ):
-        assert [one for one in headers if one[0] == pair[0]] == [pair]
+        assert [header for header in headers if header[0] == pair[0]] == [pair]
     assert not [value for name, value in headers if "kingpost" in name or KEY in value]
 
 
@@ -291,7 +291,9 @@ async def test_a_message_that_inflates_beyond_the_limit_ends_the_connection(live
     async with opened(live, MODEL) as socket:
         await socket.send("hello " * 1000)  # compressed, for so it was agreed
         assert await socket.recv() == "hello " * 1000
-        assert [one.name for one in socket.protocol.extensions] == ["permessage-deflate"]
+        assert [extension.name for extension in socket.protocol.extensions] == [
+            "permessage-deflate"
+        ]
     before = peak(live)
     for shape in ("one frame", "two frames"):
         async with opened(live, MODEL) as socket:

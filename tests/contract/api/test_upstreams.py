@@ -68,11 +68,11 @@ async def hosts(live: Live, tmp_path: Path) -> AsyncGenerator[Hosts]:
                 f"seen{number}", deployment.id, "seen", "ready", None, path, 1, 0, os.getpid(), None
             )
         )
-    for one in replicas:
-        directory.report(one)
+    for replica in replicas:
+        directory.report(replica)
     yield hosts
-    for one in replicas:
-        directory.remove(one.id)
+    for replica in replicas:
+        directory.remove(replica.id)
     for server in servers:
         server.close()
 

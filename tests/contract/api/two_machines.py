@@ -66,7 +66,9 @@ class TwoMachines:
         found: list[Replica] = []
 
         def enough() -> bool:
-            found[:] = [one for one in Directory(self.settings).all() if one.state == "ready"]
+            found[:] = [
+                replica for replica in Directory(self.settings).all() if replica.state == "ready"
+            ]
             return len(found) == count
 
         wait_until(enough, 40, f"{count} replicas are not ready")
@@ -136,7 +138,7 @@ def cut_in_a_call(folder: Path) -> dict[str, object]:
             "first": [first.status_code, first.json()["pid"] == far.host_pid],
             "moved_seconds": round(moved, 1),
             "moved": [answer.status_code, answer.headers["x-baseten-model-prediction-attempts"]],
-            "others": sorted({one.status_code for one in others}),
+            "others": sorted({answer.status_code for answer in others}),
             "others_seconds": round(took, 1),
         }
 

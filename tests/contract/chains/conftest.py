@@ -40,22 +40,26 @@ class Stack:
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **more)
 
     def deployment(self, name: str) -> Deployment:
-        return next(one for one in Registry(self.settings).all() if one.model_name == name)
+        return next(
+            deployment
+            for deployment in Registry(self.settings).all()
+            if deployment.model_name == name
+        )
 
     def replicas(self, chain: str) -> list[Replica]:
         """Of the chain and its chainlets."""
         names = (chain, f"{chain}.")
         found = Directory(self.settings).all()
         return [
-            one
-            for one in found
-            if one.model_name == names[0] or one.model_name.startswith(names[1])
+            replica
+            for replica in found
+            if replica.model_name == names[0] or replica.model_name.startswith(names[1])
         ]
 
     def replica_pids(self) -> dict[str, tuple[int, int]]:
         """Name -> the processes of its worker and of its host."""
         found = Directory(self.settings).all()
-        return {one.model_name: (one.pid, one.host_pid or 0) for one in found}
+        return {replica.model_name: (replica.pid, replica.host_pid or 0) for replica in found}
 
 
 def command(models: Path, state: Path, port: int) -> list[str]:

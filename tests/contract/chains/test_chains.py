@@ -52,7 +52,7 @@ def test_every_chainlet_has_a_host_of_its_own_or_shares_one(stack: Stack) -> Non
 
 
 def test_only_the_chains_themselves_are_listed(stack: Stack, http: httpx.Client) -> None:
-    listed = {one["id"] for one in http.get("/v1/models").json()["data"]}
+    listed = {model["id"] for model in http.get("/v1/models").json()["data"]}
     assert listed == {"orders", "Letters", "the mirror", "limits"}
     (shown,) = [line for line in stack.said.splitlines() if line.startswith("  Models ")]
     assert shown.split(maxsplit=1)[1] == "Letters, limits, the mirror, orders"
@@ -184,7 +184,7 @@ def test_the_status_of_an_http_exception_reaches_the_outside(http: httpx.Client)
 def test_a_queued_run_fails_with_the_code_of_that_status(http: httpx.Client) -> None:
     status = finished(http, submitted(http, order("tea", problem="teapot")))
     assert (status["status"], status["attempt"]) == ("FAILED", 1)
-    assert [one["code"] for one in status["errors"]] == ["MODEL_INVALID_INPUT"]
+    assert [error["code"] for error in status["errors"]] == ["MODEL_INVALID_INPUT"]
 
 
 # -- 4: retries, timeout, concurrency limit
@@ -202,7 +202,7 @@ def test_retries_count_all_attempts(http: httpx.Client) -> None:
 def test_the_concurrency_limit_of_a_dependency_holds(http: httpx.Client) -> None:
     counted = http.post(RUN, json=order("many", seconds=0.1, parallel=8)).json()[2]
     assert len(counted) == 8
-    assert max(one["most_at_once"] for one in counted) == 2
+    assert max(counts["most_at_once"] for counts in counted) == 2
 
 
 @pytest.mark.parametrize(("which", "slots"), [("narrow", 1), ("wide", 3)])
@@ -266,12 +266,14 @@ def test_an_exception_in_a_websocket_entrypoint_closes_with_1011(stack: Stack) -
 def test_a_line_says_which_chainlet_wrote_it(stack: Stack, http: httpx.Client) -> None:
     answer = http.post("/chains/Letters/production/run_remote", json={"word": "logged"})
     run = answer.headers["x-baseten-request-id"]
-    lines = {message_of(one) for one in LogFolder(stack.state / "logs", "Letters.Spell").past(200)}
+    lines = {
+        message_of(line) for line in LogFolder(stack.state / "logs", "Letters.Spell").past(200)
+    }
     assert {"Spell is made", "spelt logged"} <= lines
     of_the_run = LogFolder(stack.state / "logs", run).past(9)
-    assert "spelt logged" in {message_of(one) for one in of_the_run}
+    assert "spelt logged" in {message_of(line) for line in of_the_run}
     entrypoint = LogFolder(stack.state / "logs", "Letters").past(200)
-    assert "spelt logged" not in {message_of(one) for one in entrypoint if one not in of_the_run}
+    assert "spelt logged" not in {message_of(line) for line in entrypoint if line not in of_the_run}
 
 
 # -- webhooks

@@ -35,20 +35,20 @@ def together(stack: Stack) -> Stack:
 
 
 def names(replicas: list[Replica]) -> list[str]:
-    return sorted(one.model_name for one in replicas)
+    return sorted(replica.model_name for replica in replicas)
 
 
 def all_ready(stack: Stack, chain: str, not_in: int | None = None) -> int | None:
     """The host that serves all of the chain's chainlets, once it is not that one."""
     found = stack.replicas(chain)
-    hosts = {one.host_pid for one in found}
-    ready = bool(found) and all(one.state == "ready" for one in found)
+    hosts = {replica.host_pid for replica in found}
+    ready = bool(found) and all(replica.state == "ready" for replica in found)
     return hosts.pop() if ready and len(hosts) == 1 and not_in not in hosts else None
 
 
 def address(stack: Stack, name: str) -> str:
     found = stack.replicas(name.partition(".")[0])
-    return next(one.address for one in found if one.model_name == name)
+    return next(replica.address for replica in found if replica.model_name == name)
 
 
 def at(socket: str) -> HostState:
@@ -89,12 +89,14 @@ def test_a_chainlet_that_cannot_be_loaded_fails_its_process_and_is_named(togethe
     host = all_ready(together, "Letters")
     packages = list((together.state / "chains" / "letters").glob("*/packages"))
     assert host and len(packages) == 2
-    for one in packages:
-        (one / "broken").touch()
+    for package in packages:
+        (package / "broken").touch()
     try:
         os.kill(host, signal.SIGKILL)
         wait_until(lambda: _failed(together) == ["Letters", "Letters.Spell"], 30)
-        errors = {one.model_name: one.error or "" for one in together.replicas("Letters")}
+        errors = {
+            replica.model_name: replica.error or "" for replica in together.replicas("Letters")
+        }
         assert errors["Letters.Spell"].splitlines()[-1] == "ValueError: no letters here"
         assert 'raise ValueError("no letters here")' in errors["Letters.Spell"]
         why = "Letters.Spell, in the same process, could not be loaded: ValueError: no letters here"
@@ -103,14 +105,14 @@ def test_a_chainlet_that_cannot_be_loaded_fails_its_process_and_is_named(togethe
         assert why in table
         assert "in the process of orders" in table
     finally:
-        for one in packages:
-            (one / "broken").unlink()
+        for package in packages:
+            (package / "broken").unlink()
     wait_until(lambda: all_ready(together, "Letters", host), 60, "it does not come back")
     assert answers(together, "Letters", SPELL)
 
 
 def _failed(stack: Stack) -> list[str]:
-    return names([one for one in stack.replicas("Letters") if one.state == "failed"])
+    return names([replica for replica in stack.replicas("Letters") if replica.state == "failed"])
 
 
 def test_a_chainlet_that_blocks_its_loop_holds_up_no_other(together: Stack) -> None:
@@ -144,7 +146,7 @@ def test_a_call_of_one_chainlet_wakes_all_of_a_process_that_sleeps(
     answer = http.post("/chains/limits.Wide/production/run_remote", json={"seconds": 0.01})
     assert (answer.status_code, answer.json()) == (200, 1)
     assert names(together.replicas("limits")) == ["limits", "limits.Narrow", "limits.Wide"]
-    assert len({one.host_pid for one in together.replicas("limits")}) == 1
+    assert len({replica.host_pid for replica in together.replicas("limits")}) == 1
 
 
 # -- alone: a stack of one chain

@@ -110,7 +110,7 @@ class Rig:
     def push(self, name: str, version: str, *more: str) -> Deployment:
         """Pushes that version; its deployment."""
         self.kingpost("push", str(self.package(name, version)), *more)
-        known = [one for one in self.registry.all() if one.model_name == name]
+        known = [deployment for deployment in self.registry.all() if deployment.model_name == name]
         return known[-1]
 
     def autoscale(self, deployment: Deployment, **settings: Any) -> None:
@@ -119,8 +119,10 @@ class Rig:
 
     def replicas(self, deployment: Deployment, state: str = "ready") -> list[Replica]:
         """Its replicas in that state."""
-        found = [one for one in self.directory.all() if one.deployment_id == deployment.id]
-        return [one for one in found if one.state == state]
+        found = [
+            replica for replica in self.directory.all() if replica.deployment_id == deployment.id
+        ]
+        return [replica for replica in found if replica.state == state]
 
     def until_ready(self, deployment: Deployment, count: int = 1) -> None:
         """Waits until so many replicas of it are ready."""

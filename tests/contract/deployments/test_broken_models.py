@@ -57,13 +57,13 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def pushed(rig: Rig, name: str, model: str) -> Deployment:
     rig.kingpost("push", str(rig.package(name, "one", model)))
-    return next(one for one in rig.registry.all() if one.model_name == name)
+    return next(deployment for deployment in rig.registry.all() if deployment.model_name == name)
 
 
 def gave_up(rig: Rig, deployment: Deployment) -> bool:
     assert rig.predict("healthy") == "one"
     known = rig.registry.deployment(deployment.id)
-    here = [one for one in rig.directory.all() if one.deployment_id == deployment.id]
+    here = [replica for replica in rig.directory.all() if replica.deployment_id == deployment.id]
     return known.gave_up and not here
 
 
@@ -76,19 +76,25 @@ def broken(rig: Rig) -> list[Deployment]:
         for number, error in enumerate(errors)
     ]
     rig.kingpost("push", *folders)
-    found = [one for one in rig.registry.all() if one.model_name.startswith("broken")]
-    found.sort(key=lambda one: one.model_name)
-    for one in found:
-        rig.submit(one.model_name)
-    for one in found:
-        wait_until(lambda one=one: gave_up(rig, one), 60, "it holds its seat")
+    found = [
+        deployment
+        for deployment in rig.registry.all()
+        if deployment.model_name.startswith("broken")
+    ]
+    found.sort(key=lambda deployment: deployment.model_name)
+    for deployment in found:
+        rig.submit(deployment.model_name)
+    for deployment in found:
+        wait_until(lambda deployment=deployment: gave_up(rig, deployment), 60, "it holds its seat")
     return found
 
 
 def test_three_broken_models_put_no_healthy_one_to_sleep(
     rig: Rig, broken: list[Deployment]
 ) -> None:
-    (healthy,) = [one for one in rig.registry.all() if one.model_name == "healthy"]
+    (healthy,) = [
+        deployment for deployment in rig.registry.all() if deployment.model_name == "healthy"
+    ]
     assert len(rig.replicas(healthy)) == 1
     assert rig.registry.needy() == []  # their jobs wait at nobody's cost
     assert rig.registry.switches() == 0
@@ -219,18 +225,18 @@ def test_no_more_models_load_at_once_than_the_node_may(
         rig.node()
 
         def notes() -> list[str]:
-            known = [one for one in rig.directory.all() if one.state == "loading"]
-            return [one.note or "" for one in known if one.note or one.host_pid]
+            known = [replica for replica in rig.directory.all() if replica.state == "loading"]
+            return [replica.note or "" for replica in known if replica.note or replica.host_pid]
 
         wait_until(lambda: len(notes()) == 3, 60)
-        assert sorted("turn" in one for one in notes()) == [False, True, True]
-        (waiting, *_) = [one.model_name for one in rig.directory.all() if one.note]
+        assert sorted("turn" in note for note in notes()) == [False, True, True]
+        (waiting, *_) = [replica.model_name for replica in rig.directory.all() if replica.note]
         request = rig.submit(waiting)
         turn = "waits for its turn to load"
         wait_until(lambda: turn in (rig.status(request)["waiting_reason"] or ""), 30)
         assert rig.status(request)["waiting_for"] == "loading"
         assert "waits for its turn to load" in rig.kingpost("models")
         gate.write_text("")
-        for one in deployments:
-            rig.until_ready(one)
+        for deployment in deployments:
+            rig.until_ready(deployment)
         assert rig.predict(waiting) == "loaded"

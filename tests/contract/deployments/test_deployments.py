@@ -91,8 +91,8 @@ def test_several_folders_are_pushed_at_once_and_have_a_door_of_their_own_each(ri
     rig.kingpost("push", "--promote", *folders)
     assert [rig.predict(name) for name in ("left", "right")] == ["one", "one"]
     assert "--name is for one package" in rig.kingpost("push", "--name", "x", *folders, code=1)
-    found = [one for one in rig.directory.all() if one.model_name in ("left", "right")]
-    doors = {one.tcp for one in found}
+    found = [replica for replica in rig.directory.all() if replica.model_name in ("left", "right")]
+    doors = {replica.tcp for replica in found}
     assert len(doors) == 2
     assert {httpx.get(f"http://{door}/").status_code for door in doors} == {401}
 
@@ -102,7 +102,10 @@ def test_the_same_content_is_the_same_deployment(rig: Rig) -> None:
     said = rig.kingpost("push", str(rig.package("twin", "one")))
     assert "known:" in said
     assert first.id in said
-    assert len([one for one in rig.registry.all() if one.model_name == "twin"]) == 1
+    assert (
+        len([deployment for deployment in rig.registry.all() if deployment.model_name == "twin"])
+        == 1
+    )
 
 
 def test_a_rollback_calls_off_a_promotion_that_is_not_warm_yet(rig: Rig) -> None:
@@ -166,7 +169,7 @@ def test_a_queued_request_runs_where_it_was_sent(rig: Rig) -> None:
 def test_a_package_that_cannot_work_is_refused(rig: Rig, model: str, sentence: str) -> None:
     folder = rig.package("broken", str(abs(hash(model))), model)
     assert sentence in rig.kingpost("push", str(folder), code=1)
-    assert "broken" not in {one.model_name for one in rig.registry.all()}
+    assert "broken" not in {deployment.model_name for deployment in rig.registry.all()}
 
 
 def test_a_link_out_of_the_folder_and_a_file_above_the_cap_are_refused(
@@ -198,13 +201,13 @@ def test_a_load_that_fails_shows_its_reason_and_jobs_wait(rig: Rig) -> None:
 def test_an_idle_deployment_sleeps_and_whatever_comes_wakes_it(rig: Rig) -> None:
     names = ("called", "queued", "woken")
     asleep = [rig.push(name, "one") for name in names]
-    for one in asleep:
-        rig.until_ready(one)
-        rig.autoscale(one, scale_down_delay=0, autoscaling_window=10)
+    for deployment in asleep:
+        rig.until_ready(deployment)
+        rig.autoscale(deployment, scale_down_delay=0, autoscaling_window=10)
     wait_until(lambda: not any(map(rig.replicas, asleep)), 60, "they never slept")
     assert rig.kingpost("deployments", "called").count("SCALED_TO_ZERO") == 1
-    for one in asleep:
-        rig.autoscale(one)
+    for deployment in asleep:
+        rig.autoscale(deployment)
     woken = rig.http.post("/models/woken/production/wake")
     assert (woken.status_code, woken.json()) == (202, {})
     request_id = rig.submit("queued")
@@ -258,7 +261,9 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
     file = folder / "model" / "model.py"
     watcher = rig.start("watch", "watch", str(folder))
     wait_until(lambda: "development is" in (rig.folder / "watch.log").read_text(), 20)
-    deployment = next(one for one in rig.registry.all() if one.model_name == "edited")
+    deployment = next(
+        deployment for deployment in rig.registry.all() if deployment.model_name == "edited"
+    )
     rig.until_ready(deployment)
     assert rig.predict("edited") == ["a", "b", 1]
     host = rig.replicas(deployment)[0].host_pid
@@ -291,7 +296,9 @@ def test_a_watched_folder_s_external_packages_are_followed_as_well(rig: Rig) -> 
         config.write(f"external_package_dirs: [../{outside.name}]\n")
     watcher = rig.start("watch-outer", "watch", str(folder))
     wait_until(lambda: "development is" in (rig.folder / "watch-outer.log").read_text(), 20)
-    deployment = next(one for one in rig.registry.all() if one.model_name == "outer")
+    deployment = next(
+        deployment for deployment in rig.registry.all() if deployment.model_name == "outer"
+    )
     rig.until_ready(deployment)
     assert rig.predict("outer") == ["a", "old", 1]
     (outside / "common.py").write_text("SAID = 'saved'\n")

@@ -29,7 +29,7 @@ def client(rig: Rig) -> Iterator[api.ApiClient]:
 def test_models_and_deployments_are_listed(rig: Rig, client: api.ApiClient) -> None:
     pushed = rig.push("listed", "one")
     rig.until_ready(pushed)
-    (model,) = [one for one in client.get_models().models if one.name == "listed"]
+    (model,) = [entry for entry in client.get_models().models if entry.name == "listed"]
     assert (model.id, model.production_deployment_id) == (pushed.model_id, pushed.id)
     assert client.get_models_model_id(model_id=model.id) == model
     (deployment,) = client.get_models_deployments(model_id=model.id).deployments
@@ -81,7 +81,10 @@ def test_an_environment_is_made_promoted_to_changed_and_deleted(
     found = client.get_models_environments_env_name(model_id=model_id, env_name="staging")
     assert found.current_deployment and found.current_deployment.id == second.id
     assert rig.http.post("/models/envs/environments/staging/predict", json=1).json() == "two"
-    names = [one.name for one in client.get_models_environments(model_id=model_id).environments]
+    names = [
+        environment.name
+        for environment in client.get_models_environments(model_id=model_id).environments
+    ]
     assert names == ["production", "staging"]
     client.patch_models_environments(
         model_id=model_id,
@@ -153,7 +156,7 @@ def test_what_is_not_honoured_is_said_at_the_push_and_stays_with_the_deployment(
     )
     refused = rig.kingpost("push", str(folder), code=1)
     assert "model_cache is not fetched by Kingpost" in refused
-    assert not [one for one in rig.registry.models() if one.name == "modest"]
+    assert not [model for model in rig.registry.models() if model.name == "modest"]
     limit = "system_packages are not installed; install them on the machines of the nodes."
     said = rig.kingpost("push", str(folder), "--allow-unsupported", "model_cache")
     assert f"modest: {limit}" in said
@@ -171,7 +174,9 @@ def test_a_name_with_a_slash_works_end_to_end_and_no_name_becomes_a_path(rig: Ri
     before = set(rig.folder.parent.rglob("*.sock"))
     for name in ("zai-org/GLM-5", "../../../x"):
         rig.kingpost("push", str(folder), "--name", name)
-        deployment = next(one for one in rig.registry.all() if one.model_name == name)
+        deployment = next(
+            deployment for deployment in rig.registry.all() if deployment.model_name == name
+        )
         rig.until_ready(deployment)
         encoded = quote(name, safe="")
         for path in (f"/models/{encoded}", f"/models/{deployment.model_id}"):
@@ -182,7 +187,7 @@ def test_a_name_with_a_slash_works_end_to_end_and_no_name_becomes_a_path(rig: Ri
         assert rig.result(request_id) == "one"
         logs = rig.folder / "node" / "logs"
         assert (logs / f"replica-{deployment.id}.log").exists()
-        assert any(one.request_id for one in LogFolder(logs, name).past(500))
+        assert any(line.request_id for line in LogFolder(logs, name).past(500))
     assert rig.http.post("/models/zai-org/GLM-5/production/predict", json={}).json() == "one"
     fresh = set(rig.folder.parent.rglob("*.sock")) - before
     assert all(rig.folder / "node" / "run" == path.parent for path in fresh)

@@ -27,14 +27,18 @@ def test_three_models_share_one_slot(rig: Rig) -> None:
     busy = [rig.submit("alpha", {"delay": 0.5}) for _ in range(60)]
     others = [rig.submit(name, {"delay": 0.1}) for name in ("beta", "gamma") for _ in range(5)]
     rig.node()
-    assert {rig.result(one) for one in others} == {"one"}
-    left = [one for one in busy if rig.status(one)["status"] not in ("SUCCEEDED", "FAILED")]
+    assert {rig.result(request_id) for request_id in others} == {"one"}
+    left = [
+        request_id
+        for request_id in busy
+        if rig.status(request_id)["status"] not in ("SUCCEEDED", "FAILED")
+    ]
     assert left, "the slice never ended: the others waited for all of alpha's work"
-    assert {rig.result(one) for one in busy} == {"one"}
+    assert {rig.result(request_id) for request_id in busy} == {"one"}
     assert rig.registry.switches() >= 2
-    waits = [_waited(rig.status(one)) for one in others]
+    waits = [_waited(rig.status(request_id)) for request_id in others]
     print(f"switches: {rig.registry.switches()}, longest wait {max(waits):.1f} s")
-    attempts = {rig.status(one)["attempt"] for one in (*busy, *others)}
+    attempts = {rig.status(request_id)["attempt"] for request_id in (*busy, *others)}
     assert attempts == {1}  # a switch costs nobody an attempt
 
 
@@ -54,7 +58,7 @@ def test_an_idle_model_makes_room_for_a_call(rig: Rig) -> None:
     rig.until_ready(second)  # a new one shows at once whether it loads
     wait_until(lambda: rig.predict("first") == "one", 30)
     assert rig.result(rig.submit("second")) == "one"
-    assert len([one for one in rig.directory.all() if one.state == "ready"]) <= 1
+    assert len([replica for replica in rig.directory.all() if replica.state == "ready"]) <= 1
 
 
 @pytest.mark.slow

@@ -24,10 +24,12 @@ def test_the_jobs_of_a_dead_node_move_to_the_other(rig: Rig) -> None:
         rig.node(name, KINGPOST_NODE_SLOTS="1")
     rig.until_ready(deployment, 2)
     ids = [rig.submit("pair", {"delay": 3}) for _ in range(8)]
-    wait_until(lambda: all(rig.status(one)["status"] == "IN_PROGRESS" for one in ids), 20)
+    wait_until(
+        lambda: all(rig.status(request_id)["status"] == "IN_PROGRESS" for request_id in ids), 20
+    )
     _kill_all(rig, "one")
-    assert [rig.result(one) for one in ids] == ["one"] * 8
-    attempts = sorted(rig.status(one)["attempt"] for one in ids)
+    assert [rig.result(request_id) for request_id in ids] == ["one"] * 8
+    attempts = sorted(rig.status(request_id)["attempt"] for request_id in ids)
     assert attempts == [1] * 4 + [2] * 4
 
 

@@ -130,8 +130,8 @@ METHODS = {
 def fullest(family: str) -> dict[str, Any]:
     """The config of the corpus with the most keys that a push takes as it is."""
     of_family = range(list(FAMILIES).index(family), CONFIGS, len(FAMILIES))
-    taken = [one for seed in of_family if not of(one := generated(seed), REFUSED)]
-    return max(taken, key=lambda one: len(yaml.safe_dump(one)))
+    taken = [config for seed in of_family if not of(config := generated(seed), REFUSED)]
+    return max(taken, key=lambda config: len(yaml.safe_dump(config)))
 
 
 # Truss's Dockerfile copies another model_module_dir to `model`, where its server does not look for it.

@@ -324,8 +324,8 @@ def test_3_8_log_records_are_json_lines_with_the_request_id(start_host: StartHos
     host.predict(1, headers=headers)
     host.predict(2)
     wait_until(lambda: "logged 2" in host.text())
-    one, two = (line for line in host.logs() if line.get("message", "").startswith("logged"))
-    assert (one["message"], one["request_id"], one["chain_request_id"]) == (
+    first, two = (line for line in host.logs() if line.get("message", "").startswith("logged"))
+    assert (first["message"], first["request_id"], first["chain_request_id"]) == (
         "logged 1",
         "abc",
         "def",

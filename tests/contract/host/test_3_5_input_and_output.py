@@ -258,9 +258,9 @@ class Model:
 def test_3_5_pydantic_input_is_validated(start_host: StartHost) -> None:
     host = start_host(TYPED)
     assert host.predict({"name": "a"}).json() == {"name": "a"}
-    one = host.predict({"name": "a", "items": [{"value": 1}, {"value": "x"}]})
-    assert one.status_code == 400
-    assert one.json()["error"] == (
+    refused = host.predict({"name": "a", "items": [{"value": 1}, {"value": "x"}]})
+    assert refused.status_code == 400
+    assert refused.json()["error"] == (
         "Input Parsing Error:\n  `items[1].value`: Input should be a valid integer, unable to parse "
         "string as an integer."
     )

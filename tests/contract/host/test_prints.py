@@ -67,7 +67,7 @@ def test_a_half_line_ends_with_its_request(start_host: StartHost) -> None:
         host.predict(name, headers={"x-baseten-request-id": name})
 
     def own() -> list[tuple[str, str]]:
-        return [(one["request_id"], one["message"]) for one in host.logs() if "message" in one]
+        return [(line["request_id"], line["message"]) for line in host.logs() if "message" in line]
 
     wait_until(lambda: len(own()) == 3)  # a half line ends after its call was answered
     assert own() == [(name, name) for name in ("first", "second", "third")]

@@ -79,7 +79,7 @@ class UpstreamResponse:
         if why := why_unsendable(self.status, self._parsed.headers):
             raise UpstreamError(f"The server's answer cannot be passed on: {why}.")
         named = [value for name, value in self._parsed.headers if name == b"connection"]
-        own = HOP_BY_HOP.union(one.strip().lower() for v in named for one in v.split(b","))
+        own = HOP_BY_HOP.union(name.strip().lower() for v in named for name in v.split(b","))
         self.headers = [pair for pair in self._parsed.headers if pair[0] not in own]
 
     async def chunks(self) -> AsyncGenerator[bytes]:

@@ -22,7 +22,7 @@ class Model:
         ).eval()
 
     def predict_batch(self, inputs: list[Any]) -> list[Any]:
-        tokens = self._torch.tensor([one["tokens"] for one in inputs])
+        tokens = self._torch.tensor([item["tokens"] for item in inputs])
         with self._torch.inference_mode():
             scores = self._net(tokens).mean(1)
         return [{"scores": row} for row in scores.tolist()]

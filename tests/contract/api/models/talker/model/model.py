@@ -81,7 +81,7 @@ class Model:
             }
             for w in words
         ]
-        return stream([*((None, one) for one in chunks), (None, "[DONE]")])
+        return stream([*((None, chunk) for chunk in chunks), (None, "[DONE]")])
 
     def completions(self, body: dict, request: Request):
         choice = {"index": 0, "text": "Hello", "finish_reason": "stop", "logprobs": None}
