@@ -166,5 +166,5 @@ USERINFO = [
     "https://127.0.0.1\\.example.com/",
 ]
 
-HOSTS = [*V4, *[f"[{one}]" for one in V6], *NOTATIONS, *LOCAL_NAMES]
+HOSTS = [*V4, *[f"[{address}]" for address in V6], *NOTATIONS, *LOCAL_NAMES]
 URLS = [*[f"https://{host}/hook" for host in HOSTS], *SCHEMES, *PORTS, *USERINFO]

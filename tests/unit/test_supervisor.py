@@ -98,7 +98,7 @@ def test_a_log_that_cannot_be_written_does_not_end_a_guarded_loop(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(
-        "tasks.loops.log",
+        "tasks.process.loops.log",
         type("Full", (), dict.fromkeys(("error", "info", "warning"), staticmethod(full))),
     )
     guard = Guard("loop")
