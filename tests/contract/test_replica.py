@@ -1,8 +1,10 @@
 """A real Celery worker with a real model host on a real Valkey: order, kills, cancel, drain."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -363,6 +365,19 @@ def test_a_drain_lets_a_running_job_finish(rig: Rig) -> None:
     assert rig.final(request_id).status is Status.SUCCEEDED
     assert rig.processes[-1].popen.wait(20) == 0  # type: ignore[union-attr]
     assert rig.job(later).status is Status.QUEUED
+
+
+def test_many_signals_end_a_replica_as_one_does(rig: Rig) -> None:
+    """A handler that takes a lock meets itself: the kernel sends SIGTERM for a parent that died, `up` another."""
+    rig.start()
+    process = rig.processes[-1].popen
+    assert process
+    for _ in range(300):
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.001)  # in vain, or it is over
+    assert process.wait(30) == 0
+    assert not ready_now(rig)
 
 
 def ready_now(rig: Rig) -> list[Replica]:

@@ -5,12 +5,14 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -45,8 +47,8 @@ from workers.replica.environment_file import EnvironmentFile
 from workers.replica.events import RequestEvents
 from workers.replica.heartbeat import Heartbeat
 from workers.replica.reloads import Reloads
-from workers.replica.runner import Runner
 from workers.replica.runs import Run, Runs, StopReason
+from workers.replica.turn import Turns
 from workers.replica.watchdog import Watch
 
 log = logs.get_logger("replica")
@@ -63,7 +65,7 @@ class Serving:
     id: str  # of its entry in the directory
     deployment: Deployment
     socket: HostSocket
-    runner: Runner
+    turns: Turns
     door: HostDoor | None  # for an API on another machine
 
 
@@ -85,7 +87,7 @@ class ReplicaWorker:
         self._directory = Directory(settings)
         self._runs = Runs()
         self._draining: set[str] = set()  # of `servings`
-        self._never = threading.Event()
+        self._drain_asked = SimpleQueue[None]()
         ids = [self.id, *(_id_along(self.id, deployment.id) for _, deployment in served[1:])]
         sockets = [
             HostSocket(
@@ -113,7 +115,7 @@ class ReplicaWorker:
         self.events = RequestEvents(self.app, self.hostname, names)
         self.servings = [
             Serving(
-                name, deployment, socket, self._runner(deployment.id, socket), self._door(socket)
+                name, deployment, socket, self._turns(deployment.id, socket), self._door(socket)
             )
             for name, (_, deployment), socket in zip(ids, served, sockets, strict=True)
         ]
@@ -127,8 +129,8 @@ class ReplicaWorker:
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
         self._watch = Watch(self._runs, self.host, settings, self.stop_run)
 
-    def _runner(self, deployment_id: str, socket: HostSocket) -> Runner:
-        return Runner(
+    def _turns(self, deployment_id: str, socket: HostSocket) -> Turns:
+        return Turns(
             self.store,
             self.host,
             self._runs,
@@ -149,15 +151,24 @@ class ReplicaWorker:
         self._environment.start()  # before the host, which reads it
         for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
             part.start()
+        threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         if self._reloads:
             self._reloads.start()
+
+    def ask_to_drain(self) -> None:
+        """For handlers of signals: takes no lock, so that a second signal cannot meet the first one holding it."""
+        self._drain_asked.put(None)
+
+    def _drain_when_asked(self) -> None:
+        self._drain_asked.get()
+        self.drain()
 
     def drain(self) -> None:
         """No new claims; running calls get `drain_seconds`, and what they call stays open for them."""
         log.info("replica.draining", running=len(self._runs.all()))
         self._draining.add(self.id)
         for serving in self.servings:
-            serving.runner.draining.set()
+            serving.turns.draining.set()
         self._watch.drain()
         self._try_report()
 
@@ -206,12 +217,12 @@ class ReplicaWorker:
             if serving.id not in self._draining:
                 self._draining.add(serving.id)
                 self._try_report()
-            self._never.wait(SETTLED_SECONDS)
+            time.sleep(SETTLED_SECONDS)
             while monotonic() < ends:
                 said = host_client.state(serving.socket.address)
                 if said is None or said.open == 0:
                     break
-                self._never.wait(SYNC_LOOK)
+                time.sleep(SYNC_LOOK)
 
     def _host_changed(self) -> None:
         self._try_report()
@@ -346,16 +357,16 @@ def _run(replica: ReplicaWorker) -> None:
 def _celery_worker(replica: ReplicaWorker) -> Any:
     """A Celery worker with one thread for each slot, fed by the wake-ups of the deployments that it serves."""
     app: Celery = replica.app
-    runners = {
-        keys.wakeup_queue(serving.deployment.id): serving.runner for serving in replica.servings
+    turns = {
+        keys.wakeup_queue(serving.deployment.id): serving.turns for serving in replica.servings
     }
 
     @app.task(name=TASK_NAME, send_events=False, ignore_result=True, bind=True)
     def wake(task: Any) -> None:
-        runners[task.request.delivery_info["routing_key"]].run_available()
+        turns[task.request.delivery_info["routing_key"]].take()
 
-    def drain(**_: object) -> None:
-        replica.drain()
+    def drain(**_: object) -> None:  # in the handler of a signal
+        replica.ask_to_drain()
 
     take_over_revoke(app, replica)
     signals.worker_shutting_down.connect(drain, weak=False)
@@ -364,7 +375,7 @@ def _celery_worker(replica: ReplicaWorker) -> Any:
         hostname=replica.hostname,
         pool="threads",
         concurrency=replica.concurrency,
-        queues=list(runners),
+        queues=list(turns),
         loglevel=logging.WARNING,
         without_gossip=True,
         without_mingle=True,

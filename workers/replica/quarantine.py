@@ -8,6 +8,16 @@ import contextlib
 import threading
 from collections.abc import Generator
 
+from tasks.job import Job
+from tasks.settings import Settings
+
+SUSPECT_AFTER = 2  # deaths
+
+
+def is_suspect(job: Job, settings: Settings) -> bool:
+    """Whether it runs alone: from its third run on, and in its last. More deaths allowed are more chances alone."""
+    return job.deaths >= min(SUSPECT_AFTER, settings.max_deaths - 1)
+
 
 class Quarantine:
     """Many at once, or one alone; one who waits to be alone goes before those who came later."""

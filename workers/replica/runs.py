@@ -6,7 +6,6 @@ from enum import StrEnum
 from time import monotonic
 
 from tasks.job import Claim, Lease
-from tasks.store.verbs import Call
 
 
 class StopReason(StrEnum):
@@ -25,14 +24,9 @@ class Run:
     claim: Claim
     generation: int  # of the model host that runs it
     started: float = field(default_factory=monotonic)
-    sent: bool = False  # to the host
     reason: StopReason | None = None
     stop_asked: float | None = None
     reported: int = 0  # bytes of output that became events
-    input_failure: str = ""  # why its input could not be read
-    refused: bool = False  # by the host, which the model never saw
-    follow: Call[Claim | None] | None = None  # the next claim, asked for with the settlement
-    followed: list[Claim | None] = field(default_factory=list[Claim | None])  # its answer
 
     @property
     def lease(self) -> Lease:

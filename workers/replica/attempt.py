@@ -1,0 +1,183 @@
+"""One attempt: the call of the model host, beside others or alone, and the ways in which it can end."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
+from tasks.job import Claim
+from tasks.payloads import Payloads, output_ms, output_ref
+from tasks.process.logs import get_logger
+from tasks.settings import Settings
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from workers.hosting.client import (
+    HostAnswer,
+    HostClient,
+    HostRefused,
+    HostUnavailable,
+    HostUnreached,
+)
+from workers.hosting.process import HostProcess
+from workers.hosting.spool import Spool
+from workers.replica.quarantine import Quarantine, is_suspect
+from workers.replica.runs import Run
+from workers.wire import Frame, FrameKind
+
+log = get_logger("attempt")
+
+NOTE_AGAIN = 0.2  # s; while the store is away
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The right to make one call of the host of that generation."""
+
+    token: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The host answered; whether well is another question."""
+
+    answer: HostAnswer
+
+
+@dataclass(frozen=True)
+class HostDied:
+    """The host had the call and died before its answer."""
+
+
+@dataclass(frozen=True)
+class NotCalled:
+    """The host never had the call: the job was stopped first, or a neighbour had taken the host with it."""
+
+
+@dataclass(frozen=True)
+class InputUnreadable:
+    """The host never had the call, because the input could not be read."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The host took no call; the model never saw it."""
+
+
+End = Answered | HostDied | NotCalled | InputUnreadable | Refused
+
+
+def never_called(end: End) -> bool:
+    """Whether the model cannot have seen the job."""
+    return isinstance(end, NotCalled | InputUnreadable | Refused)
+
+
+class Attempts:
+    """Makes the attempts of one host; called by many worker threads at once."""
+
+    def __init__(self, store: JobStore, host: HostProcess, settings: Settings) -> None:
+        self._store = store
+        self._host = host
+        self._settings = settings
+        self._payloads = Payloads(settings)
+        self._quarantine = Quarantine()
+
+    def make(self, run: Run, client: HostClient, slot: Slot) -> End:
+        """Waits until the job may share the host or has it alone, then calls the model."""
+        alone = is_suspect(run.claim.job, self._settings)
+        with self._quarantine.alone() if alone else self._quarantine.shared():
+            run.started = time.monotonic()
+            # While it waited, the job may have been cancelled, or a neighbour have ended the host.
+            if run.reason is not None or not self.is_alive(slot):
+                return NotCalled()
+            return self._call(run, client, slot)
+
+    def is_alive(self, slot: Slot) -> bool:
+        """Whether the host that gave the slot is still there."""
+        return slot.generation == self._host.generation and self._host.ready.is_set()
+
+    def _call(self, run: Run, client: HostClient, slot: Slot) -> End:
+        try:
+            body, spool = self._input(run), self._spool(run)
+            headers = _headers(run.claim, slot.token)
+            return Answered(client.run(run.lease, body, headers, spool, partial(self._report, run)))
+        except HostRefused as error:
+            log.warning("host.refused", request_id=run.request_id, error=str(error))
+            return Refused()
+        except (NotFound, PayloadUnavailable) as error:
+            client.close()
+            return InputUnreadable(str(error))
+        except HostUnreached:
+            client.close()
+            return NotCalled()
+        except HostUnavailable as error:
+            log.warning("host.lost", request_id=run.request_id, error=str(error))
+            client.close()
+            return HostDied()
+
+    def _input(self, run: Run) -> bytes | Iterator[bytes]:
+        """What the host gets. Raises NotFound and PayloadUnavailable."""
+        ref = run.claim.job.input_ref
+        return self._payloads.read(ref) if ref else run.claim.input
+
+    def _spool(self, run: Run) -> Spool:
+        ref = output_ref(run.request_id, run.lease.fence)
+        note = verbs.spill([ref], output_ms(self._settings))
+        return Spool(
+            self._payloads, ref, self._settings.spill_bytes, lambda: self._note_payload(run, note)
+        )
+
+    def _note_payload(self, run: Run, note: verbs.Call[int]) -> None:
+        """Notes a payload before it is written, again and again while the store is away."""
+        while run.reason is None:
+            try:
+                self._store.run(note)
+                return
+            except StoreUnavailable:
+                time.sleep(NOTE_AGAIN)
+
+    def _report(self, run: Run, frame: Frame) -> None:
+        """Passes progress and chunks on; a store that is away misses them, the result is kept."""
+        try:
+            if frame.kind is FrameKind.OUTPUT:
+                self._report_chunk(run, frame.payload)
+            else:
+                said = frame.json()
+                message = said.get("message")
+                fraction = min(max(float(str(said["fraction"])), 0.0), 1.0)
+                self._store.run(
+                    verbs.progress(run.lease, fraction, str(message) if message else None)
+                )
+        except StoreUnavailable as error:
+            log.warning("progress.dropped", request_id=run.request_id, error=str(error))
+
+    def _report_chunk(self, run: Run, chunk: bytes) -> None:
+        """An event for each chunk, up to a limit: events live in Redis, the output need not."""
+        limit = self._settings.max_event_bytes
+        if run.reported <= limit:
+            run.reported += len(chunk)
+            whole = run.reported <= limit
+            lease = run.lease
+            self._store.run(
+                verbs.output_chunk(lease, chunk) if whole else verbs.output_truncated(lease)
+            )
+
+
+def _headers(claim: Claim, slot: str) -> dict[str, str]:
+    """What the host gets with the input; the model sees the request id and the trace."""
+    headers = {
+        "content-type": claim.job.content_type,
+        "x-baseten-request-id": claim.job.request_id,
+        "x-kingpost-slot": slot,
+        "x-kingpost-keep-slot": "1",
+    }
+    if claim.job.traceparent:
+        headers["traceparent"] = claim.job.traceparent
+    if claim.job.chain_id:
+        headers["x-baseten-chain-request-id"] = claim.job.request_id
+    if claim.job.path:
+        headers["x-kingpost-path"] = claim.job.path
+    return headers

@@ -1,0 +1,196 @@
+"""What became of an attempt is written down, once, under its fence; the next claim may go along."""
+
+import time
+from dataclasses import dataclass
+from time import monotonic
+
+from tasks.errors import StoreUnavailable
+from tasks.job import Claim, JobError, Outcome
+from tasks.process.logs import get_logger
+from tasks.settings import Settings
+from tasks.state import ErrorCode, Status
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.verbs import Release, Word
+from workers.hosting.client import HostAnswer
+from workers.hosting.process import HostProcess
+from workers.replica.attempt import (
+    Answered,
+    End,
+    HostDied,
+    InputUnreadable,
+    NotCalled,
+    Refused,
+    never_called,
+)
+from workers.replica.classify import GiveBack, Retry, classify, failed_attempt
+from workers.replica.events import RequestEvents
+from workers.replica.quarantine import is_suspect
+from workers.replica.runs import Run, StopReason
+
+log = get_logger("settlement")
+
+SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is away
+SETTLE_AGAIN = 0.2  # s
+REFUSED_MS = 1000  # until a job that the host refused is claimable again
+
+ClaimCall = verbs.Call[Claim | None]
+
+
+@dataclass(frozen=True)
+class ClaimReply:
+    """The answer to a claim that went along with a settlement: a job, or none waits."""
+
+    claim: Claim | None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the store said, None when it stayed away; and its answer to the claim, if one went along."""
+
+    word: Word | None = None
+    claimed: ClaimReply | None = None
+
+
+class Settlements:
+    """Settles the attempts of one host; called by many worker threads at once."""
+
+    def __init__(
+        self, store: JobStore, host: HostProcess, events: RequestEvents, settings: Settings
+    ) -> None:
+        self._store = store
+        self._host = host
+        self._events = events
+        self._settings = settings
+
+    def settle(self, run: Run, end: End, claim: ClaimCall | None) -> ClaimReply | None:
+        """Writes down what became of the attempt; `claim` goes along, so that the slot is not idle for a round trip."""
+        match run.reason:
+            case StopReason.CANCELED:
+                by = _stopped_by(end)
+                settled = self._settle(run, verbs.stopped(run.lease, by), claim)
+                self._events.revoked(run.claim.job)
+            case StopReason.LOST:
+                log.warning("job.lost", request_id=run.request_id, attempt=run.claim.job.attempt)
+                settled = Settled()
+            case StopReason.DRAIN:
+                settled = self._give_back(run, claim)
+            case StopReason.TIMEOUT:
+                settled = self._timed_out(run, claim)
+            case None:
+                settled = self._ended(run, end, claim)
+        return settled.claimed
+
+    def _ended(self, run: Run, end: End, claim: ClaimCall | None) -> Settled:
+        match end:
+            case Answered(answer):
+                return self._answered(run, answer, claim)
+            case HostDied():
+                if self._host.ended_by_us(run.generation):
+                    return self._give_back(run, claim)
+                return self._died(run, claim)
+            case InputUnreadable(why):
+                error = JobError(ErrorCode.INTERNAL_SERVER_ERROR, why)
+                return self._conclude(run, failed_attempt(run.claim.job, error, 0.0), claim)
+            case NotCalled():
+                return self._give_back(run, claim)
+            case Refused():
+                return self._give_back(run, claim, REFUSED_MS)
+
+    def _give_back(self, run: Run, claim: ClaimCall | None, delay_ms: int = 0) -> Settled:
+        """The job returns to its old place, uncharged."""
+        return self._settle(run, verbs.release(run.lease, Release.DRAIN, delay_ms), claim)
+
+    def _answered(self, run: Run, answer: HostAnswer, claim: ClaimCall | None) -> Settled:
+        verdict = classify(run.claim.job, answer, self._settings.model_errors != "none")
+        if isinstance(verdict, GiveBack):
+            return self._give_back(run, claim)
+        return self._conclude(run, verdict, claim)
+
+    def _died(self, run: Run, claim: ClaimCall | None) -> Settled:
+        how = self._host.death(run.generation)
+        error = JobError(ErrorCode.MODEL_UNAVAILABLE, how)
+        if self._host.ran_out_of_memory(run.generation):
+            error = JobError(ErrorCode.MODEL_OUT_OF_MEMORY, how)
+            if self._was_alone(run):
+                took = (monotonic() - run.started) * 1000
+                return self._conclude(run, Outcome(Status.FAILED, took, error=error), claim)
+        settled = self._settle(run, verbs.release(run.lease, Release.DEATH, error=error), claim)
+        if settled.word is Word.POISON:
+            self._events.failed(run.claim.job, "poison")
+        else:
+            self._events.retried(run.claim.job, error.code)
+        return settled
+
+    def _was_alone(self, run: Run) -> bool:
+        """Whether no other job can have filled the host: it has one slot, or this job ran alone."""
+        slots = sum(socket.slots for socket in self._host.sockets)
+        return slots == 1 or is_suspect(run.claim.job, self._settings)
+
+    def _timed_out(self, run: Run, claim: ClaimCall | None) -> Settled:
+        limit = self._settings.predict_timeout_seconds
+        message = f"The model did not answer within {limit:g} s."
+        error = JobError(ErrorCode.MODEL_PREDICT_TIMEOUT, message)
+        took = (monotonic() - run.started) * 1000
+        return self._conclude(run, failed_attempt(run.claim.job, error, took), claim)
+
+    def _conclude(self, run: Run, verdict: Outcome | Retry, claim: ClaimCall | None) -> Settled:
+        if isinstance(verdict, Retry):
+            return self._retry(run, verdict, claim)
+        job = run.claim.job
+        settled = self._settle(run, verbs.finish(run.lease, verdict), claim)
+        log.info(
+            "job.finished",
+            request_id=run.request_id,
+            attempt=job.attempt,
+            status=str(verdict.status),
+            took_ms=round(verdict.predict_ms, 1),
+            word=settled.word and str(settled.word),
+        )
+        if verdict.error:
+            self._events.failed(job, verdict.error.code)
+        else:
+            self._events.succeeded(job, verdict.predict_ms / 1000)
+        return settled
+
+    def _retry(self, run: Run, retry: Retry, claim: ClaimCall | None) -> Settled:
+        call = verbs.release(run.lease, Release.RETRY, retry.delay_ms, retry.error)
+        settled = self._settle(run, call, claim)
+        self._events.retried(run.claim.job, retry.error.code)
+        return settled
+
+    def _settle(self, run: Run, call: verbs.Call[Word], claim: ClaimCall | None) -> Settled:
+        """Settles, again and again while the store is away for up to SETTLE_SECONDS."""
+        ends = monotonic() + SETTLE_SECONDS
+        settled = Settled()
+        while True:
+            try:
+                settled = self._settle_once(call, None if settled.claimed else claim, settled)
+                if settled.word is Word.STALE_FENCE:
+                    # Cancelled in the moment of its end: it has stopped, and its slot is free.
+                    word = self._store.run(verbs.stopped(run.lease, "cooperative"))
+                    settled = Settled(word, settled.claimed)
+            except StoreUnavailable as error:
+                if monotonic() > ends:
+                    log.error("settle.abandoned", request_id=run.request_id, error=str(error))
+                    return Settled(None, settled.claimed)
+                time.sleep(SETTLE_AGAIN)
+                continue
+            if settled.word in (Word.STALE_FENCE, Word.MISSING):
+                log.warning("settle.refused", request_id=run.request_id, word=str(settled.word))
+            return settled
+
+    def _settle_once(
+        self, call: verbs.Call[Word], claim: ClaimCall | None, before: Settled
+    ) -> Settled:
+        if claim is None:
+            return Settled(self._store.run(call), before.claimed)
+        word, claimed = self._store.run_both(call, claim)
+        return Settled(word, ClaimReply(claimed))
+
+
+def _stopped_by(end: End) -> str:
+    """How a cancelled call ended: a host that is gone was killed, if it had the call at all."""
+    if isinstance(end, Answered):
+        return end.answer.stopped_by or "cooperative"
+    return "cooperative" if never_called(end) else "killed"

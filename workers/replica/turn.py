@@ -1,0 +1,172 @@
+"""A worker thread's turn: a slot of the host, then job after job until none waits or the turn is over."""
+
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from time import monotonic
+
+from tasks.errors import StoreUnavailable
+from tasks.job import Claim
+from tasks.process.logs import get_logger
+from tasks.settings import Settings
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.verbs import Release
+from workers.hosting.client import HostClient, HostNotReady, HostUnavailable
+from workers.hosting.process import HostProcess
+from workers.replica.attempt import Answered, Attempts, Slot, never_called
+from workers.replica.events import RequestEvents
+from workers.replica.runs import Run, Runs
+from workers.replica.settlement import ClaimReply, Settlements
+
+log = get_logger("turn")
+
+SLOT_WAIT = 1.0  # s; sync calls go first, then the wake-up is put back
+READY_WAIT = 1.0  # s; the same while the model loads
+CLAIM_SECONDS = 3.0  # s; how long a claim is repeated while the store is away
+CLAIM_AGAIN = 0.2  # s
+
+
+@dataclass
+class ThreadState:
+    """What one worker thread keeps between jobs."""
+
+    client: HostClient
+    claimer: str
+    fence: str
+    turn_ends: float = 0.0  # from then on no claim goes along with a settlement
+    claimed: ClaimReply | None = None  # the answer to such a claim, until it is used
+
+
+class Turns:
+    """Runs jobs of one deployment at one socket of a host; called by many worker threads at once."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        host: HostProcess,
+        runs: Runs,
+        events: RequestEvents,
+        settings: Settings,
+        deployment_id: str,
+        replica_id: str,
+        address: str,
+    ) -> None:
+        self.draining = threading.Event()
+        self._store = store
+        self._host = host
+        self._runs = runs
+        self._events = events
+        self._settings = settings
+        self._deployment_id = deployment_id
+        self._replica_id = replica_id
+        self._address = address
+        self._attempts = Attempts(store, host, settings)
+        self._settlements = Settlements(store, host, events, settings)
+        self._worker = secrets.token_hex(8)  # begins every fence of this process
+        self._local = threading.local()
+
+    def take(self) -> int:
+        """Takes one turn; how many jobs it ran."""
+        if self.draining.is_set() or not self._host.ready.wait(READY_WAIT):
+            return 0
+        try:
+            return self._turn(self._thread_state())
+        except (HostUnavailable, HostNotReady):
+            return 0  # the host is being replaced; whoever waits is woken when it is ready
+        except StoreUnavailable as error:
+            log.warning("store.unavailable", error=str(error))
+            return 0
+
+    def _turn(self, thread: ThreadState) -> int:
+        ran, thread.turn_ends = 0, monotonic() + self._settings.claim_on_seconds
+        slot = self._acquire(thread)
+        try:
+            while slot and (thread.claimed or not self.draining.is_set()):
+                claim = self._next(thread)
+                if claim is None:
+                    return ran
+                if claim.resumed:
+                    self._resume(claim)
+                    continue
+                slot = self._run(thread, claim, slot)
+                ran += 1
+                if not thread.claimed and monotonic() > thread.turn_ends:
+                    break
+                slot = slot or self._acquire(thread)
+        finally:
+            if slot:
+                thread.client.give_back(slot.token)
+        self._store.run(verbs.wake(self._deployment_id))
+        return ran
+
+    def _acquire(self, thread: ThreadState) -> Slot | None:
+        generation = self._host.generation
+        token = thread.client.acquire(SLOT_WAIT)
+        return Slot(token, generation) if token else None
+
+    def _next(self, thread: ThreadState) -> Claim | None:
+        """The job whose claim went along with the last settlement, else one that is claimed now."""
+        if thread.claimed is None:
+            return self._claim(thread)
+        claim, thread.claimed = thread.claimed.claim, None
+        return claim
+
+    def _claim(self, thread: ThreadState) -> Claim | None:
+        # The fence is new only after an answer: a claim whose reply was lost is asked for again, and
+        # at once, or the job would wait for its lease to end.
+        call = self._claim_call(thread)
+        ends = monotonic() + CLAIM_SECONDS
+        while True:
+            try:
+                claim = self._store.run(call)
+            except StoreUnavailable:
+                if monotonic() > ends:
+                    raise
+                time.sleep(CLAIM_AGAIN)
+                continue
+            thread.fence = self._new_fence()
+            return claim
+
+    def _claim_call(self, thread: ThreadState) -> verbs.Call[Claim | None]:
+        return verbs.claim(self._deployment_id, thread.claimer, thread.fence, self._replica_id)
+
+    def _new_fence(self) -> str:
+        return self._worker + secrets.token_hex(8)
+
+    def _resume(self, claim: Claim) -> None:
+        """A job comes back that was rescued from this process: its call goes on, or else it starts over."""
+        here = self._runs.under(claim.lease) is not None
+        log.info("job.resumed", request_id=claim.job.request_id, running=here)
+        if not here:  # one fence, one call
+            self._store.run(verbs.release(claim.lease, Release.DRAIN))
+
+    def _run(self, thread: ThreadState, claim: Claim, slot: Slot) -> Slot | None:
+        """One attempt and its settlement; the slot when the host let us keep it."""
+        run = Run(claim, slot.generation)
+        self._runs.add(run)
+        self._events.started(claim.job)
+        try:
+            end = self._attempts.make(run, thread.client, slot)
+            unused = never_called(end) and self._attempts.is_alive(slot)
+            answer = end.answer if isinstance(end, Answered) else None
+            kept = slot if unused or (answer and answer.slot_kept) else None
+            goes_on = kept and not self.draining.is_set() and monotonic() < thread.turn_ends
+            call = self._claim_call(thread) if goes_on else None
+            claimed = self._settlements.settle(run, end, call)
+        finally:
+            self._runs.remove(run)
+        if claimed:
+            thread.claimed, thread.fence = claimed, self._new_fence()
+        if answer and answer.still_running:
+            self._host.end(run.generation, f"{run.request_id} left a call behind")
+        return kept
+
+    def _thread_state(self) -> ThreadState:
+        thread: ThreadState | None = getattr(self._local, "state", None)
+        if thread is None:
+            claimer = f"{self._replica_id}:{threading.get_ident()}"
+            thread = ThreadState(HostClient(self._address), claimer, self._new_fence())
+            self._local.state = thread
+        return thread
