@@ -1,6 +1,6 @@
 """What goes over the wire, in Baseten's words (its OpenAPI 1.0.0) with our additions after them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -14,6 +14,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from priority.order import DEFAULT_LEVEL, LEVELS
+from priority.waiting import NOTHING, Pace, Waiting
 from tasks.job import Job, JobError, QueueStatus, Reading, Retry
 from tasks.state import FINAL, Status, WebhookStatus
 
@@ -28,6 +30,7 @@ def _number(value: object) -> object:
 
 
 WHOLE = BeforeValidator(_number)
+LevelNumber = Annotated[int, Field(ge=min(LEVELS), le=max(LEVELS)), WHOLE]
 
 
 class RetryConfig(BaseModel):
@@ -54,14 +57,14 @@ class AsyncPredictRequest(BaseModel):
 
     model_input: Any  # JSON, for it was parsed from it
     webhook_endpoint: str | None = None
-    priority: Annotated[int, Field(ge=0, le=2), WHOLE] | None = 0
+    priority: LevelNumber | None = DEFAULT_LEVEL
     max_time_in_queue_seconds: Annotated[int, Field(ge=10, le=259_200), WHOLE] | None = 600
     inference_retry_config: RetryConfig | None = None
 
     @property
     def level(self) -> int:
-        """The priority, 0 when it is null."""
-        return self.priority or 0
+        """The priority, the default when it is null."""
+        return DEFAULT_LEVEL if self.priority is None else self.priority
 
     @property
     def max_time_in_queue_ms(self) -> int:
@@ -112,17 +115,6 @@ class Progress(BaseModel):
 
     fraction: float
     message: str | None
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """What a queued request waits for, and why that takes its time where somebody knows."""
-
-    what: str | None
-    why: str | None = None
-
-
-NOTHING = Waiting(None)
 
 
 class RequestStatus(BaseModel):
@@ -233,7 +225,7 @@ class QueueStatusResponse(BaseModel):
 class PriorityRequest(BaseModel):
     """The body of PATCH /async_request/{id}."""
 
-    priority: Annotated[int, Field(ge=0, le=2), WHOLE]
+    priority: LevelNumber
 
 
 class ListedRequest(BaseModel):
@@ -280,26 +272,14 @@ def public_status(reading: Reading) -> str:
 
 def eta_seconds(reading: Reading, slots: int) -> float | None:
     """Seconds until the result, from the deployment's recent run times; None when nothing is known."""
-    job = reading.job
-    if job.status in FINAL or not reading.run_times_ms:
+    job, now = reading.job, reading.now
+    if job.status in FINAL:
         return None
-    typical = sorted(reading.run_times_ms)[len(reading.run_times_ms) // 2] / 1000
+    running = [now - started for started in reading.running_since]
+    pace = Pace(reading.run_times_ms, running, slots)
     if job.status is Status.IN_PROGRESS:
-        ran = (reading.now - (job.started or reading.now)) / 1000
-        if job.fraction:
-            return round(max(ran / job.fraction - ran, 0.0), 3)
-        return round(max(typical - ran, 0.0), 3)
-    backoff = reading.backoff_ms / 1000
-    start = max(backoff, _start_seconds(reading, slots, typical))
-    return round(start + typical, 3)
-
-
-def _start_seconds(reading: Reading, slots: int, typical: float) -> float:
-    """When a slot is free for a queued job: each one in turn takes those before it, a typical run time long."""
-    busy = [max(typical - (reading.now - started) / 1000, 0.0) for started in reading.running_since]
-    free = sorted([*busy, *[0.0] * slots][: max(slots, 1)])
-    rounds, place = divmod(reading.jobs_ahead or 0, len(free))
-    return free[place] + rounds * typical
+        return pace.running_job_seconds(now - (job.started or now), job.fraction)
+    return pace.queued_job_seconds(reading.jobs_ahead or 0, reading.backoff_ms)
 
 
 def _time(milliseconds: int) -> datetime:

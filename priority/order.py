@@ -1,50 +1,116 @@
 """Queue order: level first, then fair share between API keys, then arrival.
 
-Fair share is start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996) with unit costs: a job of
-flow f gets the start tag S = max(V, F_f) and leaves F_f = S + 1, where V, the virtual time, is the
-start tag of the job claimed last. A newcomer therefore starts at V, not behind another flow's backlog.
-`tasks/store/scripts/lib.lua` does the same sums inside Redis; tests compare the two.
+Fair share is start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996) with unit costs. A job of API key f gets the
+start tag S = max(V, F_f) and leaves the finish tag F_f = S + 1. V is the virtual time: the start tag of the job claimed
+last. A newcomer therefore starts at V, not behind another key's backlog. Every level has its own V and its own tags.
+
+A key may have a limit of jobs that run at once. A job beyond it is held: it leaves the queue with its score, and each
+end of a job of its key lets the best held one go back.
+
+`order.lua` and `limits.lua` do this inside Redis. `FairQueue` is their model; tests compare the two.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Level = Literal[0, 1, 2]  # as Baseten numbers them: 0 is the most urgent
+LEVELS: tuple[int, ...] = get_args(Level)
+DEFAULT_LEVEL: Level = 0
 
 # A sorted set's score is a double, exact up to 2**53: two bits of level above 51 bits of start tag.
 LEVEL_STEP = 2**51
 
 
 def score(level: int, start_tag: int) -> int:
-    """The sorted-set score of a job; smaller is sooner. Equal scores fall back to arrival."""
+    """The sorted-set score of a job; smaller is sooner."""
     return level * LEVEL_STEP + start_tag
 
 
-def member(sequence: int, request_id: str) -> str:
-    """The sorted-set member: arrival in fixed width first, so that equal scores sort by arrival."""
-    return f"{sequence:013d}:{request_id}"
+@dataclass(frozen=True, order=True, slots=True)
+class Place:
+    """Where a job stands: the smallest is next."""
+
+    score: int
+    arrival: int
+    request_id: str
+    api_key: str
 
 
 @dataclass
 class FairQueue:
-    """The order of one deployment's queue, as a plain model of what the scripts do."""
+    """The order of one deployment's queue. `limit` of 0 lets a key run any number of jobs at once."""
 
+    limit: int = 0
     virtual_time: dict[int, int] = field(default_factory=dict[int, int])
     finish_tags: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
-    waiting: list[tuple[int, int, str]] = field(default_factory=list[tuple[int, int, str]])
+    waiting: dict[str, Place] = field(default_factory=dict[str, Place])
+    held: dict[str, Place] = field(default_factory=dict[str, Place])
+    running: dict[str, Place] = field(default_factory=dict[str, Place])
     arrivals: int = 0
 
-    def submit(self, request_id: str, level: int, flow: str) -> None:
-        """Adds a job of the API key `flow`."""
-        tag = max(self.virtual_time.get(level, 0), self.finish_tags.get((level, flow), 0))
-        self.finish_tags[level, flow] = tag + 1
+    def submit(self, request_id: str, level: int, api_key: str) -> None:
+        """Adds a job."""
         self.arrivals += 1
-        self.waiting.append((score(level, tag), self.arrivals, request_id))
-        self.waiting.sort()
+        fair = self._fair_score(level, api_key)
+        self.waiting[request_id] = Place(fair, self.arrivals, request_id, api_key)
 
     def claim(self) -> str | None:
-        """Takes the best job; None when nothing waits."""
-        if not self.waiting:
-            self.finish_tags.clear()  # a busy period ended: nobody owes anybody
-            return None
-        best, _, request_id = self.waiting.pop(0)
-        level, tag = divmod(best, LEVEL_STEP)
-        self.virtual_time[level] = max(self.virtual_time.get(level, 0), tag)
-        return request_id
+        """Takes the best job whose key may run one more; None when there is none."""
+        while self.waiting:
+            place = min(self.waiting.values())
+            del self.waiting[place.request_id]
+            if self._at_limit(place.api_key):
+                self.held[place.request_id] = place
+                continue
+            self.running[place.request_id] = place
+            level, tag = divmod(place.score, LEVEL_STEP)
+            self.virtual_time[level] = max(self.virtual_time.get(level, 0), tag)
+            return place.request_id
+        if not self.held:
+            self.finish_tags.clear()  # a busy period has ended: no key owes another one anything
+        return None
+
+    def end(self, request_id: str) -> None:
+        """A running job has ended; the best held job of its key goes back into the queue."""
+        api_key = self.running.pop(request_id).api_key
+        held = [place for place in self.held.values() if place.api_key == api_key]
+        if held:
+            best = min(held)
+            self.waiting[best.request_id] = self.held.pop(best.request_id)
+
+    def give_back(self, request_id: str) -> None:
+        """A running job goes back to its old place, for another attempt."""
+        place = self.running[request_id]
+        self.end(request_id)
+        self.waiting[request_id] = place
+
+    def remove(self, request_id: str) -> None:
+        """A queued job is cancelled or has expired."""
+        self._place_of(request_id).pop(request_id)
+
+    def move(self, request_id: str, level: int) -> None:
+        """A queued job goes to another level, behind its own key's jobs there."""
+        where = self._place_of(request_id)
+        place = where[request_id]
+        if place.score // LEVEL_STEP != level:
+            fair = self._fair_score(level, place.api_key)
+            where[request_id] = Place(fair, place.arrival, request_id, place.api_key)
+
+    def jobs_ahead(self, request_id: str) -> int:
+        """How many jobs of the queue are before a queued one; a held one counts as if it stood there."""
+        if request_id in self.held:
+            least = self.held[request_id].score
+            return sum(place.score < least for place in self.waiting.values())
+        return sum(place < self.waiting[request_id] for place in self.waiting.values())
+
+    def _fair_score(self, level: int, api_key: str) -> int:
+        tag = max(self.virtual_time.get(level, 0), self.finish_tags.get((level, api_key), 0))
+        self.finish_tags[level, api_key] = tag + 1
+        return score(level, tag)
+
+    def _at_limit(self, api_key: str) -> bool:
+        count = sum(place.api_key == api_key for place in self.running.values())
+        return 0 < self.limit <= count
+
+    def _place_of(self, request_id: str) -> dict[str, Place]:
+        return self.held if request_id in self.held else self.waiting

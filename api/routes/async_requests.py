@@ -33,10 +33,10 @@ from api.schemas import (
     QueueStatusResponse,
     RequestPage,
     RequestStatus,
-    Waiting,
 )
 from api.unknown_fields import warnings
 from api.upstream.waiting import FOR_OTHERS
+from priority.waiting import NOTHING, Waiting, for_a_replica, in_the_queue
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Reading
@@ -238,30 +238,25 @@ async def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> Request
     known = gateway.directory.of(reading.job.deployment_id)
     slots = sum(replica.slots for replica in known if replica.state == "ready")
     detailed = sees_model_errors(gateway.settings, key.scope)
-    waiting = Waiting(None)
+    waiting = NOTHING
     if reading.job.status is Status.QUEUED:
         waiting = await _waiting(gateway, reading, slots, detailed)
     return RequestStatus.of(reading, detailed, waiting, max(slots, 1))
 
 
 async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: bool) -> Waiting:
-    if reading.hold:
-        return Waiting(reading.hold)
-    if reading.backoff_ms:
-        return Waiting("retry")
-    if slots:
-        return Waiting("slot")
+    waiting = in_the_queue(reading.hold, reading.backoff_ms, slots)
+    if waiting != NOTHING:
+        return waiting
     known = gateway.directory.of(reading.job.deployment_id)
     replicas = [replica for replica in known if replica.state != "draining"]
     gave_up, failure = False, ""
     with contextlib.suppress(NotFound):
         deployment = await gateway.registry.deployment(reading.job.deployment_id)
         gave_up = deployment.gave_up or not deployment.active
-        failure = deployment.failure
-    if failure and (gave_up or {replica.state for replica in replicas} == {"failed"}):
-        return Waiting("load_failed", failure if detailed else FOR_OTHERS)
+        failure = deployment.failure if detailed else deployment.failure and FOR_OTHERS
     note = next((replica.note for replica in replicas if replica.note), None)
-    return Waiting("loading", note) if replicas else Waiting("replica")
+    return for_a_replica({replica.state for replica in replicas}, note, failure, gave_up)
 
 
 def _preferred_wait(request: Request) -> float:

@@ -1,4 +1,4 @@
-"""Builds the scripts: keys, settings, clock and lib.lua go before each verb's own file."""
+"""Builds the scripts: keys, settings, clock, order (priority/*.lua) and lib.lua go before each verb's own file."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import priority
 from tasks.settings import Settings
 from tasks.state import ErrorCode
 from tasks.store import keys
@@ -15,6 +16,7 @@ FOLDER = Path(__file__).parent / "scripts"
 # Two clocks. The wall's is for people and may jump. Leases, expiry and due times count by the other one: it runs
 # with the wall, but never back, and between two scripts never further than GAP_MS. So neither a jump nor a stall of
 # the store ends a lease; the sweeper puts back what was really missed (tick.lua).
+WHOLE = "local function whole(n) return string.format('%.0f', n) end\n"
 CLOCK = """
 local function wall_ms()
   local t = redis.call('TIME')
@@ -95,9 +97,14 @@ def verb_files() -> dict[str, str]:
     }
 
 
+def order(settings: Settings) -> str:
+    """The functions of `priority/` with what they need; they read no clock."""
+    return keys.lua() + _settings_table(settings) + WHOLE + priority.lua()
+
+
 def build(settings: Settings, wakeup: str, movable_clock: bool = False) -> dict[str, Script]:
     """All scripts. `wakeup` is the message to push; see tasks/wakeups.py."""
-    prelude = keys.lua() + _settings_table(settings) + f"local WAKEUP = {_quoted(wakeup)}\n"
+    prelude = order(settings) + f"local WAKEUP = {_quoted(wakeup)}\n"
     prelude += clock(settings, movable_clock)
     prelude += re.sub(r"^\s*--.*\n", "", (FOLDER / "lib.lua").read_text(), flags=re.M)
     scripts: dict[str, Script] = {}

@@ -27,7 +27,7 @@ def planted(tmp_path: Path) -> Iterator[Callable[..., Report]]:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             take(ROOT / name, source / name)
         if script:
-            path = source / "tasks" / "scripts" / f"{script}.lua"
+            path = source / "tasks" / "store" / "scripts" / f"{script}.lua"
             text = path.read_text()
             assert old in text, f"{script}.lua has changed: plant the bug anew"
             path.write_text(text.replace(old, new))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import priority
 from tasks.state import ALLOWED, Status
 from tasks.store import keys
 from tasks.store.scripting import FOLDER, verb_files
@@ -115,8 +116,24 @@ def test_a_script_is_short_and_says_what_it_takes_and_returns(name: str) -> None
     assert source.count("\n") <= LONGEST_SCRIPT
 
 
+@pytest.mark.parametrize("path", sorted(priority.FOLDER.glob("*.lua")), ids=lambda path: path.stem)
+def test_a_file_of_order_is_short_is_loaded_and_says_what_it_is_for(path: Path) -> None:
+    source = path.read_text()
+    assert path.stem in priority.LUA_FILES
+    assert source.startswith(f"-- {path.stem}: ")
+    assert source.count("\n") <= LONGEST_SCRIPT
+    for function in re.findall(r"^local function (\w+)", source, re.MULTILINE):
+        used = re.compile(rf"\b{function}\(")
+        callers = [
+            text
+            for text in _script_texts()
+            if used.search(text.replace(f"function {function}(", ""))
+        ]
+        assert callers, f"{function} is called by nobody"
+
+
 def test_no_script_spells_a_key_or_reads_too_much() -> None:
-    for path in FOLDER.glob("*.lua"):
+    for path in _scripts():
         source = path.read_text()
         assert keys.TAG not in source, path
         assert "kingpost." not in source, path
@@ -131,7 +148,11 @@ def test_scripts_move_jobs_only_along_the_state_machine() -> None:
 
 
 def _script_texts() -> list[str]:
-    return [path.read_text() for path in FOLDER.glob("*.lua")]
+    return [path.read_text() for path in _scripts()]
+
+
+def _scripts() -> list[Path]:
+    return [*FOLDER.glob("*.lua"), *priority.FOLDER.glob("*.lua")]
 
 
 def test_the_readme_draws_every_transition() -> None:

@@ -9,7 +9,6 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from priority.order import FairQueue
 from tasks.job import Claim, JobError, Outcome, QueueStatus, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
@@ -334,27 +333,6 @@ def test_the_delay_doubles_up_to_its_cap() -> None:
         5000,
         5000,
     ]
-
-
-@given(
-    st.lists(
-        st.one_of(st.none(), st.tuples(st.integers(0, 2), st.sampled_from("abc"))), max_size=60
-    )
-)
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_the_scripts_order_jobs_as_the_model_does(
-    store: JobStore, steps: list[tuple[int, str] | None]
-) -> None:
-    store.redis.flushdb()
-    model = FairQueue()
-    for step in steps:
-        if step is None:
-            found = store.run(verbs.claim(DEPLOYMENT, "r:0", f"fence{next(CLAIMS):011d}", "r"))
-            assert (found.job.request_id if found else None) == model.claim()
-        else:
-            model.submit(submit(store, level=step[0], key=step[1]), *step)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), min_size=1, max_size=20))

@@ -3,7 +3,8 @@
 -- worker asks (a fence begins with its worker's name); anybody else's claim charges it for a death.
 -- ARGV  1 deployment   2 claimer (one per worker thread)   3 fence   4 replica
 -- RETURNS {'claimed', request_id, lease deadline ms, record as a flat list, input, fence} | {'empty'}
-local deployment, claimer, fence, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
+local deployment, claimer, fence, replica = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local now = now_ms()
 local deadline = now + S.lease_ms
 
 local function claimed(id, under)
@@ -21,26 +22,22 @@ end
 if redis.call('SISMEMBER', K.paused, deployment) == 1 then return {'empty'} end
 promote(deployment, now, 10)
 for _ = 1, 100 do
-  local best = redis.call('ZPOPMIN', K.queue(deployment))
-  if not best[1] then break end
-  local id = id_of(best[1])
+  local member, score = pop_best(deployment)
+  if not member then break end
+  local id = id_of(member)
   local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key', 'rescued')
   if job[1] == 'QUEUED' and job[3] and tonumber(job[3]) <= now then
     finalize(id, 'EXPIRED', now, S.expired_error)
   elseif job[1] == 'QUEUED' and at_limit(deployment, job[5]) then
-    redis.call('ZADD', K.held(deployment), best[2], best[1])
-    redis.call('ZADD', K.held_by(deployment .. ':' .. job[5]), best[2], best[1])
+    hold_back(deployment, job[5], member, score)
   elseif job[1] == 'QUEUED' and job[6] and of_one_worker(job[6], fence) then
     resume(id, job[6], now)
     return claimed(id, job[6])
   elseif job[1] == 'QUEUED' and not (job[6] and mourn(id, now, S.rescued_error)) then
-    local tag = tonumber(best[2]) - tonumber(job[4]) * LEVEL_STEP
-    if tag > tonumber(redis.call('HGET', K.vtime(deployment), job[4]) or 0) then
-      redis.call('HSET', K.vtime(deployment), job[4], whole(tag))
-    end
+    advance_virtual_time(deployment, job[4], score)
     local at = whole(wall_ms())
     redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', at, 'started', at,
-      'attempt', job[2] + 1, 'fence', fence, 'replica', ARGV[4])
+      'attempt', job[2] + 1, 'fence', fence, 'replica', replica)
     redis.call('HDEL', K.job(id), 'expires', 'rescued') -- the clock of the queue ends with the first claim
     redis.call('ZREM', K.expiry, id)
     occupy(id, deployment, job[5], now)
@@ -52,6 +49,6 @@ end
 if redis.call('ZCARD', K.queue(deployment)) > 0 then
   wake(deployment, 1) -- a hundred were held or expired: the next look goes on from there
 elseif redis.call('ZCARD', K.held(deployment)) == 0 then
-  redis.call('DEL', K.flows(deployment)) -- a busy period ended: nobody owes anybody
+  end_busy_period(deployment)
 end
 return {'empty'}

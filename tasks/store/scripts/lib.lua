@@ -1,9 +1,6 @@
 -- lib: what several verbs share. The loader puts before it: K (the keys), S (settings in ms and counts),
--- WAKEUP (a Celery message with @ID@ and @QUEUE@ to fill in), now_ms() for leases and due times and wall_ms() for people.
-
-local function whole(n) return string.format('%.0f', n) end
-
-local LEVEL_STEP = 2251799813685248 -- 2^51, see priority/order.py
+-- WAKEUP (a Celery message with @ID@ and @QUEUE@ to fill in), whole(), now_ms() for leases and due times, wall_ms() for
+-- people, and the functions of order (priority/*.lua).
 
 -- Pushes wake-ups for a deployment, never beyond the cap of waiting ones.
 local function wake(deployment, wanted)
@@ -15,12 +12,6 @@ local function wake(deployment, wanted)
     redis.call('LPUSH', list, message)
   end
   return math.max(count, 0)
-end
-
--- How many jobs of a deployment wait.
-local function depth(deployment)
-  return redis.call('ZCARD', K.queue(deployment)) + redis.call('ZCARD', K.delayed(deployment))
-    + redis.call('ZCARD', K.held(deployment))
 end
 
 local function append(list, first, second)
@@ -41,16 +32,6 @@ end
 
 local function enqueue(deployment, member, score) return enqueue_all(deployment, {score, member}) end
 
--- The first score of so many jobs that arrive now, each next one's is one more: start-time fair queuing inside their level.
-local function fair_score(deployment, level, api_key, count)
-  local flow = level .. ':' .. api_key
-  local virtual = tonumber(redis.call('HGET', K.vtime(deployment), level) or 0)
-  local finish = tonumber(redis.call('HGET', K.flows(deployment), flow) or 0)
-  local tag = math.max(virtual, finish)
-  redis.call('HSET', K.flows(deployment), flow, whole(tag + count))
-  return level * LEVEL_STEP + tag
-end
-
 local function event(id, kind, data)
   redis.call('XADD', K.events(id), 'MAXLEN', '~', 10000, '*', 'kind', kind, 'data', data)
   redis.call('PUBLISH', K.events(id), kind)
@@ -59,18 +40,6 @@ end
 local function status_event(id, status, attempt)
   local shape = '{"status":"%s","attempt":%d,"at_ms":%s}'
   event(id, 'status', string.format(shape, status, tonumber(attempt) or 0, whole(wall_ms())))
-end
-
--- The generic cell rate algorithm (ITU-T I.371) with a minute of burst: ms until these calls may come, 0 = now.
-local function throttle(what, api_key, per_minute, calls, now)
-  per_minute = tonumber(per_minute)
-  if per_minute == 0 then return 0 end
-  local key, cost = K.rate(what .. ':' .. api_key), calls * 60000 / per_minute
-  local arrival = math.max(tonumber(redis.call('GET', key) or 0), now) + cost
-  local early = arrival - now - math.max(60000, cost)
-  if early > 0 then return math.ceil(early) end
-  redis.call('SET', key, string.format('%.3f', arrival), 'PX', math.ceil(arrival - now))
-  return 0
 end
 
 -- Errors are kept as JSON objects with commas between them; readers add the brackets.
@@ -103,29 +72,18 @@ local function finalize(id, status, now, errors)
   status_event(id, status, job[2])
 end
 
-local function id_of(member) return string.sub(member, 15) end -- 13 digits and a colon come first
-
 -- Takes a job out of every place where a queued one can be.
 local function unqueue(id)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'key')
   redis.call('ZREM', K.queue(job[1]), job[2])
   redis.call('ZREM', K.delayed(job[1]), job[2])
-  if redis.call('ZREM', K.held(job[1]), job[2]) == 1 then
-    redis.call('ZREM', K.held_by(job[1] .. ':' .. job[3]), job[2])
-  end
-end
-
--- True when an API key runs as many jobs of the deployment as it may.
-local function at_limit(deployment, api_key)
-  local limit = tonumber(redis.call('HGET', K.running_limits, api_key) or S.max_running_per_key)
-  return limit > 0 and tonumber(redis.call('HGET', K.busy(deployment), api_key) or 0) >= limit
+  let_go(job[1], job[3], job[2])
 end
 
 -- Back into the order: a job that was held for its API key's sake.
 local function unhold(deployment, member)
   local job = redis.call('HMGET', K.job(id_of(member)), 'key', 'score')
-  redis.call('ZREM', K.held(deployment), member)
-  redis.call('ZREM', K.held_by(deployment .. ':' .. job[1]), member)
+  let_go(deployment, job[1], member)
   enqueue(deployment, member, job[2])
 end
 
@@ -134,11 +92,9 @@ local function free_slot(id, deployment)
   redis.call('ZREM', K.leases, id)
   if redis.call('SREM', K.running(deployment), id) == 0 then return end
   local api_key = redis.call('HGET', K.job(id), 'key')
-  if redis.call('HINCRBY', K.busy(deployment), api_key, -1) <= 0 then
-    redis.call('HDEL', K.busy(deployment), api_key)
-  end
-  local next_one = redis.call('ZRANGE', K.held_by(deployment .. ':' .. api_key), 0, 0)[1]
-  if next_one then unhold(deployment, next_one) end
+  count_running(deployment, api_key, -1)
+  local member = best_held(deployment, api_key)
+  if member then unhold(deployment, member) end
 end
 
 -- Back to QUEUED at the old place, its slot being free; not_before 0 = at once.
@@ -181,7 +137,7 @@ end
 local function occupy(id, deployment, api_key, now)
   redis.call('ZADD', K.leases, whole(now + S.lease_ms), id)
   redis.call('SADD', K.running(deployment), id)
-  redis.call('HINCRBY', K.busy(deployment), api_key, 1)
+  count_running(deployment, api_key, 1)
 end
 
 -- A rescued job that nobody has claimed since goes back to its worker, uncharged: it was only slow.

@@ -1,8 +1,8 @@
 -- pause: holds back or lets go the jobs of a deployment; running ones go on.
 -- ARGV  1 deployment   2 '1' to pause, '0' to resume
 -- RETURNS how many jobs wait
-local deployment = ARGV[1]
-if ARGV[2] == '1' then
+local deployment, on = ARGV[1], ARGV[2] == '1'
+if on then
   redis.call('SADD', K.paused, deployment)
 else
   redis.call('SREM', K.paused, deployment)

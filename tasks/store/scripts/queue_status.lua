@@ -1,7 +1,7 @@
 -- queue_status: how many jobs of a deployment wait and run.
 -- ARGV  1 deployment   2 api key id   3 calls a minute, 0 = any
 -- RETURNS {'counted', queued, running} | {'throttled', ms}
-local deployment = ARGV[1]
-local wait = throttle('queue_status', ARGV[2], ARGV[3], 1, now_ms())
+local deployment, owner, per_minute = ARGV[1], ARGV[2], ARGV[3]
+local wait = throttle('queue_status', owner, per_minute, 1, now_ms())
 if wait > 0 then return {'throttled', wait} end
 return {'counted', depth(deployment), redis.call('SCARD', K.running(deployment))}

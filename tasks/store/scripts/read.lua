@@ -2,17 +2,14 @@
 -- ARGV  1 request_id   2 api key id or '' for any   3 calls a minute, 0 = any
 -- RETURNS {'found', record as a flat list, jobs ahead or -1, webhook status or '', run times ms, when up to 64 running jobs started, now ms, '' | 'paused' | 'key_limit', ms of backoff left} | {'missing'}
 -- | {'throttled', ms}
-local id = ARGV[1]
-local wait = throttle('status', ARGV[2], ARGV[3], 1, now_ms())
+local id, owner, per_minute = ARGV[1], ARGV[2], ARGV[3]
+local wait = throttle('status', owner, per_minute, 1, now_ms())
 if wait > 0 then return {'throttled', wait} end
 local job = redis.call('HMGET', K.job(id), 'key', 'status', 'deployment', 'member', 'webhook', 'score', 'not_before')
-if not job[1] or (ARGV[2] ~= '' and job[1] ~= ARGV[2]) then return {'missing'} end
+if not job[1] or (owner ~= '' and job[1] ~= owner) then return {'missing'} end
 local ahead, runtimes, started, hold = -1, {}, {}, ''
 if job[2] == 'QUEUED' then
-  ahead = redis.call('ZRANK', K.queue(job[3]), job[4])
-    or redis.call('ZCOUNT', K.queue(job[3]), '-inf', '(' .. job[6]) -- held, or in its backoff: as if it stood there
-  if redis.call('ZSCORE', K.held(job[3]), job[4]) then hold = 'key_limit' end
-  if redis.call('SISMEMBER', K.paused, job[3]) == 1 then hold = 'paused' end
+  ahead, hold = jobs_ahead(job[3], job[4], job[6]), why_held(job[3], job[4])
 end
 if job[2] == 'QUEUED' or job[2] == 'IN_PROGRESS' then
   runtimes = redis.call('LRANGE', K.runtimes(job[3]), 0, 31)

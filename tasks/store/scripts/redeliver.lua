@@ -1,9 +1,9 @@
 -- redeliver: sends the webhook of a final job again, on a fresh schedule, under the same webhook-id.
 -- ARGV  1 request_id   2 api key id or '' for any
 -- RETURNS 'queued' | 'not_final' | 'no_webhook' | 'missing'
-local id, now = ARGV[1], now_ms()
+local id, owner, now = ARGV[1], ARGV[2], now_ms()
 local job = redis.call('HMGET', K.job(id), 'key', 'finished', 'webhook')
-if not job[1] or (ARGV[2] ~= '' and job[1] ~= ARGV[2]) then return 'missing' end
+if not job[1] or (owner ~= '' and job[1] ~= owner) then return 'missing' end
 if not job[3] or job[3] == '' then return 'no_webhook' end
 if not job[2] then return 'not_final' end
 redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)

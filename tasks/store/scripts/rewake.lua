@@ -2,10 +2,11 @@
 -- backoff is over go back into the queue.
 -- ARGV  1 cursor over the deployments with a backlog   2 how many deployments, about; also jobs moved for each
 -- RETURNS {next cursor, wake-ups sent, attempts moved}
+local cursor, count = ARGV[1], ARGV[2]
 local now, sent, moved = now_ms(), 0, 0
-local page = redis.call('SSCAN', K.backlog, ARGV[1], 'COUNT', ARGV[2])
+local page = redis.call('SSCAN', K.backlog, cursor, 'COUNT', count)
 for _, deployment in ipairs(page[2]) do
-  moved = moved + promote(deployment, now, ARGV[2])
+  moved = moved + promote(deployment, now, count)
   for _, member in ipairs(redis.call('ZRANDMEMBER', K.held(deployment), 10)) do
     unhold(deployment, member) -- its key's limit may be another by now; a claim holds it again if not
   end

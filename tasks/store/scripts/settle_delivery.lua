@@ -2,15 +2,16 @@
 -- ARGV  1 request_id   2 token   3 'delivered' | 'retry' | 'failed'
 --       4 delay ms     5 the attempt as JSON
 -- RETURNS 'done' | 'stale' | 'missing'
-local id, verdict, now = ARGV[1], ARGV[3], now_ms()
+local id, token, verdict, delay_ms, attempt = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local now = now_ms()
 local delivery = redis.call('HMGET', K.delivery(id), 'token', 'log')
 if not delivery[1] then return redis.call('EXISTS', K.delivery(id)) == 1 and 'stale' or 'missing' end
-if delivery[1] ~= ARGV[2] then return 'stale' end
+if delivery[1] ~= token then return 'stale' end
 redis.call('HDEL', K.delivery(id), 'token')
 redis.call('HINCRBY', K.delivery(id), 'attempts', 1)
-redis.call('HSET', K.delivery(id), 'log', with_error(delivery[2], ARGV[5]))
+redis.call('HSET', K.delivery(id), 'log', with_error(delivery[2], attempt))
 if verdict == 'retry' then
-  redis.call('ZADD', K.outbox, whole(now + tonumber(ARGV[4])), id)
+  redis.call('ZADD', K.outbox, whole(now + delay_ms), id)
   return 'done'
 end
 redis.call('ZREM', K.outbox, id)

@@ -3,24 +3,25 @@
 -- ARGV  1 how many at most   2 lease ms   3 token of this taking   4 free places   5 at most for a host
 --       6 how many due rows to look at   then pairs: an API key or a host, and how many are on their way there
 -- RETURNS a list of {request_id, attempts so far, API key, host, record as a flat list, output}
-local now, taken, passed_over, free = now_ms(), {}, 0, tonumber(ARGV[4])
-local busy = {}
+local most, lease_ms, token, free = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local per_host, looked_at = tonumber(ARGV[5]), ARGV[6]
+local now, taken, passed_over, busy = now_ms(), {}, 0, {}
 for i = 7, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
 
 local function has_place(api_key, host)
-  return (busy[api_key] or 0) < free and (busy[host] or 0) < tonumber(ARGV[5])
+  return (busy[api_key] or 0) < free and (busy[host] or 0) < per_host
 end
 
 local function take(id, api_key, host)
-  redis.call('ZADD', K.outbox, whole(now + tonumber(ARGV[2])), id)
-  redis.call('HSET', K.delivery(id), 'token', ARGV[3])
+  redis.call('ZADD', K.outbox, whole(now + lease_ms), id)
+  redis.call('HSET', K.delivery(id), 'token', token)
   free, busy[api_key], busy[host] = free - 1, (busy[api_key] or 0) + 1, (busy[host] or 0) + 1
   taken[#taken + 1] = {id, redis.call('HGET', K.delivery(id), 'attempts') or '0', api_key, host,
     redis.call('HGETALL', K.job(id)), redis.call('GET', K.output(id)) or ''}
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.outbox, '-inf', whole(now), 'LIMIT', 0, ARGV[6])) do
-  if #taken >= tonumber(ARGV[1]) then break end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.outbox, '-inf', whole(now), 'LIMIT', 0, looked_at)) do
+  if #taken >= most then break end
   local job = redis.call('HMGET', K.job(id), 'key', 'webhook')
   if not job[1] then
     redis.call('ZREM', K.outbox, id)

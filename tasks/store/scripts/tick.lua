@@ -4,10 +4,11 @@
 -- ARGV  1 the machine's boot id   2 ms since its boot
 -- RETURNS ms by which the clock was put forward
 local LONG_MS = 60000 -- a stall is shorter, a night is longer
+local boot_id, since_boot = ARGV[1], ARGV[2]
 local now, wall = now_ms(), wall_ms()
 local function read(field) return string.match(redis.call('HGET', K.ticks, field) or '', '^(%S+) (%S+) (%S+)$') end
-local boot_ms, then_ms, then_wall = read(ARGV[1])
-local passed = boot_ms and ARGV[2] - boot_ms
+local boot_ms, then_ms, then_wall = read(boot_id)
+local passed = boot_ms and since_boot - boot_ms
 if not passed then -- a machine that was started anew, or another one: only the wall knows
   boot_ms, then_ms, then_wall = read('last')
   passed = then_wall and wall - then_wall or 0
@@ -20,7 +21,7 @@ if missed > 0 then
 end
 if missed > 0 or not boot_ms or now - then_ms > 5000 then
   if redis.call('HLEN', K.ticks) > 20 then redis.call('DEL', K.ticks) end
-  local said = whole(ARGV[2]) .. ' ' .. whole(now + missed) .. ' ' .. whole(wall)
-  redis.call('HSET', K.ticks, ARGV[1], said, 'last', said)
+  local said = whole(since_boot) .. ' ' .. whole(now + missed) .. ' ' .. whole(wall)
+  redis.call('HSET', K.ticks, boot_id, said, 'last', said)
 end
 return missed
