@@ -43,7 +43,7 @@ from tasks.job import Reading
 from tasks.outside_text import whole_number
 from tasks.state import FINAL, Status
 from tasks.store import verbs
-from tasks.store.verbs import CancelWord, Move
+from tasks.store.verbs import CancelResult, MoveResult
 from tasks.webhooks import verbs as outbox
 from tasks.webhooks.verbs import Redelivery
 
@@ -137,9 +137,9 @@ async def cancel(request: Request, request_id: str) -> CancelResponse:
     rate = key.limits.status_calls_per_minute or 0
     call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running, rate)
     word, final = await gateway.store.run(call)
-    if word is CancelWord.MISSING:
+    if word is CancelResult.MISSING:
         raise no_such_request()
-    canceled = word in (CancelWord.CANCELED, CancelWord.STOPPING)
+    canceled = word in (CancelResult.CANCELED, CancelResult.STOPPING)
     return CancelResponse(
         request_id=request_id, canceled=canceled, message=_cancel_message(word, final)
     )
@@ -151,9 +151,9 @@ async def reprioritize(request: Request, request_id: str) -> RequestStatus:
     gateway, key = gateway_of(request), await authenticate(request)
     change = bodies.parse(PRIORITY, await bodies.read(request, SMALL_BODY))
     word = await gateway.store.run(verbs.reprioritize(request_id, change.priority, key.id))
-    if word is Move.MISSING:
+    if word is MoveResult.MISSING:
         raise no_such_request()
-    if word is Move.NOT_QUEUED:
+    if word is MoveResult.NOT_QUEUED:
         raise Problem(409, "client_error", "Only a queued request can change its priority.")
     return await _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
 
@@ -269,15 +269,15 @@ def _preferred_wait(request: Request) -> float:
     return 0.0
 
 
-def _cancel_message(word: CancelWord, final: Status | None) -> str:
+def _cancel_message(word: CancelResult, final: Status | None) -> str:
     match word:
-        case CancelWord.CANCELED:
+        case CancelResult.CANCELED:
             return "The request was canceled before it ran."
-        case CancelWord.STOPPING:
+        case CancelResult.STOPPING:
             return "The request was canceled; its model call is being stopped."
-        case CancelWord.ALREADY_CANCELED:
+        case CancelResult.ALREADY_CANCELED:
             return "The request is already canceled."
-        case CancelWord.RUNNING:
+        case CancelResult.RUNNING:
             return "The request is in progress and runs to its end."
         case _:
             return f"The request is already {final}."

@@ -28,7 +28,7 @@ from tasks.settings import Settings
 from tasks.store import keys, scripting
 from tasks.store.pipelined import Pipelined
 from tasks.store.records import Reply
-from tasks.store.verbs import Call
+from tasks.store.verbs import ScriptCall
 from tasks.wakeups import template
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class JobStore:
         self._scripts = _build(settings, movable_clock)
         self.redis = connect(settings)
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
         script = self._scripts[call.script]
         with unavailable():
@@ -133,7 +133,7 @@ class JobStore:
                 reply = self.redis.eval(script.source, 1, keys.TAG, *call.arguments)
         return call.read(cast(Reply, reply))
 
-    def run_both(self, first: Call[T], second: Call[After]) -> tuple[T, After]:
+    def run_both(self, first: ScriptCall[T], second: ScriptCall[After]) -> tuple[T, After]:
         """Runs two verbs in one round trip, in this order. Raises as `run` does; either may have run then."""
         with unavailable(), self.redis.pipeline(transaction=False) as pipeline:
             for call in (first, second):
@@ -166,7 +166,7 @@ class AsyncJobStore:
         self.redis = connect_async(settings)
         self._pipelined = Pipelined(self.redis)
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, call: ScriptCall[T]) -> T:
         """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
         script = self._scripts[call.script]
         with unavailable():

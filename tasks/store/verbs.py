@@ -30,7 +30,7 @@ Argument = bytes | str | int | float
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class ScriptCall(Generic[T]):
     """One run of a script: its name, its ARGV, and how to read the reply."""
 
     script: str
@@ -38,7 +38,7 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
 
 
-class Word(StrEnum):
+class SettleResult(StrEnum):
     """What a verb of a lease holder answers."""
 
     DONE = "done"
@@ -64,7 +64,7 @@ class Release(StrEnum):
     DEATH = "death"
 
 
-class CancelWord(StrEnum):
+class CancelResult(StrEnum):
     """What a cancel found."""
 
     CANCELED = "canceled"
@@ -75,7 +75,7 @@ class CancelWord(StrEnum):
     MISSING = "missing"
 
 
-class Move(StrEnum):
+class MoveResult(StrEnum):
     """What a change of priority found."""
 
     MOVED = "moved"
@@ -84,8 +84,8 @@ class Move(StrEnum):
     MISSING = "missing"
 
 
-def _word(reply: Reply) -> Word:
-    return Word(text(reply))
+def _settle_result(reply: Reply) -> SettleResult:
+    return SettleResult(text(reply))
 
 
 def submit(
@@ -97,7 +97,7 @@ def submit(
     idempotency_ms: int = 0,
     per_minute: int = 0,
     max_unfinished: int = 0,
-) -> Call[list[RequestId]]:
+) -> ScriptCall[list[RequestId]]:
     """Queues the jobs, all or none; answers their ids, or the earlier ones for a repeated idempotency key.
 
     Limits of 0 are none. Reading the reply raises an AdmissionError.
@@ -116,7 +116,7 @@ def submit(
             job.chain_id,
         ]
         arguments += [b"" if job.input_ref else job.input, job.input_ref]
-    return Call("submit", arguments, _read_submit)
+    return ScriptCall("submit", arguments, _read_submit)
 
 
 def _read_submit(reply: Reply) -> list[RequestId]:
@@ -134,7 +134,7 @@ def _read_submit(reply: Reply) -> list[RequestId]:
             raise IdempotencyConflict
 
 
-def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> Call[Claim | None]:
+def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> ScriptCall[Claim | None]:
     """Takes the best job; None when nothing waits. The same fence again answers the same job.
 
     A fence begins with 16 characters that name the worker process. A job that was rescued from this worker and that
@@ -151,80 +151,88 @@ def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> Call[Cl
         lease = Lease(job.request_id, text(under))
         return Claim(job, payload, lease, number(deadline), resumed=lease.fence != fence)
 
-    return Call("claim", [deployment_id, claimer, fence, replica], read)
+    return ScriptCall("claim", [deployment_id, claimer, fence, replica], read)
 
 
-def renew(leases: Sequence[Lease]) -> Call[list[Renewal]]:
+def renew(leases: Sequence[Lease]) -> ScriptCall[list[Renewal]]:
     """Extends many leases in one call, also those that ran out unless the job was claimed since; a word for each."""
     arguments = [part for lease in leases for part in (lease.request_id, lease.fence)]
-    return Call("renew", arguments, lambda reply: [Renewal(text(word)) for word in items(reply)])
+    return ScriptCall(
+        "renew", arguments, lambda reply: [Renewal(text(word)) for word in items(reply)]
+    )
 
 
 def release(
     lease: Lease, reason: Release, delay_ms: int = 0, error: JobError | None = None
-) -> Call[Word]:
+) -> ScriptCall[SettleResult]:
     """Puts a running job back, for `delay_ms` if not a DEATH; POISON when it was one too many and it is FAILED."""
     arguments = [lease.request_id, lease.fence, reason, delay_ms, records.error_json(error)]
-    return Call("release", arguments, _word)
+    return ScriptCall("release", arguments, _settle_result)
 
 
-def finish(lease: Lease, outcome: Outcome) -> Call[Word]:
+def finish(lease: Lease, outcome: Outcome) -> ScriptCall[SettleResult]:
     """Ends a running job."""
     arguments: list[Argument] = [lease.request_id, lease.fence, outcome.status]
     arguments += [records.error_json(outcome.error), f"{outcome.predict_ms:.3f}"]
     stored_here = b"" if outcome.output_ref else outcome.output
     size = outcome.output_bytes or len(outcome.output)
     arguments += [stored_here, outcome.output_type, outcome.output_ref, size]
-    return Call("finish", arguments, _word)
+    return ScriptCall("finish", arguments, _settle_result)
 
 
-def stopped(lease: Lease, by: str) -> Call[Word]:
+def stopped(lease: Lease, by: str) -> ScriptCall[SettleResult]:
     """Says that a cancelled job's model call has ended: `cooperative`, `closed` or `killed`."""
-    return Call("stopped", [lease.request_id, lease.fence, by], _word)
+    return ScriptCall("stopped", [lease.request_id, lease.fence, by], _settle_result)
 
 
-def progress(lease: Lease, fraction: float, message: str | None) -> Call[Word]:
+def progress(lease: Lease, fraction: float, message: str | None) -> ScriptCall[SettleResult]:
     """Notes how far a running job is; fraction 0..1."""
     said = utf8(message or "")
     arguments = [lease.request_id, lease.fence, "progress", f"{fraction:.6g}", said]
-    return Call("progress", arguments, _word)
+    return ScriptCall("progress", arguments, _settle_result)
 
 
-def output_chunk(lease: Lease, chunk: bytes) -> Call[Word]:
+def output_chunk(lease: Lease, chunk: bytes) -> ScriptCall[SettleResult]:
     """Appends a chunk to the job's event stream as it appears."""
-    return Call("progress", [lease.request_id, lease.fence, "output", "", chunk], _word)
+    return ScriptCall(
+        "progress", [lease.request_id, lease.fence, "output", "", chunk], _settle_result
+    )
 
 
-def output_truncated(lease: Lease) -> Call[Word]:
+def output_truncated(lease: Lease) -> ScriptCall[SettleResult]:
     """Says in the event stream that further chunks are only in the result."""
     data = '{"message":"The output is long; what follows is only in the result."}'
-    return Call("progress", [lease.request_id, lease.fence, "truncated", "", data], _word)
+    return ScriptCall(
+        "progress", [lease.request_id, lease.fence, "truncated", "", data], _settle_result
+    )
 
 
 def cancel(
     request_id: str, api_key: str = "", cancel_running: bool = True, per_minute: int = 0
-) -> Call[tuple[CancelWord, Status | None]]:
+) -> ScriptCall[tuple[CancelResult, Status | None]]:
     """Cancels a job; '' as the key means any owner. The status comes with ALREADY_FINAL.
 
     Reading the reply raises RateLimited.
     """
 
-    def read(reply: Reply) -> tuple[CancelWord, Status | None]:
+    def read(reply: Reply) -> tuple[CancelResult, Status | None]:
         word, *rest = _let_in(reply)
-        return CancelWord(text(word)), Status(text(rest[0])) if rest else None
+        return CancelResult(text(word)), Status(text(rest[0])) if rest else None
 
-    return Call("cancel", [request_id, api_key, int(cancel_running), per_minute], read)
+    return ScriptCall("cancel", [request_id, api_key, int(cancel_running), per_minute], read)
 
 
-def reprioritize(request_id: str, level: int, api_key: str = "") -> Call[Move]:
+def reprioritize(request_id: str, level: int, api_key: str = "") -> ScriptCall[MoveResult]:
     """Moves a queued job to another level."""
-    return Call("reprioritize", [request_id, api_key, level], lambda reply: Move(text(reply)))
+    return ScriptCall(
+        "reprioritize", [request_id, api_key, level], lambda reply: MoveResult(text(reply))
+    )
 
 
-def read(request_id: str, api_key: str = "", per_minute: int = 0) -> Call[Reading]:
+def read(request_id: str, api_key: str = "", per_minute: int = 0) -> ScriptCall[Reading]:
     """One job as its owner sees it. Reading the reply raises RateLimited, and NotFound for a stranger's job too."""
     arguments = [request_id, api_key, per_minute]
-    return Call("read", arguments, lambda reply: _read_reading(request_id, reply))
+    return ScriptCall("read", arguments, lambda reply: _read_reading(request_id, reply))
 
 
 def _read_reading(request_id: str, reply: Reply) -> Reading:
@@ -252,32 +260,36 @@ def _let_in(reply: Reply) -> list[Reply]:
     return said
 
 
-def queue_status(deployment_id: str, api_key: str = "", per_minute: int = 0) -> Call[QueueStatus]:
+def queue_status(
+    deployment_id: str, api_key: str = "", per_minute: int = 0
+) -> ScriptCall[QueueStatus]:
     """How many jobs of a deployment wait and run. Reading the reply raises RateLimited."""
 
     def read(reply: Reply) -> QueueStatus:
         _, queued, running = _let_in(reply)
         return QueueStatus(number(queued), number(running))
 
-    return Call("queue_status", [deployment_id, api_key, per_minute], read)
+    return ScriptCall("queue_status", [deployment_id, api_key, per_minute], read)
 
 
-def pause(deployment_id: str, paused: bool) -> Call[int]:
+def pause(deployment_id: str, paused: bool) -> ScriptCall[int]:
     """Holds back or lets go a deployment's jobs; how many wait."""
-    return Call("pause", [deployment_id, int(paused)], number)
+    return ScriptCall("pause", [deployment_id, int(paused)], number)
 
 
-def spill(refs: Sequence[str], milliseconds: int) -> Call[int]:
+def spill(refs: Sequence[str], milliseconds: int) -> ScriptCall[int]:
     """Notes payloads about to be written; what no job adopts in time is deleted."""
-    return Call("spill", [milliseconds, *refs], number)
+    return ScriptCall("spill", [milliseconds, *refs], number)
 
 
-def collect(limit: int, deleted: Sequence[str] = ()) -> Call[list[str]]:
+def collect(limit: int, deleted: Sequence[str] = ()) -> ScriptCall[list[str]]:
     """Forgets payloads that are deleted; answers the next that nobody needs."""
-    return Call("collect", [limit, *deleted], lambda reply: [text(name) for name in items(reply)])
+    return ScriptCall(
+        "collect", [limit, *deleted], lambda reply: [text(name) for name in items(reply)]
+    )
 
 
-def list_jobs(api_key: str, start: int, count: int) -> Call[list[Job]]:
+def list_jobs(api_key: str, start: int, count: int) -> ScriptCall[list[Job]]:
     """A page of one API key's jobs, newest first, from rank `start`."""
 
     def read(reply: Reply) -> list[Job]:
@@ -286,34 +298,36 @@ def list_jobs(api_key: str, start: int, count: int) -> Call[list[Job]]:
             records.job(text(request_id), items(flat)) for request_id, flat in pairs if items(flat)
         ]
 
-    return Call("list", [api_key, start, count], read)
+    return ScriptCall("list", [api_key, start, count], read)
 
 
-def tick(boot_id: str, boot_ms: int) -> Call[int]:
+def tick(boot_id: str, boot_ms: int) -> ScriptCall[int]:
     """Counts a long time in which nothing ran; the ms by which the clock of leases and due times was put forward."""
-    return Call("tick", [boot_id, boot_ms], number)
+    return ScriptCall("tick", [boot_id, boot_ms], number)
 
 
-def wake(deployment_id: str) -> Call[int]:
+def wake(deployment_id: str) -> ScriptCall[int]:
     """Leaves a wake-up behind when jobs wait; how many were sent."""
-    return Call("wake", [deployment_id], number)
+    return ScriptCall("wake", [deployment_id], number)
 
 
-def rescue(limit: int) -> Call[list[int]]:
+def rescue(limit: int) -> ScriptCall[list[int]]:
     """Takes back jobs whose lease ran out; [rescued, stopped]."""
-    return Call("rescue", [limit], lambda reply: [number(count) for count in items(reply)])
+    return ScriptCall("rescue", [limit], lambda reply: [number(count) for count in items(reply)])
 
 
-def expire(limit: int) -> Call[int]:
+def expire(limit: int) -> ScriptCall[int]:
     """Ends jobs that waited too long for their first claim; how many."""
-    return Call("expire", [limit], number)
+    return ScriptCall("expire", [limit], number)
 
 
-def rewake(cursor: int, limit: int) -> Call[list[int]]:
+def rewake(cursor: int, limit: int) -> ScriptCall[list[int]]:
     """Re-sends lost wake-ups and moves due retries; [next cursor, wake-ups sent, jobs moved]."""
-    return Call("rewake", [cursor, limit], lambda reply: [number(count) for count in items(reply)])
+    return ScriptCall(
+        "rewake", [cursor, limit], lambda reply: [number(count) for count in items(reply)]
+    )
 
 
-def forget(limit: int) -> Call[int]:
+def forget(limit: int) -> ScriptCall[int]:
     """Drops records whose retention is over; how many."""
-    return Call("forget", [limit], number)
+    return ScriptCall("forget", [limit], number)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from tasks.job import Job, Milliseconds
 from tasks.store import records
 from tasks.store.records import Reply, items, number, text
-from tasks.store.verbs import Argument, Call
+from tasks.store.verbs import Argument, ScriptCall
 
 LOOKED_AT = 1000  # due rows in one taking: some milliseconds of the store
 
@@ -75,7 +75,7 @@ def take_deliveries(
     free: int = 10**6,
     per_host: int = 10**6,
     busy: Mapping[bytes, int] | None = None,
-) -> Call[list[Taken]]:
+) -> ScriptCall[list[Taken]]:
     """Takes due deliveries under a lease; `free` places are left, `busy` says how many each of `places` has."""
     arguments: list[Argument] = [limit, lease_ms, token, free, per_host, LOOKED_AT]
     for place, count in (busy or {}).items():
@@ -84,7 +84,7 @@ def take_deliveries(
     def read(reply: Reply) -> list[Taken]:
         return [_taken(items(row), token) for row in items(reply)]
 
-    return Call("take_deliveries", arguments, read)
+    return ScriptCall("take_deliveries", arguments, read)
 
 
 def _taken(row: list[Reply], token: str) -> Taken:
@@ -95,18 +95,18 @@ def _taken(row: list[Reply], token: str) -> Taken:
     )
 
 
-def settle_delivery(taken: Taken, verdict: str, delay_ms: int, record: str) -> Call[Settled]:
+def settle_delivery(taken: Taken, verdict: str, delay_ms: int, record: str) -> ScriptCall[Settled]:
     """Records one attempt; `verdict` is delivered, retry or failed."""
     arguments = [taken.request_id, taken.token, verdict, delay_ms, record]
-    return Call("settle_delivery", arguments, lambda reply: Settled(text(reply)))
+    return ScriptCall("settle_delivery", arguments, lambda reply: Settled(text(reply)))
 
 
-def redeliver(request_id: str, api_key: str = "") -> Call[Redelivery]:
+def redeliver(request_id: str, api_key: str = "") -> ScriptCall[Redelivery]:
     """Sends the webhook of a final job again."""
-    return Call("redeliver", [request_id, api_key], lambda reply: Redelivery(text(reply)))
+    return ScriptCall("redeliver", [request_id, api_key], lambda reply: Redelivery(text(reply)))
 
 
-def outbox_status(latest: int = 0) -> Call[OutboxStatus]:
+def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:
     """Counts, and up to that many of the webhooks that were given up last."""
 
     def read(reply: Reply) -> OutboxStatus:
@@ -114,7 +114,7 @@ def outbox_status(latest: int = 0) -> Call[OutboxStatus]:
         given_up = [_given_up(items(row)) for row in items(rows)]
         return OutboxStatus(number(pending), number(exhausted), given_up)
 
-    return Call("outbox_status", [latest], read)
+    return ScriptCall("outbox_status", [latest], read)
 
 
 def _given_up(row: list[Reply]) -> GivenUp:

@@ -16,7 +16,7 @@ from tasks.settings import Settings
 from tasks.state import FINAL, Status
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
-from tasks.store.verbs import Call, CancelWord, Word
+from tasks.store.verbs import CancelResult, ScriptCall, SettleResult
 from tests.conftest import Clock
 from tests.valkey import Valkey
 
@@ -32,7 +32,7 @@ def rivals(settings: Settings) -> Iterator[Callable[..., list[tuple[Any, Any]]]]
     stores = [JobStore(settings, movable_clock=True) for _ in range(2)]
     with ThreadPoolExecutor(8) as pool:
 
-        def race(pairs: list[tuple[Call[Any], Call[Any]]]) -> list[tuple[Any, Any]]:
+        def race(pairs: list[tuple[ScriptCall[Any], ScriptCall[Any]]]) -> list[tuple[Any, Any]]:
             running = [
                 (pool.submit(stores[i % 2].run, first), pool.submit(stores[1 - i % 2].run, other))
                 if i % 2
@@ -81,9 +81,9 @@ def test_c18_cancel_against_claim_has_one_winner(
             assert (
                 agreed(store, request_id) is Status.CANCELED
             )  # either way: running jobs are cancelled too
-            assert word is (CancelWord.STOPPING if claim else CancelWord.CANCELED)
+            assert word is (CancelResult.STOPPING if claim else CancelResult.CANCELED)
             if claim:
-                assert store.run(verbs.finish(claim.lease, DONE)) is Word.STALE_FENCE
+                assert store.run(verbs.finish(claim.lease, DONE)) is SettleResult.STALE_FENCE
             won["claim first" if claim else "cancel first"] += 1
     print(dict(won))
     assert won.total() == PAIRS
@@ -103,8 +103,8 @@ def test_c18_cancel_against_finish_has_one_winner(
         calls = [(verbs.cancel(lease.request_id), verbs.finish(lease, DONE)) for lease in leases]
         for lease, ((word, _), finished) in zip(leases, rivals(calls), strict=True):
             canceled = agreed(store, lease.request_id) is Status.CANCELED
-            assert word is (CancelWord.STOPPING if canceled else CancelWord.ALREADY_FINAL)
-            assert finished is (Word.STALE_FENCE if canceled else Word.DONE)
+            assert word is (CancelResult.STOPPING if canceled else CancelResult.ALREADY_FINAL)
+            assert finished is (SettleResult.STALE_FENCE if canceled else SettleResult.DONE)
             won["cancel" if canceled else "finish"] += 1
     print(dict(won))
     assert won.total() == PAIRS
@@ -147,7 +147,7 @@ def test_c14_a_full_store_refuses_new_jobs_and_lets_running_ones_finish(tmp_path
         with pytest.raises(StoreUnavailable):
             queued(store, "d")
         assert store.run(verbs.renew([claim.lease])) == [verbs.Renewal.RENEWED]
-        assert store.run(verbs.finish(claim.lease, DONE)) is Word.DONE
+        assert store.run(verbs.finish(claim.lease, DONE)) is SettleResult.DONE
         store.redis.config_set("maxmemory", 0)
         assert store.run(verbs.read(first)).job.status is Status.SUCCEEDED
         queued(store, "d")

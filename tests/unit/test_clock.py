@@ -50,7 +50,7 @@ def test_a_jump_of_the_walls_clock_makes_nothing_due_and_nothing_last(
     with_hook = submit(store, webhook="https://a.example/x")
     taken = claim(store)
     assert taken
-    assert store.run(verbs.finish(taken.lease, DONE)) is verbs.Word.DONE
+    assert store.run(verbs.finish(taken.lease, DONE)) is verbs.SettleResult.DONE
     store.run(take_deliveries(10, 20_000, "sender"))
     retried = submit(store)
     taken = claim(store)

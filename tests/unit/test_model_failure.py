@@ -17,8 +17,7 @@ from workers.host.model.failure import MOST_BYTES, describe
 from workers.host.model.loader import Surroundings
 from workers.host.state import ModelHost
 from workers.hosting.client import HostAnswer
-from workers.replica.classify import Retry as Again
-from workers.replica.classify import classify
+from workers.replica.classify import RetryLater, classify
 
 MODEL = """
 secret = "s3cret-value"
@@ -123,7 +122,7 @@ class _Head:
 def verdict_of(output: bytes, failure: str = "", detailed: bool = True) -> JobError:
     answer = HostAnswer(_Head(output), status=500, failure=failure)  # type: ignore[arg-type]
     verdict = classify(JOB, answer, detailed)
-    assert isinstance(verdict, Again)
+    assert isinstance(verdict, RetryLater)
     return verdict.error
 
 

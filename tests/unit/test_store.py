@@ -14,7 +14,7 @@ from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
-from tasks.store.verbs import CancelWord, Move, Release, Renewal, Word
+from tasks.store.verbs import CancelResult, MoveResult, Release, Renewal, SettleResult
 from tests.conftest import Clock
 
 DEPLOYMENT = "dep00001"
@@ -47,7 +47,7 @@ def test_a_job_runs_from_submit_to_result(store: JobStore) -> None:
     request_id = submit(store)
     taken = claim(store)
     assert (taken.job.request_id, taken.input, taken.job.attempt) == (request_id, b"{}", 1)
-    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.DONE
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is SettleResult.DONE
     reading = store.run(verbs.read(request_id))
     assert reading.job.status is Status.SUCCEEDED
     assert reading.job.predict_ms == 12.5
@@ -58,7 +58,7 @@ def test_a_repeated_finish_is_already_done(store: JobStore) -> None:
     submit(store)
     taken = claim(store)
     store.run(verbs.finish(taken.lease, SUCCESS))
-    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.ALREADY_DONE
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is SettleResult.ALREADY_DONE
 
 
 def test_a_claim_whose_reply_was_lost_answers_the_same_job(store: JobStore) -> None:
@@ -80,12 +80,12 @@ def test_a_zombie_worker_cannot_finish_a_job_that_another_has_claimed(
     second = claim(store)
     assert (second.job.request_id, second.job.attempt) == (request_id, 2)
     for call in (verbs.finish(zombie.lease, SUCCESS), verbs.progress(zombie.lease, 0.5, None)):
-        assert store.run(call) is Word.STALE_FENCE
-    assert store.run(verbs.release(zombie.lease, Release.DRAIN)) is Word.STALE_FENCE
+        assert store.run(call) is SettleResult.STALE_FENCE
+    assert store.run(verbs.release(zombie.lease, Release.DRAIN)) is SettleResult.STALE_FENCE
     assert store.run(verbs.renew([zombie.lease])) == [Renewal.LOST]
     store.run(verbs.release(second.lease, Release.RETRY))
     assert store.run(verbs.renew([zombie.lease])) == [Renewal.LOST]
-    assert store.run(verbs.finish(claim(store).lease, SUCCESS)) is Word.DONE
+    assert store.run(verbs.finish(claim(store).lease, SUCCESS)) is SettleResult.DONE
 
 
 RETURNS = {
@@ -111,7 +111,7 @@ def test_a_rescued_job_that_nobody_has_claimed_goes_back_to_its_worker_uncharged
     assert store.run(verbs.queue_status(DEPLOYMENT)) == QueueStatus(0, 1)
     clock.advance(10)
     assert store.run(verbs.rescue(100)) == [0, 0]  # it has a whole lease again
-    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.DONE
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is SettleResult.DONE
     job = store.run(verbs.read(request_id)).job
     assert (job.status, job.attempt, job.deaths, job.errors) == (Status.SUCCEEDED, 1, 0, ())
 
@@ -125,11 +125,11 @@ def test_a_worker_may_settle_a_rescued_job_that_nobody_has_claimed(
     clock.advance(16)
     store.run(verbs.rescue(100))
     if isinstance(outcome, Outcome):
-        assert store.run(verbs.finish(taken.lease, outcome)) is Word.DONE
+        assert store.run(verbs.finish(taken.lease, outcome)) is SettleResult.DONE
         assert status(store, request_id) is Status.SUCCEEDED
         return
-    assert store.run(verbs.release(taken.lease, outcome)) is Word.DONE
-    assert store.run(verbs.release(taken.lease, outcome)) is Word.ALREADY_DONE
+    assert store.run(verbs.release(taken.lease, outcome)) is SettleResult.DONE
+    assert store.run(verbs.release(taken.lease, outcome)) is SettleResult.ALREADY_DONE
     assert store.run(verbs.renew([taken.lease])) == [Renewal.LOST]
     job = claim(store).job
     expected = {Release.DRAIN: (1, 0), Release.RETRY: (2, 0), Release.DEATH: (2, 1)}
@@ -163,7 +163,7 @@ def test_three_deaths_in_a_row_are_poison(store: JobStore, clock: Clock) -> None
         store.run(verbs.rescue(100))
     last = claim(store)
     error = JobError(ErrorCode.MODEL_UNAVAILABLE, "host died: segfault")
-    assert store.run(verbs.release(last.lease, Release.DEATH, error=error)) is Word.POISON
+    assert store.run(verbs.release(last.lease, Release.DEATH, error=error)) is SettleResult.POISON
     job = store.run(verbs.read(request_id)).job
     assert job.status is Status.FAILED
     assert [error.code for error in job.errors] == ["MODEL_UNAVAILABLE"] * 3 + ["poison"]
@@ -192,8 +192,11 @@ def test_a_retry_waits_out_its_backoff(store: JobStore, clock: Clock) -> None:
     request_id = submit(store)
     taken = claim(store)
     error = JobError(ErrorCode.MODEL_PREDICT_ERROR, "boom")
-    assert store.run(verbs.release(taken.lease, Release.RETRY, 1000, error)) is Word.DONE
-    assert store.run(verbs.release(taken.lease, Release.RETRY, 1000, error)) is Word.ALREADY_DONE
+    assert store.run(verbs.release(taken.lease, Release.RETRY, 1000, error)) is SettleResult.DONE
+    assert (
+        store.run(verbs.release(taken.lease, Release.RETRY, 1000, error))
+        is SettleResult.ALREADY_DONE
+    )
     assert empty(store)
     assert store.run(verbs.queue_status(DEPLOYMENT)).queued == 1
     clock.advance(1.1)
@@ -212,28 +215,28 @@ def test_a_drained_job_keeps_its_place_and_its_attempt(store: JobStore) -> None:
 
 def test_a_queued_job_is_cancelled_at_once(store: JobStore) -> None:
     request_id = submit(store)
-    assert store.run(verbs.cancel(request_id)) == (CancelWord.CANCELED, None)
-    assert store.run(verbs.cancel(request_id)) == (CancelWord.ALREADY_CANCELED, None)
+    assert store.run(verbs.cancel(request_id)) == (CancelResult.CANCELED, None)
+    assert store.run(verbs.cancel(request_id)) == (CancelResult.ALREADY_CANCELED, None)
     assert empty(store)
 
 
 def test_a_cancelled_running_job_holds_its_slot_until_it_stopped(store: JobStore) -> None:
     request_id = submit(store)
     taken = claim(store)
-    assert store.run(verbs.cancel(request_id)) == (CancelWord.STOPPING, None)
+    assert store.run(verbs.cancel(request_id)) == (CancelResult.STOPPING, None)
     assert status(store, request_id) is Status.CANCELED
-    assert store.run(verbs.finish(taken.lease, SUCCESS)) is Word.STALE_FENCE
+    assert store.run(verbs.finish(taken.lease, SUCCESS)) is SettleResult.STALE_FENCE
     assert store.run(verbs.renew([taken.lease])) == [Renewal.CANCELED]
     assert store.run(verbs.queue_status(DEPLOYMENT)).in_progress == 1
-    assert store.run(verbs.stopped(taken.lease, "cooperative")) is Word.DONE
+    assert store.run(verbs.stopped(taken.lease, "cooperative")) is SettleResult.DONE
     assert store.run(verbs.queue_status(DEPLOYMENT)).in_progress == 0
     assert store.run(verbs.read(request_id)).job.stopped_by == "cooperative"
 
 
 def test_a_strangers_job_is_missing(store: JobStore) -> None:
     request_id = submit(store, key="alice")
-    assert store.run(verbs.cancel(request_id, "mallory")) == (CancelWord.MISSING, None)
-    assert store.run(verbs.reprioritize(request_id, 1, "mallory")) is Move.MISSING
+    assert store.run(verbs.cancel(request_id, "mallory")) == (CancelResult.MISSING, None)
+    assert store.run(verbs.reprioritize(request_id, 1, "mallory")) is MoveResult.MISSING
 
 
 def test_a_job_expires_without_any_worker(store: JobStore, clock: Clock) -> None:
@@ -276,7 +279,7 @@ def test_a_newcomer_is_served_second_at_most(store: JobStore) -> None:
 
 def test_reprioritize_moves_a_job(store: JobStore) -> None:
     first, second = submit(store, level=1), submit(store, level=1)
-    assert store.run(verbs.reprioritize(second, 0)) is Move.MOVED
+    assert store.run(verbs.reprioritize(second, 0)) is MoveResult.MOVED
     assert [store.run(verbs.read(request_id)).jobs_ahead for request_id in (first, second)] == [
         1,
         0,
@@ -389,12 +392,12 @@ def test_a_settlement_and_the_next_claim_are_one_round_trip(store: JobStore) -> 
     assert first.job.request_id != second
     following = verbs.claim(DEPLOYMENT, "r:0", "f" * 16, "r")
     word, claimed = store.run_both(verbs.finish(first.lease, SUCCESS), following)
-    assert (word, claimed and claimed.job.request_id) == (Word.DONE, second)
+    assert (word, claimed and claimed.job.request_id) == (SettleResult.DONE, second)
     assert status(store, first.job.request_id) is Status.SUCCEEDED
 
     # The reply was lost and both are asked for again: nothing happens twice.
     word, again = store.run_both(verbs.finish(first.lease, SUCCESS), following)
-    assert word is Word.ALREADY_DONE
+    assert word is SettleResult.ALREADY_DONE
     assert again
     assert claimed
     assert again.lease == claimed.lease
@@ -406,7 +409,7 @@ def test_two_verbs_run_on_a_server_that_knows_no_script(store: JobStore) -> None
     held = claim(store)
     store.redis.script_flush()
     following = verbs.claim(DEPLOYMENT, "r:0", "f" * 16, "r")
-    assert store.run_both(verbs.finish(held.lease, SUCCESS), following) == (Word.DONE, None)
+    assert store.run_both(verbs.finish(held.lease, SUCCESS), following) == (SettleResult.DONE, None)
 
 
 def test_an_error_of_two_verbs_does_not_quote_the_output(store: JobStore) -> None:

@@ -19,7 +19,7 @@ from tasks.state import ALLOWED, FINAL, ErrorCode, Status
 from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
 from tasks.store.scripting import GAP_MS
-from tasks.store.verbs import Call, CancelWord, Release, Word
+from tasks.store.verbs import CancelResult, Release, ScriptCall, SettleResult
 from tests.conftest import Clock
 from tests.valkey import Valkey
 
@@ -63,12 +63,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs: dict[str, Known] = {}
         self.large: set[str] = set()
         self.bodies: dict[str, tuple[str, str]] = {}
-        self.replays: list[tuple[Call[Any], bool]] = []
+        self.replays: list[tuple[ScriptCall[Any], bool]] = []
 
     def teardown(self) -> None:
         self.store.close()
 
-    def run(self, call: Call[Any], replay: bool = True) -> Any:
+    def run(self, call: ScriptCall[Any], replay: bool = True) -> Any:
         if replay:
             self.replays.append((call, True))
         return self.store.run(call)
@@ -135,17 +135,25 @@ class StoreMachine(RuleBasedStateMachine):
         outcome = Outcome(status, 5.0, b"x", "text/plain", None if good else ERROR)
         word = self.run(verbs.finish(claim.lease, outcome))
         if self._holds(claim):
-            assert word is Word.DONE
+            assert word is SettleResult.DONE
             self._move(claim.job.request_id, status)
         else:
-            assert word in (Word.STALE_FENCE, Word.ALREADY_DONE, Word.MISSING)
+            assert word in (
+                SettleResult.STALE_FENCE,
+                SettleResult.ALREADY_DONE,
+                SettleResult.MISSING,
+            )
 
     @rule(claim=claims, reason=st.sampled_from(list(Release)), delay=st.sampled_from([0, 3000]))
     def release(self, claim: Claim, reason: Release, delay: int) -> None:
         word = self.run(verbs.release(claim.lease, reason, delay, ERROR))
         known = self.jobs[claim.job.request_id]
         if not self._holds(claim):
-            assert word in (Word.STALE_FENCE, Word.ALREADY_DONE, Word.MISSING)
+            assert word in (
+                SettleResult.STALE_FENCE,
+                SettleResult.ALREADY_DONE,
+                SettleResult.MISSING,
+            )
             return
         match reason:
             case Release.DEATH:
@@ -155,7 +163,7 @@ class StoreMachine(RuleBasedStateMachine):
             case Release.DRAIN:
                 known.attempt -= 1
         poison = reason is Release.DEATH and known.deaths == 3
-        assert word is (Word.POISON if poison else Word.DONE)
+        assert word is (SettleResult.POISON if poison else SettleResult.DONE)
         self._move(claim.job.request_id, Status.FAILED if poison else Status.QUEUED)
 
     @rule(claim=claims)
@@ -164,7 +172,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = self._holds(claim)
         assert (word is verbs.Renewal.RENEWED) == held
         reported = self.run(verbs.progress(claim.lease, 0.5, "half"))
-        assert (reported is Word.DONE) == held
+        assert (reported is SettleResult.DONE) == held
 
     @rule(claim=consumes(claims))
     def stopped(self, claim: Claim) -> None:
@@ -175,17 +183,17 @@ class StoreMachine(RuleBasedStateMachine):
         known = self.jobs[request_id]
         word, _ = self.run(verbs.cancel(request_id))
         if known.status in FINAL:
-            assert word in (CancelWord.ALREADY_CANCELED, CancelWord.ALREADY_FINAL)
+            assert word in (CancelResult.ALREADY_CANCELED, CancelResult.ALREADY_FINAL)
             return
         running = known.status is Status.IN_PROGRESS
-        assert word is (CancelWord.STOPPING if running else CancelWord.CANCELED)
+        assert word is (CancelResult.STOPPING if running else CancelResult.CANCELED)
         self._move(request_id, Status.CANCELED)
 
     @rule(request_id=ids, level=st.integers(0, 2))
     def reprioritize(self, request_id: str, level: int) -> None:
         word = self.run(verbs.reprioritize(request_id, level))
         queued = self.jobs[request_id].status is Status.QUEUED
-        assert (word is verbs.Move.NOT_QUEUED) == (not queued)
+        assert (word is verbs.MoveResult.NOT_QUEUED) == (not queued)
 
     @rule(seconds=st.sampled_from([1, 4, 11, 16]))
     def advance(self, seconds: int) -> None:

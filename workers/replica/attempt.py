@@ -130,7 +130,7 @@ class Attempts:
             self._payloads, ref, self._settings.spill_bytes, lambda: self._note_payload(run, note)
         )
 
-    def _note_payload(self, run: Run, note: verbs.Call[int]) -> None:
+    def _note_payload(self, run: Run, note: verbs.ScriptCall[int]) -> None:
         """Notes a payload before it is written, again and again while the store is away."""
         while run.reason is None:
             try:

@@ -17,7 +17,7 @@ MESSAGE_CHARS = 1000  # an error's message is for people, not a place for output
 
 
 @dataclass(frozen=True)
-class Retry:
+class RetryLater:
     """The attempt is over, the job is not."""
 
     error: JobError
@@ -29,7 +29,7 @@ class GiveBack:
     """The host had no capacity: back to the old place, no attempt charged."""
 
 
-Verdict = Outcome | Retry | GiveBack
+Verdict = Outcome | RetryLater | GiveBack
 
 
 def classify(job: Job, answer: HostAnswer, detailed: bool = True) -> Verdict:
@@ -91,10 +91,10 @@ def _content_type(said: str) -> str:
     return said if said and fits else "application/octet-stream"
 
 
-def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | Retry:
+def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | RetryLater:
     """Another attempt when the code is one that is retried and attempts are left, else FAILED."""
     if error.code in RETRIED and job.attempt < job.retry.max_attempts:
-        return Retry(error, job.retry.delay_ms(job.attempt))
+        return RetryLater(error, job.retry.delay_ms(job.attempt))
     return Outcome(Status.FAILED, ms, error=error)
 
 

@@ -11,7 +11,7 @@ from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
-from tasks.store.verbs import Release, Word
+from tasks.store.verbs import Release, SettleResult
 from workers.hosting.client import HostAnswer
 from workers.hosting.process import HostProcess
 from workers.replica.attempt import (
@@ -23,7 +23,7 @@ from workers.replica.attempt import (
     Refused,
     never_called,
 )
-from workers.replica.classify import GiveBack, Retry, classify, failed_attempt
+from workers.replica.classify import GiveBack, RetryLater, classify, failed_attempt
 from workers.replica.events import RequestEvents
 from workers.replica.quarantine import is_suspect
 from workers.replica.runs import Run, StopReason
@@ -34,7 +34,7 @@ SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is awa
 SETTLE_AGAIN = 0.2  # s
 REFUSED_MS = 1000  # until a job that the host refused is claimable again
 
-ClaimCall = verbs.Call[Claim | None]
+ClaimCall = verbs.ScriptCall[Claim | None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ClaimReply:
 class Settled:
     """What the store said, None when it stayed away; and its answer to the claim, if one went along."""
 
-    word: Word | None = None
+    word: SettleResult | None = None
     claimed: ClaimReply | None = None
 
 
@@ -116,7 +116,7 @@ class Settlements:
                 took = (monotonic() - run.started) * 1000
                 return self._conclude(run, Outcome(Status.FAILED, took, error=error), claim)
         settled = self._settle(run, verbs.release(run.lease, Release.DEATH, error=error), claim)
-        if settled.word is Word.POISON:
+        if settled.word is SettleResult.POISON:
             self._events.failed(run.claim.job, "poison")
         else:
             self._events.retried(run.claim.job, error.code)
@@ -134,8 +134,10 @@ class Settlements:
         took = (monotonic() - run.started) * 1000
         return self._conclude(run, failed_attempt(run.claim.job, error, took), claim)
 
-    def _conclude(self, run: Run, verdict: Outcome | Retry, claim: ClaimCall | None) -> Settled:
-        if isinstance(verdict, Retry):
+    def _conclude(
+        self, run: Run, verdict: Outcome | RetryLater, claim: ClaimCall | None
+    ) -> Settled:
+        if isinstance(verdict, RetryLater):
             return self._retry(run, verdict, claim)
         job = run.claim.job
         settled = self._settle(run, verbs.finish(run.lease, verdict), claim)
@@ -153,20 +155,22 @@ class Settlements:
             self._events.succeeded(job, verdict.predict_ms / 1000)
         return settled
 
-    def _retry(self, run: Run, retry: Retry, claim: ClaimCall | None) -> Settled:
+    def _retry(self, run: Run, retry: RetryLater, claim: ClaimCall | None) -> Settled:
         call = verbs.release(run.lease, Release.RETRY, retry.delay_ms, retry.error)
         settled = self._settle(run, call, claim)
         self._events.retried(run.claim.job, retry.error.code)
         return settled
 
-    def _settle(self, run: Run, call: verbs.Call[Word], claim: ClaimCall | None) -> Settled:
+    def _settle(
+        self, run: Run, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None
+    ) -> Settled:
         """Settles, again and again while the store is away for up to SETTLE_SECONDS."""
         ends = monotonic() + SETTLE_SECONDS
         settled = Settled()
         while True:
             try:
                 settled = self._settle_once(call, None if settled.claimed else claim, settled)
-                if settled.word is Word.STALE_FENCE:
+                if settled.word is SettleResult.STALE_FENCE:
                     # Cancelled in the moment of its end: it has stopped, and its slot is free.
                     word = self._store.run(verbs.stopped(run.lease, "cooperative"))
                     settled = Settled(word, settled.claimed)
@@ -176,12 +180,12 @@ class Settlements:
                     return Settled(None, settled.claimed)
                 time.sleep(SETTLE_AGAIN)
                 continue
-            if settled.word in (Word.STALE_FENCE, Word.MISSING):
+            if settled.word in (SettleResult.STALE_FENCE, SettleResult.MISSING):
                 log.warning("settle.refused", request_id=run.request_id, word=str(settled.word))
             return settled
 
     def _settle_once(
-        self, call: verbs.Call[Word], claim: ClaimCall | None, before: Settled
+        self, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None, before: Settled
     ) -> Settled:
         if claim is None:
             return Settled(self._store.run(call), before.claimed)

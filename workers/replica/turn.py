@@ -129,7 +129,7 @@ class Turns:
             thread.fence = self._new_fence()
             return claim
 
-    def _claim_call(self, thread: ThreadState) -> verbs.Call[Claim | None]:
+    def _claim_call(self, thread: ThreadState) -> verbs.ScriptCall[Claim | None]:
         return verbs.claim(self._deployment_id, thread.claimer, thread.fence, self._replica_id)
 
     def _new_fence(self) -> str:
