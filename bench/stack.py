@@ -164,7 +164,8 @@ class Stack:
         """A model host by itself, as `unix:PATH`."""
         path = self.folder / f"host{len(self._others)}.sock"
         command = [sys.executable, "-m", "workers.host.main", "--package", str(package)]
-        program = self.program("host", [*command, "--uds", str(path)])
+        sockets = ["--uds", str(path), "--worker-uds", f"{path}.worker"]
+        program = self.program("host", [*command, *sockets])
         program.wait_for(lambda: answers(f"unix:{path}", "/v1/models/model"))
         return f"unix:{path}"
 

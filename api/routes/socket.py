@@ -11,7 +11,6 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 
 from api.gateway import addressed_of, authenticate, deployment_for, gateway_of, new_request_id
 from api.problems import NO_ROUTE, Problem, log
-from api.routes.sync import check_route
 from api.routes.targets import TARGETS, TargetOf
 from api.upstream.connection import RawHeaders, reach
 from api.upstream.hosts import CONNECT_SECONDS, TOKEN, DoorRefused, Upstreams
@@ -34,7 +33,6 @@ async def websocket(socket: WebSocket, target: TargetOf) -> None:
 
 async def sync_websocket(socket: WebSocket, target: TargetOf, route: str) -> None:
     """Any route of the model's own server that speaks WebSocket."""
-    await check_route(socket, route)
     await _passed(socket, target, f"/{route}")
 
 

@@ -1,10 +1,8 @@
 """The fast path: sync predict, routes of the model itself, wake."""
 
 from fastapi import APIRouter, Request, Response
-from starlette.requests import HTTPConnection
 
 from api.gateway import authenticate, deployment_for, gateway_of
-from api.problems import Problem
 from api.routes.targets import TARGETS, TargetOf
 from api.upstream.proxy import proxied
 from api.upstream.waiting import Asking
@@ -13,7 +11,6 @@ from tasks.store import verbs
 router = APIRouter(tags=["sync"])
 PREDICT = "/v1/models/model:predict"
 WAKE_MS = 60_000  # how long a deployment that was woken keeps a replica without a call
-PRIVATE = ("/kingpost", "/hot-reload")
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -24,18 +21,7 @@ async def predict(request: Request, target: TargetOf) -> Response:
 
 async def sync_route(request: Request, target: TargetOf, route: str) -> Response:
     """Any route of the model's own server, any method, streamed both ways."""
-    await check_route(request, route)
     return await proxied(request, target, f"/{route}")
-
-
-async def check_route(connection: HTTPConnection, route: str) -> None:
-    """Raises Problem 404 where the model host would read a route of its worker, which stops jobs, takes slots and loads code.
-
-    Both sides look at the decoded path, once: what is encoded twice is another name to the host, too.
-    """
-    if any(f"/{route}/".startswith(private + "/") for private in PRIVATE):
-        await authenticate(connection)
-        raise Problem(404, "client_error", "There is no such route.")
 
 
 async def wake(request: Request, target: TargetOf) -> Response:

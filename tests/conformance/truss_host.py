@@ -103,7 +103,7 @@ class TrussHost(ServedModel):
         # After an unhandled exception the server closes the connection without having said so.
         one_by_one = httpx.Limits(max_keepalive_connections=0)
         address = f"http://127.0.0.1:{self._port}"
-        self.http = httpx.Client(base_url=address, timeout=30, limits=one_by_one)
+        self.http = self.worker = httpx.Client(base_url=address, timeout=30, limits=one_by_one)
 
     def websocket(self, path: str = "/v1/websocket", **how: Any) -> connect:
         return connect(f"ws://127.0.0.1:{self._port}{path}", **how)

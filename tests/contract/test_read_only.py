@@ -14,6 +14,7 @@ from deployments.packages.package import Package
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from workers.hosting import client as host_client
+from workers.hosting.sockets import worker_address
 
 MODEL = """
 class Model:
@@ -47,7 +48,7 @@ def test_a_read_only_package_is_pushed_and_served(package: Path, tmp_path: Path)
     with tempfile.TemporaryDirectory() as short:
         address = f"{short}/host.sock"
         serve = [*python, "workers.host.main", "--package", str(package), "--uds", address]
-        host = subprocess.Popen(serve)
+        host = subprocess.Popen([*serve, "--worker-uds", worker_address(address)])
         try:
             wait_until(lambda: _state(address) == "ready", 60, "it never got ready")
         finally:
@@ -57,5 +58,5 @@ def test_a_read_only_package_is_pushed_and_served(package: Path, tmp_path: Path)
 
 
 def _state(address: str) -> str | None:
-    said = host_client.state(address)
+    said = host_client.state(worker_address(address))
     return said.state if said else None

@@ -22,6 +22,7 @@ from tests.conditions import PAUSE, wait_until
 from tests.processes import Process, environment, ready_replicas
 from tests.valkey import Valkey
 from workers.hosting.client import state
+from workers.hosting.sockets import worker_address
 
 CONFIG = "model_name: recorder\n"
 MODEL = '''
@@ -227,7 +228,11 @@ def test_a_call_whose_job_another_worker_has_claimed_is_stopped(rig: Rig) -> Non
     rig.start(**SHORT)
     wait_until(lambda: rig.runs() == ["long", "long"], 30)
     os.kill(frozen, signal.SIGCONT)
-    wait_until(lambda: (said := state(first.address)) and said.busy == 0, 20, "it was not stopped")
+    wait_until(
+        lambda: (said := state(worker_address(first.address))) and said.busy == 0,
+        20,
+        "it was not stopped",
+    )
     open_gate()
     job = rig.final(request_id)
     assert (job.status, job.attempt, job.deaths) == (Status.SUCCEEDED, 2, 1)

@@ -144,7 +144,7 @@ def test_after_an_upgrade_bytes_are_bytes(door: HostDoor, host: Host) -> None:
             + b"\x81\x05first"
         )
         wait_until(lambda: host.all.endswith(b"\r\n\r\n\x81\x05first"))
-        caller.sendall(b"GET /kingpost/state HTTP/1.1\r\n\r\n")
+        caller.sendall(b"GET /state HTTP/1.1\r\n\r\n")
         wait_until(lambda: host.all.endswith(b"state HTTP/1.1\r\n\r\n"))
         host.connections[0].sendall(b"\x88\x00")
         assert caller.recv(4096) == b"\x88\x00"

@@ -8,9 +8,8 @@ import hmac
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
-from urllib.parse import unquote
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, probe_silence
 from tasks.process.logs import get_logger
@@ -21,8 +20,7 @@ HEAD_BYTES = 128 * 1024  # of one request
 HEAD_SECONDS = 10.0  # for a stranger to show the token
 MOST_STRANGERS = 256  # connections that have not shown it yet
 TOKEN = TOKEN_HEADER.encode()
-PRIVATE = ("/kingpost", "/hot-reload")  # the worker's own routes
-REASONS = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 431: "Too Large"}
+REASONS = {400: "Bad Request", 401: "Unauthorized", 431: "Too Large"}
 
 
 @dataclass
@@ -201,12 +199,6 @@ class Caller(asyncio.Protocol):
         """The status that refuses this head, 0 for none. The token comes first: a stranger learns nothing."""
         if not hmac.compare_digest(self._head.token, self._door.token):
             return 401
-        try:
-            path = unquote((parse_url(self._head.url).path or b"/").decode("ascii"))
-        except (HttpParserError, UnicodeDecodeError):
-            return 400
-        if any(f"{path}/".startswith(f"{private}/") for private in PRIVATE):
-            return 404
         return 400 if self._parser.should_upgrade() and not self._head.websocket else 0
 
     def _refuse(self, status: int) -> None:

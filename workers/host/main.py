@@ -1,35 +1,29 @@
-"""The model host process: `python -m workers.host.main --package DIR --uds PATH`.
+"""The model host process: `python -m workers.host.main --package DIR --uds PATH --worker-uds PATH`.
 
-It holds one model, or several chainlets (both options once for each), and nothing of Kingpost's own secrets; the worker that started it is its only parent.
+It holds one model, or several chainlets (these options once for each), and nothing of Kingpost's own secrets; the worker that started it is its only parent.
 """
 
 import argparse
 import os
-import socket
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import FrameType
-
-import uvicorn
 
 from deployments.packages.package import Package, PackageError
-from deployments.pings import Pings
-from deployments.socket_relay import MAX_MESSAGE
 from workers.host import logs as host_logs
+from workers.host.call.answer import answer
 from workers.host.docker_server.server import ServerHost, create_server_app
 from workers.host.dynamic_config import use_dynamic_config
 from workers.host.model.loader import Surroundings, extend_import_path
 from workers.host.routes.app import create_app
+from workers.host.routes.private import create_worker_app
+from workers.host.serving import HostServer, Sockets
 from workers.host.state import ModelHost
 from workers.host.together import serve_together
 from workers.host.variables import apply_variables, surroundings
 from workers.processes.parent_death import die_with_parent
-
-KEEP_ALIVE_SECONDS = 3600  # the worker and the gateway keep their connections open between calls
-BACKLOG = 4096
 
 
 def main() -> None:
@@ -62,7 +56,14 @@ def _options() -> argparse.Namespace:
         "--package", required=True, type=_path, action="append", help="folder with config.yaml"
     )
     parser.add_argument(
-        "--uds", required=True, type=_path, action="append", help="the Unix socket to serve it on"
+        "--uds", required=True, type=_path, action="append", help="the Unix socket for callers"
+    )
+    parser.add_argument(
+        "--worker-uds",
+        required=True,
+        type=_path,
+        action="append",
+        help="the Unix socket for its worker: jobs, slots, state, reload",
     )
     parser.add_argument("--name", help="whose log lines are that no single chainlet wrote")
     parser.add_argument("--log-level", default="info")
@@ -91,68 +92,28 @@ def _drop_own_folder() -> None:
 
 def _serve(packages: list[Package], options: argparse.Namespace) -> None:
     around = surroundings(options.secrets_dir, options.environment_file)
+    sockets = [Sockets(*pair) for pair in zip(options.uds, options.worker_uds, strict=True)]
     if len(packages) == 1:
-        _server(packages[0], options.uds[0], options, around).run()
+        _server(packages[0], sockets[0], options, around).run()
         return
     around = replace(around, shared=True, loading=threading.Lock())
     servers = {
-        package.model_name: _server(package, uds, options, around)
-        for package, uds in zip(packages, options.uds, strict=True)
+        package.model_name: _server(package, pair, options, around)
+        for package, pair in zip(packages, sockets, strict=True)
     }
     serve_together(servers)
 
 
 def _server(
-    package: Package, uds: Path, options: argparse.Namespace, around: Surroundings
-) -> "_Server":
+    package: Package, sockets: Sockets, options: argparse.Namespace, around: Surroundings
+) -> HostServer:
     if package.docker_server:
-        host = ServerHost(package)
-        app = create_server_app(host)
-    else:
-        host = ModelHost(package, around)
-        app = create_app(host)
-    pings = Pings.of(package.runtime.transport)
-    config = uvicorn.Config(
-        host.traffic.around(app),
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        backlog=BACKLOG,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=options.grace_seconds,
-        ws_max_size=MAX_MESSAGE,
-        ws_ping_interval=pings.interval,
-        ws_ping_timeout=pings.timeout,
-    )
-    return _Server(config, host.drain, uds)
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn whose SIGTERM also changes the state that the worker reads."""
-
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None], uds: Path) -> None:
-        super().__init__(config)
-        self._drain = drain
-        self._uds = uds
-
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serves on its Unix socket."""
-        super().run([*(sockets or ()), _private(self._uds)])
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._drain()
-        self.should_exit = True
-
-
-def _private(uds: Path) -> socket.socket:
-    """A bound socket for this user alone; uvicorn's own are open to every user of the machine."""
-    uds.unlink(missing_ok=True)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.bind(str(uds))
-    uds.chmod(0o600)  # nobody could connect before: it does not listen yet
-    return made
+        behind = ServerHost(package)
+        apps = create_server_app(behind), create_worker_app(behind, behind.answer)
+        return HostServer(behind, apps, sockets, options.grace_seconds)
+    host = ModelHost(package, around)
+    apps = create_app(host), create_worker_app(host, partial(answer, host), host.hot_reload)
+    return HostServer(host, apps, sockets, options.grace_seconds)
 
 
 if __name__ == "__main__":

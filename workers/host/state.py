@@ -54,6 +54,10 @@ class Host(Protocol):
     state: State
     failure: LoadFailure | None
 
+    def drain(self) -> None:
+        """From now on the state says that this process is about to end."""
+        ...
+
 
 class ModelHost:
     """One package, one model. A failed load leaves the process alive and answering `failed`.

@@ -1,8 +1,8 @@
-"""How many calls the host serves and has served, through every door but the worker's own."""
+"""How many calls of callers the host serves and has served; its worker's come in by another socket."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-PRIVATE = "/kingpost/"
+LIVENESS = "/"  # what load balancers ask is no call of the model
 
 
 class Traffic:
@@ -16,7 +16,7 @@ class Traffic:
         """The application, counted."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "lifespan" or _is_probe(scope):
+            if scope["path"] == LIVENESS:
                 await app(scope, receive, send)
                 return
             self.open += 1
@@ -27,8 +27,3 @@ class Traffic:
                 self.open -= 1
 
         return counted
-
-
-def _is_probe(scope: Scope) -> bool:
-    """The worker's own calls, and the liveness route that load balancers ask."""
-    return scope["path"].startswith(PRIVATE) or scope["path"] == "/"

@@ -1,4 +1,4 @@
-"""The worker's side of the model host's private routes, over HTTP on a Unix socket."""
+"""The worker's side of its routes at the model host, over HTTP on a Unix socket of their own."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ class HostState:
     slots: int
     busy: int
     pid: int
-    open: int = 0  # calls that came in through the other doors
+    open: int = 0  # calls that came in from callers
     served: int = 0  # of these, since it started
 
 
@@ -83,7 +83,7 @@ class HostClient:
         Raises HostNotReady and HostUnavailable.
         """
         with _reaching():
-            status, body = self._quick("POST", f"/kingpost/slots?wait={wait}")
+            status, body = self._quick("POST", f"/slots?wait={wait}")
         if status == 503:
             raise HostNotReady
         return json.loads(body)["slot"] if status == 200 else None
@@ -91,7 +91,7 @@ class HostClient:
     def give_back(self, slot: str) -> None:
         """Frees a slot; a host that is gone has none to free."""
         with contextlib.suppress(HostUnavailable), _reaching():
-            self._quick("DELETE", f"/kingpost/slots/{slot}")
+            self._quick("DELETE", f"/slots/{slot}")
 
     def run(
         self,
@@ -109,7 +109,7 @@ class HostClient:
         answer = HostAnswer(output)
         try:
             fenced = {**headers, FENCE_HEADER: lease.fence}
-            self._connection.request("POST", f"/kingpost/jobs/{lease.request_id}", body, fenced)
+            self._connection.request("POST", f"/jobs/{lease.request_id}", body, fenced)
         except BROKEN as error:
             raise HostUnreached(f"The model host is gone: {error!r}") from error
         with _reaching():
@@ -179,7 +179,7 @@ def stop(address: str, lease: Lease) -> None:
     with contextlib.suppress(HostUnavailable), _reaching():
         connection = HostConnection(address, QUICK_SECONDS)
         headers = {FENCE_HEADER: lease.fence}
-        connection.request("DELETE", f"/kingpost/jobs/{lease.request_id}", headers=headers)
+        connection.request("DELETE", f"/jobs/{lease.request_id}", headers=headers)
         connection.response().read()
         connection.close()
 
@@ -196,7 +196,7 @@ def state(address: str) -> HostState | None:
     """What the host says of itself; None while it does not answer."""
     try:
         with _reaching(), contextlib.closing(HostConnection(address, QUICK_SECONDS)) as connection:
-            connection.request("GET", "/kingpost/state")
+            connection.request("GET", "/state")
             said: dict[str, Any] = json.loads(connection.response().read())
     except HostUnavailable:
         return None

@@ -202,8 +202,10 @@ class HostProcess:
     def _started(self, python: HostPython) -> subprocess.Popen[bytes]:
         command = [*python.command, "--log-level", self._settings.log_level]
         for socket in self.sockets:
-            Path(socket.address).unlink(missing_ok=True)
+            for address in (socket.address, socket.worker_address):
+                Path(address).unlink(missing_ok=True)
             command += ["--package", str(socket.package), "--uds", socket.address]
+            command += ["--worker-uds", socket.worker_address]
         command += ["--parent-pid", str(os.getpid()), *self._extras.arguments]
         if self._extras.name:
             command.append(f"--name={self._extras.name}")  # it may begin with a hyphen
@@ -241,7 +243,7 @@ class HostProcess:
     def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + self._settings.load_timeout_seconds
         while process.poll() is None and time.monotonic() < deadline:
-            said = [(socket, host_client.state(socket.address)) for socket in self.sockets]
+            said = [(socket, host_client.state(socket.worker_address)) for socket in self.sockets]
             failed = next((pair for pair in said if pair[1] and pair[1].state == "failed"), None)
             if failed:
                 self._broken = failed[0]

@@ -39,7 +39,7 @@ from workers.hosting import client as host_client
 from workers.hosting.chainlet import ENVIRONMENT_FILE, extras
 from workers.hosting.client import HostState
 from workers.hosting.process import HostProcess
-from workers.hosting.sockets import HostSocket
+from workers.hosting.sockets import HostSocket, worker_address
 from workers.node.findings import machine_findings
 from workers.replica.channel import Channel
 from workers.replica.control import take_over_revoke
@@ -138,7 +138,7 @@ class ReplicaWorker:
             self._settings,
             deployment_id,
             self.id,
-            socket.address,
+            socket.worker_address,
         )
 
     def _door(self, socket: HostSocket) -> HostDoor | None:
@@ -191,7 +191,8 @@ class ReplicaWorker:
                 self._directory.remove(serving.id)
             except StoreUnavailable as error:
                 log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
-            Path(serving.socket.address).unlink(missing_ok=True)
+            for address in (serving.socket.address, serving.socket.worker_address):
+                Path(address).unlink(missing_ok=True)
         shutil.rmtree(self._config_dir, ignore_errors=True)
         self.store.close()
 
@@ -204,7 +205,7 @@ class ReplicaWorker:
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
             for serving in self.servings:
                 if serving.deployment.id == run.claim.job.deployment_id:
-                    host_client.stop(serving.socket.address, run.lease)
+                    host_client.stop(serving.socket.worker_address, run.lease)
 
     def _cancel(self, request_id: str) -> None:
         for run in self._runs.of(request_id):
@@ -219,7 +220,7 @@ class ReplicaWorker:
                 self._try_report()
             time.sleep(SETTLED_SECONDS)
             while monotonic() < ends:
-                said = host_client.state(serving.socket.address)
+                said = host_client.state(serving.socket.worker_address)
                 if said is None or said.open == 0:
                     break
                 time.sleep(SYNC_LOOK)
@@ -260,7 +261,8 @@ class ReplicaWorker:
         """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
         if not self.host.ready.is_set():
             return [None for _ in self.servings]
-        return list(self._asking.map(host_client.state, [o.socket.address for o in self.servings]))
+        addresses = [serving.socket.worker_address for serving in self.servings]
+        return list(self._asking.map(host_client.state, addresses))
 
     def _entry(self, serving: Serving, running: int, said: HostState | None) -> Replica:
         return Replica(
@@ -291,7 +293,7 @@ def _socket_path(state_dir: Path, replica_id: str) -> Path:
     """Where the model host listens: in the state folder, or in a short one when its path is too long."""
     folder = state_dir.resolve() / "run"
     path = folder / f"{replica_id}.sock"
-    if len(str(path).encode()) > SOCKET_PATH_BYTES:
+    if len(worker_address(str(path)).encode()) > SOCKET_PATH_BYTES:  # the longer of the two
         return Path(tempfile.mkdtemp(prefix="kingpost-")) / "host.sock"
     folder.mkdir(parents=True, exist_ok=True)
     return path

@@ -49,7 +49,7 @@ class Reloads:
 
     def _swap(self) -> str:
         try:
-            status, said = host_client.hot_reload(self._host.sockets[0].address)
+            status, said = host_client.hot_reload(self._host.sockets[0].worker_address)
         except host_client.HostUnavailable as error:
             self._host.end(self._host.generation, f"no hot reload: {error!r}")
             return "restarted"

@@ -22,6 +22,7 @@ from deployments.ways import TOKEN_HEADER
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
+from tests.contract.private_routes import ATTEMPTS, ask
 from tests.processes import Process, environment
 from tests.valkey import Valkey
 
@@ -284,7 +285,7 @@ def test_100_megabytes_stream_through_api_and_door_in_little_memory(rig: Rig, fa
 
 
 @pytest.mark.parametrize("token", [None, "", "x" * 43, "é"])
-@pytest.mark.parametrize("target", ["/", "/v1/models/model", PREDICT, "/kingpost/state", "/none"])
+@pytest.mark.parametrize("target", ["/", "/v1/models/model", PREDICT, "/state", "/none"])
 def test_the_door_tells_nothing_without_the_token(
     rig: Rig, far: Replica, token: str | None, target: str
 ) -> None:
@@ -308,8 +309,17 @@ def test_the_token_opens_the_model_s_routes_and_not_the_worker_s(rig: Rig, far: 
         assert http.post(PREDICT, json="abc").json() == 3
         chunks = iter([b'"ab', b"", b'cd"'])
         assert http.post(PREDICT, content=chunks).json() == 4
-        for target in ("/kingpost/state", "/%6bingpost/state", "/kingpost/slots?wait=0"):
-            assert http.get(target).status_code == 404
+    assert far.tcp
+    host, _, port = far.tcp.rpartition(":")
+    token, key = f"{TOKEN_HEADER}: {rig.token(far)}", f"Authorization: Api-Key {KEY}"
+    gateway = ("127.0.0.1", int(rig.url.rpartition(":")[2]))
+    sync = path("far").removesuffix("predict") + "sync/"
+    for method, target in ATTEMPTS:
+        for said in (
+            ask((host, int(port)), method, f"/{target}", token),
+            ask(gateway, method, f"{sync}{target}", key),
+        ):
+            assert (said.status in (400, 404), said.is_private) == (True, False), target
 
 
 def test_what_is_no_http_or_has_no_end_is_refused(rig: Rig, far: Replica) -> None:

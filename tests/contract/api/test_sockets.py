@@ -16,6 +16,7 @@ from websockets.protocol import Event
 from websockets.typing import Subprotocol
 
 from tests.contract.api.conftest import KEY, Live, custom_server
+from tests.contract.private_routes import spellings
 
 MODEL = "/models/socket/production/websocket"
 MEGABYTE = 1 << 20
@@ -215,9 +216,13 @@ async def test_any_route_of_a_custom_server_may_be_a_websocket(live: Live, custo
     assert said["url"].endswith("/other/a b?c=d"), "as starlette shows %20"
     status, _, _ = await refused(live, f"{base}/sync/nowhere")
     assert status == 403, "what its framework says"
-    for private in ("kingpost/state", "%6bingpost/state", "hot-reload"):
-        status, _, body = await refused(live, f"{base}/sync/{private}")
-        assert (status, body["error"]) == (404, "There is no such route.")
+
+
+async def test_no_websocket_reaches_the_worker_s_own_routes(live: Live, place: str) -> None:
+    base = place.removesuffix("/websocket")
+    for target in (*spellings("state"), *spellings("jobs/intruder")):
+        status, _, body = await refused(live, f"{base}/sync/{target}")
+        assert (status in (400, 403, 404), "slots" in str(body)) == (True, False), target
 
 
 REFUSED = {

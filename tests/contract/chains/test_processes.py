@@ -20,6 +20,7 @@ from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack, command, copy_models, own_environment
 from workers.hosting import client as host_client
 from workers.hosting.client import HostState
+from workers.hosting.sockets import worker_address
 
 pytestmark = pytest.mark.slow
 RUN = "/chains/orders/production/run_remote"
@@ -53,7 +54,7 @@ def address(stack: Stack, name: str) -> str:
 
 def at(socket: str) -> HostState:
     """What the host says there, itself: the directory hears of it with the next heartbeat."""
-    said = host_client.state(socket)
+    said = host_client.state(worker_address(socket))
     assert said
     return said
 

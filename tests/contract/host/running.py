@@ -14,6 +14,7 @@ import httpx
 from websockets.asyncio.client import connect, unix_connect
 
 from tests.conditions import wait_until
+from workers.hosting.sockets import worker_address
 from workers.wire import Frame, FrameDecoder, FrameKind
 
 PREDICT = "/v1/models/model:predict"
@@ -88,6 +89,7 @@ class ServedModel:
     package: Path  # the folder that the model runs in
     process: subprocess.Popen[bytes]
     http: httpx.Client
+    worker: httpx.Client  # asks as the worker does; Truss's server has one way in for all
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kp"))  # short: a socket's path has 108 bytes
@@ -103,6 +105,7 @@ class ServedModel:
 
     def __exit__(self, *_: object) -> None:
         self.http.close()
+        self.worker.close()
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -142,6 +145,12 @@ class ServedModel:
         return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
 
 
+def client_at(socket: str) -> httpx.Client:
+    """Asks over that Unix socket."""
+    transport = httpx.HTTPTransport(uds=socket)
+    return httpx.Client(transport=transport, base_url="http://host", timeout=30)
+
+
 class RunningHost(ServedModel):
     """One model host of Kingpost's; use it as a context manager."""
 
@@ -153,14 +162,15 @@ class RunningHost(ServedModel):
         self.socket = str(self.folder / "s")
         self.serial = 0
         command = [sys.executable, "-m", "workers.host.main", "--package", str(package)]
-        self.launch([*command, "--uds", self.socket, *arguments], env=env)
-        transport = httpx.HTTPTransport(uds=self.socket)
-        self.http = httpx.Client(transport=transport, base_url="http://host", timeout=30)
+        sockets = ["--uds", self.socket, "--worker-uds", worker_address(self.socket)]
+        self.launch([*command, *sockets, *arguments], env=env)
+        self.http = client_at(self.socket)
+        self.worker = client_at(worker_address(self.socket))
 
     def state(self) -> dict[str, Any]:
-        """What /kingpost/state says; {} while nothing listens."""
+        """What the host says of itself; {} while nothing listens."""
         try:
-            return self.http.get("/kingpost/state").json()
+            return self.worker.get("/state").json()
         except httpx.TransportError:
             return {}
 
@@ -177,7 +187,7 @@ class RunningHost(ServedModel):
         """The same input as a job."""
         self.serial += 1
         how.setdefault("content", json.dumps(value))
-        answer = self.http.post(f"/kingpost/jobs/{name or f'job{self.serial}'}", **how)
+        answer = self.worker.post(f"/jobs/{name or f'job{self.serial}'}", **how)
         assert answer.status_code == 200, answer.text
         decoder = FrameDecoder()
         frames = decoder.feed(answer.content)

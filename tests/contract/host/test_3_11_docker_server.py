@@ -148,7 +148,7 @@ def test_issue_5_6_a_cancel_closes_the_connection(
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(host.job, what, "stopped")
         wait_until((host.package / begun).exists)
-        assert host.http.delete("/kingpost/jobs/stopped").status_code == 202
+        assert host.worker.delete("/jobs/stopped").status_code == 202
         answer: Any = job.result()
     assert answer.status_code == 499
     assert answer.end["stopped_by"] in ("cooperative", "closed")
@@ -171,7 +171,7 @@ def test_issue_5_6_a_server_that_cannot_start_fails_the_load(start_host: StartHo
     assert error["message"] == "The server ended with exit code 3 before it was ready."
     assert error["traceback"] == "no such weights"
     assert host.predict("x").status_code == 503
-    assert host.http.post("/kingpost/jobs/job1", content="1").status_code == 503
+    assert host.worker.post("/jobs/job1", content="1").status_code == 503
 
 
 def test_issue_5_6_a_server_that_dies_takes_its_host_along(host: RunningHost) -> None:

@@ -125,8 +125,8 @@ def test_issue_5_1_the_failure_of_a_load_is_told(start_host: StartHost) -> None:
     assert "model.py" in error["traceback"]
     assert "workers" not in error["traceback"]
     assert "raise RuntimeError" in error["traceback"]
-    assert host.http.post("/kingpost/jobs/job1", content="1").status_code == 503
-    assert host.http.post("/kingpost/slots").status_code == 503
+    assert host.worker.post("/jobs/job1", content="1").status_code == 503
+    assert host.worker.post("/slots").status_code == 503
 
 
 def test_3_1_relative_imports_are_refused_with_advice(start_host: StartHost) -> None:

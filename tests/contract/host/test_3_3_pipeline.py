@@ -105,8 +105,8 @@ def test_3_3_sync_goes_before_jobs_that_wait_longer(steps: Steps) -> None:
 @pytest.mark.kingpost_only("private routes")
 def test_3_3_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
     host = steps.host
-    token = host.http.post("/kingpost/slots").json()["slot"]
-    assert host.http.post("/kingpost/slots?wait=0.01").status_code == 204
+    token = host.worker.post("/slots").json()["slot"]
+    assert host.worker.post("/slots?wait=0.01").status_code == 204
     keep = {"x-kingpost-slot": token, "x-kingpost-keep-slot": "1"}
     steps.go("k")
     kept = host.job("k", headers=keep)
@@ -119,11 +119,11 @@ def test_3_3_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
     steps.go("s")
     sync.result()
     assert host.state()["busy"] == 0
-    assert host.http.delete(f"/kingpost/slots/{token}").status_code == 204
-    other = host.http.post("/kingpost/slots").json()["slot"]
-    assert host.http.delete(f"/kingpost/slots/{other}").status_code == 204
+    assert host.worker.delete(f"/slots/{token}").status_code == 204
+    other = host.worker.post("/slots").json()["slot"]
+    assert host.worker.delete(f"/slots/{other}").status_code == 204
     assert host.state()["busy"] == 0
-    assert host.http.post("/kingpost/slots?wait=soon").status_code == 400
+    assert host.worker.post("/slots?wait=soon").status_code == 400
 
 
 def test_3_3_a_client_that_leaves_is_noticed_and_its_successor_runs(steps: Steps) -> None:
@@ -156,14 +156,14 @@ def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
     host = steps.host
     job = steps.start(host.job, "j", "the-job")
     steps.wait("run-j")
-    assert host.http.delete("/kingpost/jobs/the-job").status_code == 202
+    assert host.worker.delete("/jobs/the-job").status_code == 202
     answer = job.result()
     assert answer.status_code == 499  # type: ignore[attr-defined]
     assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
     assert answer.end["slot_kept"] is False  # type: ignore[attr-defined]
     assert steps.reached("left-j")
     assert host.state()["busy"] == 0
-    assert host.http.delete("/kingpost/jobs/the-job").status_code == 404
+    assert host.worker.delete("/jobs/the-job").status_code == 404
 
 
 @JOBS
@@ -172,7 +172,7 @@ def test_3_3_a_job_that_waits_for_a_slot_can_be_stopped(steps: Steps) -> None:
     running = steps.start(host.predict, "a")
     steps.wait("run-a")
     job = steps.start(host.job, "j", "waiting")
-    wait_until(lambda: host.http.delete("/kingpost/jobs/waiting").status_code == 202)
+    wait_until(lambda: host.worker.delete("/jobs/waiting").status_code == 202)
     assert job.result().status_code == 499  # type: ignore[attr-defined]
     steps.go("a")
     running.result()
@@ -184,9 +184,9 @@ def test_3_3_the_same_job_twice_is_refused(steps: Steps) -> None:
     host = steps.host
     job = steps.start(host.job, "j", "twin")
     steps.wait("run-j")
-    assert host.http.post("/kingpost/jobs/twin", json="j").status_code == 409
+    assert host.worker.post("/jobs/twin", json="j").status_code == 409
     other = {"x-kingpost-fence": "another attempt"}
-    assert host.http.delete("/kingpost/jobs/twin", headers=other).status_code == 404
+    assert host.worker.delete("/jobs/twin", headers=other).status_code == 404
     steps.go("j")
     assert job.result().status_code == 200  # type: ignore[attr-defined]
 
@@ -218,12 +218,12 @@ def test_3_3_an_async_job_is_cancelled_by_stop_and_by_leaving(start_host: StartH
         for name in ("j", "stubborn"):
             job = steps.start(host.job, name, name)
             steps.wait(f"run-{name}")
-            host.http.delete(f"/kingpost/jobs/{name}")
+            host.worker.delete(f"/jobs/{name}")
             answer = job.result()
             assert answer.status_code == 499  # type: ignore[attr-defined]
             assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
         with pytest.raises(httpx.ReadTimeout):
-            host.http.post("/kingpost/jobs/x", content=json.dumps("x"), timeout=0.2)
+            host.worker.post("/jobs/x", content=json.dumps("x"), timeout=0.2)
         steps.wait("cancelled-x")
         wait_until(lambda: host.state()["busy"] == 0)
 
@@ -298,7 +298,7 @@ def test_3_3_async_code_that_never_looks_is_cancelled_when_the_package_s_grace_i
         steps = Steps(host, pool)
         job = steps.start(host.job, "job", "job")
         steps.wait("run-job")
-        assert host.http.delete("/kingpost/jobs/job").status_code == 202
+        assert host.worker.delete("/jobs/job").status_code == 202
         assert job.result().status_code == 499  # type: ignore[attr-defined]
         assert steps.reached("cancelled-job")
 
@@ -310,7 +310,7 @@ def test_3_3_async_code_sees_the_cancel_of_its_job(looking: RunningHost, name: s
         steps = Steps(looking, pool)
         job = steps.start(looking.job, name, name)
         steps.wait(f"run-{name}")
-        assert looking.http.delete(f"/kingpost/jobs/{name}").status_code == 202
+        assert looking.worker.delete(f"/jobs/{name}").status_code == 202
         assert job.result().status_code == 499  # type: ignore[attr-defined]
         assert steps.reached(f"aborted-{name}")
         looking.settle(busy=0)

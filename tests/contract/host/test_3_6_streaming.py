@@ -99,8 +99,8 @@ def host(start_host: StartHost) -> RunningHost:
 
 
 def read_start(host: RunningHost, path: str, what: str) -> bytes:
-    """Reads the first bytes of the answer and leaves."""
-    with host.http.stream("POST", path, json=what) as answer:
+    """Reads the first bytes of a job's answer and leaves."""
+    with host.worker.stream("POST", path, json=what) as answer:
         return next(answer.iter_raw())
 
 
@@ -187,7 +187,7 @@ def test_3_3_a_stream_keeps_its_slot_until_it_ends(host: RunningHost) -> None:
 @pytest.mark.parametrize("kind", ["ticks", "sync ticks", "sse ticks"])
 def test_issue_5_3_a_worker_that_leaves_closes_the_generator(host: RunningHost, kind: str) -> None:
     name = f"job{kind}"
-    assert b"0 " in read_start(host, f"/kingpost/jobs/{name}", f"{kind}:{name}")
+    assert b"0 " in read_start(host, f"/jobs/{name}", f"{kind}:{name}")
     wait_until(lambda: (host.package / "data" / f"closed-{name}").exists())
     wait_until(lambda: host.state()["busy"] == 0)
 
@@ -229,7 +229,7 @@ def test_issue_5_3_a_stopped_stream_is_closed(host: RunningHost, kind: str) -> N
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(host.job, f"{kind}:{name}", "stopped")
         wait_until(lambda: (host.package / "data" / f"tick-{name}").exists())
-        assert host.http.delete("/kingpost/jobs/stopped").status_code == 202
+        assert host.worker.delete("/jobs/stopped").status_code == 202
         answer: Any = job.result()
     assert answer.status_code == 499
     assert answer.end["stopped_by"] == "closed"

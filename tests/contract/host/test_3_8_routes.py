@@ -185,7 +185,7 @@ def test_3_8_hot_reload_swaps_the_code_and_keeps_the_state(start_host: StartHost
     assert host.predict(1).json() == ["old", 1]
 
     (host.package / "model" / "words.py").write_text("WORD = 'newer'")
-    answer = host.http.post("/hot-reload")
+    answer = host.worker.post("/hot-reload")
     assert (answer.status_code, answer.json()) == (200, {"msg": "Hot reload complete"})
     assert host.predict(1).json() == ["newer", 2]
 
@@ -194,7 +194,7 @@ def test_3_8_hot_reload_swaps_the_code_and_keeps_the_state(start_host: StartHost
         ("class Model:\n    def predict(self, a, b): pass", "ModelDefinitionError: `predict`"),
     ):
         file.write_text(broken)
-        refused = host.http.post("/hot-reload")
+        refused = host.worker.post("/hot-reload")
         assert refused.status_code == 422
         assert refused.json()["error"].startswith(error)
         assert host.predict(1).status_code == 200

@@ -102,7 +102,7 @@ def test_one_batch_at_a_time_and_a_cancelled_item_leaves_the_next(host: RunningH
         gone = pool.submit(host.job, "gone", "gone")
         stays = pool.submit(host.predict, "stays")
         wait_until(lambda: host.state()["busy"] == 3)
-        assert host.http.delete("/kingpost/jobs/gone").status_code == 202
+        assert host.worker.delete("/jobs/gone").status_code == 202
         assert gone.result().status_code == 499
         with pytest.raises(httpx.ReadTimeout):
             host.http.post(PREDICT, content='"left"', timeout=0.1)

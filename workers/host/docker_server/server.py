@@ -33,8 +33,8 @@ from workers.host.errors import (
 )
 from workers.host.logs import event
 from workers.host.model.pipeline import SlottedResponse
-from workers.host.routes.app import SyncDoor, only_get, plain_error
-from workers.host.routes.private import private_routes, to_response
+from workers.host.routes.app import SyncDoor, only_get
+from workers.host.routes.private import plain_error, to_response
 from workers.host.state import LoadFailure, State
 from workers.host.traffic import Traffic
 
@@ -182,7 +182,6 @@ def create_server_app(host: ServerHost) -> Starlette:
     passed_on = SyncDoor(host.answer, host.package.runtime.stop_grace_seconds)
     return Starlette(
         routes=[
-            *private_routes(host, host.answer),
             only_get("/", live),
             Route(PREDICT_PATH, passed_on, methods=["POST"]),
             only_get("/v1/models/model", ready),

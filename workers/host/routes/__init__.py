@@ -1,1 +1,1 @@
-"""The routes of the host: Truss's for clients, `/kingpost` for the worker."""
+"""The routes of the host: Truss's for callers, and those of its worker on another socket."""

@@ -1,4 +1,4 @@
-"""The routes of the model host: Truss's server contract for clients, `/kingpost` for the worker."""
+"""The routes of the model host for callers: Truss's server contract."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -19,10 +19,9 @@ from workers.host.errors import ClientGone, ModelNotReady, downstream_error, err
 from workers.host.logs import chain_request_id, end_request, request_id
 from workers.host.model.methods import V1_METHODS
 from workers.host.routes.metrics import metrics_app
-from workers.host.routes.private import private_routes, to_response
+from workers.host.routes.private import plain_error, to_response
 from workers.host.routes.websocket import WebSocketDoor
 from workers.host.state import ModelHost
-from workers.host.threads import in_thread
 
 MODEL = "/v1/models/{model_name}"  # any name will do
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -39,11 +38,7 @@ def create_app(host: ModelHost) -> Starlette:
         follower.cancel()
 
     return Starlette(
-        routes=[
-            *private_routes(host, partial(answer, host)),
-            *_server_routes(host),
-            *_model_routes(host),
-        ],
+        routes=[*_server_routes(host), *_model_routes(host)],
         exception_handlers={HTTPException: plain_error},
         lifespan=lifespan,
     )
@@ -64,7 +59,6 @@ def _server_routes(host: ModelHost) -> list[BaseRoute]:
         only_get(f"{MODEL}/loaded", routes.loaded),
         only_get(f"{MODEL}/schema", routes.schema),
         only_get("/ping", routes.loaded),
-        Route("/hot-reload", routes.hot_reload, methods=["POST"]),
         Mount("/metrics", metrics_app()),
     ]
 
@@ -103,7 +97,7 @@ class SyncDoor:
 
 
 class ServerRoutes:
-    """Liveness, readiness, schema and hot reload."""
+    """Liveness, readiness and schema."""
 
     def __init__(self, host: ModelHost) -> None:
         self._host = host
@@ -128,21 +122,8 @@ class ServerRoutes:
         detail = "Schema not available, please try again later."
         return to_response(downstream_error(503, detail))
 
-    async def hot_reload(self, _: Request) -> Response:
-        try:
-            await in_thread(self._host.hot_reload)
-        except Exception as error:  # the developer's own code; the full traceback is in the log
-            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 422)
-        return JSONResponse({"msg": "Hot reload complete"})
-
     def _loaded(self) -> bool:
         return self._host.state in ("ready", "draining")
 
     def _readiness(self, ready: bool) -> Response:
         return JSONResponse({}) if ready else to_response(error_reply(ModelNotReady()))
-
-
-async def plain_error(_: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in FastAPI's shape."""
-    assert isinstance(error, HTTPException), "registered for it alone"
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
