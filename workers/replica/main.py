@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from celery import Celery, signals
+from celery import Celery
 
 from deployments.chains import member_of, process_of, register
 from deployments.config.check import was_allowed
@@ -48,6 +48,7 @@ from workers.replica.events import RequestEvents
 from workers.replica.heartbeat import Heartbeat
 from workers.replica.reloads import Reloads
 from workers.replica.runs import Run, Runs, StopReason
+from workers.replica.signals import ReplicaCelery, ignore_signals
 from workers.replica.turn import Turns
 from workers.replica.watchdog import Watch
 
@@ -87,7 +88,7 @@ class ReplicaWorker:
         self._directory = Directory(settings)
         self._runs = Runs()
         self._draining: set[str] = set()  # of `servings`
-        self._drain_asked = SimpleQueue[None]()
+        self.drain_asked = SimpleQueue[None]()  # by handlers of signals
         ids = [self.id, *(_id_along(self.id, deployment.id) for _, deployment in served[1:])]
         sockets = [
             HostSocket(
@@ -155,12 +156,8 @@ class ReplicaWorker:
         if self._reloads:
             self._reloads.start()
 
-    def ask_to_drain(self) -> None:
-        """For handlers of signals: takes no lock, so that a second signal cannot meet the first one holding it."""
-        self._drain_asked.put(None)
-
     def _drain_when_asked(self) -> None:
-        self._drain_asked.get()
+        self.drain_asked.get()
         self.drain()
 
     def drain(self) -> None:
@@ -353,10 +350,11 @@ def _run(replica: ReplicaWorker) -> None:
         worker.start()
     finally:
         replica.stop()
+        ignore_signals()
     raise SystemExit(worker.exitcode or 0)
 
 
-def _celery_worker(replica: ReplicaWorker) -> Any:
+def _celery_worker(replica: ReplicaWorker) -> ReplicaCelery:
     """A Celery worker with one thread for each slot, fed by the wake-ups of the deployments that it serves."""
     app: Celery = replica.app
     turns = {
@@ -367,13 +365,10 @@ def _celery_worker(replica: ReplicaWorker) -> Any:
     def wake(task: Any) -> None:
         turns[task.request.delivery_info["routing_key"]].take()
 
-    def drain(**_: object) -> None:  # in the handler of a signal
-        replica.ask_to_drain()
-
     take_over_revoke(app, replica)
-    signals.worker_shutting_down.connect(drain, weak=False)
     app.finalize()
-    return app.Worker(
+    worker = ReplicaCelery(
+        app,
         hostname=replica.hostname,
         pool="threads",
         concurrency=replica.concurrency,
@@ -384,3 +379,5 @@ def _celery_worker(replica: ReplicaWorker) -> Any:
         task_events=True,
         quiet=True,
     )
+    worker.drain_asked = replica.drain_asked
+    return worker
