@@ -91,6 +91,17 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def running_on(state: Path) -> list[str]:
+    """The commands of all processes that name this state folder, in their arguments or their variables."""
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            command = (process / "cmdline").read_bytes()
+            if str(state).encode() in command + (process / "environ").read_bytes():
+                found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
 def ready_replicas(settings: Settings, count: int = 1, timeout: float = 30) -> list[Replica]:
     """Waits until so many replicas are ready and answers them."""
     directory = Directory(settings)

@@ -6,7 +6,8 @@ Our packages have generic names (`tasks`, `api`, `cli`): a file `tasks.py` besid
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+# Where all our top-level packages lie: a checkout or site-packages.
+ROOT = Path(__file__).parents[2]
 
 # -E ignores PYTHONPATH and its kind, -P keeps the current folder off the path, UTF-8 whatever the locale says.
 OURS = (sys.executable, "-E", "-P", "-X", "utf8")

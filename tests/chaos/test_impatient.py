@@ -17,7 +17,7 @@ import pytest
 from tasks.process.loops import pause
 from tests.conditions import wait_until
 from tests.contract.test_up import Up
-from tests.processes import descendants
+from tests.processes import descendants, running_on
 
 SECONDS, SUBMITTED, ENOUGH = 40.0, 400, 380
 PARTS = ("api", "maintenance", "node", "flower", "replica")
@@ -125,3 +125,5 @@ def test_who_retries_once_is_acknowledged_while_every_part_is_killed(up: Up, see
     assert set(killed) == {*PARTS, "valkey", "host"}
     for path in [f"/async_request/{request_id}" for request_id in ids]:
         wait_until(lambda path=path: succeeded(up, path), 60, path)
+    up.stop()
+    wait_until(lambda: not running_on(up.state), 60, "something outlives the stack")

@@ -45,7 +45,7 @@ import shouting
 
 class Model:
     def predict(self, given):
-        names = ("celery", "redis", "structlog", "torch", "typer", "tasks.store.job_store", "api", "cli")
+        names = ("celery", "redis", "structlog", "torch", "typer", "tasks.store", "api", "cli")
         return {
             "shouted": shouting.shout(given), "prefix": sys.prefix,
             "leaks": [name for name in names if importlib.util.find_spec(name)],

@@ -24,6 +24,7 @@ from deployments.registry.directory import Directory
 from deployments.registry.registry import Registry
 from tasks.settings import Settings
 from tests.conditions import wait_until
+from tests.processes import running_on
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,6 +134,7 @@ def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> No
     pids = [part["pid"] for part in said["parts"]]
     assert up.stop() == 0
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert running_on(up.state) == []
     assert not (up.state / "up.json").exists()
 
 

@@ -98,6 +98,20 @@ def test_no_variable_is_called_one() -> None:
         assert "one" not in names, path
 
 
+def test_a_file_that_moved_still_finds_the_root() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in files(
+            "api", "bench", "cli", "deployments", "priority", "tasks", "tests", "workers"
+        )
+        for number in re.findall(
+            r"__file__\)(?:\.resolve\(\))?\.parents\[\s*(\d+)", path.read_text()
+        )
+        if path.parents[int(number)] not in (ROOT, ROOT / "tests")
+    ]
+    assert not wrong
+
+
 def test_no_test_sleeps() -> None:
     pattern = re.compile(r"\bsleep\(")
     for path in files("tests"):
