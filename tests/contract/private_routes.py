@@ -3,7 +3,7 @@
 import socket
 from dataclasses import dataclass
 
-from workers.wire import MEDIA_TYPE
+from workers.wire.messages import MEDIA_TYPE
 
 ROUTES = (
     ("GET", "state"),

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks.payloads import Payloads
+from tasks.settings import Settings
+from workers.hosting.client import HostClient, HostUnavailable, state
 from workers.hosting.connection import BROKEN, HostConnection
+from workers.hosting.spool import Spool
+from workers.wire.calls import RunJob
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
@@ -138,3 +143,17 @@ def test_an_input_of_unknown_length_goes_in_chunks(peer: Peer, connection: HostC
     peer.serve(SIZED)
     connection.request("POST", "/x", iter([b"one", b"", b"two"]))
     assert connection.response().read() == b"hello"
+
+
+def test_a_host_whose_answer_cannot_be_read_is_a_host_that_is_gone(peer: Peer) -> None:
+    """The worker then ends the attempt as after a death, instead of losing its thread to an odd byte."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
+    for wire in (b"E\0\0\0\x02{}", b"HTTP/1.1 200 OK"):
+        peer.serve(head % len(wire) + wire)
+        client = HostClient(peer.path)
+        output = Spool(Payloads(Settings()), "ref", 100, before_spill=lambda: None)
+        with pytest.raises(HostUnavailable, match="cannot be read"):
+            client.run(RunJob("a1"), b"", output, lambda _: None)
+        client.close()
+    peer.serve(head % 2 + b"{}")
+    assert state(peer.path) is None

@@ -20,7 +20,7 @@ from typing_extensions import TypeIs
 
 from deployments.sendable import is_final
 from tasks.outside_text import utf8, utf8_json
-from workers.wire import MODEL_ERROR
+from workers.wire.messages import MODEL_ERROR
 
 ERROR_SOURCE = ("x-baseten-error-source", "04")
 ERROR_CODE = "x-baseten-error-code"

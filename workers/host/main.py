@@ -18,7 +18,7 @@ from workers.host.docker_server.server import ServerHost, create_server_app
 from workers.host.dynamic_config import use_dynamic_config
 from workers.host.model.loader import Surroundings, extend_import_path
 from workers.host.routes.app import create_app
-from workers.host.routes.private import create_worker_app
+from workers.host.routes.private import WorkerApp
 from workers.host.serving import HostServer, Sockets
 from workers.host.state import ModelHost
 from workers.host.together import serve_together
@@ -109,10 +109,10 @@ def _server(
 ) -> HostServer:
     if package.docker_server:
         behind = ServerHost(package)
-        apps = create_server_app(behind), create_worker_app(behind, behind.answer)
+        apps = create_server_app(behind), WorkerApp(behind, behind.answer)
         return HostServer(behind, apps, sockets, options.grace_seconds)
     host = ModelHost(package, around)
-    apps = create_app(host), create_worker_app(host, partial(answer, host), host.hot_reload)
+    apps = create_app(host), WorkerApp(host, partial(answer, host), host.hot_reload)
     return HostServer(host, apps, sockets, options.grace_seconds)
 
 

@@ -36,7 +36,7 @@ class HostServer(uvicorn.Server):
     """Serves both sockets until SIGTERM, which also changes the state that the worker reads."""
 
     def __init__(
-        self, host: Host, apps: tuple[Starlette, Starlette], sockets: Sockets, grace_seconds: int
+        self, host: Host, apps: tuple[Starlette, ASGIApp], sockets: Sockets, grace_seconds: int
     ) -> None:
         self._app, for_worker = apps
         super().__init__(_config(host.traffic.around(self._app), host.package, grace_seconds))

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
@@ -28,20 +27,13 @@ from workers.host.model.methods import Methods
 from workers.host.model.pipeline import Pipeline
 from workers.host.threads import in_thread
 from workers.host.traffic import Traffic
+from workers.wire.calls import LoadFailure
 
 # s between two looks at the environment file. Truss has 30: so long, requests of the new environment would meet a
 # model that was told of the old one.
 ENVIRONMENT_POLL = 1.0
 
 State = Literal["loading", "ready", "failed", "draining"]
-
-
-@dataclass(frozen=True)
-class LoadFailure:
-    """Why the model did not load: one sentence, and the frames its author can act upon."""
-
-    message: str
-    traceback: str
 
 
 class Host(Protocol):

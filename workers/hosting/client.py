@@ -1,17 +1,38 @@
 """The worker's side of its routes at the model host, over HTTP on a Unix socket of their own."""
 
 import contextlib
-import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.job import Lease
 from workers.hosting.connection import BROKEN, HostConnection, Response
 from workers.hosting.spool import Spool
-from workers.wire import Frame, FrameDecoder, FrameKind
+from workers.wire.calls import (
+    AcquireSlot,
+    AskState,
+    CancelJob,
+    HostState,
+    LoadFailure,
+    ReleaseSlot,
+    Reload,
+    RunJob,
+    WorkerCall,
+    decode_granted,
+    decode_state,
+    encode_call,
+)
+from workers.wire.messages import (
+    BodyPiece,
+    End,
+    Failure,
+    Message,
+    MessageDecoder,
+    OutputChunk,
+    Progress,
+    Result,
+)
+from workers.wire.shapes import WireError
 
-FENCE_HEADER = "x-kingpost-fence"  # which attempt at the job
 REFUSAL_BYTES = 200  # of a refusal, for the log
 FAILURE_LINES = 16  # of a traceback that the directory keeps
 RELOAD_SECONDS = 60.0  # an import may take its time
@@ -34,17 +55,7 @@ class HostNotReady(Exception):
     """The model host answers, but its model is not loaded."""
 
 
-@dataclass(frozen=True)
-class HostState:
-    """What the host says of itself."""
-
-    state: str  # loading, ready, failed or draining
-    error: str | None
-    slots: int
-    busy: int
-    pid: int
-    open: int = 0  # calls that came in from callers
-    served: int = 0  # of these, since it started
+Report = Callable[[Progress | OutputChunk], None]  # gets them as they come
 
 
 @dataclass
@@ -68,6 +79,8 @@ def _reaching() -> Generator[None]:
         yield
     except BROKEN as error:
         raise HostUnavailable(f"The model host is gone: {error!r}") from error
+    except WireError as error:
+        raise HostUnavailable(f"The model host's answer cannot be read: {error}") from error
 
 
 class HostClient:
@@ -83,63 +96,41 @@ class HostClient:
         Raises HostNotReady and HostUnavailable.
         """
         with _reaching():
-            status, body = self._quick("POST", f"/slots?wait={wait}")
-        if status == 503:
-            raise HostNotReady
-        return json.loads(body)["slot"] if status == 200 else None
+            response = self._quick(AcquireSlot(wait))
+            if response.status == 503:
+                raise HostNotReady
+            return decode_granted(response.body).slot if response.status == 200 else None
 
     def give_back(self, slot: str) -> None:
         """Frees a slot; a host that is gone has none to free."""
         with contextlib.suppress(HostUnavailable), _reaching():
-            self._quick("DELETE", f"/slots/{slot}")
+            self._quick(ReleaseSlot(slot))
 
     def run(
-        self,
-        lease: Lease,
-        body: bytes | Iterator[bytes],
-        headers: dict[str, str],
-        output: Spool,
-        on_frame: Callable[[Frame], None],
+        self, job: RunJob, body: bytes | Iterator[bytes], output: Spool, report: Report
     ) -> HostAnswer:
-        """Runs a job and gives progress and output frames to `on_frame` as they come.
+        """Runs a job.
 
         Raises HostRefused when it did not take the call, HostUnreached when it never got it, and HostUnavailable
         when it died before its end.
         """
         answer = HostAnswer(output)
         try:
-            fenced = {**headers, FENCE_HEADER: lease.fence}
-            self._connection.request("POST", f"/jobs/{lease.request_id}", body, fenced)
+            _send(self._connection, job, body)
         except BROKEN as error:
             raise HostUnreached(f"The model host is gone: {error!r}") from error
         with _reaching():
             response = self._connection.response()
-            if response.status != 200:  # what the model says comes in frames, whatever its status
+            if response.status != 200:  # what the model says comes in messages, whatever its status
                 raise HostRefused(f"{response.status}: {response.read()[:REFUSAL_BYTES]!r}")
-            self._read_frames(response, answer, on_frame)
+            _read_messages(response, answer, report)
         output.close()
         return answer
 
-    def _read_frames(
-        self,
-        response: Response,
-        answer: HostAnswer,
-        on_frame: Callable[[Frame], None],
-    ) -> None:
-        decoder, ended = FrameDecoder(), False
-        for piece in response.pieces():
-            for frame in decoder.feed(piece):
-                ended = ended or frame.kind is FrameKind.END
-                _take(frame, answer, on_frame)
-        if not ended:
-            raise ConnectionError("the answer has no end")
-
-    def _quick(self, method: str, path: str) -> tuple[int, bytes]:
+    def _quick(self, call: AcquireSlot | ReleaseSlot) -> "_Said":
         for attempt in (1, 2):
             try:
-                self._connection.request(method, path)
-                response = self._connection.response()
-                return response.status, response.read()
+                return _said(self._connection, call)
             except BROKEN:
                 self._connection.close()  # kept alive from a host that has been replaced: once more
                 if attempt == 2:
@@ -151,62 +142,89 @@ class HostClient:
         self._connection.close()
 
 
-def _take(frame: Frame, answer: HostAnswer, on_frame: Callable[[Frame], None]) -> None:
-    match frame.kind:
-        case FrameKind.PROGRESS:
-            on_frame(frame)
-        case FrameKind.OUTPUT:
-            answer.output.write(frame.payload)
-            on_frame(frame)
-        case FrameKind.BODY:
-            answer.output.write(frame.payload)
-        case FrameKind.RESULT:
-            head: dict[str, Any] = frame.json()
-            answer.status, answer.streamed = head["status"], head["streamed"]
-            answer.failure = head.get("failure", "")
-            answer.content_type = head["headers"].get("content-type", "")
-            if not head["streamed"]:
+@dataclass(frozen=True)
+class _Said:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+
+
+def _send(
+    connection: HostConnection, call: WorkerCall, body: bytes | Iterator[bytes] = b""
+) -> None:
+    method, target, headers = encode_call(call)
+    connection.request(method, target, body, headers)
+
+
+def _said(connection: HostConnection, call: WorkerCall) -> _Said:
+    _send(connection, call)
+    response = connection.response()
+    return _Said(response.status, response.read())
+
+
+def _read_messages(response: Response, answer: HostAnswer, report: Report) -> None:
+    decoder, ended = MessageDecoder(), False
+    for piece in response.pieces():
+        for message in decoder.feed(piece):
+            ended = ended or isinstance(message, End)
+            _take(message, answer, report)
+    if not ended:
+        raise ConnectionError("the answer has no end")
+
+
+def _take(message: Message, answer: HostAnswer, report: Report) -> None:
+    match message:
+        case Result():
+            answer.status, answer.streamed = message.status, message.streamed
+            answer.content_type = message.headers.get("content-type", "")
+            if not message.streamed:
                 answer.output.clear()
                 answer.output.head_only = answer.status >= 400
-        case FrameKind.END:
-            end: dict[str, Any] = frame.json()
-            answer.slot_kept, answer.stopped_by = end["slot_kept"], end["stopped_by"]
-            answer.ms, answer.still_running = end["ms"], end.get("still_running", False)
+        case BodyPiece():
+            answer.output.write(message.data)
+        case End():
+            answer.slot_kept, answer.stopped_by = message.slot_kept, message.stopped_by
+            answer.ms, answer.still_running = message.ms, message.still_running
+        case OutputChunk():
+            answer.output.write(message.data)
+            report(message)
+        case Progress():
+            report(message)
+        case Failure():
+            answer.failure = message.text
+
+
+def _asked(address: str, call: WorkerCall, seconds: float = QUICK_SECONDS) -> _Said:
+    """On a connection of its own. Raises HostUnavailable."""
+    with _reaching(), contextlib.closing(HostConnection(address, seconds)) as connection:
+        return _said(connection, call)
 
 
 def stop(address: str, lease: Lease) -> None:
     """Asks the host to stop a call; a host that does not answer is ended later anyway."""
-    with contextlib.suppress(HostUnavailable), _reaching():
-        connection = HostConnection(address, QUICK_SECONDS)
-        headers = {FENCE_HEADER: lease.fence}
-        connection.request("DELETE", f"/jobs/{lease.request_id}", headers=headers)
-        connection.response().read()
-        connection.close()
+    with contextlib.suppress(HostUnavailable):
+        _asked(address, CancelJob(lease.request_id, lease.fence))
 
 
 def hot_reload(address: str) -> tuple[int, str]:
     """Asks the host to import the model's code anew; its status and what it says. Raises HostUnavailable."""
-    with _reaching(), contextlib.closing(HostConnection(address, RELOAD_SECONDS)) as connection:
-        connection.request("POST", "/hot-reload")
-        answer = connection.response()
-        return answer.status, answer.read().decode(errors="replace")
+    said = _asked(address, Reload(), RELOAD_SECONDS)
+    return said.status, said.body.decode(errors="replace")
 
 
 def state(address: str) -> HostState | None:
     """What the host says of itself; None while it does not answer."""
     try:
-        with _reaching(), contextlib.closing(HostConnection(address, QUICK_SECONDS)) as connection:
-            connection.request("GET", "/state")
-            said: dict[str, Any] = json.loads(connection.response().read())
+        said = _asked(address, AskState())
+        with _reaching():
+            return decode_state(said.body)
     except HostUnavailable:
         return None
-    error = _failure(**said["error"]) if said.get("error") else None
-    return HostState(
-        said["state"], error, said["slots"], said["busy"], said["pid"], said["open"], said["served"]
-    )
 
 
-def _failure(message: str, traceback: str) -> str:
+def failure_text(failure: LoadFailure) -> str:
     """The last frames, and the message in one line at the end."""
-    frames = traceback.strip().splitlines()[-FAILURE_LINES:]
-    return "\n".join(frames if frames and frames[-1] == message else [*frames, message])
+    frames = failure.traceback.strip().splitlines()[-FAILURE_LINES:]
+    ends_with_it = frames and frames[-1] == failure.message
+    return "\n".join(frames if ends_with_it else [*frames, failure.message])

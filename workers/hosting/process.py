@@ -25,6 +25,7 @@ from workers.processes.lines import bounded_lines, json_line, words_of
 from workers.processes.turns import ReplicaStops, Turns
 from workers.virtualenvs.build import EnvironmentFailed
 from workers.virtualenvs.shared import Environments, HostPython
+from workers.wire.calls import HostState
 
 log = get_logger("host")
 
@@ -247,7 +248,7 @@ class HostProcess:
             failed = next((pair for pair in said if pair[1] and pair[1].state == "failed"), None)
             if failed:
                 self._broken = failed[0]
-                self._change("failed", failed[1] and failed[1].error)
+                self._change("failed", _why(failed[1]))
                 break
             if all(state and state.state == "ready" for _, state in said):
                 self._become_ready(said)
@@ -266,7 +267,7 @@ class HostProcess:
             process.kill()
         return False
 
-    def _become_ready(self, said: list[tuple[HostSocket, host_client.HostState | None]]) -> None:
+    def _become_ready(self, said: list[tuple[HostSocket, HostState | None]]) -> None:
         for socket, state in said:
             socket.slots = state.slots if state else socket.slots
         self._broken = None
@@ -290,6 +291,10 @@ class HostProcess:
         self._tail.append(words_of(text)[:TAIL_CHARACTERS])
         sys.stdout.write(json_line(text, model) + "\n")
         sys.stdout.flush()
+
+
+def _why(state: HostState | None) -> str | None:
+    return host_client.failure_text(state.error) if state and state.error else None
 
 
 def _end_group(leader: int) -> None:

@@ -23,7 +23,8 @@ from workers.hosting.process import HostProcess
 from workers.hosting.spool import Spool
 from workers.replica.quarantine import Quarantine, is_suspect
 from workers.replica.runs import Run
-from workers.wire import Frame, FrameKind
+from workers.wire.calls import RunJob
+from workers.wire.messages import OutputChunk, Progress
 
 log = get_logger("attempt")
 
@@ -102,8 +103,8 @@ class Attempts:
     def _call(self, run: Run, client: HostClient, slot: Slot) -> End:
         try:
             body, spool = self._input(run), self._spool(run)
-            headers = _headers(run.claim, slot.token)
-            return Answered(client.run(run.lease, body, headers, spool, partial(self._report, run)))
+            job = _job(run.claim, slot.token)
+            return Answered(client.run(job, body, spool, partial(self._report, run)))
         except HostRefused as error:
             log.warning("host.refused", request_id=run.request_id, error=str(error))
             return Refused()
@@ -139,18 +140,14 @@ class Attempts:
             except StoreUnavailable:
                 time.sleep(NOTE_AGAIN)
 
-    def _report(self, run: Run, frame: Frame) -> None:
+    def _report(self, run: Run, message: Progress | OutputChunk) -> None:
         """Passes progress and chunks on; a store that is away misses them, the result is kept."""
         try:
-            if frame.kind is FrameKind.OUTPUT:
-                self._report_chunk(run, frame.payload)
+            if isinstance(message, OutputChunk):
+                self._report_chunk(run, message.data)
             else:
-                said = frame.json()
-                message = said.get("message")
-                fraction = min(max(float(str(said["fraction"])), 0.0), 1.0)
-                self._store.run(
-                    verbs.progress(run.lease, fraction, str(message) if message else None)
-                )
+                said = verbs.progress(run.lease, message.fraction, message.message or None)
+                self._store.run(said)
         except StoreUnavailable as error:
             log.warning("progress.dropped", request_id=run.request_id, error=str(error))
 
@@ -166,18 +163,15 @@ class Attempts:
             )
 
 
-def _headers(claim: Claim, slot: str) -> dict[str, str]:
-    """What the host gets with the input; the model sees the request id and the trace."""
-    headers = {
-        "content-type": claim.job.content_type,
-        "x-baseten-request-id": claim.job.request_id,
-        "x-kingpost-slot": slot,
-        "x-kingpost-keep-slot": "1",
-    }
-    if claim.job.traceparent:
-        headers["traceparent"] = claim.job.traceparent
-    if claim.job.chain_id:
-        headers["x-baseten-chain-request-id"] = claim.job.request_id
-    if claim.job.path:
-        headers["x-kingpost-path"] = claim.job.path
-    return headers
+def _job(claim: Claim, slot: str) -> RunJob:
+    job = claim.job
+    return RunJob(
+        job.request_id,
+        claim.lease.fence,
+        slot,
+        keep_slot=True,
+        path=job.path,
+        content_type=job.content_type,
+        traceparent=job.traceparent,
+        chain_request_id=job.request_id if job.chain_id else "",
+    )

@@ -10,7 +10,7 @@ from tasks.job import Job, JobError, Outcome
 from tasks.outside_text import text_of, utf8
 from tasks.state import RETRIED, ErrorCode, Status
 from workers.hosting.client import HostAnswer
-from workers.wire import MODEL_ERROR
+from workers.wire.messages import MODEL_ERROR
 
 UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # what JSON of any kind may raise
 MESSAGE_CHARS = 1000  # an error's message is for people, not a place for outputs

@@ -37,7 +37,6 @@ from tasks.wakeups import TASK_NAME
 from workers.gate.gate import HostDoor
 from workers.hosting import client as host_client
 from workers.hosting.chainlet import ENVIRONMENT_FILE, extras
-from workers.hosting.client import HostState
 from workers.hosting.process import HostProcess
 from workers.hosting.sockets import HostSocket, worker_address
 from workers.node.findings import machine_findings
@@ -51,6 +50,7 @@ from workers.replica.runs import Run, Runs, StopReason
 from workers.replica.signals import ReplicaCelery, ignore_signals
 from workers.replica.turn import Turns
 from workers.replica.watchdog import Watch
+from workers.wire.calls import HostState
 
 log = logs.get_logger("replica")
 

@@ -8,60 +8,74 @@ import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 from websockets.asyncio.client import connect, unix_connect
 
 from tests.conditions import wait_until
 from workers.hosting.sockets import worker_address
-from workers.wire import Frame, FrameDecoder, FrameKind
+from workers.wire.messages import (
+    KINDS,
+    BodyPiece,
+    End,
+    Failure,
+    Message,
+    MessageDecoder,
+    OutputChunk,
+    Progress,
+    Result,
+)
 
+Said = TypeVar("Said", bound=Message)
 PREDICT = "/v1/models/model:predict"
 
 
 @dataclass(frozen=True)
 class JobAnswer:
-    """The frames of one job, by kind."""
+    """The messages of one job, by kind."""
 
-    frames: list[Frame]
+    messages: list[Message]
 
-    def _of(self, kind: FrameKind) -> list[Frame]:
-        return [frame for frame in self.frames if frame.kind is kind]
+    def _of(self, kind: type[Said]) -> list[Said]:
+        return [message for message in self.messages if isinstance(message, kind)]
 
     @property
     def kinds(self) -> str:
-        return "".join(frame.kind.value for frame in self.frames)
+        return b"".join(KINDS[type(message)] for message in self.messages).decode()
 
     @property
-    def head(self) -> dict[str, Any]:
-        return self._of(FrameKind.RESULT)[0].json()
+    def head(self) -> Result:
+        return self._of(Result)[0]
 
     @property
     def status_code(self) -> int:
-        return self.head["status"]
+        return self.head.status
 
     @property
     def headers(self) -> dict[str, str]:
-        return self.head["headers"]
+        return self.head.headers
 
     @property
-    def end(self) -> dict[str, Any]:
-        return self._of(FrameKind.END)[0].json()
+    def failure(self) -> str:
+        return "".join(failure.text for failure in self._of(Failure))
+
+    @property
+    def end(self) -> End:
+        return self._of(End)[0]
 
     @property
     def progress(self) -> list[tuple[float, str | None]]:
-        steps = [frame.json() for frame in self._of(FrameKind.PROGRESS)]
-        return [(step["fraction"], step["message"]) for step in steps]
+        return [(step.fraction, step.message) for step in self._of(Progress)]
 
     @property
     def output(self) -> list[bytes]:
-        return [frame.payload for frame in self._of(FrameKind.OUTPUT)]
+        return [chunk.data for chunk in self._of(OutputChunk)]
 
     @property
     def content(self) -> bytes:
-        kind = FrameKind.OUTPUT if self.head["streamed"] else FrameKind.BODY
-        return b"".join(frame.payload for frame in self._of(kind))
+        kind = OutputChunk if self.head.streamed else BodyPiece
+        return b"".join(piece.data for piece in self._of(kind))
 
     def json(self) -> Any:
         return json.loads(self.content)
@@ -189,7 +203,7 @@ class RunningHost(ServedModel):
         how.setdefault("content", json.dumps(value))
         answer = self.worker.post(f"/jobs/{name or f'job{self.serial}'}", **how)
         assert answer.status_code == 200, answer.text
-        decoder = FrameDecoder()
-        frames = decoder.feed(answer.content)
+        decoder = MessageDecoder()
+        messages = decoder.feed(answer.content)
         assert decoder.empty
-        return JobAnswer(frames)
+        return JobAnswer(messages)

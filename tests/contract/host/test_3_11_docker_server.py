@@ -131,7 +131,7 @@ def test_issue_5_6_jobs_run_stream_and_fail_as_sync_calls_do(host: RunningHost) 
     assert job.json() == {"got": "x", "path": "/generate", "query": "", "id": "j1", "private": []}
     assert job.kinds == "RBE"
     stream = host.job("stream")
-    assert (stream.kinds, stream.head["text"]) == ("OOORE", True)
+    assert (stream.kinds, stream.head.text) == ("OOORE", True)
     refused = host.job("no")
     assert (refused.status_code, refused.headers["x-mine"]) == (422, "1")
     other = host.job("x", headers={"x-kingpost-path": "/v1/chat/completions"})
@@ -151,7 +151,7 @@ def test_issue_5_6_a_cancel_closes_the_connection(
         assert host.worker.delete("/jobs/stopped").status_code == 202
         answer: Any = job.result()
     assert answer.status_code == 499
-    assert answer.end["stopped_by"] in ("cooperative", "closed")
+    assert answer.end.stopped_by in ("cooperative", "closed")
     wait_until((host.package / ended).exists)
     assert host.state()["busy"] == 0
 

@@ -172,5 +172,5 @@ def test_3_4_v1_methods_run_as_jobs(start_host: StartHost) -> None:
     chat = host.job(1, headers={"x-kingpost-path": "/v1/chat/completions"})
     assert chat.json() == ["chat", 1, "/v1/chat/completions"]
     words = host.job(1, headers={"x-kingpost-path": "/v1/completions"})
-    assert (words.output, words.head["text"]) == ([b"a", b"b"], True)
+    assert (words.output, words.head.text) == ([b"a", b"b"], True)
     assert host.job(1, headers={"x-kingpost-path": "/v1/embeddings"}).status_code == 404

@@ -110,11 +110,11 @@ def test_3_3_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
     keep = {"x-kingpost-slot": token, "x-kingpost-keep-slot": "1"}
     steps.go("k")
     kept = host.job("k", headers=keep)
-    assert kept.end["slot_kept"] is True
+    assert kept.end.slot_kept is True
     assert host.state()["busy"] == 1
     sync = steps.start(host.predict, "s")
     wait_until(lambda: host.state()["sync_waiting"] == 1)
-    assert host.job("k", headers=keep).end["slot_kept"] is False  # a sync call waits
+    assert host.job("k", headers=keep).end.slot_kept is False  # a sync call waits
     steps.wait("run-s")
     steps.go("s")
     sync.result()
@@ -159,8 +159,8 @@ def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
     assert host.worker.delete("/jobs/the-job").status_code == 202
     answer = job.result()
     assert answer.status_code == 499  # type: ignore[attr-defined]
-    assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
-    assert answer.end["slot_kept"] is False  # type: ignore[attr-defined]
+    assert answer.end.stopped_by == "cooperative"  # type: ignore[attr-defined]
+    assert answer.end.slot_kept is False  # type: ignore[attr-defined]
     assert steps.reached("left-j")
     assert host.state()["busy"] == 0
     assert host.worker.delete("/jobs/the-job").status_code == 404
@@ -221,7 +221,7 @@ def test_3_3_an_async_job_is_cancelled_by_stop_and_by_leaving(start_host: StartH
             host.worker.delete(f"/jobs/{name}")
             answer = job.result()
             assert answer.status_code == 499  # type: ignore[attr-defined]
-            assert answer.end["stopped_by"] == "cooperative"  # type: ignore[attr-defined]
+            assert answer.end.stopped_by == "cooperative"  # type: ignore[attr-defined]
         with pytest.raises(httpx.ReadTimeout):
             host.worker.post("/jobs/x", content=json.dumps("x"), timeout=0.2)
         steps.wait("cancelled-x")
@@ -429,14 +429,14 @@ def test_what_a_model_raises_goes_to_the_worker_and_to_nobody_else(start_host: S
                 return 1 / how
     """)
     job = host.job(0)
-    head, frame, line = job.head["failure"].splitlines()
+    head, frame, line = job.failure.splitlines()
     assert head == "ZeroDivisionError: division by zero"
     assert frame.startswith('  File "model/model.py", line ') and frame.endswith(", in predict")
     assert line.strip() == "return 1 / how"
     assert job.json() == {"error": "Internal Server Error (in model/chainlet)."}
-    assert host.job("exit").head["failure"].startswith("SystemExit: enough")
-    assert "failure" not in host.job("http").head, "an HTTPException is an answer"
-    assert "failure" not in host.job(1).head
+    assert host.job("exit").failure.startswith("SystemExit: enough")
+    assert not host.job("http").failure, "an HTTPException is an answer"
+    assert not host.job(1).failure
     sync = host.predict(0)
     assert sync.json() == {"error": "Internal Server Error (in model/chainlet)."}
     assert "ZeroDivision" not in sync.text + repr(sync.headers)

@@ -196,28 +196,28 @@ def test_issue_5_3_a_worker_that_leaves_closes_the_generator(host: RunningHost, 
 def test_issue_5_3_chunks_of_a_job_are_output_frames_and_its_result(host: RunningHost) -> None:
     job = host.job("words", headers=JSON_ONLY)
     assert (job.kinds, job.content.decode()) == ("OOORE", "aé")
-    assert (job.status_code, job.head["streamed"], job.head["text"]) == (200, True, False)
+    assert (job.status_code, job.head.streamed, job.head.text) == (200, True, False)
     texts = host.job("async")
-    assert (texts.output, texts.head["text"]) == ([b"a", b"b"], True)
+    assert (texts.output, texts.head.text) == ([b"a", b"b"], True)
     sse = host.job("sse")
     assert host.job("background:job").content == b"ab"
     wait_until((host.package / "data" / "background-job").exists)
-    assert (sse.status_code, sse.content, sse.head["text"]) == (202, b"ab", True)
+    assert (sse.status_code, sse.content, sse.head.text) == (202, b"ab", True)
     assert sse.headers["content-type"].startswith("text/event-stream")
 
 
 @JOBS
 def test_issue_5_3_a_stream_that_fails_fails_its_job(host: RunningHost) -> None:
     job = host.job("broken")
-    assert (job.kinds, job.status_code) == ("ORBE", 500)
+    assert (job.kinds, job.status_code) == ("OFRBE", 500)
     assert job.json() == {"error": "Unhandled exception: ValueError: mid"}
-    assert job.head["failure"].startswith('ValueError: mid\n  File "model/model.py", line ')
+    assert job.failure.startswith('ValueError: mid\n  File "model/model.py", line ')
     assert host.job("numbers").status_code == 500
     (host.package / "data" / "wake").unlink(missing_ok=True)
     gap = host.job("slow")
     assert gap.status_code == 500
     assert "yielded nothing for 1 s" in gap.json()["error"]
-    assert (gap.end["still_running"], host.state()["busy"]) == (True, 1)
+    assert (gap.end.still_running, host.state()["busy"]) == (True, 1)
     (host.package / "data" / "wake").touch()
     wait_until(lambda: host.state()["busy"] == 0)
 
@@ -232,7 +232,7 @@ def test_issue_5_3_a_stopped_stream_is_closed(host: RunningHost, kind: str) -> N
         assert host.worker.delete("/jobs/stopped").status_code == 202
         answer: Any = job.result()
     assert answer.status_code == 499
-    assert answer.end["stopped_by"] == "closed"
+    assert answer.end.stopped_by == "closed"
     assert (host.package / "data" / f"closed-{name}").exists()
 
 

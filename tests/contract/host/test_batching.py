@@ -150,7 +150,7 @@ def test_a_batch_of_8_at_1_5_times_the_cost_serves_4_times_the_calls(start_host:
 def test_a_lone_call_waits_for_company_and_is_then_answered(start_host: StartHost) -> None:
     source = "class Model:\n    def predict_batch(self, inputs): return inputs"
     host = start_host(source, "runtime: {batching: {max_batch_size: 8, max_wait_ms: 20}}")
-    took = sorted(host.job(n).end["ms"] for n in range(10))
+    took = sorted(host.job(n).end.ms for n in range(10))
     assert (
         took[0] >= 18
     )  # timers of the loop round to milliseconds; `bench` measures how long at most

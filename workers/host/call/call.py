@@ -13,12 +13,12 @@ from starlette.types import Message, Receive, Scope
 
 from workers.host.call.slots import Door
 from workers.host.errors import ClientGone
+from workers.wire.calls import PRIVATE_PREFIX
 
 Result = TypeVar("Result")
 StoppedBy = Literal["cooperative", "closed"]
 Progress = Callable[[float, str | None], None]
 LOCAL_CLIENT = ("127.0.0.1", 0)  # a Unix socket names none, and models read `request.client.host`
-PRIVATE_PREFIX = b"x-kingpost-"  # headers between worker and host; the model never sees them
 
 
 def no_progress(fraction: float, message: str | None = None) -> None:

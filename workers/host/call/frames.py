@@ -5,7 +5,7 @@ import threading
 
 from starlette.types import Send
 
-from workers.wire import MEDIA_TYPE, FrameKind, encode_json
+from workers.wire.messages import MEDIA_TYPE, Progress, encode
 
 PROGRESS_GAP = 0.05  # s between two progress frames; more would only cost the worker time
 
@@ -67,7 +67,7 @@ class ProgressFrames:
         """Reports a fraction of 0..1, clamped. Raises TypeError or ValueError for what is no number."""
         clamped = min(1.0, max(0.0, float(fraction)))
         text = None if message is None else str(message)
-        frame = encode_json(FrameKind.PROGRESS, {"fraction": clamped, "message": text})
+        frame = encode(Progress(clamped, text))
         with self._lock:
             self._latest = frame
             armed, self._armed = self._armed, True

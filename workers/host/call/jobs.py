@@ -1,4 +1,4 @@
-"""The worker's private routes: take a slot, run a job as a stream of frames, stop it."""
+"""Jobs: each runs as a stream of messages to the worker, and may be stopped."""
 
 import asyncio
 import time
@@ -23,18 +23,18 @@ from workers.host.model.codec import BINARY
 from workers.host.model.pipeline import SlottedResponse, Streaming
 from workers.host.model.stream import END, StreamGap, chunk_bytes
 from workers.host.state import Host
-from workers.wire import FrameKind, encode_body, encode_frame, encode_json
+from workers.wire.calls import REQUEST_ID, CancelJob, RunJob
+from workers.wire.messages import End, Failure, OutputChunk, Result, encode, encode_body
 
 PREDICT_PATH = "/v1/models/model:predict"
 TEXT = "text/plain; charset=utf-8"  # chunks that all are str, as one output
-REQUEST_ID = b"x-baseten-request-id"
-FENCE = b"x-kingpost-fence"
-Attempt = tuple[str, bytes]  # request id and fence
+ID_HEADER = REQUEST_ID.encode()
+Attempt = tuple[str, str]  # request id and fence
 
 
 @dataclass
-class Result:
-    """What the frames R and B will say."""
+class Outcome:
+    """What the messages at the end of a job will say."""
 
     reply: Reply
     streamed: bool = False
@@ -43,13 +43,11 @@ class Result:
     closing: asyncio.Task[None] | None = None  # the generator is silent and cannot be closed yet
 
     def frames(self) -> list[bytes]:
-        headers = self.headers or dict(self.reply.all_headers())
-        fields: dict[str, object] = {"status": self.reply.status, "headers": headers}
-        fields |= {"streamed": self.streamed, "text": self.streamed and self.text}
-        if self.reply.failure:
-            fields["failure"] = self.reply.failure
-        head = encode_json(FrameKind.RESULT, fields)
-        return [head, *encode_body(self.reply.body)]
+        reply, streamed = self.reply, self.streamed
+        headers = self.headers or dict(reply.all_headers())
+        head = encode(Result(reply.status, headers, streamed, streamed and self.text))
+        failure = [encode(Failure(reply.failure))] if reply.failure else []
+        return [*failure, head, *encode_body(reply.body)]
 
 
 class Jobs:
@@ -63,117 +61,108 @@ class Jobs:
         self._answer = answer
         self._running: dict[Attempt, Call] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """POST runs a job, DELETE stops it."""
-        attempt = (scope["path_params"]["request_id"], dict(scope["headers"]).get(FENCE, b""))
-        if scope["method"] == "DELETE":
-            await send_reply(self._stop(attempt), send)
-        elif attempt in self._running:
+    async def run(self, job: RunJob, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers with messages, or refuses the job."""
+        if (job.request_id, job.fence) in self._running:
             await send_reply(json_reply(409, {"error": "This job is already running."}), send)
         elif self._host.state not in ("ready", "draining"):
             await send_reply(error_reply(ModelNotReady()), send)
         else:
-            await self._start(attempt, scope, receive, send)
+            await self._start(job, scope, receive, send)
 
-    def _stop(self, attempt: Attempt) -> Reply:
-        call = self._running.get(attempt)
+    def stop(self, job: CancelJob) -> Reply:
+        """Asks it to end."""
+        call = self._running.get((job.request_id, job.fence))
         if call is None:
             return json_reply(404, {"error": "No such job is running here."})
         call.stop()
-        return json_reply(202, {"stopping": attempt[0]})
+        return json_reply(202, {"stopping": job.request_id})
 
-    async def _start(self, attempt: Attempt, scope: Scope, receive: Receive, send: Send) -> None:
-        name = attempt[0]
-        request_id.set(name)
+    async def _start(self, job: RunJob, scope: Scope, receive: Receive, send: Send) -> None:
+        attempt = (job.request_id, job.fence)
+        request_id.set(job.request_id)
         try:
             body = await read_body(receive)
         except ClientGone:
             return
         grace = self._host.package.runtime.stop_grace_seconds
-        call = Call(_scope_for_model(scope, name), body, Door.JOB, grace)
+        call = Call(_scope_for_model(scope, job), body, Door.JOB, grace)
         stream = FrameStream(send)
         progress = ProgressFrames(stream)
         call.progress = progress
         self._running[attempt] = call
         watcher = asyncio.create_task(watch_client(call, receive))
         try:
-            frames = await self._run(call, stream)
+            frames = await self._run(job, call, stream)
         finally:
             watcher.cancel()
             del self._running[attempt]
             end_request()
         await stream.finish(b"".join([progress.pending(), *frames]))
 
-    async def _run(self, call: Call, stream: FrameStream) -> list[bytes]:
+    async def _run(self, job: RunJob, call: Call, stream: FrameStream) -> list[bytes]:
         """Slot, pipeline, verdict. Never raises; the slot is kept or free afterwards."""
-        token = call.headers.get("x-kingpost-slot", "")
         started = time.perf_counter()
-        slot = self._host.reservations.take(token)
+        slot = self._host.reservations.take(job.slot)
         try:
             if slot is None:
                 slot = await call.cancellable(self._host.gate.acquire(Door.JOB), "slot")
                 started = time.perf_counter()
             result = await self._result(call, stream)
         except ClientGone as error:
-            result = Result(error_reply(error))
+            result = Outcome(error_reply(error))
         ms = (time.perf_counter() - started) * 1000
         stopped = call.stopped_by if call.stopped.is_set() else None
-        kept = not stopped and result.reply.status < 500 and self._keep(call, token, slot)
+        kept = not stopped and result.reply.status < 500 and self._keep(job, slot)
         if slot and result.closing:
             result.closing.add_done_callback(lambda _: slot.release())
         elif slot and not kept:
             slot.release()
-        end = {"slot_kept": kept, "stopped_by": stopped, "ms": round(ms, 3)}
-        still_running = result.closing is not None
-        return [
-            *result.frames(),
-            encode_json(FrameKind.END, {**end, "still_running": still_running}),
-        ]
+        end = End(kept, stopped, round(ms, 3), still_running=result.closing is not None)
+        return [*result.frames(), encode(end)]
 
-    def _keep(self, call: Call, token: str, slot: Slot | None) -> bool:
+    def _keep(self, job: RunJob, slot: Slot | None) -> bool:
         """Holds the slot for the worker's next job, unless a sync call waits: sync goes first."""
-        if not token or not slot or call.headers.get("x-kingpost-keep-slot") != "1":
+        if not job.slot or not slot or not job.keep_slot or self._host.gate.sync_waiting:
             return False
-        if self._host.gate.sync_waiting:
-            return False
-        self._host.reservations.keep(token, slot)
+        self._host.reservations.keep(job.slot, slot)
         return True
 
-    async def _result(self, call: Call, stream: FrameStream) -> Result:
+    async def _result(self, call: Call, stream: FrameStream) -> Outcome:
         outcome = await self._answer(call)
         if isinstance(outcome, Streaming):
             result = await self._pull(outcome, call, stream)
         elif isinstance(outcome, SlottedResponse):
             result = await self._respond(outcome, call, stream)
         else:
-            result = Result(outcome)
+            result = Outcome(outcome)
         if call.stopped.is_set():
-            return Result(error_reply(ClientGone("the result")))
+            return Outcome(error_reply(ClientGone("the result")))
         return result
 
-    async def _pull(self, streaming: Streaming, call: Call, stream: FrameStream) -> Result:
+    async def _pull(self, streaming: Streaming, call: Call, stream: FrameStream) -> Outcome:
         """Each chunk is an output frame at once; a failing generator makes the job fail."""
         text = True
         try:
             while (chunk := await streaming.chunks.next()) is not END:
                 text = text and isinstance(chunk, str)
-                await stream.write(encode_frame(FrameKind.OUTPUT, chunk_bytes(chunk)))
-            result = Result(Reply(200, b"", TEXT if text else BINARY), streamed=True, text=text)
+                await stream.write(encode(OutputChunk(chunk_bytes(chunk))))
+            result = Outcome(Reply(200, b"", TEXT if text else BINARY), streamed=True, text=text)
         except StreamGap as error:
             # Its thread may be silent for ever: answer now, the slot comes back when it returns.
             closing = asyncio.create_task(close_stream(streaming.chunks))
-            return Result(error_reply(error), closing=closing)
+            return Outcome(error_reply(error), closing=closing)
         except ClientGone as error:
             call.stopped_by = "closed"
-            result = Result(error_reply(error))
+            result = Outcome(error_reply(error))
         except (Exception, SystemExit) as error:  # the model's own, of any kind
             file = self._host.package.model_class_filename
             log_user_error("Exception while generating streamed response", error, file)
-            result = Result(_broken(error, file))
+            result = Outcome(_broken(error, file))
         await close_stream(streaming.chunks)
         return result
 
-    async def _respond(self, slotted: SlottedResponse, call: Call, stream: FrameStream) -> Result:
+    async def _respond(self, slotted: SlottedResponse, call: Call, stream: FrameStream) -> Outcome:
         """The model's own Response, run as the server would run it, its messages caught."""
         caught = _Caught(stream)
         try:
@@ -181,11 +170,11 @@ class Jobs:
             await call.cancellable(sending, "streaming", patient=True)
         except ClientGone as error:
             call.stopped_by = "closed"
-            return Result(error_reply(error))
+            return Outcome(error_reply(error))
         except Exception as error:  # the generator inside raised
             file = self._host.package.model_class_filename
             log_user_error("Exception while generating streamed response", error, file)
-            return Result(_broken(error, file))
+            return Outcome(_broken(error, file))
         return caught.result()
 
 
@@ -215,13 +204,13 @@ class _Caught:
         if not self._streamed:
             self._body = body
         elif body:
-            await self._stream.write(encode_frame(FrameKind.OUTPUT, body))
+            await self._stream.write(encode(OutputChunk(body)))
 
-    def result(self) -> Result:
+    def result(self) -> Outcome:
         content_type = self._headers.get("content-type", BINARY)
         headers = {"content-type": content_type, **self._headers}
         text = content_type.startswith("text/")
-        return Result(Reply(self._status, self._body, content_type), self._streamed, text, headers)
+        return Outcome(Reply(self._status, self._body, content_type), self._streamed, text, headers)
 
 
 def _broken(error: BaseException, model_file: str) -> Reply:
@@ -231,15 +220,9 @@ def _broken(error: BaseException, model_file: str) -> Reply:
     return failed_reply(error, error, model_file)
 
 
-def _scope_for_model(scope: Scope, name: str) -> Scope:
+def _scope_for_model(scope: Scope, job: RunJob) -> Scope:
     """The scope as a predict of the gateway would have it: its path, and the request id as a header."""
-    headers: list[tuple[bytes, bytes]] = list(scope["headers"])
-    path = PREDICT_PATH
-    has_id = False
-    for key, value in headers:
-        has_id = has_id or key == REQUEST_ID
-        if key == b"x-kingpost-path":
-            path = value.decode("latin-1")
-    if not has_id:
-        headers.append((REQUEST_ID, name.encode("latin-1", "replace")))
+    path, headers = job.path or PREDICT_PATH, scope["headers"]
+    if all(name != ID_HEADER for name, _ in headers):
+        headers = [*headers, (ID_HEADER, job.request_id.encode("latin-1", "replace"))]
     return {**scope, "path": path, "raw_path": path.encode(), "headers": headers, "path_params": {}}

@@ -10,11 +10,11 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from deployments.pings import Pings
 from deployments.socket_relay import Opening, RawHeaders, denial, opened, relay
-from workers.host.call.call import PRIVATE_PREFIX
 from workers.host.docker_server.redirects import from_root
 from workers.host.errors import DOWNSTREAM, Reply, error_headers, json_reply
 from workers.host.logs import event
 from workers.host.routes.private import to_response
+from workers.wire.calls import PRIVATE_PREFIX
 
 HANDSHAKE_SECONDS = 300.0
 

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from deployments.packages.package import DockerServer, Package
 from deployments.pings import Pings
 from workers.host.call.answer import Answer
-from workers.host.call.call import PRIVATE_PREFIX, Call
+from workers.host.call.call import Call
 from workers.host.call.jobs import PREDICT_PATH
 from workers.host.call.slots import Reservations, SlotGate
 from workers.host.docker_server.child import ServerChild
@@ -35,8 +35,9 @@ from workers.host.logs import event
 from workers.host.model.pipeline import SlottedResponse
 from workers.host.routes.app import SyncDoor, only_get
 from workers.host.routes.private import plain_error, to_response
-from workers.host.state import LoadFailure, State
+from workers.host.state import State
 from workers.host.traffic import Traffic
+from workers.wire.calls import PRIVATE_PREFIX, LoadFailure
 
 PROBE_EVERY = 0.25  # s, while the server starts
 DEATH_SHOWS = 0.3  # s from a broken connection until the end of the server is known

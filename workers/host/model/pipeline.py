@@ -20,7 +20,7 @@ from workers.host.model.codec import parse_input
 from workers.host.model.methods import Method, Methods
 from workers.host.model.stream import ChunkStream, asks_stream, is_generator
 from workers.host.threads import in_thread
-from workers.wire import MODEL_ERROR
+from workers.wire.messages import MODEL_ERROR
 
 PredictOne = Callable[[Any, Call], Awaitable[Any]]
 

@@ -1,76 +1,110 @@
-"""The worker's routes, on a socket of their own: the host's state, slots ahead of a job, jobs, hot reload."""
+"""The worker's way in, on a socket of its own: jobs, slots ahead of a job, the host's state, hot reload."""
 
 import os
 from collections.abc import Callable
-from functools import partial
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from workers.host.call.answer import AnswerCall
 from workers.host.call.jobs import Jobs
 from workers.host.errors import ModelNotReady, Reply, error_reply
 from workers.host.state import Host
 from workers.host.threads import in_thread
+from workers.wire.calls import (
+    AcquireSlot,
+    AskState,
+    CancelJob,
+    Granted,
+    HostState,
+    ReleaseSlot,
+    Reload,
+    RunJob,
+    WorkerCall,
+    decode_call,
+    encode_answer,
+)
+from workers.wire.shapes import WireError
 
 MAX_SLOT_WAIT = 60.0  # s; longer waits would only hide a worker that is gone
 
 
-def create_worker_app(
-    host: Host, answer: AnswerCall, reload: Callable[[], None] | None = None
-) -> Starlette:
+class WorkerApp:
     """The ASGI application for the worker; `reload` is for a host whose model is a class."""
-    slots = SlotRoutes(host)
-    routes = [
-        Route("/jobs/{request_id}", Jobs(host, answer), methods=["POST", "DELETE"]),
-        Route("/slots", slots.reserve, methods=["POST"]),
-        Route("/slots/{token}", slots.drop, methods=["DELETE"]),
-        Route("/state", slots.state, methods=["GET"]),
-    ]
-    if reload:
-        routes.append(Route("/hot-reload", partial(_hot_reload, reload), methods=["POST"]))
-    return Starlette(routes=routes, exception_handlers={HTTPException: plain_error})
 
-
-class SlotRoutes:
-    """What the worker asks about the host, and slots ahead of a job."""
-
-    def __init__(self, host: Host) -> None:
+    def __init__(
+        self, host: Host, answer: AnswerCall, reload: Callable[[], None] | None = None
+    ) -> None:
         self._host = host
+        self._jobs = Jobs(host, answer)
+        self._reload = reload
 
-    async def state(self, _: Request) -> Response:
-        host, failure = self._host, self._host.failure
-        error = {"message": failure.message, "traceback": failure.traceback} if failure else None
-        gate, about = host.gate, {"state": host.state, "error": error, "pid": os.getpid()}
-        waiting = {"sync_waiting": gate.sync_waiting, "jobs_waiting": gate.jobs_waiting}
-        calls = {"open": host.traffic.open, "served": host.traffic.served}
-        return JSONResponse({**about, "slots": gate.size, "busy": gate.busy, **waiting, **calls})
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Takes one call."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
+        try:
+            query = scope["query_string"].decode("latin-1")
+            call = decode_call(scope["method"], scope["path"], query, scope["headers"])
+        except WireError as error:
+            await JSONResponse({"error": str(error)}, 400)(scope, receive, send)
+            return
+        if isinstance(call, RunJob):
+            await self._jobs.run(call, scope, receive, send)
+            return
+        response = await self._response(call)
+        await response(scope, receive, send)
 
-    async def reserve(self, request: Request) -> Response:
+    async def _response(self, call: WorkerCall | None) -> Response:
+        match call:
+            case CancelJob():
+                return to_response(self._jobs.stop(call))
+            case AcquireSlot():
+                return await self._acquire(call)
+            case ReleaseSlot():
+                self._host.reservations.drop(call.slot)
+                return Response(status_code=204)
+            case AskState():
+                return _json(encode_answer(self._state()))
+            case Reload() if self._reload:
+                return await _reloaded(self._reload)
+            case _:
+                return JSONResponse({"detail": "Not Found"}, 404)
+
+    def _state(self) -> HostState:
+        host = self._host
+        return HostState(
+            state=host.state,
+            error=host.failure,
+            pid=os.getpid(),
+            slots=host.gate.size,
+            busy=host.gate.busy,
+            sync_waiting=host.gate.sync_waiting,
+            jobs_waiting=host.gate.jobs_waiting,
+            open=host.traffic.open,
+            served=host.traffic.served,
+        )
+
+    async def _acquire(self, call: AcquireSlot) -> Response:
         if self._host.state != "ready":
             return to_response(error_reply(ModelNotReady()))
-        wait = request.query_params.get("wait", "0")
-        try:
-            seconds = min(MAX_SLOT_WAIT, max(0.0, float(wait)))
-        except ValueError:
-            return JSONResponse({"error": f"wait must be a number of seconds, not {wait!r}."}, 400)
-        token = await self._host.reservations.reserve(seconds)
-        return JSONResponse({"slot": token}) if token else Response(status_code=204)
-
-    async def drop(self, request: Request) -> Response:
-        self._host.reservations.drop(request.path_params["token"])
-        return Response(status_code=204)
+        token = await self._host.reservations.reserve(min(MAX_SLOT_WAIT, call.wait))
+        return _json(encode_answer(Granted(token))) if token else Response(status_code=204)
 
 
-async def _hot_reload(reload: Callable[[], None], _: Request) -> Response:
+async def _reloaded(reload: Callable[[], None]) -> Response:
     try:
         await in_thread(reload)
     except Exception as error:  # the developer's own code; the full traceback is in the log
         return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 422)
     return JSONResponse({"msg": "Hot reload complete"})
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 async def plain_error(_: Request, error: Exception) -> Response:

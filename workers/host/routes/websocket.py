@@ -9,7 +9,7 @@ from workers.host.errors import ModelNotReady, error_reply
 from workers.host.logs import chain_request_id, end_request, event, log_user_error, request_id
 from workers.host.routes.private import to_response
 from workers.host.state import ModelHost
-from workers.wire import MODEL_ERROR
+from workers.wire.messages import MODEL_ERROR
 
 NORMAL, UNSUPPORTED, SERVER_ERROR = 1000, 1003, 1011
 NOT_IMPLEMENTED = "WebSocket is not implemented on this deployment."

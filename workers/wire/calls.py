@@ -1,0 +1,208 @@
+"""Calls of the worker, as HTTP requests on its socket; only RunJob has a body, the input of the job.
+
+RunJob       POST   /jobs/ID             answered by messages, as they come
+CancelJob    DELETE /jobs/ID
+AcquireSlot  POST   /slots?wait=SECONDS  answered by Granted, or by nothing when no slot came in time
+ReleaseSlot  DELETE /slots/TOKEN
+AskState     GET    /state               answered by HostState
+Reload       POST   /hot-reload
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from types import NoneType
+from typing import NamedTuple
+from urllib.parse import quote
+
+from workers.wire.shapes import Shape, WireError, encoded, members_of, value_of
+
+PRIVATE_PREFIX = b"x-kingpost-"  # of headers that the model never sees
+FENCE, SLOT, KEEP_SLOT, PATH = (
+    f"{PRIVATE_PREFIX.decode()}{name}" for name in ("fence", "slot", "keep-slot", "path")
+)
+REQUEST_ID, CHAIN_REQUEST_ID = "x-baseten-request-id", "x-baseten-chain-request-id"
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """One attempt at a job. `slot` was acquired before; `keep_slot` asks for it again for the next job."""
+
+    request_id: str
+    fence: str = ""  # which attempt
+    slot: str = ""  # none: the host waits for one
+    keep_slot: bool = False
+    path: str = ""  # of the model's routes; none = predict
+    content_type: str = ""
+    traceparent: str = ""
+    chain_request_id: str = ""
+
+
+@dataclass(frozen=True)
+class CancelJob:
+    """Stops that attempt."""
+
+    request_id: str
+    fence: str = ""
+
+
+@dataclass(frozen=True)
+class AcquireSlot:
+    """Waits that many seconds for a slot."""
+
+    wait: float
+
+
+@dataclass(frozen=True)
+class ReleaseSlot:
+    """Gives a slot back that was not used."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class AskState:
+    """How the host is."""
+
+
+@dataclass(frozen=True)
+class Reload:
+    """Imports the model's code anew."""
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A slot, by its token."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Why the model did not load: one sentence, and the frames its author can act upon."""
+
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What the host says of itself."""
+
+    state: str  # loading, ready, failed or draining
+    error: LoadFailure | None
+    pid: int
+    slots: int
+    busy: int
+    sync_waiting: int
+    jobs_waiting: int
+    open: int  # calls of callers
+    served: int  # of these, since it started
+
+
+WorkerCall = RunJob | CancelJob | AcquireSlot | ReleaseSlot | AskState | Reload
+COUNTS = ("pid", "slots", "busy", "sync_waiting", "jobs_waiting", "open", "served")
+STATE: Shape = {"state": (str,), "error": (dict, NoneType), **dict.fromkeys(COUNTS, (int,))}
+
+
+class HttpCall(NamedTuple):
+    """A call as HTTP has it."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+
+
+def encode_call(call: WorkerCall) -> HttpCall:
+    """The request that says it."""
+    match call:
+        case RunJob():
+            return HttpCall("POST", f"/jobs/{quote(call.request_id, '')}", _headers(call))
+        case CancelJob():
+            return HttpCall("DELETE", f"/jobs/{quote(call.request_id, '')}", {FENCE: call.fence})
+        case AcquireSlot():
+            return HttpCall("POST", f"/slots?wait={call.wait}", {})
+        case ReleaseSlot():
+            return HttpCall("DELETE", f"/slots/{quote(call.slot, '')}", {})
+        case AskState():
+            return HttpCall("GET", "/state", {})
+        case Reload():
+            return HttpCall("POST", "/hot-reload", {})
+
+
+def decode_call(
+    method: str, path: str, query: str, headers: Iterable[tuple[bytes, bytes]]
+) -> WorkerCall | None:
+    """What a request says, its path decoded and its headers' names in lower case; None for no call. Raises WireError."""
+    match method, path.split("/")[1:]:
+        case "POST", ["jobs", request_id] if request_id:
+            said = _said(headers)
+            return RunJob(
+                request_id,
+                said.get(FENCE, ""),
+                said.get(SLOT, ""),
+                said.get(KEEP_SLOT) == "1",
+                said.get(PATH, ""),
+                said.get("content-type", ""),
+                said.get("traceparent", ""),
+                said.get(CHAIN_REQUEST_ID, ""),
+            )
+        case "DELETE", ["jobs", request_id] if request_id:
+            return CancelJob(request_id, _said(headers).get(FENCE, ""))
+        case "POST", ["slots"]:
+            return AcquireSlot(_wait(query))
+        case "DELETE", ["slots", slot] if slot:
+            return ReleaseSlot(slot)
+        case "GET", ["state"]:
+            return AskState()
+        case "POST", ["hot-reload"]:
+            return Reload()
+        case _:
+            return None
+
+
+def _headers(call: RunJob) -> dict[str, str]:
+    """The model sees those without our prefix."""
+    headers = {REQUEST_ID: call.request_id, FENCE: call.fence}
+    optional = {
+        "content-type": call.content_type,
+        SLOT: call.slot,
+        KEEP_SLOT: "1" if call.keep_slot else "",
+        PATH: call.path,
+        "traceparent": call.traceparent,
+        CHAIN_REQUEST_ID: call.chain_request_id,
+    }
+    return headers | {name: value for name, value in optional.items() if value}
+
+
+def _said(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+
+
+def _wait(query: str) -> float:
+    text = query.removeprefix("wait=") or "0"
+    try:
+        wait = float(text)
+    except ValueError:
+        wait = -1.0
+    if not 0 <= wait < float("inf"):
+        raise WireError(f"wait must be a number of seconds, not {text!r}.")
+    return wait
+
+
+def encode_answer(answer: Granted | HostState) -> bytes:
+    """The body that says it."""
+    return encoded(asdict(answer)).encode()
+
+
+def decode_granted(body: bytes) -> Granted:
+    """Raises WireError."""
+    return Granted(**members_of(value_of(body), {"slot": (str,)}))
+
+
+def decode_state(body: bytes) -> HostState:
+    """Raises WireError."""
+    said = members_of(value_of(body), STATE)
+    if said["error"] is not None:
+        shape: Shape = {"message": (str,), "traceback": (str,)}
+        said["error"] = LoadFailure(**members_of(said["error"], shape))
+    return HostState(**said)

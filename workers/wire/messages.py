@@ -1,0 +1,157 @@
+"""Messages of the host about a job, in frames: 1 byte kind, 4 bytes big-endian payload length, payload.
+
+    P  Progress     JSON      O  OutputChunk  bytes      F  Failure  JSON
+    R  Result       JSON      B  BodyPiece    bytes      E  End      JSON
+
+P and O come as they appear, then F if the model raised something, then R once, then any B, then E. A stream without E
+means that the host died.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import NoneType
+
+from workers.wire.shapes import Shape, WireError, encoded, members_of, value_of
+
+MEDIA_TYPE = "application/x-kingpost-frames"
+BODY_PIECE = 256 * 1024  # bytes; small enough for the worker to interleave progress and cancels
+MAX_PAYLOAD = 1 << 30  # bytes; a longer length means that this is no frame stream
+MODEL_ERROR = "Internal Server Error (in model/chainlet)."  # as Truss puts it
+HEAD = struct.Struct(">cI")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the model reported of its way, 0 to 1. Raises WireError for any other fraction."""
+
+    fraction: float
+    message: str | None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise WireError(f"A progress is 0 to 1, not {self.fraction}.")
+
+
+@dataclass(frozen=True)
+class OutputChunk:
+    """One chunk of a streaming model."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the model raised, and where, for the owner of the request; the Result says no more than that it failed."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer's status and headers (lower case); a streamed body came as chunks, which were text or not."""
+
+    status: int
+    headers: dict[str, str]
+    streamed: bool
+    text: bool
+
+
+@dataclass(frozen=True)
+class BodyPiece:
+    """A piece of a body that was not streamed, BODY_PIECE bytes at most."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class End:
+    """The call is over. `still_running`: its slot is held until a silent generator returns."""
+
+    slot_kept: bool
+    stopped_by: str | None
+    ms: float
+    still_running: bool
+
+
+Message = Progress | OutputChunk | Failure | Result | BodyPiece | End
+
+KINDS: dict[type[Message], bytes] = {
+    Progress: b"P", OutputChunk: b"O", Failure: b"F", Result: b"R", BodyPiece: b"B", End: b"E",
+}  # fmt: skip
+PROGRESS: Shape = {"fraction": (float,), "message": (str, NoneType)}
+FAILURE: Shape = {"text": (str,)}
+RESULT: Shape = {"status": (int,), "headers": (dict,), "streamed": (bool,), "text": (bool,)}
+END: Shape = {
+    "slot_kept": (bool,), "stopped_by": (str, NoneType), "ms": (float,), "still_running": (bool,),
+}  # fmt: skip
+
+
+def _result(payload: bytes) -> Result:
+    result = Result(**members_of(value_of(payload), RESULT))
+    for value in result.headers.values():
+        if type(value) is not str:
+            raise WireError(f"A header of a result is no text: {str(value)[:100]}.")
+    return result
+
+
+DECODERS: dict[bytes, Callable[[bytes], Message]] = {
+    b"P": lambda payload: Progress(**members_of(value_of(payload), PROGRESS)),
+    b"O": OutputChunk,
+    b"F": lambda payload: Failure(**members_of(value_of(payload), FAILURE)),
+    b"R": _result,
+    b"B": BodyPiece,
+    b"E": lambda payload: End(**members_of(value_of(payload), END)),
+}
+
+
+def encode(message: Message) -> bytes:
+    """The message as a frame."""
+    kind = type(message)
+    if isinstance(message, (OutputChunk, BodyPiece)):
+        payload = message.data
+    else:
+        payload = encoded(message.__dict__).encode()
+    return HEAD.pack(KINDS[kind], len(payload)) + payload
+
+
+def encode_body(body: bytes) -> Iterator[bytes]:
+    """Its pieces as frames; none for an empty body."""
+    for start in range(0, len(body), BODY_PIECE):
+        yield encode(BodyPiece(body[start : start + BODY_PIECE]))
+
+
+class MessageDecoder:
+    """Turns received bytes, cut anywhere, into messages."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that are complete now, in order. Raises WireError for bytes that are none."""
+        pending = self._pending
+        if pending:
+            pending += data
+        buffer = pending or data  # mostly nothing waits: then nothing is copied twice
+        messages: list[Message] = []
+        start = 0
+        while len(buffer) - start >= HEAD.size:
+            kind, length = HEAD.unpack_from(buffer, start)
+            if kind not in DECODERS or length > MAX_PAYLOAD:
+                raise WireError(f"No frame starts with {kind!r} and a length of {length}.")
+            first = start + HEAD.size
+            end = first + length
+            if end > len(buffer):
+                break
+            messages.append(DECODERS[kind](bytes(buffer[first:end])))
+            start = end
+        if pending:
+            del pending[:start]
+        else:
+            pending += data[start:]
+        return messages
+
+    @property
+    def empty(self) -> bool:
+        """True between two frames: nothing half-received is waiting."""
+        return not self._pending

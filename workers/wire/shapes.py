@@ -1,0 +1,30 @@
+"""JSON objects of a known shape: whatever else comes is refused, before anybody works with it."""
+
+import json
+from typing import Any
+
+Shape = dict[str, tuple[type, ...]]  # the members of an object, and the types that each may have
+encoded = json.JSONEncoder(separators=(",", ":")).encode
+_decoded = json.JSONDecoder().decode
+
+
+class WireError(ValueError):
+    """These bytes are nothing that a worker or a host says."""
+
+
+def value_of(payload: bytes) -> Any:
+    """What the JSON says. Raises WireError."""
+    try:
+        return _decoded(payload.decode())
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"This is no JSON: {payload[:100]!r}.") from error
+
+
+def members_of(said: Any, shape: Shape) -> dict[str, Any]:
+    """The object, if it has these members and no others. Raises WireError."""
+    if type(said) is not dict or said.keys() != shape.keys():
+        raise WireError(f"Expected an object of {', '.join(shape)}, not {str(said)[:100]}.")
+    for name, types in shape.items():
+        if type(said[name]) not in types:
+            raise WireError(f"{name} cannot be {str(said[name])[:100]}.")
+    return said
