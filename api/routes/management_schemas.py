@@ -97,7 +97,7 @@ class DeploymentView(BaseModel):
             model_id=model.id,
             is_production="production" in names,
             is_development="development" in names,
-            status=status.word,
+            status=status.name,
             status_reason=status.reason or None,
             active_replica_count=status.ready,
             autoscaling_settings=AutoscalingSettings(**asdict(deployment.autoscaling)),

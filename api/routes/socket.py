@@ -16,10 +16,10 @@ from api.upstream.connection import RawHeaders, reach
 from api.upstream.hosts import CONNECT_SECONDS, TOKEN, DoorRefused, Upstreams
 from api.upstream.passing import PublicAddress, answered, forwarded, target_at
 from api.upstream.waiting import Asking
+from deployments.host_address import REFUSED_HEADER, HostAddress
 from deployments.pings import Pings
 from deployments.registry.resolver import Target
 from deployments.socket_relay import Opening, ServerSide, denial, opened, relay
-from deployments.ways import REFUSED_HEADER, Way
 
 router = APIRouter()
 HANDSHAKE_SECONDS = 300.0
@@ -42,19 +42,19 @@ async def unknown(socket: WebSocket, path: str) -> None:  # noqa: ARG001
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One connection on its way."""
+class SocketCall:
+    """One connection of a client, and the model host it goes to."""
 
     socket: WebSocket
     target: Target
     path: str
     request_id: str = field(default_factory=new_request_id)
 
-    def opening(self, way: Way) -> Opening:
-        """What the model host on that way is asked."""
+    def opening(self, address: HostAddress) -> Opening:
+        """What the model host at that address is asked."""
         headers = forwarded(self.socket, self.request_id)
-        if way.token:
-            headers.append((TOKEN, way.token.encode()))
+        if address.token:
+            headers.append((TOKEN, address.token.encode()))
         offered: list[str] = self.socket.scope["subprotocols"]
         return Opening(target_at(self.socket, self.path), headers, offered)
 
@@ -76,7 +76,7 @@ async def _passed(socket: WebSocket, target: Target, path: str) -> None:
     deployment = await deployment_for(socket, key, target)
     if not gateway.directory.ready(deployment.id):
         await Asking.of(gateway, deployment, key).until_ready()
-    call = _Call(socket, target, path)
+    call = SocketCall(socket, target, path)
     async with contextlib.AsyncExitStack() as until_the_end:
         try:
             server = await _opened(call, gateway.upstreams, deployment.id, until_the_end)
@@ -90,14 +90,14 @@ async def _passed(socket: WebSocket, target: Target, path: str) -> None:
 
 
 async def _opened(
-    call: _Call, upstreams: Upstreams, deployment_id: str, stack: contextlib.AsyncExitStack
+    call: SocketCall, upstreams: Upstreams, deployment_id: str, stack: contextlib.AsyncExitStack
 ) -> ServerSide:
     """A WebSocket to the least loaded replica that can be reached. Raises Problem; InvalidStatus where it was refused."""
     failed = frozenset[str]()
     while replica := upstreams.choose(deployment_id, failed):
-        way = upstreams.way(replica)
+        address = upstreams.host_address(replica)
         try:
-            server = await _handshake(call.opening(way), way)
+            server = await _handshake(call.opening(address), address)
         except (OSError, InvalidMessage) as error:  # the latter: the host died meanwhile
             log.warning("replica.failed", replica=replica.id, error=repr(error))
             upstreams.shun(replica)
@@ -108,12 +108,12 @@ async def _opened(
     raise Problem(502, "model_unavailable", "The model cannot be reached.")
 
 
-async def _handshake(opening: Opening, way: Way) -> ServerSide:
+async def _handshake(opening: Opening, address: HostAddress) -> ServerSide:
     """Raises OSError, InvalidMessage and InvalidStatus, whatever else goes wrong as Problem."""
     limit = asyncio.timeout(HANDSHAKE_SECONDS)
     try:
         async with limit:
-            return await opened(opening, partial(reach, way, CONNECT_SECONDS))
+            return await opened(opening, partial(reach, address, CONNECT_SECONDS))
     except InvalidStatus as refused:
         if refused.response.status_code == 401 and REFUSED_HEADER in refused.response.headers:
             raise DoorRefused from None

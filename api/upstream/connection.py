@@ -1,4 +1,4 @@
-"""HTTP/1.1 to a model host: one write for a small call, chunks as they come, backpressure both ways.
+"""HTTP/1.1 to a model host: one write for a small call, chunks as they come, backpressure both addresses.
 
 A general client prepares every call for the open web: cookies, redirects, proxies, encodings, URLs. Between the
 gateway and a host of ours there are none of these, and they cost more than all the rest of a call.
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from httptools import HttpParserError, HttpResponseParser
 
-from deployments.ways import Way, probe_silence
+from deployments.host_address import HostAddress, probe_silence
 
 HELD_BYTES = 256 * 1024  # of an answer that nobody has read yet; then the host has to wait
 RawHeaders = list[tuple[bytes, bytes]]
@@ -211,19 +211,19 @@ class UpstreamConnection(asyncio.Protocol):
         self.complete = not self._interim
 
 
-async def connect(way: Way, seconds: float) -> UpstreamConnection:
+async def connect(address: HostAddress, seconds: float) -> UpstreamConnection:
     """A connection to the model host at that end. Raises OSError, and TimeoutError, which is one."""
-    return (await reach(way, seconds, UpstreamConnection))[1]
+    return (await reach(address, seconds, UpstreamConnection))[1]
 
 
 async def reach(
-    way: Way, seconds: float, made: Callable[[], Spoken]
+    address: HostAddress, seconds: float, made: Callable[[], Spoken]
 ) -> tuple[asyncio.Transport, Spoken]:
     """The same for any protocol."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(seconds):
-        if not way.token:
-            return await loop.create_unix_connection(made, way.address)
-        transport, spoken = await loop.create_connection(made, *way.endpoint)
+        if not address.token:
+            return await loop.create_unix_connection(made, address.address)
+        transport, spoken = await loop.create_connection(made, *address.endpoint)
     probe_silence(transport.get_extra_info("socket"))
     return transport, spoken

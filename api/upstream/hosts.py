@@ -1,4 +1,4 @@
-"""The way to the model hosts: the least loaded replica, over its Unix socket or its door, streamed through."""
+"""Calls of model hosts: the least loaded replica, over its Unix socket or its gate, streamed through."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,8 @@ from api.upstream.connection import (
     UpstreamConnection,
     connect,
 )
+from deployments.host_address import REFUSED_HEADER, TOKEN_HEADER, HostAddress
 from deployments.registry.directory import AsyncDirectory, Replica
-from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, Way
 from tasks.process.descriptors import SHORT, left
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
@@ -27,7 +27,7 @@ TOKEN, REFUSED = TOKEN_HEADER.encode(), REFUSED_HEADER.encode()
 
 
 class DoorRefused(ConnectionError):
-    """The door of a model host wants another token: the host behind that address is a new one."""
+    """The gate of a model host wants another token: the host behind that address is a new one."""
 
     def __init__(self) -> None:
         super().__init__("the model host's token has changed")
@@ -101,7 +101,9 @@ class Upstreams:
 
     def __init__(self, directory: AsyncDirectory) -> None:
         self._directory = directory
-        self._idle: defaultdict[Way, list[tuple[float, UpstreamConnection]]] = defaultdict(list)
+        self._idle: defaultdict[HostAddress, list[tuple[float, UpstreamConnection]]] = defaultdict(
+            list
+        )
         self._in_flight: Counter[str] = Counter()
         self._shunned: dict[str, float] = {}  # replica id -> until when
 
@@ -129,12 +131,12 @@ class Upstreams:
         self, replica: Replica, method: str, target: str, headers: RawHeaders, body: ReplayableBody
     ) -> AsyncGenerator[UpstreamConnection]:
         """The head of the answer to one call; leaving the context early ends the call. Raises OSError."""
-        way = self.way(replica)
+        address = self.host_address(replica)
         with self.counted(replica):
-            connection, again = self._kept(way), False
+            connection, again = self._kept(address), False
             if connection:
                 try:
-                    await _call(connection, way, method, target, headers, body)
+                    await _call(connection, address, method, target, headers, body)
                 except BrokenCall:  # perhaps with a host that another one has followed
                     if not (connection.silent and body.replayable):
                         raise
@@ -142,22 +144,22 @@ class Upstreams:
             if connection is None:
                 if left() <= SHORT:
                     self._close_idle()
-                connection = await connect(way, CONNECT_SECONDS)
+                connection = await connect(address, CONNECT_SECONDS)
                 try:
-                    await _call(connection, way, method, target, headers, body)
+                    await _call(connection, address, method, target, headers, body)
                 except BrokenCall as error:
                     raise (BrokenAnswer(str(error)) if again else error) from None
             try:
                 yield connection
             finally:
                 if connection.reusable:
-                    self._idle[way].append((monotonic(), connection))
+                    self._idle[address].append((monotonic(), connection))
                 else:
                     connection.close()
 
-    def way(self, replica: Replica) -> Way:
+    def host_address(self, replica: Replica) -> HostAddress:
         """How its model host is reached."""
-        return self._directory.way(replica)
+        return self._directory.host_address(replica)
 
     def shun(self, replica: Replica) -> None:
         """Others are better for a while: this one could not be reached."""
@@ -172,9 +174,9 @@ class Upstreams:
         finally:
             self._in_flight[replica.id] -= 1
 
-    def _kept(self, way: Way) -> UpstreamConnection | None:
+    def _kept(self, address: HostAddress) -> UpstreamConnection | None:
         """The connection that was used last; the others may grow old."""
-        idle = self._idle[way]
+        idle = self._idle[address]
         while idle:
             _, connection = idle.pop()
             if not connection.lost:
@@ -183,18 +185,18 @@ class Upstreams:
 
     def trim(self) -> None:
         """Closes the connections to hosts that are no more, and those that nobody needed lately."""
-        known, now = self._directory.ways(), monotonic()
-        for way, idle in list(self._idle.items()):
+        known, now = self._directory.host_addresses(), monotonic()
+        for address, idle in list(self._idle.items()):
             old = [
                 connection
                 for used, connection in idle
-                if used < now - IDLE_SECONDS or way not in known
+                if used < now - IDLE_SECONDS or address not in known
             ]
             idle[:] = [(used, connection) for used, connection in idle if connection not in old]
             for connection in old:
                 connection.close()
             if not idle:
-                del self._idle[way]
+                del self._idle[address]
         self._shunned = {
             replica_id: until for replica_id, until in self._shunned.items() if until > now
         }
@@ -212,7 +214,7 @@ class Upstreams:
 
 async def _call(
     connection: UpstreamConnection,
-    way: Way,
+    address: HostAddress,
     method: str,
     target: str,
     headers: RawHeaders,
@@ -221,9 +223,9 @@ async def _call(
     """One call; a connection on which it failed is closed. Raises DoorRefused."""
     try:
         sent = None if body.absent else body.to_send()
-        shown = [*headers, (TOKEN, way.token.encode())] if way.token else headers
+        shown = [*headers, (TOKEN, address.token.encode())] if address.token else headers
         await connection.call(method, target, shown, sent)
-        if connection.status == 401 and way.token and REFUSED in dict(connection.headers):
+        if connection.status == 401 and address.token and REFUSED in dict(connection.headers):
             raise DoorRefused
     except BaseException:
         connection.close()

@@ -37,7 +37,7 @@ AGAIN = {"Retry-After": "1"}
 
 
 @dataclass
-class Call:
+class ProxiedCall:
     """One sync call on its way."""
 
     asking: Asking
@@ -64,7 +64,7 @@ class Call:
 class ProxyResponse(Response):
     """Answers with whatever the model host answers."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: ProxiedCall) -> None:
         self._call = call
         self.background = None
 
@@ -162,7 +162,7 @@ class ProxyResponse(Response):
                 await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
-def _body_of(call: Call) -> ReplayableBody:
+def _body_of(call: ProxiedCall) -> ReplayableBody:
     cap = call.gateway.settings.max_sync_body_bytes
     body = ReplayableBody(bodies.counted(call.request, cap))
     if call.body is not None:
@@ -200,7 +200,7 @@ def check_sendable(answer: UpstreamConnection) -> None:
         raise BrokenAnswer(f"the host's answer cannot be sent: {why}")
 
 
-def _answer_headers(headers: RawHeaders, call: Call) -> RawHeaders:
+def _answer_headers(headers: RawHeaders, call: ProxiedCall) -> RawHeaders:
     def address() -> PublicAddress:
         return PublicAddress.of(call.request, addressed_of(call.request), call.target)
 
@@ -224,7 +224,7 @@ async def proxied(
     request_id, gateway = new_request_id(), gateway_of(request)
     chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
     asking = Asking.of(gateway, deployment, key)
-    call = Call(asking, request, target, full, request_id, chain_id, body)
+    call = ProxiedCall(asking, request, target, full, request_id, chain_id, body)
     return ProxyResponse(call)
 
 

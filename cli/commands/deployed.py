@@ -37,7 +37,7 @@ def deployments(
         status = status_of(deployment, replicas[deployment.id])
         count = f"{status.ready}/{deployment.wanted}"
         environments = _names(models[deployment.model_id], deployment)
-        rows.append((deployment.model_name, deployment.id, status.word, count, environments))
+        rows.append((deployment.model_name, deployment.id, status.name, count, environments))
         said = [last_line(status.reason)] if status.reason else []
         notes.append([*said, *deployment.warnings])
     show(head, rows, notes)

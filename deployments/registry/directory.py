@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import redis
 
-from deployments.ways import Way, is_here
+from deployments.host_address import HostAddress, is_here
 from tasks.errors import StoreUnavailable
 from tasks.process.logs import get_logger
 from tasks.process.loops import Guard
@@ -48,8 +48,8 @@ class Replica:
     served: int = 0  # sync calls since the host started
     note: str | None = None  # what it does meanwhile, such as the last line of an installer
     machine: str = ""  # where the Unix socket is
-    tcp: str | None = None  # HOST:PORT of the host's door for other machines
-    token_ref: str | None = None  # of the token that the door asks for
+    tcp: str | None = None  # HOST:PORT of the host's gate for other machines
+    token_ref: str | None = None  # of the token that the gate asks for
 
 
 FIELDS = frozenset(field.name for field in fields(Replica))
@@ -76,7 +76,7 @@ class Directory:
         self._last: dict[str, Replica] = {}
 
     def report(self, replica: Replica, token: str = "") -> None:
-        """Writes an entry, and its door's token, that live three heartbeats. Raises StoreUnavailable."""
+        """Writes an entry, and its gate's token, that live three heartbeats. Raises StoreUnavailable."""
         with unavailable():
             pipe = self._redis.pipeline(transaction=False)
             pipe.set(ENTRY + replica.id, json.dumps(asdict(replica)), px=self._ttl_ms)
@@ -123,21 +123,23 @@ class AsyncDirectory:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
         self._replicas: tuple[Replica, ...] = ()
-        self._ways: dict[str, Way] = {}
+        self._host_addresses: dict[str, HostAddress] = {}
         self._tokens: dict[str, str] = {}
         self._changed = asyncio.Condition()
 
     def ready(self, deployment_id: str) -> list[Replica]:
         """The replicas of a deployment that take calls now, and whose model host can be reached from here."""
-        return [r for r in self.of(deployment_id) if r.state == "ready" and r.id in self._ways]
+        return [
+            r for r in self.of(deployment_id) if r.state == "ready" and r.id in self._host_addresses
+        ]
 
-    def way(self, replica: Replica) -> Way:
+    def host_address(self, replica: Replica) -> HostAddress:
         """How its model host is reached; one that cannot be fails when it is tried."""
-        return self._ways.get(replica.id) or Way(replica.address)
+        return self._host_addresses.get(replica.id) or HostAddress(replica.address)
 
-    def ways(self) -> set[Way]:
+    def host_addresses(self) -> set[HostAddress]:
         """Those to all replicas."""
-        return set(self._ways.values())
+        return set(self._host_addresses.values())
 
     def of(self, deployment_id: str) -> list[Replica]:
         """All replicas of a deployment."""
@@ -169,21 +171,21 @@ class AsyncDirectory:
             names = [ENTRY + raw_id.decode() for raw_id in sorted(raw_ids)]
             raw = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
             replicas = tuple(_parsed(raw))
-            ways = await self._ways_to(replicas)
+            addresses = await self._addresses_of(replicas)
         async with self._changed:
-            self._replicas, self._ways = replicas, ways
+            self._replicas, self._host_addresses = replicas, addresses
             self._changed.notify_all()
 
-    async def _ways_to(self, replicas: tuple[Replica, ...]) -> dict[str, Way]:
-        ways = {
-            replica.id: Way(replica.address)
+    async def _addresses_of(self, replicas: tuple[Replica, ...]) -> dict[str, HostAddress]:
+        addresses = {
+            replica.id: HostAddress(replica.address)
             for replica in replicas
             if is_here(replica.machine, replica.address)
         }
         away = [
             replica
             for replica in replicas
-            if replica.tcp and replica.token_ref and replica.id not in ways
+            if replica.tcp and replica.token_ref and replica.id not in addresses
         ]
         refs = {replica.token_ref for replica in away if replica.token_ref}
         self._tokens = {ref: token for ref, token in self._tokens.items() if ref in refs}
@@ -193,8 +195,8 @@ class AsyncDirectory:
             self._tokens |= {r: t.decode() for r, t in zip(unread, found, strict=True) if t}
         for replica in away:
             if token := self._tokens.get(replica.token_ref or ""):
-                ways[replica.id] = Way(replica.tcp or "", token)
-        return ways
+                addresses[replica.id] = HostAddress(replica.tcp or "", token)
+        return addresses
 
     async def follow(self) -> None:
         """Keeps the view fresh until cancelled; while the store is away the last view stays."""

@@ -72,8 +72,8 @@ class Management:
         """Loads a failed deployment again; whether, and why not."""
         _, deployment, status = self.deployment(reference, which)
         self._registry.check_on_its_own(deployment)
-        if status.word not in ("DEPLOY_FAILED", "UNHEALTHY"):
-            return False, f"The deployment is {status.word}, it has not failed."
+        if status.name not in ("DEPLOY_FAILED", "UNHEALTHY"):
+            return False, f"The deployment is {status.name}, it has not failed."
         self._registry.retry(deployment.id)
         return True, None
 

@@ -7,7 +7,7 @@ from typing import Literal
 from deployments.registry.directory import Replica
 from deployments.registry.records import Deployment
 
-Word = Literal[
+StatusName = Literal[
     "DEPLOYING",
     "LOADING_MODEL",
     "ACTIVE",
@@ -23,9 +23,9 @@ Word = Literal[
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """The word, the replicas that serve, and why none does if one tried, or what it does meanwhile."""
+    """The name, the replicas that serve, and why none does if one tried, or what it does meanwhile."""
 
-    word: Word
+    name: StatusName
     ready: int = 0
     reason: str = ""
 
@@ -35,8 +35,8 @@ def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> Deployment
     states = [replica.state for replica in replicas]
     ready = states.count("ready")
     if not deployment.active:
-        word: Word = "DEACTIVATING" if replicas else "INACTIVE"
-        return DeploymentStatus(word, ready, deployment.failure)
+        name: StatusName = "DEACTIVATING" if replicas else "INACTIVE"
+        return DeploymentStatus(name, ready, deployment.failure)
     if ready:
         return DeploymentStatus("ACTIVE", ready)
     reason = (
@@ -45,8 +45,8 @@ def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> Deployment
         or ""
     )
     if "failed" in states or deployment.failure:
-        word = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
-        return DeploymentStatus(word, 0, reason)
+        name = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
+        return DeploymentStatus(name, 0, reason)
     note = next((replica.note for replica in replicas if replica.note), "") or ""
     if "building" in states:
         return DeploymentStatus("BUILDING", 0, note)

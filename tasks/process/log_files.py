@@ -6,6 +6,7 @@ The new file takes the place of descriptors 1 and 2 in one step, so no line fall
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +28,6 @@ class OwnLog:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._never = threading.Event()
 
     def open(self) -> None:
         """Opens the file and makes it stdout and stderr."""
@@ -48,7 +48,8 @@ class OwnLog:
 
     def run_forever(self) -> None:
         """Looks now and then; a full disk must not end the process."""
-        while not self._never.wait(LOOK_EVERY):
+        while True:
+            time.sleep(LOOK_EVERY)
             with suppress(OSError):
                 self.run_once()
 

@@ -51,7 +51,7 @@ class OutboxStatus:
     latest: list[GivenUp]
 
 
-class Settled(StrEnum):
+class DeliveryResult(StrEnum):
     """What became of a settlement."""
 
     DONE = "done"
@@ -95,10 +95,12 @@ def _taken(row: list[Reply], token: str) -> Taken:
     )
 
 
-def settle_delivery(taken: Taken, verdict: str, delay_ms: int, record: str) -> ScriptCall[Settled]:
+def settle_delivery(
+    taken: Taken, verdict: str, delay_ms: int, record: str
+) -> ScriptCall[DeliveryResult]:
     """Records one attempt; `verdict` is delivered, retry or failed."""
     arguments = [taken.request_id, taken.token, verdict, delay_ms, record]
-    return ScriptCall("settle_delivery", arguments, lambda reply: Settled(text(reply)))
+    return ScriptCall("settle_delivery", arguments, lambda reply: DeliveryResult(text(reply)))
 
 
 def redeliver(request_id: str, api_key: str = "") -> ScriptCall[Redelivery]:

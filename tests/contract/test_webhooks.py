@@ -31,7 +31,13 @@ from tasks.webhooks.egress import Egress
 from tasks.webhooks.secrets import OVERLAP_SECONDS, WebhookSecrets, active
 from tasks.webhooks.sender import Sender, headers_for
 from tasks.webhooks.targets import is_denied
-from tasks.webhooks.verbs import Redelivery, Settled, redeliver, settle_delivery, take_deliveries
+from tasks.webhooks.verbs import (
+    DeliveryResult,
+    Redelivery,
+    redeliver,
+    settle_delivery,
+    take_deliveries,
+)
 from tests.conftest import Clock
 from tests.data import url_corpus
 from tests.unit.test_webhook_payload import Received
@@ -350,7 +356,7 @@ async def test_a_dead_sender_s_rows_are_sent_by_another(
     assert await send(sender) == 0
     clock.advance(31)
     assert await send(sender) == 1
-    assert store.run(settle_delivery(dead, "failed", 0, "{}")) is Settled.STALE
+    assert store.run(settle_delivery(dead, "failed", 0, "{}")) is DeliveryResult.STALE
 
 
 async def test_one_dead_host_delays_nobody_else(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.host.call import slots as host_slots
-from workers.host.call.slots import Door, Reservations, Slot, SlotGate
+from workers.host.call.slots import CallKind, Reservations, Slot, SlotGate
 
 
 async def settle() -> None:
@@ -24,17 +24,22 @@ def start(coroutine: Coroutine[Any, Any, Slot]) -> asyncio.Task[Slot]:
 
 async def test_sync_goes_first_and_each_door_is_fair() -> None:
     gate, order = SlotGate(1), list[str]()
-    held = await gate.acquire(Door.JOB)
+    held = await gate.acquire(CallKind.JOB)
 
-    async def use(name: str, door: Door) -> None:
-        slot = await gate.acquire(door)
+    async def use(name: str, kind: CallKind) -> None:
+        slot = await gate.acquire(kind)
         order.append(name)
         slot.release()
 
-    doors = [("j1", Door.JOB), ("s1", Door.SYNC), ("j2", Door.JOB), ("s2", Door.SYNC)]
+    kinds = [
+        ("j1", CallKind.JOB),
+        ("s1", CallKind.SYNC),
+        ("j2", CallKind.JOB),
+        ("s2", CallKind.SYNC),
+    ]
     tasks = []
-    for name, door in doors:
-        tasks.append(asyncio.create_task(use(name, door)))
+    for name, kind in kinds:
+        tasks.append(asyncio.create_task(use(name, kind)))
         await settle()
     assert (gate.sync_waiting, gate.jobs_waiting) == (2, 2)
     held.release()
@@ -46,24 +51,24 @@ async def test_sync_goes_first_and_each_door_is_fair() -> None:
 
 async def test_a_cancel_in_the_turn_of_the_grant_loses_no_slot() -> None:
     gate = SlotGate(1)
-    held = await gate.acquire(Door.SYNC)
-    waiter = start(gate.acquire(Door.SYNC))
+    held = await gate.acquire(CallKind.SYNC)
+    waiter = start(gate.acquire(CallKind.SYNC))
     await settle()
     held.release()  # grants to the waiter, which has not run yet
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
     assert gate.busy == 0
-    assert (await gate.acquire(Door.JOB)) is not None
+    assert (await gate.acquire(CallKind.JOB)) is not None
 
 
 async def test_a_job_does_not_slip_past_those_who_wait() -> None:
     gate = SlotGate(1)
-    held = await gate.acquire(Door.SYNC)
-    first = start(gate.acquire(Door.SYNC))
+    held = await gate.acquire(CallKind.SYNC)
+    first = start(gate.acquire(CallKind.SYNC))
     await settle()
     held.release()
-    late = start(gate.acquire(Door.JOB))
+    late = start(gate.acquire(CallKind.JOB))
     await settle()
     assert first.done()
     assert not late.done()
@@ -73,13 +78,13 @@ async def test_a_job_does_not_slip_past_those_who_wait() -> None:
 
 async def test_resizing_grants_more_or_waits_for_less() -> None:
     gate = SlotGate(1)
-    slots = [await gate.acquire(Door.SYNC)]
-    waiter = start(gate.acquire(Door.JOB))
+    slots = [await gate.acquire(CallKind.SYNC)]
+    waiter = start(gate.acquire(CallKind.JOB))
     await settle()
     gate.resize(2)
     slots.append(await waiter)
     gate.resize(1)
-    third = start(gate.acquire(Door.JOB))
+    third = start(gate.acquire(CallKind.JOB))
     slots[0].release()
     await settle()
     assert not third.done()
@@ -104,7 +109,7 @@ async def test_a_reservation_is_used_once_and_an_unused_one_goes_back(
     unused = await reservations.reserve(0)
     assert unused
     async with asyncio.timeout(5):
-        (await gate.acquire(Door.SYNC)).release()  # comes when the reservation is too old
+        (await gate.acquire(CallKind.SYNC)).release()  # comes when the reservation is too old
     assert reservations.take(unused) is None
     reservations.drop("unknown")
 
@@ -122,7 +127,7 @@ def test_no_history_of_takes_cancels_and_releases_breaks_the_count(
         gate, tasks = SlotGate(size), list[asyncio.Task[Slot]]()
         for action, which in steps:
             if action in ("sync", "job"):
-                tasks.append(start(gate.acquire(Door(action))))
+                tasks.append(start(gate.acquire(CallKind(action))))
             elif tasks:
                 task = tasks.pop(which % len(tasks))
                 if action == "cancel" and not task.done():

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import redis
 
+from deployments.host_address import HostAddress
 from deployments.registry.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
-from deployments.ways import Way
 from tasks.errors import SettingsError
 from tasks.machine import machine
 from tasks.process.listening import bound, ports
 from tasks.settings import Settings
-from workers.gate.gate import HostDoor
+from workers.gate.gate import HostGate
 from workers.node import main as node
 
 
@@ -59,18 +59,18 @@ def test_other_ports_stop_the_start(text: str) -> None:
 
 
 def test_a_door_takes_the_first_port_that_is_free() -> None:
-    first = HostDoor("/nowhere", Settings(host_address="127.0.0.1"))
+    first = HostGate("/nowhere", Settings(host_address="127.0.0.1"))
     port = int(first.address.rpartition(":")[2])
     both = Settings(host_address="127.0.0.1", host_ports=f"{port}-{port + 3}")
-    second = HostDoor("/nowhere", both)
+    second = HostGate("/nowhere", both)
     assert port < int(second.address.rpartition(":")[2]) <= port + 3
-    for door in (first, second):
-        door.stop()
+    for gate in (first, second):
+        gate.stop()
 
 
 def test_an_address_of_another_machine_is_one_sentence() -> None:
     with pytest.raises(SettingsError, match=r"cannot listen on KINGPOST_HOST_ADDRESS 192\.0\.2\.1"):
-        HostDoor("/nowhere", Settings(host_address="192.0.2.1"))
+        HostGate("/nowhere", Settings(host_address="192.0.2.1"))
     with pytest.raises(SettingsError, match=r"cannot listen on KINGPOST_HOST_ADDRESS 192\.0\.2\.1"):
         node.run(Settings(host_address="192.0.2.1"))
 
@@ -97,9 +97,9 @@ async def test_the_way_is_the_socket_on_its_machine_and_tcp_from_another(
     directory = AsyncDirectory(settings)
     await directory.run_once()
     assert {replica.id: directory.way(replica) for replica in directory.ready("dep")} == {
-        "both": Way(str(here)),
-        "shared-folder": Way("10.0.0.2:9000", "secret of ref1"),
-        "old": Way(str(here)),
+        "both": HostAddress(str(here)),
+        "shared-folder": HostAddress("10.0.0.2:9000", "secret of ref1"),
+        "old": HostAddress(str(here)),
     }
     await directory.close()
 
@@ -122,7 +122,7 @@ async def test_tokens_are_kept_apart_from_entries_and_end_with_them(
 
 
 def test_a_way_does_not_show_its_token() -> None:
-    way = Way("[fd00::2]:9000", "the secret")
+    way = HostAddress("[fd00::2]:9000", "the secret")
     assert "secret" not in f"{way} {way!r}"
     assert way.endpoint == ("fd00::2", 9000)
 

@@ -37,7 +37,7 @@ from workers.replica.channel import Channel
 from workers.replica.events import RequestEvents
 from workers.replica.heartbeat import Heartbeat
 from workers.replica.runs import Run, Runs, StopReason
-from workers.replica.watchdog import Watch
+from workers.replica.watchdog import Watchdog
 
 
 @pytest.fixture(autouse=True)
@@ -300,7 +300,7 @@ def test_the_watch_looks_at_every_run_although_the_stop_of_one_raises(
         stopped.set()
 
     late = settings.model_copy(update={"predict_timeout_seconds": -1.0})
-    watch = Watch(runs, cast(Any, None), late, stop)
+    watch = Watchdog(runs, cast(Any, None), late, stop)
     watch.start()
     assert stopped.wait(10)
     watch.stop()

@@ -9,8 +9,8 @@ import pytest
 
 from api.upstream.connection import BrokenAnswer, BrokenCall, UpstreamConnection, connect
 from api.upstream.hosts import ReplayableBody, Upstreams
+from deployments.host_address import HostAddress
 from deployments.registry.directory import AsyncDirectory, Replica
-from deployments.ways import Way
 from tasks.settings import Settings
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length: 5\r\n\r\nhello"
@@ -60,7 +60,7 @@ async def whole(connection: UpstreamConnection) -> bytes:
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 async def test_answers_are_read_however_they_are_cut(tmp_path: Path, cut: int) -> None:
     async with peer(tmp_path, saying(SIZED, CHUNKED, SIZED, LAST, cut=cut)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         for method in ("POST", "GET", "PUT"):
             assert not connection.lost
             await connection.call(method, "/x", [], None)
@@ -75,7 +75,7 @@ async def test_answers_are_read_however_they_are_cut(tmp_path: Path, cut: int) -
 async def test_an_answer_to_head_has_a_length_and_no_body(tmp_path: Path) -> None:
     head = SIZED.removesuffix(b"hello")
     async with peer(tmp_path, saying(head, SIZED)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("HEAD", "/x", [], None)
         assert await connection.read() == b""
         assert (b"content-length", b"5") in connection.headers
@@ -88,7 +88,7 @@ async def test_a_body_in_an_answer_to_head_ends_the_connection_and_not_the_call(
     tmp_path: Path,
 ) -> None:
     async with peer(tmp_path, saying(SIZED)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("HEAD", "/x", [], None)
         assert await connection.read() == b""
         assert not connection.reusable
@@ -102,7 +102,7 @@ async def test_what_is_sent_is_one_request_with_every_header(tmp_path: Path) -> 
         writer.write(SIZED)
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call(
             "POST", "/a?b=c", [(b"host", b"a.b"), (b"x-a", b"1"), (b"x-a", b"2")], b"body"
         )
@@ -129,7 +129,7 @@ async def test_an_answer_begins_before_the_body_ends(tmp_path: Path) -> None:
         yield await heard.get()
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("POST", "/x", [], body())
         assert await connection.read() == b"first"
         heard.put_nowait(b"second")
@@ -146,7 +146,7 @@ async def test_a_host_that_answers_early_is_heard_and_its_connection_not_used_ag
         await asyncio.get_running_loop().create_future()
 
     async with peer(tmp_path, saying(SIZED)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("POST", "/x", [], endless())
         assert await whole(connection) == b"hello"
         assert not connection.reusable
@@ -166,7 +166,7 @@ async def test_what_is_wrong_with_the_body_is_raised_and_breaks_the_call(tmp_pat
         raise KeyError("too long")
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         with pytest.raises(KeyError):
             await connection.call("POST", "/x", [], body())
         await ended.wait()
@@ -183,7 +183,7 @@ async def test_a_host_that_says_no_http_or_leaves_is_a_broken_call(
         writer.write(answer)
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         with pytest.raises(BrokenCall):
             await connection.call("GET", "/x", [], None)
         assert not connection.reusable
@@ -195,7 +195,7 @@ async def test_an_answer_that_breaks_off_gives_what_came_and_then_says_so(tmp_pa
         writer.write(SIZED[:-2])
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("GET", "/x", [], None)
         assert await connection.read() == b"hel"
         with pytest.raises(BrokenCall):
@@ -205,7 +205,7 @@ async def test_an_answer_that_breaks_off_gives_what_came_and_then_says_so(tmp_pa
 async def test_a_second_answer_to_one_call_is_nobody_s(tmp_path: Path) -> None:
     """It would be taken for that of the next caller."""
     async with peer(tmp_path, saying(SIZED + LAST)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("GET", "/x", [], None)
         assert (connection.status, await whole(connection)) == (200, b"hello")
         assert not connection.reusable
@@ -213,7 +213,7 @@ async def test_a_second_answer_to_one_call_is_nobody_s(tmp_path: Path) -> None:
 
 async def test_a_host_that_speaks_unasked_is_not_listened_to(tmp_path: Path) -> None:
     async with peer(tmp_path, saying(SIZED)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("GET", "/x", [], None)
         assert await whole(connection) == b"hello"
         assert connection.reusable
@@ -234,7 +234,7 @@ async def test_a_slow_reader_makes_the_host_wait(tmp_path: Path) -> None:
             sent += 1
 
     async with peer(tmp_path, serve) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("GET", "/x", [], None)
         for _ in range(20):  # turns in which the host could go on
             await asyncio.to_thread(int)
@@ -300,7 +300,7 @@ async def test_early_hints_come_before_the_answer_and_another_protocol_is_none(
 ) -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
     async with peer(tmp_path, saying(hints + hints + SIZED, cut=7)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         await connection.call("GET", "/x", [], None)
         assert (connection.status, await whole(connection)) == (200, b"hello")
         assert b"link" not in dict(connection.headers)
@@ -318,7 +318,7 @@ async def test_early_hints_come_before_the_answer_and_another_protocol_is_none(
 )
 async def test_an_answer_that_breaks_is_no_silence(tmp_path: Path, answer: bytes) -> None:
     async with peer(tmp_path, saying(answer)) as path:
-        connection = await connect(Way(path), 2)
+        connection = await connect(HostAddress(path), 2)
         with pytest.raises(BrokenAnswer):
             await connection.call("GET", "/x", [], None)
         connection.close()

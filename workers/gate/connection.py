@@ -1,4 +1,4 @@
-"""One connection through the door: every request's token is checked and taken off, the rest passes as it is.
+"""One connection through the gate: every request's token is checked and taken off, the rest passes as it is.
 
 Requests are parsed, for the token and their ends; answers are not. Either side that reads slowly slows the other.
 """
@@ -11,10 +11,10 @@ from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from deployments.ways import REFUSED_HEADER, TOKEN_HEADER, probe_silence
+from deployments.host_address import REFUSED_HEADER, TOKEN_HEADER, probe_silence
 from tasks.process.logs import get_logger
 
-log = get_logger("door")
+log = get_logger("gate")
 
 HEAD_BYTES = 128 * 1024  # of one request
 HEAD_SECONDS = 10.0  # for a stranger to show the token
@@ -24,7 +24,7 @@ REASONS = {400: "Bad Request", 401: "Unauthorized", 431: "Too Large"}
 
 
 @dataclass
-class Door:
+class GateState:
     """What all connections share."""
 
     host_socket: str
@@ -60,10 +60,10 @@ class _Head:
 class Caller(asyncio.Protocol):
     """The caller's side."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, gate: GateState) -> None:
         self.transport: asyncio.Transport | None = None
         self.address = ""
-        self._door = door
+        self._gate = gate
         self._parser = HttpRequestParser(self)
         self._head = _Head()
         self._host: asyncio.Transport | None = None
@@ -79,13 +79,13 @@ class Caller(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A stranger, until it shows the token."""
         self.transport = cast(asyncio.Transport, transport)
-        self._door.callers.add(self)
+        self._gate.callers.add(self)
         probe_silence(transport.get_extra_info("socket"))
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HEAD_SECONDS, self._end_stranger)
         self.address = transport.get_extra_info("peername")[0]
-        self._door.waiting[self] = None
-        self._door.make_room()
+        self._gate.waiting[self] = None
+        self._gate.make_room()
 
     def data_received(self, data: bytes) -> None:
         """Parses; what is complete goes on to the host."""
@@ -107,7 +107,7 @@ class Caller(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The caller is gone, and with it its call."""
-        self._door.callers.discard(self)
+        self._gate.callers.discard(self)
         self._no_stranger()
         self._closed = True
         if self._connecting:
@@ -148,7 +148,7 @@ class Caller(asyncio.Protocol):
     def _no_stranger(self) -> None:
         if self._stranger:
             self._stranger = False
-            self._door.waiting.pop(self, None)
+            self._gate.waiting.pop(self, None)
             self._deadline.cancel()
 
     # the parser's callbacks
@@ -197,7 +197,7 @@ class Caller(asyncio.Protocol):
 
     def _objection(self) -> int:
         """The status that refuses this head, 0 for none. The token comes first: a stranger learns nothing."""
-        if not hmac.compare_digest(self._head.token, self._door.token):
+        if not hmac.compare_digest(self._head.token, self._gate.token):
             return 401
         return 400 if self._parser.should_upgrade() and not self._head.websocket else 0
 
@@ -205,7 +205,7 @@ class Caller(asyncio.Protocol):
         if self._closed or not self.transport:
             return
         self._closed = True
-        log.warning("door.refused", status=status, caller=self.transport.get_extra_info("peername"))
+        log.warning("gate.refused", status=status, caller=self.transport.get_extra_info("peername"))
         lines = f"{REFUSED_HEADER}: refused\r\ncontent-length: 0\r\nconnection: close"
         self.transport.write(f"HTTP/1.1 {status} {REASONS[status]}\r\n{lines}\r\n\r\n".encode())
         self.transport.close()
@@ -224,7 +224,7 @@ class Caller(asyncio.Protocol):
             self._connecting = asyncio.create_task(self._connect())
 
     async def _connect(self) -> None:
-        loop, path, transport = asyncio.get_running_loop(), self._door.host_socket, self.transport
+        loop, path, transport = asyncio.get_running_loop(), self._gate.host_socket, self.transport
         assert transport, "a head came in"
         try:
             self._host, _ = await loop.create_unix_connection(lambda: _Host(self, transport), path)

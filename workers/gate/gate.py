@@ -1,4 +1,4 @@
-"""The model host's door for an API on another machine: TCP with a token, in front of the host's Unix socket.
+"""The model host's gate for an API on another machine: TCP with a token, in front of the host's Unix socket.
 
 It is a thread of the worker. The token never enters the process that runs model code, a host that is busy, loading or
 dead does not keep strangers from being refused, and the port stays the same over restarts of the host.
@@ -16,15 +16,15 @@ from tasks.errors import SettingsError
 from tasks.process.listening import ports
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
-from workers.gate.connection import Caller, Door
+from workers.gate.connection import Caller, GateState
 
-log = get_logger("door")
+log = get_logger("gate")
 
 BACKLOG = 1024
 START_SECONDS = STOP_SECONDS = 5.0
 
 
-class HostDoor:
+class HostGate:
     """Listens from its making on, so that the port is known; answers between `start` and `stop`."""
 
     def __init__(self, host_socket: str, settings: Settings) -> None:
@@ -32,23 +32,23 @@ class HostDoor:
         self._listener = _listener(settings)
         host, port = self._listener.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._door = Door(host_socket, secrets.token_urlsafe(32).encode())
+        self._gate = GateState(host_socket, secrets.token_urlsafe(32).encode())
         self._stopping: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="door", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="gate", daemon=True)
 
     @property
     def token(self) -> str:
         """What a caller must show."""
-        return self._door.token.decode()
+        return self._gate.token.decode()
 
     def start(self) -> None:
         """From now on callers are answered."""
         self._thread.start()
         if not self._started.wait(START_SECONDS):
-            raise RuntimeError("the door's thread did not start")
-        log.info("door.opened", address=self.address)
+            raise RuntimeError("the gate's thread did not start")
+        log.info("gate.opened", address=self.address)
 
     def stop(self) -> None:
         """Cuts what is still open."""
@@ -64,12 +64,12 @@ class HostDoor:
     async def _until_stopped(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = await self._loop.create_server(
-            lambda: Caller(self._door), sock=self._listener, backlog=BACKLOG
+            lambda: Caller(self._gate), sock=self._listener, backlog=BACKLOG
         )
         self._started.set()
         await self._stopping.wait()
         server.close()
-        for caller in list(self._door.callers):
+        for caller in list(self._gate.callers):
             caller.cut()
 
 

@@ -34,7 +34,7 @@ from tasks.settings import Settings
 from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
 from tasks.wakeups import TASK_NAME
-from workers.gate.gate import HostDoor
+from workers.gate.gate import HostGate
 from workers.hosting import client as host_client
 from workers.hosting.chainlet import ENVIRONMENT_FILE, extras
 from workers.hosting.process import HostProcess
@@ -49,7 +49,7 @@ from workers.replica.reloads import Reloads
 from workers.replica.runs import Run, Runs, StopReason
 from workers.replica.signals import ReplicaCelery, ignore_signals
 from workers.replica.turn import Turns
-from workers.replica.watchdog import Watch
+from workers.replica.watchdog import Watchdog
 from workers.wire.calls import HostState
 
 log = logs.get_logger("replica")
@@ -67,7 +67,7 @@ class Serving:
     deployment: Deployment
     socket: HostSocket
     turns: Turns
-    door: HostDoor | None  # for an API on another machine
+    gate: HostGate | None  # for an API on another machine
 
 
 class ReplicaWorker:
@@ -116,7 +116,7 @@ class ReplicaWorker:
         self.events = RequestEvents(self.app, self.hostname, names)
         self.servings = [
             Serving(
-                name, deployment, socket, self._turns(deployment.id, socket), self._door(socket)
+                name, deployment, socket, self._turns(deployment.id, socket), self._gate(socket)
             )
             for name, (_, deployment), socket in zip(ids, served, sockets, strict=True)
         ]
@@ -128,7 +128,7 @@ class ReplicaWorker:
         # The heartbeat is the safety net for a message that is missed.
         self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
-        self._watch = Watch(self._runs, self.host, settings, self.stop_run)
+        self._watchdog = Watchdog(self._runs, self.host, settings, self.stop_run)
 
     def _turns(self, deployment_id: str, socket: HostSocket) -> Turns:
         return Turns(
@@ -142,15 +142,15 @@ class ReplicaWorker:
             socket.worker_address,
         )
 
-    def _door(self, socket: HostSocket) -> HostDoor | None:
-        return HostDoor(socket.address, self._settings) if self._settings.host_address else None
+    def _gate(self, socket: HostSocket) -> HostGate | None:
+        return HostGate(socket.address, self._settings) if self._settings.host_address else None
 
     def start(self) -> None:
         """Starts the host and every thread of the worker."""
-        for door in self._doors():
-            door.start()
+        for gate in self._gates():
+            gate.start()
         self._environment.start()  # before the host, which reads it
-        for part in (self.events, self.host, self._heartbeat, self._cancels, self._watch):
+        for part in (self.events, self.host, self._heartbeat, self._cancels, self._watchdog):
             part.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         if self._reloads:
@@ -166,21 +166,21 @@ class ReplicaWorker:
         self._draining.add(self.id)
         for serving in self.servings:
             serving.turns.draining.set()
-        self._watch.drain()
+        self._watchdog.drain()
         self._try_report()
 
     def stop(self) -> None:
         """Lets sync calls end, ends the host and says goodbye."""
         self._await_sync_calls()
-        self._watch.stop()
+        self._watchdog.stop()
         if self._reloads:
             self._reloads.stop()
         self._cancels.stop()
         self._environment.stop()
         self._heartbeat.stop()
         self.host.stop()
-        for door in self._doors():
-            door.stop()
+        for gate in self._gates():
+            gate.stop()
         self._asking.shutdown(wait=False)
         self.events.stop()
         for serving in self.servings:
@@ -193,8 +193,8 @@ class ReplicaWorker:
         shutil.rmtree(self._config_dir, ignore_errors=True)
         self.store.close()
 
-    def _doors(self) -> list[HostDoor]:
-        return [serving.door for serving in self.servings if serving.door]
+    def _gates(self) -> list[HostGate]:
+        return [serving.gate for serving in self.servings if serving.gate]
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
         """Asks the host to stop a call; the watch ends a host that does not."""
@@ -252,7 +252,7 @@ class ReplicaWorker:
         runs = Counter(run.claim.job.deployment_id for run in self._runs.all())
         for serving, said in zip(self.servings, self._ask_all(), strict=True):
             entry = self._entry(serving, runs[serving.deployment.id], said)
-            self._directory.report(entry, serving.door.token if serving.door else "")
+            self._directory.report(entry, serving.gate.token if serving.gate else "")
 
     def _ask_all(self) -> list[HostState | None]:
         """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
@@ -276,8 +276,8 @@ class ReplicaWorker:
             host_pid=self.host.pid,
             note=self.host.note,
             machine=machine(),
-            tcp=serving.door.address if serving.door else None,
-            token_ref=serving.door.ref if serving.door else None,
+            tcp=serving.gate.address if serving.gate else None,
+            token_ref=serving.gate.ref if serving.gate else None,
         )
 
 

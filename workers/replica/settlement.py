@@ -45,10 +45,10 @@ class ClaimReply:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Settlement:
     """What the store said, None when it stayed away; and its answer to the claim, if one went along."""
 
-    word: SettleResult | None = None
+    result: SettleResult | None = None
     claimed: ClaimReply | None = None
 
 
@@ -72,7 +72,7 @@ class Settlements:
                 self._events.revoked(run.claim.job)
             case StopReason.LOST:
                 log.warning("job.lost", request_id=run.request_id, attempt=run.claim.job.attempt)
-                settled = Settled()
+                settled = Settlement()
             case StopReason.DRAIN:
                 settled = self._give_back(run, claim)
             case StopReason.TIMEOUT:
@@ -81,7 +81,7 @@ class Settlements:
                 settled = self._ended(run, end, claim)
         return settled.claimed
 
-    def _ended(self, run: Run, end: End, claim: ClaimCall | None) -> Settled:
+    def _ended(self, run: Run, end: End, claim: ClaimCall | None) -> Settlement:
         match end:
             case Answered(answer):
                 return self._answered(run, answer, claim)
@@ -97,17 +97,17 @@ class Settlements:
             case Refused():
                 return self._give_back(run, claim, REFUSED_MS)
 
-    def _give_back(self, run: Run, claim: ClaimCall | None, delay_ms: int = 0) -> Settled:
+    def _give_back(self, run: Run, claim: ClaimCall | None, delay_ms: int = 0) -> Settlement:
         """The job returns to its old place, uncharged."""
         return self._settle(run, verbs.release(run.lease, Release.DRAIN, delay_ms), claim)
 
-    def _answered(self, run: Run, answer: HostAnswer, claim: ClaimCall | None) -> Settled:
+    def _answered(self, run: Run, answer: HostAnswer, claim: ClaimCall | None) -> Settlement:
         verdict = classify(run.claim.job, answer, self._settings.model_errors != "none")
         if isinstance(verdict, GiveBack):
             return self._give_back(run, claim)
         return self._conclude(run, verdict, claim)
 
-    def _died(self, run: Run, claim: ClaimCall | None) -> Settled:
+    def _died(self, run: Run, claim: ClaimCall | None) -> Settlement:
         how = self._host.death(run.generation)
         error = JobError(ErrorCode.MODEL_UNAVAILABLE, how)
         if self._host.ran_out_of_memory(run.generation):
@@ -116,7 +116,7 @@ class Settlements:
                 took = (monotonic() - run.started) * 1000
                 return self._conclude(run, Outcome(Status.FAILED, took, error=error), claim)
         settled = self._settle(run, verbs.release(run.lease, Release.DEATH, error=error), claim)
-        if settled.word is SettleResult.POISON:
+        if settled.result is SettleResult.POISON:
             self._events.failed(run.claim.job, "poison")
         else:
             self._events.retried(run.claim.job, error.code)
@@ -127,7 +127,7 @@ class Settlements:
         slots = sum(socket.slots for socket in self._host.sockets)
         return slots == 1 or is_suspect(run.claim.job, self._settings)
 
-    def _timed_out(self, run: Run, claim: ClaimCall | None) -> Settled:
+    def _timed_out(self, run: Run, claim: ClaimCall | None) -> Settlement:
         limit = self._settings.predict_timeout_seconds
         message = f"The model did not answer within {limit:g} s."
         error = JobError(ErrorCode.MODEL_PREDICT_TIMEOUT, message)
@@ -136,7 +136,7 @@ class Settlements:
 
     def _conclude(
         self, run: Run, verdict: Outcome | RetryLater, claim: ClaimCall | None
-    ) -> Settled:
+    ) -> Settlement:
         if isinstance(verdict, RetryLater):
             return self._retry(run, verdict, claim)
         job = run.claim.job
@@ -147,7 +147,7 @@ class Settlements:
             attempt=job.attempt,
             status=str(verdict.status),
             took_ms=round(verdict.predict_ms, 1),
-            word=settled.word and str(settled.word),
+            result=settled.result and str(settled.result),
         )
         if verdict.error:
             self._events.failed(job, verdict.error.code)
@@ -155,7 +155,7 @@ class Settlements:
             self._events.succeeded(job, verdict.predict_ms / 1000)
         return settled
 
-    def _retry(self, run: Run, retry: RetryLater, claim: ClaimCall | None) -> Settled:
+    def _retry(self, run: Run, retry: RetryLater, claim: ClaimCall | None) -> Settlement:
         call = verbs.release(run.lease, Release.RETRY, retry.delay_ms, retry.error)
         settled = self._settle(run, call, claim)
         self._events.retried(run.claim.job, retry.error.code)
@@ -163,34 +163,34 @@ class Settlements:
 
     def _settle(
         self, run: Run, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None
-    ) -> Settled:
+    ) -> Settlement:
         """Settles, again and again while the store is away for up to SETTLE_SECONDS."""
         ends = monotonic() + SETTLE_SECONDS
-        settled = Settled()
+        settled = Settlement()
         while True:
             try:
                 settled = self._settle_once(call, None if settled.claimed else claim, settled)
-                if settled.word is SettleResult.STALE_FENCE:
+                if settled.result is SettleResult.STALE_FENCE:
                     # Cancelled in the moment of its end: it has stopped, and its slot is free.
-                    word = self._store.run(verbs.stopped(run.lease, "cooperative"))
-                    settled = Settled(word, settled.claimed)
+                    result = self._store.run(verbs.stopped(run.lease, "cooperative"))
+                    settled = Settlement(result, settled.claimed)
             except StoreUnavailable as error:
                 if monotonic() > ends:
                     log.error("settle.abandoned", request_id=run.request_id, error=str(error))
-                    return Settled(None, settled.claimed)
+                    return Settlement(None, settled.claimed)
                 time.sleep(SETTLE_AGAIN)
                 continue
-            if settled.word in (SettleResult.STALE_FENCE, SettleResult.MISSING):
-                log.warning("settle.refused", request_id=run.request_id, word=str(settled.word))
+            if settled.result in (SettleResult.STALE_FENCE, SettleResult.MISSING):
+                log.warning("settle.refused", request_id=run.request_id, result=str(settled.result))
             return settled
 
     def _settle_once(
-        self, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None, before: Settled
-    ) -> Settled:
+        self, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None, before: Settlement
+    ) -> Settlement:
         if claim is None:
-            return Settled(self._store.run(call), before.claimed)
-        word, claimed = self._store.run_both(call, claim)
-        return Settled(word, ClaimReply(claimed))
+            return Settlement(self._store.run(call), before.claimed)
+        result, claimed = self._store.run_both(call, claim)
+        return Settlement(result, ClaimReply(claimed))
 
 
 def _stopped_by(end: End) -> str:

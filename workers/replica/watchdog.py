@@ -12,7 +12,7 @@ from workers.replica.runs import Run, Runs, StopReason
 TICK = 0.1  # s; how late a limit may be noticed
 
 
-class Watch:
+class Watchdog:
     """Looks at every run by this machine's clock alone; never talks to the store."""
 
     def __init__(

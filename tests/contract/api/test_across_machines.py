@@ -17,8 +17,8 @@ import pytest
 import redis
 
 from cli.stack.ports import free_port
+from deployments.host_address import TOKEN_HEADER
 from deployments.registry.directory import TOKEN, Directory, Replica
-from deployments.ways import TOKEN_HEADER
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
@@ -129,7 +129,7 @@ class Rig:
         return next(process for process in self.replicas.values() if process.pid == replica.pid)
 
     def lose(self, replica: Replica) -> None:
-        """The machine is gone: the worker with its door and the host, without a goodbye."""
+        """The machine is gone: the worker with its gate and the host, without a goodbye."""
         assert replica.host_pid
         self.process_of(replica).kill()
         wait_until(lambda: not Path(f"/proc/{replica.host_pid}").exists(), 10)
@@ -292,7 +292,7 @@ def test_the_door_tells_nothing_without_the_token(
     headers = {} if token is None else {TOKEN_HEADER: token.encode()}
     answer = httpx.request("POST", door_of(far) + target, headers=headers, content=b"{}")
     assert (answer.status_code, answer.content) == (401, b"")
-    assert set(answer.headers) == {"content-length", "connection", "x-kingpost-door"}
+    assert set(answer.headers) == {"content-length", "connection", "x-kingpost-gate"}
 
 
 async def test_the_door_opens_no_websocket_without_the_token(rig: Rig, far: Replica) -> None:
@@ -410,7 +410,7 @@ def test_another_host_on_the_same_port_is_told_apart_by_its_token(rig: Rig, name
     assert {replica.tcp for replica in rig.of(name)} == {new.tcp} == {lost.tcp}
     log = rig.folder / "api.log"
 
-    def refused() -> bool:  # calls at once go to both, so one of them meets the wrong door
+    def refused() -> bool:  # calls at once go to both, so one of them meets the wrong gate
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: _predicted(rig, name), range(8)))
         assert answers == [new.host_pid] * 8

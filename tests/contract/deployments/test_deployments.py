@@ -92,9 +92,9 @@ def test_several_folders_are_pushed_at_once_and_have_a_door_of_their_own_each(ri
     assert [rig.predict(name) for name in ("left", "right")] == ["one", "one"]
     assert "--name is for one package" in rig.kingpost("push", "--name", "x", *folders, code=1)
     found = [replica for replica in rig.directory.all() if replica.model_name in ("left", "right")]
-    doors = {replica.tcp for replica in found}
-    assert len(doors) == 2
-    assert {httpx.get(f"http://{door}/").status_code for door in doors} == {401}
+    gates = {replica.tcp for replica in found}
+    assert len(gates) == 2
+    assert {httpx.get(f"http://{gate}/").status_code for gate in gates} == {401}
 
 
 def test_the_same_content_is_the_same_deployment(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""From a call to its answer on the sync door: a complete reply, a stream of chunks, or the model's Response."""
+"""From a call to its answer on the sync endpoint: a complete reply, a stream of chunks, or the model's Response."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Message, Send
 
 from deployments.sendable import why_unsendable
-from workers.host.call.call import Call, body_receiver
+from workers.host.call.call import ModelCall, body_receiver
 from workers.host.errors import (
     CLIENT,
     ClientGone,
@@ -31,7 +31,7 @@ from workers.host.model.stream import END, ChunkStream, StreamGap, chunk_bytes
 from workers.host.state import ModelHost
 
 Answer = Reply | Streaming | SlottedResponse
-AnswerCall = Callable[[Call], Awaitable[Answer]]
+AnswerCall = Callable[[ModelCall], Awaitable[Answer]]
 ABORT = object()
 
 
@@ -39,7 +39,7 @@ class StreamAborted(Exception):
     """The connection is to be cut: the client must see that the body is not whole."""
 
 
-async def answer(host: ModelHost, call: Call) -> Answer:
+async def answer(host: ModelHost, call: ModelCall) -> Answer:
     """Runs predict, or the /v1 method of the call's path. Every failure before the first chunk is a Reply."""
     try:
         pipeline = host.pipeline
@@ -72,7 +72,7 @@ def mark_error(response: Response) -> None:
             response.headers[name] = value
 
 
-async def send_answer(answer: Answer, call: Call, send: Send) -> None:
+async def send_answer(answer: Answer, call: ModelCall, send: Send) -> None:
     """Sends it over ASGI. Raises StreamAborted when the connection is to be cut."""
     if isinstance(answer, Reply):
         await send_reply(answer, send)
@@ -100,7 +100,7 @@ def check_head(message: Message) -> None:
         raise UnsendableResponse(why)
 
 
-async def _send_response(answer: SlottedResponse, call: Call, send: Send) -> None:
+async def _send_response(answer: SlottedResponse, call: ModelCall, send: Send) -> None:
     started = False
 
     async def checked(message: Message) -> None:
@@ -129,7 +129,7 @@ async def _send_response(answer: SlottedResponse, call: Call, send: Send) -> Non
             answer.slot.release()
 
 
-async def _send_stream(streaming: Streaming, call: Call, send: Send) -> None:
+async def _send_stream(streaming: Streaming, call: ModelCall, send: Send) -> None:
     # Unbounded, so that a slow reader does not keep the slot: it goes back when the model is done.
     queue: asyncio.Queue[object] = asyncio.Queue()
     producer = asyncio.create_task(_produce(streaming, queue))

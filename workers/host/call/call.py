@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
-from workers.host.call.slots import Door
+from workers.host.call.slots import CallKind
 from workers.host.errors import ClientGone
 from workers.wire.calls import PRIVATE_PREFIX
 
@@ -25,14 +25,14 @@ def no_progress(fraction: float, message: str | None = None) -> None:
     """Progress of a sync call: nobody could read it."""
 
 
-class Call:
+class ModelCall:
     """One call. Lives on the event loop; `stopped` and `progress` may be used from any thread."""
 
-    def __init__(self, scope: Scope, body: bytes, door: Door, grace_seconds: float) -> None:
+    def __init__(self, scope: Scope, body: bytes, kind: CallKind, grace_seconds: float) -> None:
         self.scope = scope
         self.headers = Headers(scope=scope)
         self.body = body
-        self.door = door
+        self.kind = kind
         self.progress: Progress = no_progress
         self.stopped = threading.Event()
         self.stopped_by: StoppedBy = "cooperative"
@@ -130,7 +130,7 @@ class Call:
 class ModelRequest(Request):
     """A starlette request whose body is already here and whose disconnect is the call's stop."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: ModelCall) -> None:
         super().__init__(_model_scope(call.scope), _disconnect_receiver(call))
         self._body = call.body  # where starlette keeps a body that was read
         self._call = call
@@ -155,7 +155,7 @@ def client_of(scope: Scope) -> tuple[str, int]:
     return scope.get("client") or LOCAL_CLIENT
 
 
-def _disconnect_receiver(call: Call) -> Receive:
+def _disconnect_receiver(call: ModelCall) -> Receive:
     """An ASGI `receive` after the body was read: all that is left to come is the stop."""
 
     async def receive() -> Message:
@@ -165,7 +165,7 @@ def _disconnect_receiver(call: Call) -> Receive:
     return receive
 
 
-def body_receiver(call: Call) -> Receive:
+def body_receiver(call: ModelCall) -> Receive:
     """An ASGI `receive` that gives the body once and then waits for the stop."""
     given = False
 
@@ -192,7 +192,7 @@ async def read_body(receive: Receive) -> bytes:
     raise ClientGone("reading the request")
 
 
-async def watch_client(call: Call, receive: Receive) -> None:
+async def watch_client(call: ModelCall, receive: Receive) -> None:
     """Stops the call when its client goes away; run as a task, after the body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass

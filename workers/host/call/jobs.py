@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from starlette.types import Message, Receive, Scope, Send
 
 from workers.host.call.answer import AnswerCall, check_head, close_stream, failed_reply, send_reply
-from workers.host.call.call import Call, body_receiver, read_body, watch_client
+from workers.host.call.call import ModelCall, body_receiver, read_body, watch_client
 from workers.host.call.frames import FrameStream, ProgressFrames
-from workers.host.call.slots import Door, Slot
+from workers.host.call.slots import CallKind, Slot
 from workers.host.errors import (
     ClientGone,
     ModelNotReady,
@@ -59,7 +59,7 @@ class Jobs:
     def __init__(self, host: Host, answer: AnswerCall) -> None:
         self._host = host
         self._answer = answer
-        self._running: dict[Attempt, Call] = {}
+        self._running: dict[Attempt, ModelCall] = {}
 
     async def run(self, job: RunJob, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with messages, or refuses the job."""
@@ -86,7 +86,7 @@ class Jobs:
         except ClientGone:
             return
         grace = self._host.package.runtime.stop_grace_seconds
-        call = Call(_scope_for_model(scope, job), body, Door.JOB, grace)
+        call = ModelCall(_scope_for_model(scope, job), body, CallKind.JOB, grace)
         stream = FrameStream(send)
         progress = ProgressFrames(stream)
         call.progress = progress
@@ -100,13 +100,13 @@ class Jobs:
             end_request()
         await stream.finish(b"".join([progress.pending(), *frames]))
 
-    async def _run(self, job: RunJob, call: Call, stream: FrameStream) -> list[bytes]:
+    async def _run(self, job: RunJob, call: ModelCall, stream: FrameStream) -> list[bytes]:
         """Slot, pipeline, verdict. Never raises; the slot is kept or free afterwards."""
         started = time.perf_counter()
         slot = self._host.reservations.take(job.slot)
         try:
             if slot is None:
-                slot = await call.cancellable(self._host.gate.acquire(Door.JOB), "slot")
+                slot = await call.cancellable(self._host.gate.acquire(CallKind.JOB), "slot")
                 started = time.perf_counter()
             result = await self._result(call, stream)
         except ClientGone as error:
@@ -128,7 +128,7 @@ class Jobs:
         self._host.reservations.keep(job.slot, slot)
         return True
 
-    async def _result(self, call: Call, stream: FrameStream) -> Outcome:
+    async def _result(self, call: ModelCall, stream: FrameStream) -> Outcome:
         outcome = await self._answer(call)
         if isinstance(outcome, Streaming):
             result = await self._pull(outcome, call, stream)
@@ -140,7 +140,7 @@ class Jobs:
             return Outcome(error_reply(ClientGone("the result")))
         return result
 
-    async def _pull(self, streaming: Streaming, call: Call, stream: FrameStream) -> Outcome:
+    async def _pull(self, streaming: Streaming, call: ModelCall, stream: FrameStream) -> Outcome:
         """Each chunk is an output frame at once; a failing generator makes the job fail."""
         text = True
         try:
@@ -162,7 +162,9 @@ class Jobs:
         await close_stream(streaming.chunks)
         return result
 
-    async def _respond(self, slotted: SlottedResponse, call: Call, stream: FrameStream) -> Outcome:
+    async def _respond(
+        self, slotted: SlottedResponse, call: ModelCall, stream: FrameStream
+    ) -> Outcome:
         """The model's own Response, run as the server would run it, its messages caught."""
         caught = _Caught(stream)
         try:

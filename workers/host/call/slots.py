@@ -8,7 +8,7 @@ from enum import Enum
 UNUSED_SECONDS = 30.0  # s; a worker that took a slot and died must not hold it for ever
 
 
-class Door(Enum):
+class CallKind(Enum):
     """How a call came in; the order is the precedence."""
 
     SYNC = "sync"
@@ -37,34 +37,34 @@ class SlotGate:
     def __init__(self, size: int) -> None:
         self.size = size
         self.busy = 0
-        self._waiting: dict[Door, deque[Waiter]] = {door: deque() for door in Door}
+        self._waiting: dict[CallKind, deque[Waiter]] = {kind: deque() for kind in CallKind}
 
     @property
     def sync_waiting(self) -> int:
         """How many sync calls wait for a slot now."""
-        return len(self._waiting[Door.SYNC])
+        return len(self._waiting[CallKind.SYNC])
 
     @property
     def jobs_waiting(self) -> int:
         """How many jobs and reservations wait for a slot now."""
-        return len(self._waiting[Door.JOB])
+        return len(self._waiting[CallKind.JOB])
 
     def resize(self, size: int) -> None:
         """Takes effect at once for waiting calls, and as slots come back when there are fewer now."""
         self.size = size
         self._hand_over()
 
-    async def acquire(self, door: Door) -> Slot:
+    async def acquire(self, kind: CallKind) -> Slot:
         """Waits for a slot. Cancelling the wait leaves the order of the others as it was."""
         if self.busy < self.size and not self._anyone_waits():
             self.busy += 1
             return Slot(self)
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._waiting[door].append(waiter)
+        self._waiting[kind].append(waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
-            self._withdraw(door, waiter)
+            self._withdraw(kind, waiter)
             raise
 
     def give_back(self) -> None:
@@ -72,11 +72,11 @@ class SlotGate:
         self.busy -= 1
         self._hand_over()
 
-    def _withdraw(self, door: Door, waiter: Waiter) -> None:
+    def _withdraw(self, kind: CallKind, waiter: Waiter) -> None:
         if waiter.done() and not waiter.cancelled():
             waiter.result().release()  # the slot arrived in the same turn as the cancel
-        elif waiter in self._waiting[door]:
-            self._waiting[door].remove(waiter)
+        elif waiter in self._waiting[kind]:
+            self._waiting[kind].remove(waiter)
 
     def _anyone_waits(self) -> bool:
         return any(self._waiting.values())
@@ -106,7 +106,7 @@ class Reservations:
         """A token once a slot is free and no sync call waits; None when none came in time."""
         try:
             async with asyncio.timeout(wait_seconds):
-                slot = await self._gate.acquire(Door.JOB)
+                slot = await self._gate.acquire(CallKind.JOB)
         except TimeoutError:
             return None
         token = secrets.token_hex(8)

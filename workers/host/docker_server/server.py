@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from deployments.packages.package import DockerServer, Package
 from deployments.pings import Pings
 from workers.host.call.answer import Answer
-from workers.host.call.call import Call
+from workers.host.call.call import ModelCall
 from workers.host.call.jobs import PREDICT_PATH
 from workers.host.call.slots import Reservations, SlotGate
 from workers.host.docker_server.child import ServerChild
@@ -33,7 +33,7 @@ from workers.host.errors import (
 )
 from workers.host.logs import event
 from workers.host.model.pipeline import SlottedResponse
-from workers.host.routes.app import SyncDoor, only_get
+from workers.host.routes.app import SyncEndpoint, only_get
 from workers.host.routes.private import plain_error, to_response
 from workers.host.state import State
 from workers.host.traffic import Traffic
@@ -91,7 +91,7 @@ class ServerHost:
         response.close()
         return 200 <= response.status < 300
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: ModelCall) -> Answer:
         """Passes the call on. A body of known length is a Reply, any other a stream."""
         if self.state not in ("ready", "draining"):
             return error_reply(ModelNotReady())
@@ -105,7 +105,7 @@ class ServerHost:
             reply = json_reply(502, {"error": str(error)})
             return Reply(502, reply.body, reply.content_type, error_headers(DOWNSTREAM))
 
-    async def _ask(self, call: Call) -> Answer:
+    async def _ask(self, call: ModelCall) -> Answer:
         scope = call.scope
         headers = [pair for pair in scope["headers"] if not pair[0].startswith(PRIVATE_PREFIX)]
         target, port = self.target(scope), self.server.server_port
@@ -180,13 +180,13 @@ def create_server_app(host: ServerHost) -> Starlette:
     async def ready(_: Request) -> Response:
         return await _health(host, host.server.readiness_endpoint)
 
-    passed_on = SyncDoor(host.answer, host.package.runtime.stop_grace_seconds)
+    passed_on = SyncEndpoint(host.answer, host.package.runtime.stop_grace_seconds)
     return Starlette(
         routes=[
             only_get("/", live),
             Route(PREDICT_PATH, passed_on, methods=["POST"]),
             only_get("/v1/models/model", ready),
-            WebSocketRoute("/{path:path}", WebSocketDoor(host)),
+            WebSocketRoute("/{path:path}", WebSocketEndpoint(host)),
             Route("/{path:path}", passed_on, methods=METHODS),
         ],
         exception_handlers={HTTPException: plain_error},
@@ -200,7 +200,7 @@ async def _health(host: ServerHost, endpoint: str) -> Response:
     return to_response(error_reply(ModelNotReady()))
 
 
-class WebSocketDoor:
+class WebSocketEndpoint:
     """ASGI app of the mapped websocket."""
 
     def __init__(self, host: ServerHost) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from deployments.packages.package import Batching
-from workers.host.call.call import Call
+from workers.host.call.call import ModelCall
 from workers.host.model.methods import Method
 from workers.host.threads import in_thread
 
@@ -33,7 +33,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
 
-    async def run(self, inputs: Any, call: Call) -> Any:
+    async def run(self, inputs: Any, call: ModelCall) -> Any:
         """The outcome for this item. Raises its own exception; a stop before dispatch removes the item."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._batching.max_wait_ms / 1000

@@ -13,7 +13,7 @@ import msgpack
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from workers.host.call.call import Call
+from workers.host.call.call import ModelCall
 from workers.host.errors import InputParsingError, Reply
 from workers.host.model.schema import ModelType, validate
 
@@ -21,7 +21,7 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 
 
-def parse_input(call: Call, input_type: ModelType | None) -> object:
+def parse_input(call: ModelCall, input_type: ModelType | None) -> object:
     """The model's input from the body. Raises InputParsingError; wrong UTF-8 raises as it is."""
     if call.is_binary:
         value = unpack(call.body)
@@ -42,7 +42,7 @@ def _parse_text(body: bytes) -> object:
         raise InputParsingError(f"Input Parsing Error:\n  `__root__`: {error}.") from error
 
 
-def encode_result(result: object, call: Call) -> Reply:
+def encode_result(result: object, call: ModelCall) -> Reply:
     """The answer for what the model returned. Raises TypeError naming a type that does not fit."""
     if call.is_binary:
         if isinstance(result, BaseModel):

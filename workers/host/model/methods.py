@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from workers.host.call.call import Call
+from workers.host.call.call import ModelCall
 from workers.host.errors import ModelDefinitionError
 from workers.host.model.schema import Schema
 
@@ -45,7 +45,7 @@ class Method:
     is_async: bool
     is_generator: bool
 
-    def arguments(self, inputs: object, call: Call) -> tuple[Any, ...]:
+    def arguments(self, inputs: object, call: ModelCall) -> tuple[Any, ...]:
         """The positional arguments for this call."""
         if self.takes is Takes.INPUTS:
             return (inputs,)

@@ -5,8 +5,8 @@ from typing import Any, NoReturn
 
 from starlette.responses import Response, StreamingResponse
 
-from workers.host.call.call import Call
-from workers.host.call.slots import Door, Slot, SlotGate
+from workers.host.call.call import ModelCall
+from workers.host.call.slots import CallKind, Slot, SlotGate
 from workers.host.errors import (
     HostError,
     MethodMissing,
@@ -22,7 +22,7 @@ from workers.host.model.stream import ChunkStream, asks_stream, is_generator
 from workers.host.threads import in_thread
 from workers.wire.messages import MODEL_ERROR
 
-PredictOne = Callable[[Any, Call], Awaitable[Any]]
+PredictOne = Callable[[Any, ModelCall], Awaitable[Any]]
 
 
 class Streaming:
@@ -51,7 +51,7 @@ class Pipeline:
         self._model_file = model_file
         self._max_gap = max_gap
 
-    async def predict(self, call: Call) -> object:
+    async def predict(self, call: ModelCall) -> object:
         """The whole pipeline. Raises HostError or fastapi.HTTPException for every expected failure."""
         methods = self.methods
         if methods.predict is None and self.predict_batch is None:
@@ -66,7 +66,7 @@ class Pipeline:
             return await self._opened(result, call, None)
         return result
 
-    async def v1(self, name: str, call: Call) -> object:
+    async def v1(self, name: str, call: ModelCall) -> object:
         """One /v1 method: no slot, no pre- or postprocess. Raises MethodMissing when it is absent."""
         value = self._parse(call)
         method = self.methods.v1.get(name)
@@ -75,16 +75,16 @@ class Pipeline:
         result = await self._step(method, value, call)
         return await self._opened(result, call, None, gathers=not asks_stream(value, call.body))
 
-    def _parse(self, call: Call) -> object:
+    def _parse(self, call: ModelCall) -> object:
         if self.methods.skips_input_parsing:
             return None
         schema = self.methods.schema
         return parse_input(call, schema.input_type if schema else None)
 
-    async def _predict_in_slot(self, value: object, call: Call) -> object:
+    async def _predict_in_slot(self, value: object, call: ModelCall) -> object:
         slot = None
-        if call.door is Door.SYNC:  # a job brought its slot along
-            slot = await call.cancellable(self._gate.acquire(Door.SYNC), "predict")
+        if call.kind is CallKind.SYNC:  # a job brought its slot along
+            slot = await call.cancellable(self._gate.acquire(CallKind.SYNC), "predict")
         try:
             result = await self._predict(value, call)
             self._check_postprocess(result)
@@ -96,7 +96,7 @@ class Pipeline:
             if slot:
                 slot.release()
 
-    async def _predict(self, value: object, call: Call) -> object:
+    async def _predict(self, value: object, call: ModelCall) -> object:
         if self.predict_batch:
             return await self._guarded(self.predict_batch(value, call))
         assert self.methods.predict, "checked by predict()"
@@ -112,20 +112,20 @@ class Pipeline:
             )
 
     async def _opened(
-        self, result: object, call: Call, slot: Slot | None, gathers: bool = True
+        self, result: object, call: ModelCall, slot: Slot | None, gathers: bool = True
     ) -> object:
         """A generator becomes a stream, or its joined text when the client wants JSON and `gathers` allows it."""
         if is_generator(result):
             chunks = ChunkStream(result, call, self._max_gap)
             # A job's chunks are its output events.
-            if gathers and call.gathers and call.door is Door.SYNC:
+            if gathers and call.gathers and call.kind is CallKind.SYNC:
                 return await chunks.gather()
             return Streaming(chunks, slot)
         if isinstance(result, Response):
             return SlottedResponse(result, slot if isinstance(result, StreamingResponse) else None)
         return result
 
-    async def _step(self, method: Method, value: object, call: Call) -> Any:
+    async def _step(self, method: Method, value: object, call: ModelCall) -> Any:
         call.raise_if_stopped(method.name)
         args = method.arguments(value, call)
         if method.is_generator:  # its code runs when it is iterated

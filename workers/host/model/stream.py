@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, cast
 
 from tasks.outside_text import text_of, utf8, utf8_bytes
-from workers.host.call.call import Call
+from workers.host.call.call import ModelCall
 from workers.host.threads import in_thread
 
 END = object()
@@ -40,7 +40,7 @@ def asks_stream(value: object, body: bytes) -> bool:
 class ChunkStream:
     """Pulls chunks one by one; a stopped call ends the pulling and closes the generator."""
 
-    def __init__(self, generator: object, call: Call, max_gap_seconds: float) -> None:
+    def __init__(self, generator: object, call: ModelCall, max_gap_seconds: float) -> None:
         self._generator = generator
         self._call = call
         self._max_gap = max_gap_seconds

@@ -13,14 +13,14 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from workers.host.call.answer import AnswerCall, StreamAborted, answer, send_answer
-from workers.host.call.call import Call, read_body, watch_client
-from workers.host.call.slots import Door
+from workers.host.call.call import ModelCall, read_body, watch_client
+from workers.host.call.slots import CallKind
 from workers.host.errors import ClientGone, ModelNotReady, downstream_error, error_reply
 from workers.host.logs import chain_request_id, end_request, request_id
 from workers.host.model.methods import V1_METHODS
 from workers.host.routes.metrics import metrics_app
 from workers.host.routes.private import plain_error, to_response
-from workers.host.routes.websocket import WebSocketDoor
+from workers.host.routes.websocket import WebSocketEndpoint
 from workers.host.state import ModelHost
 
 MODEL = "/v1/models/{model_name}"  # any name will do
@@ -45,10 +45,10 @@ def create_app(host: ModelHost) -> Starlette:
 
 
 def _model_routes(host: ModelHost) -> list[BaseRoute]:
-    door = SyncDoor(partial(answer, host), host.package.runtime.stop_grace_seconds)
+    endpoint = SyncEndpoint(partial(answer, host), host.package.runtime.stop_grace_seconds)
     paths = [f"{MODEL}:predict", f"{MODEL}:predict_binary", "/invocations"]
-    routes: list[BaseRoute] = [Route(p, door, methods=["POST"]) for p in [*paths, *V1_METHODS]]
-    return [*routes, WebSocketRoute("/v1/websocket", WebSocketDoor(host))]
+    routes: list[BaseRoute] = [Route(p, endpoint, methods=["POST"]) for p in [*paths, *V1_METHODS]]
+    return [*routes, WebSocketRoute("/v1/websocket", WebSocketEndpoint(host))]
 
 
 def _server_routes(host: ModelHost) -> list[BaseRoute]:
@@ -70,7 +70,7 @@ def only_get(path: str, endpoint: Endpoint) -> Route:
     return route
 
 
-class SyncDoor:
+class SyncEndpoint:
     """Sync calls over ASGI."""
 
     def __init__(self, answer: AnswerCall, grace_seconds: float) -> None:
@@ -80,7 +80,7 @@ class SyncDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call. A client that leaves stops it."""
         try:
-            call = Call(scope, await read_body(receive), Door.SYNC, self._grace)
+            call = ModelCall(scope, await read_body(receive), CallKind.SYNC, self._grace)
         except ClientGone:
             return
         request_id.set(call.headers.get("x-baseten-request-id"))

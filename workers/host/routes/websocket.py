@@ -1,4 +1,4 @@
-"""The websocket door: accept, hand over to the model, close with the code that Truss's server uses."""
+"""The WebSocket endpoint: accept, hand over to the model, close with the code that Truss's server uses."""
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -15,7 +15,7 @@ NORMAL, UNSUPPORTED, SERVER_ERROR = 1000, 1003, 1011
 NOT_IMPLEMENTED = "WebSocket is not implemented on this deployment."
 
 
-class WebSocketDoor:
+class WebSocketEndpoint:
     """ASGI app of `/v1/websocket`."""
 
     def __init__(self, host: ModelHost) -> None:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from tasks.machine import machine
 
 TOKEN_HEADER = "x-kingpost-host-token"
-REFUSED_HEADER = "x-kingpost-door"  # an answer of the door itself, not of a model
+REFUSED_HEADER = "x-kingpost-gate"  # an answer of the gate itself, not of a model
 SILENT_SECONDS, PROBE_SECONDS, PROBES = 5, 5, 2  # a machine that vanished is noticed in 15 s
 _OPTIONS = {"TCP_KEEPIDLE": SILENT_SECONDS, "TCP_KEEPINTVL": PROBE_SECONDS, "TCP_KEEPCNT": PROBES}
 
 
-class Way(NamedTuple):
+class HostAddress(NamedTuple):
     """`address` is the path of a Unix socket, or HOST:PORT where there is a token."""
 
     address: str
@@ -20,12 +20,12 @@ class Way(NamedTuple):
 
     @property
     def endpoint(self) -> tuple[str, int]:
-        """Host and port of a TCP way."""
+        """Host and port of a TCP address."""
         host, _, port = self.address.rpartition(":")
         return host.strip("[]"), int(port)
 
     def __repr__(self) -> str:
-        return f"Way({self.address})"  # without the token: this may be logged
+        return f"HostAddress({self.address})"  # without the token: this may be logged
 
 
 def is_here(replica_machine: str, address: str) -> bool:
