@@ -72,13 +72,13 @@ chaos: $(DEV)
 	$(BIN)/pytest tests -m chaos
 	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long
 
-# The same tests on our model host and on Truss's own server, which gets a virtual environment of its own.
+# The same tests on our model host and on Truss's own server, which gets a virtualenv of its own.
 conformance: $(DEV)
-	$(BIN)/python -m tests.conformance.environment
+	$(BIN)/python -m tests.conformance.truss_virtualenv
 	$(BIN)/pytest -q tests/contract/host --server kingpost
 	$(BIN)/pytest -q tests/contract/host --server truss
 
-# The servers that we are compared with, each in an environment of its own; one that does not install is left out.
+# The servers that we are compared with, each in a virtualenv of its own; one that does not install is left out.
 COMPETITORS := .bench/.ready
 $(COMPETITORS): $(DEV) bench/competitors/install.py $(wildcard bench/competitors/*.txt)
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'

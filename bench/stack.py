@@ -19,7 +19,7 @@ from deployments.registry.registry import Deployment, Registry
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +133,7 @@ class Stack:
 
     def start(self, *arguments: str, **more: str) -> Process:
         """Starts one part of Kingpost."""
-        env = environment(self.settings, KINGPOST_API_KEY=API_KEY, **self._more, **more)
+        env = variables(self.settings, KINGPOST_API_KEY=API_KEY, **self._more, **more)
         part = Process(list(arguments), env, self.folder / f"{arguments[0]}{len(self._ours)}.log")
         self._ours.append(part.start())
         return part

@@ -29,7 +29,7 @@ OF_A_STACK = {
     "keys": "cli.commands.keys:app",
     "webhook-secret": "cli.commands.webhook_secrets:app",
     "webhooks": "cli.commands.webhooks:app",
-    "environments": "cli.commands.environments:app",
+    "virtualenvs": "cli.commands.virtualenvs:app",
 }
 PARTS = {
     "api": "cli.parts:api",

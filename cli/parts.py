@@ -18,7 +18,7 @@ from tasks.outside_text import printable
 from tasks.process.descriptors import connections, raise_descriptor_limit
 from tasks.process.private_files import keep_private, only_for_owner
 from tasks.process.programs import PART
-from tasks.process.variables import prepare_environment
+from tasks.process.variables import prepare_variables
 
 if TYPE_CHECKING:  # `kingpost --help` reads no settings
     from tasks.settings import Settings
@@ -122,7 +122,7 @@ def _refuse(sentence: str) -> NoReturn:
 
 
 def _prepare() -> None:
-    prepare_environment()
+    prepare_variables()
     only_for_owner()
     raise_descriptor_limit()
     for stream in (sys.stdout, sys.stderr):

@@ -15,7 +15,7 @@ class NoStack(KingpostError):
 
 
 def state_settings() -> Settings:
-    """From the environment, with the state folder that the command line says."""
+    """From the process variables, with the state folder that the command line says."""
     settings, folder = Settings.load(), chosen_state()
     return settings if folder is None else settings.model_copy(update={"state_dir": folder})
 

@@ -21,7 +21,7 @@ from deployments.packages.package import Package
 from deployments.registry.records import Deployment
 from deployments.registry.registry import Registry
 from tasks.process.programs import with_users_modules
-from tasks.process.variables import inherited_environment
+from tasks.process.variables import inherited_variables
 
 MEMBER_FILE = "chainlet.json"  # beside a generated config.yaml
 BUILD_SECONDS = 300.0  # an import of the user's file, which may import torch
@@ -118,7 +118,7 @@ def build(file: Path, out: Path) -> list[Package]:
 
 def _generate(file: Path, out: Path) -> None:
     command = [*with_users_modules("workers.chains.build"), str(file), str(out)]
-    inherited = inherited_environment()
+    inherited = inherited_variables()
     programs = f"{Path(sys.executable).parent}:{inherited.get('PATH', '')}"  # it runs ruff by name
     # It generates under TMPDIR by the chain's name alone, where two stacks would meet.
     env = inherited | {"PATH": programs, "TMPDIR": str(out / "tmp")}

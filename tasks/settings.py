@@ -56,10 +56,10 @@ class Settings(BaseSettings):
     load_failures: int = Field(5, ge=1)
     load_rest_seconds: float = Field(600.0, gt=0)
 
-    # own environments of packages with requirements
-    own_environments: Literal["always", "when_missing", "never"] = "always"
-    environments_dir: str = ""
-    environment_build_seconds: float = Field(1800.0, gt=0)
+    # virtualenvs of packages with requirements
+    own_virtualenvs: Literal["always", "when_missing", "never"] = "always"
+    virtualenvs_dir: str = ""
+    virtualenv_build_seconds: float = Field(1800.0, gt=0)
 
     # admission
     max_async_body_bytes: int = Field(262_144, ge=1024, le=100_000_000)
@@ -124,10 +124,10 @@ class Settings(BaseSettings):
         return _listed(self.cors_origins)
 
     @classmethod
-    def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Reads the environment. Raises SettingsError with one sentence for an unknown or wrong value."""
+    def load(cls, variables: Mapping[str, str] | None = None) -> "Settings":
+        """Reads the process variables. Raises SettingsError with one sentence for an unknown or wrong value."""
         known = {PREFIX + name.upper() for name in cls.model_fields}
-        given = os.environ if environment is None else environment
+        given = os.environ if variables is None else variables
         for name in given:
             if name.startswith(PREFIX) and name not in known and not _is_link(name, given[name]):
                 raise SettingsError(f"{name} is not a setting; see docs/settings.md for the list.")

@@ -14,8 +14,8 @@ from tasks.settings import Settings
 from tests.conditions import wait_until
 
 
-def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """What a child gets: this environment, the store's address, and one thread for torch."""
+def variables(settings: Settings, **more: str) -> dict[str, str]:
+    """What a child gets: our variables, the store's address, and one thread for torch."""
     ours = {
         "KINGPOST_REDIS_URL": settings.redis_url,
         "KINGPOST_STATE_DIR": str(settings.state_dir),

@@ -1,4 +1,4 @@
-"""Each competitor in an environment of its own: `python -m bench.competitors.install` makes .bench/NAME from NAME.txt.
+"""Each competitor in a virtualenv of its own: `python -m bench.competitors.install` makes .bench/NAME from NAME.txt.
 
 The lists are complete and pinned, so nothing is resolved and nothing drags torch in. They were resolved once with
 certifi let free: truss 0.18.36 and bentoml 1.4.40 ask for one that was not to be had.

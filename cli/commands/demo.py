@@ -22,7 +22,7 @@ from cli.stack.ports import free_port
 from cli.stack.up import StartFailed
 from tasks.errors import KingpostError
 from tasks.process.programs import COMMAND
-from tasks.process.variables import child_environment
+from tasks.process.variables import child_variables
 
 START_SECONDS = 180.0
 RUN_SECONDS = 300.0
@@ -103,7 +103,7 @@ def _start(models: Path, state: Path) -> subprocess.Popen[bytes]:
         command,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=child_environment(),
+        env=child_variables(),
         start_new_session=True,
     )
 

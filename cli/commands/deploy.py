@@ -24,7 +24,7 @@ from deployments.packages.store import PackageStore
 from deployments.registry.registry import Deployment, Registry
 from tasks.errors import KingpostError, NotFound
 from tasks.process.programs import with_users_modules
-from tasks.process.variables import inherited_environment
+from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
 from workers.dry_load import SAID, UNSEEN
 from workers.virtualenvs.needs import host_needs
@@ -159,7 +159,7 @@ def _pointing(registry: Registry, deployment: Deployment) -> list[str]:
 def _dry_load(package: Package, may_lack: bool) -> None:
     """Imports the model's file and reads its signatures, in a process of its own."""
     command = [*with_users_modules("workers.dry_load"), str(package.root)]
-    env = inherited_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    env = inherited_variables() | {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=CHECK_SECONDS
@@ -174,7 +174,7 @@ def _dry_load(package: Package, may_lack: bool) -> None:
 
 
 def _missing_module(package: Package, said: str, may_lack: bool) -> None:
-    """An own environment may bring it under another name, unless all that it would hold is here as well."""
+    """Its own virtualenv may bring it under another name, unless all that it would hold is here as well."""
     wanted = Requirements.of(package)
     brought = [Requirement(need).name for need in host_needs()]  # in whatever version
     known = wanted is None or (wanted.lines and not wanted.missing_here(brought))

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from tasks.process.programs import OURS
-from tasks.process.variables import program_environment
+from tasks.process.variables import program_variables
 from tasks.settings import Settings
 
 USER = "kingpost"
@@ -29,9 +29,9 @@ def write_secret(path: Path, text: str) -> None:
 def run(settings: Settings, address: str, port: int) -> None:
     """Runs until SIGTERM."""
     password = password_file(settings).read_text().strip()
-    # Celery's own command in this process; the password goes by the environment, where `ps` does not look.
+    # Celery's own command in this process; the password goes by a variable, where `ps` does not look.
     command = [*OURS, "-m", "tasks.flower_app", "flower"]
-    environment = program_environment(
+    environment = program_variables(
         FLOWER_BASIC_AUTH=f"{USER}:{password}", KINGPOST_REDIS_URL=settings.redis_url
     )
     os.execve(command[0], [*command, f"--address={address}", f"--port={port}"], environment)

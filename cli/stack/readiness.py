@@ -79,7 +79,7 @@ class Models:
             return None
         self._said.add((deployment_id, state))
         return {
-            "building": f"Building the environment of {name}; `kingpost logs {name} -f` follows.",
+            "building": f"Building the virtualenv of {name}; `kingpost logs {name} -f` follows.",
             "failed": f"{name} could not be loaded: {why}",
             "asleep": f"{name} sleeps until it is called.",
         }.get(state)

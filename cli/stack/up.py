@@ -33,7 +33,7 @@ from tasks.process.listening import bound
 from tasks.process.log_files import turn_over
 from tasks.process.loops import Guard
 from tasks.process.private_files import keep_private, users_umask
-from tasks.process.variables import child_environment, set_aside
+from tasks.process.variables import child_variables, set_aside
 from tasks.settings import Settings
 from tasks.store_address import shown
 from workers.processes.supervisor import Part, Supervisor
@@ -246,7 +246,7 @@ class _Stack:
         turn_over(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
         cores = os.cpu_count() or 1
         threads = str(max(1, cores // max(len(self._found.processes), 1)))
-        env = child_environment(
+        env = child_variables(
             KINGPOST_REDIS_URL=self._settings.redis_url,
             KINGPOST_STATE_DIR=str(self._state),
             KINGPOST_NODE_SLOTS=str(self._slots),
@@ -282,7 +282,7 @@ class _Stack:
         names = [process[0].model_name for process in self._found.processes]
         if names:
             _say(f"Loading {', '.join(names)}.")
-        limit = self._settings.environment_build_seconds + self._settings.load_timeout_seconds
+        limit = self._settings.virtualenv_build_seconds + self._settings.load_timeout_seconds
         if not await self._until(self._models_settled, limit):
             _say(f"Not all models are loaded after {limit:.0f} s; they go on.")
 

@@ -269,7 +269,7 @@ class Config(Section):
     ] = []
     base_image: Annotated[
         BaseImage | None,
-        limited(f"{NO_IMAGE}; the model runs in an environment on the node's machine."),
+        limited(f"{NO_IMAGE}; the model runs in a virtualenv on the node's machine."),
     ] = None
     build_commands: Annotated[
         list[str], limited("are not run; run them on the machines of the nodes.")

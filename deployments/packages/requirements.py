@@ -61,7 +61,7 @@ class Requirements:
 
     @classmethod
     def none(cls, package: Package) -> "Requirements":
-        """Of a package that wants an environment for its own Python alone."""
+        """Of a package that wants a virtualenv for its own Python alone."""
         return cls("list", package.root, None, (), b"")
 
     def key(self, *more: str) -> str:
@@ -74,7 +74,7 @@ class Requirements:
         return [_absolute(line, self.root) for line in self.lines]
 
     def missing_here(self, more: Iterable[str] = ()) -> list[str]:
-        """The lines, and those of `more`, that our own environment does not satisfy, as far as it can be known."""
+        """The lines, and those of `more`, that our own installation does not satisfy, as far as it can be known."""
         return [line for line in (*self.lines, *more) if not _is_satisfied(line)]
 
 

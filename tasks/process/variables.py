@@ -11,7 +11,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _set_aside: dict[str, str] = {}  # variables that models see and this process does not
 
 
-def prepare_environment() -> None:
+def prepare_variables() -> None:
     """For each entry point, first of all: makes this process independent of the variables around it.
 
     Variables of other Celery projects leave `os.environ`; models still get them. Whoever is told to use a proxy
@@ -36,17 +36,17 @@ def _with_loopback(said: str) -> str:
     return ",".join(names + [name for name in LOOPBACK if name not in names])
 
 
-def inherited_environment() -> dict[str, str]:
-    """The environment without anything of ours: what a model may see."""
+def inherited_variables() -> dict[str, str]:
+    """The variables without anything of ours: what a model may see."""
     around = os.environ | _set_aside
     return {name: value for name, value in around.items() if not name.startswith(PREFIX)}
 
 
-def child_environment(**ours: str) -> dict[str, str]:
-    """What a part of ours gets: the whole environment, with these on top."""
+def child_variables(**ours: str) -> dict[str, str]:
+    """What a part of ours gets: all variables, with these on top."""
     return os.environ | _set_aside | ours
 
 
-def program_environment(**ours: str) -> dict[str, str]:
+def program_variables(**ours: str) -> dict[str, str]:
     """What a program of others gets that works for us, such as Flower: nothing that was set aside."""
     return os.environ | ours

@@ -17,7 +17,7 @@ from deployments.registry.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import PAUSE, wait_until
-from tests.processes import Process, environment
+from tests.processes import Process, variables
 from tests.valkey import Valkey
 
 KEY = "kp_attacked.0123456789abcdef0123456789abcdef"
@@ -168,7 +168,7 @@ def standing(folder: Path, most: int, limit: int = 0, **more: str) -> Generator[
     settings = Settings(redis_url=valkey.url, state_dir=folder)
     deployment = Registry(settings).register("echo", "/nowhere", "hash", 1)
     port = free_port()
-    env = environment(settings, KINGPOST_API_KEY=KEY, KINGPOST_MAX_CONNECTIONS=str(most), **more)
+    env = variables(settings, KINGPOST_API_KEY=KEY, KINGPOST_MAX_CONNECTIONS=str(most), **more)
     process = Process(
         ["api", "--port", str(port)], env, folder / "api.log", descriptors=limit
     ).start()

@@ -19,7 +19,7 @@ from tasks.settings import Settings
 from tests.chaos.proxy import LossyProxy
 from tests.chaos.wall import Wall
 from tests.conditions import PAUSE
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
 MODEL = Path(__file__).parent / "ledger_model"
@@ -68,7 +68,7 @@ class Stack:
             "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "true",
             "CHAOS_RUNS": str(self.folder / "runs.txt"),
         }
-        env = environment(self.settings, **(ours | self.env))
+        env = variables(self.settings, **(ours | self.env))
         self.api_ports = [free_port(), free_port()]
         for i, port in enumerate(self.api_ports):
             self._add(f"api{i}", ["api", "--host", "127.0.0.1", "--port", str(port)], env)

@@ -16,7 +16,7 @@ import redis
 from tasks.store import keys
 from tests.conditions import PAUSE, wait_until
 from tests.contract.deployments.rig import Rig
-from tests.processes import environment
+from tests.processes import variables
 
 CUT_SECONDS = 30.0
 
@@ -38,7 +38,7 @@ def node_in_namespace(rig: Rig, name: str) -> subprocess.Popen[bytes]:
     state = rig.folder / name
     state.mkdir()
     port = 6379  # its own in every namespace
-    known = environment(
+    known = variables(
         rig.settings,
         KINGPOST_REDIS_URL=f"redis://127.0.0.1:{port}/0",
         KINGPOST_STATE_DIR=str(state),

@@ -55,7 +55,7 @@ UNLOADABLE = [
     Bad("removes", "", model=loading("import shutil\nshutil.rmtree(os.getcwd())\nraise OSError('gone')")),
     Bad("hangs", "60 s", model=loading("threading.Event().wait()")),
     Bad("wheel", "nowhere.whl", "requirements: ['./nowhere.whl']"),
-    Bad("conflict", "environment could not be built", "requirements: ['pip<1', 'pip>1']"),
+    Bad("conflict", "virtualenv could not be built", "requirements: ['pip<1', 'pip>1']"),
     Bad("server", "exit code 127", "docker_server: {start_command: /nonexistent, server_port: 9, predict_endpoint: /, readiness_endpoint: /, liveness_endpoint: /}"),
 ]  # fmt: skip
 WORK_IN_PLACE = (

@@ -17,7 +17,7 @@ from tasks.state import Status
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 
 ECHO = Path(__file__).parents[2] / "models" / "echo"
 Call = Callable[..., str]
@@ -26,7 +26,7 @@ Call = Callable[..., str]
 @pytest.fixture
 def flower(settings: Settings, tmp_path: Path) -> Iterator[Call]:
     """Calls a page or the API of a running Flower beside one replica of the echo model."""
-    port, env = free_port(), environment(settings)
+    port, env = free_port(), variables(settings)
     settings.state_dir.mkdir(parents=True)
     commands = (["replica", str(ECHO)], ["flower", "--port", str(port)])
     processes = [

@@ -21,7 +21,7 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 
 MODEL = """
 import logging, os, sys
@@ -67,7 +67,7 @@ class Rig:
         self.log = settings.state_dir / "logs" / "replica-teller.log"
         self.directory = Directory(settings)
         ours = {"KINGPOST_LOG_FILE": str(self.log), "KINGPOST_MAX_LOG_BYTES": "30000"}
-        self.env = environment(settings, NUM_LOAD_RETRIES_TRUSS="0", **ours)
+        self.env = variables(settings, NUM_LOAD_RETRIES_TRUSS="0", **ours)
         self.replica = Process(["replica", str(self.package)], self.env, folder / "early.log")
         self.followers: list[subprocess.Popen[str]] = []
 

@@ -15,7 +15,7 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 
 # 1 GiB in steps, so that a watch that never looks lets it end well.
 MODEL = """
@@ -47,7 +47,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Proces
     def start(config: str) -> Process:
         package = write_package(tmp_path / "package", MODEL, f"model_name: m\n{LIMIT}{config}")
         log = tmp_path / "replica.log"
-        processes.append(Process(["replica", str(package)], environment(settings), log).start())
+        processes.append(Process(["replica", str(package)], variables(settings), log).start())
         return processes[-1]
 
     yield start

@@ -12,7 +12,7 @@ from deployments.registry.directory import Replica
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 
 KEY = "kp_torchtst.0123456789abcdef0123456789abcdef"
 MODEL = """
@@ -28,7 +28,7 @@ class Model:
 def api(settings: Settings, tmp_path: Path) -> Iterator[tuple[Process, str]]:
     """A running API and its address."""
     port = free_port()
-    env = environment(settings, KINGPOST_API_KEY=KEY)
+    env = variables(settings, KINGPOST_API_KEY=KEY)
     process = Process(["api", "--port", str(port)], env, tmp_path / "api.log").start()
     yield process, f"http://127.0.0.1:{port}"
     process.stop()
@@ -38,7 +38,7 @@ def api(settings: Settings, tmp_path: Path) -> Iterator[tuple[Process, str]]:
 def replica(settings: Settings, tmp_path: Path) -> Iterator[Replica]:
     """A ready replica of a model that uses torch."""
     package = write_package(tmp_path / "summer", MODEL)
-    process = Process(["replica", str(package)], environment(settings), tmp_path / "replica.log")
+    process = Process(["replica", str(package)], variables(settings), tmp_path / "replica.log")
     process.start()
     yield ready_replicas(settings, timeout=60)[0]
     process.stop()

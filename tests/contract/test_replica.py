@@ -19,7 +19,7 @@ from tasks.state import FINAL, Status
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tests.conditions import PAUSE, wait_until
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 from workers.hosting.client import state
 from workers.hosting.sockets import worker_address
@@ -75,13 +75,13 @@ class Rig:
     def start(self, count: int = 1, **env: str) -> list[Replica]:
         for _ in range(count):
             log = self.folder.parent / f"replica-{len(self.processes)}.log"
-            process = Process(["replica", str(self.folder)], environment(self.settings, **env), log)
+            process = Process(["replica", str(self.folder)], variables(self.settings, **env), log)
             self.processes.append(process.start())
         return ready_replicas(self.settings, count)
 
     def maintenance(self, **env: str) -> Process:
         log = self.folder.parent / "maintenance.log"
-        process = Process(["maintenance"], environment(self.settings, **env), log).start()
+        process = Process(["maintenance"], variables(self.settings, **env), log).start()
         self.processes.append(process)
         return process
 

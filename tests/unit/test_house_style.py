@@ -62,7 +62,7 @@ def test_the_rooms_are_small_and_stand_in_contributing() -> None:
     assert named == {room for room in rooms if "/" in room}
 
 
-def test_the_environment_is_read_in_one_place() -> None:
+def test_process_variables_are_read_in_one_place() -> None:
     allowed = {
         "tasks/process/variables.py",
         "tasks/settings.py",

@@ -79,7 +79,7 @@ def replica(name: str, address: Path, **more: str) -> Replica:
     return Replica(name, "dep", "model", "ready", None, str(address), 1, 0, 1, 2, **more)  # type: ignore[arg-type]
 
 
-async def test_the_way_is_the_socket_on_its_machine_and_tcp_from_another(
+async def test_the_address_is_the_socket_on_its_machine_and_tcp_from_another(
     settings: Settings, tmp_path: Path
 ) -> None:
     here = tmp_path / "here.sock"
@@ -96,7 +96,7 @@ async def test_the_way_is_the_socket_on_its_machine_and_tcp_from_another(
         Directory(settings).report(known_replica, f"secret of {known_replica.token_ref}")
     directory = AsyncDirectory(settings)
     await directory.run_once()
-    assert {replica.id: directory.way(replica) for replica in directory.ready("dep")} == {
+    assert {replica.id: directory.host_address(replica) for replica in directory.ready("dep")} == {
         "both": HostAddress(str(here)),
         "shared-folder": HostAddress("10.0.0.2:9000", "secret of ref1"),
         "old": HostAddress(str(here)),

@@ -55,7 +55,7 @@ COMMANDS = [
     ["keys", "create", "--model", "{odd}", "--max-running", "{odd}"], ["keys", "create", "--name", "{odd}"],
     ["keys", "revoke", "{odd}"], ["webhook-secret", "list"], ["webhook-secret", "create"], ["webhook-secret", "rotate"],
     ["webhooks", "list", "--limit", "{odd}"], ["webhooks", "list"], ["webhooks", "resend", "{odd}"],
-    ["environments", "prune"], ["environments", "prune", "--unused-days", "{odd}"], ["build-chain", "{folder}", "{odd}"],
+    ["virtualenvs", "prune"], ["virtualenvs", "prune", "--unused-days", "{odd}"], ["build-chain", "{folder}", "{odd}"],
     ["build-chain", "{odd}", "{state}/out"], ["up", "--no-flower", "--models", "{models}"], ["up", "--host", "{odd}"],
     ["up", "--port", "{odd}"], ["up", "--models", "{odd}"], ["up", "--models", "{models}", "--allow-unsupported", "{odd}"],
     ["replica", "{nothing}"], ["replica"], ["replica", "{folder}", "--deployment", "{odd}"], ["api", "--port", "{odd}x"],
@@ -243,8 +243,8 @@ def test_a_sample_as_processes(surroundings: Path, valkey: Valkey) -> None:
     [
         ((), {}, "Nothing has run in {state}: start one"),
         (("models",), {}, "Nothing has run in {state}: start one"),
-        (("environments",), {}, "There is nothing to remove."),
-        ((), {"KINGPOST_ENVIRONMENTS_DIR": "/nowhere"}, "There is no folder /nowhere (KINGPOST_ENVIRONMENTS_DIR)."),
+        (("virtualenvs",), {}, "There is nothing to remove."),
+        ((), {"KINGPOST_VIRTUALENVS_DIR": "/nowhere"}, "There is no folder /nowhere (KINGPOST_VIRTUALENVS_DIR)."),
     ],
 )  # fmt: skip
 def test_prune_says_that_it_looked_in_the_wrong_folder(
@@ -253,7 +253,7 @@ def test_prune_says_that_it_looked_in_the_wrong_folder(
     state = surroundings / "state"
     for name in made:
         (state / name).mkdir(parents=True)
-    case = Case(0, ["environments", "prune", "--state", str(state)], os.environ.copy() | variables)
+    case = Case(0, ["virtualenvs", "prune", "--state", str(state)], os.environ.copy() | variables)
     assert said.format(state=state) in run(case)[1]
 
 

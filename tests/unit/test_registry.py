@@ -145,7 +145,7 @@ def test_gpus_are_handed_out_whole_or_by_memory() -> None:
     first, second = capacity.place(small), capacity.place(small)
     assert first
     assert second
-    assert first.environment == second.environment  # the fuller device first: the other stays free
+    assert first.variables == second.variables  # the fuller device first: the other stays free
     assert capacity.place(small) != first  # 20 GiB are left there
     assert capacity.place(whole) is None
     assert capacity.place(two) is None
@@ -162,7 +162,7 @@ def test_without_gpus_every_model_takes_a_cpu_slot() -> None:
     capacity = Capacity.of(Settings(node_gpus="", node_slots=1))
     place = capacity.place(deployment(gpus=2))
     assert place
-    assert place.environment == {}
+    assert place.variables == {}
 
 
 def test_sizes_are_read_as_kubernetes_writes_them() -> None:

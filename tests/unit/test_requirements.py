@@ -95,7 +95,7 @@ def test_the_extra_host_says_the_same_as_the_dependencies() -> None:
 
 
 def test_every_model_may_import_what_truss_s_image_has() -> None:
-    """In an environment of its own, and in the worker's, which it runs in without requirements."""
+    """In a virtualenv of its own, and in the worker's, which it runs in without requirements."""
     listed = Path(truss.__file__).parent / "templates" / "server" / "requirements.txt"
     lines = [line.partition("#")[0].strip() for line in listed.read_text().splitlines()]
     wanted = {Requirement(line).name for line in lines if line and not line.startswith("-")}

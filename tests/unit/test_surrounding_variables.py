@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import SettingsError
 from tasks.process import variables as module
-from tasks.process.variables import child_environment, inherited_environment, prepare_environment
+from tasks.process.variables import child_variables, inherited_variables, prepare_variables
 from tasks.settings import Settings
 
 
@@ -19,10 +19,10 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_variables_of_other_celery_projects_are_set_aside_and_models_see_them() -> None:
     theirs = {"CELERY_BROKER_URL": "amqp://them", "FLOWER_PORT": "tcp://1.2.3.4:5", "KOMBU_X": "1"}
     os.environ.update(theirs)
-    prepare_environment()
+    prepare_variables()
     assert not theirs.keys() & os.environ.keys()
-    assert theirs.items() <= inherited_environment().items()
-    assert theirs.items() <= child_environment().items()
+    assert theirs.items() <= inherited_variables().items()
+    assert theirs.items() <= child_variables().items()
     assert module.set_aside() == sorted(theirs)
 
 
@@ -36,12 +36,12 @@ def test_variables_of_other_celery_projects_are_set_aside_and_models_see_them() 
 )
 def test_a_proxy_is_never_asked_for_loopback(said: str, wanted: str) -> None:
     os.environ["HTTPS_PROXY"], os.environ["NO_PROXY"] = "http://proxy:3128", said
-    prepare_environment()
+    prepare_variables()
     assert os.environ["NO_PROXY"] == wanted
 
 
 def test_without_a_proxy_nothing_is_added() -> None:
-    prepare_environment()
+    prepare_variables()
     assert "no_proxy" not in os.environ
 
 

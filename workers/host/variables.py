@@ -1,4 +1,4 @@
-"""The process environment of the model host: the one place that writes and reads it."""
+"""The process variables of the model host: the one place that writes and reads it."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a host gets of the stack that it serves in: its environment, and as a chainlet its peers and the key to call them with.
+"""What a host gets of the stack that it serves in: the name of its environment, and as a chainlet its peers and the key to call them with.
 
 On Baseten all of it is mounted into the container; here it is a folder of the replica and a variable of the host.
 """

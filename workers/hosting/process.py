@@ -23,8 +23,8 @@ from workers.hosting.sockets import HostSocket
 from workers.processes.ends import adopt_orphans, children, end_orphans
 from workers.processes.lines import bounded_lines, json_line, words_of
 from workers.processes.turns import ReplicaStops, Turns
-from workers.virtualenvs.build import EnvironmentFailed
-from workers.virtualenvs.shared import Environments, HostPython
+from workers.virtualenvs.build import VirtualenvFailed
+from workers.virtualenvs.shared import HostPython, Virtualenvs
 from workers.wire.calls import HostState
 
 log = get_logger("host")
@@ -33,7 +33,7 @@ TAIL_LINES = 20  # kept for the reason why a host died
 STATE_EVERY = 0.05  # s, while it loads
 TAIL_CHARACTERS = 200  # of each
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
-# The same for an environment: each try may download and compile.
+# The same for a virtualenv: each try may download and compile.
 BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
 WAITS = "waits for its turn to load: other models are loading"
 NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
@@ -75,7 +75,7 @@ class HostProcess:
         self._exits: dict[int, str] = {}
         self._exited = threading.Condition()
         self._stopping = threading.Event()
-        self._environments = Environments(sockets[0].package, settings, self._stopping, any_python)
+        self._virtualenvs = Virtualenvs(sockets[0].package, settings, self._stopping, any_python)
         self._noted = 0.0
         self._loads = Turns.to_load(settings)
         self._told = Guard("host's observer")
@@ -147,14 +147,14 @@ class HostProcess:
         while not self._stopping.is_set():
             was_ready, failed, longest = False, True, BACKOFF_LAST
             try:
-                with self._environments.use(self._building) as python:
+                with self._virtualenvs.use(self._building) as python:
                     was_ready = self._one_life(python)
                 failed = not was_ready and not self.ended_by_us(self.generation)
             except ReplicaStops:
                 return
-            except EnvironmentFailed as error:
+            except VirtualenvFailed as error:
                 delay, longest = max(delay, BUILD_BACKOFF_FIRST), BUILD_BACKOFF_LAST
-                log.warning("environment.failed", error=str(error))
+                log.warning("virtualenv.failed", error=str(error))
                 self._change("failed", str(error))
             except Exception as error:  # of the machine: no process, no disk
                 log.error("host.not_started", error=repr(error), exc_info=error)
@@ -169,7 +169,7 @@ class HostProcess:
         """An installer's line: all go to the log, one a second to the directory."""
         if line == self.note:
             return
-        log.info("environment.progress", message=line)
+        log.info("virtualenv.progress", message=line)
         self.note = line
         if time.monotonic() - self._noted > NOTE_EVERY:
             self._noted = time.monotonic()

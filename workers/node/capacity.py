@@ -29,7 +29,7 @@ class Place:
     share: float = 0.0
 
     @property
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         """What the replica gets to see only its devices."""
         return {"CUDA_VISIBLE_DEVICES": ",".join(self.devices)} if self.devices else {}
 

@@ -17,8 +17,8 @@ def _python(package: Package, settings: Settings) -> Finding | None:
     wanted = other_python(package)
     if wanted is None:
         return None
-    if settings.own_environments == "never":
-        why = "KINGPOST_OWN_ENVIRONMENTS=never keeps all models in the worker's own Python"
+    if settings.own_virtualenvs == "never":
+        why = "KINGPOST_OWN_VIRTUALENVS=never keeps all models in the worker's own Python"
         return _refused("python_version", f"is {wanted}, but {why}; say {OURS}.")
     try:
         find_python(wanted)

@@ -21,7 +21,7 @@ from tasks.process.logs import configure, get_logger
 from tasks.process.loops import Guard, Guards, run_forever
 from tasks.process.private_files import users_umask
 from tasks.process.programs import PART
-from tasks.process.variables import child_environment
+from tasks.process.variables import child_variables
 from tasks.settings import Settings
 from workers.gate import gate as host_door
 from workers.node.capacity import Capacity, Place
@@ -223,11 +223,11 @@ class Node:
         command = [*PART, "replica"]
         command += ["--deployment", deployment.id, "--replica-id", seat.replica_id]
         log_file = self._settings.state_dir / "logs" / f"replica-{deployment.id}.log"
-        env = child_environment(
+        env = child_variables(
             KINGPOST_LOG_FILE=str(log_file.resolve()),
             KINGPOST_REDIS_URL=self._settings.redis_url,
             KINGPOST_STATE_DIR=str(self._settings.state_dir.resolve()),
-            **place.environment,
+            **place.variables,
         )
         # Torch processes with a thread for each core spin against each other.
         env.setdefault("OMP_NUM_THREADS", "1")

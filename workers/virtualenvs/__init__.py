@@ -1,1 +1,1 @@
-"""Virtual environments of packages: what they need, how they are built and shared."""
+"""Virtualenvs of packages: what they need, how they are built and shared."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deployments.packages.requirements import Requirements
 from tasks.process.private_files import users_umask
-from tasks.process.variables import inherited_environment
+from tasks.process.variables import inherited_variables
 from workers.processes.lines import bounded_lines
 from workers.processes.parent_death import die_with_parent_thread
 from workers.processes.turns import ReplicaStops
@@ -25,13 +25,13 @@ from workers.virtualenvs.needs import CHECK
 
 TAIL_LINES = 12  # of the installer, kept for the reason
 LOOK_EVERY = 0.2  # s, at the stop while an installer is silent
-NOT_FOR_OTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of our own environment
+NOT_FOR_OTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of our own process
 
 Say = Callable[[str], None]
 
 
-class EnvironmentFailed(Exception):
-    """The environment cannot be had; the last line of the text is the sentence, those before it the reason."""
+class VirtualenvFailed(Exception):
+    """The virtualenv cannot be had; the last line of the text is the sentence, those before it the reason."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Build:
     stopping: threading.Event
 
     def run(self, say: Say) -> str:
-        """Fills the folder; the installer's name. Raises EnvironmentFailed and ReplicaStops."""
+        """Fills the folder; the installer's name. Raises VirtualenvFailed and ReplicaStops."""
         uv = find_uv()
         if self.requirements.kind == "uv_lock" and not uv:
-            raise EnvironmentFailed("The environment could not be built: uv.lock needs uv.")
+            raise VirtualenvFailed("The virtualenv could not be built: uv.lock needs uv.")
         shutil.rmtree(self.folder, ignore_errors=True)
         ends = time.monotonic() + self.seconds
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,11 +86,11 @@ class Build:
     def _check(self, python: str, say: Say, ends: float) -> None:
         try:
             self._call("check", [python, "-P", "-c", CHECK, str(self.code)], say, ends, self.folder)
-        except EnvironmentFailed as error:
+        except VirtualenvFailed as error:
             reason = str(error).splitlines()[:-1]
             sentence = "The model host cannot run with what these requirements pin"
             last = reason[-1].strip() if reason else "it does not import"
-            raise EnvironmentFailed("\n".join([*reason, f"{sentence}: {last}"])) from None
+            raise VirtualenvFailed("\n".join([*reason, f"{sentence}: {last}"])) from None
 
     def _call(
         self, what: str, command: list[str], say: Say, ends: float, made: Path | None = None
@@ -103,23 +103,23 @@ class Build:
                 if self.stopping.is_set():
                     raise ReplicaStops
                 if time.monotonic() > ends:
-                    tail.append(f"The environment was not built within {self.seconds:g} s.")
-                    raise EnvironmentFailed("\n".join(tail))
+                    tail.append(f"The virtualenv was not built within {self.seconds:g} s.")
+                    raise VirtualenvFailed("\n".join(tail))
                 if line:
                     tail.append(line)
                     say(f"{what}: {line}")
             code = process.wait()
         if code != 0:
             reason = f" ({_reason(tail)})" if tail else ""
-            tail.append(f"The environment could not be built: {what} ended with {code}{reason}")
-            raise EnvironmentFailed("\n".join(tail))
+            tail.append(f"The virtualenv could not be built: {what} ended with {code}{reason}")
+            raise VirtualenvFailed("\n".join(tail))
 
     def _variables(self, made: Path | None) -> Mapping[str, str]:
         variables = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
         if made:  # large wheels do not fit every /tmp
             (made / "tmp").mkdir(exist_ok=True)
             variables["TMPDIR"] = str(made / "tmp")
-        return clean_environment() | variables
+        return clean_variables() | variables
 
 
 def _reason(tail: Sequence[str]) -> str:
@@ -133,15 +133,15 @@ def _reason(tail: Sequence[str]) -> str:
     return " ".join(rest[:end])
 
 
-def clean_environment() -> dict[str, str]:
-    """This process's environment without what leads into our own packages."""
-    ours = inherited_environment()
+def clean_variables() -> dict[str, str]:
+    """This process's variables without what leads into our own packages."""
+    ours = inherited_variables()
     return {name: value for name, value in ours.items() if name not in NOT_FOR_OTHERS}
 
 
 def find_uv() -> str | None:
     """The program `uv`: on the PATH, or beside our own interpreter."""
-    path = f"{inherited_environment().get('PATH', '')}:{Path(sys.executable).parent}"
+    path = f"{inherited_variables().get('PATH', '')}:{Path(sys.executable).parent}"
     return shutil.which("uv", path=path)
 
 

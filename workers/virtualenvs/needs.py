@@ -1,4 +1,4 @@
-"""What the model host itself needs in an environment that is not ours: packages, and our own code."""
+"""What the model host itself needs in a virtualenv that is not ours: packages, and our own code."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host.main"
 def host_needs() -> tuple[str, ...]:
     """The extras `host` and `base` of pyproject.toml, and FastAPI, which Truss's image has for every model.
 
-    The same for all packages: what they require then decides alone which of them share an environment.
+    The same for all packages: what they require then decides alone which of them share a virtualenv.
     """
     declared = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     needs = [requirement for requirement in declared if _extra(requirement) in ("host", "base")]
@@ -46,10 +46,10 @@ def _without_extra(requirement: Requirement) -> str:
     return str(requirement)
 
 
-def code_folder(environments: Path) -> Path:
+def code_folder(virtualenvs: Path) -> Path:
     """A folder with links to the host's code and nothing else: site-packages must not come along."""
     name = "host-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    folder = environments / name
+    folder = virtualenvs / name
     for code in CODE:
         link = folder / code
         link.parent.mkdir(parents=True, exist_ok=True)

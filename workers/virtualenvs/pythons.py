@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 from deployments.packages.package import Package
-from tasks.process.variables import inherited_environment
-from workers.virtualenvs.build import EnvironmentFailed, clean_environment, find_uv
+from tasks.process.variables import inherited_variables
+from workers.virtualenvs.build import VirtualenvFailed, clean_variables, find_uv
 
 OLDEST = 11  # 3.11, which the host's code needs
 LOOK_SECONDS = 30.0  # for uv, and for an interpreter to say that it works
 OURS = f"py3{sys.version_info.minor}"
 
 
-class PythonMissing(EnvironmentFailed):
+class PythonMissing(VirtualenvFailed):
     """The text is the sentence that says which Python is missing and what to do."""
 
 
@@ -53,7 +53,7 @@ def _known_to_uv(minor: int) -> str | None:
 
 
 def _on_the_path(minor: int) -> str | None:
-    for folder in inherited_environment().get("PATH", os.defpath).split(os.pathsep):
+    for folder in inherited_variables().get("PATH", os.defpath).split(os.pathsep):
         found = shutil.which(f"python3.{minor}", path=folder or os.curdir)
         # A version manager's stand-in exists for versions that it cannot start.
         if found and _said([found, "-c", "print('works')"]) == "works":
@@ -66,7 +66,7 @@ def _said(command: list[str]) -> str:
     try:
         done = subprocess.run(
             command,
-            env=clean_environment(),
+            env=clean_variables(),
             capture_output=True,
             text=True,
             timeout=LOOK_SECONDS,

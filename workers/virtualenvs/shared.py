@@ -1,6 +1,6 @@
-"""Own environments of packages: built once for each hash of their requirements, shared by all replicas.
+"""Own virtualenvs of packages: built once for each hash of their requirements, shared by all replicas.
 
-STATE/environments/<hash>/ is one, finished when it holds `ready.json`. <hash>.lock is held shared while a
+STATE/virtualenvs/<hash>/ is one, finished when it holds `ready.json`. <hash>.lock is held shared while a
 host runs in it and exclusively while it is built or removed, so that a crash leaves nothing held.
 """
 
@@ -21,22 +21,22 @@ from deployments.packages.package import Package, PackageError
 from deployments.packages.requirements import Requirements
 from tasks.process.logs import get_logger
 from tasks.process.programs import with_users_modules
-from tasks.process.variables import inherited_environment
+from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
 from workers.processes.turns import ReplicaStops, Turns
 from workers.virtualenvs.build import (
     Build,
-    EnvironmentFailed,
     Say,
-    clean_environment,
+    VirtualenvFailed,
+    clean_variables,
 )
 from workers.virtualenvs.needs import START, code_folder, host_needs
 from workers.virtualenvs.pythons import OURS, find_python, other_python
 
-log = get_logger("environment")
+log = get_logger("virtualenv")
 
 READY = "ready.json"
-WAITS = "waits until the environments of other models are built"
+WAITS = "waits until the virtualenvs of other models are built"
 LOCK_EVERY = 0.2  # s, between looks at a lock that another replica holds
 
 
@@ -50,13 +50,13 @@ class HostPython:
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where environments are."""
-    given = settings.environments_dir
-    return Path(given).resolve() if given else settings.state_dir.resolve() / "environments"
+    """Where virtualenvs are."""
+    given = settings.virtualenvs_dir
+    return Path(given).resolve() if given else settings.state_dir.resolve() / "virtualenvs"
 
 
-class Environments:
-    """The environment that a package's host runs in; it is decided anew at every start of a host."""
+class Virtualenvs:
+    """The virtualenv that a package's host runs in; it is decided anew at every start of a host."""
 
     def __init__(
         self,
@@ -76,33 +76,33 @@ class Environments:
     def use(self, say: Say) -> Generator[HostPython]:
         """The interpreter to start the host with, built first if need be; nobody removes it meanwhile.
 
-        Raises EnvironmentFailed and ReplicaStops.
+        Raises VirtualenvFailed and ReplicaStops.
         """
         try:
             package = Package.load(self._package)
             wanted = self._wanted(package)
         except PackageError as error:
-            raise EnvironmentFailed(str(error)) from error
+            raise VirtualenvFailed(str(error)) from error
         if wanted is None:
             command = with_users_modules("workers.host.main")
-            yield HostPython(command, inherited_environment(), package.model_name)
+            yield HostPython(command, inherited_variables(), package.model_name)
             return
         build = self._build(package, wanted)
         with self._held(build, say):
             yield _python_of(build, package.model_name)
 
     def _wanted(self, package: Package) -> Requirements | None:
-        """What an environment of its own is made for; None for the worker's own."""
+        """What a virtualenv of its own is made for; None for the worker's own."""
         other = self._other_python(package)
-        if self._settings.own_environments == "never":
+        if self._settings.own_virtualenvs == "never":
             if other:
-                message = f"python_version is {other}, but KINGPOST_OWN_ENVIRONMENTS=never keeps all models in {OURS}."
-                raise EnvironmentFailed(message)
+                message = f"python_version is {other}, but KINGPOST_OWN_VIRTUALENVS=never keeps all models in {OURS}."
+                raise VirtualenvFailed(message)
             return None
         wanted = Requirements.of(package)
         if other:
             return wanted or Requirements.none(package)
-        when_missing = self._settings.own_environments == "when_missing"
+        when_missing = self._settings.own_virtualenvs == "when_missing"
         if wanted and when_missing and wanted.lines and not wanted.missing_here():
             return None
         return wanted
@@ -114,7 +114,7 @@ class Environments:
         python = find_python(self._other_python(package) or OURS)
         needs = host_needs()
         key = wanted.key(python, sys.version, sys.platform, *needs)
-        seconds = self._settings.environment_build_seconds
+        seconds = self._settings.virtualenv_build_seconds
         code = code_folder(self._folder)
         return Build(self._folder / key, wanted, needs, code, python, seconds, self._stopping)
 
@@ -124,7 +124,7 @@ class Environments:
             ends = time.monotonic() + build.seconds
             while not self._share(lock, build):
                 if not _try_lock(lock, fcntl.LOCK_EX):
-                    say("another replica builds this environment")
+                    say("another replica builds this virtualenv")
                     self._wait(ends)
                 elif not _is_ready(build.folder):
                     with self._builds.taken(self._stopping, lambda: say(WAITS)):
@@ -143,11 +143,11 @@ class Environments:
         if self._stopping.wait(LOCK_EVERY):
             raise ReplicaStops
         if time.monotonic() > ends:
-            raise EnvironmentFailed("Another replica did not finish building this environment.")
+            raise VirtualenvFailed("Another replica did not finish building this virtualenv.")
 
     def _make(self, build: Build, say: Say) -> None:
         began = time.monotonic()
-        log.info("environment.building", folder=str(build.folder), wants=build.requirements.lines)
+        log.info("virtualenv.building", folder=str(build.folder), wants=build.requirements.lines)
         try:
             installer = build.run(say)
         except BaseException:
@@ -159,13 +159,13 @@ class Environments:
         fresh.write_text(json.dumps(about, indent=2))
         fresh.replace(build.folder / READY)
         took_ms = round((time.monotonic() - began) * 1000)
-        log.info("environment.built", folder=str(build.folder), by=installer, took_ms=took_ms)
+        log.info("virtualenv.built", folder=str(build.folder), by=installer, took_ms=took_ms)
 
 
 def _python_of(build: Build, model: str) -> HostPython:
     programs = build.folder / "bin"
     command = (str(programs / "python"), "-P", "-c", START, str(build.code))
-    ours = clean_environment()
+    ours = clean_variables()
     path = f"{programs}:{ours.get('PATH', os.defpath)}"
     return HostPython(command, ours | {"PATH": path, "VIRTUAL_ENV": str(build.folder)}, model)
 
@@ -188,14 +188,14 @@ def _try_lock(lock: IO[str], how: int) -> bool:
 
 
 def prune(settings: Settings, unused_seconds: float) -> list[str]:
-    """Removes finished environments that no host started in for so long and none runs in; their names."""
+    """Removes finished virtualenvs that no host started in for so long and none runs in; their names."""
     gone: list[str] = []
     oldest = time.time() - unused_seconds
     for marker in sorted(folder_of(settings).glob(f"*/{READY}")):
         folder = marker.parent
         with folder.with_suffix(".lock").open("w") as lock:
             if _try_lock(lock, fcntl.LOCK_EX) and marker.stat().st_mtime <= oldest:
-                marker.unlink()  # first: half an environment must not look whole
+                marker.unlink()  # first: half a virtualenv must not look whole
                 shutil.rmtree(folder, ignore_errors=True)
                 gone.append(folder.name)
     return gone

@@ -13,7 +13,7 @@ from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.agreement.cases import Case, generated
 from tests.contract.agreement.doors import Hooks, disagreements, see, submit
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
 KEY = "kp_agreement.0123456789abcdef0123456789abcdef"
@@ -38,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     valkey = Valkey(folder / "valkey", fsync="everysec").start()
     settings = Settings(redis_url=valkey.url, state_dir=folder)
     more = OPEN | {"KINGPOST_MAX_ASYNC_BODY_BYTES": "50000000", "KINGPOST_WEBHOOK_PER_HOST": "50"}
-    env = environment(settings, KINGPOST_API_KEY=KEY, **more)
+    env = variables(settings, KINGPOST_API_KEY=KEY, **more)
     port = free_port()
     parts = (["api", "--port", str(port)], ["maintenance"], ["replica", str(PARROT)])
     processes = [Process(part, env, folder / f"{part[0]}.log").start() for part in parts]

@@ -17,7 +17,7 @@ from deployments.registry.registry import Deployment, Registry
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import wait_until
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +66,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     (folder / "valkey").mkdir()
     valkey = Valkey(folder / "valkey", fsync="everysec").start()
     settings = Settings(redis_url=valkey.url, state_dir=folder)
-    env = environment(settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="20")
+    env = variables(settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="20")
     env["KINGPOST_TRUSTED_PROXIES"] = ""  # on loopback a stranger would be one
     port = free_port()
     commands = {"api": ["api", "--port", str(port)], "maintenance": ["maintenance"]}
@@ -106,7 +106,7 @@ def custom_server(
     }
     (folder / "config.yaml").write_text(json.dumps(config))
     before = len(ready_replicas(live.settings, 0))
-    process = Process(["replica", str(folder)], environment(live.settings), Path(f"{folder}.log"))
+    process = Process(["replica", str(folder)], variables(live.settings), Path(f"{folder}.log"))
     process.start()
     try:
         ready_replicas(live.settings, before + 1)

@@ -23,7 +23,7 @@ from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.contract.private_routes import ATTEMPTS, ask
-from tests.processes import Process, environment
+from tests.processes import Process, variables
 from tests.valkey import Valkey
 
 KEY = "kp_tcptests.0123456789abcdef0123456789abcdef"
@@ -103,7 +103,7 @@ class Rig:
         known = {replica.id for replica in self.of(name)}
         process = Process(
             ["replica", str(package)],
-            environment(self.settings, **{**more, **env}),
+            variables(self.settings, **{**more, **env}),
             self.folder / f"{name}.log",
             elsewhere=boot_id if elsewhere else None,
         ).start()
@@ -142,7 +142,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     valkey = Valkey(folder / "valkey", fsync="everysec").start()
     settings = Settings(redis_url=valkey.url, state_dir=folder)
     port = free_port()
-    env = environment(settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="3")
+    env = variables(settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="3")
     api = Process(["api", "--port", str(port)], env, folder / "api.log").start()
     names = (f"far{number}" for number in itertools.count())
     rig = Rig(folder, settings, f"http://127.0.0.1:{port}", api, names)
@@ -431,7 +431,7 @@ def test_a_port_range_that_is_used_up_ends_the_replica_with_a_sentence(
     assert far.tcp
     package = write_package(rig.folder / "packages" / name, MODEL, CONFIG.format(name=name))
     taken = {"KINGPOST_HOST_ADDRESS": "127.0.0.1", "KINGPOST_HOST_PORTS": far.tcp.split(":")[1]}
-    env = environment(rig.settings, **taken)
+    env = variables(rig.settings, **taken)
     process = Process(["replica", str(package)], env, rig.folder / f"{name}.log").start()
     assert process.popen and process.popen.wait(30) == 1
     assert "is free." in (rig.folder / f"{name}.log").read_text()

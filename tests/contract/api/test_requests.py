@@ -11,7 +11,7 @@ from baseten.client.inferenceapi._models import AsyncPredictOutput
 from cli.stack.ports import free_port
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
-from tests.processes import Process, environment
+from tests.processes import Process, variables
 
 LONG = {"delay": 60}
 
@@ -392,7 +392,7 @@ def test_a_request_canceled_in_the_moment_of_its_end_leaves_its_slot_free(
 
 def test_a_full_queue_is_429_with_retry_after(live: Live) -> None:
     port = free_port()
-    env = environment(live.settings, KINGPOST_MAX_QUEUED="1")
+    env = variables(live.settings, KINGPOST_MAX_QUEUED="1")
     process = Process(["api", "--port", str(port)], env, live.folder / "small-api.log").start()
     try:
         with live.client() as client:

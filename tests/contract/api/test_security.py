@@ -17,7 +17,7 @@ from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, Live, submit
 from tests.contract.private_routes import ATTEMPTS, ask
-from tests.processes import Process, environment
+from tests.processes import Process, variables
 from workers.hosting.client import state
 from workers.hosting.sockets import worker_address
 
@@ -180,9 +180,7 @@ def test_a_public_address_without_any_key_is_refused(settings: Settings) -> None
 
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(live: Live) -> None:
     port = free_port()
-    env = environment(
-        live.settings, KINGPOST_RECEIVE_TIMEOUT_SECONDS="1", KINGPOST_DRAIN_SECONDS="3"
-    )
+    env = variables(live.settings, KINGPOST_RECEIVE_TIMEOUT_SECONDS="1", KINGPOST_DRAIN_SECONDS="3")
     process = Process(["api", "--port", str(port)], env, live.folder / "slow-api.log").start()
     try:
         url = f"http://127.0.0.1:{port}/health/live"

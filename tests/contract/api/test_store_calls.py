@@ -15,7 +15,7 @@ from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, _answers
-from tests.processes import Process, environment
+from tests.processes import Process, variables
 from tests.valkey import Valkey
 
 
@@ -28,7 +28,7 @@ def api(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iter
         client.flushall()
     Registry(settings).register("echo", "/nowhere", "hash", 1)
     port = free_port()
-    env = environment(settings, KINGPOST_API_KEY=KEY, KINGPOST_STORE_TIMEOUT_SECONDS="1")
+    env = variables(settings, KINGPOST_API_KEY=KEY, KINGPOST_STORE_TIMEOUT_SECONDS="1")
     process = Process(["api", "--port", str(port)], env, folder / "log").start()
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: _answers(url), 30, "the API does not answer")

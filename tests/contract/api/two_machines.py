@@ -24,7 +24,7 @@ from tests.contract.api.cable import Cable
 from tests.contract.api.test_across_machines import CONFIG, HEADERS, KEY, MODEL, path
 from tests.contract.deployments.namespace import loopback
 from tests.contract.host.running import write_package
-from tests.processes import Process, environment
+from tests.processes import Process, variables
 from tests.valkey import Valkey
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
@@ -50,7 +50,7 @@ class TwoMachines:
         wait_until(self._answers, 30, "the API does not answer")
 
     def _kingpost(self, name: str, *command: str) -> Process:
-        env = environment(self.settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="30")
+        env = variables(self.settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="30")
         process = Process(list(command), env, self.folder / f"{name}.log").start()
         self.stack.callback(process.stop, 60)
         return process
@@ -84,7 +84,7 @@ class TwoMachines:
         waits = f'until ip addr show to {FAR} | grep -q {FAR}; do sleep 0.05; done; exec "$@"'
         command += ["sh", "-c", waits, "sh"]
         command += [sys.executable, "-m", "cli.parts", "replica", str(self.package)]
-        env = environment(
+        env = variables(
             self.settings,
             KINGPOST_REDIS_URL=f"redis://127.0.0.1:{STORE_PORT}/0",
             KINGPOST_STATE_DIR=str(state),

@@ -17,7 +17,7 @@ from tasks.errors import KingpostError
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
-from tests.processes import Process, environment
+from tests.processes import Process, variables
 from tests.valkey import Valkey
 
 KEY = "kp_deptests.0123456789abcdef0123456789abcdef"
@@ -77,7 +77,7 @@ class Rig:
 
     def start(self, name: str, *command: str, **env: str) -> Process:
         """Starts a part of the stack."""
-        known = environment(self.settings, **{**self.env, **env})
+        known = variables(self.settings, **{**self.env, **env})
         log = self.folder / f"{name}.log"
         self.parts[name] = Process(list(command), known, log).start()
         return self.parts[name]
@@ -99,7 +99,7 @@ class Rig:
 
     def kingpost(self, *arguments: str, code: int = 0) -> str:
         """Runs a command in this process, as imports would take longer than most of them; what it says."""
-        done = CliRunner().invoke(app, arguments, env=environment(self.settings))
+        done = CliRunner().invoke(app, arguments, env=variables(self.settings))
         refused = done.exception if isinstance(done.exception, KingpostError) else None
         if done.exception and not refused and not isinstance(done.exception, SystemExit):
             raise done.exception

@@ -1,4 +1,4 @@
-"""`kingpost environments`: the environments that were built for packages with requirements."""
+"""`kingpost virtualenvs`: the virtualenvs that were built for packages with requirements."""
 
 from typing import Annotated
 
@@ -7,14 +7,14 @@ import typer
 from cli.running import no_stack, state_settings
 from tasks.errors import NotFound
 
-app = typer.Typer(no_args_is_help=True, help="Own environments of models: prune.")
+app = typer.Typer(no_args_is_help=True, help="Own virtualenvs of models: prune.")
 DAY = 86_400.0
-PARTS = ("environments", "logs", "run", "lock")  # what a stack or a node leaves in its state folder
+PARTS = ("virtualenvs", "logs", "run", "lock")  # what a stack or a node leaves in its state folder
 
 
 @app.callback()
 def root() -> None:
-    """Own environments of models."""
+    """Own virtualenvs of models."""
 
 
 @app.command()
@@ -23,17 +23,17 @@ def prune(
         float, typer.Option(min=0, help="Since a host last started in it.")
     ] = 30,
 ) -> None:
-    """Removes environments that no model host has started in for a while and none runs in."""
+    """Removes virtualenvs that no model host has started in for a while and none runs in."""
     from workers.virtualenvs.shared import (  # brings the worker along: `--help` stays quick
         folder_of,
         prune,
     )
 
     settings = state_settings()
-    if settings.environments_dir and not folder_of(settings).is_dir():
-        raise NotFound(f"There is no folder {folder_of(settings)} (KINGPOST_ENVIRONMENTS_DIR).")
+    if settings.virtualenvs_dir and not folder_of(settings).is_dir():
+        raise NotFound(f"There is no folder {folder_of(settings)} (KINGPOST_VIRTUALENVS_DIR).")
     if not (
-        settings.environments_dir or any((settings.state_dir / part).exists() for part in PARTS)
+        settings.virtualenvs_dir or any((settings.state_dir / part).exists() for part in PARTS)
     ):
         raise no_stack(settings, "Nothing has run in")
     gone = prune(settings, unused_days * DAY)

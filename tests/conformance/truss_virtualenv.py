@@ -1,4 +1,4 @@
-"""The virtual environment of Truss's server, apart from ours: `python -m tests.conformance.environment`.
+"""The virtualenv of Truss's server, apart from ours: `python -m tests.conformance.truss_virtualenv`.
 
 It holds the truss package, which expands config.yaml and brings the server's source, and what the server requires.
 """
@@ -64,7 +64,7 @@ def _pip(*arguments: str) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "-q", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)  # else it complains of certifi
     if done.returncode:
-        sys.exit(f"The environment of Truss's server could not be made.\n{done.stderr}")
+        sys.exit(f"The virtualenv of Truss's server could not be made.\n{done.stderr}")
 
 
 if __name__ == "__main__":

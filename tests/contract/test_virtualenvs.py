@@ -1,4 +1,4 @@
-"""Own environments, built by the real installers; every wheel is packed here, so no index is asked."""
+"""Own virtualenvs, built by the real installers; every wheel is packed here, so no index is asked."""
 
 import json
 import subprocess
@@ -22,15 +22,15 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
-from tests.processes import Process, environment, ready_replicas
+from tests.processes import Process, ready_replicas, variables
 from tests.wheels import write_wheel, write_wheelhouse
 from workers.processes.turns import ReplicaStops
-from workers.virtualenvs import build as environment_build
+from workers.virtualenvs import build as virtualenv_build
 from workers.virtualenvs import pythons
-from workers.virtualenvs.build import EnvironmentFailed
+from workers.virtualenvs.build import VirtualenvFailed
 from workers.virtualenvs.needs import host_needs
 from workers.virtualenvs.pythons import find_python
-from workers.virtualenvs.shared import Environments, HostPython, folder_of, prune
+from workers.virtualenvs.shared import HostPython, Virtualenvs, folder_of, prune
 
 # What Truss's image has for every model and the host does not need.
 BASE = {
@@ -84,7 +84,7 @@ def offline(wheelhouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 @dataclass
 class User:
-    """One that wants a package's environment, as a replica's host thread does."""
+    """One that wants a package's virtualenv, as a replica's host thread does."""
 
     package: Path
     settings: Settings
@@ -92,11 +92,11 @@ class User:
     said: list[str] = field(default_factory=list[str])
 
     def use(self) -> HostPython:
-        with Environments(self.package, self.settings, self.stopping).use(self.said.append) as it:
+        with Virtualenvs(self.package, self.settings, self.stopping).use(self.said.append) as it:
             return it
 
     def version(self) -> str:
-        """Which `shouting` a program of the environment imports."""
+        """Which `shouting` a program of the virtualenv imports."""
         return self.prints("import shouting; print(shouting.VERSION)")
 
     def holds(self) -> dict[str, str]:
@@ -106,7 +106,7 @@ class User:
         return {name.replace("_", "-"): version for name, version in pairs}
 
     def prints(self, code: str) -> str:
-        """What a program of the environment prints."""
+        """What a program of the virtualenv prints."""
         python = self.use()
         command = [python.command[0], "-c", code]
         done = subprocess.run(
@@ -153,8 +153,8 @@ def test_it_is_built_once_for_each_content_of_the_requirements(make: Maker) -> N
     assert len(make.built) == 2
 
 
-def test_what_a_model_imports_does_not_decide_which_environment_it_gets(make: Maker) -> None:
-    """The same list gives the same environment, whose FastAPI every model may import, as in Truss's image."""
+def test_what_a_model_imports_does_not_decide_which_virtualenv_it_gets(make: Maker) -> None:
+    """The same list gives the same virtualenv, whose FastAPI every model may import, as in Truss's image."""
     plain = make.user("requirements: [shouting==1.0]").use()
     write_package(make.folder / "other", f"from fastapi import HTTPException\n{MODEL}")
     (make.folder / "other" / "config.yaml").write_text("requirements: [shouting==1.0]")
@@ -192,12 +192,12 @@ def test_a_python_that_is_not_there_is_said_unless_any_will_do(
     monkeypatch.setenv("PATH", str(make.folder))
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(make.folder))
     user = make.user("python_version: py314\nrequirements: [shouting]")
-    with pytest.raises(EnvironmentFailed, match=r"no Python 3\.14 .*uv python install 3\.14"):
+    with pytest.raises(VirtualenvFailed, match=r"no Python 3\.14 .*uv python install 3\.14"):
         user.use()
-    never = make.user("python_version: py314", own_environments="never")
-    with pytest.raises(EnvironmentFailed, match="KINGPOST_OWN_ENVIRONMENTS=never keeps"):
+    never = make.user("python_version: py314", own_virtualenvs="never")
+    with pytest.raises(VirtualenvFailed, match="KINGPOST_OWN_VIRTUALENVS=never keeps"):
         never.use()
-    any_python = Environments(never.package, make.settings, never.stopping, any_python=True)
+    any_python = Virtualenvs(never.package, make.settings, never.stopping, any_python=True)
     with any_python.use(never.said.append) as python:
         assert python.command == with_users_modules("workers.host.main")
 
@@ -226,7 +226,7 @@ def test_two_at_once_build_one(make: Maker) -> None:
         thread.join(60)
     assert len(found) == 2 and len(set(found)) == 1
     builders = [user for user in users if any("pip install: " in line for line in user.said)]
-    waiters = [user for user in users if "another replica builds this environment" in user.said]
+    waiters = [user for user in users if "another replica builds this virtualenv" in user.said]
     assert len(builders) == len(waiters) == 1
     assert builders != waiters
 
@@ -252,10 +252,10 @@ def test_a_state_folder_that_moved_is_built_again(make: Maker) -> None:
 
 def test_a_failure_is_the_installers_words_and_one_sentence(make: Maker) -> None:
     user = make.user("requirements: [shouting==3.0]")
-    with pytest.raises(EnvironmentFailed) as failed:
+    with pytest.raises(VirtualenvFailed) as failed:
         user.use()
     *words, sentence = str(failed.value).splitlines()
-    assert sentence.startswith("The environment could not be built: uv pip install ended with 1 (")
+    assert sentence.startswith("The virtualenv could not be built: uv pip install ended with 1 (")
     assert any("No solution found" in line for line in words)
     assert "No solution found" in sentence and "unsatisfiable" in sentence  # uv's own, whole
     assert make.built == []
@@ -263,9 +263,9 @@ def test_a_failure_is_the_installers_words_and_one_sentence(make: Maker) -> None
 
 @pytest.mark.slow
 def test_without_uv_it_is_venv_and_pip(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment_build, "find_uv", lambda: None)
+    monkeypatch.setattr(virtualenv_build, "find_uv", lambda: None)
     locked = make.user("requirements_file: uv.lock", {"uv.lock": "", "pyproject.toml": ""})
-    with pytest.raises(EnvironmentFailed, match=r"uv\.lock needs uv\.$"):
+    with pytest.raises(VirtualenvFailed, match=r"uv\.lock needs uv\.$"):
         locked.use()
     user = make.user("requirements: [shouting==1.0]")
     assert user.version() == "1.0"
@@ -277,7 +277,7 @@ def test_a_project_file_says_what_is_installed(make: Maker) -> None:
     project += 'requires-python = ">=3.11"\n'
     user = make.user("requirements_file: pyproject.toml", {"pyproject.toml": project})
     assert user.version() == "1.0"
-    uv = environment_build.find_uv()
+    uv = virtualenv_build.find_uv()
     assert uv
     subprocess.run([uv, "lock", "-q"], cwd=user.package, check=True)
     locked = make.user("requirements_file: uv.lock", {"pyproject.toml": project})
@@ -288,7 +288,7 @@ def test_a_project_file_says_what_is_installed(make: Maker) -> None:
 def test_requirements_that_the_host_cannot_run_with_are_said(make: Maker) -> None:
     write_wheel(make.folder / "wheels", "starlette", "99.0", "VALUE = 1")
     user = make.user(f"requirements: ['--find-links {make.folder}/wheels', 'starlette==99.0']")
-    with pytest.raises(EnvironmentFailed) as failed:
+    with pytest.raises(VirtualenvFailed) as failed:
         user.use()
     sentence = str(failed.value).splitlines()[-1]
     assert sentence.startswith("The model host cannot run with what these requirements pin: ")
@@ -297,8 +297,8 @@ def test_requirements_that_the_host_cannot_run_with_are_said(make: Maker) -> Non
 
 
 def test_a_build_has_a_limit_and_can_be_stopped(make: Maker) -> None:
-    with pytest.raises(EnvironmentFailed, match=r"not built within 0.01 s"):
-        make.user("requirements: [shouting]", environment_build_seconds=0.01).use()
+    with pytest.raises(VirtualenvFailed, match=r"not built within 0.01 s"):
+        make.user("requirements: [shouting]", virtualenv_build_seconds=0.01).use()
     user = make.user("requirements: [shouting]")
     user.stopping.set()
     with pytest.raises(ReplicaStops):
@@ -306,20 +306,20 @@ def test_a_build_has_a_limit_and_can_be_stopped(make: Maker) -> None:
     assert make.built == []
 
 
-def test_a_setting_can_keep_to_the_workers_environment(make: Maker) -> None:
+def test_a_setting_can_keep_to_the_workers_python(make: Maker) -> None:
     ours = with_users_modules("workers.host.main")
-    never = make.user("requirements: [shouting]", own_environments="never")
+    never = make.user("requirements: [shouting]", own_virtualenvs="never")
     assert never.use().command == ours
-    some = make.user("requirements: ['pydantic>=2']", own_environments="when_missing")
+    some = make.user("requirements: ['pydantic>=2']", own_virtualenvs="when_missing")
     assert some.use().command == ours
     assert make.built == []
-    missing = make.user("requirements: [shouting]", own_environments="when_missing")
+    missing = make.user("requirements: [shouting]", own_virtualenvs="when_missing")
     assert missing.version() == "2.0"
 
 
 def test_prune_takes_what_nobody_uses(make: Maker) -> None:
     user = make.user("requirements: [shouting]")
-    with Environments(user.package, user.settings, user.stopping).use(user.said.append):
+    with Virtualenvs(user.package, user.settings, user.stopping).use(user.said.append):
         assert prune(make.settings, 0) == []
     assert prune(make.settings, 3600) == []
     assert prune(make.settings, 0) == [make_name(user, make)]
@@ -327,7 +327,7 @@ def test_prune_takes_what_nobody_uses(make: Maker) -> None:
 
 
 def make_name(user: User, make: Maker) -> str:
-    """The name that its environment has, or had."""
+    """The name that its virtualenv has, or had."""
     return next(path.stem for path in folder_of(make.settings).glob("*.lock"))
 
 
@@ -337,7 +337,7 @@ def start(settings: Settings, offline: Path) -> Callable[[Path], Process]:
 
     def start(package: Path, *more: str) -> Process:
         command = ["replica", str(package), *more]
-        processes.append(Process(command, environment(settings), offline / "log").start())
+        processes.append(Process(command, variables(settings), offline / "log").start())
         return processes[-1]
 
     yield start  # type: ignore[misc]
@@ -346,7 +346,7 @@ def start(settings: Settings, offline: Path) -> Callable[[Path], Process]:
             process.kill()
 
 
-def test_a_model_runs_in_its_environment_and_a_job_waits_for_it(
+def test_a_model_runs_in_its_virtualenv_and_a_job_waits_for_it(
     settings: Settings, store: JobStore, offline: Path, start: Callable[[Path], Process]
 ) -> None:
     package = write_package(
@@ -370,7 +370,7 @@ def test_a_model_runs_in_its_environment_and_a_job_waits_for_it(
     wait_until(lambda: store.run(verbs.read("b" * 32)).job.status is Status.SUCCEEDED, 20)
     result = json.loads(store.output("b" * 32) or b"")
     assert result["shouted"] == "HI"
-    assert result["prefix"].startswith(str(settings.state_dir.resolve() / "environments"))
+    assert result["prefix"].startswith(str(settings.state_dir.resolve() / "virtualenvs"))
     assert result["leaks"] == []
 
 
@@ -393,7 +393,7 @@ def test_a_failed_build_is_tried_again_with_what_the_file_says_then(
         lambda: [replica.state for replica in directory.all()] == ["failed"], 40, "it did not fail"
     )
     error = directory.all()[0].error or ""
-    assert error.splitlines()[-1].startswith("The environment could not be built: ")
+    assert error.splitlines()[-1].startswith("The virtualenv could not be built: ")
     assert "shouting==9.9" in error
     write_package(package, PEEK, config.replace("9.9", "2.0"))
     ready_replicas(settings, timeout=60)
