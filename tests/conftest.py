@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tasks.settings import Settings
@@ -22,7 +23,13 @@ from tests.valkey import Valkey
 
 pytest_plugins = ["tests.chain_builder"]
 
-hypothesis_settings.register_profile("long")  # see tests/unit/test_store_machine.py
+# How fast this machine makes up inputs is no finding.
+STARVED = [HealthCheck.too_slow]
+hypothesis_settings.register_profile("tests", deadline=None, suppress_health_check=STARVED)
+hypothesis_settings.load_profile("tests")
+hypothesis_settings.register_profile(
+    "long", suppress_health_check=STARVED
+)  # see tests/unit/test_store_machine.py
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -106,7 +106,7 @@ class TrussHost(ServedModel):
         self.http = self.worker = httpx.Client(base_url=address, timeout=30, limits=one_by_one)
 
     def websocket(self, path: str = "/v1/websocket", **how: Any) -> connect:
-        return connect(f"ws://127.0.0.1:{self._port}{path}", **how)
+        return connect(f"ws://127.0.0.1:{self._port}{path}", **{"open_timeout": 60, **how})
 
     def state(self) -> dict[str, Any]:
         """What its routes tell: loading or ready; failed once the process ended, as it then does."""

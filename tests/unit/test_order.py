@@ -24,7 +24,7 @@ DEPLOYMENT = "dep00001"
 API_KEYS = "abc"
 SUCCESS = Outcome(Status.SUCCEEDED, 1.0, b"1", "application/json")
 FENCES = itertools.count()
-SAME_STORE = [HealthCheck.function_scoped_fixture]
+SAME_STORE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 class Both:

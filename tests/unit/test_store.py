@@ -340,7 +340,9 @@ def test_the_delay_doubles_up_to_its_cap() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), min_size=1, max_size=20))
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_batch_is_queued_as_its_jobs_would_be_one_by_one(
     store: JobStore, before: list[tuple[int, str]]

@@ -77,7 +77,7 @@ def opened(live: Live, path: str, key: str = KEY, **more: Any) -> connect:
     host, port = live.url.removeprefix("http://").split(":")
     address = f"ws://{more.pop('named', host)}:{port}{path}"
     more = {"host": host, "port": int(port), "max_size": None, "proxy": None, **more}
-    return connect(address, additional_headers=headers, **more)
+    return connect(address, additional_headers=headers, **{"open_timeout": 60, **more})
 
 
 async def closing(socket: ClientConnection) -> tuple[int | None, str | None]:

@@ -239,7 +239,9 @@ def test_a_queued_run_of_a_streaming_chain_keeps_the_joined_text(http: httpx.Cli
 
 def mirror(stack: Stack) -> ClientConnection:
     url = stack.url.replace("http://", "ws://") + "/chains/the%20mirror/production/websocket"
-    return connect(url, additional_headers={"Authorization": f"Api-Key {stack.key}"})
+    return connect(
+        url, additional_headers={"Authorization": f"Api-Key {stack.key}"}, open_timeout=60
+    )
 
 
 def test_a_websocket_entrypoint_talks_and_closes_with_1000(stack: Stack) -> None:

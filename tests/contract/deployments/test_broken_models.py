@@ -156,7 +156,9 @@ def test_the_reason_stays_when_the_replica_has_gone(rig: Rig, broken: list[Deplo
 
 def websocket(rig: Rig, path: str) -> str:
     url = f"ws://127.0.0.1:{rig.port}{path}"
-    with connect(url, additional_headers={"Authorization": f"Api-Key {KEY}"}) as socket:
+    with connect(
+        url, additional_headers={"Authorization": f"Api-Key {KEY}"}, open_timeout=60
+    ) as socket:
         socket.send("hello")
         return str(socket.recv(20))
 

@@ -192,7 +192,7 @@ class RunningHost(ServedModel):
         wait_until(lambda: self.state().items() >= counts.items(), message=f"no {counts}")
 
     def websocket(self, path: str = "/v1/websocket", **how: Any) -> connect:
-        return unix_connect(self.socket, f"ws://host{path}", **how)
+        return unix_connect(self.socket, f"ws://host{path}", **{"open_timeout": 60, **how})
 
     def answers(self, value: object = None, **how: Any) -> "list[httpx.Response | JobAnswer]":
         return [self.predict(value, **how), self.job(value, **how)]
