@@ -12,7 +12,7 @@ import yaml
 from websockets.asyncio.client import connect
 
 from cli.stack.ports import free_port
-from tests.conformance import environment
+from tests.conformance import truss_virtualenv
 from tests.contract.host.running import ServedModel
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ class Expander:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [str(environment.PYTHON), str(HERE / "expand.py")],
+            [str(truss_virtualenv.PYTHON), str(HERE / "expand.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
@@ -58,7 +58,7 @@ class Image:
 
     def lay_out(self, package: Path, expander: Expander) -> dict[str, str]:
         """Copies all that there is; answers the image's variables."""
-        templates = environment.templates()
+        templates = truss_virtualenv.templates()
         shutil.copytree(templates / "server", self.app)
         shutil.copytree(templates / "shared", self.app / "_truss_shared")
         variables = expander.expand(package / "config.yaml", self.app / "config.yaml")
@@ -97,7 +97,7 @@ class TrussHost(ServedModel):
             "PYTHONUNBUFFERED": "True",
         }
         flags = _flags(arguments, self.folder) | {"--packages-dir": str(image.packages)}
-        command = [str(environment.PYTHON), str(HERE / "truss_main.py")]
+        command = [str(truss_virtualenv.PYTHON), str(HERE / "truss_main.py")]
         command += [part for pair in flags.items() for part in pair]
         self.launch(command, cwd=image.app, env=(env or {}) | variables | ours)
         # After an unhandled exception the server closes the connection without having said so.

@@ -1,6 +1,6 @@
 """Runs Truss's own `main.py` in the current folder, laid out as its image has it at /app.
 
-Started with the Python of Truss's environment. What differs from the image: three absolute paths outside /app, and
+Started with the Python of Truss's virtualenv. What differs from the image: three absolute paths outside /app, and
 the address to listen on, which there is 0.0.0.0.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance import environment
+from tests.conformance import truss_virtualenv
 from tests.conformance.truss_host import Expander, TrussHost
 from tests.contract.host.running import RunningHost, write_package
 
@@ -74,7 +74,7 @@ def pytest_terminal_summary(
     differing = Counter(mark.args[0] for mark in config.stash[DIFFERENCES])
     apart = Counter(mark.args[0] for mark in config.stash[LEFT_OUT])
     passed = len(terminalreporter.stats.get("passed", []))
-    terminalreporter.section(f"Truss {environment.VERSION} and Kingpost's model host")
+    terminalreporter.section(f"Truss {truss_virtualenv.VERSION} and Kingpost's model host")
     say(f"{passed - differing.total()} tests hold for both servers.")
     say(f"{differing.total()} tests show how they differ, {len(differing)} ways:")
     for what, count in differing.items():
