@@ -1,4 +1,4 @@
-"""A config.yaml against the schema: every refusal is one sentence that names the key and what to do instead."""
+"""Checks a config.yaml against the schema. Every refusal names the key and what to do instead."""
 
 import difflib
 import re
@@ -30,7 +30,7 @@ def unsupported(raw: Mapping[str, object]) -> list[Finding]:
 
 
 def refuse(found: Iterable[Finding], allowed: Collection[str]) -> None:
-    """Raises PackageError for what is refused and not allowed: the first's sentence, the others' names."""
+    """Raises PackageError if a refused key is not allowed; it explains the first one and names the others."""
     left = [
         finding
         for finding in found
@@ -40,11 +40,11 @@ def refuse(found: Iterable[Finding], allowed: Collection[str]) -> None:
         others = ", ".join(finding.key for finding in left[1:])
         more = f" Refused as well: {others}." if others else ""
         keys = " ".join(f"{OPTION} {finding.key}" for finding in left)
-        raise PackageError(f"{left[0].sentence}{more} ({keys} goes on without.)")
+        raise PackageError(f"{left[0].sentence}{more} To run it all the same, add {keys}.")
 
 
 def kept(found: Iterable[Finding]) -> tuple[str, ...]:
-    """What stays with the deployment: limits, and what was allowed though it is not supported."""
+    """The warnings that a deployment keeps: its limits, and unsupported keys that were allowed."""
     return tuple(
         finding.sentence + ALLOWED if finding.kind == "refused" else finding.sentence
         for finding in found
@@ -52,18 +52,18 @@ def kept(found: Iterable[Finding]) -> tuple[str, ...]:
 
 
 def was_allowed(key: str, warnings: Iterable[str]) -> bool:
-    """Whether what `kept` left says that the key's refusal was allowed."""
+    """Whether the warnings that `kept` returned say that this key was allowed."""
     return any(warning.startswith(f"{key} ") and warning.endswith(ALLOWED) for warning in warnings)
 
 
 def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
-    """A key may be named as it is, without the places in lists, or by a section that holds it."""
+    """Whether a finding is allowed: by its key, by its key without list indexes, or by a section that holds it."""
     plain = re.sub(r"\[\d+\]", "", finding.key)
     return any(said in (finding.key, plain) or plain.startswith(f"{said}.") for said in allowed)
 
 
 def check_allowed(allowed: Iterable[str], given: Iterable[Mapping[str, object]]) -> None:
-    """Raises PackageError for an allowed key that neither config.yaml may have nor one of these files has."""
+    """Raises PackageError for an allowed key that neither the schema nor any of these files knows."""
     known = {row.key for row in rows()} | {
         finding.key for raw in given for finding in unsupported(raw)
     }

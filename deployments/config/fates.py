@@ -1,7 +1,7 @@
-"""What becomes of each key of config.yaml: honoured, honoured with a limit that is said, or refused.
+"""What Kingpost does with each key of config.yaml: it honours it, honours it with a limit, or refuses it.
 
-The schema (`config_schema.py`) carries a `Fate` with each key. `findings` compares a file with it, and `rows` is the
-table in docs/config.md, so that what is said and what is documented are the same data.
+The schema (`schema.py`) carries a `Fate` for each key. `findings` compares a file with the schema. `rows` makes the
+table in docs/config.md, so messages and documentation come from the same data.
 """
 
 import difflib
@@ -19,14 +19,14 @@ Given = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Fate:
-    """`said` completes a sentence that begins with the key; `when` narrows it to some values."""
+    """What becomes of a key. `said` completes a sentence that begins with the key. `when` limits it to some values."""
 
     kind: Kind
     said: str = ""
     when: Callable[[object], bool] | None = None
 
     def applies(self, value: object, default: object) -> bool:
-        """Whether this value of the key is to be spoken of."""
+        """Whether this value of the key causes a message."""
         if self.kind == "honoured" or value is None:
             return False
         return self.when(value) if self.when else value not in (default, [], {})
@@ -34,7 +34,7 @@ class Fate:
 
 @dataclass(frozen=True)
 class Finding:
-    """A key that is not simply honoured. Unknown keys are refused, too."""
+    """A key of a file that is limited or refused. Unknown keys are refused, too."""
 
     key: str
     kind: Kind
@@ -42,23 +42,23 @@ class Finding:
 
 
 def limited(said: str, when: Callable[[object], bool] | None = None) -> Fate:
-    """The model runs; what does not happen is said at the push and kept with the deployment."""
+    """The fate of a key that is not fully supported. The model runs; the push says what does not happen."""
     return Fate("limited", said, when)
 
 
 def refused(said: str, when: Callable[[object], bool] | None = None) -> Fate:
-    """Something else than was asked for would run, unless `--allow-unsupported` says that this is wanted."""
+    """The fate of a key without which something else would run. `--allow-unsupported` overrides it."""
     return Fate("refused", said, when)
 
 
 class Keys(BaseModel):
-    """A section of config.yaml; keys that it does not know are kept aside, for `findings`."""
+    """A section of config.yaml. Unknown keys are kept as extras, so that `findings` can report them."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
 
 def findings(given: Given, schema: type[Keys], path: str = "") -> Iterator[Finding]:
-    """What is to be said about a file, in its order; wrong types are the schema's business."""
+    """The limited and refused keys of a file, in its order. The schema itself reports wrong types."""
     for name, value in given.items():
         key = f"{path}{name}"
         field = schema.model_fields.get(name)
@@ -82,7 +82,7 @@ def _within(value: object, section: type[Keys], key: str) -> Iterator[Finding]:
 
 
 def fate_of(field: FieldInfo) -> Fate:
-    """What the schema says of a key."""
+    """The fate of a key in the schema."""
     return next((item for item in field.metadata if isinstance(item, Fate)), Fate("honoured"))
 
 
@@ -111,7 +111,7 @@ def _unknown(key: str, name: str, schema: type[Keys]) -> str:
     elsewhere = [row.key for row in rows() if row.key.rpartition(".")[2] == name]
     if elsewhere:
         return f"{key} is no key of config.yaml; did you mean {elsewhere[0]}?"
-    return f"{key} is no key of config.yaml; take it out, or put it under model_metadata, where any key may stand."
+    return f"{key} is no key of config.yaml; remove it, or put it under model_metadata, which may have any key."
 
 
 @dataclass(frozen=True)
@@ -154,16 +154,16 @@ def _is_list(annotation: Any) -> bool:
 KEY = "[key]"  # pydantic's place of a mapping's key, after the key itself
 A_MAPPING = "a mapping of names to values"
 PLURALS = {
-    "a text": "a list of texts",
-    "a text that is not empty": "a list of texts",
+    "a string": "a list of strings",
+    "a string that is not empty": "a list of strings",
     A_MAPPING: "a list of mappings",
 }
-NAMES: Mapping[object, str] = {str: "a text", bool: "true or false", int: "an integer"}
+NAMES: Mapping[object, str] = {str: "a string", bool: "true or false", int: "an integer"}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a value must be, where the type does not say it."""
+    """Says what a value must be, where its type alone does not."""
 
     said: str
 

@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field
 from deployments.config.fates import Wanted, refused
 from deployments.config.types import Anything, Filled, Flag, Section
 
-NO_FETCH = "is not fetched by Kingpost; put the files into the package's data folder, or let load() fetch them."
-ON_BASETEN = "is a service of Baseten's that is not here; take it out."
+NO_FETCH = "is not downloaded by Kingpost; put the files into the package's data folder, or download them in load()."
+ON_BASETEN = "is a service of Baseten's that Kingpost does not have; remove it."
 
 
 def _upper(value: object) -> object:
@@ -16,7 +16,7 @@ def _upper(value: object) -> object:
 
 
 class AuthFields(Section):
-    """How a registry or bucket is asked; only kept."""
+    """Credentials for a registry or bucket. Kingpost keeps them and does not use them."""
 
     aws_oidc_role_arn: str | None = None
     aws_oidc_region: str | None = None
@@ -70,7 +70,7 @@ class Repository(Section):
 
 
 class WeightsAuth(AuthFields):
-    """How a bucket is asked."""
+    """Credentials for a bucket."""
 
     auth_method: Annotated[
         Literal["CUSTOM_SECRET", "AWS_OIDC", "GCP_OIDC", "AWS_ASSUME_ROLE"], BeforeValidator(_upper)

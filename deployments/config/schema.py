@@ -1,4 +1,4 @@
-"""Every key of config.yaml that Truss 0.18 knows, and ours (`runtime.batching`, `runtime.stop_grace_seconds`, `resources.gpu_memory`), each with its fate."""
+"""Every key of config.yaml that Truss 0.18 knows, and ours (`runtime.batching`, `runtime.stop_grace_seconds`, `resources.gpu_memory`), each with what Kingpost does with it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -35,7 +35,7 @@ from deployments.config.types import (
 )
 
 NO_IMAGE = "is not used: Kingpost builds no image"
-FORMAL = limited("has no effect here.")
+FORMAL = limited("has no effect in Kingpost.")
 DATA_ONLY = Fate("honoured", "the model finds it in its config; nothing else reads it")
 SecretName = Annotated[
     str, Field(pattern=r"^([-._a-zA-Z0-9]{1,253}|DOCKER_REGISTRY_.*)$"), Wanted("a secret's name")
@@ -44,7 +44,7 @@ Texts = dict[SecretName, str]
 
 
 class Batching(Section):
-    """Kingpost's own: calls of a model that takes lists are put together."""
+    """A section of Kingpost's own: calls of a model that takes lists are put together into batches."""
 
     max_batch_size: AtLeastOne
     max_wait_ms: NotNegative = 5.0
@@ -56,7 +56,7 @@ class Transport(Section):
     kind: Annotated[
         Literal["http", "websocket", "grpc"],
         refused(
-            "grpc is not spoken by Kingpost; serve the model over http or websocket.",
+            "grpc is not supported; serve the model over http or websocket.",
             lambda value: value == "grpc",
         ),
     ] = "http"
@@ -71,7 +71,7 @@ class Transport(Section):
         return given
 
 
-NOT_AWAITED = limited("is not used: Kingpost's own settings say when a replica is given up.")
+NOT_AWAITED = limited("is not used: Kingpost's own settings decide when a replica is restarted.")
 
 
 class HealthChecks(Section):
@@ -88,7 +88,9 @@ class Oidc(Section):
 
     enabled: Annotated[
         Flag | None,
-        refused("asks for a token of Baseten's, which is not here; take it out.", bool),
+        refused(
+            "asks for a token of Baseten's platform, which Kingpost does not have; remove it.", bool
+        ),
     ] = None
 
 
@@ -96,7 +98,10 @@ class RemoteSsh(Section):
     """A shell in the running container."""
 
     enabled: Annotated[
-        Flag, limited("opens no SSH here: log in to the machine that runs the node.", bool)
+        Flag,
+        limited(
+            "has no effect: Kingpost opens no SSH; log in to the machine that runs the node.", bool
+        ),
     ] = False
 
 
@@ -108,12 +113,14 @@ class EgressRestrictions(Section):
 
 
 class Runtime(Section):
-    """What the model host obeys while it serves."""
+    """How the model host serves the model."""
 
     predict_concurrency: AtLeastOne = 1
     streaming_read_timeout: Positive = 60
     stop_grace_seconds: NotNegative = 2.0
-    enable_tracing_data: Annotated[Flag, limited("sends no traces from here.", bool)] = False
+    enable_tracing_data: Annotated[
+        Flag, limited("has no effect: Kingpost sends no traces.", bool)
+    ] = False
     enable_debug_logs: Flag = False
     transport: Transport = Transport()
     is_websocket_endpoint: Flag | None = None
@@ -153,7 +160,7 @@ class Fabric(Section):
 
 
 DEFAULT_MEMORY = "2Gi"
-NOT_LIMITED = "is not enforced: the model may take what the machine has."
+NOT_LIMITED = "is not enforced: the model may use all that the machine has."
 
 
 class Resources(Section):
@@ -165,21 +172,22 @@ class Resources(Section):
         sized(r"(\d+\.?\d*|\.\d+)([kMGTPE]|[KMGTPE]i)?", "2Gi"),
         Fate(
             "honoured",
-            "a host that holds more is started again, and its request says MODEL_OUT_OF_MEMORY; 2Gi, Truss's default, is no limit",
+            "a host that uses more is restarted, and its request fails with MODEL_OUT_OF_MEMORY; 2Gi, Truss's default, means no limit",
         ),
     ] = DEFAULT_MEMORY
     use_gpu: Annotated[
-        Anything, Fate("honoured", "said by `accelerator` alone, as Truss has it")
+        Anything,
+        Fate("honoured", "ignored as in Truss: `accelerator` alone says whether a GPU is used"),
     ] = None
     accelerator: Annotated[
         str | None,
         BeforeValidator(gpu_name),
         Wanted("a GPU such as A10G or H100:2"),
-        limited("counts GPUs only: their kind is not compared with what the node has."),
+        limited("counts GPUs only: their type is not compared with the node's."),
     ] = None
     instance_type: Annotated[
         str | None,
-        refused("is a size of Baseten's; say cpu, memory and accelerator instead."),
+        refused("is a machine size of Baseten's; set cpu, memory and accelerator instead."),
     ] = None
     node_count: Annotated[
         AtLeastOne | None,
@@ -187,7 +195,7 @@ class Resources(Section):
             "above 1 is not supported: a replica runs on one machine.", lambda value: value != 1
         ),
     ] = None
-    fabric: Annotated[Fabric | None, refused("is not set up by Kingpost; take it out.")] = None
+    fabric: Annotated[Fabric | None, refused("is not set up by Kingpost; remove it.")] = None
     gpu_memory: Annotated[str | None, sized(r"\d+(\.\d+)?\s*([KMGT]i?)?B?", "10Gi")] = None
 
 
@@ -196,7 +204,7 @@ class Build(Section):
 
     model_server: Annotated[
         Literal["TrussServer", "TRT_LLM"],
-        refused("TRT_LLM is not here; write a Model class.", lambda value: value == "TRT_LLM"),
+        refused("TRT_LLM is not supported; write a Model class.", lambda value: value == "TRT_LLM"),
     ] = "TrussServer"
     arguments: Annotated[dict[str, Anything], limited(f"{NO_IMAGE}.")] = {}
     secret_to_path_mapping: Annotated[Texts, limited(f"{NO_IMAGE}.")] = {}
@@ -221,7 +229,7 @@ class DockerServer(Section):
     liveness_endpoint: Filled
     run_as_user_id: Annotated[Delay | None, Wanted("a user's number")] = None
     no_build: Annotated[
-        Flag | None, refused("needs Docker; give a start_command instead.", bool)
+        Flag | None, refused("needs Docker; set a start_command instead.", bool)
     ] = None
 
     @model_validator(mode="after")
@@ -252,14 +260,14 @@ class Config(Section):
     external_package_dirs: list[str] = []
     python_version: Annotated[
         Literal["py39", "py310", "py311", "py312", "py313", "py314"] | None,
-        Fate("honoured", "refused where that Python is not there"),
+        Fate("honoured", "a push is refused if that Python is not installed"),
     ] = None
     requirements: list[str] = []
     requirements_file: str | None = None
     environment_variables: Annotated[
         dict[str, Anything],
         limited(
-            "has PORT or HOSTNAME, which Baseten overwrites; here the model gets what the file says.",
+            "has PORT or HOSTNAME, which Baseten overwrites; in Kingpost the model gets the values of the file.",
             lambda value: isinstance(value, Mapping) and bool({"PORT", "HOSTNAME"} & value.keys()),  # pyright: ignore
         ),
     ] = {}
@@ -297,9 +305,9 @@ class Config(Section):
     model_framework: Annotated[str, DATA_ONLY] = "custom"
     model_type: Annotated[str, DATA_ONLY] = "Model"
     use_local_src: Annotated[Flag, FORMAL] = False
-    live_reload: Annotated[
-        Flag, limited("has no effect here: `kingpost watch` follows a folder.", bool)
-    ] = False
+    live_reload: Annotated[Flag, limited("has no effect: use `kingpost watch` instead.", bool)] = (
+        False
+    )
     apply_library_patches: Annotated[Flag, FORMAL] = True
     spec_version: Annotated[str, DATA_ONLY] = "2.0"
 

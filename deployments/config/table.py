@@ -1,4 +1,4 @@
-"""`python -m deployments.config.table`: docs/config.md, generated from the schema so that it cannot say anything else."""
+"""`python -m deployments.config.table`: writes docs/config.md from the schema."""
 
 from pathlib import Path
 
@@ -7,20 +7,24 @@ from deployments.config.fates import Row, rows
 FILE = Path(__file__).resolve().parents[2] / "docs" / "config.md"
 HEAD = """# config.yaml
 
-Every key that Truss 0.18 knows, and three of ours (`runtime.batching`, `runtime.stop_grace_seconds`, `resources.gpu_memory`). What becomes of each:
+This page lists every key that Truss 0.18 knows, and three that only Kingpost has (`runtime.batching`, `runtime.stop_grace_seconds`,
+`resources.gpu_memory`). Kingpost does one of three things with a key:
 
-- **honoured**: it does what Truss's documentation says.
-- **limited**: the model runs, and the limit is said at `push`, `up` and `watch`, kept with the deployment, and shown by
-  `kingpost deployments`, `kingpost models` and the management API (`warnings`).
-- **refused**: something else than was asked for would run. `--allow-unsupported KEY` (again for more keys) goes on without it;
-  the choice is kept with the deployment as a warning.
+- **honoured**: the key does what Truss's documentation says.
+- **limited**: the model runs, but a part of what was asked for does not happen. `push`, `up` and `watch` print a warning. The deployment keeps the
+  warning; `kingpost deployments`, `kingpost models` and the management API (`warnings`) show it.
+- **refused**: a push fails, because the model would not run as the file asks. To run it all the same, add `--allow-unsupported KEY`, once for each key. The
+  deployment keeps a warning.
 
-A key that is not in the table is refused with the one that was probably meant. A limit or a refusal is spoken of only when the
-key asks for something: defaults and nulls never are. The model always gets its whole file as `config`, with Truss's defaults.
+More rules:
 
-This table is made by `python -m deployments.config.table`.
+- An unknown key is refused. The message names the key that was probably meant.
+- Warnings and refusals appear only when a key asks for something. Defaults and nulls never cause one.
+- The model always gets the whole file as `config`, with Truss's defaults added.
 
-| key | wants | here |
+In the table, the notes of limited and refused keys complete a sentence that begins with the key. `python -m deployments.config.table` writes this page.
+
+| key | value | in Kingpost |
 |---|---|---|
 """
 

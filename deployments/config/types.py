@@ -1,4 +1,4 @@
-"""The types of the values in config.yaml. A null counts as not given; numbers may be texts ("4"), as Truss reads them."""
+"""The types of the values in config.yaml. A null counts as not given. A number may be a string ("4"), as in Truss."""
 
 import re
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def gpu_name(value: object) -> object:
 
 
 def of_key(message: str) -> PydanticCustomError:
-    """A sentence that begins with a key of the section."""
+    """An error whose sentence begins with a key of the section."""
     return PydanticCustomError("key", cast("LiteralString", message))
 
 
@@ -64,11 +64,11 @@ Delay = Annotated[Integer, Field(ge=0), Wanted("an integer of at least 0")]
 Positive = Annotated[Number, Field(gt=0), Wanted("a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0), Wanted("a number of at least 0")]
 Anything = Annotated[Any, Wanted("anything")]
-Filled = Annotated[str, Field(min_length=1), Wanted("a text that is not empty")]
+Filled = Annotated[str, Field(min_length=1), Wanted("a string that is not empty")]
 
 
 class Section(Keys):
-    """Nulls of known keys are dropped before the types are looked at."""
+    """A section of config.yaml. Nulls of known keys are dropped before their types are checked."""
 
     @model_validator(mode="before")
     @classmethod

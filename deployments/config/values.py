@@ -1,4 +1,4 @@
-"""config.yaml as a mapping: whatever is wrong with the file ends in one sentence, with the place where it can be said."""
+"""Reads config.yaml as a mapping. A bad file raises an error with one sentence, and the place in the file if it is known."""
 
 import codecs
 from collections.abc import Hashable, Mapping
@@ -43,7 +43,7 @@ def excerpt_of(text: str, line: int, column: int) -> str:
 
 
 def read_text(path: Path, name: str) -> str:
-    """A text file of a package. Raises PackageError unless it is UTF-8; a mark of it at the beginning is dropped."""
+    """A text file of a package. Raises PackageError unless it is UTF-8; a byte order mark is dropped."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -70,7 +70,7 @@ def read_yaml(root: Path) -> tuple[dict[str, object], list[str]]:
         hint = f"; rename {other.name} to {path.name}" if other.is_file() else ""
         raise PackageError(f"There is no {CONFIG_NAME} in {root}{hint}.")
     if (size := path.stat().st_size) > MOST_BYTES:
-        raise PackageError(f"{CONFIG_NAME} has {size} bytes, above the cap of {MOST_BYTES}.")
+        raise PackageError(f"{CONFIG_NAME} has {size} bytes, above the limit of {MOST_BYTES}.")
     text = read_text(path, CONFIG_NAME)
     raw, warnings = _parsed(text)
     if raw is None:
@@ -114,7 +114,7 @@ def _one_line(error: yaml.YAMLError) -> str:
 
 
 def _check_size(root: yaml.Node) -> None:
-    """Raises PackageError for what anchors make endless or huge."""
+    """Raises PackageError for a file that anchors make endless or huge."""
     sizes: dict[int, int] = {}
     above: set[int] = set()
 
@@ -141,7 +141,7 @@ def _below(node: yaml.Node) -> list[yaml.Node]:
 
 
 def plain(value: object) -> object:
-    """As JSON could hold it, which is how Truss hands a config over: dates as texts, keys as texts."""
+    """The value in types that JSON has, as Truss passes a config: dates and keys become strings."""
     if isinstance(value, Mapping):
         entries = cast("Mapping[object, object]", value)
         return {str(key): plain(entry) for key, entry in entries.items()}
@@ -153,7 +153,7 @@ def plain(value: object) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that notes duplicate keys instead of passing over them in silence."""
+    """Safe YAML that records a warning for each duplicate key."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -164,7 +164,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:
-            said = f"{node.value!r} is no {node.tag.rpartition(':')[2]} ({error}); quote a text"
+            said = f"{node.value!r} is no {node.tag.rpartition(':')[2]} ({error}); put quotes around a string"
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from None
 
     def construct_mapping(

@@ -99,11 +99,11 @@ class Fate:
 
 REFUSED = [
     Fate("trt_llm", "needs Baseten's engine builder"),
-    Fate("model_cache", "is not fetched by Kingpost"),
-    Fate("external_data", "is not fetched by Kingpost"),
-    Fate("weights", "is not fetched by Kingpost"),
-    Fate("resources.instance_type", "is a size of Baseten's"),
-    Fate("runtime.transport.kind", "grpc is not spoken by Kingpost", lambda v: v == "grpc"),
+    Fate("model_cache", "is not downloaded by Kingpost"),
+    Fate("external_data", "is not downloaded by Kingpost"),
+    Fate("weights", "is not downloaded by Kingpost"),
+    Fate("resources.instance_type", "is a machine size of Baseten's"),
+    Fate("runtime.transport.kind", "grpc is not supported", lambda v: v == "grpc"),
 ]
 LIMITED = [
     Fate("base_image", "is not used: Kingpost builds no image"),

@@ -103,8 +103,8 @@ def test_3_11_a_docker_server_needs_no_model_file(tmp_path: Path) -> None:
     [
         ("- a", "config.yaml must be a mapping of keys to values."),
         ("a: [", "config.yaml:1:5 is not valid YAML: "),
-        ("model_name: [x]", "model_name must be a text, not ['x']."),
-        ("requirements: numpy", "requirements must be a list of texts, not 'numpy'."),
+        ("model_name: [x]", "model_name must be a string, not ['x']."),
+        ("requirements: numpy", "requirements must be a list of strings, not 'numpy'."),
         ("requirements: [a]\nrequirements_file: b", "Set either requirements or requirements_file"),
         ("requirements_file: gone.txt", "requirements_file: gone.txt is not in the package."),
         ("external_package_dirs: [gone]", "external_package_dirs: "),

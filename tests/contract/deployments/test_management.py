@@ -155,7 +155,7 @@ def test_what_is_not_honoured_is_said_at_the_push_and_stays_with_the_deployment(
         "model_name: modest\nsystem_packages: [ffmpeg]\nmodel_cache: [{repo_id: a/b, use_volume: false}]\n"
     )
     refused = rig.kingpost("push", str(folder), code=1)
-    assert "model_cache is not fetched by Kingpost" in refused
+    assert "model_cache is not downloaded by Kingpost" in refused
     assert not [model for model in rig.registry.models() if model.name == "modest"]
     limit = "system_packages are not installed; install them on the machines of the nodes."
     said = rig.kingpost("push", str(folder), "--allow-unsupported", "model_cache")
@@ -164,7 +164,7 @@ def test_what_is_not_honoured_is_said_at_the_push_and_stays_with_the_deployment(
     assert limit.split(";")[0] in rig.kingpost("models")
     shown = rig.http.get("/v1/models/modest/deployments/production").json()["warnings"]
     assert shown[0] == limit
-    assert shown[1].startswith("model_cache is not fetched")
+    assert shown[1].startswith("model_cache is not downloaded")
     assert shown[1].endswith("(allowed by --allow-unsupported)")
 
 
