@@ -1,4 +1,4 @@
-"""Whether a folder may be deployed: what `push`, `watch` and `up` ask before they take it."""
+"""Checks a folder before `push`, `watch` and `up` deploy it."""
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from tasks.settings import Settings
 
 
 def check_named(allowed: Sequence[str] | None, folders: Iterable[Path]) -> list[str]:
-    """The keys of `--allow-unsupported`. Raises SettingsError for one that means nothing in any of the folders."""
+    """The keys of `--allow-unsupported`. Raises SettingsError for a key that neither the schema nor any folder has."""
     given: list[Mapping[str, object]] = []
     for folder in folders if allowed else ():
         with contextlib.suppress(PackageError, OSError):  # said when the folder is taken
@@ -29,7 +29,7 @@ def check_named(allowed: Sequence[str] | None, folders: Iterable[Path]) -> list[
 
 
 def accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Package:
-    """The package. Raises PackageError for what would not run as it asks to, or has files that cannot be taken."""
+    """The package in a folder. Raises PackageError if it would not run as its config.yaml asks, or a file cannot be stored."""
     from workers.node.findings import machine_findings
 
     package = Package.accept(folder, allowed, partial(machine_findings, settings))
@@ -38,7 +38,7 @@ def accepted(settings: Settings, folder: Path, allowed: Sequence[str]) -> Packag
 
 
 def say_warnings(package: Package) -> None:
-    """What is not honoured goes to stderr; it stays with the deployment, too."""
+    """Prints the warnings of a package to stderr."""
     console = Console(stderr=True, highlight=False)
     for warning in package.warnings:
         console.print(

@@ -1,4 +1,4 @@
-"""Commands that are imported when they run: `kingpost --help` needs none of them, and each needs no other."""
+"""Imports each command only when it runs, so that `kingpost --help` and every single command start fast."""
 
 import ast
 import functools
@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cli.options import with_state
 
-# Where each command is: a function, or the `app` of a group. These read the store or the state folder: --state.
+# Where each command is: a function, or the `app` of a group. These use the store or the state folder, so they have --state.
 OF_A_STACK = {
     "push": "cli.commands.deploy:push",
     "promote": "cli.commands.deploy:promote",
@@ -42,7 +42,7 @@ WHERE = OF_A_STACK | PARTS
 
 
 class Lazily(TyperGroup):
-    """The group of all commands; until one is asked for, it stands there with its line of help alone."""
+    """The group of all commands. A command that does not run is a placeholder with its help text."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, for `--help` and for "did you mean"."""
@@ -50,7 +50,7 @@ class Lazily(TyperGroup):
         return super().list_commands(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command itself. Raises click's UsageError for a name that is none."""
+        """The command itself. Raises click's UsageError for an unknown name."""
         if args[0] in WHERE:
             self.commands[args[0]] = _command(args[0])
         else:
@@ -58,11 +58,9 @@ class Lazily(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def _mention_all(self) -> None:
-        own = dict(self.commands)
-        self.commands.clear()
         for name in WHERE:
-            self.commands[name] = TyperCommand(name, help=_help(WHERE[name]))
-        self.commands.update(own)
+            if name not in self.commands:
+                self.commands[name] = TyperCommand(name, help=_help(WHERE[name]))
 
 
 @functools.cache
@@ -80,7 +78,7 @@ def _command(name: str) -> Any:
 
 
 def _help(where: str) -> str:
-    """A function's docstring, or what a group's `app` has as its help; read, not run."""
+    """A function's docstring, or the help of a group's `app`. It reads the source and imports nothing."""
     module, _, attribute = where.partition(":")
     spec = find_spec(module)
     source = Path(spec.origin or "").read_text(encoding="utf-8") if spec else ""

@@ -1,4 +1,4 @@
-"""Log lines of all parts: found by model or request, read over turned files, followed, made readable."""
+"""Reads the log lines of all parts: finds those of a model or request, follows them, and formats them."""
 
 import json
 import os
@@ -23,14 +23,14 @@ COLOURS = {"warn": "yellow", "error": "red", "crit": "red", "debug": "dim"}
 
 @dataclass(frozen=True)
 class Line:
-    """One JSON line; `raw` as it stands in the file."""
+    """One JSON line. `raw` is the text in the file."""
 
     raw: str
     fields: dict[str, object]
 
     @property
     def at(self) -> datetime | None:
-        """Its time, None for a line without one."""
+        """The time of the line, None if it has none."""
         for name in TIMES:
             try:
                 return datetime.fromisoformat(str(self.fields[name]))
@@ -40,11 +40,11 @@ class Line:
 
     @property
     def request_id(self) -> str:
-        """Of the request that it belongs to, or empty."""
+        """The id of the request that the line belongs to, or empty."""
         return str(self.fields.get("request_id") or "")
 
     def is_about(self, what: str) -> bool:
-        """Whether it belongs to that model or request; the first 8 characters of a request's id will do."""
+        """Whether the line belongs to that model or request. The first 8 characters of a request id are enough."""
         if what in (self.fields.get("model"), self.fields.get("chain_request_id")):
             return True
         return what == self.request_id or (
@@ -63,7 +63,7 @@ def parse(raw: bytes) -> Line | None:
 
 
 class Follower:
-    """One log file from a place onward, over its being turned over."""
+    """Reads on in one log file, also when it is renamed and a new one begins."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,7 +72,7 @@ class Follower:
         self._turned = False
 
     def fresh(self) -> Iterator[bytes]:
-        """The whole lines that were written since the last call."""
+        """The complete lines that were written since the last call."""
         if self._file is None and not self._open(self.path):
             return
         assert self._file
@@ -86,10 +86,10 @@ class Follower:
                 return
 
     def _go_on(self) -> bool:
-        """At the end of this file: whether the next one is open now."""
+        """Called at the end of a file. Whether the next file is now open."""
         files = oldest_first(self.path)
         places = [number for number, file in enumerate(files) if self._is_mine(file)]
-        # Where ours was dropped meanwhile, from the oldest there is.
+        # If our file was removed meanwhile, go on with the oldest one.
         newer = files[places[0] + 1 :] if places else files
         if not newer:
             return False
@@ -118,7 +118,7 @@ class Follower:
 
 
 class LogFolder:
-    """All log files of a folder, old and new ones."""
+    """All log files of a folder."""
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder = folder
@@ -126,7 +126,7 @@ class LogFolder:
         self._followers: dict[Path, Follower] = {}
 
     def past(self, count: int) -> list[Line]:
-        """The last lines about it, in the order of time; `fresh` goes on from there."""
+        """The last lines about the model or request, in order of time. `fresh` continues after them."""
         found: list[Line] = []
         for path in sorted(self._folder.glob("*.log")):
             last: deque[Line] = deque(maxlen=count)
@@ -139,7 +139,7 @@ class LogFolder:
         return _in_time(found)[-count:] if count else []
 
     def fresh(self) -> list[Line]:
-        """What was written since the last call, in new files too."""
+        """The lines since the last call, from new files too."""
         for path in self._folder.glob("*.log"):
             self._followers.setdefault(path, Follower(path))
         return _in_time(
@@ -174,7 +174,7 @@ def _in_time(lines: list[Line]) -> list[Line]:
 
 
 def level_of(line: Line) -> str:
-    """Its level in at most five letters."""
+    """The level of the line, in at most five letters."""
     level = str(line.fields.get("level", "info")).lower()
     return LEVELS.get(level, level)[:5]
 
@@ -192,7 +192,7 @@ def message_of(line: Line) -> str:
 
 
 def render(line: Line, width: int | None = 80) -> str:
-    """Time, level, request and message; wrapped below the message's start, not at all without a width."""
+    """Time, level, request and message. With a width, the message is wrapped and indented."""
     at = line.at.astimezone().strftime("%H:%M:%S") if line.at else "--:--:--"
     head = f"{at} {level_of(line):<5} {line.request_id[:8] or '-':<8} "
     shown: list[str] = []

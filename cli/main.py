@@ -1,4 +1,4 @@
-"""`kingpost`: deploys models, runs the stack or a part of it, and manages keys."""
+"""Deploys models, runs the whole stack or one part of it, and manages API keys."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +22,11 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def root(
     state: State = None,
-    show_version: Annotated[bool, typer.Option("--version")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """Says its version, or goes on to the command."""
+    """Prints the version, or runs the command."""
     choose_state(state)
     if show_version:
         print(version("kingpost"))
@@ -35,12 +37,16 @@ def root(
 def up(
     models: Annotated[
         Path | None,
-        typer.Option(help="Folder of Truss packages: ./models if it is there.", show_default=False),
+        typer.Option(
+            help="Folder of Truss packages.  [default: models, if it exists]", show_default=False
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address on which the API and Flower listen.")
+    ] = "127.0.0.1",
     port: Port = 8000,
     flower_port: Port = 5555,
-    no_flower: Annotated[bool, typer.Option("--no-flower")] = False,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="Run without Flower.")] = False,
     state: State = None,
     allow_unsupported: Unsupported = None,
 ) -> None:
@@ -58,17 +64,20 @@ def up(
 @app.command()
 def demo(
     models: Annotated[Path, typer.Option(help="Folder of Truss packages.")] = Path("models"),
-    out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("demo.png"),
+    out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("demo.png"),
 ) -> None:
-    """Runs the stack for a moment, queues digits of two priorities and saves the picture."""
+    """Runs a stack, queues ten drawings with two priorities, saves the picture and stops."""
     from cli.commands.demo import run
 
     run(models, out)
 
 
 @app.command()
-def build_chain(folder: Path, out: Path) -> None:
-    """Generates a Truss package for each chainlet of a chain; says which of them take a `kingpost replica`."""
+def build_chain(
+    folder: Annotated[Path, typer.Argument(help="Folder of the chain.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the packages.")],
+) -> None:
+    """Writes a Truss package for each chainlet of a chain. Prints those that need a replica."""
     from cli.stack.chains import build_one
 
     for package in build_one(folder, out):
@@ -76,7 +85,7 @@ def build_chain(folder: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """The entry point: an error of ours is one sentence and exit code 1."""
+    """The entry point. A KingpostError is printed as one sentence, and the exit code is 1."""
     one_sentence(app)
 
 

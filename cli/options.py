@@ -13,7 +13,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535)]
 State = Annotated[
     Path | None,
     typer.Option(
-        help="State folder of the `kingpost up` that is meant: ./.kingpost if it is not said.",
+        help="State folder of the `kingpost up` to use.  [default: .kingpost]",
         show_default=False,
     ),
 ]
@@ -22,24 +22,24 @@ Unsupported = Annotated[
     typer.Option(
         "--allow-unsupported",
         metavar="KEY",
-        help="A key of config.yaml that may be unsupported here; may be given again.",
+        help="Accept this config.yaml key although it is not supported. Repeat for more keys.",
     ),
 ]
 _chosen: ContextVar[Path | None] = ContextVar("state", default=None)
 
 
 def choose_state(folder: Path | None) -> None:
-    """Notes what `--state` says, for `chosen_state`."""
+    """Stores the value of `--state` for `chosen_state`."""
     _chosen.set(folder)
 
 
 def chosen_state() -> Path | None:
-    """What `--state` says, before or after the command."""
+    """The value of `--state`, given before or after the command."""
     return _chosen.get()
 
 
 def with_state(app: typer.Typer) -> None:
-    """Gives `--state` to every command of it."""
+    """Adds the option `--state` to every command of the app."""
     for command in app.registered_commands:
         if command.callback:
             command.callback = _taking_state(command.callback)

@@ -1,6 +1,6 @@
-"""The processes of a stack: `python -m cli.parts api | replica | node | maintenance | flower`.
+"""The commands that run one process of a stack: `python -m cli.parts api | replica | node | maintenance | flower`.
 
-`kingpost` has the same commands. Here they come without all the others, whose imports would be half of a part's start.
+`kingpost` has the same commands. This module imports none of the others, which halves the time that a part needs to start.
 """
 
 import io
@@ -31,20 +31,25 @@ def api(
     port: Port = 8000,
     listening: Annotated[list[int] | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Runs one API process."""
+    """Runs one process of the API."""
     from api.server.serve import serve
 
     settings = _settings()
     most = connections(settings.max_connections)
     if most < settings.max_connections:
         said = f"{most} connections at once (KINGPOST_MAX_CONNECTIONS: {settings.max_connections})"
-        print(f"The limit of file descriptors is low: {said}; see `ulimit -n`.", file=sys.stderr)
+        print(
+            f"The limit of file descriptors is low, so the API takes only {said}; raise it with `ulimit -n`.",
+            file=sys.stderr,
+        )
     serve(settings.model_copy(update={"max_connections": most}), host, port, listening or ())
 
 
 def replica(
     package: Annotated[Path | None, typer.Argument(help="Folder of a Truss package.")] = None,
-    deployment: Annotated[str | None, typer.Option(help="Instead: a deployment's id.")] = None,
+    deployment: Annotated[
+        str | None, typer.Option(help="Id of a deployment, instead of a folder.")
+    ] = None,
     replica_id: Annotated[str | None, typer.Option(hidden=True)] = None,
     allow_unsupported: Unsupported = None,
 ) -> None:
@@ -52,7 +57,7 @@ def replica(
     from workers.replica import main as replicas
 
     if (package is None) == (deployment is None):
-        raise SettingsError("Say which: the folder of a package, or --deployment ID.")
+        raise SettingsError("Give either the folder of a package or --deployment ID.")
     if package:
         from cli.accepting import check_named
         from deployments.config.values import PackageError
@@ -67,14 +72,14 @@ def replica(
 
 
 def node() -> None:
-    """Runs a node: the replicas that are wanted and that this machine has room for."""
+    """Runs a node, which starts the wanted replicas that this machine has room for."""
     from workers.node.main import run
 
     run(_settings())
 
 
 def maintenance() -> None:
-    """Runs the sweeper, the webhook sender and the autoscaler; more than one is fine."""
+    """Runs the sweeper, the webhook sender and the autoscaler. Several may run."""
     from deployments.registry.autoscaler import EVERY_SECONDS, Autoscaler
     from tasks.maintenance import run
 
@@ -83,7 +88,7 @@ def maintenance() -> None:
 
 
 def flower(address: str = "127.0.0.1", port: Port = 5555) -> None:
-    """Runs Flower on the broker, with basic auth."""
+    """Runs Flower, which shows the requests. It asks for a password."""
     from cli.stack.flower import run
 
     run(_settings(), address, port)
@@ -101,7 +106,7 @@ def _settings() -> "Settings":
 
 
 def one_sentence(command: Callable[[], None]) -> None:
-    """Runs it in a process made ready for it; an error of ours, or of a file, is one sentence and exit code 1."""
+    """Prepares the process and runs the command. A KingpostError, or an OSError of a file, is printed as one sentence; the exit code is 1."""
     _prepare()
     try:
         command()
@@ -109,7 +114,7 @@ def one_sentence(command: Callable[[], None]) -> None:
         _refuse(str(error))
     except OSError as error:
         if error.filename is None:
-            raise  # nobody could tell from the sentence what to mend
+            raise  # a sentence without a file name would help nobody
         _refuse(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
 
 

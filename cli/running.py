@@ -1,4 +1,4 @@
-"""The settings of whatever runs here: commands find the store of a running `kingpost up` by themselves."""
+"""Finds the settings for a command, and with them the store of a running `kingpost up`."""
 
 import contextlib
 import json
@@ -15,16 +15,16 @@ class NoStack(KingpostError):
 
 
 def state_settings() -> Settings:
-    """From the process variables, with the state folder that the command line says."""
+    """The settings from the process variables, with the state folder of the command line."""
     settings, folder = Settings.load(), chosen_state()
     return settings if folder is None else settings.model_copy(update={"state_dir": folder})
 
 
 def current_settings() -> Settings:
-    """As `state_settings`, with the store of the stack in that folder, unless KINGPOST_REDIS_URL alone says which.
+    """As `state_settings`, with the store of the stack in that folder, unless KINGPOST_REDIS_URL names the store.
 
-    While `kingpost up` still starts there is no up.json: then the embedded store, if there is one. Raises NoStack, or
-    StoreUnavailable when the store that was asked for does not answer.
+    While `kingpost up` still starts, there is no up.json. Then the embedded store is used, if there is one. Raises NoStack, or
+    StoreUnavailable when the store does not answer.
     """
     settings = state_settings()
     found = _store_in(settings.state_dir)
@@ -42,20 +42,20 @@ def current_settings() -> Settings:
 
 
 def no_stack(settings: Settings, what: str) -> NoStack:
-    """What to say when there is nothing in the state folder."""
+    """The error for a state folder without a stack."""
     folder = settings.state_dir.absolute()
-    ways = "say which with --state FOLDER, KINGPOST_STATE_DIR or KINGPOST_REDIS_URL"
-    return NoStack(f"{what} {folder}: start one with `kingpost up`, or {ways}.")
+    ways = "name another one with --state FOLDER, KINGPOST_STATE_DIR or KINGPOST_REDIS_URL"
+    return NoStack(f"{what} {folder}; start one with `kingpost up`, or {ways}.")
 
 
 def check_package_folder(settings: Settings) -> None:
-    """Raises NoStack when packages would go to a new folder here, where no node looks for them."""
+    """Raises NoStack when a package would be stored in a new folder here, where no node looks for it."""
     if settings.payload_url or "state_dir" in settings.model_fields_set:
         return
     if not settings.state_dir.is_dir():
-        way = "say which with --state FOLDER, KINGPOST_STATE_DIR or KINGPOST_PAYLOAD_URL"
+        way = "name one with --state FOLDER, KINGPOST_STATE_DIR or KINGPOST_PAYLOAD_URL"
         folder = settings.state_dir.absolute()
-        raise NoStack(f"There is no {folder} to store a package in, where a node finds it: {way}.")
+        raise NoStack(f"There is no folder {folder} in which a node would find the package; {way}.")
 
 
 def _store_in(folder: Path) -> str | None:
@@ -68,16 +68,16 @@ def _store_in(folder: Path) -> str | None:
 
 
 def _address_in(up: Path) -> str:
-    """Of the store. Raises NoStack for a file that `kingpost up` has not written like this."""
+    """The address of the store. Raises NoStack for a file that `kingpost up` has not written."""
     try:
         return store_address.canonical(json.loads(up.read_bytes())["redis_url"])
     except (ValueError, TypeError, KeyError, AttributeError, SettingsError):
         way = "remove it and start `kingpost up` again"
-        raise NoStack(f"{up} is not what `kingpost up` has written there: {way}.") from None
+        raise NoStack(f"{up} is damaged or was not written by `kingpost up`; {way}.") from None
 
 
 def _reach(settings: Settings) -> None:
-    """Before a command does anything. Raises StoreUnavailable."""
+    """Checks that the store answers, before a command changes anything. Raises StoreUnavailable."""
     from tasks.store.job_store import connect, unavailable
 
     client = connect(settings)

@@ -1,4 +1,4 @@
-"""Tables for a terminal that cut nothing: what does not fit into a line stands below it, whole."""
+"""Tables for a terminal. A column that does not fit into the line is written below its row, and nothing is cut."""
 
 import shutil
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ FIRST_WIDTH = 34  # a longer text of the first column gets a line of its own, ab
 def show(
     head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[Sequence[str]] = ()
 ) -> None:
-    """Prints it for this terminal; 80 columns where there is none. `notes` are lines below each row."""
+    """Prints a table as wide as the terminal, or 80 columns. `notes` are lines below each row."""
     for line in lines(head, rows, shutil.get_terminal_size((80, 24)).columns, notes):
         print(line)
 
@@ -25,7 +25,7 @@ def lines(
     width: int,
     notes: Sequence[Sequence[str]] = (),
 ) -> list[str]:
-    """As many columns as fit beside each other, in their order; the others below their row, by name."""
+    """The lines of a table. Columns that do not fit beside the others stand below their row, with their name."""
     rows = [[_in_a_line(cell) for cell in row] for row in rows]
     widths = [max(cell_len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     widths[0] = min(widths[0], FIRST_WIDTH)

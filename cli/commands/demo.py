@@ -1,4 +1,4 @@
-"""`kingpost demo`: a picture comes out of the queue, with a progress bar for each job on the way."""
+"""`kingpost demo`: draws digits through the queue, with a progress bar for each job, and saves the picture."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ RUN_SECONDS = 300.0
 MODEL = "digits"
 POLL_SECONDS = 0.15
 FINAL = {"SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"}
-# Six patient jobs come first, four urgent ones last: the urgent ones overtake.
+# Six patient jobs are submitted first, then four urgent ones, which overtake them.
 PATIENT = [{"digit": digit, "count": 8, "steps": 60, "seed": digit} for digit in range(6)]
 URGENT = [{"digit": digit, "count": 8, "steps": 60, "seed": digit} for digit in range(6, 10)]
 
@@ -74,7 +74,7 @@ def run(models: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="kingpost-demo-") as folder:
         state = Path(folder)
         console.print(
-            "Starting Valkey, the API, the maintenance, a replica a model, and Flower ..."
+            "Starting Valkey, the API, maintenance, Flower and a replica for each model ..."
         )
         stack = _start(models, state)
         try:
@@ -83,7 +83,7 @@ def run(models: Path, out: Path) -> None:
                 if entry["name"] == MODEL:
                     raise StartFailed(f"The model {MODEL} is broken: {entry['reason']}")
             api = Api(up["api"], Path(up["api_key_file"]).read_text().strip())
-            console.print(f"Ready. While it runs, Flower shows the requests: {up['flower']}")
+            console.print(f"Ready. Flower shows the requests: {up['flower']}")
             jobs = _submit(api)
             _follow(api, jobs, console)
             sheet = _contact_sheet(api, jobs, out)

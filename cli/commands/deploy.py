@@ -30,7 +30,8 @@ from workers.dry_load import SAID, UNSEEN
 from workers.virtualenvs.needs import host_needs
 
 CHECK_SECONDS = 300.0  # an import may bring torch
-Environment = Annotated[str, typer.Option("--environment", "-e", help="An environment's name.")]
+DeploymentId = Annotated[str, typer.Argument(help="Id of the deployment.")]
+Environment = Annotated[str, typer.Option("--environment", "-e", help="Name of the environment.")]
 
 
 class PushRefused(KingpostError):
@@ -38,17 +39,26 @@ class PushRefused(KingpostError):
 
 
 def push(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Truss packages.")],
-    name: Annotated[str | None, typer.Option(help="Instead of config.yaml's model_name.")] = None,
-    environment: Annotated[
-        str | None, typer.Option("--environment", "-e", help="Promote to this environment.")
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Folders of Truss packages.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Model name to use instead of model_name in config.yaml.")
     ] = None,
-    promote: Annotated[bool, typer.Option("--promote", help="Promote to production.")] = False,
+    environment: Annotated[
+        str | None,
+        typer.Option("--environment", "-e", help="Promote the deployment to this environment."),
+    ] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Promote the deployment to production.")
+    ] = False,
     allow_unsupported: Unsupported = None,
 ) -> None:
-    """Checks Truss packages, stores them and makes deployments of them; the first of a model is production."""
+    """Deploys Truss packages. The first deployment of a model becomes its production."""
     if name and len(folders) > 1:
-        raise PushRefused("--name is for one package.")
+        raise PushRefused(
+            "--name works with one package only; push the others in separate commands."
+        )
     settings = current_settings()
     check_package_folder(settings)
     wanted = environment or ("production" if promote else None)
@@ -89,10 +99,10 @@ def _push(
 
 def promote(
     model: Annotated[str, typer.Argument(help="A model's name or id.")],
-    deployment_id: Annotated[str, typer.Argument(help="The deployment to promote.")],
+    deployment_id: Annotated[str, typer.Argument(help="Id of the deployment.")],
     environment: Environment = "production",
 ) -> None:
-    """Warms a deployment, then switches an environment to it."""
+    """Warms up a deployment, then switches an environment to it."""
     registry = Registry(current_settings())
     deployment = registry.deployment(deployment_id)
     if deployment.model_id != registry.model(model).id:
@@ -104,27 +114,27 @@ def rollback(
     model: Annotated[str, typer.Argument(help="A model's name or id.")],
     environment: Environment = "production",
 ) -> None:
-    """Switches an environment back to the deployment that it pointed at before."""
+    """Switches an environment back to its previous deployment."""
     registry = Registry(current_settings())
     known = registry.model(model).environments.get(environment)
     if known is None:
         raise NotFound(f"{model} has no environment {environment!r}.")
     if known.candidate:
         registry.promote(registry.deployment(known.deployment_id), environment)
-        print(f"The promotion of {known.candidate} is called off; {environment} stays as it is.")
+        print(f"The promotion of {known.candidate} is canceled; {environment} stays as it is.")
         return
     if known.previous is None:
-        raise NotFound(f"{environment} of {model} has pointed at nothing else yet.")
+        raise NotFound(f"{environment} of {model} has no previous deployment to go back to.")
     _promote(registry, registry.deployment(known.previous), environment)
 
 
-def activate(deployment_id: str) -> None:
-    """Lets a deployment run again."""
+def activate(deployment_id: DeploymentId) -> None:
+    """Lets a deployment run again after `deactivate` or failed loads."""
     _set_active(deployment_id, True)
 
 
-def deactivate(deployment_id: str) -> None:
-    """Takes a deployment's replicas away; its queued requests wait."""
+def deactivate(deployment_id: DeploymentId) -> None:
+    """Stops a deployment's replicas. Its queued requests wait."""
     _set_active(deployment_id, False)
 
 
@@ -166,7 +176,10 @@ def _dry_load(package: Package, may_lack: bool) -> None:
         )
     except subprocess.TimeoutExpired:
         raise PushRefused(f"The model was not imported within {CHECK_SECONDS:g} s.") from None
-    said = done.stderr.rpartition(SAID)[2].strip() or "The model's import ended without a word."
+    said = (
+        done.stderr.rpartition(SAID)[2].strip()
+        or "The import of the model ended without a message."
+    )
     if done.returncode == UNSEEN:
         _missing_module(package, said, may_lack)
     elif done.returncode != 0:
@@ -174,15 +187,15 @@ def _dry_load(package: Package, may_lack: bool) -> None:
 
 
 def _missing_module(package: Package, said: str, may_lack: bool) -> None:
-    """Its own virtualenv may bring it under another name, unless all that it would hold is here as well."""
+    """A missing module is only a warning if the package's own virtualenv may provide it. Else raises PushRefused."""
     wanted = Requirements.of(package)
     brought = [Requirement(need).name for need in host_needs()]  # in whatever version
     known = wanted is None or (wanted.lines and not wanted.missing_here(brought))
     if may_lack or not known:
-        message = f"Signatures are not checked here: {said}; if no requirement brings it, add it to requirements."
+        message = f"The signatures are not checked: {said}; if no requirement provides this module, add one."
         Console(stderr=True).print(message, style="yellow", markup=False)
         return
-    way = "add it to requirements (--allow-unsupported requirements: the nodes have it)"
+    way = "add it to requirements, or --allow-unsupported requirements if the nodes have it"
     raise PushRefused(f"{said}; {way}.")
 
 

@@ -1,4 +1,4 @@
-"""`kingpost deployments`: what is deployed, where it runs and how it is."""
+"""`kingpost deployments`: shows what is deployed, where it runs and how it does."""
 
 from collections import defaultdict
 from typing import Annotated
@@ -14,9 +14,9 @@ from deployments.registry.statuses import status_of
 
 
 def deployments(
-    model: Annotated[str | None, typer.Argument(help="Only this model's.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only this model, by name or id.")] = None,
 ) -> None:
-    """Shows every deployment: status, environments, replicas, load."""
+    """Shows every deployment: status, replicas, environments, and why it does not run."""
     settings = current_settings()
     registry = Registry(settings)
     models = {model.id: model for model in registry.models()}

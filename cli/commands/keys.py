@@ -10,24 +10,38 @@ from cli.tables import show
 from tasks.api_keys import ApiKey, ApiKeys, Limits
 from tasks.errors import SettingsError
 
-app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
-LIMIT = "0 = no limit; left out = as the settings say."
+app = typer.Typer(no_args_is_help=True, help="Manages API keys: create, list, revoke.")
+LIMIT = "0 = no limit.  [default: the setting]"
 SCOPES = ("full", "inference", "metrics")
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    name: Annotated[str, typer.Option(help="A name, to recognise the key.")] = "",
     scope: Annotated[str, typer.Option(help="full, inference or metrics.")] = "full",
-    model: Annotated[list[str] | None, typer.Option(help="Only these models.")] = None,
-    environment: Annotated[list[str] | None, typer.Option(help="Only these environments.")] = None,
-    expires_in_days: Annotated[float | None, typer.Option(min=0)] = None,
-    submits_per_minute: Annotated[int | None, typer.Option(min=0, help=LIMIT)] = None,
-    status_calls_per_minute: Annotated[int | None, typer.Option(min=0, help=LIMIT)] = None,
-    max_unfinished: Annotated[int | None, typer.Option(min=0, help="Queued or running.")] = None,
-    max_running: Annotated[int | None, typer.Option(min=0, help="At once on a model.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only this model. Repeat for more.")
+    ] = None,
+    environment: Annotated[
+        list[str] | None, typer.Option(help="Only this environment. Repeat for more.")
+    ] = None,
+    expires_in_days: Annotated[
+        float | None, typer.Option(min=0, help="Days until it expires.  [default: never]")
+    ] = None,
+    submits_per_minute: Annotated[
+        int | None, typer.Option(min=0, help=f"Submissions in a minute. {LIMIT}")
+    ] = None,
+    status_calls_per_minute: Annotated[
+        int | None, typer.Option(min=0, help=f"Status calls in a minute. {LIMIT}")
+    ] = None,
+    max_unfinished: Annotated[
+        int | None, typer.Option(min=0, help=f"Requests queued or running. {LIMIT}")
+    ] = None,
+    max_running: Annotated[
+        int | None, typer.Option(min=0, help=f"Requests running at once on a deployment. {LIMIT}")
+    ] = None,
 ) -> None:
-    """Makes a key and shows it, once."""
+    """Creates a key and prints it. It is not shown again."""
     if scope not in SCOPES:
         raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
     seconds = None if expires_in_days is None else expires_in_days * 86_400
@@ -40,12 +54,12 @@ def create(
     )
     plain = keys.create(name, scope, tuple(model or ()), tuple(environment or ()), seconds, limits)
     print(plain)
-    typer.echo("Keep it: only its hash is stored, it is not shown again.", err=True)
+    typer.echo("Keep this key: Kingpost stores only its hash and cannot show it again.", err=True)
 
 
 @app.command("list")
 def list_keys() -> None:
-    """Shows every key without its secret."""
+    """Lists all keys, without their secrets."""
     keys = ApiKeys(current_settings()).list()
     if not keys:
         print("There are no keys yet: `kingpost keys create`.")
@@ -59,8 +73,8 @@ def list_keys() -> None:
 
 
 @app.command()
-def revoke(key_id: str) -> None:
-    """Ends a key for good, everywhere within two seconds."""
+def revoke(key_id: Annotated[str, typer.Argument(help="Id from `kingpost keys list`.")]) -> None:
+    """Revokes a key for good. It stops working everywhere within two seconds."""
     ApiKeys(current_settings()).revoke(key_id)
     print(f"The key {key_id} is revoked.")
 

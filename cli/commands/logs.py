@@ -1,4 +1,4 @@
-"""`kingpost logs`: what a model or a request wrote, read from the files of `kingpost up`."""
+"""`kingpost logs`: shows what a model or a request wrote to the log files of `kingpost up`."""
 
 import shutil
 import sys
@@ -18,12 +18,21 @@ LOOK_EVERY = 0.3  # s, while following
 
 
 def logs(
-    what: Annotated[str, typer.Argument(metavar="MODEL|REQUEST_ID")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the past.")] = 200,
-    as_json: Annotated[bool, typer.Option("--json", help="The lines as they are.")] = False,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|REQUEST_ID", help="A model, or a request id or its first 8 characters."
+        ),
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow new lines until Ctrl-C.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of past lines.")] = 200,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the JSON lines of the files.")
+    ] = False,
 ) -> None:
-    """Shows what a model or a request printed and logged: time, level, request, message."""
+    """Shows what a model, or one request, printed and logged."""
     settings = state_settings()
     folder = settings.state_dir / "logs"
     if not folder.is_dir():
@@ -32,7 +41,7 @@ def logs(
     past = reader.past(lines)
     if not past and lines and not follow:
         known = ", ".join(reader.models()) or "none"
-        raise NotFound(f"Nothing in {folder} is about {what!r} (models there: {known}).")
+        raise NotFound(f"{folder} has no lines about {what!r} (models there: {known}).")
     show = Printer(as_json)
     for line in past:
         show(line)
@@ -56,7 +65,7 @@ class Printer:
         self._day = date.today()
 
     def __call__(self, line: Line) -> None:
-        """One line; a new day is announced."""
+        """Prints a line. The date is printed first when it changes."""
         if self._as_json:
             print(line.raw, flush=True)
             return

@@ -1,4 +1,4 @@
-"""`kingpost models`: what is deployed, whether it is loaded, and why not."""
+"""`kingpost models`: shows what is deployed, whether it is loaded, and if not, why."""
 
 import shutil
 import textwrap
@@ -30,7 +30,7 @@ class Row:
 
     @property
     def state(self) -> str:
-        """In one word; `stopped` when no replica reports."""
+        """The state in one word. It is `stopped` when no replica reports."""
         states = {replica.state for replica in self.replicas}
         none = "failed" if self.deployment.gave_up else "stopped"
         return next((state for state in BEST_FIRST if state in states), none)
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def remark(self) -> str | None:
-        """Why it is not loaded, what is being done about it, or what of its config.yaml is not honoured."""
+        """A note below the model: why it is not loaded, what happens about it, or a limit of its config.yaml."""
         errors = [last_line(replica.error) for replica in self.replicas if replica.error]
         notes = [replica.note for replica in self.replicas if replica.note]
         kept = [last_line(self.deployment.failure)] if self.deployment.failure else []
@@ -52,7 +52,7 @@ class Row:
 
 
 def list_models() -> None:
-    """Shows every model: its state, slots and queue, and why it is not loaded."""
+    """Shows every model: state, slots, queue, and why it is not loaded."""
     rows = read(current_settings())
     if not rows:
         print("No model is deployed yet: `kingpost up` or `kingpost replica DIR`.")
@@ -77,7 +77,7 @@ def read(settings: Settings) -> list[Row]:
 
 
 def render(rows: list[Row], width: int = 80) -> list[str]:
-    """The table as lines; a reason stands below its model."""
+    """The lines of the table. A reason stands below its model."""
     head = ("model", "id", "state", "slots", "queued", "running")
     cells = [
         (

@@ -1,4 +1,8 @@
-"""`kingpost pause` and `kingpost resume`: hold back a model's jobs, let them go on."""
+"""`kingpost pause` and `kingpost resume`: hold back a model's jobs, and let them run again."""
+
+from typing import Annotated
+
+import typer
 
 from cli.running import current_settings
 from deployments.registry.registry import Deployment, Registry
@@ -7,17 +11,21 @@ from tasks.settings import Settings
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 
+ModelArgument = Annotated[str, typer.Argument(help="A model's name or id.")]
 
-def pause(model: str) -> None:
-    """No job of the model starts until `kingpost resume`; running ones end, new ones may be submitted."""
+
+def pause(model: ModelArgument) -> None:
+    """Holds back a model's queued requests. Running ones finish; new ones are accepted."""
     waiting = _set_paused(model, True)
-    print(f"{model} is paused; {waiting} waiting. `kingpost resume {model}` lets them run.")
+    print(
+        f"{model} is paused. Requests that wait: {waiting}. `kingpost resume {model}` lets them run."
+    )
 
 
-def resume(model: str) -> None:
-    """Lets the jobs of a paused model run."""
+def resume(model: ModelArgument) -> None:
+    """Lets the queued requests of a paused model run again."""
     waiting = _set_paused(model, False)
-    print(f"{model} runs again; {waiting} waiting.")
+    print(f"{model} runs again. Requests that wait: {waiting}.")
 
 
 def _set_paused(model: str, paused: bool) -> int:

@@ -1,7 +1,7 @@
-"""`kingpost repair`: cuts off what is no whole command at the end of the store's append-only file.
+"""`kingpost repair`: cuts the unreadable end off the store's append-only file.
 
-A machine that lost its power may leave zeros there, and Valkey then refuses to start. Its own checker says up to where the
-file can be read; it is the server's binary under another name.
+A power cut may leave zeros at the end of the file, and Valkey then refuses to start. Valkey's own checker says up to which
+byte the file can be read. The checker is the server's binary under another name.
 """
 
 import os
@@ -25,9 +25,9 @@ READABLE = re.compile(r"size=(\d+), ok_up_to=(\d+)")
 
 
 def repair(
-    yes: Annotated[bool, typer.Option("--yes", help="Cut without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Cut the end off without asking.")] = False,
 ) -> None:
-    """Mends a store that Valkey refuses to read because a crash of the machine tore the end of its file."""
+    """Repairs the store's file when Valkey refuses to read it after a power cut."""
     state = state_settings().state_dir
     folder = state / "valkey"
     with locked(state), data_lock.take(folder, print):
@@ -39,11 +39,11 @@ def repair(
         print(f"{file} can be read up to byte {readable} of {size}.")
         if not yes and not typer.confirm(f"Cut off the last {size - readable} bytes?"):
             raise typer.Exit(1)
-        print(f"Cut off; they are kept in {cut(file, readable)}. Start `kingpost up` again.")
+        print(f"They are cut off, and kept in {cut(file, readable)}. Start `kingpost up` again.")
 
 
 def newest(folder: Path) -> Path:
-    """The file that was written last. Raises StartFailed when there is none."""
+    """The newest append-only file. Raises StartFailed when there is none."""
     manifests = sorted(folder.glob("*.manifest"))
     names = NEWEST.findall(manifests[-1].read_text()) if manifests else []
     if not names or not (folder / names[-1]).exists():
@@ -52,7 +52,7 @@ def newest(folder: Path) -> Path:
 
 
 def checked(file: Path) -> tuple[int, int]:
-    """Its size, and up to where it can be read. Raises StartFailed when the checker cannot tell."""
+    """The size of the file, and how many bytes of it can be read. Raises StartFailed when the checker cannot tell."""
     said = subprocess.run(
         [CHECKER, str(file)], executable=get_binary_path(), capture_output=True, text=True
     ).stdout
@@ -63,7 +63,7 @@ def checked(file: Path) -> tuple[int, int]:
 
 
 def cut(file: Path, readable: int) -> Path:
-    """Ends the file there; the rest is kept beside the folder, where it is answered."""
+    """Cuts the file there and keeps the rest in a file beside the folder, whose path it returns."""
     name = f"{file.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.cut"
     kept = file.parent.parent / name
     with file.open("r+b") as whole:

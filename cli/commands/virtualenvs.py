@@ -1,4 +1,4 @@
-"""`kingpost virtualenvs`: the virtualenvs that were built for packages with requirements."""
+"""`kingpost virtualenvs`: manages the virtualenvs of packages with requirements."""
 
 from typing import Annotated
 
@@ -7,23 +7,23 @@ import typer
 from cli.running import no_stack, state_settings
 from tasks.errors import NotFound
 
-app = typer.Typer(no_args_is_help=True, help="Own virtualenvs of models: prune.")
+app = typer.Typer(no_args_is_help=True, help="Manages the virtualenvs of models: prune.")
 DAY = 86_400.0
 PARTS = ("virtualenvs", "logs", "run", "lock")  # what a stack or a node leaves in its state folder
 
 
 @app.callback()
 def root() -> None:
-    """Own virtualenvs of models."""
+    """Manages the virtualenvs of models."""
 
 
 @app.command()
 def prune(
     unused_days: Annotated[
-        float, typer.Option(min=0, help="Since a host last started in it.")
+        float, typer.Option(min=0, help="Days since a model host last started in it.")
     ] = 30,
 ) -> None:
-    """Removes virtualenvs that no model host has started in for a while and none runs in."""
+    """Removes the virtualenvs that no model host has used for a while."""
     from workers.virtualenvs.shared import (  # brings the worker along: `--help` stays quick
         folder_of,
         prune,

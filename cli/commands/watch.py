@@ -25,13 +25,13 @@ def watch(
     folder: Annotated[Path, typer.Argument(help="A Truss package that the nodes can read.")],
     allow_unsupported: Unsupported = None,
 ) -> None:
-    """Follows a folder: every save is loaded within two seconds; queued requests stay."""
+    """Runs a development deployment that loads every save within two seconds."""
     settings = current_settings()
     allowed = check_named(allow_unsupported, [folder])
     deployment, outside = _register(settings, folder, allowed)
     look: Callable[[], Stamps] = lambda: all_stamps(folder.resolve(), outside)  # noqa: E731
     print(
-        f"{deployment.model_name}: development is {deployment.id}; saves are loaded. Ctrl-C ends."
+        f"{deployment.model_name}: development is {deployment.id} and loads every save. Ctrl-C ends."
     )
     seen = look()
     while True:
@@ -49,7 +49,9 @@ def watch(
             print(f"{_clock()} not loaded: {error}")
             continue
         Registry(settings).reload(deployment.id)
-        print(f"{_clock()} {', '.join(changed[:3])} changed; loading. `kingpost logs` tells more.")
+        print(
+            f"{_clock()} {', '.join(changed[:3])} changed and is being loaded; see `kingpost logs`."
+        )
 
 
 def _register(

@@ -8,29 +8,31 @@ from cli.running import current_settings
 from tasks.errors import SettingsError
 from tasks.webhooks.secrets import WebhookSecrets
 
-app = typer.Typer(no_args_is_help=True, help="Webhook secrets: create, rotate, list.")
+app = typer.Typer(
+    no_args_is_help=True, help="Manages the secrets that sign webhooks: create, rotate, list."
+)
 
 
 @app.command()
 def create() -> None:
-    """Makes the first secret and shows it; from then on webhooks are signed."""
+    """Creates the first secret and prints it. From then on webhooks are signed."""
     known = WebhookSecrets(current_settings())
     if known.list():
         raise SettingsError(
-            "There is a secret already; `kingpost webhook-secret rotate` makes the next."
+            "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
         )
     print(known.rotate())
 
 
 @app.command()
 def rotate() -> None:
-    """Makes a new secret and shows it; the old one still signs for 24 hours."""
+    """Creates a new secret and prints it. The old one still signs for 24 hours."""
     print(WebhookSecrets(current_settings()).rotate())
 
 
 @app.command("list")
 def list_secrets() -> None:
-    """Shows the secrets that sign now, newest first, with their middle hidden."""
+    """Lists the secrets that sign now, newest first, with their middle hidden."""
     known = WebhookSecrets(current_settings()).list()
     if not known:
         print("There are no webhook secrets yet: `kingpost webhook-secret create`.")

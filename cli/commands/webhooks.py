@@ -1,4 +1,4 @@
-"""`kingpost webhooks`: what could not be delivered, and sending it again."""
+"""`kingpost webhooks`: lists webhooks that could not be delivered, and sends them again."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,12 +12,16 @@ from tasks.store.job_store import JobStore
 from tasks.webhooks import verbs
 from tasks.webhooks.verbs import GivenUp, Redelivery
 
-app = typer.Typer(no_args_is_help=True, help="Webhooks that were given up: list, resend.")
+app = typer.Typer(
+    no_args_is_help=True, help="Manages webhooks whose delivery was given up: list, resend."
+)
 
 
 @app.command("list")
-def list_given_up(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20) -> None:
-    """Shows the webhooks that were given up, the latest first."""
+def list_given_up(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most lines to show.")] = 20,
+) -> None:
+    """Lists the webhooks whose delivery was given up, latest first."""
     store = JobStore(current_settings())
     status = store.run(verbs.outbox_status(limit))
     store.close()
@@ -37,8 +41,8 @@ def list_given_up(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20) -> 
 
 
 @app.command()
-def resend(request_id: str) -> None:
-    """Sends a request's webhook again, on a fresh schedule."""
+def resend(request_id: Annotated[str, typer.Argument(help="Id of the request.")]) -> None:
+    """Sends a request's webhook again, with all its attempts."""
     store = JobStore(current_settings())
     word = store.run(verbs.redeliver(request_id))
     store.close()

@@ -1,4 +1,4 @@
-"""What `kingpost up` says when everything is loaded."""
+"""The text that `kingpost up` prints when everything is loaded."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ MOST_EXAMPLE = 2000  # characters of an input that is shown
 
 
 def flower_url(choices: "Choices") -> str | None:
-    """Where Flower is, None without it."""
+    """The address of Flower, None without Flower."""
     if choices.flower_port is None:
         return None
     return url(choices.host, choices.flower_port)
@@ -30,7 +30,7 @@ def flower_url(choices: "Choices") -> str | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the start went; `pushed` are the names of models that no folder holds."""
+    """How the start went. `pushed` are the names of models that were pushed and have no folder here."""
 
     packages: list[Package]
     pushed: list[str]
@@ -60,7 +60,7 @@ def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
         lines.append(f"           user {USER}, password in {_short(state / 'flower_password')}")
     lines.append(f"  API key  in {_short(state / 'api_key')}")
     if outcome.new_key:
-        lines.append(f"           {outcome.new_key}  (shown this once)")
+        lines.append(f"           {outcome.new_key}  (shown only this once)")
     if names:
         given = public[0].model_metadata.get("example_model_input", {}) if public else {}
         lines.append("  Try      " + _example(api, state, names[0], given))
@@ -72,10 +72,10 @@ def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
 
 
 def broken(found: Sequence[Broken]) -> list[str]:
-    """A block that names each and says why."""
+    """The block that names each broken folder and its reason."""
     if not found:
         return []
-    lines = ["Left out, because it is broken; all else works:"]
+    lines = ["Broken and left out, while all else works:"]
     for entry in found:
         lines.append(f"  {entry.name} ({_short(entry.folder)})")
         lines += [f"    {line}" for line in entry.reason.splitlines()]
@@ -83,7 +83,7 @@ def broken(found: Sequence[Broken]) -> list[str]:
 
 
 def _limits(packages: Sequence[Package]) -> list[str]:
-    """What of their config.yaml is not honoured here."""
+    """The limits of the packages' config.yaml files."""
     said = [
         f"{package.model_name}: {warning}" for package in packages for warning in package.warnings
     ]
@@ -101,6 +101,6 @@ def _example(api: str, state: Path, name: str, given: object) -> str:
 
 
 def _short(path: Path) -> str:
-    """As it can be pasted into a shell in this folder."""
+    """The path as it can be pasted into a shell in this folder."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -1,4 +1,4 @@
-"""Chains for the command line: built, and given a key to call each other with."""
+"""Chains for the command line: builds them, and makes the key with which chainlets call each other."""
 
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from tasks.settings import Settings
 
 
 def build_one(folder: Path, out: Path) -> list[Path]:
-    """The packages of the chain in `folder` that take a replica each. Raises StartFailed."""
+    """Builds the chain in `folder`. Returns the packages that need a replica. Raises StartFailed."""
     try:
         file = chains.chain_file(folder)
         if file is None:
-            raise StartFailed(f"The folder {folder} holds no chain: no file has @mark_entrypoint.")
+            raise StartFailed(
+                f"The folder {folder} holds no chain, because no Python file in it has @mark_entrypoint."
+            )
         built = chains.build(file, out / file.parent.name)
         return [process[0].root for process in chains.processes(built)]
     except PackageError as error:
@@ -23,7 +25,7 @@ def build_one(folder: Path, out: Path) -> list[Path]:
 
 
 def install_chain_key(settings: Settings) -> str:
-    """The key that chainlets call each other with; the same over restarts, in STATE/chain_api_key."""
+    """The key with which chainlets call each other. It is kept in STATE/chain_api_key and survives restarts."""
     path, keys = settings.state_dir / "chain_api_key", ApiKeys(settings)
     if path.exists():
         plain = path.read_text().strip()

@@ -1,7 +1,7 @@
-"""The lock on the store's data, held by whoever may write there: Valkey inherits it as a descriptor.
+"""The lock on the store's data. Valkey inherits it as a descriptor, so it lasts as long as Valkey runs.
 
-A lock of the command alone ends with the command, and a Valkey that hangs outlives it: a new one beside it would write
-into the same file.
+A lock held by the command alone would end with the command. A Valkey that hangs may outlive it, and a new Valkey would then
+write into the same file.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ SERVER = "valkey-server"
 
 
 def take(folder: Path, say: Callable[[str], None]) -> IO[bytes]:
-    """The lock on the data in that folder; a Valkey that still holds it though its `kingpost up` is gone is ended.
+    """Takes the lock on the data in that folder. Ends a Valkey that still holds it although its `kingpost up` is gone.
 
-    Raises StartFailed when somebody else holds it, or when it cannot be ended.
+    Raises StartFailed when another program holds the lock, or when that Valkey cannot be ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "lock").open("ab")
@@ -49,12 +49,12 @@ def _end_holders(lock: IO[bytes], folder: Path, say: Callable[[str], None]) -> N
         return
     who = ", ".join(f"process {pid}, {program}" for pid, program in holders(lock).items())
     raise StartFailed(
-        f"The data in {folder} is in use by {who or 'another process'}, which does not end; end it, then try again."
+        f"The data in {folder} is in use by {who or 'another process'}, which does not end. End that process, then try again."
     )
 
 
 def holders(file: IO[bytes]) -> dict[int, str]:
-    """The other processes that have this file open -> the name of their program; none where there is no /proc."""
+    """Maps each other process that has this file open to the name of its program. Empty where there is no /proc."""
     wanted, found = os.fstat(file.fileno()), dict[int, str]()
     for process in Path("/proc").glob("[0-9]*"):
         pid = int(process.name)
@@ -73,7 +73,7 @@ def _is(descriptor: Path, wanted: os.stat_result) -> bool:
 
 
 def _locked(lock: IO[bytes], seconds: float) -> bool:
-    """Whether it could be taken within that time."""
+    """Whether the lock could be taken within that time."""
     ends = time.monotonic() + seconds
     while True:
         try:

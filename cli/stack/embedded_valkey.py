@@ -29,7 +29,7 @@ loglevel notice
 
 @dataclass(frozen=True)
 class EmbeddedValkey:
-    """One server on one data folder; port and password stay the same over restarts."""
+    """One server with its data folder. Port and password stay the same over restarts."""
 
     folder: Path
     port: int
@@ -37,7 +37,7 @@ class EmbeddedValkey:
 
     @classmethod
     def prepare(cls, folder: Path) -> "EmbeddedValkey":
-        """Reads or makes port and password, and writes the configuration."""
+        """Reads or chooses port and password, and writes the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         port_file, password_file = folder / "port", folder / "password"
         port = _number_in(port_file)
@@ -53,7 +53,7 @@ class EmbeddedValkey:
 
     @classmethod
     def known(cls, folder: Path) -> "EmbeddedValkey | None":
-        """What `prepare` wrote there before, None when it never did."""
+        """The server that `prepare` set up in this folder before, None if it never did."""
         port, password = _number_in(folder / "port"), folder / "password"
         if not (port and password.exists()):
             return None
@@ -61,24 +61,24 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """What KINGPOST_REDIS_URL takes."""
+        """The address, as KINGPOST_REDIS_URL takes it."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     @property
     def command(self) -> list[str]:
-        """How to start it."""
+        """The command that starts it."""
         return [str(get_binary_path()), str((self.folder / "valkey.conf").resolve())]
 
 
 def why_not_started(said: str) -> str:
-    """The last line of a part's log; for a torn file what to do, since the tool that Valkey names is not there."""
+    """The last line of a part's log. For a torn file it says what to do, because the tool that Valkey names is not installed."""
     if TORN not in said:
         return said
-    return "the end of its append-only file cannot be read: `kingpost repair` mends it, with a copy of what it cuts off."
+    return "the end of its append-only file cannot be read; `kingpost repair` cuts it off and keeps a copy."
 
 
 def _number_in(file: Path) -> int:
-    """0 for a file that is not there, or holds no port any more."""
+    """The port in a file, 0 if there is no file or no valid port in it."""
     try:
         number = whole_number(file.read_text(errors="replace").strip(), 65_536)
     except FileNotFoundError:
@@ -87,14 +87,14 @@ def _number_in(file: Path) -> int:
 
 
 def answers(url: str) -> bool:
-    """Whether a store takes commands there now."""
+    """Whether the store at this address accepts commands now."""
     return why_silent(url) is None
 
 
 def why_silent(url: str) -> str | None:
-    """Why a store does not take commands there now, in a few words; None when it does.
+    """Why the store at this address accepts no commands now, in a few words. None if it does.
 
-    Raises StartFailed when waiting cannot help: a wrong password, or a database that it does not have.
+    Raises StartFailed when waiting cannot help, as with a wrong password or a database that does not exist.
     """
     try:
         with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
@@ -103,7 +103,7 @@ def why_silent(url: str) -> str | None:
         return str(error)
     except (redis.AuthenticationError, redis.ResponseError) as error:
         message = f"The store at {shown(url)} refuses: {error}"
-        raise StartFailed(f"{message.rstrip('.')}; is KINGPOST_REDIS_URL right?") from error
+        raise StartFailed(f"{message.rstrip('.')}; check KINGPOST_REDIS_URL.") from error
     except (redis.RedisError, OSError) as error:
         return str(error).rstrip(".")
     return None

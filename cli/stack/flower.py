@@ -1,4 +1,4 @@
-"""Flower on our broker: it shows requests, because workers send Celery's task events for them."""
+"""Runs Flower on our broker. It shows requests, because workers send a Celery task event for each step of a request."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ USER = "kingpost"
 
 
 def password_file(settings: Settings) -> Path:
-    """Where Flower's password is kept; made on the first use, for the owner only."""
+    """The file of Flower's password. It is made on first use, and only its owner can read it."""
     path = settings.state_dir / "flower_password"
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(16))
@@ -29,7 +29,7 @@ def write_secret(path: Path, text: str) -> None:
 def run(settings: Settings, address: str, port: int) -> None:
     """Runs until SIGTERM."""
     password = password_file(settings).read_text().strip()
-    # Celery's own command in this process; the password goes by a variable, where `ps` does not look.
+    # Celery's own command replaces this process. The password goes into a variable, because `ps` shows arguments.
     command = [*OURS, "-m", "tasks.flower_app", "flower"]
     environment = program_variables(
         FLOWER_BASIC_AUTH=f"{USER}:{password}", KINGPOST_REDIS_URL=settings.redis_url

@@ -1,4 +1,4 @@
-"""What `kingpost up` finds in the folder of models; what is broken is set aside with its reason, and the rest goes on."""
+"""Finds the models and chains for `kingpost up`. A broken folder is left out with its reason, and the rest runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Broken:
-    """A folder, or a model of it, that cannot be used: the first line of `reason` is a sentence, an excerpt may follow."""
+    """A folder, or a model in it, that cannot be used. The first line of `reason` is a sentence; an excerpt may follow."""
 
     name: str
     folder: Path
@@ -26,7 +26,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Found:
-    """The processes to run, their leaders first, and the folders that are left out."""
+    """The processes to run, each with its leader first, and the folders that are left out."""
 
     processes: list[list[Package]] = field(default_factory=list[list[Package]])
     broken: list[Broken] = field(default_factory=list[Broken])
@@ -43,7 +43,7 @@ class Found:
 
 @dataclass(frozen=True)
 class _Unit:
-    """What stands or falls together: a model, or all chainlets of a chain."""
+    """A model, or all chainlets of a chain. If one of them is broken, all are left out."""
 
     folder: Path
     packages: list[Package]
@@ -52,7 +52,7 @@ class _Unit:
 def find(
     settings: Settings, folder: Path | None, allowed: Sequence[str], say: Say = print
 ) -> Found:
-    """The models and chains right below a folder; None is ./models, if there is one. Raises StartFailed."""
+    """The models and chains directly below a folder (None: ./models, if it exists). Raises StartFailed."""
     found, units = Found(), list[_Unit]()
     for path in _subfolders(folder):
         try:
@@ -69,7 +69,7 @@ def find(
 
 
 def reason(error: Exception) -> str:
-    """What a person reads about it."""
+    """The reason as a user reads it."""
     if isinstance(error, PackageError):
         return error.shown
     if isinstance(error, KingpostError):
@@ -86,7 +86,7 @@ def _subfolders(folder: Path | None) -> list[Path]:
         if not folder.exists():
             return []
     if not folder.is_dir():
-        raise StartFailed(f"There is no folder {folder} with models; say which with --models.")
+        raise StartFailed(f"There is no folder {folder}; give the folder of models with --models.")
     if any((folder / name).exists() for name in CONFIGS):
         above = folder.absolute().parent
         raise StartFailed(f"{folder} is a package itself: give the folder above, --models {above}.")
@@ -97,7 +97,7 @@ def _subfolders(folder: Path | None) -> list[Path]:
 
 
 def _packages(settings: Settings, path: Path, allowed: Sequence[str], say: Say) -> list[Package]:
-    """Of one folder; none when it is neither a model nor a chain."""
+    """The packages of one folder, none when it is neither a model nor a chain."""
     if any((path / name).exists() for name in CONFIGS):
         return [accepted(settings, path, allowed)]
     file = chains.chain_file(path)
@@ -109,13 +109,15 @@ def _packages(settings: Settings, path: Path, allowed: Sequence[str], say: Say) 
 
 
 def _without_clashes(units: Sequence[_Unit], found: Found) -> list[_Unit]:
-    """A name that two folders have is the folder's that is called so, else the first one's."""
+    """The units whose names are unique. If two have one name, the folder with that name keeps it, else the first folder."""
     taken: dict[str, Path] = {}
     kept: list[_Unit] = []
     for unit in sorted(units, key=lambda unit: unit.folder.name != unit.packages[0].model_name):
         names = [package.model_name for package in unit.packages]
         if clash := next((name for name in names if name in taken), None):
-            message = f"Its name, {clash}, is that of {taken[clash]}, too: give it another one."
+            message = (
+                f"Its name {clash} is already the name of {taken[clash]}; give it another name."
+            )
             found.leave_out(unit.folder, PackageError(message))
             continue
         taken |= dict.fromkeys(names, unit.folder)

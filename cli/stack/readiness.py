@@ -1,4 +1,4 @@
-"""Whether the parts of a stack do their work yet."""
+"""Finds out whether the parts of a stack are ready."""
 
 import urllib.error
 import urllib.request
@@ -30,9 +30,9 @@ def last_line(error: str | None) -> str:
 
 
 class Models:
-    """Models on their way to ready; each step of each of them is said once.
+    """Follows models until they are ready, and reports each step once.
 
-    `kingpost up` waits for its folders only; of what was pushed while it runs the steps are said as well.
+    `kingpost up` waits only for the models of its folders. For models that are pushed while it runs, it reports the steps too.
     """
 
     def __init__(self, settings: Settings, leaders: Sequence[Deployment]) -> None:
@@ -45,7 +45,7 @@ class Models:
         self.failed: dict[str, Broken] = {}  # by deployment id; one that comes up later leaves
 
     def look(self) -> list[str]:
-        """What is new since the last look, a line each. Raises StoreUnavailable."""
+        """The news since the last look, one line each. Raises StoreUnavailable."""
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in self._directory.all():
             replicas[replica.deployment_id].append(replica)
@@ -79,14 +79,14 @@ class Models:
             return None
         self._said.add((deployment_id, state))
         return {
-            "building": f"Building the virtualenv of {name}; `kingpost logs {name} -f` follows.",
+            "building": f"Building the virtualenv of {name}; `kingpost logs {name} -f` shows the build.",
             "failed": f"{name} could not be loaded: {why}",
             "asleep": f"{name} sleeps until it is called.",
         }.get(state)
 
 
 def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[str, str]:
-    """In a word, and why if it failed."""
+    """The state in one word, and the reason if it failed."""
     states = {replica.state for replica in replicas}
     if "ready" in states:
         return "ready", ""

@@ -1,4 +1,4 @@
-"""What `kingpost up` writes into the store: its key, and a deployment for each folder."""
+"""Writes what `kingpost up` has into the store: its key, and a deployment for each folder."""
 
 from cli.stack.flower import write_secret
 from cli.stack.found import Found
@@ -13,7 +13,7 @@ MADE_BY_UP = "made by kingpost up"  # the name of a key
 
 
 def register(settings: Settings, found: Found) -> list[Deployment]:
-    """A deployment for each folder, the leaders of processes are answered; those of folders that are gone rest."""
+    """Makes a deployment for each folder and returns the leaders. Deactivates deployments whose folder is gone."""
     registry = Registry(settings)
     leaders: list[Deployment] = []
     present: set[str] = set()
@@ -42,16 +42,16 @@ def _why_left_out(deployment: Deployment, found: Found) -> str | None:
 
 
 def install_key(settings: Settings) -> str | None:
-    """Makes sure that a key is valid and in STATE/api_key; a new one is answered, to be shown once.
+    """Makes sure that STATE/api_key has a valid key. Returns a new key, so that it can be shown once, else None.
 
-    One that the store has lost is valid again: clients have it. One that was revoked never is.
+    A key that the store has lost becomes valid again, because clients have it. A revoked key never does.
     """
     path, keys = settings.state_dir / "api_key", ApiKeys(settings)
     if settings.api_key:
         plain = settings.api_key.get_secret_value()
         if not keys.install(plain):
             raise SettingsError(
-                "KINGPOST_API_KEY is a key that was revoked, and it stays so: choose a new one."
+                "KINGPOST_API_KEY is a key that was revoked and stays revoked; choose a new one."
             )
         write_secret(path, plain)
         return None

@@ -1,4 +1,4 @@
-"""The one way in which `kingpost up` does not start."""
+"""The error of a stack that cannot be started."""
 
 from tasks.errors import KingpostError
 

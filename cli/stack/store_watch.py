@@ -1,7 +1,7 @@
-"""Whether the store still has what it had: one that came back empty, or as an older copy, gets its keys and models again.
+"""Notices when the store lost data, and restores its keys and models.
 
-A note in the state folder says what the store held last: which store it was, how many requests had arrived, and a copy
-of what can be written again. Requests cannot; they are counted.
+The store may come back empty, or as an older copy of itself. A note in the state folder says what it held last: which store
+it was, how many requests had arrived, and a copy of keys and models. Requests cannot be restored; the lost ones are counted.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ NOTE_EVERY = 5.0  # s, between two copies of the registry
 
 @dataclass(frozen=True)
 class Held:
-    """What the store holds. `sequence` and `keys` never fall: the one counts on, and a revoked key stays as such."""
+    """What the store holds. `sequence` and `keys` never fall, because a revoked key stays in the store."""
 
     epoch: str = ""
     sequence: int = 0
@@ -41,14 +41,14 @@ class Held:
     deployments: int = 0
 
     def lacks(self, before: "Held") -> bool:
-        """Whether something is gone that cannot go by itself."""
+        """Whether something is missing that is never removed in normal use."""
         if self.sequence < before.sequence or self.keys < before.keys:
             return True
         return self.epoch != before.epoch and self.deployments < before.deployments
 
 
 class StoreWatch:
-    """`look` does all the work."""
+    """Compares the store with the note in the state folder. `look` does all the work."""
 
     def __init__(
         self, settings: Settings, which: str, monotonic: Callable[[], float] = time.monotonic
@@ -64,7 +64,7 @@ class StoreWatch:
         self._load()
 
     def look(self) -> str:
-        """What was lost, in words, once keys and models are back; '' when nothing was. Raises StoreUnavailable."""
+        """Restores keys and models if data was lost, and says in words what was lost; '' if nothing. Raises StoreUnavailable."""
         with unavailable():
             now, before = self._held(), self._before
             if before is None or not now.lacks(before):
@@ -99,7 +99,7 @@ class StoreWatch:
         return cast("bytes", self._redis.get(EPOCH)).decode()
 
     def _note(self, now: Held) -> None:
-        """Into memory and the file: at once when keys or deployments are more or less, else now and then."""
+        """Writes the note: at once when the number of keys or deployments changed, else every few seconds."""
         shape = (now.epoch, now.keys, now.deployments)
         same = shape == (self._noted.epoch, self._noted.keys, self._noted.deployments)
         if same and self._monotonic() - self._noted_at < NOTE_EVERY:
@@ -118,7 +118,7 @@ class StoreWatch:
         self._noted = now
 
     def _load(self) -> None:
-        """A note that is torn, or of another store, is none."""
+        """Reads the note. A torn note, or one of another store, is ignored."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             note = json.loads(self._path.read_text())
             if note["store"] == self._which:
@@ -127,7 +127,7 @@ class StoreWatch:
 
 
 def _told(before: Held, now: Held, after: Held) -> str:
-    """In the log with the figures, and as the sentence that is answered."""
+    """Logs the loss with its figures, and returns it as a sentence."""
     empty = not (now.keys or now.deployments or now.requests)
     requests = max(before.requests - now.requests, 0)
     unfinished = max(before.unfinished - now.unfinished, 0)
@@ -141,6 +141,6 @@ def _told(before: Held, now: Held, after: Held) -> str:
     )
     how = "empty" if empty else "as an older copy of itself"
     return (
-        f"The store came back {how}. Requests lost: {requests}, of which {unfinished} had not ended. "
-        f"Written again: API keys {after.keys - now.keys}, deployments {after.deployments - now.deployments}."
+        f"The store came back {how}. Requests lost: {requests}, of which {unfinished} had not finished. "
+        f"Restored: API keys {after.keys - now.keys}, deployments {after.deployments - now.deployments}."
     )

@@ -48,7 +48,7 @@ FOLLOW = 0.5  # s, between looks at the replicas that the node runs
 
 @dataclass(frozen=True)
 class Choices:
-    """The command line of `kingpost up`; no Flower without a port for it."""
+    """The options of `kingpost up`. Without `flower_port` there is no Flower."""
 
     models: Path | None  # None = ./models, if there is one
     host: str
@@ -59,11 +59,11 @@ class Choices:
 
 
 class NeverCameUp(KingpostError):
-    """The stack ran, but not all of its models."""
+    """The stack ran, but some of its models never did."""
 
 
 def run(choices: Choices) -> None:
-    """Runs until Ctrl-C or SIGTERM. Raises a KingpostError: the start failed, or at the end, a model never came up."""
+    """Runs until Ctrl-C or SIGTERM. Raises a KingpostError if the start fails or, at the end, if a model never came up."""
     began = time.monotonic()
     settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
     with locked(settings.state_dir):
@@ -73,12 +73,14 @@ def run(choices: Choices) -> None:
         stack = _Stack(settings, choices, found, began)
         asyncio.run(stack.run())
     if missing := [broken.name for broken in stack.broken]:
-        raise NeverCameUp(f"Stopped; never came up: {', '.join(missing)} (see above why).")
+        raise NeverCameUp(
+            f"Stopped. These never came up: {', '.join(missing)}; the reasons are above."
+        )
 
 
 @contextlib.contextmanager
 def locked(state: Path) -> Generator[IO[str]]:
-    """The state folder, for one command at a time. Raises StartFailed."""
+    """Locks the state folder, so that only one command uses it. Raises StartFailed."""
     try:
         state.mkdir(parents=True, exist_ok=True)
         keep_private(state)
@@ -91,7 +93,7 @@ def locked(state: Path) -> Generator[IO[str]]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"Another `kingpost up` runs on {state}; stop it, or give --state."
+            message = f"Another `kingpost up` uses {state}; stop it, or choose another folder with --state."
             raise StartFailed(message) from None
         yield lock
 
@@ -103,11 +105,13 @@ def _check_ports(choices: Choices) -> None:
     ):
         why = None if port is None else why_taken(choices.host, port)
         if why:
-            raise StartFailed(f"The {what} cannot listen: {why}; see --host and {flag}.")
+            raise StartFailed(
+                f"The {what} cannot listen: {why}; choose another with --host or {flag}."
+            )
 
 
 class _Stack:
-    """The parts of one `kingpost up`, from the first to the last."""
+    """The parts of one `kingpost up`, from start to stop."""
 
     def __init__(self, settings: Settings, choices: Choices, found: Found, began: float) -> None:
         self._settings = settings
@@ -131,14 +135,14 @@ class _Stack:
         self._own_valkey = "redis_url" not in settings.model_fields_set
 
     async def run(self) -> None:
-        """Starts, waits for a signal, drains."""
+        """Starts the parts, waits for a signal, drains and stops them."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
         try:
             await self._start()
             await self._stop.wait()
-            _say("Draining: running jobs may finish, Ctrl-C again ends at once.")
+            _say("Draining: running jobs may finish. Ctrl-C again ends at once.")
         finally:
             await self._end()
 
@@ -146,12 +150,12 @@ class _Stack:
         if self._stop.is_set():
             for part in self._supervisor.parts:
                 Supervisor.kill(part)
-            os._exit(1)  # the second Ctrl-C: nobody wants to wait for anything
+            os._exit(1)  # the second Ctrl-C ends at once
         self._stop.set()
 
     @property
     def broken(self) -> list[Broken]:
-        """What is left out, and what has not come up yet because its load failed."""
+        """The folders that are left out, and the models whose load failed so far."""
         return self._found.broken + (list(self._models.failed.values()) if self._models else [])
 
     async def _start(self) -> None:
@@ -163,7 +167,7 @@ class _Stack:
             self._settings = self._settings.model_copy(update={"redis_url": valkey.url})
         await self._store_answers()
         if names := set_aside():
-            _say(f"Not used here, but seen by models: {', '.join(names)}.")
+            _say(f"Kingpost ignores these variables, models see them: {', '.join(names)}.")
         which = "embedded" if self._own_valkey else shown(self._settings.redis_url)
         self._store = StoreWatch(self._settings, which)
         await asyncio.to_thread(self._look_at_store)
@@ -195,7 +199,7 @@ class _Stack:
         if not await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds):
             why = embedded_valkey.why_silent(url) or "it does not answer"
             message = f"No store can be used at {shown(url)} ({why})"
-            raise StartFailed(f"{message}; is KINGPOST_REDIS_URL right?")
+            raise StartFailed(f"{message}; check KINGPOST_REDIS_URL.")
         _say("The store is up.")
 
     async def _start_parts(self) -> None:
@@ -211,13 +215,13 @@ class _Stack:
         await self._part("node", "node", [*ME, "node"], self._chain_environment())
 
     async def _api(self) -> None:
-        """Its sockets are ours: while it is started again, clients wait in their queue and are not refused."""
+        """Starts the API with sockets that this process holds. While the API restarts, clients wait and are not refused."""
         choices = self._choices
         try:
             self._listening = bound(choices.host, choices.port)
         except OSError as error:  # somebody has taken it since it was looked at
             message = f"The API cannot listen on port {choices.port}: {error.strerror}"
-            raise StartFailed(f"{message}; see --host and --port.") from error
+            raise StartFailed(f"{message}; choose another with --host or --port.") from error
         numbers = [listener.fileno() for listener in self._listening]
         command = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
         command += [f"--listening={number}" for number in numbers]
@@ -284,7 +288,7 @@ class _Stack:
             _say(f"Loading {', '.join(names)}.")
         limit = self._settings.virtualenv_build_seconds + self._settings.load_timeout_seconds
         if not await self._until(self._models_settled, limit):
-            _say(f"Not all models are loaded after {limit:.0f} s; they go on.")
+            _say(f"Not all models are loaded after {limit:.0f} s; they continue to load.")
 
     async def _models_settled(self) -> bool:
         models, count = self._models, len(self._found.processes)
@@ -299,7 +303,7 @@ class _Stack:
             _say(line)
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-        """Waits for the condition, or a signal; False when the time is over. Raises StartFailed for a part that gave up."""
+        """Waits for the condition or a signal. False when the time is over. Raises StartFailed for a part that gave up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._stop.is_set() and not await condition():
@@ -344,7 +348,7 @@ class _Stack:
         self._written = up
 
     async def _follow(self) -> None:
-        """Keeps up.json true, and says what else comes up: replicas come and go without us."""
+        """Keeps up.json up to date and reports models that come up later, because nodes start and stop replicas."""
         guard = Guard("up.json", FOLLOW)
         while True:
             await asyncio.sleep(FOLLOW)
@@ -357,14 +361,14 @@ class _Stack:
                     self._write_up_json()
 
     def _look_at_store(self) -> bool:
-        """Whether it had lost something."""
+        """Whether the store had lost something."""
         lost = self._store.look() if self._store else ""
         if lost:
             _say(lost)
         return bool(lost)
 
     def _write_again(self) -> None:
-        """What the note of a moment ago may not have had."""
+        """Writes key and deployments again, because the note may be older than they are."""
         install_key(self._settings)
         self._chain_environment()
         register(self._settings, self._found)
@@ -394,6 +398,6 @@ class _Stack:
 
 
 def _say(line: str) -> None:
-    """To the console; one that nobody reads, or a full disk below it, ends nothing."""
+    """Prints a line. A closed console or a full disk must not end the stack."""
     with contextlib.suppress(OSError, ValueError):
         print(printable(line), flush=True)

@@ -139,7 +139,9 @@ def test_the_addresses_that_it_prints_can_be_pasted(stack: Stack) -> None:
 
 
 def test_it_says_which_variables_it_does_not_use(stack: Stack) -> None:
-    (line,) = [line for line in stack.said().splitlines() if line.startswith("Not used here")]
+    (line,) = [
+        line for line in stack.said().splitlines() if line.startswith("Kingpost ignores these")
+    ]
     assert "CELERY_BROKER_URL" in line
     assert "FLOWER_URL_PREFIX" in line
 
@@ -201,7 +203,7 @@ def test_a_store_that_is_not_there_is_one_sentence_within_seconds(
 
 @pytest.mark.parametrize(
     ("host", "word"),
-    [("192.0.2.1", "not an address of this machine"), ("no such host", "no name that")],
+    [("192.0.2.1", "not an address of this machine"), ("no such host", "nor a name that")],
 )
 def test_an_address_of_another_machine_is_one_sentence(echo_in: Path, host: str, word: str) -> None:
     assert word in refused(echo_in, host)

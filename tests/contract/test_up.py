@@ -164,7 +164,7 @@ BROKEN = [
 ]  # fmt: skip
 REASONS = {
     "config": "predict_concurrency",
-    "copy": "Its name, echo, is that of",
+    "copy": "Its name echo is already the name of",
     "environment": "nowhere.whl",
     "load": "OSError: no weights",
     "syntax": "model/model.py:2:",
@@ -175,7 +175,7 @@ def test_broken_folders_are_left_out_with_a_reason_each(lasting_up: Up) -> None:
     reasons = {broken["name"]: broken["reason"] for broken in lasting_up.up_json()["broken"]}
     assert reasons.keys() == REASONS.keys()
     said = lasting_up.said()
-    left_out = said[said.index("Left out, because") :]
+    left_out = said[said.index("Broken and left out") :]
     for name, word in REASONS.items():
         assert word in reasons[name].splitlines()[0]
         assert reasons[name].splitlines()[0] in left_out
@@ -257,8 +257,8 @@ def test_a_store_that_is_emptied_serves_again_and_says_what_is_lost(lasting_up: 
     with redis.Redis.from_url(up.up_json()["redis_url"]) as client:
         wait_until(lambda: '"keys": 2' in (up.state / "store.json").read_text(), 10)
         client.flushall()
-    told = r"The store came back empty\. Requests lost: \d+, of which \d+ had not ended\. "
-    told += r"Written again: API keys 2, deployments \d\."
+    told = r"The store came back empty\. Requests lost: \d+, of which \d+ had not finished\. "
+    told += r"Restored: API keys 2, deployments \d\."
     wait_until(lambda: re.search(told, up.said()), 30)
     wait_until(lambda: http_answers(up.up_json()["api"] + "/health/ready"), 30)
     wait_until(up.predicts, 60)  # with the key that its clients have
@@ -293,14 +293,16 @@ def test_a_second_one_on_the_same_state_is_refused(up: Up, tmp_path: Path) -> No
     up.start("--no-flower").ready()
     other = Up(tmp_path / "other")
     other.state = up.state
-    assert "Another `kingpost up` runs on" in other.refused("--no-flower")
+    assert "Another `kingpost up` uses" in other.refused("--no-flower")
 
 
 def test_a_taken_port_is_one_sentence(up: Up) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", up.port))
         taken.listen()
-        assert f"The API cannot listen: port {up.port} is taken" in up.refused("--no-flower")
+        assert f"The API cannot listen: port {up.port} is already in use" in up.refused(
+            "--no-flower"
+        )
     assert len(up.said().strip().splitlines()) == 1
 
 

@@ -56,7 +56,7 @@ def test_of_two_folders_with_one_name_the_one_that_is_called_so_keeps_it(tmp_pat
     found = find(Settings(), tmp_path, ())
     assert [package.root.name for package in found.packages] == ["echo"]
     assert [broken.name for broken in found.broken] == ["a-copy", "z-copy"]
-    assert f"Its name, echo, is that of {tmp_path / 'echo'}, too" in found.broken[0].reason
+    assert f"Its name echo is already the name of {tmp_path / 'echo'}" in found.broken[0].reason
 
 
 def test_a_folder_that_nobody_named_may_be_missing_and_a_named_one_may_not(
@@ -64,7 +64,7 @@ def test_a_folder_that_nobody_named_may_be_missing_and_a_named_one_may_not(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert find(Settings(), None, ()).packages == []
-    with pytest.raises(StartFailed, match=r"There is no folder models with models; say which"):
+    with pytest.raises(StartFailed, match=r"There is no folder models; give"):
         find(Settings(), Path("models"), ())
     (tmp_path / "models").mkdir()
     assert find(Settings(), Path("models"), ()).packages == []
@@ -128,6 +128,6 @@ def test_a_banner_names_limits_and_what_is_left_out(tmp_path: Path) -> None:
     package(tmp_path / "n", "nonsense: 1\n")
     said = ready(tmp_path, Broken("o", tmp_path / "o", "A sentence.\n    x\n    ^"))
     assert "Limits   m: system_packages" in said
-    left_out = said[said.index("Left out") :]
+    left_out = said[said.index("Broken and left out") :]
     assert "\n  n (" in left_out and "nonsense" in left_out
     assert left_out.endswith("A sentence.\n        x\n        ^")

@@ -263,7 +263,7 @@ def test_a_damaged_note_of_the_stack_is_named(surroundings: Path, written: str) 
     (surroundings / "state" / "up.json").write_text(written)
     case = Case(0, ["models", "--state", "state"], os.environ.copy())
     code, said = run(case)
-    assert (code, "up.json is not what `kingpost up` has written there" in said) == (1, True)
+    assert (code, "up.json is damaged or was not written by `kingpost up`" in said) == (1, True)
 
 
 async def _start_nothing(stack: cli.stack.up._Stack) -> None:

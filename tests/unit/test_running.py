@@ -45,7 +45,7 @@ def test_without_a_stack_it_is_one_sentence_and_nothing_is_left_behind(
 ) -> None:
     package(elsewhere / "m")
     said = refusal(*command)
-    assert f"in {elsewhere / '.kingpost'}: start one with `kingpost up`, or say which" in said
+    assert f"in {elsewhere / '.kingpost'}; start one with `kingpost up`, or name another" in said
     assert "--state" in said and "6379" not in said
     assert [path.name for path in elsewhere.iterdir()] == ["m"]
 
@@ -86,7 +86,7 @@ def test_nothing_is_stored_for_a_store_that_is_not_there_or_where_no_node_looks(
 ) -> None:
     package(elsewhere / "m")
     monkeypatch.setenv("KINGPOST_REDIS_URL", settings.redis_url)
-    assert "where a node finds it: say which with --state" in refusal("push", "m")
+    assert "would find the package; name one with --state" in refusal("push", "m")
     monkeypatch.setenv("KINGPOST_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
     monkeypatch.setenv("KINGPOST_STORE_TIMEOUT_SECONDS", "0.2")
     refusal("push", "m", "--state", str(elsewhere / "state"))

@@ -68,8 +68,8 @@ def test_an_empty_store_gets_back_what_can_be_written_again(
     assert watch.look() == ""
     client.flushall()
     assert watch.look() == (
-        "The store came back empty. Requests lost: 5, of which 5 had not ended. "
-        "Written again: API keys 2, deployments 3."
+        "The store came back empty. Requests lost: 5, of which 5 had not finished. "
+        "Restored: API keys 2, deployments 3."
     )
     assert (store_copy.read(client), client.get(EPOCH)) == (before, epoch)
     assert watch.look() == ""
@@ -89,8 +89,8 @@ def test_a_note_outlives_its_process_and_an_older_copy_is_noticed(
         client.restore(key, 0, value)
     said = StoreWatch(settings, "embedded").look()
     assert said == (
-        "The store came back as an older copy of itself. Requests lost: 3, of which 3 had not ended. "
-        "Written again: API keys 2, deployments 3."
+        "The store came back as an older copy of itself. Requests lost: 3, of which 3 had not finished. "
+        "Restored: API keys 2, deployments 3."
     )
     assert store_copy.read(client) == now
 

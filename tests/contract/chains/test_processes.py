@@ -172,7 +172,7 @@ def test_up_says_which_chainlet_of_a_process_is_broken(folder: Path) -> None:
     process = up(folder)
     log = folder / "up.log"
     try:
-        wait_until(lambda: "Left out" in log.read_text() or process.poll() is not None, 240)
+        wait_until(lambda: "left out" in log.read_text() or process.poll() is not None, 240)
         process.terminate()
         assert process.wait(60) == 1
     finally:

@@ -90,7 +90,9 @@ def test_several_folders_are_pushed_at_once_and_have_a_door_of_their_own_each(ri
     folders = [str(rig.package(name, "one")) for name in ("left", "right")]
     rig.kingpost("push", "--promote", *folders)
     assert [rig.predict(name) for name in ("left", "right")] == ["one", "one"]
-    assert "--name is for one package" in rig.kingpost("push", "--name", "x", *folders, code=1)
+    assert "--name works with one package only" in rig.kingpost(
+        "push", "--name", "x", *folders, code=1
+    )
     found = [replica for replica in rig.directory.all() if replica.model_name in ("left", "right")]
     gates = {replica.tcp for replica in found}
     assert len(gates) == 2
@@ -113,7 +115,7 @@ def test_a_rollback_calls_off_a_promotion_that_is_not_warm_yet(rig: Rig) -> None
     broken = rig.package("undecided", "two", LOADS_NEVER)
     rig.kingpost("push", str(broken), "--promote")
     assert rig.registry.model("undecided").environments["production"].candidate
-    assert "called off" in rig.kingpost("rollback", "undecided")
+    assert "is canceled" in rig.kingpost("rollback", "undecided")
     production = rig.registry.model("undecided").environments["production"]
     assert (production.deployment_id, production.candidate) == (first.id, None)
     assert "no" in rig.kingpost("rollback", "undecided", code=1)  # it has pointed at nothing else
