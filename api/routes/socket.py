@@ -12,11 +12,12 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 from api.gateway import addressed_of, authenticate, deployment_for, gateway_of, new_request_id
 from api.problems import NO_ROUTE, Problem, log
 from api.routes.targets import TARGETS, TargetOf
-from api.upstream.connection import RawHeaders, reach
+from api.upstream.connection import reach
 from api.upstream.hosts import CONNECT_SECONDS, TOKEN, DoorRefused, Upstreams
 from api.upstream.passing import PublicAddress, answered, forwarded, target_at
 from api.upstream.waiting import Asking
 from deployments.host_address import REFUSED_HEADER, HostAddress
+from deployments.http_client.exchange import RawHeaders
 from deployments.pings import Pings
 from deployments.registry.resolver import Target
 from deployments.socket_relay import Opening, ServerSide, denial, opened, relay

@@ -7,14 +7,10 @@ from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from api.upstream.connection import (
-    BrokenAnswer,
-    BrokenCall,
-    RawHeaders,
-    UpstreamConnection,
-    connect,
-)
+from api.upstream.connection import connect
 from deployments.host_address import REFUSED_HEADER, TOKEN_HEADER, HostAddress
+from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
+from deployments.http_client.exchange import RawHeaders
 from deployments.registry.directory import AsyncDirectory, Replica
 from tasks.process.descriptors import SHORT, left
 
@@ -101,9 +97,7 @@ class Upstreams:
 
     def __init__(self, directory: AsyncDirectory) -> None:
         self._directory = directory
-        self._idle: defaultdict[HostAddress, list[tuple[float, UpstreamConnection]]] = defaultdict(
-            list
-        )
+        self._idle: defaultdict[HostAddress, list[tuple[float, Connection]]] = defaultdict(list)
         self._in_flight: Counter[str] = Counter()
         self._shunned: dict[str, float] = {}  # replica id -> until when
 
@@ -129,7 +123,7 @@ class Upstreams:
     @contextlib.asynccontextmanager
     async def request(
         self, replica: Replica, method: str, target: str, headers: RawHeaders, body: ReplayableBody
-    ) -> AsyncGenerator[UpstreamConnection]:
+    ) -> AsyncGenerator[Connection]:
         """The head of the answer to one call; leaving the context early ends the call. Raises OSError."""
         address = self.host_address(replica)
         with self.counted(replica):
@@ -174,7 +168,7 @@ class Upstreams:
         finally:
             self._in_flight[replica.id] -= 1
 
-    def _kept(self, address: HostAddress) -> UpstreamConnection | None:
+    def _kept(self, address: HostAddress) -> Connection | None:
         """The connection that was used last; the others may grow old."""
         idle = self._idle[address]
         while idle:
@@ -213,7 +207,7 @@ class Upstreams:
 
 
 async def _call(
-    connection: UpstreamConnection,
+    connection: Connection,
     address: HostAddress,
     method: str,
     target: str,

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
-from api.upstream.connection import RawHeaders
+from deployments.http_client.exchange import RawHeaders
 from deployments.redirects import has_addresses, rewritten
 from deployments.registry.resolver import Target
 

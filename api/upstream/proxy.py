@@ -18,10 +18,11 @@ from api.gateway import (
     new_request_id,
 )
 from api.problems import Problem, log, of_error
-from api.upstream.connection import BrokenAnswer, BrokenCall, RawHeaders, UpstreamConnection
 from api.upstream.hosts import BODILESS, ReplayableBody
 from api.upstream.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded, target_at
 from api.upstream.waiting import Asking
+from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
+from deployments.http_client.exchange import RawHeaders
 from deployments.registry.directory import Replica
 from deployments.registry.registry import Deployment
 from deployments.registry.resolver import Target
@@ -194,7 +195,7 @@ def _is_small(request: Request) -> bool:
     return declared is not None and declared <= SMALL_BODY
 
 
-def check_sendable(answer: UpstreamConnection) -> None:
+def check_sendable(answer: Connection) -> None:
     """Raises BrokenAnswer for a head that our own server would refuse to send."""
     if why := why_unsendable(answer.status, answer.headers):
         raise BrokenAnswer(f"the host's answer cannot be sent: {why}")

@@ -6,14 +6,16 @@ that callers expect.
 
 import asyncio
 import random
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from api.upstream.connection import BrokenAnswer, BrokenCall, UpstreamConnection
 from api.upstream.passing import PublicAddress, answered
 from api.upstream.proxy import check_sendable
-from workers.hosting.connection import BROKEN, HostConnection, Response
+from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
+from deployments.http_client.exchange import AnswerError, AnswerReader
+from workers.hosting.connection import Response
 
 SEEDS = [
     path.read_bytes() for path in sorted((Path(__file__).parents[1] / "data/answers").iterdir())
@@ -25,6 +27,7 @@ WORDS = [
     b"link: <\r\n", b"ffffffffffffffff", b"18446744073709551616", b"-1", b"99999999999999999999999", b"a" * 70_000,
 ]  # fmt: skip
 METHODS = ["GET", "HEAD", "POST"]
+NEXT = b"HTTP/1.1 200 OK\r\nx-next: 1\r\ncontent-length: 4\r\n\r\nnext"
 MOST_TURNS = 200  # of the loop, by which a call is over once the connection is
 
 
@@ -92,7 +95,7 @@ class _Wire(asyncio.Transport):
 
 async def at_the_gateway(pieces: list[bytes], method: str) -> Outcome:
     """How the gateway reads it."""
-    connection, outcome = UpstreamConnection(), Outcome()
+    connection, outcome = Connection(), Outcome()
     connection.connection_made(_Wire())
     reading = asyncio.ensure_future(_read(connection, method, outcome))
     await _turn()
@@ -110,7 +113,7 @@ async def at_the_gateway(pieces: list[bytes], method: str) -> Outcome:
     return outcome
 
 
-async def _read(connection: UpstreamConnection, method: str, outcome: Outcome) -> None:
+async def _read(connection: Connection, method: str, outcome: Outcome) -> None:
     try:
         await connection.call(method, "/x", [], None)
         while True:
@@ -136,12 +139,12 @@ async def _turn() -> None:
 
 
 class _Pieces:
-    """The worker's connection to a host that is this test."""
+    """The worker's socket at a host that is this test."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = list(pieces)
 
-    def receive(self) -> bytes:
+    def recv(self, _: int) -> bytes:
         """The next one; then the end."""
         return self.pieces.pop(0) if self.pieces else b""
 
@@ -151,16 +154,34 @@ class _Pieces:
 
 def at_the_worker(pieces: list[bytes]) -> Outcome:
     """How the worker reads it."""
-    outcome, connection = Outcome(), _Pieces(pieces)
+    outcome, connected, answer = Outcome(), _Pieces(pieces), AnswerReader()
+    answer.begin("POST")
     try:
-        response = Response(cast(HostConnection, connection))
+        response = Response(answer, cast(socket.socket, connected), connected.close)
         outcome.body = response.read()
-    except BROKEN:
+    except OSError:
         return outcome
     outcome.status, outcome.whole = response.status, True
-    outcome.kind = response.content_type.encode("latin-1")
-    outcome.more = bool(connection.pieces)
+    outcome.kind = next((v for n, v in reversed(answer.headers) if n == b"content-type"), b"")
+    outcome.more = bool(connected.pieces)
     return outcome
+
+
+def after(pieces: list[bytes], method: str) -> tuple[object, ...] | None:
+    """What the next answer on the same connection means; None where there is to be no other call."""
+    reader = AnswerReader()
+    reader.begin(method)
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+    except AnswerError:
+        assert not reader.reusable
+    reader.take()
+    if not reader.reusable:
+        return None
+    reader.begin("GET")
+    reader.feed(NEXT)
+    return reader.status, reader.headers, reader.take(), reader.reusable
 
 
 async def check(chance: random.Random) -> None:
@@ -170,6 +191,7 @@ async def check(chance: random.Random) -> None:
     gateway, worker = await at_the_gateway(pieces, method), at_the_worker(pieces)
     again = await at_the_gateway([said], method)
     assert _seen(gateway) == _seen(again), (said, pieces, method, gateway, again)
+    assert after(pieces, method) in (None, after([NEXT], "GET")), (said, pieces, method)
     if method != "HEAD" and not gateway.more and not worker.more:
         same = at_the_worker([said])
         assert _seen(worker) == _seen(same), (said, pieces, worker, same)

@@ -32,6 +32,11 @@ WRONG = [
         "import deployments.packages.package",
         "Rooms of deployments",
     ),
+    (
+        "deployments/http_client/exchange.py",
+        "import deployments.registry.keys",
+        "Rooms of deployments",
+    ),
     ("tasks/store/verbs.py", "import tasks.webhooks.sender", "Rooms of tasks"),
     ("tasks/process/logs.py", "import tasks.store.keys", "Rooms of tasks"),
     ("api/upstream/hosts.py", "import api.routes.result", "Routes call replicas"),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from api.upstream.connection import BrokenAnswer, BrokenCall, UpstreamConnection, connect
+from api.upstream.connection import connect
 from api.upstream.hosts import ReplayableBody, Upstreams
 from deployments.host_address import HostAddress
+from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
 from deployments.registry.directory import AsyncDirectory, Replica
 from tasks.settings import Settings
 
@@ -49,7 +50,7 @@ def saying(*answers: bytes, cut: int = 1 << 20) -> Serve:
     return serve
 
 
-async def whole(connection: UpstreamConnection) -> bytes:
+async def whole(connection: Connection) -> bytes:
     """The answer's body to its end."""
     pieces = [await connection.read()]
     while not connection.complete:
@@ -273,6 +274,36 @@ async def test_a_kept_connection_that_ended_is_replaced_without_a_failure(tmp_pa
                 assert await whole(answer) == b"hello"
     upstreams.close()
     assert calls == 2
+
+
+async def test_an_answer_that_nobody_read_is_not_the_next_caller_s(tmp_path: Path) -> None:
+    """A caller may leave, or the head be refused, when all of the answer is here already."""
+    answers = [SIZED.replace(b"hello", b"mine!"), CHUNKED]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (line := await reader.readline()) and answers:
+            if line == b"\r\n":
+                writer.write(answers.pop(0))
+
+    upstreams = Upstreams(AsyncDirectory(Settings()))
+    call = ReplayableBody(nothing(), absent=True)
+    async with peer(tmp_path, serve) as path:
+        async with upstreams.request(replica(path), "GET", "/x", [], call) as answer:
+            assert answer.complete
+        async with upstreams.request(replica(path), "GET", "/x", [], call) as answer:
+            assert await whole(answer) == b"hello"
+    upstreams.close()
+
+
+async def test_trailers_are_no_headers_of_the_answer(tmp_path: Path) -> None:
+    trailed = CHUNKED.removesuffix(b"\r\n") + b"x-sum: 1\r\nset-cookie: a=b\r\n\r\n"
+    async with peer(tmp_path, saying(trailed)) as path:
+        connection = await connect(HostAddress(path), 2)
+        await connection.call("GET", "/x", [], None)
+        assert await whole(connection) == b"hello"
+        assert connection.headers == [(b"transfer-encoding", b"chunked")]
+        assert connection.reusable
+        connection.close()
 
 
 async def test_a_body_is_sent_again_as_a_whole_after_a_replica_died_in_its_middle() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from tasks.job import Lease
-from workers.hosting.connection import BROKEN, HostConnection, Response
+from workers.hosting.connection import HostConnection, Response
 from workers.hosting.spool import Spool
 from workers.wire.calls import (
     AcquireSlot,
@@ -77,7 +77,7 @@ class HostAnswer:
 def _reaching() -> Generator[None]:
     try:
         yield
-    except BROKEN as error:
+    except OSError as error:
         raise HostUnavailable(f"The model host is gone: {error!r}") from error
     except WireError as error:
         raise HostUnavailable(f"The model host's answer cannot be read: {error}") from error
@@ -117,7 +117,7 @@ class HostClient:
         answer = HostAnswer(output)
         try:
             _send(self._connection, job, body)
-        except BROKEN as error:
+        except OSError as error:
             raise HostUnreached(f"The model host is gone: {error!r}") from error
         with _reaching():
             response = self._connection.response()
@@ -131,7 +131,7 @@ class HostClient:
         for attempt in (1, 2):
             try:
                 return _said(self._connection, call)
-            except BROKEN:
+            except OSError:
                 self._connection.close()  # kept alive from a host that has been replaced: once more
                 if attempt == 2:
                     raise

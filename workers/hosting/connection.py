@@ -1,94 +1,71 @@
-"""HTTP/1.1 over the model host's Unix socket: one send for a call, and httptools to read the answer.
+"""HTTP/1.1 over the model host's Unix socket: one send for a call, and the answer as it comes.
 
 `http.client` sends head and body apart, which wakes the host twice, and reads headers as those of a mail.
 """
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from httptools import HttpParserError, HttpResponseParser
+from deployments.http_client.exchange import (
+    CHUNKED,
+    LAST_CHUNK,
+    AnswerReader,
+    chunk,
+    request_head,
+    sized,
+)
 
 READ_BYTES = 256 * 1024
 CONNECT_SECONDS = 2.0
-
-BROKEN = (OSError, HttpParserError)  # what every method here may raise, and no more
-
-
-class _Answer:
-    """What the parser has found so far."""
-
-    def __init__(self) -> None:
-        self.headers: dict[bytes, bytes] = {}
-        self.pieces: list[bytes] = []
-        self.status = 0
-        self.has_head = False
-        self.complete = False
-        self.parser = HttpResponseParser(self)
-
-    def on_message_begin(self) -> None:
-        if self.has_head:
-            raise ConnectionError("a second answer to one call")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.lower()] = value
-
-    def on_headers_complete(self) -> None:
-        self.status = self.parser.get_status_code()
-        if self.status == 101:
-            raise ConnectionError("another protocol, which nobody asked for")
-        if self.status < 200:  # early hints and the like: the answer comes after them
-            self.headers = {}
-        else:
-            self.has_head = True
-
-    def on_body(self, piece: bytes) -> None:
-        self.pieces.append(piece)
-
-    def on_message_complete(self) -> None:
-        self.complete = self.has_head
+OTHER_LINES = 3  # of a head, beside its headers: the first, the one of the length, the empty one
 
 
 class Response:
-    """The answer to one call; its connection is free for the next when the body was read."""
+    """The answer to one call, whose connection is free for the next when the body was read. Raises OSError."""
 
-    def __init__(self, connection: "HostConnection") -> None:
-        self._connection = connection
-        self._answer = _Answer()
-        while not self._answer.has_head:
+    def __init__(
+        self, answer: AnswerReader, connected: socket.socket, close: Callable[[], None]
+    ) -> None:
+        self._answer, self._socket, self._close = answer, connected, close
+        while not answer.has_head:
             self._read()
-        self.status = self._answer.status
-        self.content_type = self._answer.headers.get(b"content-type", b"").decode("latin-1")
+        self.status = answer.status
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes."""
+        """The body as it comes; a piece may be empty."""
         answer = self._answer
-        while True:
-            arrived, answer.pieces = answer.pieces, []
-            yield from arrived
-            if answer.complete and not answer.pieces:
-                break
+        yield answer.take()
+        while not answer.complete:
             self._read()
-        if answer.headers.get(b"connection", b"").lower() == b"close":
-            self._connection.close()
+            if answer.pieces:
+                yield answer.take()
+        if answer.excess:
+            raise ConnectionError("more came than the answer to the call")
+        if not answer.reusable:
+            self._close()
 
     def read(self) -> bytes:
         """The whole body."""
         return b"".join(self.pieces())
 
     def _read(self) -> None:
-        data = self._connection.receive()
+        data = self._socket.recv(READ_BYTES)
         if not data:
             raise ConnectionError("the answer broke off")
-        self._answer.parser.feed_data(data)
+        self._answer.feed(data)
 
 
 class HostConnection:
-    """Opened with the first call and kept; for one thread. After a failure it is to be closed."""
+    """Opened with the first call and kept; for one thread. After a failure it is to be closed.
+
+    Whatever is wrong with the host or its answer is an OSError.
+    """
 
     def __init__(self, path: str, timeout: float | None) -> None:
         self._path = path
         self._timeout = timeout
         self._socket: socket.socket | None = None
+        self._answer = AnswerReader()
 
     def request(
         self,
@@ -98,31 +75,28 @@ class HostConnection:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Sends a call. Raises ValueError for a header that would be two."""
-        sized = isinstance(body, bytes)
-        lines = [f"{method} {path} HTTP/1.1", "host: host"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        lines.append(f"content-length: {len(body)}" if sized else "transfer-encoding: chunked")
-        if any("\r" in line or "\n" in line for line in lines):
+        pairs = [(b"host", b"host")]
+        pairs += [(n.encode("latin-1"), v.encode("latin-1")) for n, v in (headers or {}).items()]
+        whole = isinstance(body, bytes)
+        head = request_head(method, path, pairs, sized(len(body)) if whole else CHUNKED)
+        breaks = len(pairs) + OTHER_LINES
+        if head.count(b"\r") != breaks or head.count(b"\n") != breaks:
             raise ValueError("A header holds a line break.")
-        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         connected = self._connected()
-        if sized:
+        self._answer.begin(method)
+        if whole:
             connected.sendall(head + body)
             return
         connected.sendall(head)
         for piece in body:
             if piece:
-                connected.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
-        connected.sendall(b"0\r\n\r\n")
+                connected.sendall(b"".join(chunk(piece)))
+        connected.sendall(LAST_CHUNK)
 
     def response(self) -> Response:
         """Waits for the head of the answer."""
-        return Response(self)
-
-    def receive(self) -> bytes:
-        """What came next; empty when the host has closed."""
         assert self._socket, "a call was sent"
-        return self._socket.recv(READ_BYTES)
+        return Response(self._answer, self._socket, self.close)
 
     def close(self) -> None:
         """The next call opens it again."""
@@ -140,5 +114,5 @@ class HostConnection:
             except OSError:
                 opened.close()
                 raise
-            self._socket = opened
+            self._socket, self._answer = opened, AnswerReader()
         return self._socket

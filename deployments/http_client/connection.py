@@ -1,0 +1,206 @@
+"""A connection for asyncio: one write for a small call, the answer piece by piece, backpressure both ways.
+
+A general client prepares every call for the open web: cookies, redirects, proxies, encodings, URLs. Between the
+gateway and a host of ours there are none of these, and they cost more than all the rest of a call.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from deployments.http_client.exchange import (
+    CHUNKED,
+    LAST_CHUNK,
+    AnswerError,
+    AnswerReader,
+    RawHeaders,
+    chunk,
+    request_head,
+    sized,
+)
+
+HELD_BYTES = 256 * 1024  # of an answer that nobody has read yet; then the server has to wait
+
+
+class BrokenCall(ConnectionError):
+    """The server is gone, or what it sent is not HTTP."""
+
+
+class BrokenAnswer(BrokenCall):
+    """An answer came and cannot be passed on: the call was made, and is not to be made again."""
+
+
+class Connection(asyncio.Protocol):
+    """One call at a time; free for the next one when `reusable`."""
+
+    def __init__(self, ends_by_close: bool = False) -> None:
+        """`ends_by_close` takes an answer without a length for complete when the server closes the connection.
+
+        Without it that is an answer that broke off.
+        """
+        self.lost = False
+        self._answer = AnswerReader()
+        self._ends_by_close = ends_by_close
+        self._transport: Any = None
+        self._answered = False
+        self._reading = self._writing = True
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+        return self._answer.status
+
+    @property
+    def headers(self) -> RawHeaders:
+        """Of the answer, names in lower case."""
+        return self._answer.headers
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the server said how long the body is: it is no stream."""
+        return self._answer.has_length
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the answer is here."""
+        return self._answer.complete
+
+    @property
+    def reusable(self) -> bool:
+        """Whether call and answer are over and the server keeps the connection."""
+        return self._answer.reusable and not self.lost and self._sender is None
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of an answer has come."""
+        return not self._answered
+
+    async def call(
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes | AsyncIterator[bytes] | None,
+    ) -> None:
+        """Sends a call, `host` among its headers, and waits for the head of its answer.
+
+        Raises BrokenCall, and what the body raises. No line break may be in target and headers.
+        """
+        self._answered = False
+        if self.lost:
+            raise BrokenCall("the connection was closed before the call")
+        self._answer.begin(method)
+        if body is None:
+            self._transport.write(request_head(method, target, headers))
+        elif isinstance(body, bytes):
+            self._transport.write(request_head(method, target, headers, sized(len(body))) + body)
+        else:
+            self._transport.write(request_head(method, target, headers, CHUNKED))
+            # A task, since the answer may begin before the body ends.
+            self._sender = asyncio.create_task(self._send(body))
+        while not self._answer.has_head:
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """What has come of the body, waiting for some; empty only at its end. Raises BrokenCall."""
+        return b"".join(await self.pieces())
+
+    async def pieces(self) -> list[bytes]:
+        """The same as the server cut it."""
+        answer = self._answer
+        while not answer.pieces and not answer.complete:
+            await self._wait()
+        taken = answer.take_pieces()
+        if not self._reading and not self.lost:
+            self._reading = True
+            self._transport.resume_reading()
+        return taken
+
+    def close(self) -> None:
+        """Ends the connection, and with it a call that runs."""
+        if self._sender:
+            self._sender.cancel()
+        self._transport.abort()
+
+    async def _send(self, body: AsyncIterator[bytes]) -> None:
+        """A body whose length nobody knows, as chunks."""
+        try:
+            async for piece in body:
+                if piece:
+                    self._transport.writelines(chunk(piece))
+                if not self._writing:
+                    self._drained = asyncio.get_running_loop().create_future()
+                    await self._drained
+                if self.lost:
+                    return
+        except Exception as error:  # the client's: whoever waits for the answer gets it
+            self._fail(error)
+            self._transport.abort()
+            return
+        self._transport.write(LAST_CHUNK)
+        self._sender = None
+
+    async def _wait(self) -> None:
+        if self._error:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        for waiter in (self._waiter, self._drained):
+            if waiter and not waiter.done():
+                waiter.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._answer.complete and self._error is None:
+            self._error = error
+        self._wake()
+
+    def _drop(self) -> None:
+        self.lost = True
+        self._transport.abort()
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        self._answered = True
+        try:
+            answer.feed(data)
+        except AnswerError as error:
+            self._fail(BrokenAnswer(f"the answer is not HTTP: {error}"))
+            self._drop()
+            return
+        if answer.excess:  # nobody asked: whose answer this is cannot be told
+            self._drop()
+        elif answer.held > HELD_BYTES and self._reading and answer.pieces:
+            self._reading = False
+            self._transport.pause_reading()
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if exc is None and self._ends_by_close and self._answer.end_by_close():
+            self._wake()
+            return
+        kind = BrokenAnswer if self._answered else BrokenCall
+        why = f" ({exc})" if exc else ""
+        self._fail(kind(f"the connection was closed before the end of the answer{why}"))
+
+    def pause_writing(self) -> None:
+        self._writing = False
+
+    def resume_writing(self) -> None:
+        self._writing = True
+        self._wake()

@@ -1,0 +1,158 @@
+"""One HTTP/1.1 call without its sockets: the bytes of a request, and what the bytes of an answer mean.
+
+The gateway, the worker and the host of a custom server call with it; each has its own connections and its own errors.
+"""
+
+from collections.abc import Callable, Iterable
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+BARE_BYTES = (
+    1 << 20
+)  # that come in a row and are no body: heads, trailers, what stands beside chunks
+CHUNKED = b"transfer-encoding: chunked\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class AnswerError(ConnectionError):
+    """What came is no answer to the call."""
+
+
+def sized(length: int) -> bytes:
+    """The header of a body of that many bytes."""
+    return b"content-length: %d\r\n" % length
+
+
+def request_head(
+    method: str, target: str, headers: Iterable[tuple[bytes, bytes]], framing: bytes = b""
+) -> bytes:
+    """All of a request before its body; `framing` is CHUNKED, `sized(...)`, or nothing where there is no body.
+
+    A line break in the target or a header would begin another header: what does not come from a parser is to be checked.
+    """
+    first = f"{method} {target} HTTP/1.1\r\n".encode()
+    return b"".join([first, *[b"%b: %b\r\n" % pair for pair in headers], framing, b"\r\n"])
+
+
+def chunk(piece: bytes) -> tuple[bytes, bytes, bytes]:
+    """A piece of a body that is CHUNKED. An empty one would end it."""
+    return b"%x\r\n" % len(piece), piece, b"\r\n"
+
+
+class AnswerReader:
+    """The answers on one connection, one after the other.
+
+    `complete` says that nothing more is to come, as before the first call.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: RawHeaders = []  # names in lower case
+        self.pieces: list[bytes] = []  # of the body, which nobody has taken
+        self.held = 0  # bytes that came since something was taken
+        self.has_head = self.excess = False
+        self.complete = True
+        self.on_body: Callable[[bytes], None] = self.pieces.append
+        self._is_head = self._keeps = False
+        self._parser = HttpResponseParser(self)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection is ready for the next call: the server keeps it, and nothing of this answer is left."""
+        return self.complete and self._keeps and not self.excess and not self.pieces
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the server said how long the body is: it is no stream."""
+        return any(name == b"content-length" for name, _ in self.headers)
+
+    def begin(self, method: str) -> None:
+        """A call goes out: what comes now is its answer."""
+        is_head = method == "HEAD"
+        if is_head or self._is_head or not self.reusable:  # else the parser goes on where it is
+            self.pieces.clear()
+            self.on_body = self._refuse_body if is_head else self.pieces.append
+            self._parser = HttpResponseParser(self)
+        self._is_head = is_head
+        self.status, self.headers = 0, []
+        self.has_head = self.complete = False
+        self.held = 0
+
+    def feed(self, data: bytes) -> None:
+        """Reads what came. Raises AnswerError, after which nothing more is to be fed.
+
+        What comes after a complete answer is not read; `excess` says that there was some.
+        """
+        if self.complete:
+            self.excess = True
+            return
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._break_off(error)
+        self.held = held = self.held + len(data)
+        if held > BARE_BYTES and not self.pieces and not self.complete:
+            raise AnswerError(f"{BARE_BYTES} bytes came and none of them was of a body")
+
+    def take(self) -> bytes:
+        """What has come of the body since it was asked last; perhaps nothing."""
+        pieces = self.pieces
+        if not pieces:
+            return b""
+        self.held = 0
+        taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return taken
+
+    def take_pieces(self) -> list[bytes]:
+        """The same as the server cut it."""
+        taken = self.pieces[:]
+        self.pieces.clear()
+        self.held = 0
+        return taken
+
+    def end_by_close(self) -> bool:
+        """The server has closed the connection in good order, which ends an answer without a length. Whether it is complete."""
+        framed = self.has_length or any(name == b"transfer-encoding" for name, _ in self.headers)
+        self.complete = self.complete or (self.has_head and not framed)
+        return self.complete
+
+    def _break_off(self, error: HttpParserError) -> None:
+        if self.complete:
+            self.excess = True
+            return
+        ours = isinstance(error, HttpParserCallbackError)
+        raise AnswerError(str(error.__context__ if ours else error)) from None
+
+    # the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        """The answer, or another one after it."""
+        if self.has_head:
+            raise AnswerError("a second answer to one call")
+
+    def _refuse_body(self, _: bytes) -> None:
+        raise AnswerError("a body in an answer to HEAD")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """What comes after the head are trailers, which nobody reads."""
+        if not self.has_head:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The end of a head: the answer's, or of early hints and the like, after which the answer comes."""
+        status = self._parser.get_status_code()
+        if status == 101:
+            raise AnswerError("another protocol, which nobody asked for")
+        if 100 <= status < 200:
+            self.headers = []
+            return
+        self.status, self.has_head = status, True
+        self._keeps = self._parser.should_keep_alive()
+        self.complete = self._is_head
+
+    def on_message_complete(self) -> None:
+        """The end of the answer, or of what came before it."""
+        self.complete = self.has_head
