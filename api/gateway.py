@@ -1,9 +1,8 @@
 """What every route shares: the store, the registry, the live replicas, and who is calling."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Literal, cast
 from uuid import uuid4
 
 from fastapi import Depends, Request
@@ -15,17 +14,18 @@ from api.events import EventHub
 from api.problems import Problem, unauthorized
 from api.server.connections import Connection
 from api.upstream.hosts import Upstreams
-from deployments.registry.directory import AsyncDirectory
+from deployments.registry.directory import Directory
 from deployments.registry.management import Management
-from deployments.registry.registry import Deployment
+from deployments.registry.records import Deployment
 from deployments.registry.resolver import Resolver, Target
+from deployments.registry.verbs import SCRIPTS
 from tasks.api_keys import ApiKey, ApiKeys, KeyCheck, key_id
 from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
-from tasks.store.job_store import AsyncJobStore, unavailable
+from tasks.store.job_store import AsyncJobStore
+from tasks.store.scripting import JOBS
 
-T = TypeVar("T")
 Need = Literal["inference", "full", "metrics"]
 SCHEMES = ("bearer", "api-key")
 RESTRICTED = "This key is restricted to other models or environments."
@@ -39,7 +39,7 @@ class Gateway:
     store: AsyncJobStore
     epoch: Epoch
     registry: Resolver
-    directory: AsyncDirectory
+    directory: Directory
     keys: KeyCheck
     hub: EventHub
     upstreams: Upstreams
@@ -51,26 +51,21 @@ class Gateway:
     def create(cls, settings: Settings) -> "Gateway":
         """All parts for these settings; nothing connects yet."""
         store = AsyncJobStore(settings)
-        directory, chain_key = AsyncDirectory(settings), settings.chain_api_key
+        store.prepare(JOBS, SCRIPTS)  # not when the first call comes
+        directory, chain_key = Directory(store), settings.chain_api_key
         return cls(
             settings=settings,
             store=store,
             epoch=Epoch(store),
-            registry=Resolver(settings),
+            registry=Resolver(store),
             directory=directory,
             keys=KeyCheck(settings),
             hub=EventHub(settings),
             upstreams=Upstreams(directory),
             payloads=Payloads(settings),
-            management=Management(settings),
+            management=Management(store),
             chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",
         )
-
-    async def manage(self, step: Callable[[Management], T]) -> T:
-        """Runs a step of the management in a thread. Raises StoreUnavailable after the deadline of a store call."""
-        with unavailable():
-            async with asyncio.timeout(self.settings.store_timeout_seconds):
-                return await asyncio.to_thread(step, self.management)
 
     async def install_key(self) -> None:
         """Makes the operator's key valid again in a store that has lost it. Raises StoreUnavailable."""
@@ -81,8 +76,7 @@ class Gateway:
     async def close(self) -> None:
         """Gives every connection back."""
         self.upstreams.close()
-        self.management.close()
-        for part in (self.hub, self.store, self.registry, self.directory, self.keys):
+        for part in (self.hub, self.store, self.keys):
             await part.close()
 
 

@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api import unknown_paths
+from deployments.registry.autoscaling import BadSetting
+from deployments.registry.verbs import EnvironmentRefused, NotOnItsOwn
 from tasks.errors import (
     IdempotencyConflict,
     KeyFull,
@@ -68,6 +70,8 @@ def of_error(error: KingpostError) -> Problem:
             return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_QUEUE})
         case IdempotencyConflict():
             return Problem(409, "client_error", str(error))
+        case EnvironmentRefused() | NotOnItsOwn() | BadSetting():
+            return Problem(400, "client_error", str(error))
         case NotFound():
             return Problem(404, "model_does_not_exist", str(error))
         case _:

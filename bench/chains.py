@@ -20,8 +20,9 @@ from statistics import median
 import httpx
 
 from cli.stack.ports import free_port
-from deployments.registry.directory import Directory
+from deployments.registry import verbs as registry
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 
 SOURCE = Path(__file__).parent / "models" / "chain" / "five.py"
@@ -50,14 +51,14 @@ class Rig:
 
     def at_the_host(self) -> float:
         """The same at the host's own socket: what a call without the gateway would cost."""
-        found = Directory(self.settings).all()
+        found = JobStore(self.settings).run(registry.replicas())
         address = next(replica.address for replica in found if replica.model_name == "five.One")
         with httpx.Client(transport=httpx.HTTPTransport(uds=address)) as client:
             return _timed(client, "http://host/v1/models/model:predict")
 
     def memory(self) -> dict[str, float]:
         """MiB of all replicas: resident, and the share that is theirs alone or proportionally (PSS)."""
-        found = Directory(self.settings).all()
+        found = JobStore(self.settings).run(registry.replicas())
         hosts = {replica.host_pid for replica in found if replica.host_pid}
         workers = {replica.pid for replica in found}
         return {

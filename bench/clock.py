@@ -12,7 +12,7 @@ from bench import jobs
 from bench.command import main
 from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
 from bench.stack import MODELS, Stack
-from deployments.registry.registry import Deployment
+from deployments.registry.records import Deployment
 from tasks.job import Outcome
 from tasks.settings import Settings
 from tasks.state import Status
@@ -45,6 +45,7 @@ def once(settings: Settings, deployment: Deployment, text: str, count: int) -> F
     """So many jobs from submit to finish."""
     with clock(text):
         store = JobStore(settings)
+        store.run(verbs.queue_status(deployment.id))  # the first verb has the scripts built
     before = _worked(store)
     jobs.queue(store, deployment, count)
     for number in range(count):

@@ -24,13 +24,12 @@ from bench.command import main
 from bench.load import percentile
 from bench.rounds import Claim, Figures, Pace, Report, Rounds
 from bench.stack import ROOT, Stack
-from deployments.registry.registry import Deployment
-from tasks.celery_app import make_app
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.job import Claim as JobClaim
 from tasks.job import Outcome, RequestId
 from tasks.state import Status
 from tasks.store import scripting, verbs
-from tasks.wakeups import template
 from tests.conditions import PAUSE, wait_until
 
 ECHO = ROOT / "models" / "echo"
@@ -128,8 +127,11 @@ class Deep:
 
     def slowest(self) -> dict[str, float]:
         """Verb -> ms of its slowest run in this round."""
-        scripts = scripting.build(self.stack.settings, template(make_app(self.stack.settings)))
-        names = {script.sha.encode(): verb for verb, script in scripts.items()}
+        names = {
+            script.sha.encode(): verb
+            for library in (scripting.JOBS, registry.SCRIPTS)
+            for verb, script in library.build(self.stack.settings).items()
+        }
         found: dict[str, float] = {}
         for entry in self.redis.slowlog_get(10_000):
             words = cast(bytes, entry["command"]).split()

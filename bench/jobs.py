@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from deployments.registry.registry import Deployment
+from deployments.registry.records import Deployment
 from tasks.job import RequestId, Submission
 from tasks.store import verbs
 from tasks.store.job_store import JobStore

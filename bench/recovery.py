@@ -16,8 +16,7 @@ from typing import TypeVar
 
 import redis
 
-from deployments.registry.directory import Directory
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from tasks.errors import StoreUnavailable
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
@@ -33,7 +32,7 @@ RUNNING = 6  # jobs under each killed worker or host at most: 3 replicas x 2 slo
 
 def submit(stack: Stack, store: JobStore, ms: int) -> RequestId:
     """Queues a job that runs so long."""
-    deployment = Registry(stack.settings).all()[0]
+    deployment = JobStore(stack.settings).run(registry.deployments())[0]
     body = json.dumps({"n": 1, "ms": ms}).encode()
     request_id = RequestId(uuid.uuid4().hex)
     job = Submission(request_id, deployment.id, deployment.model_id, body)
@@ -62,7 +61,9 @@ def after_worker_death(stack: Stack, store: JobStore) -> list[float]:
     wait_until(lambda: all(len(claims(stack, request_id)) >= 1 for request_id in ids), 30)
     held = {request_id: store.run(verbs.read(request_id)).job.replica for request_id in ids}
     victim = next(
-        replica for replica in Directory(stack.settings).all() if replica.id in held.values()
+        replica
+        for replica in JobStore(stack.settings).run(registry.replicas())
+        if replica.id in held.values()
     )
     killed = redis_ms(stack)
     os.kill(victim.pid, signal.SIGKILL)
@@ -71,7 +72,7 @@ def after_worker_death(stack: Stack, store: JobStore) -> list[float]:
     took = [(claims(stack, request_id)[2][1] - killed) / 1000 for request_id in mine]
     for request_id in ids:
         store.run(verbs.cancel(request_id))
-    deployment = Registry(stack.settings).all()[0].id
+    deployment = JobStore(stack.settings).run(registry.deployments())[0].id
     wait_until(lambda: not store.run(verbs.queue_status(deployment)).in_progress, 60)
     return took
 
@@ -81,14 +82,14 @@ def after_host_death(stack: Stack, store: JobStore) -> list[tuple[float, float]]
     request_id = submit(stack, store, 60_000)
     wait_until(lambda: len(claims(stack, request_id)) >= 1, 30)
     replica_id = store.run(verbs.read(request_id)).job.replica
-    directory = Directory(stack.settings)
-    victim = next(replica for replica in directory.all() if replica.id == replica_id)
+    store = JobStore(stack.settings)
+    victim = next(replica for replica in store.run(registry.replicas()) if replica.id == replica_id)
     assert victim.host_pid
     killed, began = redis_ms(stack), time.monotonic()
     os.kill(victim.host_pid, signal.SIGKILL)
 
     def again() -> bool:
-        now = [replica for replica in directory.all() if replica.id == replica_id]
+        now = [replica for replica in store.run(registry.replicas()) if replica.id == replica_id]
         return (
             bool(now) and now[0].state == "ready" and now[0].host_pid not in (None, victim.host_pid)
         )
@@ -98,7 +99,7 @@ def after_host_death(stack: Stack, store: JobStore) -> list[tuple[float, float]]
     wait_until(lambda: len(claims(stack, request_id)) >= 2, 30)
     released = (claims(stack, request_id)[1][1] - killed) / 1000
     store.run(verbs.cancel(request_id))
-    deployment = Registry(stack.settings).all()[0].id
+    deployment = JobStore(stack.settings).run(registry.deployments())[0].id
     wait_until(lambda: not store.run(verbs.queue_status(deployment)).in_progress, 60)
     return [(released, ready)]
 

@@ -14,8 +14,8 @@ from types import TracebackType
 from cli.stack.ports import free_port
 from deployments.packages.files import folder_hash
 from deployments.packages.package import Package
-from deployments.registry.directory import Replica
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment, Replica
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
@@ -100,8 +100,8 @@ class Stack:
     def deployment(self, package: Path) -> Deployment:
         """Makes a model known that no replica runs."""
         read = Package.load(package)
-        return Registry(self.settings).register(
-            read.model_name, str(read.root), folder_hash(read.root), read.slots
+        return JobStore(self.settings).run(
+            registry.register(read.model_name, str(read.root), folder_hash(read.root), read.slots)
         )
 
     def api(self) -> str:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from deployments.registry import verbs as registry
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 from tests.contract.host.running import RunningHost
@@ -27,10 +28,10 @@ def load_seconds() -> float:
 
 def wake_seconds(rig: Rig) -> float:
     """One call to the sleeping model."""
-    (deployment,) = rig.registry.all()
+    (deployment,) = rig.store.run(registry.deployments())
     rig.autoscale(deployment, scale_down_delay=0, autoscaling_window=10)
     wait_until(lambda: not rig.replicas(deployment), 60, "it does not sleep")
-    wait_until(lambda: rig.registry.deployment(deployment.id).wanted == 0, 60)
+    wait_until(lambda: rig.store.run(registry.deployment(deployment.id)).wanted == 0, 60)
     rig.autoscale(deployment)
     began = time.monotonic()
     assert rig.predict("echo") == 1
@@ -43,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kpbench") as folder, Rig(Path(folder)) as rig:
         rig.node()
         rig.kingpost("push", str(ECHO))
-        rig.until_ready(rig.registry.all()[0])
+        rig.until_ready(rig.store.run(registry.deployments())[0])
         wakes = [wake_seconds(rig) for _ in range(ROUNDS)]
     for name, values in (
         ("host alone, start to ready", loads),

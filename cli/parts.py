@@ -84,7 +84,7 @@ def maintenance() -> None:
     from tasks.maintenance import run
 
     settings = _settings()
-    run(settings, {Autoscaler(settings): EVERY_SECONDS})
+    run(settings, lambda store: {Autoscaler(store, settings): EVERY_SECONDS})
 
 
 def flower(address: str = "127.0.0.1", port: Port = 5555) -> None:

@@ -18,10 +18,11 @@ from typing import Literal
 from deployments.config.values import CONFIG_NAME, PackageError
 from deployments.packages.files import folder_hash
 from deployments.packages.package import Package
+from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from deployments.registry.registry import Registry
 from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
+from tasks.store.job_store import JobStore
 
 MEMBER_FILE = "chainlet.json"  # beside a generated config.yaml
 BUILD_SECONDS = 300.0  # an import of the user's file, which may import torch
@@ -68,26 +69,26 @@ def processes(packages: Sequence[Package]) -> list[list[Package]]:
     ]
 
 
-def register(registry: Registry, process: Sequence[Package]) -> list[Deployment]:
+def register(store: JobStore, process: Sequence[Package]) -> list[Deployment]:
     """The deployments that follow the folders of one process; its leader's replicas serve all of them."""
     deployments: list[Deployment] = []
     for package in process:
         member = member_of(package)
-        deployments.append(
-            registry.register(
-                package.model_name,
-                str(package.root),
-                folder_hash(package.root),
-                package.slots,
-                member.kind if member else "model",
-                package.gpus,
-                package.gpu_memory,
-                deployments[0].id if deployments else "",
-                package.warnings,
-            )
+        call = registry.register(
+            package.model_name,
+            str(package.root),
+            folder_hash(package.root),
+            package.slots,
+            member.kind if member else "model",
+            package.gpus,
+            package.gpu_memory,
+            deployments[0].id if deployments else "",
+            package.warnings,
         )
+        deployments.append(store.run(call))
         if deployments[-1].kind == "chain" and package.root.name != package.model_name:
-            registry.alias(package.root.name, deployments[-1].model_id)  # its entrypoint's name
+            entrypoint = package.root.name
+            store.run(registry.alias(entrypoint, deployments[-1].model_id))
     return deployments
 
 

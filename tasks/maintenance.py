@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tasks.process import logs
 from tasks.process.loops import Loop, keep, run_forever
@@ -12,14 +12,16 @@ from tasks.store.job_store import AsyncJobStore
 from tasks.sweeper import Sweeper
 from tasks.webhooks.sender import Sender
 
+More = Callable[[AsyncJobStore], Mapping[Loop, float]]
 
-def run(settings: Settings, more: Mapping[Loop, float] | None = None) -> None:
-    """Runs until SIGTERM or SIGINT; `more` are further loops with their seconds between rounds."""
+
+def run(settings: Settings, more: More) -> None:
+    """Runs until SIGTERM or SIGINT; `more` makes further loops with their seconds between rounds."""
     logs.configure(settings)
-    asyncio.run(_main(settings, more or {}))
+    asyncio.run(_main(settings, more))
 
 
-async def _main(settings: Settings, more: Mapping[Loop, float]) -> None:
+async def _main(settings: Settings, more: More) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -29,7 +31,7 @@ async def _main(settings: Settings, more: Mapping[Loop, float]) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_forever(sweeper, settings.sweep_every_seconds, stop))
             group.create_task(keep("Sender", lambda: Sender(store, settings).run_forever(stop)))
-            for loop, every in more.items():
+            for loop, every in more(store).items():
                 group.create_task(run_forever(loop, every, stop))
     finally:
         await store.close()

@@ -6,7 +6,7 @@ from tests import surroundings
 HOME = surroundings.enter()
 
 # isort: split
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.job_store import JobStore
+from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.store.scripting import CLOCK_OFFSET_KEY
 from tests.valkey import Valkey
 
@@ -70,6 +70,14 @@ def store(settings: Settings) -> Iterator[JobStore]:
     store = JobStore(settings, movable_clock=True)
     yield store
     store.close()
+
+
+@pytest.fixture
+async def async_store(settings: Settings) -> AsyncIterator[AsyncJobStore]:
+    """The same for tests that are async."""
+    store = AsyncJobStore(settings, movable_clock=True)
+    yield store
+    await store.close()
 
 
 PASS = """

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.parts import COMMANDS
-from deployments.registry.directory import Directory, Replica
+from deployments.registry import verbs as registry
+from deployments.registry.records import Replica
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 
 
@@ -104,10 +106,10 @@ def running_on(state: Path) -> list[str]:
 
 def ready_replicas(settings: Settings, count: int = 1, timeout: float = 30) -> list[Replica]:
     """Waits until so many replicas are ready and answers them."""
-    directory = Directory(settings)
+    store = JobStore(settings)
 
     def ready() -> list[Replica]:
-        return [replica for replica in directory.all() if replica.state == "ready"]
+        return [replica for replica in store.run(registry.replicas()) if replica.state == "ready"]
 
     wait_until(lambda: len(ready()) >= count, timeout, f"{count} replicas are not ready")
     return ready()

@@ -36,6 +36,7 @@ from api.schemas import (
 )
 from api.unknown_fields import warnings
 from api.upstream.waiting import FOR_OTHERS
+from deployments.registry import verbs as registry
 from priority.waiting import NOTHING, Waiting, for_a_replica, in_the_queue
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
@@ -198,7 +199,7 @@ async def listed(
     """The caller's own requests, newest first; filters apply within a page."""
     gateway = gateway_of(request)
     jobs = await gateway.store.run(verbs.list_jobs(key.id, cursor, limit))
-    models = await gateway.registry.models() if model else {}
+    models = await gateway.store.run(registry.model_ids()) if model else {}
     wanted = [
         ListedRequest.of(job)
         for job in jobs

@@ -1,8 +1,7 @@
 """The management API: the calls of Baseten's that clients and CI make. Keys need the scope `full`."""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import TypeAdapter
@@ -25,9 +24,7 @@ from api.routes.management_schemas import (
     PromoteBody,
     Retried,
 )
-from deployments.registry.autoscaling import BadSetting
 from deployments.registry.management import Management
-from deployments.registry.registry import EnvironmentRefused, NotOnItsOwn
 
 T = TypeVar("T")
 SMALL_BODY = 65_536  # bytes
@@ -47,12 +44,11 @@ router = APIRouter(prefix="/v1/models", tags=["management"], dependencies=[Depen
 Which = str  # a deployment's id, or an environment's name
 
 
-async def _run(request: Request, step: Callable[[Management], T]) -> T:
-    """Runs a step in a thread; what is refused is a 400."""
-    try:
-        return await gateway_of(request).manage(step)
-    except (EnvironmentRefused, NotOnItsOwn, BadSetting) as error:
-        raise Problem(400, "client_error", str(error)) from error
+async def _management(request: Request) -> Management:
+    return gateway_of(request).management
+
+
+Manage = Annotated[Management, Depends(_management)]
 
 
 async def _body(request: Request, adapter: TypeAdapter[T]) -> T:
@@ -60,15 +56,15 @@ async def _body(request: Request, adapter: TypeAdapter[T]) -> T:
 
 
 @router.get("/{model}", response_model=ModelView)
-async def model(request: Request, model: str) -> ModelView:
+async def model(manage: Manage, model: str) -> ModelView:
     """One model, by id or name."""
-    return ModelView.of(*await _run(request, lambda m: m.model(model)))
+    return ModelView.of(*await manage.model(model))
 
 
 @router.get("/{model}/deployments")
-async def deployments(request: Request, model: str) -> dict[str, list[DeploymentView]]:
+async def deployments(manage: Manage, model: str) -> dict[str, list[DeploymentView]]:
     """Its deployments, oldest first."""
-    of_model, known = await _run(request, lambda m: m.deployments(model))
+    of_model, known = await manage.deployments(model)
     return {
         "deployments": [
             DeploymentView.of(deployment, of_model, status) for deployment, status in known
@@ -77,84 +73,86 @@ async def deployments(request: Request, model: str) -> dict[str, list[Deployment
 
 
 @router.get("/{model}/deployments/{which}", response_model=DeploymentView)
-async def deployment(request: Request, model: str, which: Which) -> DeploymentView:
+async def deployment(manage: Manage, model: str, which: Which) -> DeploymentView:
     """One deployment; `production` and `development` are deployments, too."""
-    return await _deployment(request, model, which)
+    return await _deployment(manage, model, which)
 
 
 @router.patch("/{model}/deployments/{which}/autoscaling_settings", response_model=Changed)
-async def configure(request: Request, model: str, which: Which) -> Changed:
+async def configure(request: Request, manage: Manage, model: str, which: Which) -> Changed:
     """Changes any of the autoscaling settings."""
     changes = (await _body(request, TypeAdapter(AutoscalingBody))).changes()
-    return _changed(await _run(request, lambda m: m.configure(model, which, changes)))
+    return _changed(await manage.configure(model, which, changes))
 
 
 @router.post("/{model}/deployments/{which}/activate", response_model=Acted)
-async def activate(request: Request, model: str, which: Which) -> Acted:
+async def activate(manage: Manage, model: str, which: Which) -> Acted:
     """Lets a deployment run again."""
-    return Acted(no_op=not await _run(request, lambda m: m.activate(model, which, True)))
+    return Acted(no_op=not await manage.activate(model, which, True))
 
 
 @router.post("/{model}/deployments/{which}/deactivate", response_model=Acted)
-async def deactivate(request: Request, model: str, which: Which) -> Acted:
+async def deactivate(manage: Manage, model: str, which: Which) -> Acted:
     """Takes its replicas away; its queued requests wait."""
-    return Acted(no_op=not await _run(request, lambda m: m.activate(model, which, False)))
+    return Acted(no_op=not await manage.activate(model, which, False))
 
 
 @router.post("/{model}/deployments/{which}/retry", response_model=Retried)
-async def retry(request: Request, model: str, which: Which) -> Retried:
+async def retry(manage: Manage, model: str, which: Which) -> Retried:
     """Loads a failed deployment again."""
-    retried, reason = await _run(request, lambda m: m.retry(model, which))
-    view = await _deployment(request, model, which)
+    retried, reason = await manage.retry(model, which)
+    view = await _deployment(manage, model, which)
     return Retried(retried=retried, reason=reason, deployment=view)
 
 
 @router.post("/{model}/deployments/{which}/promote", response_model=DeploymentView)
-async def promote(request: Request, model: str, which: Which) -> DeploymentView:
+async def promote(manage: Manage, model: str, which: Which) -> DeploymentView:
     """Promotes a deployment to production."""
-    await _run(request, lambda m: m.promote(model, which))
-    return await _deployment(request, model, which)
+    await manage.promote(model, which)
+    return await _deployment(manage, model, which)
 
 
 @router.get("/{model}/environments")
-async def environments(request: Request, model: str) -> dict[str, list[EnvironmentView]]:
+async def environments(manage: Manage, model: str) -> dict[str, list[EnvironmentView]]:
     """Its environments, by name."""
-    found, _ = await _run(request, lambda m: m.model(model))
+    found, _ = await manage.model(model)
     return {
         "environments": [
-            await _environment(request, model, environment) for environment in found.environments
+            await _environment(manage, model, environment) for environment in found.environments
         ]
     }
 
 
 @router.post("/{model}/environments", response_model=EnvironmentView)
-async def create_environment(request: Request, model: str) -> EnvironmentView:
+async def create_environment(request: Request, manage: Manage, model: str) -> EnvironmentView:
     """Makes an environment; promote a deployment to it."""
     asked = await _body(request, TypeAdapter(NewEnvironmentBody))
-    await _run(request, lambda m: m.create_environment(model, asked.name))
-    return await _environment(request, model, asked.name)
+    await manage.create_environment(model, asked.name)
+    return await _environment(manage, model, asked.name)
 
 
 @router.get("/{model}/environments/{name}", response_model=EnvironmentView)
-async def environment(request: Request, model: str, name: str) -> EnvironmentView:
+async def environment(manage: Manage, model: str, name: str) -> EnvironmentView:
     """One environment."""
-    return await _environment(request, model, name)
+    return await _environment(manage, model, name)
 
 
 @router.patch("/{model}/environments/{name}", response_model=EnvironmentChanged)
-async def update_environment(request: Request, model: str, name: str) -> EnvironmentChanged:
+async def update_environment(
+    request: Request, manage: Manage, model: str, name: str
+) -> EnvironmentChanged:
     """Changes the autoscaling of what it points at."""
     asked = await _body(request, TypeAdapter(EnvironmentBody))
     changes = asked.autoscaling_settings.changes() if asked.autoscaling_settings else {}
-    done = _changed(await _run(request, lambda m: m.configure(model, name, changes)))
-    view = await _environment(request, model, name)
+    done = _changed(await manage.configure(model, name, changes))
+    view = await _environment(manage, model, name)
     return EnvironmentChanged(environment=view, **done.model_dump())
 
 
 @router.delete("/{model}/environments/{name}", response_model=EnvironmentDeleted)
-async def delete_environment(request: Request, model: str, name: str) -> EnvironmentDeleted:
+async def delete_environment(manage: Manage, model: str, name: str) -> EnvironmentDeleted:
     """Forgets an environment; its deployment stays."""
-    found = await _run(request, lambda m: m.delete_environment(model, name))
+    found = await manage.delete_environment(model, name)
     return EnvironmentDeleted(name=name, model_id=found.id)
 
 
@@ -163,27 +161,27 @@ async def delete_environment(request: Request, model: str, name: str) -> Environ
     response_model=DeploymentView,
     openapi_extra={"requestBody": PROMOTE},
 )
-async def promote_to(request: Request, model: str, name: str) -> DeploymentView:
+async def promote_to(request: Request, manage: Manage, model: str, name: str) -> DeploymentView:
     """Warms a deployment, then switches the environment to it."""
     asked = await _body(request, TypeAdapter(PromoteBody))
     which = asked.deployment_id
-    await _run(request, lambda m: m.promote(model, which, name))
-    return await _deployment(request, model, which)
+    await manage.promote(model, which, name)
+    return await _deployment(manage, model, which)
 
 
-async def _deployment(request: Request, model: str, which: str) -> DeploymentView:
-    of_model, deployment, status = await _run(request, lambda m: m.deployment(model, which))
+async def _deployment(manage: Management, model: str, which: str) -> DeploymentView:
+    of_model, deployment, status = await manage.deployment(model, which)
     return DeploymentView.of(deployment, of_model, status)
 
 
-async def _environment(request: Request, model: str, name: str) -> EnvironmentView:
-    of_model, found = await _run(request, lambda m: m.environment(model, name))
+async def _environment(manage: Management, model: str, name: str) -> EnvironmentView:
+    of_model, found = await manage.environment(model, name)
     current = candidate = None
     if found.deployment_id:
-        current = await _deployment(request, model, found.deployment_id)
+        current = await _deployment(manage, model, found.deployment_id)
     if found.candidate:
-        candidate = await _deployment(request, model, found.candidate)
-    knobs = await _run(request, lambda m: m.knobs(found))
+        candidate = await _deployment(manage, model, found.candidate)
+    knobs = await manage.knobs(found)
     settings = AutoscalingSettings(**asdict(knobs))
     return EnvironmentView.of(found, of_model, current, candidate, settings)
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.registry.records import Deployment, Environment, Model
-from deployments.registry.registry import ENVIRONMENT_NAME
 from deployments.registry.statuses import DeploymentStatus
+from deployments.registry.verbs import ENVIRONMENT_NAME
 
 
 class AutoscalingBody(BaseModel):

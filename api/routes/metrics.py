@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from api.gateway import authenticate, gateway_of
-from deployments.registry.directory import Replica
-from deployments.registry.registry import Deployment
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment, Replica
 from tasks.job import QueueStatus
 from tasks.store import verbs
 from tasks.webhooks import verbs as outbox
@@ -86,13 +86,13 @@ async def metrics(request: Request) -> Response:
     """The metrics; needs a key of the scope `metrics` or `full`."""
     await authenticate(request, "metrics")
     gateway = gateway_of(request)
-    deployments = await gateway.registry.all()
+    deployments = await gateway.store.run(registry.deployments())
     queues = [
         (deployment, await gateway.store.run(verbs.queue_status(deployment.id)))
         for deployment in deployments
     ]
     webhooks = await gateway.store.run(outbox.outbox_status())
-    registry = CollectorRegistry()
-    switches = await gateway.manage(lambda m: m.switches())
-    registry.register(_Snapshot(queues, gateway.directory.everyone(), webhooks, switches))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    switches = await gateway.store.run(registry.switches())
+    collected = CollectorRegistry()
+    collected.register(_Snapshot(queues, gateway.directory.everyone(), webhooks, switches))
+    return Response(generate_latest(collected), media_type=CONTENT_TYPE_LATEST)

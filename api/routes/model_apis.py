@@ -11,6 +11,7 @@ from api.problems import Problem
 from api.routes.management_schemas import ModelView
 from api.top_level import Reader
 from api.upstream.proxy import proxied
+from deployments.registry import verbs as registry
 from deployments.registry.resolver import Target
 from tasks.outside_text import utf8
 
@@ -24,7 +25,7 @@ async def models(request: Request) -> dict[str, object]:
     """Every model, as the OpenAI API lists them; for a key of the scope `full`, also as the management API does."""
     key = await authenticate(request)
     gateway = gateway_of(request)
-    names = await gateway.registry.models()
+    names = await gateway.store.run(registry.model_ids())
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"}
         for name, model_id in names.items()
@@ -32,7 +33,7 @@ async def models(request: Request) -> dict[str, object]:
     ]
     if key.scope != "full" or key.models or key.environments:
         return {"object": "list", "data": listed}
-    known = await gateway.manage(lambda m: m.models())
+    known = await gateway.management.models()
     return {"object": "list", "data": listed, "models": [ModelView.of(*entry) for entry in known]}
 
 

@@ -9,7 +9,7 @@ from api.gateway import Gateway, gateway_of, new_request_id
 from api.problems import Problem
 from api.schemas import AsyncPredictRequest
 from api.webhook_urls import check_webhook
-from deployments.registry.registry import Deployment
+from deployments.registry.records import Deployment
 from tasks import payloads
 from tasks.api_keys import ApiKey
 from tasks.job import RequestId, Submission

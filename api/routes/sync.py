@@ -6,6 +6,7 @@ from api.gateway import authenticate, deployment_for, gateway_of
 from api.routes.targets import TARGETS, TargetOf
 from api.upstream.proxy import proxied
 from api.upstream.waiting import Asking
+from deployments.registry import verbs as registry
 from tasks.store import verbs
 
 router = APIRouter(tags=["sync"])
@@ -30,8 +31,9 @@ async def wake(request: Request, target: TargetOf) -> Response:
     deployment = await deployment_for(request, key, target)
     gateway = gateway_of(request)
     await Asking.of(gateway, deployment, key).check_active()
-    await gateway.registry.forgive(deployment)
-    await gateway.registry.demand(deployment.id, WAKE_MS)
+    ids = (deployment.id, deployment.leader) if deployment.leader else (deployment.id,)
+    await gateway.store.run(registry.forgive(*ids))
+    await gateway.store.run(registry.demand(deployment.id, WAKE_MS))
     await gateway.store.run(verbs.wake(deployment.id))
     return Response(b"{}", 202, media_type="application/json")
 

@@ -11,7 +11,8 @@ from api.upstream.connection import connect
 from deployments.host_address import REFUSED_HEADER, TOKEN_HEADER, HostAddress
 from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
 from deployments.http_client.exchange import RawHeaders
-from deployments.registry.directory import AsyncDirectory, Replica
+from deployments.registry.directory import Directory
+from deployments.registry.records import Replica
 from tasks.process.descriptors import SHORT, left
 
 REPLAYED_BYTES = 1024 * 1024  # of a request body that can be sent again to another replica
@@ -95,7 +96,7 @@ class ReplayableBody:
 class Upstreams:
     """The connections to every model host, kept between calls."""
 
-    def __init__(self, directory: AsyncDirectory) -> None:
+    def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._idle: defaultdict[HostAddress, list[tuple[float, Connection]]] = defaultdict(list)
         self._in_flight: Counter[str] = Counter()

@@ -23,8 +23,7 @@ from api.upstream.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forw
 from api.upstream.waiting import Asking
 from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
 from deployments.http_client.exchange import RawHeaders
-from deployments.registry.directory import Replica
-from deployments.registry.registry import Deployment
+from deployments.registry.records import Deployment, Replica
 from deployments.registry.resolver import Target
 from deployments.sendable import why_unsendable
 from tasks.errors import KingpostError

@@ -5,7 +5,8 @@ from time import monotonic
 
 from api.gateway import Gateway
 from api.problems import Problem
-from deployments.registry.registry import Deployment
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKey, sees_model_errors
 
 LOOK_EVERY = 1.0  # s, between looks at the registry while a call waits
@@ -46,7 +47,7 @@ class Asking:
             if now >= ends:
                 raise self._too_late(known, seconds)
             if now >= demanded + DEMAND_EVERY:
-                await gateway.registry.demand(id_)
+                await gateway.store.run(registry.demand(id_))
                 demanded = now
             if await gateway.directory.wait_ready(id_, min(ends - now, LOOK_EVERY)):
                 return

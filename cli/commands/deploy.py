@@ -21,11 +21,13 @@ from deployments.packages.names import check_model_name
 from deployments.packages.package import Package
 from deployments.packages.requirements import Requirements
 from deployments.packages.store import PackageStore
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.errors import KingpostError, NotFound
 from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from workers.dry_load import SAID, UNSEEN
 from workers.virtualenvs.needs import host_needs
 
@@ -82,15 +84,16 @@ def _push(
             raise PushRefused(error.shown) from error
         _dry_load(package, "requirements" in allowed)
         _store(settings, selection)
-    registry = Registry(settings)
+    store = JobStore(settings)
     needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
-    deployment = registry.push(name or package.model_name, selection.content_hash, *needs)
+    call = registry.push(name or package.model_name, selection.content_hash, *needs)
+    deployment = store.run(call)
     print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
     say_warnings(package)
     if wanted:
-        _promote(registry, deployment, wanted)
-    elif _pointing(registry, deployment):
-        print(f"{', '.join(_pointing(registry, deployment))} points at it.")
+        _promote(store, deployment, wanted)
+    elif _pointing(store, deployment):
+        print(f"{', '.join(_pointing(store, deployment))} points at it.")
     else:
         print(f"Promote it: kingpost promote {deployment.model_name} {deployment.id}")
         return
@@ -103,11 +106,11 @@ def promote(
     environment: Environment = "production",
 ) -> None:
     """Warms up a deployment, then switches an environment to it."""
-    registry = Registry(current_settings())
-    deployment = registry.deployment(deployment_id)
-    if deployment.model_id != registry.model(model).id:
+    store = JobStore(current_settings())
+    deployment = store.run(registry.deployment(deployment_id))
+    if deployment.model_id != store.run(registry.model(model)).id:
         raise NotFound(f"{model} has no deployment {deployment_id}.")
-    _promote(registry, deployment, environment)
+    _promote(store, deployment, environment)
 
 
 def rollback(
@@ -115,17 +118,18 @@ def rollback(
     environment: Environment = "production",
 ) -> None:
     """Switches an environment back to its previous deployment."""
-    registry = Registry(current_settings())
-    known = registry.model(model).environments.get(environment)
+    store = JobStore(current_settings())
+    known = store.run(registry.model(model)).environments.get(environment)
     if known is None:
         raise NotFound(f"{model} has no environment {environment!r}.")
     if known.candidate:
-        registry.promote(registry.deployment(known.deployment_id), environment)
+        current = store.run(registry.deployment(known.deployment_id))
+        store.run(registry.promote(current, environment))
         print(f"The promotion of {known.candidate} is canceled; {environment} stays as it is.")
         return
     if known.previous is None:
         raise NotFound(f"{environment} of {model} has no previous deployment to go back to.")
-    _promote(registry, registry.deployment(known.previous), environment)
+    _promote(store, store.run(registry.deployment(known.previous)), environment)
 
 
 def activate(deployment_id: DeploymentId) -> None:
@@ -139,16 +143,16 @@ def deactivate(deployment_id: DeploymentId) -> None:
 
 
 def _set_active(deployment_id: str, active: bool) -> None:
-    registry = Registry(current_settings())
-    registry.check_on_its_own(registry.deployment(deployment_id))
-    changed = registry.activate(deployment_id, active)
-    name = registry.deployment(deployment_id).model_name
+    store = JobStore(current_settings())
+    deployment = store.run(registry.deployment(deployment_id))
+    store.run(registry.check_on_its_own(deployment))
+    changed = store.run(registry.activate(deployment_id, active))
     state = "active" if active else "inactive"
-    print(f"{deployment_id} of {name} is {state}{'' if changed else ' already'}.")
+    print(f"{deployment_id} of {deployment.model_name} is {state}{'' if changed else ' already'}.")
 
 
-def _promote(registry: Registry, deployment: Deployment, environment: str) -> None:
-    word = registry.promote(deployment, environment)
+def _promote(store: JobStore, deployment: Deployment, environment: str) -> None:
+    word = store.run(registry.promote(deployment, environment))
     said = {
         "switched": f"{environment} points at it now.",
         "warming": f"{environment} switches to it as soon as a replica is ready.",
@@ -157,8 +161,8 @@ def _promote(registry: Registry, deployment: Deployment, environment: str) -> No
     print(said[word])
 
 
-def _pointing(registry: Registry, deployment: Deployment) -> list[str]:
-    environments = registry.model(deployment.model_id).environments.values()
+def _pointing(store: JobStore, deployment: Deployment) -> list[str]:
+    environments = store.run(registry.environments(deployment.model_id)).values()
     return [
         environment.name
         for environment in environments

@@ -8,25 +8,26 @@ import typer
 from cli.running import current_settings
 from cli.stack.readiness import last_line
 from cli.tables import show
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Deployment, Model, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment, Model, Replica
 from deployments.registry.statuses import status_of
+from tasks.store.job_store import JobStore
 
 
 def deployments(
     model: Annotated[str | None, typer.Argument(help="Only this model, by name or id.")] = None,
 ) -> None:
     """Shows every deployment: status, replicas, environments, and why it does not run."""
-    settings = current_settings()
-    registry = Registry(settings)
-    models = {model.id: model for model in registry.models()}
+    store = JobStore(current_settings())
+    models = {model.id: model for model in store.run(registry.models())}
     if model:
-        wanted = registry.model(model).id
+        wanted = store.run(registry.model(model)).id
         models = {wanted: models[wanted]}
     replicas: dict[str, list[Replica]] = defaultdict(list)
-    for replica in Directory(settings).all():
+    for replica in store.run(registry.replicas()):
         replicas[replica.deployment_id].append(replica)
-    found = [deployment for deployment in registry.all() if deployment.model_id in models]
+    known = store.run(registry.deployments())
+    found = [deployment for deployment in known if deployment.model_id in models]
     if not found:
         print("Nothing is deployed yet: `kingpost push DIR`.")
         return

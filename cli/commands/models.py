@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from cli.running import current_settings
 from cli.stack.readiness import last_line
 from cli.tables import lines
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment, Replica
 from tasks.outside_text import printable
 from tasks.settings import Settings
 from tasks.store import verbs
@@ -63,9 +63,10 @@ def list_models() -> None:
 
 def read(settings: Settings) -> list[Row]:
     """Every deployment, by name. Raises StoreUnavailable."""
-    store, replicas = JobStore(settings), Directory(settings).all()
+    store = JobStore(settings)
+    replicas = store.run(registry.replicas())
     rows: list[Row] = []
-    deployments = Registry(settings).all()
+    deployments = store.run(registry.deployments())
     names = {deployment.id: deployment.model_name for deployment in deployments}
     for deployment in deployments:
         queue = store.run(verbs.queue_status(deployment.id))

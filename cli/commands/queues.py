@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from cli.running import current_settings
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.errors import NotFound
-from tasks.settings import Settings
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 
@@ -29,18 +29,16 @@ def resume(model: ModelArgument) -> None:
 
 
 def _set_paused(model: str, paused: bool) -> int:
-    settings = current_settings()
-    store = JobStore(settings)
+    store = JobStore(current_settings())
     waiting = [
-        store.run(verbs.pause(deployment.id, paused))
-        for deployment in _deployments(settings, model)
+        store.run(verbs.pause(deployment.id, paused)) for deployment in _deployments(store, model)
     ]
     store.close()
     return sum(waiting)
 
 
-def _deployments(settings: Settings, model: str) -> list[Deployment]:
-    known = Registry(settings).all()
+def _deployments(store: JobStore, model: str) -> list[Deployment]:
+    known = store.run(registry.deployments())
     found = [
         deployment for deployment in known if model in (deployment.model_name, deployment.model_id)
     ]

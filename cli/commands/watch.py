@@ -14,8 +14,10 @@ from cli.options import Unsupported
 from cli.running import current_settings
 from deployments.config.values import PackageError
 from deployments.packages.files import Stamps, all_stamps, folder_hash
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from workers.replica.reloads import changes
 
 LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two looks agree
@@ -28,7 +30,8 @@ def watch(
     """Runs a development deployment that loads every save within two seconds."""
     settings = current_settings()
     allowed = check_named(allow_unsupported, [folder])
-    deployment, outside = _register(settings, folder, allowed)
+    store = JobStore(settings)
+    deployment, outside = _register(settings, store, folder, allowed)
     look: Callable[[], Stamps] = lambda: all_stamps(folder.resolve(), outside)  # noqa: E731
     print(
         f"{deployment.model_name}: development is {deployment.id} and loads every save. Ctrl-C ends."
@@ -44,18 +47,18 @@ def watch(
             continue  # still being written
         changed, seen = sorted(changes(seen, now)), now
         try:
-            deployment, outside = _register(settings, folder, allowed)
+            deployment, outside = _register(settings, store, folder, allowed)
         except PushRefused as error:
             print(f"{_clock()} not loaded: {error}")
             continue
-        Registry(settings).reload(deployment.id)
+        store.run(registry.reload(deployment.id))
         print(
             f"{_clock()} {', '.join(changed[:3])} changed and is being loaded; see `kingpost logs`."
         )
 
 
 def _register(
-    settings: Settings, folder: Path, allowed: list[str]
+    settings: Settings, store: JobStore, folder: Path, allowed: list[str]
 ) -> tuple[Deployment, Sequence[Path]]:
     try:
         package = accepted(settings, folder, allowed)
@@ -66,11 +69,8 @@ def _register(
         raise PushRefused(str(error)) from error
     needs = (package.gpus, package.gpu_memory, "", package.warnings)
     root = str(package.root)
-    registry = Registry(settings)
-    deployment = registry.register(
-        package.model_name, root, content_hash, package.slots, "model", *needs
-    )
-    registry.close()
+    call = registry.register(package.model_name, root, content_hash, package.slots, "model", *needs)
+    deployment = store.run(call)
     say_warnings(package)
     return deployment, package.external_package_dirs
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli.stack.found import Broken
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment, Replica
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 
 SECONDS = 2.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this machine
@@ -36,7 +37,7 @@ class Models:
     """
 
     def __init__(self, settings: Settings, leaders: Sequence[Deployment]) -> None:
-        self._registry, self._directory = Registry(settings), Directory(settings)
+        self._store = JobStore(settings)
         self._coming = {deployment.id: deployment for deployment in leaders}
         self._ours = set(self._coming)
         self._met: set[str] | None = None  # every deployment that was there at the last look
@@ -47,9 +48,10 @@ class Models:
     def look(self) -> list[str]:
         """The news since the last look, one line each. Raises StoreUnavailable."""
         replicas: dict[str, list[Replica]] = defaultdict(list)
-        for replica in self._directory.all():
+        for replica in self._store.run(registry.replicas()):
             replicas[replica.deployment_id].append(replica)
-        known = {deployment.id: deployment for deployment in self._registry.all()}
+        deployments = self._store.run(registry.deployments())
+        known = {deployment.id: deployment for deployment in deployments}
         self._meet(known)
         states = {id_: _state(known.get(id_), replicas[id_]) for id_ in self._coming}
         self.waiting = sum(

@@ -4,33 +4,35 @@ from cli.stack.flower import write_secret
 from cli.stack.found import Found
 from deployments.chains import register as register_process
 from deployments.packages.package import PackageError
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKeys, key_id
 from tasks.errors import SettingsError
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 
 MADE_BY_UP = "made by kingpost up"  # the name of a key
 
 
 def register(settings: Settings, found: Found) -> list[Deployment]:
     """Makes a deployment for each folder and returns the leaders. Deactivates deployments whose folder is gone."""
-    registry = Registry(settings)
+    store = JobStore(settings)
     leaders: list[Deployment] = []
     present: set[str] = set()
     for process in found.processes:
         try:
-            deployments = register_process(registry, process)
+            deployments = register_process(store, process)
         except (PackageError, OSError) as error:
             found.leave_out(process[0].root, error)
             continue
         leaders.append(deployments[0])
         present |= {deployment.id for deployment in deployments}
-    for deployment in registry.all():
+    for deployment in store.run(registry.deployments()):
         if deployment.package and deployment.id not in present:
-            registry.activate(deployment.id, False)
+            store.run(registry.activate(deployment.id, False))
             if why := _why_left_out(deployment, found):
-                registry.fail_load(deployment.id, why, counted=False)
-    registry.close()
+                store.run(registry.fail_load(deployment.id, why, settings, counted=False))
+    store.close()
     return leaders
 
 

@@ -25,8 +25,7 @@ from cli.stack.registering import install_key, register
 from cli.stack.start_failed import StartFailed
 from cli.stack.store_watch import StoreWatch
 from deployments.chains import member_of
-from deployments.registry.directory import Directory
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from tasks.errors import KingpostError, StoreUnavailable
 from tasks.outside_text import printable
 from tasks.process.listening import bound
@@ -35,6 +34,7 @@ from tasks.process.loops import Guard
 from tasks.process.private_files import keep_private, users_umask
 from tasks.process.variables import child_variables, set_aside
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tasks.store_address import shown
 from workers.processes.supervisor import Part, Supervisor
 
@@ -186,7 +186,7 @@ class _Stack:
         ours = {package.model_name for package in self._found.packages}
         known = [
             deployment
-            for deployment in Registry(self._settings).all()
+            for deployment in JobStore(self._settings).run(registry.deployments())
             if deployment.active and not deployment.package
         ]
         pushed = sorted({deployment.model_name for deployment in known} - ours)
@@ -374,7 +374,7 @@ class _Stack:
         register(self._settings, self._found)
 
     def _read_replicas(self) -> list[dict[str, object]]:
-        found = Directory(self._settings).all()
+        found = JobStore(self._settings).run(registry.replicas())
         return [
             {"role": "replica", "name": replica.model_name, "pid": replica.pid} for replica in found
         ]

@@ -3,19 +3,19 @@
 Any number may run; one leads at a time. It only writes `wanted`: nodes take seats and start what fits.
 """
 
-import asyncio
 import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling, Scaler
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Deployment, Load, Model, Registry
+from deployments.registry.records import Deployment, Load, Model, Replica
 from tasks.process.logs import get_logger
 from tasks.process.loops import Guards
 from tasks.settings import Settings
+from tasks.store.job_store import AsyncJobStore
 
 log = get_logger("autoscaler")
 
@@ -49,10 +49,14 @@ class Seen:
 class Autoscaler:
     """`run_once` does all the work."""
 
-    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._registry = Registry(settings)
-        self._directory = Directory(settings)
-        self._follow = settings.queued_follow_environment
+    def __init__(
+        self,
+        store: AsyncJobStore,
+        settings: Settings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._jobs_follow = settings.queued_follow_environment
         self._monotonic = monotonic
         self._me = secrets.token_hex(8)
         self._guards = Guards("scaling of", monotonic=monotonic)  # by deployment, or model
@@ -61,35 +65,36 @@ class Autoscaler:
 
     async def run_once(self) -> bool:
         """Scales everything once; False when another one leads. Raises StoreUnavailable."""
-        return await asyncio.to_thread(self._run)
-
-    def _run(self) -> bool:
-        if not self._registry.lead(self._me, LEAD_MS):
+        if not await self._store.run(registry.lead(self._me, LEAD_MS)):
             return False
         replicas: dict[str, list[Replica]] = defaultdict(list)
-        for replica in self._directory.all():
+        for replica in await self._store.run(registry.replicas()):
             replicas[replica.deployment_id].append(replica)
-        models = self._registry.models()
+        models = await self._store.run(registry.models())
         warming = {env.candidate for model in models for env in model.environments.values()}
-        leaders, followers = self._see(replicas)
+        leaders, followers = await self._see(replicas)
         for seen in leaders:
             with_it = followers.pop(seen.deployment.id, [])
             guard = self._guards[seen.deployment.id]
             if guard.due:
                 with guard.part():
-                    self._scale(seen, with_it, seen.deployment.id in warming)
+                    await self._scale(seen, with_it, seen.deployment.id in warming)
         for leader, left in followers.items():  # it rests
             with self._guards[leader].part():
-                self._scale_along(left, 0)
+                await self._scale_along(left, 0)
         for model in models:
             with self._guards[model.id].part():
-                self._switch_warm(model, replicas)
+                await self._switch_warm(model, replicas)
         return True
 
-    def _see(self, replicas: dict[str, list[Replica]]) -> tuple[list[Seen], dict[str, list[Seen]]]:
+    async def _see(
+        self, replicas: dict[str, list[Replica]]
+    ) -> tuple[list[Seen], dict[str, list[Seen]]]:
         """Those that scale, and those that share the process of one of them, by its id."""
-        deployments = [deployment for deployment in self._registry.all() if deployment.active]
-        loads = self._registry.loads([deployment.id for deployment in deployments])
+        known = await self._store.run(registry.deployments())
+        deployments = [deployment for deployment in known if deployment.active]
+        ids = [deployment.id for deployment in deployments]
+        loads = await self._store.run(registry.loads(ids))
         leaders: list[Seen] = []
         followers: dict[str, list[Seen]] = defaultdict(list)
         for deployment, load in zip(deployments, loads, strict=True):
@@ -97,7 +102,7 @@ class Autoscaler:
             (followers[deployment.leader] if deployment.leader else leaders).append(seen)
         return leaders, followers
 
-    def _scale(self, seen: Seen, with_it: list[Seen], warming: bool) -> None:
+    async def _scale(self, seen: Seen, with_it: list[Seen], warming: bool) -> None:
         deployment, together = seen.deployment, [seen, *with_it]
         # The busiest decides: a sum would count a call and the calls that it makes as if they needed a replica each.
         total = max(serving.calls for serving in together)
@@ -112,15 +117,15 @@ class Autoscaler:
             wanted = max(wanted, 1)
         if wanted != deployment.wanted:
             log.info("deployment.scaled", deployment=deployment.id, wanted=wanted, load=total)
-        self._registry.scale(deployment.id, wanted, total, has_work or warming, seen.states)
-        self._scale_along(with_it, wanted)
+        has_work = has_work or warming
+        await self._store.run(registry.scale(deployment.id, wanted, total, has_work, seen.states))
+        await self._scale_along(with_it, wanted)
 
-    def _scale_along(self, followers: list[Seen], wanted: int) -> None:
+    async def _scale_along(self, followers: list[Seen], wanted: int) -> None:
         """They have the replicas of their leader, and never wait for one of their own."""
         for follower in followers:
-            self._registry.scale(
-                follower.deployment.id, wanted, follower.calls, False, follower.states
-            )
+            id_, calls, states = follower.deployment.id, follower.calls, follower.states
+            await self._store.run(registry.scale(id_, wanted, calls, False, states))
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
         """Whether sync calls came since the last look; short ones are over by now."""
@@ -129,14 +134,18 @@ class Autoscaler:
         self._served[deployment_id] = served
         return served > before
 
-    def _switch_warm(self, model: Model, replicas: dict[str, list[Replica]]) -> None:
+    async def _switch_warm(self, model: Model, replicas: dict[str, list[Replica]]) -> None:
         for environment in model.environments.values():
             candidate = environment.candidate
             if candidate and any(replica.state == "ready" for replica in replicas[candidate]):
-                self._registry.switch(model.id, environment.name, candidate)
+                await self._store.run(registry.switch(model.id, environment.name, candidate))
                 log.info("environment.switched", model=model.name, to=candidate)
-                if self._follow:
-                    self._registry.follow(environment.deployment_id, candidate)
+                if self._jobs_follow:
+                    await self._move_queued(environment.deployment_id, candidate)
+
+    async def _move_queued(self, old: str, new: str) -> None:
+        while await self._store.run(registry.follow(old, new)):
+            pass  # a batch each
 
 
 def _settings_of(deployment: Deployment) -> Autoscaling:

@@ -5,8 +5,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+from tasks.errors import KingpostError
 
-class BadSetting(ValueError):
+
+class BadSetting(KingpostError):
     """An autoscaling setting is unknown or out of its range."""
 
 

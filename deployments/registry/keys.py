@@ -10,6 +10,7 @@ PLAIN = {
     "needy": "zset deployment -> ms since when it has work and no replica",
     "switches": "string, counts replicas that were stopped so that another deployment could run",
     "autoscaler": "string, who scales now; a few seconds",
+    "replicas": "set of replica ids; those whose entry has ended are dropped when a new one comes",
 }
 KEYED = {
     "model": "hash of one model: name, kind, created",
@@ -20,10 +21,15 @@ KEYED = {
     "seats": "zset replica id -> ms until when it may run, of one deployment",
     "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
+    "replica": "string, JSON of what one replica said last; three heartbeats",
+    "host-token": "string, the token of a replica's gate, by reference: entries are shown and logged; three heartbeats",
 }
 # The fields of a deployment that are about failed loads; what changes it forgets them all.
 FAILURE = ("failure", "cause", "alike", "failed", "rests", "gave_up")
 RELOADS = f"{TAG}:reloads"  # pub/sub channel: a deployment whose folder has changed
+CHANGES = (
+    f"{TAG}:replica-changes"  # pub/sub channel: a replica that is new, has changed or has gone
+)
 
 
 def plain(name: str) -> str:
@@ -33,13 +39,15 @@ def plain(name: str) -> str:
 
 
 def keyed(name: str, argument: str) -> str:
-    """The key of that name for one model, environment or deployment."""
+    """The key of that name for one model, environment, deployment or replica."""
     return f"{TAG}:{KEYED[name] and name}:{argument}"
 
 
 def lua() -> str:
-    """The table `R` for the scripts: `R.models`, `R.deployment(id)` and so on."""
+    """The table `R` for the scripts: `R.models`, `R.deployment(id)` and so on; a hyphen of a name is an underscore."""
     rows = [f"{name} = '{plain(name)}'," for name in PLAIN]
-    rows += [f"{name} = function(a) return '{keyed(name, '')}' .. a end," for name in KEYED]
+    rows += [f"reloads = '{RELOADS}',", f"replica_changes = '{CHANGES}',"]
+    for name in KEYED:
+        rows.append(f"{name.replace('-', '_')} = function(a) return '{keyed(name, '')}' .. a end,")
     failure = ", ".join(f"'{name}'" for name in FAILURE)
     return "local R = {\n  " + "\n  ".join(rows) + f"\n}}\nlocal FAILURE = {{{failure}}}\n"

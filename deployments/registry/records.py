@@ -1,17 +1,20 @@
-"""From the registry's hashes to its types: the only place that knows the fields."""
+"""What the registry and the directory hold, and from Redis' replies to these types: the only place that knows the fields."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, cast
 
 from deployments.registry.autoscaling import Autoscaling
 from tasks.errors import NotFound
 from tasks.process.loops import Guard
+from tasks.store.records import Reply, items, number, text
 
 DEFAULTS = Autoscaling()
 _reading = Guard("deployment's record")
+_reading_entry = Guard("replica's entry")
 Kind = Literal["model", "chain", "chainlet"]
+ReplicaState = Literal["building", "loading", "ready", "failed", "draining"]
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,61 @@ class Model:
     environments: Mapping[str, Environment]
 
 
-def texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    """A HGETALL reply as text."""
-    return {name.decode(): value.decode() for name, value in fields.items()}
+@dataclass(frozen=True)
+class Seat:
+    """The right to run one replica of a deployment."""
+
+    deployment_id: str
+    replica_id: str
 
 
-def deployment(deployment_id: str, fields: Mapping[bytes, bytes]) -> Deployment:
-    """The deployment of a HGETALL reply. Raises NotFound for an empty one."""
-    if not fields:
+@dataclass(frozen=True)
+class Load:
+    """What waits for a deployment and runs on it, as the store has it."""
+
+    queued: int
+    running: int
+    demanded: bool  # somebody waits for a replica
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One replica as it last reported itself; `address` is its model host's Unix socket.
+
+    The last line of `error` is its sentence; the lines before it are the frames or the installer's words.
+    """
+
+    id: str
+    deployment_id: str
+    model_name: str
+    state: ReplicaState
+    error: str | None
+    address: str
+    slots: int
+    busy: int
+    pid: int
+    host_pid: int | None
+    served: int = 0  # sync calls since the host started
+    note: str | None = None  # what it does meanwhile, such as the last line of an installer
+    machine: str = ""  # where the Unix socket is
+    tcp: str | None = None  # HOST:PORT of the host's gate for other machines
+    token_ref: str | None = None  # of the token that the gate asks for
+
+
+REPLICA_FIELDS = frozenset(field.name for field in fields(Replica))
+
+
+def texts(flat: Reply) -> dict[str, str]:
+    """A flat HGETALL reply as text."""
+    words = [text(word) for word in items(flat)]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def deployment(deployment_id: str, flat: Reply) -> Deployment:
+    """The deployment of a flat HGETALL reply. Raises NotFound for an empty one."""
+    f = texts(flat)
+    if not f:
         raise NotFound(f"There is no deployment {deployment_id}.")
-    f = texts(fields)
     return Deployment(
         id=deployment_id,
         model_id=f["model_id"],
@@ -101,14 +149,60 @@ def deployment(deployment_id: str, fields: Mapping[bytes, bytes]) -> Deployment:
     )
 
 
-def deployments(rows: Iterable[tuple[str, Mapping[bytes, bytes]]]) -> list[Deployment]:
-    """Those of (id, HGETALL reply) that can be read: one that is damaged must not hide the others."""
+def deployments(reply: Reply) -> list[Deployment]:
+    """Those that can be read, oldest first: one that is damaged must not hide the others."""
     found: list[Deployment] = []
-    for deployment_id, fields in rows:
-        if not fields:
+    for row in items(reply):
+        deployment_id, flat = items(row)
+        if not flat:
             continue
         with _reading.part():
-            found.append(deployment(deployment_id, fields))
+            found.append(deployment(text(deployment_id), flat))
+    return sorted(found, key=lambda known: (known.created, known.id))
+
+
+def model(reference: str, reply: Reply) -> Model:
+    """The model that was asked for. Raises NotFound when it has no fields."""
+    model_id, flat, rows = items(reply)
+    f = texts(flat)
+    if not f:
+        raise NotFound(no_model(reference))
+    return Model(
+        id=text(model_id),
+        name=f["name"],
+        kind=cast(Kind, f["kind"]),
+        created=int(f.get("created", 0)),
+        environments=environments(rows),
+    )
+
+
+def environments(reply: Reply) -> dict[str, Environment]:
+    """Those of one model, by name."""
+    found: dict[str, Environment] = {}
+    for row in items(reply):
+        name, deployment_id, flat = items(row)
+        f = texts(flat)
+        candidate, previous, created = f.get("candidate"), f.get("previous"), f.get("created", 0)
+        found[text(name)] = Environment(
+            text(name), text(deployment_id), candidate, previous, int(created)
+        )
+    return dict(sorted(found.items()))
+
+
+def load(reply: Reply) -> Load:
+    """One deployment's."""
+    queued, running, demanded = items(reply)
+    return Load(number(queued), number(running), number(demanded) == 1)
+
+
+def replicas(reply: Reply) -> list[Replica]:
+    """Those that can be read; another release's replicas may say more or less than we know."""
+    found: list[Replica] = []
+    for entry in items(reply):
+        with _reading_entry.part():
+            said: dict[str, Any] = json.loads(cast(bytes, entry))
+            known = {name: value for name, value in said.items() if name in REPLICA_FIELDS}
+            found.append(Replica(**known))
     return found
 
 

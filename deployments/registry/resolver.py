@@ -3,16 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
-from deployments.registry import records
-from deployments.registry.keys import FAILURE, keyed, plain
+from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from deployments.registry.registry import DEMAND_MS
-from tasks.errors import NotFound
 from tasks.process.remembered import Remembered
-from tasks.settings import Settings
-from tasks.store.job_store import connect_async, unavailable
+from tasks.store.job_store import AsyncJobStore
 
 CACHE_SECONDS = 1.0  # how late the API may notice a change
 MOST_KNOWN = 1000
@@ -29,9 +24,11 @@ class Target:
 class Resolver:
     """Remembers what it read for `CACHE_SECONDS`. Methods raise StoreUnavailable."""
 
-    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._redis = connect_async(settings)
-        self._known = Remembered(self._read, CACHE_SECONDS, MOST_KNOWN, monotonic)
+    def __init__(
+        self, store: AsyncJobStore, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._known = Remembered(self._resolve, CACHE_SECONDS, MOST_KNOWN, monotonic)
         self._references = Remembered(self._exists, CACHE_SECONDS, MOST_KNOWN, monotonic)
         self._records = Remembered(self._record, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
@@ -52,99 +49,13 @@ class Resolver:
             return await self._record(deployment_id)
         return await self._records.get(deployment_id)
 
-    async def forgive(self, deployment: Deployment) -> None:
-        """Something has changed, or somebody asks by hand: it is loaded again although it gave up."""
-        names = [
-            keyed("deployment", deployment_id)
-            for deployment_id in (deployment.id, deployment.leader)
-            if deployment_id
-        ]
-        with unavailable():
-            pipe = self._redis.pipeline(transaction=False)
-            for name in names:
-                pipe.hdel(name, *FAILURE)
-            await pipe.execute()
-
-    async def models(self) -> dict[str, str]:
-        """Name -> id of every model."""
-        with unavailable():
-            return await self._names("models")
-
-    async def all(self) -> list[Deployment]:
-        """Every deployment, by id."""
-        with unavailable():
-            ids = cast("set[bytes]", await self._redis.smembers(plain("deployments")))  # type: ignore[misc]
-            pipe = self._redis.pipeline(transaction=False)
-            names = sorted(raw_name.decode() for raw_name in ids)
-            for name in names:
-                pipe.hgetall(keyed("deployment", name))
-            rows = await pipe.execute()
-        return records.deployments(zip(names, rows, strict=True))
-
-    async def demand(self, deployment_id: str, milliseconds: int = DEMAND_MS) -> None:
-        """Keeps a replica wanted for a while."""
-        with unavailable():
-            await self._redis.set(keyed("demand", deployment_id), 1, px=milliseconds)
-
-    async def _names(self, which: str) -> dict[str, str]:
-        raw = cast("dict[bytes, bytes]", await self._redis.hgetall(plain(which)))  # type: ignore[misc]
-        return records.texts(raw)
-
-    async def _read(self, asked: tuple[str | None, Target]) -> Deployment:
-        with unavailable():
-            return await self._resolve(*asked)
-
-    async def _resolve(self, reference: str | None, target: Target) -> Deployment:
-        model_id = await self._model_id(reference)
-        deployment_id = target.deployment_id
-        if deployment_id is None:
-            key = keyed("environments", model_id)
-            raw = cast("bytes | None", await self._redis.hget(key, target.environment or ""))  # type: ignore[misc]
-            if not raw:
-                why = "no environment" if raw is None else "nothing deployed to"
-                raise NotFound(f"This model has {why} {target.environment!r}.")
-            deployment_id = raw.decode()
-        deployment = await self._record(deployment_id)
-        if deployment.model_id != model_id:
-            raise NotFound(f"This model has no deployment {deployment_id}.")
-        return deployment
+    async def _resolve(self, asked: tuple[str | None, Target]) -> Deployment:
+        reference, target = asked
+        environment = target.environment or ""
+        return await self._store.run(registry.resolve(reference, environment, target.deployment_id))
 
     async def _exists(self, reference: str) -> bool:
-        with unavailable():
-            try:
-                await self._model_id(reference)
-            except NotFound:
-                return False
-        return True
+        return await self._store.run(registry.knows(reference))
 
     async def _record(self, deployment_id: str) -> Deployment:
-        with unavailable():
-            key = keyed("deployment", deployment_id)
-            fields = cast("dict[bytes, bytes]", await self._redis.hgetall(key))  # type: ignore[misc]
-        return records.deployment(deployment_id, fields)
-
-    async def _model_id(self, reference: str | None) -> str:
-        names = await self._names("models")
-        if reference is None:
-            if len(names) != 1:
-                known = ", ".join(sorted(names)) or "none"
-                raise NotFound(f"Say which model: /models/NAME/... (deployed: {known}).")
-            return next(iter(names.values()))
-        for known in (names, await self._names("chainlets")):
-            if reference in known.values():
-                return reference
-            if reference in known:
-                return known[reference]
-        alias = keyed("alias", reference)
-        chains = list(cast("set[bytes]", await self._redis.smembers(alias)))  # type: ignore[misc]
-        if len(chains) > 1:
-            raise NotFound(
-                f"Several chains have an entrypoint {reference!r}: say the chain's name."
-            )
-        if chains:
-            return chains[0].decode()
-        raise NotFound(records.no_model(reference))
-
-    async def close(self) -> None:
-        """Gives the connections back."""
-        await self._redis.aclose()
+        return await self._store.run(registry.deployment(deployment_id))

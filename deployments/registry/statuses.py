@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.registry.directory import Replica
-from deployments.registry.records import Deployment
+from deployments.registry.records import Deployment, Replica
 
 StatusName = Literal[
     "DEPLOYING",

@@ -1,4 +1,4 @@
-"""The job store: runs the verbs of tasks/store/verbs.py on Redis. The only caller of the scripts.
+"""The store: runs verbs on Redis, those of jobs (tasks/store/verbs.py) and of other libraries. The only caller of scripts.
 
 Every script is idempotent by (request_id, fence), so that the client library may retry a call whose reply was lost.
 """
@@ -22,14 +22,13 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
-from tasks.store import keys, scripting
+from tasks.store import keys
 from tasks.store.pipelined import Pipelined
 from tasks.store.records import Reply
+from tasks.store.scripting import Library, Script
 from tasks.store.verbs import ScriptCall
-from tasks.wakeups import template
 
 T = TypeVar("T")
 After = TypeVar("After")
@@ -62,8 +61,23 @@ def unavailable() -> Generator[None]:
         raise
 
 
-def _build(settings: Settings, movable_clock: bool) -> dict[str, scripting.Script]:
-    return scripting.build(settings, template(make_app(settings)), movable_clock)
+class _Scripts:
+    """The scripts for these settings; a library's are built when its first verb is run, or before by `prepare`."""
+
+    def __init__(self, settings: Settings, movable_clock: bool) -> None:
+        self._settings, self._movable_clock = settings, movable_clock
+        self._built: dict[Library, dict[str, Script]] = {}
+
+    def of(self, call: ScriptCall[Any]) -> Script:
+        """The script of that verb."""
+        if call.library not in self._built:
+            self.prepare(call.library)
+        return self._built[call.library][call.script]
+
+    def prepare(self, *libraries: Library) -> None:
+        """Builds their scripts. Two threads may do so at once: the result is the same."""
+        for library in libraries:
+            self._built[library] = library.build(self._settings, self._movable_clock)
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -120,12 +134,15 @@ class JobStore:
     """The store for synchronous callers; safe to share between threads."""
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
-        self._scripts = _build(settings, movable_clock)
+        self._scripts = _Scripts(settings, movable_clock)
+        self.prepare = (
+            self._scripts.prepare
+        )  # those of jobs take a second: Celery makes the wake-up
         self.redis = connect(settings)
 
     def run(self, call: ScriptCall[T]) -> T:
         """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
-        script = self._scripts[call.script]
+        script = self._scripts.of(call)
         with unavailable():
             try:
                 reply = self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
@@ -137,7 +154,7 @@ class JobStore:
         """Runs two verbs in one round trip, in this order. Raises as `run` does; either may have run then."""
         with unavailable(), self.redis.pipeline(transaction=False) as pipeline:
             for call in (first, second):
-                script = self._scripts[call.script]
+                script = self._scripts.of(call)
                 pipeline.evalsha(script.sha, 1, keys.TAG, *call.arguments)
             # The pipeline's own error would quote the arguments, which are a client's.
             replies: list[Any] = pipeline.execute(raise_on_error=False)
@@ -162,13 +179,14 @@ class AsyncJobStore:
     """The store for the API and the maintenance loops."""
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
-        self._scripts = _build(settings, movable_clock)
+        self._scripts = _Scripts(settings, movable_clock)
+        self.prepare = self._scripts.prepare
         self.redis = connect_async(settings)
         self._pipelined = Pipelined(self.redis)
 
     async def run(self, call: ScriptCall[T]) -> T:
         """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
-        script = self._scripts[call.script]
+        script = self._scripts.of(call)
         with unavailable():
             try:
                 reply = await self._pipelined.run(

@@ -1,16 +1,19 @@
-"""Builds the scripts: keys, settings, clock, order (priority/*.lua) and lib.lua go before each verb's own file."""
+"""Builds the scripts of a library: its tables of keys and settings, the clock and lib.lua go before each verb's own file."""
 
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import priority
+from tasks.celery_app import make_app
 from tasks.settings import Settings
 from tasks.state import ErrorCode
 from tasks.store import keys
+from tasks.wakeups import template
 
 FOLDER = Path(__file__).parent / "scripts"
 # Two clocks. The wall's is for people and may jump. Leases, expiry and due times count by the other one: it runs
@@ -44,10 +47,9 @@ CLOCK_OFFSET_KEY = f"{keys.TAG}:clock-offset"
 _OFFSET = f" + tonumber(redis.call('GET', '{CLOCK_OFFSET_KEY}') or 0)"
 
 
-def clock(settings: Settings | None = None, movable: bool = False) -> str:
+def clock(settings: Settings, movable: bool = False) -> str:
     """`wall_ms()` and `now_ms()` for the scripts; a shorter lease makes the gap shorter."""
-    lease_ms = int(settings.lease_seconds * 1000) if settings else 3 * GAP_MS
-    gap = min(GAP_MS, lease_ms // 3)
+    gap = min(GAP_MS, int(settings.lease_seconds * 1000) // 3)
     said = {"@GAP@": gap, "@TICK@": min(TICK_MS, gap // 4), "@OFFSET@": _OFFSET if movable else ""}
     text = CLOCK
     for name, value in said.items():
@@ -89,29 +91,43 @@ def _settings_table(settings: Settings) -> str:
     return "local S = {" + ", ".join(f"{name} = {value}" for name, value in rows.items()) + "}\n"
 
 
-@cache
-def verb_files() -> dict[str, str]:
-    """Each verb's own source, by name."""
-    return {
-        path.stem: path.read_text() for path in sorted(FOLDER.glob("*.lua")) if path.stem != "lib"
-    }
-
-
 def order(settings: Settings) -> str:
     """The functions of `priority/` with what they need; they read no clock."""
     return keys.lua() + _settings_table(settings) + WHOLE + priority.lua()
 
 
-def build(settings: Settings, wakeup: str, movable_clock: bool = False) -> dict[str, Script]:
-    """All scripts. `wakeup` is the message to push; see tasks/wakeups.py."""
-    prelude = order(settings) + f"local WAKEUP = {_quoted(wakeup)}\n"
-    prelude += clock(settings, movable_clock)
-    prelude += re.sub(r"^\s*--.*\n", "", (FOLDER / "lib.lua").read_text(), flags=re.M)
-    scripts: dict[str, Script] = {}
-    for name, body in verb_files().items():
-        # A full Redis must still let running jobs finish; only a submit is refused then.
-        shebang = "#!lua\n" if name == "submit" else "#!lua flags=allow-oom\n"
-        source = shebang + prelude + body
-        own_name = hashlib.sha1(source.encode()).hexdigest()  # as Redis gives it
-        scripts[name] = Script(source, own_name)
-    return scripts
+def _of_jobs(settings: Settings) -> str:
+    return order(settings) + f"local WAKEUP = {_quoted(template(make_app(settings)))}\n"
+
+
+@cache
+def sources(folder: Path) -> dict[str, str]:
+    """Each script's own source, by name."""
+    paths = sorted(folder.glob("*.lua"))
+    return {path.stem: path.read_text() for path in paths if path.stem != "lib"}
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """The scripts of one folder. `prelude` makes the tables and functions that they need beside the clock and lib.lua.
+
+    A script's first line says what Redis may refuse it for: `#!lua` with `flags=allow-oom`, `flags=no-writes` or nothing.
+    """
+
+    folder: Path
+    prelude: Callable[[Settings], str]
+
+    def build(self, settings: Settings, movable_clock: bool = False) -> dict[str, Script]:
+        """All scripts by name."""
+        prelude = self.prelude(settings) + clock(settings, movable_clock)
+        prelude += re.sub(r"^\s*--.*\n", "", (self.folder / "lib.lua").read_text(), flags=re.M)
+        scripts: dict[str, Script] = {}
+        for name, text in sources(self.folder).items():
+            shebang, _, body = text.partition("\n")
+            source = f"{shebang}\n{prelude}{body}"
+            own_name = hashlib.sha1(source.encode()).hexdigest()  # as Redis gives it
+            scripts[name] = Script(source, own_name)
+        return scripts
+
+
+JOBS = Library(FOLDER, _of_jobs)

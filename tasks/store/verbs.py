@@ -24,6 +24,7 @@ from tasks.outside_text import utf8
 from tasks.state import Status, WebhookStatus
 from tasks.store import records
 from tasks.store.records import Reply, items, number, text
+from tasks.store.scripting import JOBS, Library
 
 T = TypeVar("T")
 Argument = bytes | str | int | float
@@ -31,11 +32,12 @@ Argument = bytes | str | int | float
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall(Generic[T]):
-    """One run of a script: its name, its ARGV, and how to read the reply."""
+    """One run of a script: its name, its ARGV, how to read the reply, and the library that the script is of."""
 
     script: str
     arguments: Sequence[Argument]
     read: Callable[[Reply], T]
+    library: Library = JOBS
 
 
 class SettleResult(StrEnum):

@@ -13,9 +13,11 @@ from pathlib import Path
 import httpx
 
 from cli.stack.ports import free_port
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import PAUSE, wait_until
 from tests.processes import Process, variables
 from tests.valkey import Valkey
@@ -166,7 +168,7 @@ def standing(folder: Path, most: int, limit: int = 0, **more: str) -> Generator[
     (folder / "valkey").mkdir(parents=True, exist_ok=True)
     valkey = Valkey(folder / "valkey", fsync="off").start()
     settings = Settings(redis_url=valkey.url, state_dir=folder)
-    deployment = Registry(settings).register("echo", "/nowhere", "hash", 1)
+    deployment = JobStore(settings).run(registry.register("echo", "/nowhere", "hash", 1))
     port = free_port()
     env = variables(settings, KINGPOST_API_KEY=KEY, KINGPOST_MAX_CONNECTIONS=str(most), **more)
     process = Process(

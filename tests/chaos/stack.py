@@ -13,9 +13,10 @@ from pathlib import Path
 import redis
 
 from cli.stack.ports import free_port
-from deployments.registry.directory import Directory
+from deployments.registry import verbs as registry
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.chaos.proxy import LossyProxy
 from tests.chaos.wall import Wall
 from tests.conditions import PAUSE
@@ -141,7 +142,9 @@ class Stack:
     def _kill_host(self, rng: random.Random) -> str:
         try:
             pids = [
-                replica.host_pid for replica in Directory(self.settings).all() if replica.host_pid
+                replica.host_pid
+                for replica in JobStore(self.settings).run(registry.replicas())
+                if replica.host_pid
             ]
         except StoreUnavailable:
             return "no host"

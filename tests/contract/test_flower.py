@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack.ports import free_port
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
 from tasks.state import Status
@@ -57,7 +57,7 @@ def flower(settings: Settings, tmp_path: Path) -> Iterator[Call]:
 
 
 def submit(settings: Settings, store: JobStore, given: object) -> RequestId:
-    deployment = Registry(settings).all()[0]
+    deployment = JobStore(settings).run(registry.deployments())[0]
     request_id = RequestId(f"{abs(hash(str(given))):032x}"[:32])
     body = json.dumps(given).encode()
     job = Submission(request_id, deployment.id, deployment.model_id, body)

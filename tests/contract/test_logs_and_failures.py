@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Replica
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import Status
@@ -65,7 +65,7 @@ class Rig:
         self.settings, self.store = settings, store
         self.package = write_package(folder / "teller", MODEL, "model_name: teller", FILES)
         self.log = settings.state_dir / "logs" / "replica-teller.log"
-        self.directory = Directory(settings)
+        self.store = JobStore(settings)
         ours = {"KINGPOST_LOG_FILE": str(self.log), "KINGPOST_MAX_LOG_BYTES": "30000"}
         self.env = variables(settings, NUM_LOAD_RETRIES_TRUSS="0", **ours)
         self.replica = Process(["replica", str(self.package)], self.env, folder / "early.log")
@@ -76,10 +76,10 @@ class Rig:
         (self.package / "data" / "weights").touch()
 
     def now(self) -> Replica | None:
-        return next(iter(self.directory.all()), None)
+        return next(iter(self.store.run(registry.replicas())), None)
 
     def submit(self, **given: object) -> RequestId:
-        deployment = Registry(self.settings).all()[0]
+        deployment = JobStore(self.settings).run(registry.deployments())[0]
         name, body = RequestId(uuid.uuid4().hex), json.dumps(given).encode()
         job = Submission(name, deployment.id, deployment.model_id, body, retry=Retry(1, 0, 0))
         return self.store.run(verbs.submit([job], "alice", 10))[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import FINAL, Status
@@ -59,7 +59,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Proces
 @pytest.fixture
 def submit(settings: Settings, store: JobStore) -> Callable[[str], Callable[[], Job]]:
     def submit(given: str) -> Callable[[], Job]:
-        deployment = Registry(settings).all()[0]
+        deployment = JobStore(settings).run(registry.deployments())[0]
         name, body = RequestId(uuid.uuid4().hex), json.dumps(given).encode()
         job = Submission(name, deployment.id, deployment.model_id, body, retry=Retry(3, 0, 0))
         store.run(verbs.submit([job], "alice", 100))

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from cli.stack.ports import free_port
-from deployments.registry.directory import Replica
+from deployments.registry.records import Replica
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package

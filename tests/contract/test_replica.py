@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Replica
 from tasks.job import Job, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import FINAL, Status
@@ -86,7 +86,7 @@ class Rig:
         return process
 
     def submit(self, name: str, level: int = 0, key: str = "alice", **order: object) -> RequestId:
-        deployment = Registry(self.settings).all()[0]
+        deployment = JobStore(self.settings).run(registry.deployments())[0]
         body = json.dumps({"name": name, **order}).encode()
         job = Submission(
             RequestId(uuid.uuid4().hex), deployment.id, deployment.model_id, body, level,
@@ -386,4 +386,8 @@ def test_many_signals_end_a_replica_as_one_does(rig: Rig) -> None:
 
 
 def ready_now(rig: Rig) -> list[Replica]:
-    return [replica for replica in Directory(rig.settings).all() if replica.state == "ready"]
+    return [
+        replica
+        for replica in JobStore(rig.settings).run(registry.replicas())
+        if replica.state == "ready"
+    ]

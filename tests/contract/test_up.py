@@ -19,10 +19,10 @@ import redis
 
 from cli.stack.ports import free_port
 from cli.stack.readiness import http_answers
+from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
-from deployments.registry.directory import Directory
-from deployments.registry.registry import Registry
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.processes import running_on
 
@@ -352,10 +352,12 @@ def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -
 def test_a_model_that_slept_when_it_stopped_sleeps_on_and_wakes_when_it_is_called(up: Up) -> None:
     up.start("--no-flower").ready()
     settings = Settings(redis_url=up.up_json()["redis_url"], state_dir=up.state)
-    registry = Registry(settings)
-    (echo,) = registry.all()
-    registry.configure(echo.id, Autoscaling(autoscaling_window=10, scale_down_delay=0))
-    wait_until(lambda: not Directory(settings).all(), 40, "it does not fall asleep")
+    store = JobStore(settings)
+    (echo,) = store.run(registry.deployments())
+    store.run(registry.configure(echo.id, Autoscaling(autoscaling_window=10, scale_down_delay=0)))
+    wait_until(
+        lambda: not JobStore(settings).run(registry.replicas()), 40, "it does not fall asleep"
+    )
     up.stop()
     up.start("--no-flower").ready()
     assert up.predicts()

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from deployments.registry.directory import Directory
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from tasks.job import RequestId, Submission
 from tasks.process.programs import with_users_modules
 from tasks.settings import Settings
@@ -353,15 +352,15 @@ def test_a_model_runs_in_its_virtualenv_and_a_job_waits_for_it(
         offline / "package", PEEK, "model_name: loud\nrequirements: [shouting==1.0]"
     )
     start(package)
-    directory = Directory(settings)
+    store = JobStore(settings)
     states: list[str] = []
 
     def seen(state: str) -> bool:
-        states.extend(replica.state for replica in directory.all())
+        states.extend(replica.state for replica in store.run(registry.replicas()))
         return state in states
 
     wait_until(lambda: seen("building"), 20, "it is never seen to build")
-    deployment = Registry(settings).all()[0]
+    deployment = JobStore(settings).run(registry.deployments())[0]
     job = Submission(RequestId("b" * 32), deployment.id, deployment.model_id, b'"hi"')
     store.run(verbs.submit([job], "alice", 10))
     wait_until(lambda: seen("ready"), 60, "it never gets ready")
@@ -388,13 +387,15 @@ def test_a_failed_build_is_tried_again_with_what_the_file_says_then(
     config = "model_name: loud\nrequirements: [shouting==9.9]"
     package = write_package(offline / "package", PEEK, config)
     start(package)
-    directory = Directory(settings)
+    store = JobStore(settings)
     wait_until(
-        lambda: [replica.state for replica in directory.all()] == ["failed"], 40, "it did not fail"
+        lambda: [replica.state for replica in store.run(registry.replicas())] == ["failed"],
+        40,
+        "it did not fail",
     )
-    error = directory.all()[0].error or ""
+    error = store.run(registry.replicas())[0].error or ""
     assert error.splitlines()[-1].startswith("The virtualenv could not be built: ")
     assert "shouting==9.9" in error
     write_package(package, PEEK, config.replace("9.9", "2.0"))
     ready_replicas(settings, timeout=60)
-    assert directory.all()[0].error is None
+    assert store.run(registry.replicas())[0].error is None

@@ -8,12 +8,14 @@ import pytest
 from cli.stack.chains import build_one
 from deployments import chains
 from deployments.packages.package import Package, PackageError
+from deployments.registry import verbs as registry
 from deployments.registry.autoscaler import Autoscaler
 from deployments.registry.autoscaling import Autoscaling
-from deployments.registry.directory import Directory, Replica
 from deployments.registry.management import Management
-from deployments.registry.registry import Deployment, NotOnItsOwn, Registry
+from deployments.registry.records import Deployment, Replica
+from deployments.registry.verbs import NotOnItsOwn
 from tasks.settings import Settings
+from tasks.store.job_store import AsyncJobStore, JobStore
 from workers.chains.processes import process_name
 from workers.hosting.chainlet import extras
 from workers.replica.main import run_deployment, run_folder
@@ -200,9 +202,9 @@ def test_lines_that_no_chainlet_wrote_have_the_name_of_the_process(tmp_path: Pat
 
 @pytest.fixture
 def pair(settings: Settings) -> tuple[Deployment, Deployment]:
-    registry = Registry(settings)
-    top = registry.register("c", "/c", "h", 1, "chain")
-    return top, registry.register("c.Below", "/b", "h", 1, "chainlet", leader=top.id)
+    store = JobStore(settings)
+    top = store.run(registry.register("c", "/c", "h", 1, "chain"))
+    return top, store.run(registry.register("c.Below", "/b", "h", 1, "chainlet", leader=top.id))
 
 
 def test_a_chainlet_that_leaves_a_process_leads_itself(
@@ -210,23 +212,23 @@ def test_a_chainlet_that_leaves_a_process_leads_itself(
 ) -> None:
     top, below = pair
     assert below.leader == top.id
-    again = Registry(settings).register("c.Below", "/b", "h", 1, "chainlet")
+    again = JobStore(settings).run(registry.register("c.Below", "/b", "h", 1, "chainlet"))
     assert (again.id, again.leader) == (below.id, "")
 
 
-def test_what_is_meant_for_a_process_is_said_of_its_leader(
-    settings: Settings, pair: tuple[Deployment, Deployment]
+async def test_what_is_meant_for_a_process_is_said_of_its_leader(
+    settings: Settings, async_store: AsyncJobStore, pair: tuple[Deployment, Deployment]
 ) -> None:
     below = pair[1]
-    management = Management(settings)
+    management = Management(async_store)
     said = "c.Below runs in the process of c: say it of c."
     with pytest.raises(NotOnItsOwn, match=said):
-        management.configure(below.model_id, "production", {"min_replica": 1})
+        await management.configure(below.model_id, "production", {"min_replica": 1})
     with pytest.raises(NotOnItsOwn, match=said):
-        management.activate(below.model_id, "production", False)
+        await management.activate(below.model_id, "production", False)
     with pytest.raises(NotOnItsOwn, match=said):
         run_deployment(settings, below.id, None)
-    assert management.configure(pair[0].model_id, "production", {"max_replica": 2})
+    assert await management.configure(pair[0].model_id, "production", {"max_replica": 2})
 
 
 def test_a_replica_of_the_wrong_folder_says_which_one_is_right(
@@ -240,36 +242,49 @@ def test_a_replica_of_the_wrong_folder_says_which_one_is_right(
 
 def report(settings: Settings, deployment: Deployment, busy: int) -> None:
     about = (deployment.id, deployment.model_name, "ready", None, "/nowhere.sock", 4, busy, 1, 2)
-    Directory(settings).report(Replica(f"{deployment.model_name}-1", *about))  # type: ignore[arg-type]
+    JobStore(settings).run(registry.report(Replica(f"{deployment.model_name}-1", *about), 15_000))  # type: ignore[arg-type]
 
 
 async def test_the_busiest_chainlet_decides_for_all_of_its_process(
-    settings: Settings, pair: tuple[Deployment, Deployment]
+    settings: Settings,
+    store: JobStore,
+    async_store: AsyncJobStore,
+    pair: tuple[Deployment, Deployment],
 ) -> None:
-    registry, autoscaler = Registry(settings), Autoscaler(settings)
-    registry.configure(pair[0].id, Autoscaling(max_replica=9, target_utilization_percentage=100))
+    autoscaler = Autoscaler(async_store, settings)
+    store.run(
+        registry.configure(
+            pair[0].id, Autoscaling(max_replica=9, target_utilization_percentage=100)
+        )
+    )
     report(settings, pair[0], busy=1)
     report(settings, pair[1], busy=3)
     await autoscaler.run_once()
-    assert [registry.deployment(deployment.id).wanted for deployment in pair] == [3, 3]
-    assert registry.needy() == []
+    assert [store.run(registry.deployment(deployment.id)).wanted for deployment in pair] == [3, 3]
+    assert store.run(registry.needy()) == []
 
 
 async def test_a_call_of_any_chainlet_keeps_its_process_wanted(
-    settings: Settings, pair: tuple[Deployment, Deployment]
+    settings: Settings,
+    store: JobStore,
+    async_store: AsyncJobStore,
+    pair: tuple[Deployment, Deployment],
 ) -> None:
-    registry, autoscaler = Registry(settings), Autoscaler(settings)
-    registry.demand(pair[1].id)
+    autoscaler = Autoscaler(async_store, settings)
+    store.run(registry.demand(pair[1].id))
     await autoscaler.run_once()
-    assert registry.needy() == [pair[0].id]
-    assert [registry.deployment(deployment.id).wanted for deployment in pair] == [1, 1]
+    assert store.run(registry.needy()) == [pair[0].id]
+    assert [store.run(registry.deployment(deployment.id)).wanted for deployment in pair] == [1, 1]
 
 
 async def test_a_process_that_is_deactivated_rests_as_a_whole(
-    settings: Settings, pair: tuple[Deployment, Deployment]
+    settings: Settings,
+    store: JobStore,
+    async_store: AsyncJobStore,
+    pair: tuple[Deployment, Deployment],
 ) -> None:
-    registry, autoscaler = Registry(settings), Autoscaler(settings)
+    autoscaler = Autoscaler(async_store, settings)
     await autoscaler.run_once()
-    registry.activate(pair[0].id, False)
+    store.run(registry.activate(pair[0].id, False))
     await autoscaler.run_once()
-    assert [registry.deployment(deployment.id).wanted for deployment in pair] == [0, 0]
+    assert [store.run(registry.deployment(deployment.id)).wanted for deployment in pair] == [0, 0]

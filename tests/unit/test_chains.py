@@ -9,10 +9,11 @@ import pytest
 from deployments import chains
 from deployments.chains import Member, chain_file
 from deployments.packages.package import PackageError
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from deployments.registry.resolver import Resolver, Target
 from tasks.errors import NotFound, SettingsError
 from tasks.settings import Settings
+from tasks.store.job_store import AsyncJobStore, JobStore
 from workers.hosting.chainlet import extras, peer_urls
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
@@ -89,22 +90,19 @@ def test_a_chainlet_without_a_key_is_refused(tmp_path: Path) -> None:
         extras(Member("c", "chain", {}), Settings(state_dir=tmp_path), tmp_path / "config")
 
 
-async def test_chainlets_are_reached_by_name_but_are_no_models(settings: Settings) -> None:
-    registry, target = Registry(settings), Target()
-    chain = registry.register("c", "/c", "h", 1, "chain")
-    chainlet = registry.register("c.One", "/c1", "h", 1, "chainlet")
-    reader = Resolver(settings)
-    try:
-        assert await reader.models() == {"c": chain.model_id}
-        assert (
-            await reader.resolve(None, target)
-        ).id == chain.id  # the only one: no need to say it
-        for reference in ("c.One", chainlet.model_id):
-            assert (await reader.resolve(reference, target)).id == chainlet.id
-        with pytest.raises(NotFound):
-            await reader.resolve("c.Two", target)
-    finally:
-        await reader.close()
+async def test_chainlets_are_reached_by_name_but_are_no_models(
+    store: JobStore, async_store: AsyncJobStore
+) -> None:
+    target = Target()
+    chain = store.run(registry.register("c", "/c", "h", 1, "chain"))
+    chainlet = store.run(registry.register("c.One", "/c1", "h", 1, "chainlet"))
+    reader = Resolver(async_store)
+    assert await async_store.run(registry.model_ids()) == {"c": chain.model_id}
+    assert (await reader.resolve(None, target)).id == chain.id  # the only one: no need to say it
+    for reference in ("c.One", chainlet.model_id):
+        assert (await reader.resolve(reference, target)).id == chainlet.id
+    with pytest.raises(NotFound):
+        await reader.resolve("c.Two", target)
 
 
 def test_no_process_but_a_chainlet_s_host_imports_truss() -> None:

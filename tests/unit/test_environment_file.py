@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from deployments.registry import verbs as registry
 from deployments.registry.records import Environment
-from deployments.registry.registry import Registry
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from workers.replica.environment_file import EnvironmentFile, environment_of
 
 
@@ -30,19 +31,19 @@ def test_of_several_environments_one_is_told(serves: str, warms: str, name: str 
 
 
 def test_the_file_follows_the_registry(settings: Settings, tmp_path: Path) -> None:
-    registry = Registry(settings)
-    deployment = registry.push("m", "hash", 1)
+    store = JobStore(settings)
+    deployment = store.run(registry.push("m", "hash", 1))
     path = tmp_path / "environment"
-    file = EnvironmentFile(registry, deployment, path)
+    file = EnvironmentFile(store, deployment, path)
     assert file.run_once() == "production"
     assert json.loads(path.read_text()) == {"name": "production"}
     written = path.stat()
     file.run_once()
     assert path.stat().st_ino == written.st_ino  # untouched while nothing changes
-    registry.promote(deployment, "staging")
-    registry.drop_environment(deployment.model_id, "production")
+    store.run(registry.promote(deployment, "staging"))
+    store.run(registry.drop_environment(deployment.model_id, "production"))
     assert file.run_once() == "staging"
     assert json.loads(path.read_text()) == {"name": "staging"}
-    registry.drop_environment(deployment.model_id, "staging")
+    store.run(registry.drop_environment(deployment.model_id, "staging"))
     assert file.run_once() is None
     assert not path.exists()

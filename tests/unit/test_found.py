@@ -11,8 +11,9 @@ from cli.stack.found import Broken, find
 from cli.stack.registering import register
 from cli.stack.start_failed import StartFailed
 from cli.stack.up import Choices
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.unit.bad_packages import BAD, GOOD_MODEL
 
 CHAIN = "import truss_chains as chains\n\n@chains.mark_entrypoint\nclass A: ...\n"
@@ -80,12 +81,12 @@ def test_a_folder_that_broke_since_keeps_its_deployment_with_the_reason(
     (leader,) = register(settings, find(settings, tmp_path, ()))
     (folder / "config.yaml").write_text("a: [\n")
     assert register(settings, find(settings, tmp_path, ())) == []
-    (known,) = Registry(settings).all()
+    (known,) = JobStore(settings).run(registry.deployments())
     assert (known.id, known.active) == (leader.id, False)
     assert known.failure.splitlines()[-1].startswith("config.yaml:2:1 is not valid YAML")
     (folder / "config.yaml").write_text("")
     register(settings, find(settings, tmp_path, ()))
-    (known,) = Registry(settings).all()
+    (known,) = JobStore(settings).run(registry.deployments())
     assert (known.active, known.failure) == (True, "")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import priority
+from deployments.registry.verbs import SCRIPTS
 from tasks.state import ALLOWED, Status
 from tasks.store import keys
-from tasks.store.scripting import FOLDER, verb_files
+from tasks.store.scripting import JOBS
 
 ROOT = Path(__file__).parents[2]
 CODE = ("api", "cli", "deployments", "kingpost", "priority", "tasks", "workers", "models")
@@ -19,6 +20,7 @@ LONGEST_FUNCTION, P90_FUNCTION = 60, 25
 LONGEST_FILE = 450
 LONGEST_SCRIPT = 60
 MOST_MODULES = 16  # of a folder
+JOB_VERBS = ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")
 
 
 def files(*folders: str, ending: str = ".py") -> list[Path]:
@@ -121,13 +123,38 @@ def test_no_test_sleeps() -> None:
             assert not pattern.search(code), path
 
 
-@pytest.mark.parametrize("name", sorted(verb_files()))
-def test_a_script_is_short_and_says_what_it_takes_and_returns(name: str) -> None:
-    source = verb_files()[name]
-    assert source.startswith(f"-- {name}: ")
+SHEBANGS = ("#!lua", "#!lua flags=allow-oom", "#!lua flags=no-writes")
+WRITES = re.compile(
+    r"'(SET|DEL|[HZ]?INCR\w*|HSET\w*|HDEL|[SZX]ADD|[SZ]REM\w*|[LR]PUSH|PUBLISH|PEXPIRE|XTRIM)'|\bnow_ms\("
+)
+
+
+def scripts() -> list[Path]:
+    return [
+        path
+        for library in (JOBS, SCRIPTS)
+        for path in sorted(library.folder.glob("*.lua"))
+        if path.stem != "lib"
+    ]
+
+
+@pytest.mark.parametrize("path", scripts(), ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_a_script_is_short_and_says_what_it_takes_and_returns(path: Path) -> None:
+    shebang, _, source = path.read_text().partition("\n")
+    assert shebang in SHEBANGS
+    assert source.startswith(f"-- {path.stem}: ")
     assert "-- ARGV " in source
     assert "-- RETURNS " in source
     assert source.count("\n") <= LONGEST_SCRIPT
+    if shebang.endswith("no-writes"):
+        assert not WRITES.search(source)
+
+
+def test_every_script_has_a_verb_and_every_verb_a_script() -> None:
+    for library, modules in ((JOBS, JOB_VERBS), (SCRIPTS, ("deployments/registry/verbs.py",))):
+        source = "".join((ROOT / module).read_text() for module in modules)
+        named = set(re.findall(r"\b(?:ScriptCall|_call)\(\s*\"(\w+)\"", source))
+        assert named == {path.stem for path in library.folder.glob("*.lua")} - {"lib"}
 
 
 @pytest.mark.parametrize("path", sorted(priority.FOLDER.glob("*.lua")), ids=lambda path: path.stem)
@@ -166,7 +193,7 @@ def _script_texts() -> list[str]:
 
 
 def _scripts() -> list[Path]:
-    return [*FOLDER.glob("*.lua"), *priority.FOLDER.glob("*.lua")]
+    return [*JOBS.folder.glob("*.lua"), *priority.FOLDER.glob("*.lua")]
 
 
 def test_the_readme_draws_every_transition() -> None:

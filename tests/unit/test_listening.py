@@ -8,11 +8,15 @@ import pytest
 import redis
 
 from deployments.host_address import HostAddress
-from deployments.registry.directory import ENTRY, IDS, TOKEN, AsyncDirectory, Directory, Replica
+from deployments.registry import verbs as registry
+from deployments.registry.directory import Directory
+from deployments.registry.keys import keyed, plain
+from deployments.registry.records import Replica
 from tasks.errors import SettingsError
 from tasks.machine import machine
 from tasks.process.listening import bound, ports
 from tasks.settings import Settings
+from tasks.store.job_store import AsyncJobStore, JobStore
 from workers.gate.gate import HostGate
 from workers.node import main as node
 
@@ -80,7 +84,7 @@ def replica(name: str, address: Path, **more: str) -> Replica:
 
 
 async def test_the_address_is_the_socket_on_its_machine_and_tcp_from_another(
-    settings: Settings, tmp_path: Path
+    store: JobStore, async_store: AsyncJobStore, tmp_path: Path
 ) -> None:
     here = tmp_path / "here.sock"
     socket.socket(socket.AF_UNIX).bind(str(here))
@@ -93,15 +97,14 @@ async def test_the_address_is_the_socket_on_its_machine_and_tcp_from_another(
         replica("old", here),
     ]
     for known_replica in known:
-        Directory(settings).report(known_replica, f"secret of {known_replica.token_ref}")
-    directory = AsyncDirectory(settings)
+        store.run(registry.report(known_replica, 15_000, f"secret of {known_replica.token_ref}"))
+    directory = Directory(async_store)
     await directory.run_once()
     assert {replica.id: directory.host_address(replica) for replica in directory.ready("dep")} == {
         "both": HostAddress(str(here)),
         "shared-folder": HostAddress("10.0.0.2:9000", "secret of ref1"),
         "old": HostAddress(str(here)),
     }
-    await directory.close()
 
 
 async def test_tokens_are_kept_apart_from_entries_and_end_with_them(
@@ -110,15 +113,17 @@ async def test_tokens_are_kept_apart_from_entries_and_end_with_them(
     replica_elsewhere = replica(
         "r", tmp_path / "s", machine="other", tcp="[fd00::2]:9000", token_ref="ref"
     )
-    directory = Directory(settings)
-    directory.report(replica_elsewhere, "the secret")
+    store = JobStore(settings)
+    store.run(registry.report(replica_elsewhere, 15_000, "the secret"))
     with redis.Redis.from_url(settings.redis_url) as client:
-        entry = client.get(ENTRY + "r")
+        entry = client.get(keyed("replica", "r"))
         assert "the secret" not in str(json.loads(entry))  # type: ignore[arg-type]
-        assert 0 < client.pttl(TOKEN + "ref") <= client.pttl(ENTRY + "r") + 1000  # type: ignore[operator]
-        directory.remove("r")
-        assert client.exists(TOKEN + "ref", ENTRY + "r") == 0
-        assert not client.smembers(IDS)
+        assert (
+            0 < client.pttl(keyed("host-token", "ref")) <= client.pttl(keyed("replica", "r")) + 1000
+        )  # type: ignore[operator]
+        store.run(registry.remove("r", "ref"))
+        assert client.exists(keyed("host-token", "ref"), keyed("replica", "r")) == 0
+        assert not client.smembers(plain("replicas"))
 
 
 def test_a_way_does_not_show_its_token() -> None:

@@ -11,8 +11,7 @@ from cli.commands.models import Row
 from cli.commands.models import render as render_models
 from cli.log_lines import Line, LogFolder, render
 from cli.main import app
-from deployments.registry.directory import Replica
-from deployments.registry.registry import Deployment
+from deployments.registry.records import Deployment, Replica
 from tasks.errors import NotFound
 from workers.processes.lines import json_line
 

@@ -14,10 +14,11 @@ import redis
 from structlog.testing import capture_logs
 
 from api.events import EventHub
+from deployments.registry import verbs as registry
 from deployments.registry.autoscaler import Autoscaler
-from deployments.registry.directory import CHANGES, ENTRY, IDS, AsyncDirectory, Directory, Replica
-from deployments.registry.keys import keyed
-from deployments.registry.registry import Registry
+from deployments.registry.directory import Directory
+from deployments.registry.keys import CHANGES, keyed, plain
+from deployments.registry.records import Replica
 from tasks import maintenance
 from tasks.celery_app import make_app
 from tasks.errors import StoreUnavailable
@@ -150,7 +151,7 @@ async def test_a_loop_of_the_maintenance_process_that_fails_does_not_end_the_oth
 
     monkeypatch.setattr(maintenance, "Sender", Falling)
     bystander = Planted()
-    running = asyncio.create_task(maintenance._main(settings, {bystander: 0.01}))
+    running = asyncio.create_task(maintenance._main(settings, lambda _: {bystander: 0.01}))
     await wait_until_async(lambda: _true(Falling.tries >= 2 and bystander.rounds >= 2))
     assert not running.done()
     running.cancel()
@@ -189,16 +190,18 @@ async def test_a_step_of_the_sweeper_that_fails_does_not_keep_the_others_from_th
 
 
 async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_it(
-    settings: Settings,
+    settings: Settings, store: JobStore, async_store: AsyncJobStore
 ) -> None:
-    registry = Registry(settings)
-    first, damaged, last = (registry.push(name, name, 1) for name in ("a", "b", "c"))
+    first, damaged, last = (store.run(registry.push(name, name, 1)) for name in ("a", "b", "c"))
     client = redis.Redis.from_url(settings.redis_url)
     client.hset(keyed("deployment", damaged.id), "min_replica", "many")  # cannot be read at all
     client.set(keyed("seats", first.id), "damaged")  # its script fails
-    assert await Autoscaler(settings).run_once()
-    assert {deployment.id for deployment in registry.all()} == {first.id, last.id}
-    assert registry.needy() == [last.id]
+    assert await Autoscaler(async_store, settings).run_once()
+    assert {deployment.id for deployment in store.run(registry.deployments())} == {
+        first.id,
+        last.id,
+    }
+    assert store.run(registry.needy()) == [last.id]
     client.close()
 
 
@@ -207,20 +210,19 @@ def entry(deployment_id: str) -> Replica:
 
 
 async def test_an_entry_of_the_directory_that_cannot_be_read_hides_no_other(
-    settings: Settings,
+    settings: Settings, store: JobStore, async_store: AsyncJobStore
 ) -> None:
-    directory, live = Directory(settings), AsyncDirectory(settings)
+    live = Directory(async_store)
     client = redis.Redis.from_url(settings.redis_url)
     following = asyncio.create_task(live.follow())
     for name, text in (("bad1", "{"), ("bad2", '{"id": "bad2"}'), ("bad3", "[1]")):
-        client.set(ENTRY + name, text)
-        client.sadd(IDS, name)
+        client.set(keyed("replica", name), text)
+        client.sadd(plain("replicas"), name)
     client.publish(CHANGES, "bad1")
-    directory.report(entry("d"))
+    store.run(registry.report(entry("d"), 15_000))
     await wait_until_async(lambda: _true(len(live.everyone()) == 1))
-    assert [replica.id for replica in directory.all()] == ["r1"]
+    assert [replica.id for replica in store.run(registry.replicas())] == ["r1"]
     following.cancel()
-    await live.close()
     client.close()
 
 
@@ -367,8 +369,9 @@ async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name of 270 bytes is no file name: the first start of its log fails."""
-    registry = Registry(settings)
-    bad, good = registry.push("é" * 135, "a", 1), registry.push("good", "b", 1)
+    store = JobStore(settings)
+    bad = store.run(registry.push("é" * 135, "a", 1))
+    good = store.run(registry.push("good", "b", 1))
     node = Node(settings.model_copy(update={"node_gpus": ""}), lambda *_: None)
     make: Callable[..., Part] = node._part
 
@@ -378,7 +381,7 @@ async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
         return replace(part, log=log)
 
     monkeypatch.setattr(node, "_part", quick)
-    registry.scale(bad.id, 1, 1, True, set())  # the first in line
+    store.run(registry.scale(bad.id, 1, 1, True, set()))  # the first in line
     with capture_logs() as logged:
         for _ in range(3):
             await node.run_once()
@@ -387,7 +390,7 @@ async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
     failures = [entry for entry in logged if entry["event"] == "round.failed"]
     assert len(failures) == 1
     assert bad.id in failures[0]["loop"]
-    assert "File name too long" in registry.deployment(bad.id).failure
+    assert "File name too long" in store.run(registry.deployment(bad.id)).failure
     free = node._capacity.slots
     assert free == settings.node_slots - 1  # its place was given back
     await node.stop()
@@ -397,8 +400,8 @@ async def test_a_model_that_a_node_cannot_start_keeps_no_other_from_it(
 async def test_one_that_failed_to_load_takes_no_place_from_a_healthy_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = Registry(settings)
-    good = registry.push("good", "b", 1)
+    store = JobStore(settings)
+    good = store.run(registry.push("good", "b", 1))
     node = Node(settings.model_copy(update={"node_gpus": "", "node_slots": 1}), lambda *_: None)
     make: Callable[..., Part] = node._part
     monkeypatch.setattr(
@@ -407,13 +410,13 @@ async def test_one_that_failed_to_load_takes_no_place_from_a_healthy_one(
     await node.run_once()
     (running,) = node._running.values()
     running.ready = True  # and idle
-    bad = registry.push("bad", "a", 1)
-    registry.fail_load(bad.id, "no weights")
-    registry.scale(bad.id, 1, 3, True, set())
-    assert registry.needy() == [bad.id]
+    bad = store.run(registry.push("bad", "a", 1))
+    store.run(registry.fail_load(bad.id, "no weights", settings))
+    store.run(registry.scale(bad.id, 1, 3, True, set()))
+    assert store.run(registry.needy()) == [bad.id]
     await node.run_once()
     assert running.leaving is None
-    registry.forgive(bad.id)  # one that is new, or was mended, gets its turn
+    store.run(registry.forgive(bad.id))  # one that is new, or was mended, gets its turn
     await node.run_once()
     assert running.leaving is not None
     assert running.seat.deployment_id == good.id

@@ -9,10 +9,9 @@ import redis
 from cli.stack.readiness import Models
 from deployments.packages.package import Package, PackageError, memory_bytes
 from deployments.registry import keys as registry_keys
+from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling, BadSetting, Scaler
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.records import Deployment
-from deployments.registry.registry import Registry, Seat
+from deployments.registry.records import Deployment, Replica, Seat
 from tasks.errors import SettingsError
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
@@ -22,11 +21,6 @@ from tests.conftest import Clock
 from workers.node.capacity import Capacity
 
 
-@pytest.fixture
-def registry(settings: Settings) -> Registry:
-    return Registry(settings)
-
-
 def submit(store: JobStore, deployment: Deployment, level: int = 0, key: str = "alice") -> str:
     request_id = RequestId(uuid.uuid4().hex)
     job = Submission(request_id, deployment.id, deployment.model_id, b"{}", level)
@@ -34,77 +28,79 @@ def submit(store: JobStore, deployment: Deployment, level: int = 0, key: str = "
     return request_id
 
 
-def test_the_first_deployment_is_production_and_the_next_is_not(registry: Registry) -> None:
-    first, second = registry.push("m", "hash1", 1), registry.push("m", "hash2", 1)
-    assert registry.push("m", "hash1", 1).id == first.id
-    assert registry.model("m").environments["production"].deployment_id == first.id
-    assert registry.promote(second) == "warming"
-    assert registry.model("m").environments["production"].candidate == second.id
-    assert registry.switch(second.model_id, "production", second.id)
-    assert not registry.switch(second.model_id, "production", second.id)  # two who saw it warm
-    production = registry.model("m").environments["production"]
+def test_the_first_deployment_is_production_and_the_next_is_not(store: JobStore) -> None:
+    first = store.run(registry.push("m", "hash1", 1))
+    second = store.run(registry.push("m", "hash2", 1))
+    assert store.run(registry.push("m", "hash1", 1)).id == first.id
+    assert store.run(registry.model("m")).environments["production"].deployment_id == first.id
+    assert store.run(registry.promote(second)) == "warming"
+    assert store.run(registry.model("m")).environments["production"].candidate == second.id
+    assert store.run(registry.switch(second.model_id, "production", second.id))
+    again = registry.switch(second.model_id, "production", second.id)
+    assert not store.run(again)  # two who saw it warm
+    production = store.run(registry.model("m")).environments["production"]
     assert (production.deployment_id, production.previous, production.candidate) == (
         second.id,
         first.id,
         None,
     )
-    assert registry.deployment(first.id).retired
-    assert not registry.deployment(second.id).retired
+    assert store.run(registry.deployment(first.id)).retired
+    assert not store.run(registry.deployment(second.id)).retired
 
 
 def test_a_folder_is_development_and_production_until_something_is_promoted(
-    registry: Registry,
+    store: JobStore,
 ) -> None:
-    folder = registry.register("m", "/models/m", "hash0", 1)
-    pushed = registry.push("m", "hash0", 1)
+    folder = store.run(registry.register("m", "/models/m", "hash0", 1))
+    pushed = store.run(registry.push("m", "hash0", 1))
     assert pushed.id != folder.id  # a folder changes; it is not the package that was pushed
-    registry.promote(pushed)
-    registry.switch(pushed.model_id, "production", pushed.id)
-    again = registry.register("m", "/models/m", "hash9", 1)  # the next `kingpost up`
-    environments = registry.model("m").environments
+    store.run(registry.promote(pushed))
+    store.run(registry.switch(pushed.model_id, "production", pushed.id))
+    again = store.run(registry.register("m", "/models/m", "hash9", 1))  # the next `kingpost up`
+    environments = store.run(registry.model("m")).environments
     assert again.id == folder.id
     assert environments["production"].deployment_id == pushed.id
     assert environments["development"].deployment_id == folder.id
 
 
-def test_seats_are_never_more_than_wanted_and_end_by_themselves(registry: Registry) -> None:
-    first = registry.push("m", "hash", 1)
+def test_seats_are_never_more_than_wanted_and_end_by_themselves(store: JobStore) -> None:
+    first = store.run(registry.push("m", "hash", 1))
     seats = [Seat(first.id, f"r{number}") for number in range(3)]
-    assert [registry.take_seat(seat, 60_000) for seat in seats] == [True, False, False]
-    assert registry.hold_seats(seats[:1], 60_000) == ["held"]
-    registry.scale(first.id, 2, 5, True, {"ready"})
-    assert [registry.take_seat(seat, 60_000) for seat in seats[1:]] == [True, False]
-    registry.scale(first.id, 1, 0, False, {"ready"})
-    assert registry.hold_seats(seats[:2], 60_000) == ["surplus", "held"]
-    assert registry.hold_seats(seats[:1], 60_000) == ["lost"]
-    registry.activate(first.id, False)
-    assert registry.hold_seats(seats[1:2], 60_000) == ["surplus"]
-    assert not registry.take_seat(seats[0], 60_000)
+    assert [store.run(registry.take_seat(seat, 60_000)) for seat in seats] == [True, False, False]
+    assert store.run(registry.hold_seats(seats[:1], 60_000)) == ["held"]
+    store.run(registry.scale(first.id, 2, 5, True, {"ready"}))
+    assert [store.run(registry.take_seat(seat, 60_000)) for seat in seats[1:]] == [True, False]
+    store.run(registry.scale(first.id, 1, 0, False, {"ready"}))
+    assert store.run(registry.hold_seats(seats[:2], 60_000)) == ["surplus", "held"]
+    assert store.run(registry.hold_seats(seats[:1], 60_000)) == ["lost"]
+    store.run(registry.activate(first.id, False))
+    assert store.run(registry.hold_seats(seats[1:2], 60_000)) == ["surplus"]
+    assert not store.run(registry.take_seat(seats[0], 60_000))
 
 
-def test_a_deployment_with_work_and_no_seat_is_needy(registry: Registry) -> None:
-    first, two = registry.push("one", "a", 1), registry.push("two", "b", 1)
-    registry.scale(two.id, 1, 3, True, set())
-    registry.scale(first.id, 1, 3, True, set())
-    assert set(registry.needy()) == {two.id, first.id}
-    assert registry.take_seat(Seat(two.id, "r"), 60_000)
-    registry.scale(two.id, 1, 3, True, set())
-    assert registry.needy() == [first.id]
-    registry.scale(first.id, 0, 0, False, set())
-    assert registry.needy() == []
+def test_a_deployment_with_work_and_no_seat_is_needy(store: JobStore) -> None:
+    first, two = store.run(registry.push("one", "a", 1)), store.run(registry.push("two", "b", 1))
+    store.run(registry.scale(two.id, 1, 3, True, set()))
+    store.run(registry.scale(first.id, 1, 3, True, set()))
+    assert set(store.run(registry.needy())) == {two.id, first.id}
+    assert store.run(registry.take_seat(Seat(two.id, "r"), 60_000))
+    store.run(registry.scale(two.id, 1, 3, True, set()))
+    assert store.run(registry.needy()) == [first.id]
+    store.run(registry.scale(first.id, 0, 0, False, set()))
+    assert store.run(registry.needy()) == []
 
 
 def test_queued_jobs_follow_in_their_order_and_newcomers_come_after(
-    registry: Registry, store: JobStore, clock: Clock
+    store: JobStore, clock: Clock
 ) -> None:
-    old, new = registry.push("m", "a", 1), registry.push("m", "b", 1)
+    old, new = store.run(registry.push("m", "a", 1)), store.run(registry.push("m", "b", 1))
     served = [submit(store, old) for _ in range(5)]
     for _ in served:  # virtual time goes on
         claim = store.run(verbs.claim(old.id, "r:0", uuid.uuid4().hex[:16], "r"))
         assert claim
         store.run(verbs.stopped(claim.lease, "cooperative"))
     ids = [submit(store, old, level) for level in (1, 0, 2, 0)]
-    assert registry.follow(old.id, new.id) == 4
+    assert store.run(registry.follow(old.id, new.id)) == 4
     newcomer = submit(store, new)
     assert store.run(verbs.queue_status(old.id)).queued == 0
     assert store.run(verbs.queue_status(new.id)).queued == 5
@@ -176,117 +172,134 @@ def test_sizes_are_read_as_kubernetes_writes_them() -> None:
 
 
 def test_a_folder_that_loads_is_waited_for_although_a_pushed_version_of_it_rests(
-    registry: Registry, settings: Settings
+    store: JobStore, settings: Settings
 ) -> None:
-    folder, pushed = registry.register("m", "/m", "h", 1), registry.push("m", "hash2", 1)
-    registry.activate(pushed.id, False)
+    folder = store.run(registry.register("m", "/m", "h", 1))
+    pushed = store.run(registry.push("m", "hash2", 1))
+    store.run(registry.activate(pushed.id, False))
     models = Models(settings, [folder])
     assert models.look() == [] and models.waiting == 1
-    registry.activate(folder.id, False)  # as one that sleeps, it wants no replica
+    store.run(registry.activate(folder.id, False))  # as one that sleeps, it wants no replica
     assert models.look() == ["m sleeps until it is called."] and models.waiting == 0
 
 
 def test_a_model_that_cannot_be_loaded_is_said_once_until_it_comes_up(
-    registry: Registry, settings: Settings
+    store: JobStore, settings: Settings
 ) -> None:
-    folder = registry.register("m", "/m", "h", 1)
-    models, directory = Models(settings, [folder]), Directory(settings)
+    folder = store.run(registry.register("m", "/m", "h", 1))
+    models = Models(settings, [folder])
     of_it = Replica("r1", folder.id, "m", "failed", None, "/x", 1, 0, 1, None)
-    directory.report(replace(of_it, error="frames\nOSError: no weights"))
+    store.run(registry.report(replace(of_it, error="frames\nOSError: no weights"), 15_000))
     assert models.look() == ["m could not be loaded: OSError: no weights"]
-    registry.fail_load(folder.id, "frames\nOSError: still none")
-    directory.report(replace(of_it, state="loading"))
+    store.run(registry.fail_load(folder.id, "frames\nOSError: still none", settings))
+    store.run(registry.report(replace(of_it, state="loading"), 15_000))
     assert models.look() == [] and models.waiting == 0
     assert [failed.reason for failed in models.failed.values()] == ["OSError: still none"]
-    directory.report(replace(of_it, state="ready"))
+    store.run(registry.report(replace(of_it, state="ready"), 15_000))
     assert models.look() == ["m is ready."] and not models.failed
     assert models.look() == []
 
 
 @pytest.fixture
-def failing(settings: Settings) -> Registry:
-    """A registry in which two failures alike are enough, and a rest is over when the test says so."""
-    return Registry(settings.model_copy(update={"load_failures": 2, "load_rest_seconds": 3600}))
+def strict(settings: Settings) -> Settings:
+    """With which two failures alike are enough, and a rest is over when the test says so."""
+    return settings.model_copy(update={"load_failures": 2, "load_rest_seconds": 3600})
 
 
 def test_a_deployment_whose_loads_fail_alike_gives_its_seat_up_and_keeps_the_reason(
-    failing: Registry,
+    store: JobStore,
+    strict: Settings,
 ) -> None:
-    bad, good = failing.push("bad", "a", 1), failing.push("good", "b", 1)
+    bad = store.run(registry.push("bad", "a", 1))
+    good = store.run(registry.push("good", "b", 1))
     seat = Seat(bad.id, "r1")
-    failing.scale(bad.id, 1, 3, True, set())
-    assert failing.take_seat(seat, 60_000)
+    store.run(registry.scale(bad.id, 1, 3, True, set()))
+    assert store.run(registry.take_seat(seat, 60_000))
     why = '  File "model/model.py", line 4, in load\nOSError: no weights at 0x7f01, try {}'
-    assert not failing.fail_load(bad.id, why.format(1))
-    assert failing.hold_seats([seat], 60_000) == ["held"]
-    assert failing.fail_load(bad.id, why.format(2))  # numbers do not make another cause
-    assert failing.hold_seats([seat], 60_000) == ["surplus"]
-    assert not failing.take_seat(Seat(bad.id, "r2"), 60_000)
-    failing.scale(bad.id, 1, 3, True, set())
-    assert failing.needy() == []  # it waits for nothing that another one has
-    known = failing.deployment(bad.id)
+    assert not store.run(registry.fail_load(bad.id, why.format(1), strict))
+    assert store.run(registry.hold_seats([seat], 60_000)) == ["held"]
+    # Numbers do not make another cause.
+    assert store.run(registry.fail_load(bad.id, why.format(2), strict))
+    assert store.run(registry.hold_seats([seat], 60_000)) == ["surplus"]
+    assert not store.run(registry.take_seat(Seat(bad.id, "r2"), 60_000))
+    store.run(registry.scale(bad.id, 1, 3, True, set()))
+    assert store.run(registry.needy()) == []  # it waits for nothing that another one has
+    known = store.run(registry.deployment(bad.id))
     assert (known.gave_up, known.failure) == (True, why.format(2))
-    assert failing.take_seat(Seat(good.id, "r3"), 60_000)
+    assert store.run(registry.take_seat(Seat(good.id, "r3"), 60_000))
 
 
-def test_other_failures_are_counted_anew_but_not_for_ever(failing: Registry) -> None:
-    bad = failing.push("bad", "a", 1)
-    said = [failing.fail_load(bad.id, f"{name}: no") for name in "ABABABAB"]
+def test_other_failures_are_counted_anew_but_not_for_ever(
+    store: JobStore, strict: Settings
+) -> None:
+    bad = store.run(registry.push("bad", "a", 1))
+    said = [store.run(registry.fail_load(bad.id, f"{name}: no", strict)) for name in "ABABABAB"]
     assert said == [False] * 7 + [True]
 
 
 @pytest.mark.parametrize("change", ["push", "activate", "promote", "retry", "forgive", "ready"])
-def test_a_change_lets_it_be_tried_again(failing: Registry, change: str) -> None:
-    bad = failing.push("bad", "a", 1)
-    assert [failing.fail_load(bad.id, "no") for _ in range(2)] == [False, True]
+def test_a_change_lets_it_be_tried_again(store: JobStore, strict: Settings, change: str) -> None:
+    bad = store.run(registry.push("bad", "a", 1))
+    assert [store.run(registry.fail_load(bad.id, "no", strict)) for _ in range(2)] == [
+        False,
+        True,
+    ]
     match change:
         case "push":
-            failing.push("bad", "a", 1)
+            store.run(registry.push("bad", "a", 1))
         case "activate":
-            failing.activate(bad.id, False)
-            failing.activate(bad.id)
+            store.run(registry.activate(bad.id, False))
+            store.run(registry.activate(bad.id))
         case "promote":
-            failing.promote(bad)
+            store.run(registry.promote(bad))
         case "retry":
-            failing.retry(bad.id)
+            store.run(registry.retry(bad.id))
         case "forgive":
-            failing.forgive(bad.id)
+            store.run(registry.forgive(bad.id))
         case _:
-            failing.scale(bad.id, 1, 0, False, {"ready"})
-    known = failing.deployment(bad.id)
+            store.run(registry.scale(bad.id, 1, 0, False, {"ready"}))
+    known = store.run(registry.deployment(bad.id))
     assert (known.gave_up, known.failure) == (False, "")
-    assert failing.take_seat(Seat(bad.id, "r"), 60_000)
-    assert not failing.fail_load(bad.id, "no")  # counted from the beginning
+    assert store.run(registry.take_seat(Seat(bad.id, "r"), 60_000))
+    # Counted from the beginning.
+    assert not store.run(registry.fail_load(bad.id, "no", strict))
 
 
-def test_a_folder_that_is_registered_again_is_tried_again(failing: Registry) -> None:
-    folder = failing.register("bad", "/models/bad", "hash", 1)
-    assert [failing.fail_load(folder.id, "no") for _ in range(2)] == [False, True]
-    assert not failing.register("bad", "/models/bad", "hash2", 1).gave_up
+def test_a_folder_that_is_registered_again_is_tried_again(
+    store: JobStore, strict: Settings
+) -> None:
+    folder = store.run(registry.register("bad", "/models/bad", "hash", 1))
+    assert [store.run(registry.fail_load(folder.id, "no", strict)) for _ in range(2)] == [
+        False,
+        True,
+    ]
+    assert not store.run(registry.register("bad", "/models/bad", "hash2", 1)).gave_up
 
 
 def test_after_its_rest_one_more_failure_is_enough_and_the_next_rest_is_longer(
-    failing: Registry, settings: Settings
+    store: JobStore, strict: Settings, settings: Settings
 ) -> None:
-    bad = failing.push("bad", "a", 1)
+    bad = store.run(registry.push("bad", "a", 1))
     client = redis.Redis.from_url(settings.redis_url)
     key = registry_keys.keyed("deployment", bad.id)
     rests: list[float] = []
     for failures in (2, 1, 1, 1, 1):
-        assert [failing.fail_load(bad.id, "no") for _ in range(failures)][-1]
+        assert [store.run(registry.fail_load(bad.id, "no", strict)) for _ in range(failures)][-1]
         seconds, micros = client.time()  # type: ignore[misc]
         until = float(client.hget(key, "gave_up") or 0)  # type: ignore[arg-type]
         rests.append(round((until / 1000 - seconds - micros / 1e6) / 3600))
         client.hset(key, "gave_up", 1)  # over
-        failing.scale(bad.id, 1, 3, True, set())
-        assert failing.needy() == [bad.id]
-        known = failing.deployment(bad.id)
+        store.run(registry.scale(bad.id, 1, 3, True, set()))
+        assert store.run(registry.needy()) == [bad.id]
+        known = store.run(registry.deployment(bad.id))
         assert (known.gave_up, known.failure) == (False, "no")
     assert rests == [1, 2, 4, 8, 8]
     client.close()
 
 
-def test_what_is_not_its_fault_is_told_and_not_counted(failing: Registry) -> None:
-    bad = failing.push("bad", "a", 1)
-    assert not any(failing.fail_load(bad.id, "away", counted=False) for _ in range(20))
-    assert failing.deployment(bad.id).failure == "away"
+def test_what_is_not_its_fault_is_told_and_not_counted(store: JobStore, strict: Settings) -> None:
+    bad = store.run(registry.push("bad", "a", 1))
+    assert not any(
+        store.run(registry.fail_load(bad.id, "away", strict, counted=False)) for _ in range(20)
+    )
+    assert store.run(registry.deployment(bad.id)).failure == "away"

@@ -28,7 +28,7 @@ WRONG = [
     ("cli/main.py", "import workers.host.model.loader", "Only the model host imports"),
     ("deployments/config/schema.py", "import deployments.packages.package", "Rooms of deployments"),
     (
-        "deployments/registry/registry.py",
+        "deployments/registry/verbs.py",
         "import deployments.packages.package",
         "Rooms of deployments",
     ),

@@ -11,7 +11,7 @@ import redis
 from cli.stack.registering import install_key
 from cli.stack.store_watch import StoreWatch
 from deployments.registry import store_copy
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
 from tasks.api_keys import ApiKeys, Limits, key_id
 from tasks.errors import NotFound
 from tasks.job import RequestId, Submission
@@ -43,17 +43,17 @@ def submit(store: JobStore, count: int) -> None:
 
 def filled(settings: Settings) -> dict[str, str]:
     """Keys, a webhook secret, models of both kinds and an environment; the keys in plain text by name."""
-    api_keys, registry = ApiKeys(settings), Registry(settings)
+    api_keys, store = ApiKeys(settings), JobStore(settings)
     made = {
         "good": api_keys.create("good", limits=Limits(max_running=2)),
         "bad": api_keys.create("bad"),
     }
     api_keys.revoke(key_id(made["bad"]))
     WebhookSecrets(settings).rotate()
-    registry.register("folder", "/models/folder", "hash", 1)
-    registry.push("pushed", "hash1", 1)
-    second = registry.push("pushed", "hash2", 1)
-    registry.promote(second)
+    store.run(registry.register("folder", "/models/folder", "hash", 1))
+    store.run(registry.push("pushed", "hash1", 1))
+    second = store.run(registry.push("pushed", "hash2", 1))
+    store.run(registry.promote(second))
     return made
 
 
@@ -118,7 +118,7 @@ def test_a_note_of_another_store_says_nothing(
     client.flushall()
     assert StoreWatch(settings, "redis://elsewhere:6379/0").look() == ""
     with pytest.raises(NotFound):
-        Registry(settings).model("folder")
+        JobStore(settings).run(registry.model("folder"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"store": "embedded"}'])

@@ -11,8 +11,10 @@ from api.upstream.connection import connect
 from api.upstream.hosts import ReplayableBody, Upstreams
 from deployments.host_address import HostAddress
 from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
-from deployments.registry.directory import AsyncDirectory, Replica
+from deployments.registry.directory import Directory
+from deployments.registry.records import Replica
 from tasks.settings import Settings
+from tasks.store.job_store import AsyncJobStore
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
@@ -265,7 +267,7 @@ async def test_a_kept_connection_that_ended_is_replaced_without_a_failure(tmp_pa
         if calls == 1:
             await reader.read(1)  # leaves when the second call comes
 
-    upstreams = Upstreams(AsyncDirectory(Settings()))
+    upstreams = Upstreams(Directory(AsyncJobStore(Settings())))
     async with peer(tmp_path, serve) as path:
         for _ in range(2):
             async with upstreams.request(
@@ -285,7 +287,7 @@ async def test_an_answer_that_nobody_read_is_not_the_next_caller_s(tmp_path: Pat
             if line == b"\r\n":
                 writer.write(answers.pop(0))
 
-    upstreams = Upstreams(AsyncDirectory(Settings()))
+    upstreams = Upstreams(Directory(AsyncJobStore(Settings())))
     call = ReplayableBody(nothing(), absent=True)
     async with peer(tmp_path, serve) as path:
         async with upstreams.request(replica(path), "GET", "/x", [], call) as answer:

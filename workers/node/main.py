@@ -15,14 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Deployment, Registry, Seat
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment, Replica, Seat
 from tasks.process.logs import configure, get_logger
 from tasks.process.loops import Guard, Guards, run_forever
 from tasks.process.private_files import users_umask
 from tasks.process.programs import PART
 from tasks.process.variables import child_variables
 from tasks.settings import Settings
+from tasks.store.job_store import AsyncJobStore
 from workers.gate import gate as host_door
 from workers.node.capacity import Capacity, Place
 from workers.processes.supervisor import Part, Supervisor
@@ -89,8 +90,7 @@ class Node:
     ) -> None:
         self.id = f"{os.uname().nodename}-{secrets.token_hex(4)}"
         self._settings = settings
-        self._registry = Registry(settings)
-        self._directory = Directory(settings)
+        self._store = AsyncJobStore(settings)
         self._capacity = Capacity.of(settings)
         self._supervisor = Supervisor(changed, ends_orphans)
         self._monotonic = monotonic
@@ -104,15 +104,15 @@ class Node:
         with self._aside.round():
             await self._give_up_old_seats()
         with self._aside.round():
-            await asyncio.to_thread(self._try_all_again)
+            await self._try_all_again()
         await run_forever(self, TICK, stop, LONGEST_PAUSE)
         await self.stop()
 
     async def run_once(self) -> View:
         """One look: gives up what it lost, starts what fits, makes room. Raises StoreUnavailable."""
-        # Taken here: while the thread reads, replicas that leave are dropped from the dictionary.
+        # Taken here: while the store is asked, replicas that leave are dropped from the dictionary.
         seats = [running.seat for running in self._running.values() if running.leaving is None]
-        view = await asyncio.to_thread(self._look, seats)
+        view = await self._look(seats)
         self._follow(view)
         for replica_id, word in view.words.items():
             if word != "held":
@@ -128,11 +128,11 @@ class Node:
         for deployment_id, replica_id in json.loads(self._notes.read_text()):
             await self._give_up_seat(Seat(deployment_id, replica_id))
 
-    def _try_all_again(self) -> None:
+    async def _try_all_again(self) -> None:
         """Whoever starts a node may have mended what its models lacked, such as a variable or a library."""
-        self._registry.forgive(
-            *(deployment.id for deployment in self._registry.all() if deployment.gave_up)
-        )
+        known = await self._store.run(registry.deployments())
+        gave_up = [deployment.id for deployment in known if deployment.gave_up]
+        await self._store.run(registry.forgive(*gave_up))
 
     def _note_seats(self) -> None:
         """For the next node, should this one die; without the note they end by themselves."""
@@ -151,14 +151,17 @@ class Node:
                 await self._give_up_seat(running.seat)
                 self._leave(running, "the node stops")
             await asyncio.gather(*(running.leaving for running in mine if running.leaving))
+        await self._store.close()
 
-    def _look(self, seats: list[Seat]) -> View:
+    async def _look(self, seats: list[Seat]) -> View:
         milliseconds = int(self._settings.seat_seconds * 1000)
-        words = self._registry.hold_seats(seats, milliseconds) if seats else []
+        run = self._store.run
+        words = await run(registry.hold_seats(seats, milliseconds)) if seats else []
+        deployments = await run(registry.deployments())
         return View(
-            deployments={deployment.id: deployment for deployment in self._registry.all()},
-            needy=self._registry.needy(),
-            replicas={replica.id: replica for replica in self._directory.all()},
+            deployments={deployment.id: deployment for deployment in deployments},
+            needy=await run(registry.needy()),
+            replicas={replica.id: replica for replica in await run(registry.replicas())},
             words={s.replica_id: word for s, word in zip(seats, words, strict=True)},
         )
 
@@ -201,7 +204,7 @@ class Node:
             return False
         seat = Seat(deployment.id, f"{deployment.id}-{secrets.token_hex(4)}")
         milliseconds = int(self._settings.seat_seconds * 1000)
-        if not await asyncio.to_thread(self._registry.take_seat, seat, milliseconds):
+        if not await self._store.run(registry.take_seat(seat, milliseconds)):
             self._capacity.give_back(place)
             return False
         try:
@@ -211,7 +214,7 @@ class Node:
             self._capacity.give_back(place)
             await self._give_up_seat(seat)
             why = f"A node could not start its replica: {error}"
-            await asyncio.to_thread(self._registry.fail_load, deployment.id, why)
+            await self._store.run(registry.fail_load(deployment.id, why, self._settings))
             raise
         log.info("replica.started", replica=seat.replica_id, devices=place.devices)
         running = Running(seat, place, part, deployment.kind, self._monotonic())
@@ -278,7 +281,7 @@ class Node:
 
     async def _give_up_seat(self, seat: Seat, makes_room: bool = False) -> None:
         with self._aside.round():  # else it ends by itself
-            await asyncio.to_thread(self._registry.leave_seat, seat, makes_room)
+            await self._store.run(registry.leave_seat(seat, makes_room))
 
     def _leave(self, running: Running, why: str) -> None:
         if running.leaving is None:

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Environment
-from deployments.registry.registry import Registry
 from tasks.process.loops import Guard
+from tasks.store.job_store import JobStore
 
 EVERY = 1.0  # s, between looks at the registry
 FIRST, LAST = "production", "development"  # of several names
@@ -32,8 +33,8 @@ def environment_of(environments: Mapping[str, Environment], deployment_id: str) 
 class EnvironmentFile:
     """A thread that keeps the file true; without an environment there is no file."""
 
-    def __init__(self, registry: Registry, deployment: Deployment, path: Path) -> None:
-        self._registry = registry
+    def __init__(self, store: JobStore, deployment: Deployment, path: Path) -> None:
+        self._store = store
         self._deployment = deployment
         self._path = path
         self._looks = Guard("environment of the model")
@@ -53,7 +54,7 @@ class EnvironmentFile:
 
     def run_once(self) -> str | None:
         """One look; the environment's name. Raises StoreUnavailable, and then the file stays."""
-        environments = self._registry.environments(self._deployment.model_id)
+        environments = self._store.run(registry.environments(self._deployment.model_id))
         name = environment_of(environments, self._deployment.id)
         if name is None:
             self._path.unlink(missing_ok=True)

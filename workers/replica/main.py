@@ -23,9 +23,10 @@ from deployments.chains import member_of, process_of, register
 from deployments.config.check import was_allowed
 from deployments.packages.package import Package, PackageError
 from deployments.packages.store import PackageStore
-from deployments.registry.directory import Directory, Replica
+from deployments.registry import verbs as registry
 from deployments.registry.keys import RELOADS
-from deployments.registry.registry import Deployment, NotOnItsOwn, Registry
+from deployments.registry.records import Deployment, Replica
+from deployments.registry.verbs import NotOnItsOwn
 from tasks.celery_app import make_app
 from tasks.errors import KingpostError, PayloadUnavailable, StoreUnavailable
 from tasks.machine import machine
@@ -33,6 +34,7 @@ from tasks.process import logs
 from tasks.settings import Settings
 from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
+from tasks.store.scripting import JOBS
 from tasks.wakeups import TASK_NAME
 from workers.gate.gate import HostGate
 from workers.hosting import client as host_client
@@ -54,6 +56,7 @@ from workers.wire.calls import HostState
 
 log = logs.get_logger("replica")
 
+HEARTBEATS = 3  # that an entry of the directory outlives
 SYNC_LOOK = 0.1  # s, between looks whether sync calls have ended
 SETTLED_SECONDS = 0.3  # for the API to see that a replica drains, before its calls are counted
 SOCKET_PATH_BYTES = 100  # the kernel allows 107 on Linux and 103 on macOS
@@ -84,8 +87,8 @@ class ReplicaWorker:
         self.concurrency = sum(of_it.slots for of_it, _ in served)
         self._settings = settings
         self.store = JobStore(settings)
+        self.store.prepare(JOBS)  # not when the first job comes
         self.app = make_app(settings)
-        self._directory = Directory(settings)
         self._runs = Runs()
         self._draining: set[str] = set()  # of `servings`
         self.drain_asked = SimpleQueue[None]()  # by handlers of signals
@@ -100,9 +103,8 @@ class ReplicaWorker:
         on_top = extras(member_of(package), settings, self._config_dir).named(
             self.deployment.model_name
         )
-        self._registry = Registry(settings)
         told = self._config_dir / ENVIRONMENT_FILE  # one process, one environment: the leader's
-        self._environment = EnvironmentFile(self._registry, self.deployment, told)
+        self._environment = EnvironmentFile(self.store, self.deployment, told)
         self.host = HostProcess(
             sockets,
             settings,
@@ -185,7 +187,8 @@ class ReplicaWorker:
         self.events.stop()
         for serving in self.servings:
             try:
-                self._directory.remove(serving.id)
+                ref = serving.gate.ref if serving.gate else None
+                self.store.run(registry.remove(serving.id, ref))
             except StoreUnavailable as error:
                 log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
             for address in (serving.socket.address, serving.socket.worker_address):
@@ -230,9 +233,8 @@ class ReplicaWorker:
     def _note_failed_load(self) -> None:
         """Stays in the registry when the replica has gone; after too many it has to go."""
         for serving in self.servings:
-            self._registry.fail_load(
-                serving.deployment.id, self.host.error_of(serving.socket) or ""
-            )
+            why = self.host.error_of(serving.socket) or ""
+            self.store.run(registry.fail_load(serving.deployment.id, why, self._settings))
 
     def _try_wake(self) -> None:
         try:
@@ -249,10 +251,12 @@ class ReplicaWorker:
             log.warning("directory.unavailable", error=str(error))  # the heartbeat reports again
 
     def _report(self) -> None:
+        milliseconds = int(self._settings.heartbeat_seconds * HEARTBEATS * 1000)
         runs = Counter(run.claim.job.deployment_id for run in self._runs.all())
         for serving, said in zip(self.servings, self._ask_all(), strict=True):
             entry = self._entry(serving, runs[serving.deployment.id], said)
-            self._directory.report(entry, serving.gate.token if serving.gate else "")
+            token = serving.gate.token if serving.gate else ""
+            self.store.run(registry.report(entry, milliseconds, token))
 
     def _ask_all(self) -> list[HostState | None]:
         """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
@@ -305,7 +309,7 @@ def run_folder(settings: Settings, package_dir: Path, allowed: Sequence[str] = (
         where = f"start the replica of {process[0].root}, which runs both"
         message = f"{package.model_name} shares a process with {process[0].model_name}: {where}."
         raise NotOnItsOwn(message)
-    deployments = register(Registry(settings), process)
+    deployments = register(JobStore(settings), process)
     _run(ReplicaWorker(settings, list(zip(process, deployments, strict=True))))
 
 
@@ -314,29 +318,29 @@ def run_deployment(settings: Settings, deployment_id: str, replica_id: str | Non
 
     Raises NotFound, NotOnItsOwn, PackageError, PayloadUnavailable.
     """
-    registry = Registry(settings)
-    deployment = registry.deployment(deployment_id)
-    registry.check_on_its_own(deployment)
+    store = JobStore(settings)
+    deployment = store.run(registry.deployment(deployment_id))
+    store.run(registry.check_on_its_own(deployment))
     logs.configure(settings, model=deployment.model_name)
     try:
-        replica = _made(settings, registry, deployment, replica_id)
+        replica = _made(settings, store, deployment, replica_id)
     except Exception as error:
         known = isinstance(error, KingpostError | PackageError)
         away = isinstance(error, StoreUnavailable | PayloadUnavailable)  # not its fault
         why = str(error) if known else repr(error)
-        registry.fail_load(deployment_id, why, counted=not away)
+        store.run(registry.fail_load(deployment_id, why, settings, counted=not away))
         raise
     _run(replica)
 
 
 def _made(
-    settings: Settings, registry: Registry, deployment: Deployment, replica_id: str | None
+    settings: Settings, store: JobStore, deployment: Deployment, replica_id: str | None
 ) -> ReplicaWorker:
     package = Package.load(PackageStore(settings).folder(deployment))
     process = process_of(package)
     along = {
         follower.package: follower
-        for follower in registry.all()
+        for follower in store.run(registry.deployments())
         if follower.leader == deployment.id
     }
     served = [(package, along[str(package.root)]) for package in process[1:]]

@@ -1,3 +1,4 @@
+#!lua
 -- configure: changes some autoscaling settings of a deployment.
 -- ARGV  1 deployment   then names and values
 -- RETURNS 'changed' | 'unchanged' | 'missing'

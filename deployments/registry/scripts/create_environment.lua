@@ -1,3 +1,4 @@
+#!lua
 -- create_environment: a name that points at nothing yet.
 -- ARGV  1 model   2 environment
 -- RETURNS 'created' | 'exists'

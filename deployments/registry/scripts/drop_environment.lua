@@ -1,3 +1,4 @@
+#!lua
 -- drop_environment: forgets an environment; its deployment stays.
 -- ARGV  1 model   2 environment
 -- RETURNS 'dropped' | 'missing'

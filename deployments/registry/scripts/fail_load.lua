@@ -1,3 +1,4 @@
+#!lua
 -- fail_load: a load of a deployment has failed. After so many failures that are alike, or four times as many of any kind, it gives
 -- up: it has no seat until something changes or its rest is over. One more failure, and the next rest is twice as long.
 -- ARGV  1 deployment   2 why   3 the cause, the same text for failures that are alike   4 how many alike

@@ -1,3 +1,4 @@
+#!lua
 -- follow: queued jobs of one deployment move to another, in their order; a sweep wakes it.
 -- ARGV  1 from   2 to   3 how many at most
 -- RETURNS how many moved

@@ -1,3 +1,4 @@
+#!lua
 -- hold_seats: a node's replicas live on; what is more than wanted, or was given to others meanwhile, has to go.
 -- ARGV  1 ms that they hold   then deployment, replica for each
 -- RETURNS a list of 'held' | 'surplus' | 'lost'

@@ -1,3 +1,4 @@
+#!lua
 -- leave_seat: a replica goes; '1' when it makes room for another deployment, which is counted.
 -- ARGV  1 deployment   2 replica   3 '1' | '0'
 -- RETURNS 'left' | 'missing'

@@ -15,3 +15,29 @@ local function allowed(id)
   if deployment[2] ~= '1' or gave_up(id) then return 0 end
   return tonumber(deployment[1] or 0)
 end
+
+-- The environments of a model: a list of {name, deployment, fields}.
+local function environments(model)
+  local found, pointers = {}, redis.call('HGETALL', R.environments(model))
+  for i = 1, #pointers, 2 do
+    local fields = redis.call('HGETALL', R.environment(model .. ':' .. pointers[i]))
+    found[#found + 1] = {pointers[i], pointers[i + 1], fields}
+  end
+  return found
+end
+
+-- A model in full: {id, fields, its environments}.
+local function described(id)
+  return {id, redis.call('HGETALL', R.model(id)), environments(id)}
+end
+
+-- The id of the model that a client means: by an id, a model's or chain's name, a chainlet's, or an entrypoint's.
+-- Else nil and why: 'no_model', or 'several' chains with such an entrypoint.
+local function find(reference)
+  if redis.call('EXISTS', R.model(reference)) == 1 then return reference end
+  local named = redis.call('HGET', R.models, reference) or redis.call('HGET', R.chainlets, reference)
+  if named then return named end
+  local chains = redis.call('SMEMBERS', R.alias(reference))
+  if #chains == 1 then return chains[1] end
+  return nil, #chains == 0 and 'no_model' or 'several'
+end

@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- loads: what waits and runs, deployment by deployment; jobs that are held back by a pause do not count.
 -- ARGV  the deployments
 -- RETURNS a list of {queued, running, 1 when somebody waits for a replica}

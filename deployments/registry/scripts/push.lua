@@ -1,8 +1,9 @@
+#!lua
 -- push: an immutable deployment of a package; the same content again is the same deployment. The first of a model
 -- becomes its `production`.
 -- ARGV  1 name   2 slots   3 content hash   4 new model id   5 new deployment id   6 GPUs
 --       7 GPU memory   8 warnings, as JSON
--- RETURNS {'created' | 'known', deployment id}
+-- RETURNS {'created' | 'known', deployment id, its fields}
 local name, hash, now = ARGV[1], ARGV[3], whole(wall_ms())
 local model = redis.call('HGET', R.models, name)
 if not model then
@@ -16,7 +17,7 @@ for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
     redis.call('HSET', R.deployment(id), 'active', 1, 'warnings', ARGV[8])
     forgive(id)
     redis.call('HDEL', R.deployment(id), 'served') -- it is to show at once whether it loads
-    return {'known', id}
+    return {'known', id, redis.call('HGETALL', R.deployment(id))}
   end
 end
 local id = ARGV[5]
@@ -26,4 +27,4 @@ redis.call('HSET', R.deployment(id), 'model_id', model, 'model_name', name, 'kin
   'package', '', 'content_hash', hash, 'gpus', ARGV[6], 'gpu_memory', ARGV[7], 'created', now, 'active', 1, 'wanted', 1,
   'warnings', ARGV[8])
 redis.call('HSETNX', R.environments(model), 'production', id)
-return {'created', id}
+return {'created', id, redis.call('HGETALL', R.deployment(id))}

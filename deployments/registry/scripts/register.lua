@@ -1,9 +1,10 @@
+#!lua
 -- register: the deployment that follows a folder: the model's `development`, and its `production` until something
 -- else is promoted. The same name keeps its ids.
 -- ARGV  1 name   2 kind   3 slots   4 folder   5 content hash   6 new model id   7 new deployment id   8 GPUs
 --       9 GPU memory   10 '1' for a chainlet   11 the deployment whose replicas serve this one, too, else ''
 --      12 warnings, as JSON
--- RETURNS deployment id
+-- RETURNS {deployment id, its fields}
 local names = ARGV[10] == '1' and R.chainlets or R.models
 local now, model = whole(wall_ms()), redis.call('HGET', names, ARGV[1])
 if not model then
@@ -24,4 +25,4 @@ redis.call('HSET', R.deployment(deployment), 'model_id', model, 'model_name', AR
   'slots', ARGV[3], 'package', ARGV[4], 'content_hash', ARGV[5], 'gpus', ARGV[8], 'gpu_memory', ARGV[9], 'active', 1,
   'leader', ARGV[11], 'warnings', ARGV[12])
 forgive(deployment)
-return deployment
+return {deployment, redis.call('HGETALL', R.deployment(deployment))}

@@ -1,3 +1,4 @@
+#!lua
 -- scale: how many replicas a deployment should have, and whether it waits for its first one.
 -- ARGV  1 deployment   2 wanted   3 load   4 '1' when it has work   5 '1' when a replica of it is there
 --       6 '1' when one is ready

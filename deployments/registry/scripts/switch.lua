@@ -1,3 +1,4 @@
+#!lua
 -- switch: the candidate of an environment is warm: from now on requests go there.
 -- ARGV  1 model   2 environment   3 deployment
 -- RETURNS 'switched' | 'stale' (it is not the candidate any more)

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- cancel: QUEUED | IN_PROGRESS -> CANCELED, at once and for good. A running call loses its fence and is told to
 -- stop; its slot stays taken until `stopped` says that it has really ended.
 -- ARGV  1 request_id   2 api key id or '' for any   3 '1' when running jobs may be cancelled   4 calls a minute, 0 = any

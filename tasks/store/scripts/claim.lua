@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- claim: QUEUED -> IN_PROGRESS for the best job of a deployment; a new fence and a lease. Asking again with the
 -- same fence (a reply was lost) answers with the same job. A rescued job goes back under its old fence when the same
 -- worker asks (a fence begins with its worker's name); anybody else's claim charges it for a death.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- collect: forgets payloads that have been deleted and says which are due next.
 -- ARGV  1 how many at most   then the deleted payloads
 -- RETURNS a list of payloads that nobody needs

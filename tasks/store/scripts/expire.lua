@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- expire: QUEUED -> EXPIRED for jobs that waited too long for their first claim, worker or no worker.
 -- ARGV  1 how many at most
 -- RETURNS how many expired

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- finish: IN_PROGRESS -> SUCCEEDED | FAILED, only for the lease holder; also writes the webhook's outbox row.
 -- ARGV  1 request_id   2 fence   3 status   4 error as JSON or ''   5 run time ms
 --       6 output       7 content type of the output ('' = no output)   8 its payload or ''   9 its bytes

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- forget: drops the records whose retention is over.
 -- ARGV  1 how many at most
 -- RETURNS how many went; one whose webhook is still due stays for another hour at a time

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- list: a page of one API key's jobs, newest first.
 -- ARGV  1 api key id   2 start from this rank   3 how many
 -- RETURNS a list of {request_id, record as a flat list}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- outbox_status: how many webhooks are on their way and how many were given up; the latest of those.
 -- ARGV  1 how many of the latest at most
 -- RETURNS {pending, exhausted, list of {request_id, given up ms, URL, attempts as JSON with commas between}}

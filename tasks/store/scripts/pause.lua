@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- pause: holds back or lets go the jobs of a deployment; running ones go on.
 -- ARGV  1 deployment   2 '1' to pause, '0' to resume
 -- RETURNS how many jobs wait

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- progress: notes how far a running job is, a chunk of its output, or that chunks stop here; only for the lease holder.
 -- ARGV  1 request_id   2 fence   3 'progress' | 'output' | 'truncated'   4 fraction or ''   5 message or chunk
 -- RETURNS 'done' | 'already_done' | 'stale_fence' | 'missing'

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- queue_status: how many jobs of a deployment wait and run.
 -- ARGV  1 deployment   2 api key id   3 calls a minute, 0 = any
 -- RETURNS {'counted', queued, running} | {'throttled', ms}

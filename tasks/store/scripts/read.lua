@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- read: one job as its owner may see it, with its place in the queue and what is needed to guess its end.
 -- ARGV  1 request_id   2 api key id or '' for any   3 calls a minute, 0 = any
 -- RETURNS {'found', record as a flat list, jobs ahead or -1, webhook status or '', run times ms, when up to 64 running jobs started, now ms, '' | 'paused' | 'key_limit', ms of backoff left} | {'missing'}

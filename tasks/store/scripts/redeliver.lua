@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- redeliver: sends the webhook of a final job again, on a fresh schedule, under the same webhook-id.
 -- ARGV  1 request_id   2 api key id or '' for any
 -- RETURNS 'queued' | 'not_final' | 'no_webhook' | 'missing'

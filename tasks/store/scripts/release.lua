@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- release: IN_PROGRESS -> QUEUED, only for the lease holder: after an error that is retried ('retry', the attempt
 -- counts, waits out its backoff), on a drain ('drain', no attempt charged, old place, after the delay if there is one),
 -- or because the host died under it ('death', counts towards poison).

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- renew: extends the leases of running jobs, also of a cancelled one whose model call has not ended yet. A job that
 -- was rescued goes back to its worker when nobody has claimed it since (QUEUED -> IN_PROGRESS, nothing charged).
 -- ARGV  request_id, fence for each job

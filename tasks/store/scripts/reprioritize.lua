@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- reprioritize: moves a QUEUED job to another level, behind its own API key's jobs there.
 -- ARGV  1 request_id   2 api key id or '' for any   3 level
 -- RETURNS 'moved' | 'unchanged' | 'not_queued' | 'missing'

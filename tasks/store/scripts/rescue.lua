@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- rescue: IN_PROGRESS -> QUEUED for jobs whose lease ran out: their worker is dead, frozen or cut off. Nothing is
 -- charged yet: a worker that is back before another one claims the job goes on with it.
 -- ARGV  1 how many at most

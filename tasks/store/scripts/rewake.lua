@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- rewake: re-sends lost wake-ups: a deployment with queued jobs and none waiting gets new ones. Attempts whose
 -- backoff is over go back into the queue.
 -- ARGV  1 cursor over the deployments with a backlog   2 how many deployments, about; also jobs moved for each

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- settle_delivery: records one webhook attempt, only for who took it: delivered, to be tried again, or given up.
 -- ARGV  1 request_id   2 token   3 'delivered' | 'retry' | 'failed'
 --       4 delay ms     5 the attempt as JSON

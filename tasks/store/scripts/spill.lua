@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- spill: notes payloads that are about to be written; what no job adopts in time is deleted.
 -- ARGV  1 ms until they may be deleted   then the payloads
 -- RETURNS how many

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- stopped: the model call of a cancelled job has ended: frees its slot and says when and how.
 -- ARGV  1 request_id   2 fence that it ran under   3 'cooperative' | 'closed' | 'killed'
 -- RETURNS 'done' | 'stale_fence' | 'missing'

@@ -1,3 +1,4 @@
+#!lua
 -- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment. What they share is done once.
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
 --       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any

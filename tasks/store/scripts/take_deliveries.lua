@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- take_deliveries: takes due webhook deliveries under a lease; a sender that dies gives them back that way. A key may
 -- have as many on their way as places are still free, so that another key finds one however many hang; a host, its cap.
 -- ARGV  1 how many at most   2 lease ms   3 token of this taking   4 free places   5 at most for a host

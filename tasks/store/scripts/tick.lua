@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- tick: tells the clock of leases how much time has really passed, by a machine's own clock that nobody can set. Long
 -- times in which no script ran (all was stopped, or the store stalled) count in full, so that jobs expire when they
 -- should; leases get a grace then, for their workers could not renew them.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- wake: sends a wake-up when jobs wait: a worker that stops claiming for now leaves one behind.
 -- ARGV  1 deployment
 -- RETURNS how many were sent

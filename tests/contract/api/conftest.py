@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from cli.stack.ports import free_port
-from deployments.registry.directory import Directory
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
@@ -44,12 +45,12 @@ class Live:
     def deployment(self, name: str) -> Deployment:
         return next(
             deployment
-            for deployment in Registry(self.settings).all()
+            for deployment in JobStore(self.settings).run(registry.deployments())
             if deployment.model_name == name
         )
 
     def host_pid(self, name: str) -> int:
-        replicas = Directory(self.settings).all()
+        replicas = JobStore(self.settings).run(registry.replicas())
         return next(
             replica.host_pid
             for replica in replicas

@@ -18,8 +18,11 @@ import redis
 
 from cli.stack.ports import free_port
 from deployments.host_address import TOKEN_HEADER
-from deployments.registry.directory import TOKEN, Directory, Replica
+from deployments.registry import keys as registry_keys
+from deployments.registry import verbs as registry
+from deployments.registry.records import Replica
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.contract.private_routes import ATTEMPTS, ask
@@ -119,11 +122,15 @@ class Rig:
         return new[0]
 
     def of(self, name: str) -> list[Replica]:
-        return [replica for replica in Directory(self.settings).all() if replica.model_name == name]
+        return [
+            replica
+            for replica in JobStore(self.settings).run(registry.replicas())
+            if replica.model_name == name
+        ]
 
     def token(self, replica: Replica) -> str:
         with redis.Redis.from_url(self.settings.redis_url) as client:
-            return client.get(f"{TOKEN}{replica.token_ref}").decode()  # type: ignore[union-attr]
+            return client.get(registry_keys.keyed("host-token", replica.token_ref or "")).decode()  # type: ignore[union-attr]
 
     def process_of(self, replica: Replica) -> Process:
         return next(process for process in self.replicas.values() if process.pid == replica.pid)

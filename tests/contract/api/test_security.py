@@ -11,9 +11,10 @@ from fastapi.routing import APIRoute
 
 from api.app import create_app
 from cli.stack.ports import free_port
-from deployments.registry.directory import Directory
+from deployments.registry import verbs as registry
 from tasks.api_keys import ApiKeys, key_id
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, Live, submit
 from tests.contract.private_routes import ATTEMPTS, ask
@@ -241,7 +242,9 @@ def test_no_key_reaches_the_worker_s_own_routes_of_a_model_host(live: Live, way:
         written = way.format(deployment.id) + target
         said = ask((host, int(port)), method, written, f"Authorization: Api-Key {KEY}")
         assert (said.status in (307, 400, 404, 405), said.is_private) == (True, False), written
-    replica = next(r for r in Directory(live.settings).all() if r.model_name == "echo")
+    replica = next(
+        r for r in JobStore(live.settings).run(registry.replicas()) if r.model_name == "echo"
+    )
     at_rest = state(worker_address(replica.address))
     assert at_rest
     assert (at_rest.busy, at_rest.state) == (0, "ready")

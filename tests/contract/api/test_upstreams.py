@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Replica
+from tasks.store.job_store import JobStore
 from tests.contract.api.conftest import KEY, Live
 
 MODEL = "/models/seen/production"
@@ -56,8 +57,8 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
 
 @pytest.fixture
 async def hosts(live: Live, tmp_path: Path) -> AsyncGenerator[Hosts]:
-    hosts, directory = Hosts(), Directory(live.settings)
-    deployment = Registry(live.settings).register("seen", str(tmp_path), "hash", 1)
+    hosts, store = Hosts(), JobStore(live.settings)
+    deployment = store.run(registry.register("seen", str(tmp_path), "hash", 1))
     replicas: list[Replica] = []
     servers: list[asyncio.Server] = []
     for number in range(2):
@@ -69,10 +70,10 @@ async def hosts(live: Live, tmp_path: Path) -> AsyncGenerator[Hosts]:
             )
         )
     for replica in replicas:
-        directory.report(replica)
+        store.run(registry.report(replica, 15_000))
     yield hosts
     for replica in replicas:
-        directory.remove(replica.id)
+        store.run(registry.remove(replica.id))
     for server in servers:
         server.close()
 

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import httpx
 
-from deployments.registry.directory import Directory, Replica
+from deployments.registry import verbs as registry
+from deployments.registry.records import Replica
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.api.cable import Cable
 from tests.contract.api.test_across_machines import CONFIG, HEADERS, KEY, MODEL, path
@@ -67,7 +69,9 @@ class TwoMachines:
 
         def enough() -> bool:
             found[:] = [
-                replica for replica in Directory(self.settings).all() if replica.state == "ready"
+                replica
+                for replica in JobStore(self.settings).run(registry.replicas())
+                if replica.state == "ready"
             ]
             return len(found) == count
 

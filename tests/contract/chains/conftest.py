@@ -14,9 +14,10 @@ import httpx
 import pytest
 
 from cli.stack.ports import free_port
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment, Replica
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 
 MODELS = Path(__file__).parent / "models"
@@ -42,14 +43,14 @@ class Stack:
     def deployment(self, name: str) -> Deployment:
         return next(
             deployment
-            for deployment in Registry(self.settings).all()
+            for deployment in JobStore(self.settings).run(registry.deployments())
             if deployment.model_name == name
         )
 
     def replicas(self, chain: str) -> list[Replica]:
         """Of the chain and its chainlets."""
         names = (chain, f"{chain}.")
-        found = Directory(self.settings).all()
+        found = JobStore(self.settings).run(registry.replicas())
         return [
             replica
             for replica in found
@@ -58,7 +59,7 @@ class Stack:
 
     def replica_pids(self) -> dict[str, tuple[int, int]]:
         """Name -> the processes of its worker and of its host."""
-        found = Directory(self.settings).all()
+        found = JobStore(self.settings).run(registry.replicas())
         return {replica.model_name: (replica.pid, replica.host_pid or 0) for replica in found}
 
 

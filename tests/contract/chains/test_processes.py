@@ -12,10 +12,11 @@ import pytest
 
 from cli.commands.models import read, render
 from cli.stack.ports import free_port
+from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
-from deployments.registry.directory import Replica
-from deployments.registry.registry import Registry
+from deployments.registry.records import Replica
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack, command, copy_models, own_environment
 from workers.hosting import client as host_client
@@ -139,9 +140,9 @@ def test_a_chainlet_that_blocks_its_loop_holds_up_no_other(together: Stack) -> N
 def test_a_call_of_one_chainlet_wakes_all_of_a_process_that_sleeps(
     together: Stack, http: httpx.Client
 ) -> None:
-    registry = Registry(together.settings)
+    store = JobStore(together.settings)
     leader = together.deployment("limits")
-    registry.configure(leader.id, Autoscaling(autoscaling_window=10, scale_down_delay=0))
+    store.run(registry.configure(leader.id, Autoscaling(autoscaling_window=10, scale_down_delay=0)))
     wait_until(lambda: not together.replicas("limits"), 40, "it does not fall asleep")
     assert together.deployment("limits.Wide").wanted == 0
     answer = http.post("/chains/limits.Wide/production/run_remote", json={"seconds": 0.01})

@@ -9,12 +9,13 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.stack.ports import free_port
+from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
-from deployments.registry.directory import Directory, Replica
-from deployments.registry.registry import Deployment, Registry
+from deployments.registry.records import Deployment, Replica
 from tasks.api_keys import ApiKeys
 from tasks.errors import KingpostError
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, variables
@@ -52,7 +53,7 @@ class Rig:
         self.port = free_port()
         self.start("maintenance", "maintenance")
         self.start("api", "api", "--port", str(self.port))
-        self.registry, self.directory = Registry(self.settings), Directory(self.settings)
+        self.store = JobStore(self.settings)
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",
             headers={"Authorization": f"Api-Key {KEY}"},
@@ -110,17 +111,23 @@ class Rig:
     def push(self, name: str, version: str, *more: str) -> Deployment:
         """Pushes that version; its deployment."""
         self.kingpost("push", str(self.package(name, version)), *more)
-        known = [deployment for deployment in self.registry.all() if deployment.model_name == name]
+        known = [
+            deployment
+            for deployment in self.store.run(registry.deployments())
+            if deployment.model_name == name
+        ]
         return known[-1]
 
     def autoscale(self, deployment: Deployment, **settings: Any) -> None:
         """Changes its autoscaling settings."""
-        self.registry.configure(deployment.id, Autoscaling().changed(settings))
+        self.store.run(registry.configure(deployment.id, Autoscaling().changed(settings)))
 
     def replicas(self, deployment: Deployment, state: str = "ready") -> list[Replica]:
         """Its replicas in that state."""
         found = [
-            replica for replica in self.directory.all() if replica.deployment_id == deployment.id
+            replica
+            for replica in self.store.run(registry.replicas())
+            if replica.deployment_id == deployment.id
         ]
         return [replica for replica in found if replica.state == state]
 

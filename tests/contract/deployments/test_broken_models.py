@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKeys
 from tests.conditions import wait_until
@@ -57,13 +58,21 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def pushed(rig: Rig, name: str, model: str) -> Deployment:
     rig.kingpost("push", str(rig.package(name, "one", model)))
-    return next(deployment for deployment in rig.registry.all() if deployment.model_name == name)
+    return next(
+        deployment
+        for deployment in rig.store.run(registry.deployments())
+        if deployment.model_name == name
+    )
 
 
 def gave_up(rig: Rig, deployment: Deployment) -> bool:
     assert rig.predict("healthy") == "one"
-    known = rig.registry.deployment(deployment.id)
-    here = [replica for replica in rig.directory.all() if replica.deployment_id == deployment.id]
+    known = rig.store.run(registry.deployment(deployment.id))
+    here = [
+        replica
+        for replica in rig.store.run(registry.replicas())
+        if replica.deployment_id == deployment.id
+    ]
     return known.gave_up and not here
 
 
@@ -78,7 +87,7 @@ def broken(rig: Rig) -> list[Deployment]:
     rig.kingpost("push", *folders)
     found = [
         deployment
-        for deployment in rig.registry.all()
+        for deployment in rig.store.run(registry.deployments())
         if deployment.model_name.startswith("broken")
     ]
     found.sort(key=lambda deployment: deployment.model_name)
@@ -93,11 +102,13 @@ def test_three_broken_models_put_no_healthy_one_to_sleep(
     rig: Rig, broken: list[Deployment]
 ) -> None:
     (healthy,) = [
-        deployment for deployment in rig.registry.all() if deployment.model_name == "healthy"
+        deployment
+        for deployment in rig.store.run(registry.deployments())
+        if deployment.model_name == "healthy"
     ]
     assert len(rig.replicas(healthy)) == 1
-    assert rig.registry.needy() == []  # their jobs wait at nobody's cost
-    assert rig.registry.switches() == 0
+    assert rig.store.run(registry.needy()) == []  # their jobs wait at nobody's cost
+    assert rig.store.run(registry.switches()) == 0
     assert len(broken) == 3
 
 
@@ -175,7 +186,7 @@ def test_a_websocket_is_refused_at_once_and_wakes_what_was_mended(rig: Rig) -> N
     file.write_text("")
     assert rig.http.post("/models/mended/production/wake").status_code == 202
     assert websocket(rig, path) == "HELLO"  # at once after the wake: nobody remembers the failure
-    assert rig.registry.deployment(deployment.id).failure == ""
+    assert rig.store.run(registry.deployment(deployment.id)).failure == ""
     rig.autoscale(deployment, scale_down_delay=0, autoscaling_window=10)
     wait_until(lambda: not rig.replicas(deployment), 60, "it never slept")
     rig.autoscale(deployment)
@@ -199,8 +210,12 @@ def test_a_deactivated_deployment_says_so_at_once(rig: Rig) -> None:
 
 def test_one_that_was_left_out_at_a_start_says_why(rig: Rig) -> None:
     deployment = rig.push("left_out", "one")
-    rig.registry.activate(deployment.id, False)
-    rig.registry.fail_load(deployment.id, "    def predict(self x)\nmodel/model.py:2: no", False)
+    rig.store.run(registry.activate(deployment.id, False))
+    rig.store.run(
+        registry.fail_load(
+            deployment.id, "    def predict(self x)\nmodel/model.py:2: no", rig.settings, False
+        )
+    )
     for path in ("predict", "wake"):
         answer = rig.http.post(f"/models/left_out/production/{path}", json=1, timeout=20)
         assert (answer.status_code, answer.json()["reason"]) == (503, "model_load_failed")
@@ -223,16 +238,22 @@ def test_no_more_models_load_at_once_than_the_node_may(
         model = SLOW.format(gate=str(gate))
         folders = [str(rig.package(f"slow{number}", "one", model)) for number in range(3)]
         rig.kingpost("push", *folders)
-        deployments = rig.registry.all()
+        deployments = rig.store.run(registry.deployments())
         rig.node()
 
         def notes() -> list[str]:
-            known = [replica for replica in rig.directory.all() if replica.state == "loading"]
+            known = [
+                replica
+                for replica in rig.store.run(registry.replicas())
+                if replica.state == "loading"
+            ]
             return [replica.note or "" for replica in known if replica.note or replica.host_pid]
 
         wait_until(lambda: len(notes()) == 3, 60)
         assert sorted("turn" in note for note in notes()) == [False, True, True]
-        (waiting, *_) = [replica.model_name for replica in rig.directory.all() if replica.note]
+        (waiting, *_) = [
+            replica.model_name for replica in rig.store.run(registry.replicas()) if replica.note
+        ]
         request = rig.submit(waiting)
         turn = "waits for its turn to load"
         wait_until(lambda: turn in (rig.status(request)["waiting_reason"] or ""), 30)

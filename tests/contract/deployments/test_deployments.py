@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.registry import verbs as registry
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 
@@ -71,7 +72,7 @@ def test_a_model_is_told_which_environment_it_serves_and_whenever_that_changes(r
         wait_until(lambda: says(deployment_id)["told"] == list(names), 30, f"never told of {names}")
 
     rig.kingpost("push", str(rig.package("told", "one", TELLS.format(version="one"))))
-    first = rig.registry.all()[-1]
+    first = rig.store.run(registry.deployments())[-1]
     rig.until_ready(first)
     rig.kingpost("promote", "told", first.id, "--environment=staging")
     before = says(first.id)
@@ -80,7 +81,7 @@ def test_a_model_is_told_which_environment_it_serves_and_whenever_that_changes(r
     second = rig.package("told", "two", TELLS.format(version="two"))
     rig.kingpost("push", str(second), "--promote")
     tells(first.id, "production", "staging")
-    tells(rig.registry.all()[-1].id, "production")
+    tells(rig.store.run(registry.deployments())[-1].id, "production")
     rig.kingpost("rollback", "told")
     tells(first.id, "production", "staging", "production")
     assert says(first.id)["pid"] == before["pid"]
@@ -93,7 +94,11 @@ def test_several_folders_are_pushed_at_once_and_have_a_door_of_their_own_each(ri
     assert "--name works with one package only" in rig.kingpost(
         "push", "--name", "x", *folders, code=1
     )
-    found = [replica for replica in rig.directory.all() if replica.model_name in ("left", "right")]
+    found = [
+        replica
+        for replica in rig.store.run(registry.replicas())
+        if replica.model_name in ("left", "right")
+    ]
     gates = {replica.tcp for replica in found}
     assert len(gates) == 2
     assert {httpx.get(f"http://{gate}/").status_code for gate in gates} == {401}
@@ -105,7 +110,13 @@ def test_the_same_content_is_the_same_deployment(rig: Rig) -> None:
     assert "known:" in said
     assert first.id in said
     assert (
-        len([deployment for deployment in rig.registry.all() if deployment.model_name == "twin"])
+        len(
+            [
+                deployment
+                for deployment in rig.store.run(registry.deployments())
+                if deployment.model_name == "twin"
+            ]
+        )
         == 1
     )
 
@@ -114,9 +125,9 @@ def test_a_rollback_calls_off_a_promotion_that_is_not_warm_yet(rig: Rig) -> None
     first = rig.push("undecided", "one")
     broken = rig.package("undecided", "two", LOADS_NEVER)
     rig.kingpost("push", str(broken), "--promote")
-    assert rig.registry.model("undecided").environments["production"].candidate
+    assert rig.store.run(registry.model("undecided")).environments["production"].candidate
     assert "is canceled" in rig.kingpost("rollback", "undecided")
-    production = rig.registry.model("undecided").environments["production"]
+    production = rig.store.run(registry.model("undecided")).environments["production"]
     assert (production.deployment_id, production.candidate) == (first.id, None)
     assert "no" in rig.kingpost("rollback", "undecided", code=1)  # it has pointed at nothing else
 
@@ -127,7 +138,7 @@ def test_an_environment_that_cannot_be_promoted_to_is_refused(rig: Rig, name: st
     assert "nvironment" in rig.kingpost(
         "promote", "named", pushed.id, f"--environment={name}", code=1
     )
-    assert list(rig.registry.model("named").environments) == ["production"]
+    assert list(rig.store.run(registry.model("named")).environments) == ["production"]
 
 
 def test_an_environment_of_its_own(rig: Rig) -> None:
@@ -171,7 +182,9 @@ def test_a_queued_request_runs_where_it_was_sent(rig: Rig) -> None:
 def test_a_package_that_cannot_work_is_refused(rig: Rig, model: str, sentence: str) -> None:
     folder = rig.package("broken", str(abs(hash(model))), model)
     assert sentence in rig.kingpost("push", str(folder), code=1)
-    assert "broken" not in {deployment.model_name for deployment in rig.registry.all()}
+    assert "broken" not in {
+        deployment.model_name for deployment in rig.store.run(registry.deployments())
+    }
 
 
 def test_a_link_out_of_the_folder_and_a_file_above_the_cap_are_refused(
@@ -197,7 +210,7 @@ def test_a_load_that_fails_shows_its_reason_and_jobs_wait(rig: Rig) -> None:
     wait_until(lambda: "no weights here" in rig.kingpost("deployments", "sad"), 30)
     assert "DEPLOY_FAILED" in rig.kingpost("deployments", "sad")
     assert rig.status(request_id)["status"] == "QUEUED"
-    rig.kingpost("deactivate", rig.registry.all()[-1].id)
+    rig.kingpost("deactivate", rig.store.run(registry.deployments())[-1].id)
 
 
 def test_an_idle_deployment_sleeps_and_whatever_comes_wakes_it(rig: Rig) -> None:
@@ -264,7 +277,9 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
     watcher = rig.start("watch", "watch", str(folder))
     wait_until(lambda: "development is" in (rig.folder / "watch.log").read_text(), 20)
     deployment = next(
-        deployment for deployment in rig.registry.all() if deployment.model_name == "edited"
+        deployment
+        for deployment in rig.store.run(registry.deployments())
+        if deployment.model_name == "edited"
     )
     rig.until_ready(deployment)
     assert rig.predict("edited") == ["a", "b", 1]
@@ -299,7 +314,9 @@ def test_a_watched_folder_s_external_packages_are_followed_as_well(rig: Rig) -> 
     watcher = rig.start("watch-outer", "watch", str(folder))
     wait_until(lambda: "development is" in (rig.folder / "watch-outer.log").read_text(), 20)
     deployment = next(
-        deployment for deployment in rig.registry.all() if deployment.model_name == "outer"
+        deployment
+        for deployment in rig.store.run(registry.deployments())
+        if deployment.model_name == "outer"
     )
     rig.until_ready(deployment)
     assert rig.predict("outer") == ["a", "old", 1]

@@ -8,6 +8,7 @@ from baseten.client import ManagementClient
 from baseten.client import managementapi as api
 
 from cli.log_lines import LogFolder
+from deployments.registry import verbs as registry
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
@@ -93,7 +94,7 @@ def test_an_environment_is_made_promoted_to_changed_and_deleted(
             autoscaling_settings=api.UpdateAutoscalingSettings(max_replica=2)
         ),
     )
-    assert rig.registry.deployment(second.id).autoscaling.max_replica == 2
+    assert rig.store.run(registry.deployment(second.id)).autoscaling.max_replica == 2
     client.delete_models_environments(model_id=model_id, env_name="staging")
     wait_until(
         lambda: (
@@ -156,7 +157,7 @@ def test_what_is_not_honoured_is_said_at_the_push_and_stays_with_the_deployment(
     )
     refused = rig.kingpost("push", str(folder), code=1)
     assert "model_cache is not downloaded by Kingpost" in refused
-    assert not [model for model in rig.registry.models() if model.name == "modest"]
+    assert not [model for model in rig.store.run(registry.models()) if model.name == "modest"]
     limit = "system_packages are not installed; install them on the machines of the nodes."
     said = rig.kingpost("push", str(folder), "--allow-unsupported", "model_cache")
     assert f"modest: {limit}" in said
@@ -175,7 +176,9 @@ def test_a_name_with_a_slash_works_end_to_end_and_no_name_becomes_a_path(rig: Ri
     for name in ("zai-org/GLM-5", "../../../x"):
         rig.kingpost("push", str(folder), "--name", name)
         deployment = next(
-            deployment for deployment in rig.registry.all() if deployment.model_name == name
+            deployment
+            for deployment in rig.store.run(registry.deployments())
+            if deployment.model_name == name
         )
         rig.until_ready(deployment)
         encoded = quote(name, safe="")

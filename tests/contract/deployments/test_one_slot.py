@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.registry import verbs as registry
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 
@@ -35,9 +36,9 @@ def test_three_models_share_one_slot(rig: Rig) -> None:
     ]
     assert left, "the slice never ended: the others waited for all of alpha's work"
     assert {rig.result(request_id) for request_id in busy} == {"one"}
-    assert rig.registry.switches() >= 2
+    assert rig.store.run(registry.switches()) >= 2
     waits = [_waited(rig.status(request_id)) for request_id in others]
-    print(f"switches: {rig.registry.switches()}, longest wait {max(waits):.1f} s")
+    print(f"switches: {rig.store.run(registry.switches())}, longest wait {max(waits):.1f} s")
     attempts = {rig.status(request_id)["attempt"] for request_id in (*busy, *others)}
     assert attempts == {1}  # a switch costs nobody an attempt
 
@@ -58,7 +59,10 @@ def test_an_idle_model_makes_room_for_a_call(rig: Rig) -> None:
     rig.until_ready(second)  # a new one shows at once whether it loads
     wait_until(lambda: rig.predict("first") == "one", 30)
     assert rig.result(rig.submit("second")) == "one"
-    assert len([replica for replica in rig.directory.all() if replica.state == "ready"]) <= 1
+    assert (
+        len([replica for replica in rig.store.run(registry.replicas()) if replica.state == "ready"])
+        <= 1
+    )
 
 
 @pytest.mark.slow
@@ -86,7 +90,12 @@ def test_one_that_nothing_here_helps_does_not_keep_others_waiting(tmp_path: Path
         rig.kingpost("push", str(huge), "--allow-unsupported", "resources.accelerator")
         request_id = rig.submit("huge")
         rig.node()
-        wait_until(lambda: rig.registry.needy() == [rig.registry.all()[0].id], 20)
+        wait_until(
+            lambda: (
+                rig.store.run(registry.needy()) == [rig.store.run(registry.deployments())[0].id]
+            ),
+            20,
+        )
         rig.until_ready(rig.push("first", "one"))
         rig.until_ready(rig.push("second", "one"))  # behind `huge` in the line
         assert rig.predict("second") == "one"

@@ -1,0 +1,7 @@
+#!lua flags=allow-oom
+-- retry: forgets why a deployment failed; it is loaded again and shows at once whether it loads.
+-- ARGV  1 deployment
+-- RETURNS 'retried'
+forgive(ARGV[1])
+redis.call('HDEL', R.deployment(ARGV[1]), 'served')
+return 'retried'
