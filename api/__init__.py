@@ -1,1 +1,1 @@
-"""The gateway: Baseten's inference API, and what we add to it."""
+"""The gateway: Baseten's inference API with Kingpost's additions."""

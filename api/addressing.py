@@ -1,8 +1,11 @@
-"""Which model a request is for: a path prefix, the Host header, or nothing when there is one model.
+"""Finds out which model a request is for.
 
-`/models/{id-or-name}/...`, `/chains/{id-or-name}/...`; else `model-{id}.<anything>`, `chain-{id}.<anything>`, regional
-`model-{id}-{env}.<anything>` (bare paths only). The middleware strips what it read, so that routes see one form only. A
-Host that looks like a model's and is none changes no path: it may be the API's own name.
+- From the path: `/models/{id-or-name}/...` or `/chains/{id-or-name}/...`.
+- Else from the Host header: `model-{id}.<anything>`, `chain-{id}.<anything>`, or regional `model-{id}-{env}.<anything>`
+  (bare paths only). A Host that names no existing model is ignored, because it may be the API's own name.
+- Else it is the only model.
+
+The middleware removes what it read, so that routes see one form of path.
 """
 
 import re
@@ -26,7 +29,7 @@ ALWAYS_BARE = ("/async_request", "/health", "/docs", "/openapi.json", "/metrics"
 
 @dataclass(frozen=True)
 class Addressed:
-    """What the address said; `reference` None = the only model."""
+    """The model that the address names. With `reference` None it is the only model."""
 
     reference: str | None = None
     kind: str = "model"
@@ -35,13 +38,13 @@ class Addressed:
 
 
 class Addressing:
-    """ASGI middleware: leaves an `Addressed` in the scope's state and a path without it."""
+    """ASGI middleware: puts an `Addressed` into the scope's state and removes it from the path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Rewrites the path, then goes on."""
+        """Rewrites the path and calls the next application."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -56,9 +59,9 @@ class Addressing:
 
 
 async def _resolve(scope: Scope) -> tuple[Addressed, str]:
-    """What path and Host say, and the path that routes know.
+    """The model that path and Host name, and the path that routes know.
 
-    Raises Problem on a regional host's target, and when the store is away.
+    Raises Problem for a target on a regional host, and when the store does not answer.
     """
     path: str = scope["path"]
     raw_path = scope.get("raw_path") or quote(path).encode()
@@ -94,9 +97,9 @@ async def _exists(scope: Scope, addressed: Addressed) -> bool:
 
 
 def named(path: str, raw_path: bytes, slashes: bool = True) -> tuple[Addressed, str] | None:
-    """What a path that names a model says, and the rest of it; `raw_path` is from before `%2F` became a slash.
+    """The model that a path names, and the rest of the path. In `raw_path`, `%2F` is still encoded.
 
-    With `slashes`, a name may have some that are not encoded.
+    With `slashes`, a name may contain slashes that are not encoded.
     """
     raw = raw_path.decode("latin-1")
     encoded = PREFIX.fullmatch(raw)
@@ -119,5 +122,5 @@ def _regional(path: str, environment: str) -> str:
 
 
 def _model_host(path: str) -> str:
-    """A model's own /v1/... is the production deployment's."""
+    """A path /v1/... of a model means its production deployment."""
     return f"/production/sync{path}" if path.startswith("/v1/") else path

@@ -1,4 +1,4 @@
-"""The API application: FastAPI with the routes, the addressing before them and one gateway behind them."""
+"""The API application: FastAPI with the routes, the addressing middleware and one gateway."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ LOOK_SECONDS = 10.0  # between two looks at the store
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application for these settings; connections open when it starts."""
+    """The application for these settings. Its connections open when it starts."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -91,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def look_after_store(gateway: Gateway) -> None:
-    """So that no night without requests passes while an API runs, and no loss of the store unnoticed, sweeper or not."""
+    """Tells the store this machine's time now and then, and notices a loss of its data, also when no sweeper runs."""
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         with contextlib.suppress(StoreUnavailable):
@@ -101,7 +101,7 @@ async def look_after_store(gateway: Gateway) -> None:
 
 
 async def _tidy(gateway: Gateway) -> None:
-    """Closes connections that nobody needs, now and then."""
+    """Closes unused connections now and then."""
     while True:
         await asyncio.sleep(30)
         gateway.upstreams.trim()

@@ -1,4 +1,4 @@
-"""Request bodies: counted while they are received, never trusted to be as long as they say."""
+"""Reads request bodies. Bytes are counted as they come; the announced length is not trusted."""
 
 import asyncio
 import json
@@ -21,20 +21,20 @@ DEEPEST = 100  # levels of JSON; a parser's stack is not a client's to fill
 
 
 def too_large(size: int, cap: int) -> Problem:
-    """Both figures in one sentence, as Baseten says it."""
+    """The sentence for a body that is too long, with both figures, as Baseten words it."""
     message = f"payload size of {size} bytes exceeds maximum size of {cap} bytes"
     return Problem(413, "payload_too_large", message)
 
 
 def check_declared(request: Request, cap: int) -> None:
-    """Raises Problem 413 when the body says itself that it is too long."""
+    """Raises Problem 413 if the announced length is too large."""
     declared = whole_number(request.headers.get("content-length", ""))
     if declared is not None and declared > cap:
         raise too_large(declared, cap)
 
 
 async def counted(request: Request, cap: int) -> AsyncGenerator[bytes]:
-    """The body's chunks. Raises Problem 413 as soon as it is too long, 415 for a compressed one."""
+    """The chunks of the body. Raises Problem 413 as soon as it is too long, 415 if it is compressed."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem(415, "client_error", "Send the body uncompressed (no Content-Encoding).")
     check_declared(request, cap)
@@ -65,7 +65,7 @@ def decoded(body: bytes) -> Any:
 
 
 def as_utf8(body: bytes) -> bytes:
-    """What begins with a byte order mark, or has two or four bytes for a character, as UTF-8."""
+    """Converts a body in UTF-16 or UTF-32, or with a byte order mark, to UTF-8."""
     encoding = json.detect_encoding(body)
     if encoding == "utf-8":
         return body
@@ -76,7 +76,7 @@ def as_utf8(body: bytes) -> bytes:
 
 
 def _as_models_do(body: bytes) -> Any:
-    """By the parser of the model hosts: what it takes (half a surrogate pair) is taken, what not, in its words."""
+    """Parses with the parser of the model hosts, so that both accept the same (half a surrogate pair too) with the same errors."""
     try:
         return json.loads(body.decode(errors="surrogatepass"))
     except (ValueError, RecursionError) as error:
@@ -105,7 +105,7 @@ def validated(adapter: TypeAdapter[T], value: Any) -> T:
 
 
 async def validated_items(adapter: TypeAdapter[T], value: Any) -> list[T]:
-    """A list of these, with turns of the loop; the complaints stop after a few. Raises Problem 400."""
+    """A list of such values. The event loop runs in between. Raises Problem 400 with the first few errors."""
     if not isinstance(value, list) or not value:
         raise Problem(400, "client_error", "Send a list of one request or more.")
     items: list[T] = []
@@ -128,7 +128,7 @@ STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def _too_deep(body: bytes) -> bool:
-    """Counts brackets outside strings; most bodies have fewer than allowed levels and cost nothing."""
+    """Checks the depth by counting brackets outside of strings. Most bodies have few brackets and cost nothing."""
     if body.count(b"[") + body.count(b"{") <= DEEPEST:
         return False
     depth = deepest = 0

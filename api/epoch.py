@@ -1,4 +1,4 @@
-"""Whether the store is still the one that this process has known: it may come back empty, or as an older copy."""
+"""Notices when the store lost its data and came back empty or as an older copy."""
 
 import secrets
 
@@ -18,7 +18,7 @@ LOST = (
 
 
 class Epoch:
-    """Remembers the random id that was written into the store once; another one, or none, is another store."""
+    """Remembers the random id that was written into the store once. Another id, or none, means lost data."""
 
     def __init__(self, store: AsyncJobStore) -> None:
         self._redis = store.redis
@@ -26,7 +26,7 @@ class Epoch:
         self._told = False
 
     async def trouble(self) -> str:
-        """Why nothing can be served, '' when all is well. Raises StoreUnavailable."""
+        """Why nothing can be served, '' if all is well. Raises StoreUnavailable."""
         with unavailable():
             pipe = self._redis.pipeline(transaction=False)
             if not self._known:

@@ -1,4 +1,4 @@
-"""News about jobs: one pub/sub connection for all who wait, and each job's stream of events."""
+"""Events of jobs: one pub/sub connection for all waiting calls, and the stream of each job."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ CONFIRM_SECONDS = 2.0  # for a subscription; a lost connection wakes everybody o
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of a job's stream; `id` resumes after it."""
+    """One entry of a job's stream. A reader resumes after its `id`."""
 
     id: str
     kind: str
@@ -33,7 +33,7 @@ class Event:
 
 
 class EventHub:
-    """Wakes those who watch a job; holds one connection however many they are."""
+    """Wakes the calls that wait for a job. All of them share one connection."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
@@ -61,7 +61,7 @@ class EventHub:
                     await self._channel.unsubscribe(name)
 
     async def _subscribe(self, name: bytes) -> None:
-        """Returns when Redis has confirmed: who reads the job before that can miss its last news."""
+        """Subscribes and returns when Redis has confirmed. Read the job only then, or its last event can be missed."""
         confirmed = self._subscribed.get(name)
         if confirmed is None:
             confirmed = self._subscribed[name] = asyncio.Event()
@@ -73,7 +73,7 @@ class EventHub:
 
     @staticmethod
     async def wait(news: asyncio.Event, seconds: float) -> bool:
-        """Waits for news; False when none came in time."""
+        """Waits for an event. False if none came in time."""
         try:
             async with asyncio.timeout(seconds):
                 return await news.wait()
@@ -81,7 +81,7 @@ class EventHub:
             return False
 
     async def listen(self) -> None:
-        """Passes messages on until cancelled; after a lost connection everybody looks once."""
+        """Passes messages on until cancelled. After a lost connection, it wakes all waiting calls once."""
         while True:
             try:
                 async with self._asking:
@@ -126,7 +126,7 @@ class EventHub:
         return [_event(*row) for row in reversed(rows)]
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         await self._channel.aclose()
         await self._redis.aclose()
 

@@ -1,7 +1,7 @@
-"""The routes that nearly all calls go to, matched before the framework: its routing costs more than the work behind it.
+"""Matches the busiest routes before FastAPI does, because its routing costs more than the work of the handler.
 
-Nothing is defined here: the same handlers answer. FastAPI has every route for the document, and serves whatever
-does not fit exactly: other methods, polls with a query, everything else.
+The same handlers answer; this module defines none. FastAPI has every route for the API document. It serves all requests that
+do not match exactly, such as other methods and polls with a query.
 """
 
 import re
@@ -38,13 +38,13 @@ ACTIONS: dict[tuple[str, str], Targeted] = {
 
 
 class FastLane:
-    """ASGI middleware behind the addressing: answers what it knows, hands on the rest."""
+    """ASGI middleware after the addressing: answers the busiest routes and passes all other requests on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers or goes on."""
+        """Answers the request or passes it on."""
         request = Request(scope, receive) if scope["type"] == "http" else None
         answer = _answer(request) if request else None
         if answer is None:
@@ -61,7 +61,7 @@ class FastLane:
 
 
 def _answer(request: Request) -> Answer | None:
-    """The call of the handler that this request is for; None when it is not one of ours."""
+    """The handler's call for this request, None if the route is not one of the busiest."""
     method, path = request.method, request.scope["path"]
     if path.startswith("/async_request/"):
         match = ONE_REQUEST.fullmatch(path)
@@ -92,5 +92,5 @@ async def _status(request: Request, request_id: str) -> BaseModel:
 
 
 def _json(model: Any) -> Response:
-    """As the framework writes a response model."""
+    """The response as FastAPI would write it."""
     return Response(model.__pydantic_serializer__.to_json(model), media_type="application/json")

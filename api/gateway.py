@@ -1,4 +1,4 @@
-"""What every route shares: the store, the registry, the live replicas, and who is calling."""
+"""The parts that every route shares: the store, the registry, the live replicas and the check of keys."""
 
 import asyncio
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Gateway:
 
     @classmethod
     def create(cls, settings: Settings) -> "Gateway":
-        """All parts for these settings; nothing connects yet."""
+        """All parts for these settings. They connect later."""
         store = AsyncJobStore(settings)
         store.prepare(JOBS, SCRIPTS)  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
@@ -87,12 +87,12 @@ def _install_missing(settings: Settings, plain: str) -> None:
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
-    """The gateway that this request came to."""
+    """The gateway of this request."""
     return cast(Gateway, connection.app.state.gateway)
 
 
 def addressed_of(connection: HTTPConnection) -> Addressed:
-    """What the request's address said."""
+    """The model that the address of the request names."""
     return cast(Addressed, connection.scope["state"]["addressed"])
 
 
@@ -112,7 +112,7 @@ async def authenticate(connection: HTTPConnection, need: Need = "inference") -> 
 
 
 def _key_of(connection: HTTPConnection) -> str:
-    """The key as its client sends it; on `/v1` routes also as Anthropic's clients do. '' = none."""
+    """The key in the request's headers, on `/v1` routes also in `x-api-key`. '' if there is none."""
     scheme, _, plain = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() in SCHEMES:
         return plain.strip()
@@ -123,7 +123,7 @@ def _key_of(connection: HTTPConnection) -> str:
 
 
 async def caller_of(request: Request) -> ApiKey:
-    """`authenticate` as a dependency: it comes before any complaint about other parameters."""
+    """`authenticate` as a dependency, so that it runs before other parameters are checked."""
     return await authenticate(request)
 
 
@@ -145,15 +145,17 @@ async def deployment_for(connection: HTTPConnection, key: ApiKey, target: Target
 
 
 def _not_found(error: NotFound, key: ApiKey, reference: str | None) -> Exception:
-    """A key that is restricted to models hears of no others, not even whether they exist."""
+    """The error for a model that was not found. A restricted key does not learn whether other models exist."""
     if not key.models or reference in key.models:
         return error
     if reference is None:
         models = ", ".join(key.models)
-        return NotFound(f"Say which model: /models/NAME/... (this key may use: {models}).")
+        return NotFound(
+            f"Name the model in the path: /models/NAME/... (this key may use: {models})."
+        )
     return Problem(403, "unauthorized", RESTRICTED)
 
 
 def new_request_id() -> str:
-    """32 lowercase hex characters, 122 of their bits random."""
+    """A request id: 32 lowercase hex characters with 122 random bits."""
     return uuid4().hex

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI cannot see, because bodies are read by us and errors come from one place."""
+"""Completes the OpenAPI document with what FastAPI cannot see: the bodies that we read ourselves, and the errors."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Errors as clients see them: `{"error", "error_code"}` with Baseten's codes (its OpenAPI, ErrorResponse)."""
+"""Turns errors into answers for clients: `{"error", "error_code"}` with Baseten's codes (ErrorResponse in its OpenAPI)."""
 
 import re
 import secrets
@@ -33,7 +33,7 @@ RETRY_QUEUE = "10"  # s; a full queue drains slowly
 
 
 class Problem(Exception):
-    """An answer that is an error; `code` is one of Baseten's, `more` are further fields of ours."""
+    """An error answer. `code` is one of Baseten's, `more` are additional fields of Kingpost."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Problem(Exception):
 
 
 def of_error(error: KingpostError) -> Problem:
-    """The problem that an error of ours is to a client."""
+    """The answer for a KingpostError."""
     match error:
         case StoreUnavailable():
             message = "The job store cannot be reached right now; try again shortly."
@@ -79,7 +79,7 @@ def of_error(error: KingpostError) -> Problem:
 
 
 def of_validation(error: RequestValidationError) -> Problem:
-    """One sentence for each field that is wrong."""
+    """The answer for invalid fields, with one sentence for each."""
     said = [f"{_where(mistake['loc'])}{mistake['msg']}" for mistake in error.errors()[:10]]
     return Problem(400, "client_error", "; ".join(said))
 
@@ -90,18 +90,18 @@ def _where(location: tuple[object, ...]) -> str:
 
 
 def unauthorized() -> Problem:
-    """No key, or one that is not known (any more)."""
+    """The answer to a missing, unknown or revoked key."""
     message = "please check the api-key you provided"
     return Problem(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
 
 
 def no_such_request() -> Problem:
-    """The one answer for an unknown, forgotten or foreign request id."""
+    """The same answer for an unknown, a forgotten and somebody else's request id."""
     return Problem(404, "client_error", "There is no such async request.")
 
 
 def _allowed(app: FastAPI, path: str) -> list[str]:
-    """Every method of a path; the framework names those of the first route that fits."""
+    """Every method that a path has. FastAPI names only those of the first matching route."""
     depth, known = path.count("/"), app.openapi()["paths"]
     for template, operations in known.items():
         pattern = re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(template))
@@ -111,7 +111,7 @@ def _allowed(app: FastAPI, path: str) -> list[str]:
 
 
 def install(app: FastAPI) -> None:
-    """Makes the app answer every error this way."""
+    """Makes the app answer every error in this form."""
 
     async def on_problem(_: Request, error: Exception) -> JSONResponse:
         return cast(Problem, error).response()

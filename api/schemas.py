@@ -1,4 +1,4 @@
-"""What goes over the wire, in Baseten's words (its OpenAPI 1.0.0) with our additions after them."""
+"""The API's request and answer bodies: Baseten's fields (its OpenAPI 1.0.0), then Kingpost's additions."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ DEFAULTS = Retry()
 
 
 def _number(value: object) -> object:
-    """Refuses what JSON Schema would not call a number; 1.0 is a whole one there."""
+    """Accepts a whole number as JSON Schema defines it, 1.0 included."""
     if isinstance(value, bool | str):
         raise ValueError("Input should be a whole number")
     return value
@@ -45,7 +45,7 @@ class RetryConfig(BaseModel):
     max_delay_ms: Annotated[int, Field(ge=0, le=60_000), WHOLE] | None = DEFAULTS.max_delay_ms
 
     def retry(self) -> Retry:
-        """As the job core knows it."""
+        """The same as the type of the job core."""
         given = self.model_dump(exclude_none=True, include=set(RetryConfig.model_fields))
         return replace(DEFAULTS, **given)
 
@@ -63,17 +63,17 @@ class AsyncPredictRequest(BaseModel):
 
     @property
     def level(self) -> int:
-        """The priority, the default when it is null."""
+        """The priority, or the default if it is null."""
         return DEFAULT_LEVEL if self.priority is None else self.priority
 
     @property
     def max_time_in_queue_ms(self) -> int:
-        """In milliseconds, the default when it is null."""
+        """The limit in milliseconds, or the default if it is null."""
         return (self.max_time_in_queue_seconds or 600) * 1000
 
     @property
     def retry(self) -> Retry:
-        """As the job core knows it."""
+        """The same as the type of the job core."""
         return self.inference_retry_config.retry() if self.inference_retry_config else DEFAULTS
 
 
@@ -106,7 +106,7 @@ class AsyncError(BaseModel):
 
     @classmethod
     def of(cls, error: JobError, detailed: bool) -> "AsyncError":
-        """From the job's record; `detailed` for one who may read what the model raised."""
+        """The entry from the job's record. With `detailed`, it includes the model's exception."""
         return cls(code=str(error.code), message=error.told(detailed))
 
 
@@ -151,7 +151,7 @@ class RequestStatus(BaseModel):
         waiting: Waiting = NOTHING,
         slots: int = 1,
     ) -> "RequestStatus":
-        """From what the store says; `waiting` from the live view of the replicas."""
+        """The status from the store's view of the job. `waiting` comes from the live replicas."""
         job = reading.job
         fraction = job.fraction
         return cls(
@@ -183,7 +183,7 @@ class RequestStatus(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """The fields; a wrapping serializer would hide them from the OpenAPI document."""
+        """Serializes the fields one by one, because a wrapping serializer would hide them from the OpenAPI document."""
         fields = {name: part for name, part in schema.items() if name != "serialization"}
         return handler(cast(CoreSchema, fields))
 
@@ -213,7 +213,7 @@ class QueueStatusResponse(BaseModel):
 
     @classmethod
     def of(cls, model_id: str, deployment_id: str, status: QueueStatus) -> "QueueStatusResponse":
-        """From the store's counts."""
+        """The answer from the store's counts."""
         return cls(
             model_id=model_id,
             deployment_id=deployment_id,
@@ -241,7 +241,7 @@ class ListedRequest(BaseModel):
 
     @classmethod
     def of(cls, job: Job) -> "ListedRequest":
-        """From the job's record."""
+        """The row from the job's record."""
         return cls(
             request_id=job.request_id,
             model_id=job.model_id,
@@ -261,7 +261,7 @@ class RequestPage(BaseModel):
 
 
 def public_status(reading: Reading) -> str:
-    """Baseten's WEBHOOK_FAILED is no state of a job: it succeeded, and its webhook never arrived."""
+    """The status for clients. A succeeded job whose webhook never arrived reads WEBHOOK_FAILED."""
     failed = reading.webhook_status == WebhookStatus.FAILED
     return (
         "WEBHOOK_FAILED"
@@ -271,7 +271,7 @@ def public_status(reading: Reading) -> str:
 
 
 def eta_seconds(reading: Reading, slots: int) -> float | None:
-    """Seconds until the result, from the deployment's recent run times; None when nothing is known."""
+    """Estimated seconds until the result, from recent run times of the deployment. None if there are none."""
     job, now = reading.job, reading.now
     if job.status in FINAL:
         return None

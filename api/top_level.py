@@ -1,7 +1,7 @@
-"""One field of a large JSON object without building the object: 30 MB of `[],` are a gigabyte of lists otherwise.
+"""Finds one field of a large JSON object without building the object, because 30 MB of `[],` would become a gigabyte of lists.
 
-Works in steps of bounded size with a turn of the event loop between them. What is inside other values is passed by unread;
-whether it is JSON is the model's to say.
+The search works in steps of bounded size, and the event loop runs between them. It skips the content of other values; the
+model checks whether that is valid JSON.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ SCALAR = re.compile(rb"[^\s,\[\]{}\"]{1,65536}+")
 
 
 class Reader:
-    """Goes through one body."""
+    """Searches one body."""
 
     def __init__(self, body: bytes) -> None:
         self._body, self._at = body, 0
         self._steps, self._turned = 0, 0
 
     async def text_of(self, wanted: str) -> object:
-        """The value of that field of the outermost object, if it is text; the last one counts. Raises Problem 400."""
+        """The value of that field in the outermost object if it is a string. The last one counts. Raises Problem 400."""
         found: object = None
         await self._expect(b"{")
         if await self._peek() == b"}":
@@ -105,7 +105,9 @@ class Reader:
 
     def _move(self, match: re.Match[bytes] | None) -> None:
         if match is None:
-            raise _bad(f"Invalid JSON payload: it breaks off or is no JSON at byte {self._at}.")
+            raise _bad(
+                f"Invalid JSON payload: it ends too early or is not JSON at byte {self._at}."
+            )
         self._at = match.end()
 
     async def _turn(self) -> None:

@@ -1,4 +1,4 @@
-"""Fields that a body has and we do not know: refused where Baseten refuses them, else told in `warnings`."""
+"""Reports unknown fields of a body: refused where Baseten refuses them, else named in `warnings`."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -13,13 +13,13 @@ LONGEST = 60  # characters of a name that is shown
 
 
 def guess(name: str, known: Iterable[str]) -> str:
-    """` Did you mean priority?`, or nothing."""
+    """The hint ` Did you mean priority?`, or an empty text."""
     near = get_close_matches(name[:LONGEST].lower(), known, 1)
     return f" Did you mean {near[0]}?" if near else ""
 
 
 def warnings(asked: list[AsyncPredictRequest], batch: bool = False) -> list[str]:
-    """A sentence for each unknown field, up to MOST; those of a batch begin with the item's place."""
+    """A sentence for each unknown field, at most MOST. In a batch it begins with the index of the item."""
     said: list[str] = []
     for place, item in enumerate(asked):
         for sentence in _of(item, f"[{place}]." if batch else ""):

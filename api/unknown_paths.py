@@ -1,4 +1,4 @@
-"""What is said about a path that does not exist: what does. It names no model, for anybody may ask."""
+"""The answer to a path that does not exist. It lists the paths that do, without names of models, because callers need no key."""
 
 from difflib import get_close_matches
 
@@ -16,7 +16,7 @@ SHOWN = 100  # characters of a path
 
 
 def sentence(path: str) -> str:
-    """For people, with a guess where one part of the path is nearly right."""
+    """The sentence, with a suggestion if one part of the path is nearly right."""
     shown = path[:SHOWN].encode(errors="backslashreplace").decode()
     meant = _guess(path)
     guess = f" Did you mean {meant}?" if meant else ""

@@ -1,4 +1,4 @@
-"""Which webhook endpoints are taken at submission; the sender checks the address again when it connects."""
+"""Checks webhook endpoints at submission. The sender checks the address again when it connects."""
 
 import re
 

@@ -38,7 +38,7 @@ def up(
     models: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of Truss packages.  [default: models, if it exists]", show_default=False
+            help="Folder of Truss packages (default: models, if it exists).", show_default=False
         ),
     ] = None,
     host: Annotated[

@@ -13,7 +13,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535)]
 State = Annotated[
     Path | None,
     typer.Option(
-        help="State folder of the `kingpost up` to use.  [default: .kingpost]",
+        help="State folder of the `kingpost up` to use (default: .kingpost).",
         show_default=False,
     ),
 ]

@@ -99,7 +99,9 @@ def chain_file(folder: Path) -> Path | None:
     found = [path for path in sorted(folder.glob("*.py")) if _marks_entrypoint(path)]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise PackageError(f"A chain has one entrypoint; {names} mark one each.")
+        raise PackageError(
+            f"A chain has one entrypoint, but {names} each mark one; keep one mark only."
+        )
     return found[0] if found else None
 
 

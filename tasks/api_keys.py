@@ -1,4 +1,4 @@
-"""API keys: `kp_<id>.<secret>`, shown once, stored as SHA-256 (right for a secret of full entropy)."""
+"""API keys: `kp_<id>.<secret>`. A key is shown once and stored as SHA-256, which is enough for a random secret."""
 
 import hashlib
 import hmac
@@ -33,7 +33,7 @@ MOST_KNOWN = 10_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What a key may do; None = as the settings say for every key, 0 = no limit."""
+    """The limits of a key. None means the limit of the settings, 0 means no limit."""
 
     submits_per_minute: int | None = None
     status_calls_per_minute: int | None = None
@@ -42,7 +42,7 @@ class Limits:
     max_running: int | None = None  # of these, at once on one deployment
 
     def over(self, settings: Settings) -> "Limits":
-        """With the settings' limits where this key has none of its own."""
+        """These limits, with those of the settings where the key has none of its own."""
         defaults = Limits(
             settings.submits_per_minute,
             settings.status_calls_per_minute,
@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """One key as it is stored; empty `models` or `environments` = all; times in Unix seconds."""
+    """One key as it is stored. Empty `models` or `environments` mean all. Times are Unix seconds."""
 
     id: str
     sha256: str
@@ -73,12 +73,12 @@ NO_LIMITS = Limits()
 
 
 def sees_model_errors(settings: Settings, scope: Scope | None) -> bool:
-    """Whether a key of this scope may read what a model raised."""
+    """Whether a key with this scope may read the exceptions of models."""
     return settings.model_errors == "all" or (settings.model_errors == "owner" and scope == "full")
 
 
 def key_id(plain: str) -> str:
-    """The id under which a key is stored: in ours it is written, of a preset it is derived."""
+    """The id under which a key is stored. A key of ours contains it; for a preset key it is derived from the hash."""
     head, dot, _ = plain.removeprefix(PREFIX).partition(".")
     if plain.startswith(PREFIX) and dot and len(head) == 8:
         return head
@@ -96,7 +96,7 @@ def _parse(raw: bytes) -> ApiKey:
 
 
 class ApiKeys:
-    """The keys for the command line: create, list, revoke."""
+    """Creates, lists and revokes keys, for the command line."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis: redis.Redis = connect(settings)
@@ -110,7 +110,7 @@ class ApiKeys:
         expires_in_seconds: float | None = None,
         limits: Limits = NO_LIMITS,
     ) -> str:
-        """Makes a key and answers it in plain text, once. Raises StoreUnavailable."""
+        """Creates a key and returns it in plain text. It cannot be read again. Raises StoreUnavailable."""
         plain = f"{PREFIX}{secrets.token_hex(4)}.{secrets.token_urlsafe(32)}"
         expires = None if expires_in_seconds is None else time.time() + expires_in_seconds
         self._write(
@@ -125,7 +125,7 @@ class ApiKeys:
         return plain
 
     def install(self, plain: str, name: str = "preset", scope: Scope = "full") -> bool:
-        """Accepts a key that the operator chose, or one that was made earlier; False for one that was revoked, which stays so.
+        """Accepts a key that the operator chose, or one that was made earlier. False for a revoked key, which stays revoked.
 
         Raises SettingsError and StoreUnavailable.
         """
@@ -148,7 +148,7 @@ class ApiKeys:
         return sorted(map(_parse, raw.values()), key=lambda key: key.created)
 
     def revoke(self, key: str) -> None:
-        """Ends a key by its id for good. Raises NotFound and StoreUnavailable."""
+        """Revokes the key with this id for good. Raises NotFound and StoreUnavailable."""
         with unavailable():
             raw = cast("bytes | None", self._redis.hget(KEYS, key))
             if raw is None:
@@ -166,7 +166,7 @@ class ApiKeys:
 
 
 class KeyCheck:
-    """Checks keys for the API; remembers each for `CACHE_SECONDS`."""
+    """Checks keys for the API. It remembers each result for `CACHE_SECONDS`."""
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._redis = connect_async(settings)
@@ -174,7 +174,7 @@ class KeyCheck:
         self._known = Remembered(self._look_up, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
     async def check(self, plain: str) -> ApiKey | None:
-        """The key, its limits over those of the settings, when it is known, unexpired and unrevoked.
+        """The key with its limits, if it is known, not expired and not revoked, else None.
 
         Raises StoreUnavailable.
         """
@@ -194,10 +194,10 @@ class KeyCheck:
         return replace(key, limits=key.limits.over(self._settings))
 
     async def scope_of(self, identity: str) -> Scope | None:
-        """The scope of the key with this id; None when it is unknown or revoked. Raises StoreUnavailable."""
+        """The scope of the key with this id, None if it is unknown or revoked. Raises StoreUnavailable."""
         key = await self._known.get(identity)
         return None if key is None or key.revoked else key.scope
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         await self._redis.aclose()

@@ -1,20 +1,20 @@
-"""Every error of ours, one tree; the docstring is the default message.
+"""All errors of Kingpost, in one tree. A class's docstring is its default message.
 
 KingpostError
-|-- SettingsError            a setting is wrong: the start ends with this sentence
+|-- SettingsError            a setting is wrong; the start ends with this sentence
 |-- StoreUnavailable         Redis cannot be reached, is loading, read-only or full
 |-- PayloadUnavailable       the payload store cannot take or give a payload
-|-- AdmissionError           the request is well formed, yet not taken now
+|-- AdmissionError           the request is well formed, but cannot be accepted now
 |   |-- QueueFull
-|   |-- KeyFull              the API key has as many unfinished requests as it may
-|   |-- RateLimited          it has called too often
+|   |-- KeyFull              the API key has as many unfinished requests as it may have
+|   |-- RateLimited          the API key has called too often
 |   `-- IdempotencyConflict
 `-- NotFound                 no such model, environment, deployment or request
 """
 
 
 class KingpostError(Exception):
-    """Kingpost could not do this."""
+    """Kingpost could not do this because of an error of its own."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
@@ -57,4 +57,4 @@ class IdempotencyConflict(AdmissionError):
 
 
 class NotFound(KingpostError):
-    """There is no such thing here."""
+    """There is no such model, environment, deployment or request."""

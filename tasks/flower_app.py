@@ -1,7 +1,7 @@
 """The Celery application for Flower and Celery's own commands.
 
-`python -m tasks.flower_app flower ...` is `celery -A tasks.flower_app flower ...` without Celery's habit to put the
-current folder before everything else, where a `tasks.py` of somebody else may lie.
+`python -m tasks.flower_app flower ...` does the same as `celery -A tasks.flower_app flower ...`. But Celery puts the current
+folder first on the import path, and that folder may have another `tasks.py`.
 """
 
 import sys

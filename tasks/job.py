@@ -1,4 +1,4 @@
-"""The domain types of a job: frozen, without frameworks."""
+"""The domain types of a job: frozen dataclasses without a framework."""
 
 from dataclasses import dataclass
 from typing import NewType
@@ -19,13 +19,13 @@ class Retry:
     max_delay_ms: Milliseconds = 5000
 
     def delay_ms(self, attempt: int) -> Milliseconds:
-        """The wait after failed attempt number `attempt` (from 1): doubles, up to the cap."""
+        """The wait after failed attempt number `attempt` (from 1). It doubles each time, up to the limit."""
         return min(self.initial_delay_ms * 2 ** (attempt - 1), self.max_delay_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as a client hands it in; `input` is the model input's bytes as the model host gets them.
+    """A job as a client submits it. `input` has the bytes of the model input as the model host gets them.
 
     A large input is in the payload store instead, under `input_ref`.
     """
@@ -47,9 +47,9 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run one attempt: only its fence can renew, report, release or finish the job.
+    """The right to run one attempt. Only the holder of its fence can renew, report, release or finish the job.
 
-    It runs out when it is not renewed; it is lost for good only when somebody else claims the job.
+    It runs out if it is not renewed. It is lost for good only when another replica claims the job.
     """
 
     request_id: RequestId
@@ -58,22 +58,22 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """One entry of a job's `errors`: what everybody may read, and what the model raised for its owner."""
+    """One entry of a job's `errors`: the message for everybody, and the model's exception for the owner."""
 
     code: ErrorCode | str
     message: str
     detail: str = ""
 
     def told(self, detailed: bool) -> str:
-        """The message for one who may see details, or may not."""
+        """The message, with or without the details of the exception."""
         return self.detail if detailed and self.detail else self.message
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The record of a job as the store holds it; times are Unix milliseconds of Redis' clock,
+    """The record of a job in the store. Times are Unix milliseconds of Redis' clock.
 
-    but `not_before` counts by the clock of leases and due times (tasks/store/scripting.py).
+    `not_before` alone uses the clock of leases and due times (see tasks/store/scripting.py).
     """
 
     request_id: RequestId
@@ -111,7 +111,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed job: the record, its input, and the lease to run it under."""
+    """A claimed job: its record, its input and the lease under which it runs."""
 
     job: Job
     input: bytes
@@ -135,7 +135,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One job as its owner sees it now."""
+    """A job as its owner sees it now."""
 
     job: Job
     jobs_ahead: int | None  # None unless QUEUED
@@ -149,7 +149,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """How many jobs of a deployment wait and run."""
+    """The numbers of waiting and running jobs of a deployment."""
 
     queued: int
     in_progress: int

@@ -1,6 +1,6 @@
-"""The machine that this process runs on: its name for this boot, and a clock that nobody can set.
+"""The machine that this process runs on: the id of its boot, and a clock that cannot be set.
 
-The store has no such clock, so it is told this one's time: see tasks/store/scripts/tick.lua.
+The store has no such clock. Our processes tell it this time: see tasks/store/scripts/tick.lua.
 """
 
 import socket
@@ -23,7 +23,7 @@ _CLOCK = getattr(
 
 @cache
 def machine() -> str:
-    """The running kernel: containers of one machine share it, and its Unix sockets where they share a folder."""
+    """The id of the running kernel's boot. Containers of one machine share it, and Unix sockets in shared folders work between them."""
     try:
         return BOOT_ID.read_text().strip()
     except OSError:
@@ -31,12 +31,12 @@ def machine() -> str:
 
 
 def since_boot_ms() -> int:
-    """Milliseconds since that boot."""
+    """The milliseconds since that boot."""
     return int(time.clock_gettime(_CLOCK) * 1000)
 
 
 async def tell_time(store: AsyncJobStore, since_boot_ms: Callable[[], int] = since_boot_ms) -> None:
-    """Lets the store's clock of leases and due times count a long time in which nothing ran. Raises StoreUnavailable."""
+    """Tells the store this machine's time, so that its clock of leases counts a long pause of all processes. Raises StoreUnavailable."""
     forward = await store.run(verbs.tick(machine(), since_boot_ms()))
     if forward:
         log.warning("clock.put_forward", seconds=forward / 1000)

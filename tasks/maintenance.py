@@ -16,7 +16,7 @@ More = Callable[[AsyncJobStore], Mapping[Loop, float]]
 
 
 def run(settings: Settings, more: More) -> None:
-    """Runs until SIGTERM or SIGINT; `more` makes further loops with their seconds between rounds."""
+    """Runs until SIGTERM or SIGINT. `more` makes further loops, with the seconds between their rounds."""
     logs.configure(settings)
     asyncio.run(_main(settings, more))
 

@@ -1,7 +1,7 @@
-"""Text that comes from outside, from clients, models and receivers: the one rule for halves of pairs, the one for numbers.
+"""Cleans text from clients, models and receivers, and reads numbers in it.
 
-Python's text may hold halves of a surrogate pair (a file name that is no UTF-8 has them, a JSON escape may make them),
-and UTF-8 cannot: `b"caf\\xe9.png"` is read as `"caf\\udce9.png"`, which no store, socket or file takes.
+A Python string may hold half of a surrogate pair, which UTF-8 cannot encode. It comes from a file name that is not UTF-8, or from a
+JSON escape. For example, `b"caf\\xe9.png"` is read as `"caf\\udce9.png"`, which no store, socket or file accepts.
 """
 
 import re
@@ -12,7 +12,7 @@ LARGEST = 2**63 - 1
 
 
 def utf8(text: str) -> str:
-    """The same text, fit for UTF-8: pairs become their character, a half becomes its escape, as in `caf\\udce9.png`."""
+    """The text in a form that UTF-8 can encode: a pair becomes its character, a half its escape, as in `caf\\udce9.png`."""
     if text.isascii():
         return text
     joined = PAIR.sub(_character, text)
@@ -20,7 +20,7 @@ def utf8(text: str) -> str:
 
 
 def utf8_json(text: str) -> str:
-    """The same for a text that is JSON: what its strings say then is what `utf8` makes of them."""
+    """The same for JSON text, so that its strings afterwards read as `utf8` would return them."""
     return HALF.sub(lambda half: rf"\\u{ord(half[0]):04x}", PAIR.sub(_character, text))
 
 
@@ -30,7 +30,7 @@ def text_of(data: bytes) -> str:
 
 
 def utf8_bytes(text: str) -> bytes:
-    """UTF-8 for a stream of plain text, which knows no escape: a half becomes U+FFFD."""
+    """UTF-8 for a stream of plain text, which has no escapes. Half of a pair becomes U+FFFD."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -39,7 +39,7 @@ def utf8_bytes(text: str) -> bytes:
 
 
 def printable(text: str) -> str:
-    """Without control characters but line ends: what a model or a file says must not steer the terminal that shows it."""
+    """The text without control characters except line ends, so that it cannot control the terminal that shows it."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
@@ -54,7 +54,7 @@ def _character(pair: re.Match[str]) -> str:
 
 
 def whole_number(text: str, most: int = LARGEST) -> int | None:
-    """The number that ASCII digits spell, `most` for a larger one; None for any other text ('²', '-1', '', ' 1')."""
+    """The number that ASCII digits spell, at most `most`. None for any other text ('²', '-1', '', ' 1')."""
     if not (text.isascii() and text.isdigit()):
         return None
     digits = text.lstrip("0") or "0"

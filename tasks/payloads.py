@@ -1,7 +1,7 @@
-"""Inputs and outputs that are too large for Redis: objects in a folder, or in an S3-compatible bucket.
+"""Stores inputs and outputs that are too large for Redis: in a folder, or in an S3-compatible bucket.
 
-A payload is noted in the job store before it is written (`verbs.spill`) and adopted by the script that makes it part
-of a job; whatever a crash leaves behind is due in the store's `garbage` and deleted by the sweeper.
+The job store records a payload before it is written (`verbs.spill`). The script that makes it part of a job adopts it. The
+sweeper deletes payloads that a crash left without a job; they are in the store's `garbage`.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ INPUT_MS = 3_600_000  # until an input whose submit never came is garbage
 
 
 def input_ref(request_id: str) -> str:
-    """Where the input of a job is kept."""
+    """The name of a job's input in the payload store."""
     return f"inputs/{request_id[:2]}/{request_id}"
 
 
 def output_ref(request_id: str, fence: str) -> str:
-    """Where an attempt's output is kept; a zombie's is another one."""
+    """The name of an attempt's output in the payload store. Each attempt has its own."""
     return f"outputs/{request_id[:2]}/{request_id}.{fence}"
 
 
 def output_ms(settings: Settings) -> int:
-    """Until an output that nobody adopted is garbage: longer than any attempt can take."""
+    """The time after which an output without a job is deleted. It is longer than any attempt can take."""
     return int(settings.predict_timeout_seconds * 2000) + INPUT_MS
 
 
@@ -58,7 +58,7 @@ def _first_line(error: Exception) -> str:
 
 
 class Payloads:
-    """The payload store; opens it at the first use. Methods raise PayloadUnavailable, readers NotFound too."""
+    """The payload store. It opens at the first use. Methods raise PayloadUnavailable; those that read also raise NotFound."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.payload_url
@@ -73,24 +73,24 @@ class Payloads:
             )
 
     async def write(self, ref: str, payload: bytes) -> None:
-        """Stores a payload that is whole in memory."""
+        """Stores a payload that is complete in memory."""
         with _available():
             store = self._store()
             await obstore.put_async(store, ref, payload)
             await asyncio.to_thread(_to_disk, store, ref)
 
     def writer(self, ref: str) -> "PayloadWriter":
-        """Opens a payload that grows."""
+        """Opens a payload that is written piece by piece."""
         return PayloadWriter(self._store(), ref)
 
     def read(self, ref: str) -> Iterator[bytes]:
-        """The payload in pieces; errors of opening come at once."""
+        """The payload in pieces. Errors of opening are raised at once."""
         with _available():
             stream = obstore.get(self._store(), ref).stream(PIECE)
         return _pieces(stream)
 
     async def read_async(self, ref: str) -> AsyncGenerator[bytes]:
-        """The same for asyncio; errors of opening come at once."""
+        """The same for asyncio. Errors of opening are raised at once."""
         with _available():
             stream = (await obstore.get_async(self._store(), ref)).stream(PIECE)
         return _pieces_async(stream)
@@ -105,7 +105,7 @@ class Payloads:
         return True
 
     async def delete(self, refs: list[str]) -> None:
-        """Deletes payloads; those that are gone already do not matter."""
+        """Deletes payloads. Those that are gone already are ignored."""
         for ref in refs:
             with contextlib.suppress(NotFound), _available():
                 await obstore.delete_async(self._store(), ref)
@@ -121,7 +121,7 @@ class Payloads:
 
 
 class PayloadWriter:
-    """A payload on its way; it exists only after `close`."""
+    """A payload that is being written. It exists only after `close`."""
 
     def __init__(self, store: ObjectStore, ref: str) -> None:
         self._store, self._ref = store, ref
@@ -136,14 +136,14 @@ class PayloadWriter:
             self._file.write(piece)
 
     def close(self) -> None:
-        """Makes it a payload. Raises PayloadUnavailable."""
+        """Completes the payload. Raises PayloadUnavailable."""
         with _available():
             self._file.close()
             _to_disk(self._store, self._ref)
 
 
 def _to_disk(store: ObjectStore, ref: str) -> None:
-    """The library renames a finished file into its place; it does not wait for the disk."""
+    """Waits until the file is on the disk. The library only renames a finished file into its place."""
     if isinstance(store, LocalStore) and store.prefix:
         path = store.prefix / ref
         for place in (path, path.parent, path.parent.parent):

@@ -1,4 +1,4 @@
-"""One frozen Settings, built once in each entry point from KINGPOST_* variables and passed down."""
+"""The settings: one frozen object that each entry point builds from the KINGPOST_* variables and passes on."""
 
 import os
 import re
@@ -22,7 +22,7 @@ SERVICE_PORT = re.compile(r"KINGPOST_(\w+_)?PORT")
 
 
 class Settings(BaseSettings):
-    """All that can be set; units are in the names."""
+    """All settings. The names contain the units."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
@@ -115,12 +115,12 @@ class Settings(BaseSettings):
 
     @property
     def proxies(self) -> list[str]:
-        """`trusted_proxies`, one by one."""
+        """`trusted_proxies` as a list."""
         return _listed(self.trusted_proxies)
 
     @property
     def origins(self) -> list[str]:
-        """`cors_origins`, one by one."""
+        """`cors_origins` as a list."""
         return _listed(self.cors_origins)
 
     @classmethod

@@ -1,11 +1,11 @@
-"""The state machine of a job, as data. Docs, scripts' tests and the API read it from here."""
+"""The state machine of a job as data. The API and the tests of scripts and docs read it."""
 
 from collections.abc import Mapping
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Baseten's words for the state of an async request."""
+    """The states of an async request, named as in Baseten's API."""
 
     QUEUED = "QUEUED"  # waits for a slot, or for `not_before` after a failed attempt
     IN_PROGRESS = "IN_PROGRESS"  # a replica holds its lease
@@ -26,7 +26,7 @@ FINAL: frozenset[Status] = frozenset(Status) - ALLOWED.keys()
 
 
 class WebhookStatus(StrEnum):
-    """The second, smaller machine: PENDING -> SUCCEEDED | FAILED, in Baseten's words."""
+    """The states of a webhook: PENDING -> SUCCEEDED | FAILED, named as in Baseten's API."""
 
     NO_WEBHOOK_PROVIDED = "NO_WEBHOOK_PROVIDED"
     PENDING = "PENDING"
@@ -35,7 +35,7 @@ class WebhookStatus(StrEnum):
 
 
 class ErrorCode(StrEnum):
-    """Codes in a job's `errors`: Baseten's eight and ours."""
+    """The codes in a job's `errors`: eight of Baseten's, and Kingpost's own."""
 
     MODEL_NOT_READY = "MODEL_NOT_READY"
     MODEL_DOES_NOT_EXIST = "MODEL_DOES_NOT_EXIST"

@@ -1,7 +1,7 @@
-"""KINGPOST_REDIS_URL: one address that the store's client (redis-py) and Celery (kombu) both understand.
+"""Reads KINGPOST_REDIS_URL for the store's client (redis-py) and for Celery (kombu), which expect different forms.
 
-The two read different forms: redis-py wants `unix://` and `ssl_cert_reqs=none`, kombu wants `redis+socket://` and
-ignores that `rediss` means TLS unless the query says how. Each ignores some of what the other refuses.
+redis-py wants `unix://` and `ssl_cert_reqs=none`. kombu wants `redis+socket://`, and uses TLS for `rediss` only if the query says
+how. Each of them ignores some options that the other refuses.
 """
 
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -18,7 +18,7 @@ CERTIFICATES = ("none", "optional", "required")
 
 
 def canonical(url: str) -> str:
-    """The address as redis-py reads it. Raises SettingsError; its sentence never shows a password."""
+    """The address as redis-py reads it. Raises SettingsError, whose sentence never shows a password."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port
@@ -58,7 +58,7 @@ def for_celery(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """The address for a person: without user, password and options."""
+    """The address for a message, without user, password and options."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return f"unix://{parts.path}"

@@ -1,4 +1,4 @@
-"""The sweeper: rescue, expire, re-wake, forget, in bounded batches; any number may run side by side."""
+"""The sweeper: rescues, expires, wakes and forgets jobs in bounded batches. Any number of sweepers may run."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ GRACE_AFTER_OUTAGE = 3.0
 
 @dataclass(frozen=True)
 class Swept:
-    """What one round did."""
+    """The result of one round."""
 
     rescued: int = 0
     stopped: int = 0
@@ -34,7 +34,7 @@ class Swept:
 
 
 class Sweeper:
-    """Puts right what no worker will: see design of each script in tasks/store/scripts."""
+    """Handles what no worker handles any more. Each script in tasks/store/scripts describes its part."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Sweeper:
         return Swept(rescued, stopped, expired, wakeups, retried, forgotten, collected)
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:
-        """One kind of work; what fails in it, such as a record that is damaged, does not keep the others from theirs."""
+        """Runs one kind of work. A failure, such as a damaged record, does not stop the other kinds."""
         guard = self._steps[name]
         if guard.due:
             with guard.part():
@@ -100,7 +100,7 @@ class Sweeper:
         return await _until_short(self._batch, lambda: self._store.run(verbs.forget(self._batch)))
 
     async def _collect(self) -> int:
-        """Deletes payloads that nobody needs; how many. What cannot be deleted now is due the next time."""
+        """Deletes payloads that no job needs and returns their number. What cannot be deleted now is tried the next time."""
         refs = await self._store.run(verbs.collect(self._batch))
         if refs:
             try:
@@ -113,7 +113,7 @@ class Sweeper:
 
 
 async def _until_short(batch: int, step: Callable[[], Awaitable[int]], rounds: int = 20) -> int:
-    """Repeats a bounded step while it comes back full, at most `rounds` times."""
+    """Repeats a bounded step while it finds a full batch, at most `rounds` times."""
     total = 0
     for _ in range(rounds):
         done = await step()

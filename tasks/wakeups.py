@@ -1,7 +1,7 @@
-"""Wake-ups: ordinary Celery messages, built once by the library and kept as a template.
+"""Wake-ups: ordinary Celery messages. Celery builds one, which is kept as a template.
 
-The scripts fill in the id (the consumer keys its bookkeeping by it) and the queue, and push the message onto
-the list that kombu reads. A wake-up carries no job: it says that a deployment has work.
+The scripts fill in the id and the queue, and push the message onto the list that kombu reads. Each message needs an id of its own,
+because the consumer tracks messages by id. A wake-up carries no job; it says that a deployment has work.
 """
 
 import json

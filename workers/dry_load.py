@@ -38,7 +38,9 @@ def check(folder: Path) -> None:
     model_class = getattr(module, package.model_class_name, None)
     if not isinstance(model_class, type):
         where = package.model_file.name
-        raise PackageError(f"There is no class {package.model_class_name} in {where}.")
+        raise PackageError(
+            f"There is no class {package.model_class_name} in {where}; define it, or set model_class_name."
+        )
     try:
         Methods.of(object.__new__(model_class))
     except ModelDefinitionError as error:

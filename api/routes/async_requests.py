@@ -59,7 +59,7 @@ LARGEST_PAGE = 1000
 
 
 async def async_predict(request: Request, target: TargetOf) -> Response:
-    """Queues a request; its id comes back at once."""
+    """Queues a request and returns its id at once."""
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
@@ -81,7 +81,7 @@ async def async_run_remote(request: Request, target: TargetOf) -> Response:
 
 
 async def async_predict_batch(request: Request, target: TargetOf) -> Response:
-    """Queues many requests, all or none."""
+    """Queues a list of requests, all or none."""
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
@@ -122,7 +122,7 @@ async def status(
     key: Caller,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
 ) -> RequestStatus:
-    """The state of a request; with `wait` (seconds) it answers when the state is final, or in time."""
+    """The status of a request. With `wait` (seconds) it answers when the status is final, at the latest after that time."""
     gateway = gateway_of(request)
     wait = wait or _preferred_wait(request)
     reading = await _read(gateway, request_id, key)
@@ -133,7 +133,7 @@ async def status(
 
 @router.delete("/async_request/{request_id}", response_model=CancelResponse)
 async def cancel(request: Request, request_id: str) -> CancelResponse:
-    """Cancels a request, queued or running; its result can no longer be written."""
+    """Cancels a queued or running request. No result is written afterwards."""
     gateway, key = gateway_of(request), await authenticate(request)
     rate = key.limits.status_calls_per_minute or 0
     call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running, rate)
@@ -176,7 +176,7 @@ async def events(request: Request, request_id: str) -> StreamingResponse:
 
 @router.post("/async_request/{request_id}/webhook/redeliver", status_code=202)
 async def redeliver(request: Request, request_id: str) -> dict[str, str]:
-    """Sends the webhook again, on a fresh schedule, under the same webhook-id."""
+    """Sends the webhook again with the same webhook-id and all its attempts."""
     gateway, key = gateway_of(request), await authenticate(request)
     word = await gateway.store.run(outbox.redeliver(request_id, key.id))
     if word is Redelivery.MISSING:
@@ -196,7 +196,7 @@ async def listed(
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
     cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
 ) -> RequestPage:
-    """The caller's own requests, newest first; filters apply within a page."""
+    """The caller's own requests, newest first. Filters apply within a page."""
     gateway = gateway_of(request)
     jobs = await gateway.store.run(verbs.list_jobs(key.id, cursor, limit))
     models = await gateway.store.run(registry.model_ids()) if model else {}

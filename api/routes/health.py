@@ -1,4 +1,4 @@
-"""Health of the API process itself, for whoever restarts it or sends it traffic."""
+"""Health of the API process, for supervisors and load balancers."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ root = APIRouter()
 @root.get("/", include_in_schema=False)
 @root.head("/", include_in_schema=False)
 async def about() -> dict[str, str]:
-    """What this is and where to read on, for whoever opens the address."""
+    """Says what this service is and where its documentation is."""
     return {
         "service": "Kingpost",
         "docs": "/docs",
@@ -46,7 +46,7 @@ async def live() -> dict[str, str]:
 @router.get("/ready")
 @router.head("/ready")
 async def ready(request: Request) -> dict[str, str]:
-    """The store answers too, and has the data that it had; there are descriptors left. 503 with the reason otherwise."""
+    """Ready: the store answers and still has its data, and file descriptors are left. Else 503 with the reason."""
     if left() <= SHORT:
         raise _not_ready(NO_DESCRIPTORS)
     with unavailable():

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus (text format 0.0.4): queues, replicas and webhooks, read when they are asked for."""
+"""Metrics for Prometheus (text format 0.0.4) about queues, replicas and webhooks. Each scrape reads them anew."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ LABELS = ("model", "deployment_id")
 
 
 class _Snapshot(Collector):
-    """What was read for one scrape."""
+    """The values of one scrape."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class _Snapshot(Collector):
         self._webhooks = webhooks
 
     def collect(self) -> Iterator[Metric]:
-        """One family after the other."""
+        """All metric families in order."""
         yield from self._of_queues()
         yield from self._of_replicas()
         about = "Replicas that made room for another deployment."

@@ -51,7 +51,7 @@ async def model_api(request: Request) -> Response:
 async def _model_of(body: bytes) -> str:
     model = await Reader(bodies.as_utf8(body)).text_of("model")
     if not isinstance(model, str) or not model:
-        raise Problem(400, "client_error", "model: say which model, by name or id.")
+        raise Problem(400, "client_error", "model: give the name or id of a model.")
     return utf8(model)
 
 

@@ -17,7 +17,7 @@ router = APIRouter(tags=["async"])
 
 @router.get("/async_request/{request_id}/result", response_class=Response)
 async def result(request: Request, request_id: str) -> Response:
-    """The output with its content type; 409 while not final, 410 with the errors if it failed."""
+    """The output with its content type. 409 while the request is not final, 410 with the errors if it failed."""
     gateway, key = gateway_of(request), await authenticate(request)
     try:
         call = verbs.read(request_id, key.id, key.limits.status_calls_per_minute or 0)

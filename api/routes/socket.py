@@ -1,4 +1,4 @@
-"""WebSockets: both directions passed through to the model host, and how either side ends."""
+"""WebSockets: passes messages between client and model host, and passes the end of either side on."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def websocket(socket: WebSocket, target: TargetOf) -> None:
 
 
 async def sync_websocket(socket: WebSocket, target: TargetOf, route: str) -> None:
-    """Any route of the model's own server that speaks WebSocket."""
+    """A WebSocket to any route of the model's own server."""
     await _passed(socket, target, f"/{route}")
 
 
@@ -52,7 +52,7 @@ class SocketCall:
     request_id: str = field(default_factory=new_request_id)
 
     def opening(self, address: HostAddress) -> Opening:
-        """What the model host at that address is asked."""
+        """The handshake request for the model host at that address."""
         headers = forwarded(self.socket, self.request_id)
         if address.token:
             headers.append((TOKEN, address.token.encode()))
@@ -60,7 +60,7 @@ class SocketCall:
         return Opening(target_at(self.socket, self.path), headers, offered)
 
     def answer_headers(self, headers: RawHeaders) -> RawHeaders:
-        """What the client sees of those that the host answered."""
+        """The headers of the host's answer that the client gets."""
 
         def address() -> PublicAddress:
             return PublicAddress.of(self.socket, addressed_of(self.socket), self.target)
@@ -72,7 +72,7 @@ class SocketCall:
 
 
 async def _passed(socket: WebSocket, target: Target, path: str) -> None:
-    """Pins the connection to one replica until either side ends it. Raises Problem and KingpostError before."""
+    """Keeps the connection with one replica until either side ends it. Raises Problem and KingpostError before it opens."""
     gateway, key = gateway_of(socket), await authenticate(socket)
     deployment = await deployment_for(socket, key, target)
     if not gateway.directory.ready(deployment.id):
@@ -110,7 +110,7 @@ async def _opened(
 
 
 async def _handshake(opening: Opening, address: HostAddress) -> ServerSide:
-    """Raises OSError, InvalidMessage and InvalidStatus, whatever else goes wrong as Problem."""
+    """Opens the connection. Raises OSError, InvalidMessage and InvalidStatus; any other failure is a Problem."""
     limit = asyncio.timeout(HANDSHAKE_SECONDS)
     try:
         async with limit:

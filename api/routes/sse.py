@@ -19,7 +19,7 @@ LINE_END = re.compile("\r\n|\r|\n")  # each ends a line of an event stream, what
 
 
 async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGenerator[str]:
-    """Everything after that id, then news as it comes, until the request is final and said so."""
+    """All events after that id, then new events as they come, until the final status was sent."""
     request_id = reading.job.request_id
     if not after:
         yield _frame(Event(START, "status", _queued(reading)))
@@ -43,26 +43,26 @@ async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGene
 
 
 def _queued(reading: Reading) -> bytes:
-    """The first event: nothing is written for a queued job until something happens to it."""
+    """The first event. The stream of a queued job is empty until something happens to it."""
     fields = {"status": Status.QUEUED, "attempt": 0, "at_ms": reading.job.created}
     return json.dumps(fields).encode()
 
 
 class _Chunks:
-    """Output as text: a character or a CR LF that is cut over two chunks is one; what is no UTF-8 becomes U+FFFD."""
+    """Decodes output to text. It joins a character or CR LF that is split over two chunks; invalid UTF-8 becomes U+FFFD."""
 
     def __init__(self) -> None:
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._decoder = IncrementalNewlineDecoder(utf8, translate=True)
 
     def catch_up(self, earlier: list[Event]) -> None:
-        """Takes in what a client has had before it came back: the next chunk may begin inside a character."""
+        """Feeds in the chunks that the client got before it resumed, because the next chunk may begin inside a character."""
         for event in earlier:
             for _ in self.told(event, event.id):
                 pass
 
     def told(self, event: Event, before: str) -> list[Event]:
-        """What the client is told of this event; `before` is the id of the one before it."""
+        """The events that the client gets for this one. `before` is the id of the event before it."""
         if event.kind == "output":
             text = self._decoder.decode(event.data)
             return [replace(event, data=text.encode())] if text or not event.data else []

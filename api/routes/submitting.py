@@ -1,4 +1,4 @@
-"""From the body of a submission to queued jobs: limits, large inputs, one script."""
+"""Turns the body of a submission into queued jobs: checks limits, stores large inputs, runs one script."""
 
 import hashlib
 
@@ -25,7 +25,7 @@ async def submit(
     body: bytes,
     asked: list[AsyncPredictRequest],
 ) -> list[RequestId]:
-    """Queues what was asked, all or none. Raises Problem, AdmissionError and what the stores raise."""
+    """Queues the requests, all or none. Raises Problem, AdmissionError and the errors of the stores."""
     gateway, limits = gateway_of(request), key.limits
     trace = request.headers.get("traceparent", "")
     jobs = [_submission(gateway, deployment, item, trace) for item in asked]
@@ -48,7 +48,7 @@ async def submit(
 
 
 async def _write_large(gateway: Gateway, jobs: list[Submission]) -> None:
-    """Stores the inputs that go to the payload store; those of a refused submission are collected later."""
+    """Stores large inputs in the payload store. Those of a refused submission are deleted later."""
     large = [job for job in jobs if job.input_ref]
     if large:
         refs = [job.input_ref for job in large]

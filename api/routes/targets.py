@@ -16,7 +16,7 @@ TARGETS = (
 
 
 async def target_of(connection: HTTPConnection) -> Target:
-    """The target of the path that was matched. Async only so that the framework does not send it to a thread."""
+    """The target of the matched path. It is async so that FastAPI does not run it in a thread."""
     names = connection.path_params
     if "deployment_id" in names:
         return Target(None, names["deployment_id"])

@@ -1,1 +1,1 @@
-"""The server around the application: sockets, connections, and what a client may take before it has shown a key."""
+"""The HTTP server around the application: sockets, connections, and limits for clients without a valid key."""

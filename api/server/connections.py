@@ -1,8 +1,9 @@
-"""Who is connected: strangers and holders of keys share the connections so that neither can keep the other out.
+"""Shares the connections between strangers and holders of keys, so that neither can lock the other out.
 
-A connection belongs to a stranger until a valid key was shown on it. Strangers have half of the connections and each
-address a quarter; where there are too many, the oldest one of the busiest address is cut. Holders of keys have all but
-a tenth, so that a new key, and a health check, always finds a place; each key has its own limit.
+- A connection belongs to a stranger until a valid key is sent on it.
+- Strangers get half of the connections, and one address a quarter. When there are too many, the oldest connection of the
+  busiest address is closed.
+- Holders of keys get all but a tenth, so that a new key and a health check always find a place. Each key has a limit of its own.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ TELL_SECONDS = 10.0  # between two lines of the log about the same
 
 @dataclass(eq=False)
 class Connection:
-    """One connection of a client; `key` is the id of the key that was shown on it last."""
+    """One connection of a client. `key` is the id of the last key that was sent on it."""
 
     all: "Connections"
     transport: Any
@@ -39,20 +40,20 @@ class Connection:
     waiting_since: float = 0.0
 
     def show(self, key: str) -> None:
-        """A valid key was shown. Raises Problem 429 or 503 when there is no place for its holder."""
+        """Called when a valid key was sent. Raises Problem 429 or 503 if there is no place for its holder."""
         if key != self.key:
             self.all.take_in(self, key)
 
     def started(self) -> None:
-        """What it sent had its turn; from now on it has time to show a key."""
+        """Called when its first request is served. The time in which it must send a key begins now."""
         self.queued, self.opened = False, self.all.now()
 
     def close(self) -> None:
-        """It is gone."""
+        """Called when the connection is closed."""
         self.all.forget(self)
 
     def cut(self, why: str) -> None:
-        """Ends it at once, whatever is under way."""
+        """Closes the connection at once, also in the middle of a call."""
         self.all.count(why)
         self.all.forget(self)
         self.transport.abort()
@@ -73,12 +74,12 @@ class Connections:
 
     @property
     def strangers(self) -> int:
-        """Connections on which no key was shown."""
+        """The number of connections without a valid key."""
         return sum(map(len, self._strangers.values()))
 
     @property
     def holders(self) -> int:
-        """Connections on which a valid key was shown."""
+        """The number of connections with a valid key."""
         return sum(map(len, self._holders.values()))
 
     def now(self) -> float:
@@ -86,7 +87,7 @@ class Connections:
         return self._clock()
 
     def open(self, transport: Any) -> Connection:
-        """A new connection, in place of an older stranger's when there are too many."""
+        """Adds a connection. It takes the place of an older stranger's if there are too many."""
         peer = transport.get_extra_info("peername")
         connection = Connection(self, transport, _address(peer), self._clock())
         self._strangers.setdefault(connection.address, {})[connection] = None
@@ -118,14 +119,14 @@ class Connections:
         self._holders.setdefault(key, set()).add(connection)
 
     def forget(self, connection: Connection) -> None:
-        """It counts no longer."""
+        """Removes a connection."""
         if connection.key:
             _drop(self._holders, connection.key, connection)
         else:
             _drop(self._strangers, connection.address, connection)
 
     def count(self, why: str) -> None:
-        """One connection more that was refused or cut; the log says it now and then."""
+        """Counts a connection that was refused or closed. The count is logged now and then."""
         self.refused[why] += 1
         now = self._clock()
         if now - self._told.get(why, -TELL_SECONDS) >= TELL_SECONDS:
@@ -133,7 +134,7 @@ class Connections:
             log.warning("connections.refused", why=why, so_far=self.refused[why])
 
     async def watch(self) -> None:
-        """Cuts those who do not read what they asked for, until cancelled."""
+        """Closes connections of clients that do not read their answers, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.look()
@@ -173,7 +174,7 @@ def _drop(groups: Any, name: str, connection: Connection) -> None:
 
 
 def _address(peer: Any) -> str:
-    """Whom it counts for: an IPv4 address, or the network of an IPv6 one, which a host can fill."""
+    """The address that a connection is counted for: an IPv4 address, or an IPv6 network, since one machine can use a whole one."""
     host = str(peer[0]) if isinstance(peer, tuple) and peer else ""
     if ":" not in host:
         return host

@@ -1,6 +1,6 @@
-"""What a client may take before it has shown a key: time for its request, bytes of headers, a place among connections.
+"""Limits what a client without a valid key may use: time for its request, bytes of headers, connections.
 
-uvicorn has a limit for idle connections and none for slow or boundless ones; a middleware would come too late for headers.
+uvicorn limits idle connections, but not slow ones or endless headers. A middleware would run too late to limit headers.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ HANDSHAKE = frozenset({b"sec-websocket-key", b"sec-websocket-version"})
 
 
 class TooLarge(KingpostError):
-    """The head of a request has too many bytes or headers; it ends the parser."""
+    """The head of a request has too many bytes or headers. It stops the parser."""
 
 
 class TooEarly(KingpostError):
-    """A request came together with the one before it; it ends the parser."""
+    """A second request came together with the first. It stops the parser."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -51,7 +51,7 @@ class LimitedProtocol(HttpToolsProtocol):
     turnstile: Turnstile
 
     def connection_made(self, transport: Any) -> None:
-        """A connection that says nothing is slow, too."""
+        """Starts the time limit. A connection that sends nothing is slow, too."""
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = True
         self._held, self._too_early = b"", False
@@ -64,7 +64,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing to wait for any more."""
+        """Stops the time limit, because the connection is closed."""
         self._end()
         self._connection.close()
         self._take_held()
@@ -78,7 +78,7 @@ class LimitedProtocol(HttpToolsProtocol):
             lost()
 
     def data_received(self, data: bytes) -> None:
-        """Parses it now, or holds it until its turn comes or the request before it is answered."""
+        """Parses the data now, or holds it until its turn comes or the request before it is answered."""
         if self.transport.is_closing() or self._too_early:
             return
         if self._held or self._answering:
@@ -90,14 +90,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self._queue()
 
     def on_response_complete(self) -> None:
-        """What is held is the next request."""
+        """Called when a request is answered: the held data is the next one."""
         super().on_response_complete()
         if self._held:
             self._queue()
 
     @property
     def _answering(self) -> bool:
-        """Whether a whole request is here and its answer is not."""
+        """Whether a complete request was received and its answer is not sent yet."""
         cycle: Any = self.cycle  # None before the first request, whatever its annotation says
         return cycle is not None and not cycle.more_body and not cycle.response_complete
 
@@ -129,13 +129,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._parse(self._take_held())
 
     def _start_clock(self) -> None:
-        """Of a further request on the same connection."""
+        """Starts the time limit for a further request on the same connection."""
         cycle: Any = self.cycle
         if self._deadline is None and (cycle is None or cycle.response_complete):
             self._begin()
 
     def _parse(self, data: bytes) -> None:
-        """Counts, and feeds the parser."""
+        """Counts the bytes and feeds the parser."""
         self._start_clock()
         self._received += len(data)
         self._no_progress += len(data)
@@ -144,7 +144,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(TOO_LARGE)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """What is no HTTP, or too much of it; an answer that has begun just ends."""
+        """Answers invalid HTTP or a head that is too large. If an answer has begun, the connection just ends."""
         if self._too_early:
             return
         self.known.count("malformed")
@@ -153,7 +153,7 @@ class LimitedProtocol(HttpToolsProtocol):
     # the parser's callbacks
 
     def on_message_begin(self) -> None:
-        """The next request."""
+        """Called when a request begins."""
         if self._answering:
             self._too_early, self.cycle.keep_alive = True, False
             raise TooEarly
@@ -161,19 +161,19 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """Called with a piece of the target."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Counts. What comes after the head are trailers: nobody waits for them, and they could be anything."""
+        """Counts a header. Headers after the head are trailers, which are ignored."""
         self._headers += 1
         self._count(len(name) + len(value) + 4)
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is here as a whole."""
+        """Called when the head is complete."""
         self._in_head, self._no_progress = False, 0
         super().on_headers_complete()
         parser: Any = self.parser
@@ -181,12 +181,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # the parser takes what follows for another protocol
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Called with a piece of the body."""
         self._no_progress = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is here as a whole."""
+        """Called when the request is complete."""
         self._end()
         self._no_progress = 0
         super().on_message_complete()
@@ -201,15 +201,15 @@ class LimitedProtocol(HttpToolsProtocol):
     # upgrades
 
     def _should_upgrade(self) -> bool:
-        """Only what can become a WebSocket; of any other request the upgrade is ignored, as RFC 9110 allows."""
+        """Upgrades only to WebSocket. Any other upgrade is ignored, as RFC 9110 allows."""
         names = {name for name, _ in self.headers}
         return self.scope["method"] == "GET" and names >= HANDSHAKE and super()._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing to warn of: a client may ask."""
+        """Does nothing: uvicorn would warn, but a client may ask for an upgrade."""
 
     def handle_websocket_upgrade(self) -> None:
-        """From here on it is a conversation, if the client has shown a key by the time that a request may take."""
+        """Hands the connection to the WebSocket protocol. The client must have sent a valid key within the time limit of a request."""
         self._end()
         self.loop.call_later(self.receive_seconds, self._end_stranger)
         super().handle_websocket_upgrade()
@@ -230,7 +230,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _check(self) -> None:
-        """Bodies may take longer while they flow, or while it is we who do not read; heads may not."""
+        """Extends the time limit for a body that makes progress, or that we do not read. A head gets no extension."""
         beyond = monotonic() - self._began - self.receive_seconds
         flows = self._received > (beyond + 1) * SLOWEST
         if not self._in_head and (self.flow.read_paused or flows):
@@ -247,25 +247,25 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class CountedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which says when it is gone; each may have pings of its own."""
+    """uvicorn's WebSocket protocol, with pings for each connection. It reports when it is closed."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.app_state: dict[str, Any] = {**self.app_state, "set_pings": self.set_pings}
 
     def set_pings(self, interval: float, timeout: float) -> None:
-        """From the accept on; in seconds."""
+        """Sets the pings from the accept on, in seconds."""
         self.ping_interval, self.ping_timeout = interval, timeout
 
     def data_received(self, data: bytes) -> None:
-        """Nobody may speak before the answer: nothing is inflated for a client that has not shown a key."""
+        """Closes a connection that sends data before the answer, so that nothing is decompressed for a client without a key."""
         if self.handshake_initiated and not self.handshake_complete:
             self.transport.abort()
             return
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Its place is free."""
+        """Called when the connection is closed: its place is free."""
         self.app_state["connection"].close()
         super().connection_lost(exc)
 

@@ -28,7 +28,7 @@ ACCEPTED_PER_TURN = 16
 def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] = ()) -> None:
     """Serves until SIGTERM, then lets running requests end. Raises SettingsError and StoreUnavailable.
 
-    `descriptors` are sockets that whoever started us has bound: clients wait there while we are started again.
+    `descriptors` are sockets that the parent process has bound. Clients wait there while this process restarts.
     """
     logs.configure(settings)
     logging.getLogger("uvicorn.error").addFilter(_is_no_stranger_s)
@@ -65,17 +65,17 @@ def _bound(host: str, port: int) -> list[socket.socket]:
 
 
 def _often(listener: socket.socket) -> list[socket.socket]:
-    """The same queue of connections many times: uvloop accepts one of each listener in a turn."""
+    """Several listeners for one queue of connections, because uvloop accepts one connection of each in a turn."""
     return [listener, *(listener.dup() for _ in range(ACCEPTED_PER_TURN - 1))]
 
 
 def _is_no_stranger_s(record: logging.LogRecord) -> bool:
-    """A line for each bad request would let strangers fill the log; `connections.refused` counts them."""
+    """Drops uvicorn's line for each bad request, with which strangers could fill the log. `connections.refused` counts them."""
     return record.msg not in OF_STRANGERS
 
 
 def refuse_open_door(settings: Settings, host: str) -> None:
-    """A public address needs a key: without any, nobody could call anyway, and that is worth saying."""
+    """Raises SettingsError for a public address without any API key, because nobody could call the API."""
     if settings.api_key:
         ApiKeys(settings).install(settings.api_key.get_secret_value())
     if not _is_loopback(host) and not ApiKeys(settings).list():

@@ -1,8 +1,8 @@
-"""What connections without a key have sent is looked at one by one, in turns of the event loop.
+"""Serves connections without a valid key one by one, so that the event loop can do other work in between.
 
-Thousands that come at once would otherwise all be served in one turn, and nobody else, not even a health check, for
-seconds. So new connections are accepted before any is served, health checks go ahead, and among the rest the newest
-goes first: its client is the most likely one to wait still.
+Otherwise thousands of new connections would be served in one turn, and a health check would wait for seconds. So all new
+connections are accepted before the first is served. Health checks go first, then the newest connection, because its client is
+the most likely one to be still waiting.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ WHILE_ACCEPTING = 0.01  # s of our own work after which one is served though con
 
 
 class Turnstile:
-    """Where they wait; one for each API process."""
+    """The waiting connections of one API process."""
 
     def __init__(self) -> None:
         self._ahead: list[Callable[[], None]] = []
@@ -22,7 +22,7 @@ class Turnstile:
         self._served = 0.0
 
     def accepted(self) -> None:
-        """A connection came: there may be more of them."""
+        """Called when a connection came, because more may follow."""
         self._accepting = True
 
     def enter(self, step: Callable[[], None], ahead: bool) -> None:

@@ -12,7 +12,7 @@ from tasks.api_keys import ApiKey, sees_model_errors
 LOOK_EVERY = 1.0  # s, between looks at the registry while a call waits
 DEMAND_EVERY = 5.0  # s
 FOR_OTHERS = (
-    "its owner finds the reason with `kingpost models`, or by a call with a key of the scope full"
+    "the owner sees the reason in `kingpost models`, or in a call with a key of the scope full"
 )
 RETRY_AFTER = {"Retry-After": "5"}
 
@@ -80,7 +80,7 @@ class Asking:
         return Problem(503, "model_unavailable", message, more=more)
 
     def _too_late(self, known: Deployment, seconds: float) -> Problem:
-        message = f"No replica of {known.model_name} got ready within {seconds:g} s."
+        message = f"No replica of {known.model_name} was ready within {seconds:g} s."
         if known.failure:
             why = known.failure.splitlines()[-1] if self.detailed else FOR_OTHERS
             message += f" Its last load failed: {why}"

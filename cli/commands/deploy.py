@@ -196,7 +196,7 @@ def _missing_module(package: Package, said: str, may_lack: bool) -> None:
     brought = [Requirement(need).name for need in host_needs()]  # in whatever version
     known = wanted is None or (wanted.lines and not wanted.missing_here(brought))
     if may_lack or not known:
-        message = f"The signatures are not checked: {said}; if no requirement provides this module, add one."
+        message = f"The signatures are not checked: {said}; if no requirement provides it, add it to requirements."
         Console(stderr=True).print(message, style="yellow", markup=False)
         return
     way = "add it to requirements, or --allow-unsupported requirements if the nodes have it"

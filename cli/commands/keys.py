@@ -11,7 +11,7 @@ from tasks.api_keys import ApiKey, ApiKeys, Limits
 from tasks.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Manages API keys: create, list, revoke.")
-LIMIT = "0 = no limit.  [default: the setting]"
+LIMIT = "0 = no limit (default: the setting)."
 SCOPES = ("full", "inference", "metrics")
 
 
@@ -26,7 +26,7 @@ def create(
         list[str] | None, typer.Option(help="Only this environment. Repeat for more.")
     ] = None,
     expires_in_days: Annotated[
-        float | None, typer.Option(min=0, help="Days until it expires.  [default: never]")
+        float | None, typer.Option(min=0, help="Days until it expires (default: never).")
     ] = None,
     submits_per_minute: Annotated[
         int | None, typer.Option(min=0, help=f"Submissions in a minute. {LIMIT}")

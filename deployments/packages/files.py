@@ -117,7 +117,7 @@ def _walk(root: Path, spec: GitIgnoreSpec, max_file_bytes: int) -> Iterator[Path
                 _check_size(path, name, max_file_bytes)
                 yield path
             else:
-                raise PackageError(f"{name} is neither a file nor a folder; take it out.")
+                raise PackageError(f"{name} is neither a file nor a folder; remove it.")
 
 
 def _name(path: Path, root: Path) -> str:
@@ -133,16 +133,16 @@ def _check_link(path: Path, name: str, root: Path) -> None:
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
-        raise PackageError(f"{name} is a link to nothing, or in a circle; take it out.") from None
+        raise PackageError(f"{name} is a link to nothing or to itself; remove it.") from None
     if not target.is_relative_to(root):
-        raise PackageError(f"{name} is a link out of the folder; copy what it points at.")
+        raise PackageError(f"{name} is a link out of the folder; copy its target into the folder.")
     if target.is_dir():
-        raise PackageError(f"{name} is a link to a folder; copy what it points at.")
+        raise PackageError(f"{name} is a link to a folder; copy that folder instead.")
 
 
 def _check_size(path: Path, name: str, max_file_bytes: int) -> None:
     if (size := path.stat().st_size) > max_file_bytes:
         raise PackageError(
-            f"{name} has {size} bytes, above the cap of {max_file_bytes}; "
-            "let load() fetch it, or raise KINGPOST_MAX_PACKAGE_FILE_BYTES."
+            f"{name} has {size} bytes, above the limit of {max_file_bytes}; "
+            "download it in load(), or raise KINGPOST_MAX_PACKAGE_FILE_BYTES."
         )

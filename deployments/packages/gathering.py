@@ -52,7 +52,7 @@ def _of_outside(package: Package, outside: list[Path], max_file_bytes: int) -> d
                 raise PackageError(message)
             size += path.stat().st_size
             if len(found) > MOST_FILES or size > MOST_BYTES:
-                message = f"external_package_dirs: {folder} has too much to be taken along, above {MOST_FILES} files or 1 GiB."
+                message = f"external_package_dirs: {folder} is too large to be included: more than {MOST_FILES} files or 1 GiB."
                 raise PackageError(message)
     return found
 

@@ -1,1 +1,1 @@
-"""What every process of ours needs of its machine: variables, logs, loops, descriptors, private files."""
+"""What every process of Kingpost needs: variables, logs, loops, file descriptors, private files."""

@@ -1,4 +1,4 @@
-"""File descriptors of a process: every connection takes one, and many systems begin with a limit of 1,024."""
+"""File descriptors of a process. Every connection takes one, and many systems have a default limit of 1,024."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def raise_descriptor_limit() -> int:
-    """Raises the soft limit to the hard one; what it is then. Never fails: the old limit stays."""
+    """Raises the soft limit to the hard one and returns it. If that fails, the old limit stays."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return _number(soft)
@@ -23,16 +23,16 @@ def raise_descriptor_limit() -> int:
 
 
 def connections(wanted: int) -> int:
-    """How many clients may be connected at once: what the setting says, or what the limit leaves room for.
+    """How many clients may be connected at once: the setting, or fewer if the limit of descriptors is too low.
 
-    A call may take a second descriptor for its way to a model host.
+    A call may need a second descriptor for its connection to a model host.
     """
     limit = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return max(1, min(wanted, (limit - OWN) // 2))
 
 
 def left() -> int:
-    """How many more can be open at least; none when the whole machine has run out of them."""
+    """How many more descriptors can be opened at least; none if the whole machine has run out of them."""
     try:
         lowest = os.open(
             os.devnull, os.O_RDONLY

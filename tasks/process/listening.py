@@ -1,4 +1,4 @@
-"""What parts listen on: the API's sockets, and where model hosts may listen over TCP (a literal address, a range of ports)."""
+"""Where parts listen: the API's sockets, and the TCP address and ports of model hosts."""
 
 import ipaddress
 import socket
@@ -10,7 +10,7 @@ ANY_PORT = range(1)  # the kernel chooses
 
 
 def check_address(text: str, public_allowed: bool) -> None:
-    """Raises SettingsError for what others cannot be told, and for a public address nobody asked for."""
+    """Raises SettingsError for an address that others cannot reach, and for a public one that is not allowed."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -29,7 +29,7 @@ def check_address(text: str, public_allowed: bool) -> None:
 
 
 def ports(text: str) -> range:
-    """`9000-9063`, or `9000`, or nothing for any. Raises SettingsError."""
+    """The ports that `9000-9063` or `9000` means; an empty text means any port. Raises SettingsError."""
     if not text:
         return ANY_PORT
     first, dash, last = text.partition("-")

@@ -1,6 +1,6 @@
-"""A process's output in a file that it turns over by itself: nothing is lost and nothing grows for ever.
+"""Writes a process's output to a file, and begins a new file when it is full.
 
-The new file takes the place of descriptors 1 and 2 in one step, so no line falls between two files.
+The new file replaces descriptors 1 and 2 in one step, so no line is lost between two files.
 """
 
 import os
@@ -15,7 +15,7 @@ LOOK_EVERY = 1.0  # s; what one second writes is how far a file may exceed its s
 
 
 def take_over(path: Path, max_bytes: int) -> "OwnLog":
-    """From now on stdout and stderr of this process go there."""
+    """Sends stdout and stderr of this process to that file."""
     own = OwnLog(path, max_bytes)
     own.open()
     threading.Thread(target=own.run_forever, name="log-file", daemon=True).start()
@@ -40,14 +40,14 @@ class OwnLog:
         os.close(file)
 
     def run_once(self) -> bool:
-        """Starts a new file when this one is full, or was taken away; whether it did."""
+        """Starts a new file if this one is full or was removed. Returns whether it did."""
         if not (turned := turn_over(self._path, self._max_bytes) or self._is_gone()):
             return False
         self.open()
         return turned
 
     def run_forever(self) -> None:
-        """Looks now and then; a full disk must not end the process."""
+        """Checks the file now and then. A full disk must not end the process."""
         while True:
             time.sleep(LOOK_EVERY)
             with suppress(OSError):
@@ -61,7 +61,7 @@ class OwnLog:
 
 
 def turn_over(path: Path, max_bytes: int) -> bool:
-    """Renames a file that is larger to NAME.1, older ones further; whether it did."""
+    """Renames a file that is too large to NAME.1, and NAME.1 to NAME.2 and so on. Returns whether it did."""
     try:
         if path.stat().st_size <= max_bytes:
             return False
@@ -75,11 +75,11 @@ def turn_over(path: Path, max_bytes: int) -> bool:
 
 
 def numbered(path: Path, number: int) -> Path:
-    """The name of an old file."""
+    """The name of the old file with this number."""
     return path.with_name(f"{path.name}.{number}")
 
 
 def oldest_first(path: Path) -> list[Path]:
-    """The file and what was turned over, in the order in which they were written."""
+    """The old files and the current one, in the order in which they were written."""
     names = [*(numbered(path, number) for number in range(KEPT, 0, -1)), path]
     return [name for name in names if name.exists()]

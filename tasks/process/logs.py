@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, events named `noun.past_tense`, never a body or a key."""
+"""Structured logs: one JSON object a line, with events named `noun.past_tense`. They never contain a body or a key."""
 
 import contextlib
 import logging
@@ -12,24 +12,24 @@ from tasks.settings import Settings
 
 
 class _Lossy:
-    """A stream that drops what cannot be written: a full disk under the log must not end who logs."""
+    """A stream that drops what it cannot write, because a full disk must not end the process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Writes, or does not."""
+        """Writes the text, or drops it."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        """The same."""
+        """Flushes, or does nothing."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
 
 def configure(settings: Settings, **always: str) -> None:
-    """Sets up the logs of this process; call it once, in the entry point. `always` is in every line."""
+    """Sets up the logs of this process. The entry point calls it once. Every line contains `always`."""
     if settings.log_file:
         take_over(settings.log_file, settings.max_log_bytes)
     level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)

@@ -1,7 +1,7 @@
-"""The shared face of every long-lived loop: `run_once` does the work, a `Guard` keeps the loop alive.
+"""Long-lived loops: `run_once` does the work of one round, and a `Guard` keeps the loop alive.
 
-Whatever a round raises ends that round only. Each cause is logged once with its frames, failed rounds are counted, and
-the loop waits longer after each of them in a row. The same guard serves coroutines and threads.
+An exception ends only its round. Each cause is logged once with its frames. Failed rounds are counted, and the loop waits longer
+after each failure in a row. The same guard serves coroutines and threads.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ class Loop(Protocol):
     """A part that works in rounds."""
 
     async def run_once(self) -> object:
-        """One round, all the work there is; returns what was done."""
+        """Does all the work of one round and returns what was done."""
         ...
 
 
 class Guard:
-    """Runs the rounds of one loop, or of one thing that a loop looks after."""
+    """Guards the rounds of one loop, or of one object that a loop looks after."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Guard:
 
     @property
     def delay(self) -> float:
-        """Seconds until the next round; 0 after a good one, and while only the store is away."""
+        """Seconds to wait before the next round; 0 after a good round, or if only the store did not answer."""
         return max(self._not_before - self._monotonic(), 0.0)
 
     @property
@@ -61,7 +61,7 @@ class Guard:
 
     @contextlib.contextmanager
     def round(self) -> Generator[None]:
-        """One round; what it raises is noted and goes no further."""
+        """Runs one round. An exception is recorded and not raised."""
         began = self._monotonic()
         try:
             yield
@@ -74,7 +74,7 @@ class Guard:
 
     @contextlib.contextmanager
     def part(self) -> Generator[None]:
-        """One part of a round, whose neighbours go on without it. Raises StoreUnavailable, which ends the round for all."""
+        """Runs one part of a round. Other parts run even if it fails. Raises StoreUnavailable, which ends the whole round."""
         began = self._monotonic()
         try:
             yield
@@ -118,7 +118,7 @@ class Guard:
 
 
 class Guards(dict[str, Guard]):
-    """A guard for each thing of a kind, made when it is first asked for."""
+    """A guard for each object, created at its first use."""
 
     def __init__(
         self,
@@ -135,12 +135,12 @@ class Guards(dict[str, Guard]):
 
 
 def _unless_full() -> contextlib.suppress:
-    """A log that cannot be written, for want of space or of a reader, must not end the loop either."""
+    """Ignores errors of writing the log, because a full disk must not end the loop."""
     return contextlib.suppress(OSError, ValueError)
 
 
 def _cause(error: Exception) -> str:
-    """What and where, but not its words: those may name something else each time."""
+    """Identifies the cause by type and place, without the message, because messages often differ each time."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__} {where}"
@@ -158,7 +158,7 @@ async def run_forever(
 
 
 async def keep(name: str, work: Callable[[], Awaitable[object]]) -> None:
-    """Runs endless work, and runs it again when it raises; returns when it does."""
+    """Runs endless work and runs it again if it raises. Returns when the work returns."""
     guard = Guard(name)
     while True:
         with guard.round():
@@ -168,10 +168,10 @@ async def keep(name: str, work: Callable[[], Awaitable[object]]) -> None:
 
 
 async def end(running: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels these until they have ended.
+    """Cancels these tasks until they have ended.
 
-    Once is not enough: before Python 3.12 `asyncio.wait_for`, through which the store's client sends, forgets a
-    cancellation that comes in the very turn in which what it waits for is done.
+    One cancellation is not enough. Before Python 3.12, `asyncio.wait_for` loses a cancellation that comes in the same turn in
+    which its result is ready, and the store's client uses it.
     """
     pending = set(running)
     while pending:
@@ -181,6 +181,6 @@ async def end(running: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Waits, but not longer than until `stop`."""
+    """Waits for that time, or until `stop`."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)

@@ -1,4 +1,4 @@
-"""What other users of this machine may read: nothing of ours. What models make follows the user's own umask."""
+"""Keeps our files private: other users of the machine may read none. Files of models follow the user's own umask."""
 
 import os
 import stat
@@ -12,19 +12,19 @@ _users: int = (
 
 
 def only_for_owner() -> None:
-    """For each entry point: whatever this process makes from now on is for its user alone."""
+    """Sets the umask so that only this user can read new files. Each entry point calls it."""
     global _users
     before = os.umask(OWNERS_ALONE)
     _users = before if _users < 0 else _users
 
 
 def users_umask() -> int:
-    """For programs of the user's, and for parts that call `only_for_owner` themselves."""
+    """The user's own umask, for programs of the user and for parts that call `only_for_owner` themselves."""
     return _users
 
 
 def keep_private(folder: Path) -> None:
-    """Mends a state folder that others could read, and says so; where it may not, it says what to do."""
+    """Closes a state folder that other users could read, with a warning. If it may not, the warning says what to do."""
     try:
         found = folder.stat()
     except OSError:
@@ -35,14 +35,14 @@ def keep_private(folder: Path) -> None:
     try:
         if ours:
             folder.chmod(found.st_mode & ~OWNERS_ALONE)
-            _warn(
-                f"Other users could read the state folder {folder}; now it is for its owner alone."
-            )
+            _warn(f"Other users could read the state folder {folder}; now only its owner can.")
             return
     except OSError:
         pass
-    why = "it cannot be closed to them here: give it a folder that is this user's alone"
-    _warn(f"Other users can look into the state folder {folder}, and {why}.")
+    way = "choose a folder that belongs to this user alone"
+    _warn(
+        f"Other users can read the state folder {folder}, and this user may not change that; {way}."
+    )
 
 
 def _warn(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""How processes of ours are started, so that nothing in the current folder or in PYTHONPATH comes before our modules.
+"""Commands that start our processes, so that no file in the current folder or in PYTHONPATH hides our modules.
 
 Our packages have generic names (`tasks`, `api`, `cli`): a file `tasks.py` beside the user's work must not matter.
 """
@@ -23,5 +23,5 @@ _FOR_MODELS = (
 
 
 def with_users_modules(module: str) -> tuple[str, ...]:
-    """The command that runs `main()` of a module of ours which imports a user's code."""
+    """The command that runs `main()` of one of our modules that imports a user's code."""
     return (*OURS, "-c", _FOR_MODELS, module)

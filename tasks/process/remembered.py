@@ -1,4 +1,4 @@
-"""What was read is remembered for a while, and read once however many ask for it at the same moment."""
+"""A cache of values that are expensive to read. Callers that ask at the same moment share one read."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Remembered(Generic[K, V]):
-    """Values by key; an error is not remembered, and goes to all who waited for it."""
+    """Cached values by key. An error is not cached; all waiting callers get it."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Remembered(Generic[K, V]):
         self._reading: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K) -> V:
-        """The value, at most so many seconds old. Raises what reading it raises."""
+        """The value, at most that many seconds old. Raises the errors of reading it."""
         kept = self._kept.get(key)
         if kept and self._monotonic() < kept[0]:
             return kept[1]

@@ -1,4 +1,4 @@
-"""The variables around a process of ours: which steer it, and which reach models and other programs."""
+"""Process variables: which of them our processes use, and which reach models and other programs."""
 
 import os
 
@@ -12,10 +12,10 @@ _set_aside: dict[str, str] = {}  # variables that models see and this process do
 
 
 def prepare_variables() -> None:
-    """For each entry point, first of all: makes this process independent of the variables around it.
+    """Makes this process independent of foreign variables. Each entry point calls it first.
 
-    Variables of other Celery projects leave `os.environ`; models still get them. Whoever is told to use a proxy
-    is told that loopback needs none.
+    Variables of other Celery projects are removed from `os.environ`, but models still get them. If a proxy is set, loopback
+    addresses are exempted from it.
     """
     for name in [name for name in os.environ if name.startswith(OF_OTHERS)]:
         _set_aside[name] = os.environ.pop(name)
@@ -25,7 +25,7 @@ def prepare_variables() -> None:
 
 
 def set_aside() -> list[str]:
-    """The names of the variables that this process does not use, although it was given them."""
+    """The names of the variables that this process was given and ignores."""
     return sorted(_set_aside)
 
 
@@ -37,16 +37,16 @@ def _with_loopback(said: str) -> str:
 
 
 def inherited_variables() -> dict[str, str]:
-    """The variables without anything of ours: what a model may see."""
+    """The variables that a model may see: all but Kingpost's own."""
     around = os.environ | _set_aside
     return {name: value for name, value in around.items() if not name.startswith(PREFIX)}
 
 
 def child_variables(**ours: str) -> dict[str, str]:
-    """What a part of ours gets: all variables, with these on top."""
+    """The variables for a part of Kingpost: all variables, with these added."""
     return os.environ | _set_aside | ours
 
 
 def program_variables(**ours: str) -> dict[str, str]:
-    """What a program of others gets that works for us, such as Flower: nothing that was set aside."""
+    """The variables for a foreign program that works for us, such as Flower, without those that we ignore."""
     return os.environ | ours

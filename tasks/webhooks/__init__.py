@@ -1,1 +1,1 @@
-"""Webhooks: an outbox row for each final state, delivered at least once under one webhook-id."""
+"""Webhooks: each final state makes an outbox row, which is delivered at least once with one webhook-id."""

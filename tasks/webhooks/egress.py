@@ -1,4 +1,4 @@
-"""The only place that opens sockets to the outside: guards every connection of the webhook sender.
+"""Opens the connections of the webhook sender and guards them. No other module connects to the outside.
 
 The guard looks at the *resolved* address at the moment of connecting, so that neither a literal address in another
 notation nor a name that resolves differently the second time gets past it.
@@ -24,7 +24,7 @@ class EgressDenied(OSError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a receiver said: at most 4 kB of it."""
+    """A receiver's answer, at most 4 kB of it."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,7 +32,7 @@ class Answer:
 
 
 class Egress:
-    """A client for webhooks: guarded, without redirects, with bounded answers and a total deadline."""
+    """The HTTP client for webhooks. It follows no redirects, bounds answers and has a total deadline."""
 
     def __init__(self, settings: Settings, resolver: AbstractResolver | None = None) -> None:
         self._settings = settings
@@ -80,7 +80,7 @@ class Egress:
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:
-    """At most ANSWER_BYTES; a longer answer is left unread, and its connection closed."""
+    """Reads at most ANSWER_BYTES. The connection of a longer answer is closed."""
     read = b""
     while len(read) < ANSWER_BYTES:
         chunk = await content.read(ANSWER_BYTES - len(read))

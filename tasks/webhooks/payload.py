@@ -1,7 +1,7 @@
-"""The body of a webhook: Baseten's keys in Baseten's order, in bytes that re-serialising verifiers agree with.
+"""Builds the body of a webhook: Baseten's keys in Baseten's order.
 
-Verifiers in the field parse the body with pydantic, dump it again and hash that; a body made by `model_dump_json`
-(compact, raw UTF-8, pydantic's floats and times) is the one that they reproduce.
+Some receivers parse the body with pydantic, dump it again and hash the result. `model_dump_json` makes exactly the bytes that
+they get (compact, raw UTF-8, pydantic's floats and times).
 """
 
 import base64
@@ -24,9 +24,9 @@ class _Error(BaseModel):
 
 
 class WebhookBody(BaseModel):
-    """`data` is the output, null unless the request succeeded; NaN and Infinity in it become null.
+    """The body. `data` is the output, null unless the request succeeded. NaN and Infinity in it become null.
 
-    `content_type` says what kind of text or bytes a `data` was that is no JSON.
+    `content_type` is the type of an output that is not JSON.
     """
 
     request_id: str
@@ -51,16 +51,16 @@ class WebhookBody(BaseModel):
 
 
 def webhook_id(request_id: str) -> str:
-    """The id of the one event that a request ends with; the same for every delivery."""
+    """The webhook-id of a request's final state, the same for every delivery."""
     return f"msg_{request_id}"
 
 
 def body(
     job: Job, output: bytes | None, now: datetime | None = None, detailed: bool = False
 ) -> bytes:
-    """The bytes to send and to sign; an output of None is too large. `now` is when they are sent.
+    """The bytes to send and to sign. An output of None was too large. `now` is the time of sending.
 
-    `detailed` when the job's key may read what the model raised.
+    `detailed` says whether the job's key may read the model's exception.
     """
     succeeded = job.status is Status.SUCCEEDED
     data, content_type = None, None
@@ -84,7 +84,7 @@ def body(
 
 
 def _data(output: bytes, content_type: str) -> tuple[Any, str | None]:
-    """JSON as it is; else text as a string, anything else as base64, and its type beside it."""
+    """`data` and `content_type`: JSON as it is, else text as a string, else base64, with the type."""
     if content_type.startswith(JSON):
         with suppress(ValueError):
             return _json(output), None
@@ -95,9 +95,9 @@ def _data(output: bytes, content_type: str) -> tuple[Any, str | None]:
 
 
 def _json(output: bytes) -> Any:
-    """The value. Raises ValueError for what a verifier could not read out of the body.
+    """The JSON value. Raises ValueError for a value that a receiver could not read from the body.
 
-    So are JSON lines, halves of surrogate pairs, integers of 5,000 digits, and more than 200 levels of brackets.
+    Such values are JSON lines, halves of surrogate pairs, integers of 5,000 digits, and more than 200 levels of brackets.
     """
     value = from_json(output)
     from_json(b"[" + output + b"]")  # a level deeper, as it is inside the body

@@ -1,4 +1,4 @@
-"""When a webhook is tried again, and when it is not. Pure."""
+"""Decides when a webhook is tried again. It has no side effects."""
 
 import random
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Verdict = Literal["delivered", "retry", "failed"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one POST ended: a status, or an error word when there was none."""
+    """The result of one POST: a status, or an error if there was no answer."""
 
     status: int | None
     error: str = ""
@@ -29,14 +29,14 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Next:
-    """What follows an attempt."""
+    """What happens after an attempt."""
 
     verdict: Verdict
     delay_ms: int = 0
 
 
 def after(attempt: Attempt, attempts_before: int, rng: random.Random) -> Next:
-    """What follows attempt number `attempts_before + 1`."""
+    """What happens after attempt number `attempts_before + 1`."""
     if attempt.status is not None and 200 <= attempt.status < 300:
         return Next("delivered")
     if _is_final(attempt) or attempts_before >= len(DELAYS):
@@ -47,7 +47,7 @@ def after(attempt: Attempt, attempts_before: int, rng: random.Random) -> Next:
 
 
 def retry_after_seconds(said: str, now: datetime) -> float:
-    """Both forms of `Retry-After` (RFC 9110, section 10.2.3), a day at most; 0 for anything else."""
+    """The seconds of a `Retry-After` in either form (RFC 9110, section 10.2.3), at most a day; 0 if it is invalid."""
     seconds = whole_number(said.strip(), LONGEST_RETRY_AFTER)
     if seconds is not None:
         return seconds
@@ -60,7 +60,7 @@ def retry_after_seconds(said: str, now: datetime) -> float:
 
 
 def _is_final(attempt: Attempt) -> bool:
-    """Redirects are not followed, and other 4xx (410 Gone among them) will not change their mind."""
+    """Whether a status ends the attempts: redirects are not followed, and most 4xx (410 Gone too) would come again."""
     if attempt.status is None:
         return attempt.final
     return 300 <= attempt.status < 500 and attempt.status not in RETRIED_STATUSES

@@ -1,4 +1,4 @@
-"""The secrets that webhooks are signed with: made, rotated, listed; readable, because signing needs them."""
+"""The secrets that sign webhooks. They are stored in plain text, because signing needs them."""
 
 import json
 import time
@@ -17,7 +17,7 @@ OVERLAP_SECONDS = 24 * 3600.0  # how long the old secret still signs after a rot
 
 @dataclass(frozen=True)
 class WebhookSecret:
-    """One secret; times in Unix seconds."""
+    """One secret. Times are Unix seconds."""
 
     secret: str
     created: float
@@ -25,24 +25,24 @@ class WebhookSecret:
 
 
 def parse(raw: bytes | None) -> list[WebhookSecret]:
-    """What the key holds."""
+    """The secrets that the Redis key holds."""
     return [WebhookSecret(**entry) for entry in json.loads(raw or b"[]")]
 
 
 def active(known: list[WebhookSecret], now: float) -> list[str]:
-    """Those that sign now, newest first."""
+    """The secrets that sign now, newest first."""
     return [secret.secret for secret in known if secret.expires is None or secret.expires > now]
 
 
 class WebhookSecrets:
-    """For the command line."""
+    """Creates, rotates and lists secrets, for the command line."""
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
         self._redis = connect(settings)
         self._now = now
 
     def rotate(self) -> str:
-        """Makes the newest secret; the one before signs for another 24 h. Raises StoreUnavailable."""
+        """Makes a new secret. The one before it still signs for 24 h. Raises StoreUnavailable."""
         now = self._now()
         kept = [
             WebhookSecret(secret.secret, secret.created, secret.expires or now + OVERLAP_SECONDS)
@@ -54,7 +54,7 @@ class WebhookSecrets:
         return fresh.secret
 
     def list(self) -> list[WebhookSecret]:
-        """Those that still sign, newest first. Raises StoreUnavailable."""
+        """The secrets that still sign, newest first. Raises StoreUnavailable."""
         with unavailable():
             known = parse(cast("bytes | None", self._redis.get(KEY)))
         now = self._now()
@@ -62,20 +62,20 @@ class WebhookSecrets:
 
 
 class SecretReader:
-    """For the sender."""
+    """Reads the secrets for the sender."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
 
     async def active(self) -> list[str]:
-        """Those that sign now, newest first. Raises StoreUnavailable.
+        """The secrets that sign now, newest first. Raises StoreUnavailable.
 
-        Read anew for each batch: a secret that was just made signs the very next webhook.
+        They are read anew for each batch, so that a new secret signs the very next webhook.
         """
         with unavailable():
             known = parse(cast("bytes | None", await self._redis.get(KEY)))
         return active(known, time.time())
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         await self._redis.aclose()

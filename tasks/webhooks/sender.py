@@ -1,4 +1,4 @@
-"""The webhook sender: takes due deliveries under a lease, posts them, and writes down every attempt."""
+"""The webhook sender: takes due deliveries under a lease, posts them and records every attempt."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ ANSWER_SHOWN = 1000  # bytes of an answer that are kept
 
 
 class Sender:
-    """Any number of senders may run; the lease on a row keeps them apart."""
+    """Sends webhooks. Any number of senders may run; the lease on a row keeps them apart."""
 
     def __init__(
         self, store: AsyncJobStore, settings: Settings, egress: Egress | None = None
@@ -51,7 +51,7 @@ class Sender:
         self._rng = random.Random()
 
     async def run_once(self) -> int:
-        """Takes what is due and starts sending it; how many rows. Raises StoreUnavailable."""
+        """Takes due rows, starts sending them and returns their number. Raises StoreUnavailable."""
         room = self._settings.webhook_concurrency - len(self._running)
         if room <= 0:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -76,7 +76,7 @@ class Sender:
         self._busy = +self._busy
 
     async def run_forever(self, stop: asyncio.Event) -> None:
-        """Sends until `stop`, then lets what is on its way arrive."""
+        """Sends until `stop`, then waits for the deliveries that are on their way."""
         while not stop.is_set():
             try:
                 taken = await self.run_once()
@@ -97,12 +97,12 @@ class Sender:
         await self._keys.close()
 
     async def settle(self) -> None:
-        """Waits for everything that is on its way."""
+        """Waits for all deliveries that are on their way."""
         while self._running:
             await asyncio.wait(self._running)
 
     async def _deliver(self, taken: Taken, active: list[str]) -> None:
-        """One attempt, whatever happens in it."""
+        """Runs one attempt and records how it ended, whatever happens."""
         began = time.monotonic()
         try:
             try:
@@ -136,7 +136,7 @@ class Sender:
         )
 
     async def _post(self, taken: Taken, active: list[str]) -> tuple[Attempt, bytes]:
-        """One POST and the beginning of what was answered."""
+        """One POST, and the beginning of its answer."""
         try:
             output = await self._output(taken)
             body = payload.body(taken.job, output, detailed=await self._detailed(taken))
@@ -153,14 +153,14 @@ class Sender:
         return Attempt(answer.status, retry_after=retry_after), answer.body[:ANSWER_SHOWN]
 
     async def _detailed(self, taken: Taken) -> bool:
-        """Whether the job's key may read what the model raised; asked only when there is something."""
+        """Whether the job's key may read the model's exception. It is checked only if there is one."""
         if not any(error.detail for error in taken.job.errors):
             return False
         scope = await self._keys.scope_of(taken.job.api_key)
         return sees_model_errors(self._settings, scope)
 
     async def _output(self, taken: Taken) -> bytes | None:
-        """The output to send, None when it is too large for a webhook. Raises PayloadUnavailable."""
+        """The output to send, None if it is too large for a webhook. Raises PayloadUnavailable."""
         job = taken.job
         if not job.output_ref:
             return taken.output
@@ -174,12 +174,12 @@ class Sender:
 
 
 def said(error: Exception) -> str:
-    """An exception in one line, as attempts are noted."""
+    """An exception in one line, for the record of an attempt."""
     return utf8(f"{type(error).__name__}: {error}"[:ERROR_SHOWN])
 
 
 def headers_for(request_id: str, body: bytes, active: list[str], timestamp: int) -> dict[str, str]:
-    """Both kinds of headers; without a secret nothing can be signed."""
+    """The headers of a webhook. Without a secret they have no signatures."""
     webhook_id = payload.webhook_id(request_id)
     headers = {
         "Content-Type": "application/json",

@@ -1,6 +1,7 @@
-"""Which URLs a webhook may go to: asked at submission, and by the sender at each connection, for what a name resolves to.
+"""Decides to which URLs a webhook may go.
 
-The table is our own: `ipaddress.is_global` calls multicast, NAT64 and 6to4 addresses global.
+The API checks the URL at submission. The sender checks the resolved address at each connection. The table of addresses is our own,
+because `ipaddress.is_global` counts multicast, NAT64 and 6to4 addresses as global.
 """
 
 import ipaddress
@@ -54,7 +55,7 @@ def is_denied(address: str) -> bool:
 
 
 def refusal(url: str, settings: Settings) -> str:
-    """Why this URL can never work, '' when it may; what its name resolves to is known only later."""
+    """Why this URL can never work, '' if it may. The address of its name is checked only when the sender connects."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -82,7 +83,7 @@ def _host_refusal(parts: SplitResult, settings: Settings) -> str:
 
 
 def _is_name(host: str) -> bool:
-    """Whether DNS can have it: labels of letters, digits and hyphens; what ends in a number is an address gone wrong."""
+    """Whether a name can be in DNS: labels of letters, digits and hyphens. A name that ends in a number is a wrong address."""
     labels = host.removesuffix(".").split(".")
     if len(host) > LONGEST_NAME or not all(LABEL.fullmatch(label) for label in labels):
         return False

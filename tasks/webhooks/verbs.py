@@ -1,4 +1,4 @@
-"""The verbs of the outbox, as tasks/store/verbs.py has those of the queue."""
+"""The verbs of the outbox, like those of the queue in tasks/store/verbs.py."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ LOOKED_AT = 1000  # due rows in one taking: some milliseconds of the store
 
 @dataclass(frozen=True)
 class Taken:
-    """A due delivery, ours for the length of the lease. `job` is read late: one that cannot be is one row's matter."""
+    """A due delivery, which this sender holds for the length of the lease. `job` is read late, so that a damaged record affects one row only."""
 
     request_id: str
     attempts: int
@@ -34,7 +34,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class GivenUp:
-    """A webhook whose schedule is exhausted, or whose receiver said a final no."""
+    """A webhook whose attempts are used up, or that its receiver refused for good."""
 
     request_id: str
     at: Milliseconds
@@ -44,7 +44,7 @@ class GivenUp:
 
 @dataclass(frozen=True)
 class OutboxStatus:
-    """How many webhooks are on their way, how many were given up, and the latest of those."""
+    """The numbers of webhooks on their way and given up, and the latest that were given up."""
 
     pending: int
     exhausted: int
@@ -76,7 +76,7 @@ def take_deliveries(
     per_host: int = 10**6,
     busy: Mapping[bytes, int] | None = None,
 ) -> ScriptCall[list[Taken]]:
-    """Takes due deliveries under a lease; `free` places are left, `busy` says how many each of `places` has."""
+    """Takes due deliveries under a lease. `free` is the number of free places, `busy` how many each key and host uses."""
     arguments: list[Argument] = [limit, lease_ms, token, free, per_host, LOOKED_AT]
     for place, count in (busy or {}).items():
         arguments += [place, count]
@@ -98,7 +98,7 @@ def _taken(row: list[Reply], token: str) -> Taken:
 def settle_delivery(
     taken: Taken, verdict: str, delay_ms: int, record: str
 ) -> ScriptCall[DeliveryResult]:
-    """Records one attempt; `verdict` is delivered, retry or failed."""
+    """Records one attempt. `verdict` is delivered, retry or failed."""
     arguments = [taken.request_id, taken.token, verdict, delay_ms, record]
     return ScriptCall("settle_delivery", arguments, lambda reply: DeliveryResult(text(reply)))
 
@@ -109,7 +109,7 @@ def redeliver(request_id: str, api_key: str = "") -> ScriptCall[Redelivery]:
 
 
 def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:
-    """Counts, and up to that many of the webhooks that were given up last."""
+    """The counts, and at most that many of the webhooks that were given up last."""
 
     def read(reply: Reply) -> OutboxStatus:
         pending, exhausted, rows = items(reply)

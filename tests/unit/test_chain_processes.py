@@ -127,7 +127,7 @@ def test_what_cannot_share_is_one_sentence_that_says_what_to_do(
     with pytest.raises(PackageError) as error:
         built(tmp_path, top=options(), below=below)
     assert str(error.value) == (
-        f"c and c.Below cannot share the process 'small', because their {differ} differ: make these "
+        f"c and c.Below cannot share the process 'small', because their {differ} differ; make them "
         "the same, or give one of the two another process in its metadata."
     )
 
@@ -174,13 +174,15 @@ def test_a_wrapped_truss_has_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_wrapped_truss_that_wants_to_share_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="Wrapped wraps a Truss package, which has a process"):
+    with pytest.raises(
+        PackageError, match="Wrapped wraps a Truss package, which always has a process"
+    ):
         wrapping(tmp_path, f"remote_config = chains.RemoteConfig({options()})")
 
 
 def test_a_process_has_no_chainlet_s_name(tmp_path: Path) -> None:
     named = options('metadata={"kingpost": {"process": "Below"}}')
-    with pytest.raises(PackageError, match="'Below' has a chainlet's name"):
+    with pytest.raises(PackageError, match="'Below' has the name of a chainlet"):
         built(tmp_path, top=named, middle=named)
 
 

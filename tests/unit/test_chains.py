@@ -40,7 +40,7 @@ def test_a_chain_is_a_folder_with_one_entrypoint_and_no_config(tmp_path: Path) -
 
 def test_two_entrypoints_are_one_sentence(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "chain", one=MARKED + BODY, two=MARKED + BODY)
-    with pytest.raises(PackageError, match=r"one\.py and two\.py mark one each"):
+    with pytest.raises(PackageError, match=r"one\.py and two\.py each mark one"):
         chain_file(folder)
 
 

@@ -53,5 +53,5 @@ def test_a_package_without_them_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_they_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "MOST_FILES", 1)
-    with pytest.raises(PackageError, match="too much to be taken along"):
+    with pytest.raises(PackageError, match="is too large to be included"):
         gather(package_in(tmp_path), CAP, tmp_path)

@@ -51,7 +51,7 @@ def test_a_folder_of_everybody_is_not_closed_but_spoken_of(
     tmp_path.chmod(0o1777)
     keep_private(tmp_path)
     assert mode(tmp_path) == 0o1777
-    assert "give it a folder" in capsys.readouterr().err
+    assert "choose a folder" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there_is_nobodys_fault(tmp_path: Path) -> None:

@@ -153,5 +153,7 @@ def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
 def test_the_host_runs_in_pythons_that_it_can_have() -> None:
     assert find_python(OURS) == sys.executable
     for version in ("py39", "py310"):
-        with pytest.raises(PythonMissing, match=r"needs Python 3\.11 or later; say py311 or later"):
+        with pytest.raises(
+            PythonMissing, match=r"needs Python 3\.11 or later; set it to py311 or later"
+        ):
             find_python(version)

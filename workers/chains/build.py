@@ -74,8 +74,8 @@ def _process(chainlet: ChainletAPIDescriptor) -> str:
     name = process_name(chainlet.display_name, chainlet.chainlet_cls.remote_config.options.metadata)
     if name and chainlet.is_truss_chainlet:
         raise ChainError(
-            f"{chainlet.display_name} wraps a Truss package, which has a process of its own: take "
-            "`process` out of its metadata."
+            f"{chainlet.display_name} wraps a Truss package, which always has a process of its own; "
+            "remove `process` from its metadata."
         )
     return name
 
@@ -90,7 +90,9 @@ def _processes(chainlets: list[ChainletAPIDescriptor], out: Path) -> dict[str, t
     for name, folders in found.items():
         check(name, [Package.load(out / folder) for folder in folders])
         if name in (chainlet.display_name for chainlet in chainlets):
-            raise ChainError(f"The process {name!r} has a chainlet's name: give it another one.")
+            raise ChainError(
+                f"The process {name!r} has the name of a chainlet; give it another name."
+            )
     return found
 
 
@@ -109,7 +111,9 @@ def _check(chainlets: list[ChainletAPIDescriptor]) -> None:
     names = [chainlet.display_name for chainlet in chainlets]
     for chainlet in chainlets:
         if names.count(chainlet.display_name) > 1:
-            raise ChainError(f"Two chainlets have the name {chainlet.display_name}.")
+            raise ChainError(
+                f"Two chainlets have the name {chainlet.display_name}; rename one of them."
+            )
         if framework.is_engine_builder_chainlet(chainlet.chainlet_cls):
             raise ChainError(f"{chainlet.name}: engine builder chainlets run on Baseten only.")
 

@@ -40,8 +40,8 @@ def check(process: str, packages: Sequence[Package]) -> None:
             if of(first) != of(other):
                 names = f"{first.model_name} and {other.model_name}"
                 raise PackageError(
-                    f"{names} cannot share the process {process!r}, because their {what} differ: "
-                    "make these the same, or give one of the two another process in its metadata."
+                    f"{names} cannot share the process {process!r}, because their {what} differ; "
+                    "make them the same, or give one of the two another process in its metadata."
                 )
 
 

@@ -19,7 +19,7 @@ def _python(package: Package, settings: Settings) -> Finding | None:
         return None
     if settings.own_virtualenvs == "never":
         why = "KINGPOST_OWN_VIRTUALENVS=never keeps all models in the worker's own Python"
-        return _refused("python_version", f"is {wanted}, but {why}; say {OURS}.")
+        return _refused("python_version", f"is {wanted}, but {why}; set it to {OURS}.")
     try:
         find_python(wanted)
     except PythonMissing as error:

@@ -32,13 +32,13 @@ def find_python(wanted: str) -> str:
     minor = int(wanted.removeprefix("py3"))
     if minor < OLDEST:
         raise PythonMissing(
-            f"python_version is {wanted}, but the model host needs Python 3.{OLDEST} or later; say py3{OLDEST} or later."
+            f"python_version is {wanted}, but the model host needs Python 3.{OLDEST} or later; set it to py3{OLDEST} or later."
         )
     found = _known_to_uv(minor) or _on_the_path(minor)
     if found is None:
         raise PythonMissing(
             f"python_version is {wanted}, but there is no Python 3.{minor} on this machine; "
-            f"install it (uv python install 3.{minor}), or say {OURS}."
+            f"install it (uv python install 3.{minor}), or set it to {OURS}."
         )
     return found
 
