@@ -1,7 +1,7 @@
 """Chains: a folder with a `truss_chains` file becomes one package for each chainlet.
 
-The generator imports the user's file and `truss_chains`, so it runs in a process of its own; this module knows
-only its files.
+The generator imports the user's file and `truss_chains`, so it runs in a separate process. This module only reads the files
+that it writes.
 """
 
 import importlib.util
@@ -31,7 +31,7 @@ ENTRYPOINT = re.compile(r"^@(?:\w+\.)?mark_entrypoint\b", re.M)
 
 @dataclass(frozen=True)
 class Member:
-    """What a chainlet's package is in its chain; `peers` are display names -> names to call them by."""
+    """The place of a chainlet's package in its chain. `peers` maps display names to the names under which they are called."""
 
     chain: str
     kind: Literal["chain", "chainlet"]  # the entrypoint stands for the chain
@@ -41,7 +41,7 @@ class Member:
     shares: tuple[str, ...] = ()
 
     def write(self, package: Path) -> None:
-        """Keeps it beside the package's config.yaml."""
+        """Writes it into a file beside the package's config.yaml."""
         (package / MEMBER_FILE).write_text(json.dumps(asdict(self), indent=2))
 
 
@@ -55,7 +55,7 @@ def member_of(package: Package) -> Member | None:
 
 
 def process_of(package: Package) -> list[Package]:
-    """The packages that run in one process with this one, the leader first; most are alone. Raises PackageError."""
+    """The packages that share a process with this one, the leader first. Most packages are alone. Raises PackageError."""
     member = member_of(package)
     if member is None or not member.shares:
         return [package]
@@ -63,14 +63,14 @@ def process_of(package: Package) -> list[Package]:
 
 
 def processes(packages: Sequence[Package]) -> list[list[Package]]:
-    """All of them, process by process."""
+    """The packages grouped by process."""
     return [
         process for package in packages if (process := process_of(package))[0].root == package.root
     ]
 
 
 def register(store: JobStore, process: Sequence[Package]) -> list[Deployment]:
-    """The deployments that follow the folders of one process; its leader's replicas serve all of them."""
+    """The deployments for the folders of one process. The replicas of its leader serve all of them."""
     deployments: list[Deployment] = []
     for package in process:
         member = member_of(package)
@@ -93,7 +93,7 @@ def register(store: JobStore, process: Sequence[Package]) -> list[Deployment]:
 
 
 def chain_file(folder: Path) -> Path | None:
-    """The file with the entrypoint, None when the folder is no chain. Raises PackageError for two."""
+    """The file with the entrypoint, None if the folder is not a chain. Raises PackageError for two entrypoints."""
     if (folder / CONFIG_NAME).exists():
         return None
     found = [path for path in sorted(folder.glob("*.py")) if _marks_entrypoint(path)]
@@ -106,7 +106,7 @@ def chain_file(folder: Path) -> Path | None:
 
 
 def build(file: Path, out: Path) -> list[Package]:
-    """Generates a package for each chainlet below `out`, which it replaces. Raises PackageError."""
+    """Generates a package for each chainlet below `out`, whose content it replaces. Raises PackageError."""
     if importlib.util.find_spec("truss_chains") is None:
         raise PackageError("Chains need the extra `chains`: pip install 'kingpost[chains]'.")
     fresh = out.with_name(out.name + ".new")

@@ -1,4 +1,4 @@
-"""How a model host is reached from here: its Unix socket on its own machine, TCP with a token from another."""
+"""The address of a model host: a Unix socket on the same machine, or TCP with a token from another machine."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ _OPTIONS = {"TCP_KEEPIDLE": SILENT_SECONDS, "TCP_KEEPINTVL": PROBE_SECONDS, "TCP
 
 
 class HostAddress(NamedTuple):
-    """`address` is the path of a Unix socket, or HOST:PORT where there is a token."""
+    """An address of a model host. `address` is the path of a Unix socket, or HOST:PORT if there is a token."""
 
     address: str
     token: str = ""
@@ -29,13 +29,13 @@ class HostAddress(NamedTuple):
 
 
 def is_here(replica_machine: str, address: str) -> bool:
-    """Whether that Unix socket can be connected from here."""
+    """Whether this process can connect to that Unix socket."""
     # A folder that two machines share shows the socket of one on the other, where nobody answers.
     return replica_machine in ("", machine()) and os.path.exists(address)
 
 
 def probe_silence(connection: socket.socket) -> None:
-    """Lets the kernel notice a peer whose machine is gone, which sends no goodbye."""
+    """Sets keep-alive, so that the kernel notices when the machine of the peer is gone."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _OPTIONS.items():
         if option := getattr(socket, name, None):  # Linux has them all

@@ -1,4 +1,4 @@
-"""How often a WebSocket's client is pinged: the package says it, and its model host tells the gateway, which holds the connection."""
+"""How often WebSocket clients are pinged. The package sets it, and the model host tells the gateway, which sends the pings."""
 
 import contextlib
 from collections.abc import Iterable
@@ -12,20 +12,20 @@ USUAL_SECONDS = 20.0  # uvicorn's own
 
 @dataclass(frozen=True)
 class Pings:
-    """Seconds between two pings, and for the answer to one."""
+    """The seconds between two pings, and the seconds that the client has to answer."""
 
     interval: float = USUAL_SECONDS
     timeout: float = USUAL_SECONDS
 
     @classmethod
     def of(cls, transport: Transport) -> "Pings":
-        """What a package says in `runtime.transport`."""
+        """The pings that a package sets in `runtime.transport`."""
         interval, timeout = transport.ping_interval_seconds, transport.ping_timeout_seconds
         return cls(interval or USUAL_SECONDS, timeout or USUAL_SECONDS)
 
     @classmethod
     def told(cls, headers: Iterable[tuple[bytes, bytes]]) -> "Pings":
-        """What a host's answer says; the usual, if nothing that can be read."""
+        """The pings that a host's answer names, else the default."""
         said = dict(headers).get(HEADER, b"")
         with contextlib.suppress(ValueError):
             interval, timeout = map(float, said.split())
@@ -35,5 +35,5 @@ class Pings:
 
     @property
     def header(self) -> tuple[bytes, bytes]:
-        """The same as `told` reads it."""
+        """The header that `told` reads."""
         return HEADER, f"{self.interval!r} {self.timeout!r}".encode()

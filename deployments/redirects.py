@@ -1,4 +1,4 @@
-"""The headers of an answer that hold addresses: Location, Content-Location and Link. Pure."""
+"""Rewrites the headers of an answer that hold addresses: Location, Content-Location and Link."""
 
 import re
 from collections.abc import Callable
@@ -10,12 +10,12 @@ LINKED = re.compile(r"<([^<>]*)>")
 
 
 def has_addresses(headers: Headers) -> bool:
-    """Whether there is anything to rewrite; most answers have nothing."""
+    """Whether an answer has such headers. Most have none."""
     return any(name in ADDRESSES or name == LINK for name, _ in headers)
 
 
 def rewritten(headers: Headers, rewrite: Callable[[str], str]) -> Headers:
-    """The headers, names in lower case, with every address through `rewrite`."""
+    """The headers, with names in lower case and every address changed by `rewrite`."""
     return [(name, _value(name, value.decode("latin-1"), rewrite)) for name, value in headers]
 
 

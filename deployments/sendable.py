@@ -1,5 +1,8 @@
-"""Which heads of an answer an HTTP/1.1 server can send. The host asks before its own server breaks off without a word, and
-the gateway asks again, since a call that ends in silence counts as not made and is made once more."""
+"""Checks whether an HTTP/1.1 server can send the head of an answer.
+
+The host checks it, because its server would close the connection without an answer. The gateway checks it again, because a call
+without an answer would be repeated.
+"""
 
 from collections.abc import Iterable
 
@@ -9,12 +12,12 @@ from tasks.outside_text import whole_number
 
 
 def is_final(status: int) -> bool:
-    """Whether an answer can end with that status: those below announce another, those above do not exist."""
+    """Whether a final answer can have that status. Lower ones announce another answer, higher ones do not exist."""
     return 200 <= status <= 599
 
 
 def why_unsendable(status: int, headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """What is wrong with this head, as the end of a sentence; nothing is ''."""
+    """What is wrong with this head, as the end of a sentence; '' if nothing is wrong."""
     if not is_final(status):
         return f"its status is {status}"
     lengths: list[bytes] = []

@@ -1,4 +1,4 @@
-"""A WebSocket passed through: opened at a server with its client's own head, messages both ways, the end told to the other side.
+"""Relays a WebSocket: opens it at a server with the client's head, passes messages both ways, and passes the end on.
 
 The gateway does this for model hosts, and a custom server's host for its server.
 """
@@ -35,7 +35,7 @@ NOT_ANSWERED = HANDSHAKE | {b"date", b"server"}  # our own server says these
 
 
 class Opening(ClientProtocol):
-    """Asks as the client did: its target and headers, `host` among them, as they came."""
+    """A handshake with the client's own target and headers, including `host`."""
 
     def __init__(self, target: str, headers: RawHeaders, offered: Iterable[str]) -> None:
         subprotocols = [Subprotocol(name) for name in offered]
@@ -56,7 +56,7 @@ class ServerSide(ClientConnection):
     """The connection to the server."""
 
     async def end(self, code: int, reason: str) -> None:
-        """Closes as the client did: with its code, without any, or without a goodbye."""
+        """Closes as the client did: with its code, without a code, or without a close frame."""
         if code == NO_GOODBYE:
             self.transport.abort()
         elif code != NO_CODE:
@@ -68,7 +68,7 @@ class ServerSide(ClientConnection):
 
     @property
     def ended(self) -> tuple[int, str]:
-        """Code and reason for the client, once this is closed."""
+        """The code and reason for the client, once this side is closed."""
         said = (
             self.protocol.close_sent
         )  # by us, because it broke a rule such as the size of a message
@@ -78,14 +78,14 @@ class ServerSide(ClientConnection):
 
     @property
     def answer_headers(self) -> RawHeaders:
-        """What the server said beside the handshake."""
+        """The headers of the server's answer to the handshake."""
         assert self.response, "it is open"
         pairs = _of_texts(self.response.headers.raw_items())
         return [pair for pair in pairs if pair[0] not in NOT_ANSWERED]
 
 
 async def opened(opening: Opening, connect: Connect) -> ServerSide:
-    """The open connection. Raises OSError, TimeoutError, and InvalidHandshake: InvalidStatus has the server's answer."""
+    """Opens the connection. Raises OSError, TimeoutError and InvalidHandshake; its subclass InvalidStatus has the server's answer."""
 
     def made() -> ServerSide:
         return ServerSide(opening, ping_interval=None, close_timeout=CLOSE_SECONDS)
@@ -100,7 +100,7 @@ async def opened(opening: Opening, connect: Connect) -> ServerSide:
 
 
 def denial(refused: InvalidStatus, passed: Callable[[RawHeaders], RawHeaders]) -> Response:
-    """The answer of a server that refused the handshake, with those of its headers that pass."""
+    """The answer of a server that refused the handshake, with the headers that may pass."""
     said = refused.response
     response = Response(bytes(said.body or b""), said.status_code)
     headers = passed(_of_texts(said.headers.raw_items()))
@@ -109,7 +109,7 @@ def denial(refused: InvalidStatus, passed: Callable[[RawHeaders], RawHeaders]) -
 
 
 async def relay(client: WebSocket, server: ServerSide) -> None:
-    """Passes messages until one side ends; the other one then ends with the same code and reason."""
+    """Passes messages until one side closes. The other side is then closed with the same code and reason."""
     upward = asyncio.create_task(_upward(client, server))
     try:
         if not await _downward(client, server):
@@ -121,7 +121,7 @@ async def relay(client: WebSocket, server: ServerSide) -> None:
 
 
 async def _upward(client: WebSocket, server: ServerSide) -> None:
-    """Until the client ends, which ends the server's connection."""
+    """Passes the client's messages on until it closes, then closes the server's connection."""
     while True:
         message = await client.receive()
         if message["type"] == "websocket.disconnect":
@@ -135,7 +135,7 @@ async def _upward(client: WebSocket, server: ServerSide) -> None:
 
 
 def _goodbye(message: Message) -> tuple[int, str]:
-    """Code and reason of a client that left; uvicorn knows no reason of one that vanished, and calls it 1005."""
+    """The code and reason of a client that left. For one that vanished, uvicorn has no reason and the code 1005."""
     code, reason = message.get("code") or NO_CODE, message.get("reason")
     if code == NO_CODE and reason is None:
         code = NO_GOODBYE
@@ -143,7 +143,7 @@ def _goodbye(message: Message) -> tuple[int, str]:
 
 
 async def _downward(client: WebSocket, server: ServerSide) -> bool:
-    """Until the server ends, which ends the client's connection, or the client cannot be reached: then False."""
+    """Passes the server's messages on until it closes, then closes the client's connection. False if the client cannot be reached."""
     try:
         with contextlib.suppress(ConnectionClosed):
             while True:
@@ -168,10 +168,10 @@ def _close(code: int, reason: str) -> Message:
 
 
 def _texts(pairs: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Headers as a WebSocket library has them."""
+    """The headers in the form of the WebSocket library."""
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
 
 
 def _of_texts(pairs: Iterable[tuple[str, str]]) -> RawHeaders:
-    """Headers as a server has them."""
+    """The headers in the form of ASGI servers."""
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]

@@ -1,1 +1,1 @@
-"""The one top-level name that belongs to Kingpost alone."""
+"""The only top-level package name that other projects do not use."""

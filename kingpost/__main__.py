@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> None:
-    """Runs `cli.main`, whatever modules the variables of this shell put before ours."""
+    """Runs `cli.main`, even if the variables of this shell put other modules first on the import path."""
     # A folder in PYTHONPATH may hold a tasks.py or redis.py of another project. Models still see the variable.
     if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:
         python = [sys.executable, "-E", "-P", "-X", "utf8"]

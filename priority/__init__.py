@@ -1,6 +1,6 @@
-"""Who is next, and when: README.md beside this file has the whole answer in a screen.
+"""Who is next, and when. README.md in this folder explains it on one page.
 
-The store's scripts do the work; their Lua is here, each file beside the Python that says the same.
+The store's scripts do the work. Their Lua is in this folder, each file beside the Python model that does the same.
 """
 
 import re

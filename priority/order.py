@@ -22,13 +22,13 @@ LEVEL_STEP = 2**51
 
 
 def score(level: int, start_tag: int) -> int:
-    """The sorted-set score of a job; smaller is sooner."""
+    """The sorted-set score of a job. The smallest score is next."""
     return level * LEVEL_STEP + start_tag
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Place:
-    """Where a job stands: the smallest is next."""
+    """The place of a job. The smallest place is next."""
 
     score: int
     arrival: int
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass
 class FairQueue:
-    """The order of one deployment's queue. `limit` of 0 lets a key run any number of jobs at once."""
+    """The queue of one deployment. With `limit` 0, a key may run any number of jobs at once."""
 
     limit: int = 0
     virtual_time: dict[int, int] = field(default_factory=dict[int, int])
@@ -55,7 +55,7 @@ class FairQueue:
         self.waiting[request_id] = Place(fair, self.arrivals, request_id, api_key)
 
     def claim(self) -> str | None:
-        """Takes the best job whose key may run one more; None when there is none."""
+        """Takes the first job whose key may run one more. None if there is none."""
         while self.waiting:
             place = min(self.waiting.values())
             del self.waiting[place.request_id]
@@ -71,7 +71,7 @@ class FairQueue:
         return None
 
     def end(self, request_id: str) -> None:
-        """A running job has ended; the best held job of its key goes back into the queue."""
+        """Ends a running job. The first held job of its key goes back into the queue."""
         api_key = self.running.pop(request_id).api_key
         held = [place for place in self.held.values() if place.api_key == api_key]
         if held:
@@ -79,17 +79,17 @@ class FairQueue:
             self.waiting[best.request_id] = self.held.pop(best.request_id)
 
     def give_back(self, request_id: str) -> None:
-        """A running job goes back to its old place, for another attempt."""
+        """Puts a running job back into its old place, for another attempt."""
         place = self.running[request_id]
         self.end(request_id)
         self.waiting[request_id] = place
 
     def remove(self, request_id: str) -> None:
-        """A queued job is cancelled or has expired."""
+        """Removes a queued job that was cancelled or has expired."""
         self._place_of(request_id).pop(request_id)
 
     def move(self, request_id: str, level: int) -> None:
-        """A queued job goes to another level, behind its own key's jobs there."""
+        """Moves a queued job to another level, behind the jobs of its own key there."""
         where = self._place_of(request_id)
         place = where[request_id]
         if place.score // LEVEL_STEP != level:
@@ -97,7 +97,7 @@ class FairQueue:
             where[request_id] = Place(fair, place.arrival, request_id, place.api_key)
 
     def jobs_ahead(self, request_id: str) -> int:
-        """How many jobs of the queue are before a queued one; a held one counts as if it stood there."""
+        """The number of jobs before a queued job. A held job counts as if it were in the queue."""
         if request_id in self.held:
             least = self.held[request_id].score
             return sum(place.score < least for place in self.waiting.values())

@@ -4,8 +4,8 @@ The generic cell rate algorithm (ITU-T I.371, virtual scheduling) keeps one numb
 theoretical arrival time, TAT, at which the calls admitted so far would have come had they been spread evenly. A call costs
 T = 60 s / rate. It is admitted while max(TAT, now) + T is at most a minute ahead of now, and moves TAT there.
 
-So an idle key may call a whole minute's worth at once, and then once in T. A batch that costs more than a minute is admitted
-when nothing is owed. What is refused costs nothing and is told when to come again.
+So an idle key may make a minute's worth of calls at once, and then one call in each T. A batch that costs more than a minute is
+admitted when nothing is owed. A refused call costs nothing, and is told when to come again.
 
 `rates.lua` does this inside Redis. `Rate` is its model; tests compare the two.
 """
@@ -19,13 +19,13 @@ ROUNDING_MS = 0.001  # more than doubles of a Unix time lose
 
 @dataclass
 class Rate:
-    """The rate of one key for one kind of call; 0 a minute is no limit."""
+    """The rate of one key for one kind of call. 0 a minute means no limit."""
 
     per_minute: int
     arrival: float = 0.0  # the theoretical arrival time, in ms
 
     def admit(self, calls: int, now: int) -> int:
-        """Counts so many calls at `now`, in ms; else in how many ms they may come: 0 = counted."""
+        """Counts that many calls at `now` (ms) and returns 0. If they are too many, it returns the ms to wait."""
         if self.per_minute == 0:
             return 0
         cost = calls * 60_000 / self.per_minute

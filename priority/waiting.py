@@ -1,4 +1,4 @@
-"""When a job will be done, and what it waits for. The store says how many are ahead of it (`waiting.lua`)."""
+"""Estimates when a job will be done, and finds out what it waits for. `waiting.lua` counts the jobs ahead of it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class WaitingFor(StrEnum):
-    """What keeps a queued job from its run, in the words of the API."""
+    """What a queued job waits for, in the words of the API."""
 
     PAUSED = "paused"  # its deployment is paused
     KEY_LIMIT = "key_limit"  # its API key runs as many jobs as it may
@@ -19,7 +19,7 @@ class WaitingFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a job waits for, and why that takes its time where somebody knows."""
+    """What a job waits for, and the reason if it is known."""
 
     what: WaitingFor | None
     why: str | None = None
@@ -29,7 +29,7 @@ NOTHING = Waiting(None)
 
 
 def in_the_queue(hold: str, backoff_ms: int, ready_slots: int) -> Waiting:
-    """What the queue alone explains; NOTHING when no replica is ready. `hold` is why claims pass the job over."""
+    """What a job waits for, as far as the queue shows it; NOTHING if no replica is ready. `hold` is why claims skip the job."""
     if hold:
         return Waiting(WaitingFor(hold))
     if backoff_ms:
@@ -40,10 +40,10 @@ def in_the_queue(hold: str, backoff_ms: int, ready_slots: int) -> Waiting:
 def for_a_replica(
     states: Collection[str], note: str | None, failure: str, gave_up: bool
 ) -> Waiting:
-    """What keeps a deployment without a ready replica.
+    """Why a deployment has no ready replica.
 
-    `states` are those of its replicas that are not on their way out, `note` is what one of them does meanwhile. `failure`
-    says why the latest load failed, '' = it did not; `gave_up` = nobody tries again.
+    `states` are the states of its replicas that are not draining. `note` is what one of them does meanwhile. `failure` is the
+    reason of the latest failed load, '' if it did not fail. `gave_up` means that the deployment is not loaded again for now.
     """
     if failure and (gave_up or set(states) == {"failed"}):
         return Waiting(WaitingFor.LOAD_FAILED, failure)
@@ -52,14 +52,14 @@ def for_a_replica(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What is known of a deployment's speed: recent run times, how long each running job has run, and its slots."""
+    """The speed of a deployment: recent run times, how long each running job has run, and its slots."""
 
     run_times_ms: Sequence[float]
     running_ms: Sequence[int]
     slots: int
 
     def running_job_seconds(self, ran_ms: int, fraction: float | None) -> float | None:
-        """Seconds until a job is done that has run for `ran_ms`: by its own report, else by the typical run time."""
+        """Seconds until a running job is done, from its reported progress, else from the typical run time."""
         if not self.run_times_ms:
             return None
         ran = ran_ms / 1000
@@ -67,7 +67,7 @@ class Pace:
         return round(max(whole - ran, 0.0), 3)
 
     def queued_job_seconds(self, jobs_ahead: int, backoff_ms: int) -> float | None:
-        """Seconds until a queued job is done: the wait for a slot or for its backoff, then a typical run."""
+        """Seconds until a queued job is done: its wait for a slot or for its backoff, and a typical run."""
         if not self.run_times_ms:
             return None
         typical = self._typical_seconds()
@@ -78,7 +78,7 @@ class Pace:
         return sorted(self.run_times_ms)[len(self.run_times_ms) // 2] / 1000
 
     def _start_seconds(self, jobs_ahead: int, typical: float) -> float:
-        """When a slot is free: each one in turn takes the jobs before this one, a typical run time long."""
+        """Seconds until a slot is free. The slots take the jobs ahead in turn, each for a typical run time."""
         busy = [max(typical - ran / 1000, 0.0) for ran in self.running_ms]
         free = sorted([*busy, *[0.0] * self.slots][: max(self.slots, 1)])
         rounds, place = divmod(jobs_ahead, len(free))

@@ -1,4 +1,4 @@
-"""What of a folder goes into a package: ignore files respected, nothing from outside, nothing too large."""
+"""Selects the files of a folder for a package. It obeys ignore files and refuses links to the outside and large files."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ class Selection:
     size: int  # bytes of all files
 
     def write_tar(self, out: IO[bytes]) -> None:
-        """The files as a tar with nothing of this machine in it: no owner, no time."""
+        """The files as a tar without owners and times, so that it is the same on every machine."""
         with tarfile.open(fileobj=out, mode="w|") as tar:
             for name, path in self.files.items():
                 info = tarfile.TarInfo(name)
@@ -39,7 +39,7 @@ class Selection:
 
 
 def selection_of(root: Path, named: Mapping[str, Path]) -> Selection:
-    """These files under these names."""
+    """The selection of these files under these names."""
     files = {name: named[name] for name in sorted(named, key=PurePosixPath)}
     return Selection(root, files, _hash(files), sum(p.stat().st_size for p in files.values()))
 
@@ -72,7 +72,7 @@ Stamps = dict[str, tuple[int, int]]  # relative path -> time of the last change 
 
 
 def stamps(root: Path) -> Stamps:
-    """What tells that a file of the package has changed."""
+    """The stamps of the package's files. A changed stamp means a changed file."""
     found: dict[str, tuple[int, int]] = {}
     for path in files_of(root):
         with contextlib.suppress(FileNotFoundError):  # an editor's temporary file
@@ -82,7 +82,7 @@ def stamps(root: Path) -> Stamps:
 
 
 def all_stamps(root: Path, outside: Iterable[Path]) -> Stamps:
-    """Those of the package, and those of its `external_package_dirs` by their full paths."""
+    """The stamps of the package's files, and of its `external_package_dirs` by their full paths."""
     found = stamps(root)
     for folder in outside:
         for name, stamp in stamps(folder).items() if folder.is_dir() else ():
@@ -101,7 +101,7 @@ def _ignored(root: Path) -> GitIgnoreSpec:
 
 
 def _walk(root: Path, spec: GitIgnoreSpec, max_file_bytes: int) -> Iterator[Path]:
-    """Files, and links to files of the package; folders that are links are no part of it."""
+    """The files, and the links to files of the package. Folders that are links are left out."""
     stack = [root]
     while stack:
         for path in sorted(stack.pop().iterdir()):

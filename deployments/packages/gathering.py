@@ -1,4 +1,4 @@
-"""What a push takes of a package whose `external_package_dirs` lie outside of it: as in Truss, their content lands in its packages folder."""
+"""Collects the files of a push. As in Truss, the content of `external_package_dirs` goes into the package's packages folder."""
 
 from pathlib import Path
 from typing import cast
@@ -14,9 +14,9 @@ MOST_BYTES = 1 << 30
 
 
 def gather(package: Package, max_file_bytes: int, scratch: Path) -> Selection:
-    """The files of the package and of those folders; `scratch` keeps its config.yaml, which no longer names them.
+    """The files of the package and of its `external_package_dirs`. Raises PackageError.
 
-    Raises PackageError.
+    The new config.yaml, which no longer names these folders, is written to `scratch`.
     """
     root = package.root.resolve()
     named = {path.relative_to(root).as_posix(): path for path in files_of(root, max_file_bytes)}
@@ -58,7 +58,7 @@ def _of_outside(package: Package, outside: list[Path], max_file_bytes: int) -> d
 
 
 def _without(package: Package, outside: list[Path], to: Path) -> Path:
-    """config.yaml as Truss gathers it: folders that were taken along are not asked for again."""
+    """A config.yaml without the folders that are included, as Truss writes it."""
     raw, _ = read_yaml(package.root)
     given = cast("list[str]", package.config["external_package_dirs"])
     pairs = zip(given, package.external_package_dirs, strict=True)

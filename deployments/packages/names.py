@@ -1,4 +1,4 @@
-"""What a model may be called. A name is shown and asked for; paths, sockets, logs and queues are made of ids."""
+"""Checks the names of models. Names are only shown and looked up; paths, sockets, logs and queues use ids."""
 
 from deployments.config.values import PackageError
 
@@ -6,7 +6,7 @@ MOST_CHARACTERS, MOST_BYTES = 200, 400
 
 
 def check_model_name(name: str) -> None:
-    """Raises PackageError with the rule."""
+    """Raises PackageError with the rule if the name is not allowed."""
     # A lone surrogate is not printable, so that the encoding cannot fail.
     fits = name.strip() and name.isprintable()
     if not fits or len(name) > MOST_CHARACTERS or len(name.encode()) > MOST_BYTES:

@@ -1,4 +1,4 @@
-"""A Truss package on disk: its config.yaml, read once into frozen dataclasses with every default filled."""
+"""A Truss package on disk. Its config.yaml is read once into frozen dataclasses with all defaults."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -56,7 +56,7 @@ TransportKind = Literal["http", "websocket", "grpc"]
 
 @dataclass(frozen=True)
 class Transport:
-    """How clients talk to the model; pings are in seconds, None keeps the server's own default."""
+    """How clients talk to the model. Pings are in seconds; None means the server's default."""
 
     kind: TransportKind = "http"
     ping_interval_seconds: float | None = None
@@ -65,7 +65,7 @@ class Transport:
 
 @dataclass(frozen=True)
 class HealthChecks:
-    """Seconds before an unhealthy replica is acted upon; None leaves it to the service."""
+    """Seconds before something is done about an unhealthy replica. None leaves it to the service."""
 
     startup_threshold_seconds: int | None = None
     stop_traffic_threshold_seconds: int | None = None
@@ -75,7 +75,7 @@ class HealthChecks:
 
 @dataclass(frozen=True)
 class Batching:
-    """`runtime.batching`: flush when full, or `max_wait_ms` after the first call came."""
+    """`runtime.batching`: a batch runs when it is full, or `max_wait_ms` after its first call came."""
 
     max_batch_size: int
     max_wait_ms: float
@@ -83,7 +83,7 @@ class Batching:
 
 @dataclass(frozen=True)
 class Runtime:
-    """`runtime`: what the model host obeys while it serves."""
+    """`runtime`: how the model host serves the model."""
 
     predict_concurrency: int = 1
     streaming_read_timeout: float = 60
@@ -97,7 +97,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class DockerServer:
-    """`docker_server`: a program that serves HTTP by itself; it takes the place of a Model class."""
+    """`docker_server`: a program that serves HTTP itself, instead of a Model class."""
 
     start_command: str
     server_port: int
@@ -109,7 +109,7 @@ class DockerServer:
 
 @dataclass(frozen=True)
 class Package:
-    """One package; `config` is the whole file with its defaults filled, as the model gets it."""
+    """One package. `config` is the whole config.yaml with its defaults, as the model gets it."""
 
     root: Path
     model_name: str
@@ -135,7 +135,7 @@ class Package:
     def load(cls, folder: Path | str) -> "Package":
         """Reads `folder`/config.yaml. Raises PackageError, one sentence that names the wrong key.
 
-        Keys that Kingpost does not support are let through: whoever pushed the package has been asked (`accept`).
+        Unsupported keys are accepted here, because `accept` checked them when the package was pushed.
         """
         root = Path(folder).resolve()
         raw, warnings = read_yaml(root)
@@ -148,10 +148,10 @@ class Package:
         allowed: Collection[str] = (),
         here: "Callable[[Package], list[Finding]] | None" = None,
     ) -> "Package":
-        """As `load`, for a package that is new here: also refuses what Kingpost does not know or support.
+        """Loads a new package. Other than `load`, it refuses keys that Kingpost does not know or support.
 
-        `allowed` are keys that may be unsupported all the same; `warnings` then says so, and every other limit.
-        `here` tells what this machine does not have. Raises PackageError.
+        `allowed` are unsupported keys that are accepted all the same. `warnings` lists them and every other limit.
+        `here` finds out what this machine does not have. Raises PackageError.
         """
         root = Path(folder).resolve()
         raw, warnings = read_yaml(root)
@@ -196,24 +196,24 @@ class Package:
 
     @property
     def model_file(self) -> Path:
-        """The file that holds the Model class; absent only beside a `docker_server`."""
+        """The file of the Model class. Only a package with `docker_server` may lack it."""
         return self.root / self.model_module_dir / self.model_class_filename
 
     @property
     def package_dirs(self) -> tuple[Path, ...]:
-        """Folders whose content the model may import by name, in search order."""
+        """The folders from which the model may import, in search order."""
         return (self.root / self.bundled_packages_dir, *self.external_package_dirs)
 
     @property
     def slots(self) -> int:
-        """How many calls a replica admits at once; a batching model needs the next batch waiting."""
+        """How many calls a replica accepts at once. A batching model also accepts the calls of the next batch."""
         batching = self.runtime.batching
         ahead = 2 * batching.max_batch_size if batching else 1
         return max(self.runtime.predict_concurrency, ahead)
 
     @property
     def gpus(self) -> int:
-        """Devices that a replica needs, from `resources.accelerator` ("A10G", "H100:2")."""
+        """The number of GPUs that a replica needs, from `resources.accelerator` ("A10G", "H100:2")."""
         accelerator = str(self.resources.get("accelerator") or "")
         if not accelerator:
             return 0
@@ -223,15 +223,15 @@ class Package:
 
     @property
     def gpu_memory(self) -> int:
-        """Bytes of a device, from `resources.gpu_memory` ("10Gi", ours): such a model may share it; 0 = all of it."""
+        """The bytes of GPU memory from `resources.gpu_memory` ("10Gi"). Such a model may share the GPU; 0 means the whole GPU."""
         said = self.resources.get("gpu_memory")
         return memory_bytes(str(said), "resources.gpu_memory") if said else 0
 
     @property
     def memory_limit(self) -> int:
-        """Bytes that its host may hold, from `resources.memory`; 0 = no limit.
+        """The bytes that the host may use, from `resources.memory`; 0 means no limit.
 
-        Truss's default is what its templates write into every config.yaml: it says nothing about the model.
+        Truss's default value counts as no limit, because Truss's templates write it into every config.yaml.
         """
         said = str(self.resources.get("memory") or schema.DEFAULT_MEMORY)
         return 0 if said == schema.DEFAULT_MEMORY else memory_bytes(said, "resources.memory")
@@ -250,7 +250,7 @@ class Package:
 
 
 def memory_bytes(said: str, key: str) -> int:
-    """Bytes of a size as Kubernetes writes it ("10Gi", "500M"). Raises PackageError that names the key."""
+    """The bytes of a size as Kubernetes writes it ("10Gi", "500M"). Raises a PackageError that names the key."""
     match = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([kKMGTPE]i?)?B?", said.strip())
     if match is None:
         raise PackageError(f"{key} must be a size such as 10Gi, not {said!r}.")
@@ -260,7 +260,7 @@ def memory_bytes(said: str, key: str) -> int:
 
 
 def _expanded(raw: Mapping[str, object]) -> dict[str, object]:
-    """The file's own keys, unknown ones included, over the defaults."""
+    """The keys of the file, unknown ones included, with defaults added."""
     config = {
         **DEFAULTS,
         **{key: value for key, value in raw.items() if value is not None},

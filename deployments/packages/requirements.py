@@ -1,4 +1,4 @@
-"""What a package wants installed: `requirements` or `requirements_file` of its config.yaml, and a hash of it."""
+"""The requirements of a package, from `requirements` or `requirements_file` in config.yaml, and their hash."""
 
 import hashlib
 import tomllib
@@ -36,7 +36,7 @@ LOCAL_SOURCES = (
 
 @dataclass(frozen=True)
 class Requirements:
-    """`lines` are as in pip's files; `file` is None for the list of config.yaml, else absolute."""
+    """The requirements of one package. `lines` are as in pip's files. `file` is an absolute path, None for the list in config.yaml."""
 
     kind: Kind
     root: Path
@@ -46,7 +46,7 @@ class Requirements:
 
     @classmethod
     def of(cls, package: Package) -> "Requirements | None":
-        """None when the package wants nothing. Raises PackageError for a file that cannot be read."""
+        """The requirements, None if there are none. Raises PackageError for a file that cannot be read."""
         if package.requirements_file:
             found = _of_file(package, package.root / package.requirements_file)
         else:
@@ -61,20 +61,20 @@ class Requirements:
 
     @classmethod
     def none(cls, package: Package) -> "Requirements":
-        """Of a package that wants a virtualenv for its own Python alone."""
+        """The empty requirements of a package that needs a virtualenv only for its Python version."""
         return cls("list", package.root, None, (), b"")
 
     def key(self, *more: str) -> str:
-        """A name for what comes of it; `more` is whatever else decides that."""
+        """The hash that names the virtualenv. `more` is everything else that decides its content."""
         parts = [self.kind.encode(), self.content, *(part.encode() for part in more)]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
     def pip_lines(self) -> list[str]:
-        """The lines for a file anywhere else: names of other files are made absolute."""
+        """The lines with absolute paths, so that they can stand in a file in any folder."""
         return [_absolute(line, self.root) for line in self.lines]
 
     def missing_here(self, more: Iterable[str] = ()) -> list[str]:
-        """The lines, and those of `more`, that our own installation does not satisfy, as far as it can be known."""
+        """The requirements, and those of `more`, that our own installation does not satisfy, as far as this can be found out."""
         return [line for line in (*self.lines, *more) if not _is_satisfied(line)]
 
 
@@ -104,14 +104,14 @@ def _dependencies(project: Path) -> tuple[str, ...]:
 
 
 def _meant(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Without blank lines and comments; continued lines are one."""
+    """The lines without blank lines and comments. Continued lines are joined."""
     joined = "\n".join(lines).replace("\\\n", " ").splitlines()
     cut = [line.partition(" #")[0].strip() for line in joined]
     return tuple(line for line in cut if line and not line.startswith("#"))
 
 
 def _is_local(found: Requirements) -> bool:
-    """Whether it names files of the package: then a change of any file may change what is installed."""
+    """Whether the requirements name files of the package. Then a change of any file may change what is installed."""
     if found.kind in ("pyproject", "uv_lock"):
         text = found.content.decode(errors="replace")
         return any(word in text for word in LOCAL_SOURCES)
@@ -169,7 +169,7 @@ def _is_installed(wanted: Requirement, seen: set[str]) -> bool:
 
 
 def _of_extras(found: metadata.Distribution, extras: set[str]) -> list[Requirement]:
-    """What the extras bring along; markers that are not of an extra have been looked at already."""
+    """The requirements of the extras. Other markers were evaluated before."""
     all_of_it = [Requirement(line) for line in found.requires or ()]
     brought: list[Requirement] = []
     for requirement in all_of_it:

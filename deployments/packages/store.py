@@ -1,4 +1,4 @@
-"""Packages by their content hash: stored once, fetched and verified by whoever runs them."""
+"""Stores packages by the hash of their content. Nodes fetch and verify them."""
 
 import fcntl
 import shutil
@@ -18,14 +18,14 @@ CHUNK = 1 << 20  # bytes
 
 
 class PackageStore:
-    """In the payload store, below `packages/`. Methods raise PayloadUnavailable and NotFound."""
+    """The packages in the payload store, below `packages/`. Methods raise PayloadUnavailable and NotFound."""
 
     def __init__(self, settings: Settings) -> None:
         self._payloads = Payloads(settings)
         self._folder = settings.state_dir.resolve() / "packages"
 
     def put(self, selection: Selection, progress: Callable[[int], None]) -> bool:
-        """Stores a package unless it is there; `progress` hears of bytes. False when it was."""
+        """Stores a package and calls `progress` with the bytes sent. False if it was stored already."""
         ref = _ref(selection.content_hash)
         if self._payloads.has(ref):
             return False
@@ -40,13 +40,13 @@ class PackageStore:
         return True
 
     def folder(self, deployment: Deployment) -> Path:
-        """Where the deployment's package lies on this machine, fetched if need be. Raises PackageError."""
+        """The folder of the deployment's package on this machine. It is fetched if necessary. Raises PackageError."""
         if deployment.package:
             return Path(deployment.package)
         return self.fetch(deployment.content_hash)
 
     def fetch(self, wanted: str) -> Path:
-        """The package of that hash, verified. Raises PackageError when what is stored is something else."""
+        """The verified package of that hash. Raises PackageError if the stored content has another hash."""
         folder = self._folder / wanted
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{wanted}.lock").open("w") as lock:

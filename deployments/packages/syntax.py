@@ -1,4 +1,4 @@
-"""Whether the model's file is Python at all: `model/model.py:2:25` with the line and a caret."""
+"""Checks the syntax of the model's file. Errors have the place (`model/model.py:2:25`), the line and a caret."""
 
 import ast
 import sys
@@ -8,7 +8,7 @@ from deployments.config.values import PackageError, excerpt_of
 
 
 def check_syntax(file: Path, root: Path, python_version: str | None) -> None:
-    """Raises PackageError. Another Python than ours may know other words, so its files are not judged here."""
+    """Raises PackageError for a syntax error. A package for another Python version is not checked, because its syntax may differ."""
     ours = f"py{sys.version_info.major}{sys.version_info.minor}"
     if python_version not in (None, ours):
         return
@@ -26,7 +26,7 @@ def check_syntax(file: Path, root: Path, python_version: str | None) -> None:
 
 
 def syntax_error(error: SyntaxError, root: Path, file: Path) -> PackageError:
-    """The sentence with the place, and the line with a caret; `file` when the error names none."""
+    """The error with the place, the line and a caret. `file` is used if the error names no file."""
     file = Path(error.filename) if error.filename else file
     name = file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
     if not error.lineno:
