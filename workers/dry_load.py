@@ -1,7 +1,7 @@
-"""Looks at a package as a push does: config, import of the model's file, signatures; nothing is instantiated.
+"""Checks a package for a push: its config, the import of the model's file and the signatures. It makes no instance.
 
-`python -m workers.dry_load FOLDER` exits with 0, with 1 and a sentence for a package that cannot work, or with 3
-and a sentence when a requirement that is not installed here keeps it from looking.
+`python -m workers.dry_load FOLDER` exits with 0 for a good package, with 1 and a sentence for a wrong one, and with 3 and a
+sentence if it cannot check the package because a requirement is not installed here.
 """
 
 import os
@@ -20,7 +20,7 @@ SAID = "\0said\0"  # stands before our own words: the model's import may print, 
 
 
 def check(folder: Path) -> None:
-    """Raises PackageError, or ModuleNotFoundError for what is not installed here."""
+    """Checks the package. Raises PackageError, or ModuleNotFoundError for a module that is not installed here."""
     package = Package.load(folder)
     if package.docker_server:
         return
@@ -48,7 +48,7 @@ def check(folder: Path) -> None:
 
 
 def main() -> int:
-    """The exit code for the package in the folder that the command line names."""
+    """Checks the package in the folder of the command line and returns the exit code."""
     folder = Path(sys.argv[1]).absolute()
     try:
         check(folder)
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _where(error: BaseException, package: Package) -> str:
-    """The last place in the package on the way to the error."""
+    """The last line of the package in the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     root = package.root
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(root)]

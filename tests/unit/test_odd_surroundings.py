@@ -241,8 +241,8 @@ def test_a_sample_as_processes(surroundings: Path, valkey: Valkey) -> None:
 @pytest.mark.parametrize(
     ("made", "variables", "said"),
     [
-        ((), {}, "Nothing has run in {state}: start one"),
-        (("models",), {}, "Nothing has run in {state}: start one"),
+        ((), {}, "Nothing has run in {state}; start one"),
+        (("models",), {}, "Nothing has run in {state}; start one"),
         (("virtualenvs",), {}, "There is nothing to remove."),
         ((), {"KINGPOST_VIRTUALENVS_DIR": "/nowhere"}, "There is no folder /nowhere (KINGPOST_VIRTUALENVS_DIR)."),
     ],

@@ -1,6 +1,6 @@
-"""`python -P -m workers.chains.build FILE OUT`: a package for each chainlet of a chain, by Truss's own generator.
+"""`python -P -m workers.chains.build FILE OUT`: generates a package for each chainlet of a chain, with Truss's generator.
 
-Imports the user's file, so it runs as a process of its own; the last line of a failure is its sentence.
+It imports the user's file, so it runs in a separate process. If it fails, the last line of its output is the error.
 """
 
 import os
@@ -32,7 +32,7 @@ class ChainError(Exception):
 
 
 def main() -> None:
-    """Ends with code 1 and one line on stderr when the chain is wrong."""
+    """Builds the chain. If the chain is wrong, it ends with code 1 and one line on stderr."""
     file, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     try:
         build(file, out)
@@ -51,7 +51,7 @@ def build(file: Path, out: Path) -> None:
         name = entrypoint.meta_data.chain_name or entrypoint.display_name
         if not NAME.fullmatch(name):
             raise ChainError(f"The chain's name {name!r} may only have letters, digits, `_-. `.")
-        # Callers before whom they call: so they drain when they share a process.
+        # A chainlet comes before those that it calls. Chainlets of one process drain in this order.
         chainlets = list(_chainlets(framework.get_descriptor(entrypoint), set()))[::-1]
         _check(chainlets)
         names = {chainlet.display_name: f"{name}.{chainlet.display_name}" for chainlet in chainlets}
@@ -81,7 +81,7 @@ def _process(chainlet: ChainletAPIDescriptor) -> str:
 
 
 def _processes(chainlets: list[ChainletAPIDescriptor], out: Path) -> dict[str, tuple[str, ...]]:
-    """The folders that share each process. Raises PackageError when they cannot."""
+    """The folders of each shared process. Raises PackageError if they cannot share it."""
     found: dict[str, tuple[str, ...]] = {}
     for chainlet in chainlets:
         name = _process(chainlet)
@@ -99,7 +99,7 @@ def _processes(chainlets: list[ChainletAPIDescriptor], out: Path) -> dict[str, t
 def _chainlets(
     descriptor: ChainletAPIDescriptor, seen: set[type[ABCChainlet]]
 ) -> Iterator[ChainletAPIDescriptor]:
-    """Each after all that it calls."""
+    """The chainlets, each after those that it calls."""
     if descriptor.chainlet_cls not in seen:
         seen.add(descriptor.chainlet_cls)
         for dependency in framework.get_dependencies(descriptor):
@@ -132,7 +132,7 @@ def _package(
 
 
 def _drop_own_requirement(folder: Path) -> None:
-    """A chainlet that needs truss and nothing else runs in our environment, which has it."""
+    """Removes requirements that are only truss, because our own installation has it."""
     config_file = folder / "config.yaml"
     config = cast("dict[str, Any]", yaml.safe_load(config_file.read_text()))
     listed = config.get("requirements_file")

@@ -1,6 +1,6 @@
-"""Which chainlets share a process: `metadata={"kingpost": {"process": NAME}}` in their options, and whether they can.
+"""Finds out which chainlets share a process, and whether they can: `metadata={"kingpost": {"process": NAME}}` in their options.
 
-Truss takes any metadata and reads none of it, so the same file deploys there.
+Truss accepts any metadata and ignores it, so the same file also deploys to Baseten.
 """
 
 import re
@@ -15,7 +15,7 @@ NAME = re.compile(r"[a-zA-Z0-9_-]+")  # as Truss wants a chainlet's
 
 
 def process_name(chainlet: str, metadata: object) -> str:
-    """The process that a chainlet wants to share, '' for one of its own. Raises PackageError."""
+    """The process that a chainlet shares, '' if it has its own. Raises PackageError for wrong metadata."""
     ours: object = None
     if isinstance(metadata, Mapping):
         ours = cast("Mapping[str, object]", metadata).get(OURS)
@@ -33,7 +33,7 @@ def process_name(chainlet: str, metadata: object) -> str:
 
 
 def check(process: str, packages: Sequence[Package]) -> None:
-    """Raises PackageError with one sentence when they cannot share a process."""
+    """Raises PackageError if the packages cannot share a process."""
     first = packages[0]
     for other in packages[1:]:
         for what, of in SAME.items():

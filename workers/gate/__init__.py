@@ -1,1 +1,1 @@
-"""The way in from other machines: TCP with a token in front of a host's Unix socket."""
+"""The gate for other machines: TCP with a token in front of a host's Unix socket."""

@@ -1,6 +1,6 @@
-"""One connection through the gate: every request's token is checked and taken off, the rest passes as it is.
+"""One connection through the gate. It checks and removes the token of every request and passes the rest on unchanged.
 
-Requests are parsed, for the token and their ends; answers are not. Either side that reads slowly slows the other.
+Requests are parsed, to find the token and the end of each request. Answers are not parsed. A side that reads slowly slows the other.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ REASONS = {400: "Bad Request", 401: "Unauthorized", 431: "Too Large"}
 
 @dataclass
 class GateState:
-    """What all connections share."""
+    """The state that all connections share."""
 
     host_socket: str
     token: bytes = field(repr=False)
@@ -34,11 +34,11 @@ class GateState:
 
     @property
     def strangers(self) -> int:
-        """Connections that have not shown the token."""
+        """The number of connections without a valid token."""
         return len(self.waiting)
 
     def make_room(self) -> None:
-        """Where strangers are too many, the oldest one of the busiest address goes: the newest may be about to show the token."""
+        """Closes the oldest stranger of the busiest address if there are too many. The newest may be about to send the token."""
         if self.strangers > MOST_STRANGERS:
             busiest = Counter(caller.address for caller in self.waiting).most_common(1)[0][0]
             next(connection for connection in self.waiting if connection.address == busiest).drop()
@@ -46,7 +46,7 @@ class GateState:
 
 @dataclass
 class _Head:
-    """The head of one request as it comes."""
+    """The head of one request while it is received."""
 
     url: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
@@ -58,7 +58,7 @@ class _Head:
 
 
 class Caller(asyncio.Protocol):
-    """The caller's side."""
+    """The side of the caller."""
 
     def __init__(self, gate: GateState) -> None:
         self.transport: asyncio.Transport | None = None
@@ -77,7 +77,7 @@ class Caller(asyncio.Protocol):
     # the caller's connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A stranger, until it shows the token."""
+        """Adds the caller as a stranger, until it sends the token."""
         self.transport = cast(asyncio.Transport, transport)
         self._gate.callers.add(self)
         probe_silence(transport.get_extra_info("socket"))
@@ -88,7 +88,7 @@ class Caller(asyncio.Protocol):
         self._gate.make_room()
 
     def data_received(self, data: bytes) -> None:
-        """Parses; what is complete goes on to the host."""
+        """Parses the data and passes complete heads and pieces of bodies on to the host."""
         if self._closed:
             return
         if self._tunnel:
@@ -106,7 +106,7 @@ class Caller(asyncio.Protocol):
             self._refuse(431)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The caller is gone, and with it its call."""
+        """The caller is gone. Its call ends."""
         self._gate.callers.discard(self)
         self._no_stranger()
         self._closed = True
@@ -126,7 +126,7 @@ class Caller(asyncio.Protocol):
             self._host.resume_reading()
 
     def hold(self, held: bool) -> None:
-        """Reads no more from the caller, or again."""
+        """Stops reading from the caller, or resumes."""
         self._held = held
         if self.transport and not self.transport.is_closing():
             (self.transport.pause_reading if held else self.transport.resume_reading)()
@@ -137,7 +137,7 @@ class Caller(asyncio.Protocol):
             self.transport.abort()
 
     def drop(self) -> None:
-        """Makes room for another stranger."""
+        """Closes the connection to make room for another stranger."""
         self._no_stranger()
         self.cut()
 
@@ -162,7 +162,7 @@ class Caller(asyncio.Protocol):
         self._head.url += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keeps all but the token; what comes after the head are trailers, which nobody reads."""
+        """Keeps every header but the token. Headers after the head are trailers, which are ignored."""
         head, lower = self._head, name.lower()
         if lower == TOKEN:
             head.token = value
@@ -196,7 +196,7 @@ class Caller(asyncio.Protocol):
             self._send(b"0\r\n\r\n")
 
     def _objection(self) -> int:
-        """The status that refuses this head, 0 for none. The token comes first: a stranger learns nothing."""
+        """The status that refuses this head, 0 if it is accepted. The token is checked first, so that a stranger learns nothing."""
         if not hmac.compare_digest(self._head.token, self._gate.token):
             return 401
         return 400 if self._parser.should_upgrade() and not self._head.websocket else 0
@@ -240,7 +240,7 @@ class Caller(asyncio.Protocol):
 
 
 class _Host(asyncio.Protocol):
-    """The host's side: everything goes to the caller unread."""
+    """The side of the host. All its data goes to the caller without being parsed."""
 
     def __init__(self, caller: Caller, transport: asyncio.Transport) -> None:
         self._caller = caller
@@ -251,7 +251,7 @@ class _Host(asyncio.Protocol):
         self._transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """What was said still reaches the caller; an answer without its end then shows as one."""
+        """The host closed. The caller still gets what was sent, and sees that an answer has no end."""
         self._transport.close()
 
     def pause_writing(self) -> None:

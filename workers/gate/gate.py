@@ -1,7 +1,10 @@
 """The model host's gate for an API on another machine: TCP with a token, in front of the host's Unix socket.
 
-It is a thread of the worker. The token never enters the process that runs model code, a host that is busy, loading or
-dead does not keep strangers from being refused, and the port stays the same over restarts of the host.
+It is a thread of the worker, for three reasons:
+
+- The token never enters the process that runs model code.
+- Strangers are refused even when the host is busy, loading or dead.
+- The port stays the same when the host restarts.
 """
 
 import asyncio
@@ -25,7 +28,7 @@ START_SECONDS = STOP_SECONDS = 5.0
 
 
 class HostGate:
-    """Listens from its making on, so that the port is known; answers between `start` and `stop`."""
+    """The gate. It listens from its creation on, so that the port is known. It answers between `start` and `stop`."""
 
     def __init__(self, host_socket: str, settings: Settings) -> None:
         self.ref = secrets.token_hex(8)  # the name under which the API finds the token
@@ -40,18 +43,18 @@ class HostGate:
 
     @property
     def token(self) -> str:
-        """What a caller must show."""
+        """The token that a caller must send."""
         return self._gate.token.decode()
 
     def start(self) -> None:
-        """From now on callers are answered."""
+        """Starts to answer callers."""
         self._thread.start()
         if not self._started.wait(START_SECONDS):
             raise RuntimeError("the gate's thread did not start")
         log.info("gate.opened", address=self.address)
 
     def stop(self) -> None:
-        """Cuts what is still open."""
+        """Closes the connections that are still open."""
         if self._loop and self._stopping:
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(STOP_SECONDS)
@@ -74,13 +77,13 @@ class HostGate:
 
 
 def check(settings: Settings) -> None:
-    """Raises SettingsError when model hosts could not listen as they are to: better now than at each start."""
+    """Raises SettingsError if model hosts could not listen as the settings say, so that a node fails at its own start."""
     if settings.host_address:
         _listener(settings).close()
 
 
 def _listener(settings: Settings) -> socket.socket:
-    """Bound to the first port that is free. Raises SettingsError."""
+    """A socket that listens on the first free port. Raises SettingsError."""
     address = settings.host_address
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     for port in ports(settings.host_ports):

@@ -1,4 +1,4 @@
-"""In a chainlet's host: where the code that Truss generated reads its configuration."""
+"""Tells the code that Truss generated for a chainlet where to read its configuration."""
 
 import importlib
 from pathlib import Path
@@ -6,6 +6,6 @@ from typing import Any
 
 
 def use_dynamic_config(folder: Path) -> None:
-    """Before the chainlet is imported: its configuration is read from `folder`."""
+    """Sets the folder of the configuration. Call it before the chainlet is imported."""
     resolver: Any = importlib.import_module("truss.templates.shared.dynamic_config_resolver")
     resolver.DYNAMIC_CONFIG_MOUNT_DIR = str(folder)

@@ -1,13 +1,13 @@
-"""Every way a call can fail in the model host, and the one place that turns a failure into an answer.
+"""All errors of calls in the model host, and their answers.
 
 HostError                      status  X-BASETEN-ERROR-CODE
 |-- ModelNotReady               503    600
 |-- InputParsingError           400    700
 |-- MethodMissing               404    700
 |-- ModelDefinitionError        412    600   (500 when it shows only during a call)
-|-- UserCodeError               500    600   the model raised; its text goes to the log only
+|-- UserCodeError               500    600   the model raised; the text goes to the log only
 |-- ModelExit                   500    -     the model called sys.exit; plain text
-|-- UnsendableResponse          500    600   the model's own Response, which HTTP cannot say
+|-- UnsendableResponse          500    600   the model's own Response cannot be sent over HTTP
 `-- ClientGone                  499    600
 """
 
@@ -36,7 +36,7 @@ class HostError(Exception):
 
 
 class ModelNotReady(HostError):
-    """The model is loading, failed to load, or is going away."""
+    """The model is loading, failed to load, or is about to stop."""
 
     status = 503
 
@@ -72,7 +72,7 @@ class UserCodeError(HostError):
 
 
 class ModelExit(HostError):
-    """The model called sys.exit(); the server goes on."""
+    """The model called sys.exit(). The server goes on."""
 
 
 class UnsendableResponse(HostError):
@@ -93,7 +93,7 @@ class ClientGone(HostError):
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer whose body is complete; header names are lower case."""
+    """An answer whose body is complete. Header names are in lower case."""
 
     status: int
     body: bytes
@@ -106,7 +106,7 @@ class Reply:
 
 
 def json_reply(status: int, content: object) -> Reply:
-    """Compact JSON, non-ASCII as it is. Raises TypeError or ValueError for what JSON cannot say."""
+    """Compact JSON with unescaped non-ASCII characters. Raises TypeError or ValueError for values that JSON cannot hold."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return Reply(status, utf8_json(text).encode(), "application/json")
 
@@ -117,7 +117,7 @@ def error_headers(code: str) -> tuple[tuple[str, str], ...]:
 
 
 def error_reply(error: BaseException) -> Reply:
-    """The answer for whatever ended a call."""
+    """The answer for an exception that ended a call."""
     if isinstance(error, ModelExit):
         return Reply(500, b"Internal Server Error", "text/plain; charset=utf-8")
     try:
@@ -136,16 +136,16 @@ def error_reply(error: BaseException) -> Reply:
 
 
 def is_http_exception(error: BaseException) -> "TypeIs[HTTPException]":
-    """True for fastapi's own class; starlette's is a bug of the model like any other exception.
+    """True for fastapi's HTTPException. Starlette's counts as a bug of the model, like any other exception.
 
-    Read from sys.modules: who raises it has imported it, so the host need not import fastapi.
+    The class is read from sys.modules, so that the host need not import fastapi. A model that raises it has imported it.
     """
     exceptions = sys.modules.get("fastapi.exceptions")
     return exceptions is not None and isinstance(error, exceptions.HTTPException)
 
 
 def downstream_error(status: int, detail: object) -> Reply:
-    """What Truss's server answers for an HTTPException of its own."""
+    """The answer that Truss's server gives for an HTTPException."""
     return _with_headers(status, detail, DOWNSTREAM)
 
 

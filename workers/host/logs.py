@@ -1,4 +1,4 @@
-"""What the model prints and logs becomes JSON lines on stdout: ts, level, model, message or event, request_id."""
+"""Turns the prints and logs of a model into JSON lines on stdout: ts, level, model, message or event, request_id."""
 
 import io
 import json
@@ -21,7 +21,7 @@ chain_request_id: ContextVar[str | None] = ContextVar("chain_request_id", defaul
 
 
 def install(level: str, model: str) -> None:
-    """Sends prints and log records of this process through `write_line`, from `level` upward."""
+    """Sends prints and log records of this process, from `level` upward, to `write_line`."""
     out = sys.__stdout__
     assert out is not None, "the host needs a stdout to log to"
     _Lines.out, _Lines.model = out, model
@@ -36,12 +36,12 @@ def install(level: str, model: str) -> None:
 
 
 def event(name: str, level: str = "info", **fields: object) -> None:
-    """Logs one event of the host itself; names are `noun.past_tense`."""
+    """Logs an event of the host itself. Names are `noun.past_tense`."""
     _write({"level": level, "event": name, **fields})
 
 
 def end_request() -> None:
-    """Ends the half lines of the request that is current here; call it when the call is over."""
+    """Ends the unfinished lines of the current request. Call it when the call is over."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, _Prints):
             stream.end()
@@ -70,7 +70,7 @@ def _write(fields: dict[str, object]) -> None:
 
 
 class _Prints(io.TextIOBase):
-    """A stream whose every line becomes a JSON line; half lines wait for their end."""
+    """A stream that turns each line into a JSON line. An unfinished line waits for its end."""
 
     def __init__(self, level: str) -> None:
         self._level = level
@@ -82,7 +82,7 @@ class _Prints(io.TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """The raw stream, for programs that write bytes; the worker makes JSON of those."""
+        """The raw stream, for programs that write bytes. The worker turns those lines into JSON."""
         return _Lines.out.buffer
 
     def writable(self) -> bool:
@@ -103,10 +103,10 @@ class _Prints(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Half lines wait for their end: progress bars would become thousands of lines."""
+        """Does nothing. Unfinished lines wait for their end, or progress bars would become thousands of lines."""
 
     def end(self) -> None:
-        """The request that is current here is over: so is its line."""
+        """Ends the unfinished line of the current request, which is over."""
         with self._halves as halves:
             rest = halves.pop()
         self._line(rest)
@@ -117,7 +117,7 @@ class _Prints(io.TextIOBase):
 
 
 class _Halves:
-    """Lines without their end: one for each request, over all threads; outside of requests one a thread."""
+    """Unfinished lines: one for each request over all threads, and one for each thread outside of requests."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # re-entered when a clean-up of the collector prints
@@ -132,14 +132,14 @@ class _Halves:
         self._lock.release()
 
     def pop(self) -> str:
-        """Takes out what is there, mostly nothing."""
+        """Removes and returns the unfinished line. Mostly there is none."""
         if (name := request_id.get()) is not None:
             return self._of_requests.pop(name, "")
         text, self._of_thread.text = getattr(self._of_thread, "text", ""), ""
         return text
 
     def put(self, text: str) -> None:
-        """Keeps it until the next write."""
+        """Keeps an unfinished line until the next write."""
         if (name := request_id.get()) is None:
             self._of_thread.text = text
         elif text:
@@ -147,7 +147,7 @@ class _Halves:
 
 
 def _redrawn(line: str) -> str:
-    """What a terminal shows of a line that was drawn again and again, as progress bars are."""
+    """The part of a line that a terminal shows, if the line was redrawn like a progress bar."""
     shown = line.rstrip("\r")
     return shown.rpartition("\r")[2] + line[len(shown) :]
 
@@ -169,12 +169,12 @@ class _JsonHandler(logging.Handler):
 
 
 def user_frames(error: BaseException, model_file: str) -> str:
-    """The traceback as text, cut to the frames from the model's file downward; without any, the error alone."""
+    """The traceback as text, from the model's file downward. Without such frames, the error alone."""
     return _formatted(error, _first_of_user(error, model_file))
 
 
 def log_user_error(message: str, error: BaseException, model_file: str) -> None:
-    """An error of the model, with the frames that its author can act upon; all when none are the author's."""
+    """Logs an error of the model with the frames of its author's code, or with all frames if there are none."""
     kept = _first_of_user(error, model_file) or error.__traceback__
     _write({"level": "error", "message": message, "traceback": _formatted(error, kept)})
 

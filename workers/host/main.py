@@ -1,6 +1,7 @@
 """The model host process: `python -m workers.host.main --package DIR --uds PATH --worker-uds PATH`.
 
-It holds one model, or several chainlets (these options once for each), and nothing of Kingpost's own secrets; the worker that started it is its only parent.
+It holds one model, or several chainlets (these options once for each). It gets none of Kingpost's own secrets. The worker that started
+it is its parent.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from workers.processes.parent_death import die_with_parent
 
 
 def main() -> None:
-    """Serves until SIGTERM; ends without waiting for threads that a model left behind."""
+    """Serves until SIGTERM. It ends without waiting for threads that a model left behind."""
     options = _options()
     die_with_parent(options.parent_pid)
     try:
@@ -84,7 +85,7 @@ def _path(text: str) -> Path:
 
 
 def _drop_own_folder() -> None:
-    """`-m` put the start folder first; our generic names must not shadow the model's own packages."""
+    """Removes the start folder, which `-m` put first on the import path, so that our packages do not hide the model's."""
     own = Path(__file__).parents[2]
     kept = [entry for entry in sys.path if entry and Path(entry).resolve() != own]
     sys.path[:] = [*kept, str(own)]

@@ -45,7 +45,7 @@ class HostServer(uvicorn.Server):
         self._sockets = sockets
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends when both have answered what they were asked; only then does the model's server end."""
+        """Waits until both servers have answered their calls. Only then the model's own server ends."""
         callers, worker = bound(self._sockets.callers), bound(self._sockets.worker)
         with self.capture_signals():  # also while the model's server ends
             async with self._app.router.lifespan_context(self._app):
@@ -54,13 +54,13 @@ class HostServer(uvicorn.Server):
                 )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Both servers end."""
+        """Tells both servers to end."""
         self._host.drain()
         self.should_exit = self._for_worker.should_exit = True
 
 
 class _WorkersServer(uvicorn.Server):
-    """Leaves signals to the server that it stands beside."""
+    """A server that leaves signals to the other one."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -87,7 +87,7 @@ def _config(app: ASGIApp, package: Package, grace_seconds: int) -> uvicorn.Confi
 
 
 def bound(path: Path) -> socket.socket:
-    """A socket for this user alone; uvicorn's own are open to every user of the machine."""
+    """A socket that only this user can open. uvicorn's own sockets are open to every user of the machine."""
     path.unlink(missing_ok=True)  # of a host that was killed
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(str(path))

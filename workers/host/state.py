@@ -37,7 +37,7 @@ State = Literal["loading", "ready", "failed", "draining"]
 
 
 class Host(Protocol):
-    """What the worker's routes need of a host, whichever way it serves its model."""
+    """What the routes of the worker need of a host, for a model class and for a custom server."""
 
     package: Package
     gate: SlotGate
@@ -47,14 +47,14 @@ class Host(Protocol):
     failure: LoadFailure | None
 
     def drain(self) -> None:
-        """From now on the state says that this process is about to end."""
+        """Sets the state to say that this process is about to end."""
         ...
 
 
 class ModelHost:
-    """One package, one model. A failed load leaves the process alive and answering `failed`.
+    """One package with one model. After a failed load the process lives on and answers `failed`.
 
-    Truss's server ends its own process instead; here the worker decides, having read the reason.
+    Truss's server ends its process instead. Here the worker reads the reason and decides.
     """
 
     def __init__(self, package: Package, around: Surroundings) -> None:
@@ -72,7 +72,7 @@ class ModelHost:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The way to call the model. Raises ModelNotReady while there is none."""
+        """The pipeline that calls the model. Raises ModelNotReady until the model is ready."""
         if self._pipeline is None or self.state not in ("ready", "draining"):
             raise ModelNotReady
         return self._pipeline
@@ -84,27 +84,27 @@ class ModelHost:
 
     @property
     def known_methods(self) -> Methods | None:
-        """What the model has, known as soon as it is made: before it is loaded."""
+        """The methods of the model. They are known before it is loaded."""
         live = self._live or self._made
         return live.methods if live else None
 
     def start_loading(self) -> None:
-        """Begins to load in a thread of its own, while the server already answers."""
+        """Starts to load in a separate thread, while the server already answers."""
         loop, context = asyncio.get_running_loop(), copy_context()
         run = partial(context.run, self._load, loop)  # the log is to say whose load it is
         threading.Thread(target=run, name="load", daemon=True).start()
 
     async def wait_loaded(self) -> None:
-        """Returns when loading ended, well or not."""
+        """Returns when loading has ended or failed."""
         await self._loaded.wait()
 
     def drain(self) -> None:
-        """From now on the state says that this process is about to end; running calls go on."""
+        """Sets the state to say that this process is about to end. Running calls go on."""
         if self.state != "failed":
             self.state = "draining"
 
     def hot_reload(self) -> None:
-        """Swaps the class of the live instance for the one on disk. Raises what the import raises."""
+        """Replaces the class of the live instance by the one on disk. Raises the exceptions of the import."""
         live = self._live
         if live is None:
             raise ModelNotReady
@@ -117,7 +117,7 @@ class ModelHost:
         event("model.reloaded")
 
     async def is_healthy(self) -> bool:
-        """Loaded, and the model's own `is_healthy`, if any, does not say no; its exceptions do."""
+        """Whether the model is loaded and its own `is_healthy`, if it has one, neither says no nor raises."""
         method = self.methods.is_healthy
         if method is None:
             return True
@@ -169,7 +169,7 @@ class ModelHost:
         self._live, self._pipeline = live, pipeline
 
     async def follow_environment(self) -> None:
-        """Calls setup_environment again whenever the environment file says something new; endless."""
+        """Calls setup_environment again whenever the environment file changes. It never ends."""
         await self.wait_loaded()
         while (live := self._live) and (method := live.methods.setup_environment):
             await asyncio.sleep(ENVIRONMENT_POLL)
@@ -187,7 +187,7 @@ class ModelHost:
 
 
 def slot_count(package: Package) -> int:
-    """predict_concurrency, or room for two batches: one that runs and one that fills."""
+    """The number of slots: predict_concurrency, or room for one batch that runs and one that fills."""
     batching = package.runtime.batching
     concurrency = package.runtime.predict_concurrency
     return max(concurrency, 2 * batching.max_batch_size) if batching else concurrency

@@ -1,4 +1,4 @@
-"""Where sync model code runs: a pool of threads, each call with the context of its request."""
+"""The pool of threads that runs sync model code. Each call has the context of its request."""
 
 import asyncio
 import threading
@@ -15,9 +15,9 @@ _pools = threading.local()
 
 
 async def in_thread(function: Callable[..., Result], *args: object) -> Result:
-    """Calls the function in a thread and waits. Raises what it raises, StopIteration and SystemExit too.
+    """Calls the function in a thread and waits. Raises its exceptions, also StopIteration and SystemExit.
 
-    Cancelling the wait leaves the function running in its thread.
+    If the wait is cancelled, the function still runs to its end.
     """
     context = copy_context()
     loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""Several chainlets in one model host: a thread and an event loop for each.
+"""Runs several chainlets in one model host, each with a thread and an event loop of its own.
 
-One loop for all would deadlock: an async chainlet may call one whose `run_remote` is sync, and Truss's stub then
-blocks the caller's loop until the answer comes from the other.
+A single loop would deadlock. An async chainlet may call one whose `run_remote` is sync. Truss's stub then blocks the loop of the
+caller until the other chainlet answers.
 """
 
 import os
@@ -17,7 +17,7 @@ from workers.host.logs import chainlet, event
 
 
 def serve_together(servers: Mapping[str, uvicorn.Server]) -> None:
-    """Serves until SIGTERM or SIGINT; called in the main thread, which alone hears of signals."""
+    """Serves until SIGTERM or SIGINT. It runs in the main thread, because only that one gets signals."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         for server in servers.values():

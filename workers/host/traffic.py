@@ -1,4 +1,4 @@
-"""How many calls of callers the host serves and has served; its worker's come in by another socket."""
+"""Counts the calls that the host serves and has served. Calls of the worker use another socket and are not counted."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -6,14 +6,14 @@ LIVENESS = "/"  # what load balancers ask is no call of the model
 
 
 class Traffic:
-    """Counts; on the event loop only."""
+    """The counts. Only the event loop uses them."""
 
     def __init__(self) -> None:
         self.open = 0
         self.served = 0
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, counted."""
+        """An application that counts its calls."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["path"] == LIVENESS:

@@ -1,4 +1,4 @@
-"""The process variables of the model host: the one place that writes and reads it."""
+"""The process variables of the model host. Only this module reads and writes them."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from workers.host.model.loader import Surroundings
 
 
 def apply_variables(package: Package) -> None:
-    """Sets config's `environment_variables`; before the model is imported, as it may read them then."""
+    """Sets the `environment_variables` of the config. It runs before the model is imported, which may read them."""
     os.environ.update(package.environment_variables)
 
 
 def surroundings(secrets_dir: Path, environment_file: Path) -> Surroundings:
-    """Where the model's secrets (TRUSS_SECRET_<name>), environment and number of load retries are."""
+    """The variables with the model's secrets (TRUSS_SECRET_<name>), its environment and the number of load retries."""
     variables = dict(os.environ)
     retries = whole_number(variables.get("NUM_LOAD_RETRIES_TRUSS", ""))
     return Surroundings(

@@ -1,1 +1,1 @@
-"""Placing replicas on a machine, as it has room for them."""
+"""Starts replicas on a machine, as far as it has room for them."""

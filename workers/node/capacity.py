@@ -1,4 +1,4 @@
-"""What a machine has room for: GPUs, whole or by memory, and slots for models without one."""
+"""The room of a machine: its GPUs, whole or by memory, and slots for models without a GPU."""
 
 import subprocess
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ EPSILON = 1e-6
 
 @dataclass
 class Device:
-    """One GPU; `free` is a share of it."""
+    """One GPU. `free` is the free share of it."""
 
     index: str
     memory: int  # bytes
@@ -23,14 +23,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a replica runs: a CPU slot, or shares of devices."""
+    """The place of a replica: a CPU slot, or shares of GPUs."""
 
     devices: tuple[str, ...] = ()
     share: float = 0.0
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the replica gets to see only its devices."""
+        """The variables with which the replica sees only its own devices."""
         return {"CUDA_VISIBLE_DEVICES": ",".join(self.devices)} if self.devices else {}
 
 
@@ -43,13 +43,13 @@ class Capacity:
 
     @classmethod
     def of(cls, settings: Settings) -> "Capacity":
-        """As the settings say, or as the machine is. Raises SettingsError."""
+        """The capacity from the settings, else from the machine. Raises SettingsError."""
         said = settings.node_gpus
         devices = _found() if said == "auto" else _parsed(said)
         return cls(settings.node_slots, devices)
 
     def place(self, deployment: Deployment) -> Place | None:
-        """A place for one replica, None when there is none. On a machine without GPUs, all run on the CPU."""
+        """Takes a place for one replica, None if there is none. On a machine without GPUs, all models run on the CPU."""
         if not deployment.gpus or not self.devices:
             if self.slots == 0:
                 return None
@@ -77,7 +77,7 @@ class Capacity:
         return min(deployment.gpu_memory / smallest, 1.0)
 
     def give_back(self, place: Place) -> None:
-        """The replica there has ended."""
+        """Frees the place of a replica that has ended."""
         if not place.devices:
             self.slots += 1
         for device in self.devices:

@@ -1,4 +1,4 @@
-"""What a package asks of a machine and this one does not have: a GPU, a Python."""
+"""Finds what a package needs and this machine does not have: a GPU or a Python version."""
 
 from deployments.config.fates import Finding
 from deployments.packages.package import Package
@@ -8,7 +8,7 @@ from workers.virtualenvs.pythons import OURS, PythonMissing, find_python, other_
 
 
 def machine_findings(settings: Settings, package: Package) -> list[Finding]:
-    """Each a refusal that can be allowed. Raises PackageError and SettingsError."""
+    """The findings. Each is a refusal that `--allow-unsupported` can allow. Raises PackageError and SettingsError."""
     said = (_python(package, settings), _gpus(package, settings))
     return [finding for finding in said if finding]
 

@@ -1,8 +1,9 @@
-"""The node: one on each machine; runs the replicas that are wanted and that it has room for.
+"""The node runs on each machine. It starts the wanted replicas that the machine has room for.
 
-No node knows of the others. What should run is in the registry (`wanted`, written by the autoscaler); a seat, taken by
-one script, is the right to run one replica. When there is no room, a deployment without work makes room for one with
-work, the least recently used first; one with work keeps its place for a slice of time only.
+- Nodes do not know each other. The registry says what should run (`wanted`, written by the autoscaler).
+- A seat is the right to run one replica. One script gives seats out.
+- When there is no room, a deployment without work makes room for one with work, the least recently used first. A deployment with
+  work keeps its place only for a slice of time.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ class Running:
 
 @dataclass(frozen=True)
 class View:
-    """What the registry and the directory say now."""
+    """The current content of the registry and the directory."""
 
     deployments: dict[str, Deployment]
     needy: list[str]
@@ -79,7 +80,7 @@ def _report(part: Part, what: str) -> None:
 
 
 class Node:
-    """`run_once` does all the work; `stop` drains everything."""
+    """The node. `run_once` does all the work, `stop` drains all replicas."""
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class Node:
         await self.stop()
 
     async def run_once(self) -> View:
-        """One look: gives up what it lost, starts what fits, makes room. Raises StoreUnavailable."""
+        """One round: drops replicas whose seats are lost, starts what fits, makes room. Raises StoreUnavailable."""
         # Taken here: while the store is asked, replicas that leave are dropped from the dictionary.
         seats = [running.seat for running in self._running.values() if running.leaving is None]
         view = await self._look(seats)
@@ -122,20 +123,20 @@ class Node:
         return view
 
     async def _give_up_old_seats(self) -> None:
-        """A node that died left seats behind; its replicas ended with it."""
+        """Frees the seats of an earlier node that died. Its replicas ended with it."""
         if not self._notes.exists():
             return
         for deployment_id, replica_id in json.loads(self._notes.read_text()):
             await self._give_up_seat(Seat(deployment_id, replica_id))
 
     async def _try_all_again(self) -> None:
-        """Whoever starts a node may have mended what its models lacked, such as a variable or a library."""
+        """Lets deployments that gave up load again, because the operator may have fixed the cause before this start."""
         known = await self._store.run(registry.deployments())
         gave_up = [deployment.id for deployment in known if deployment.gave_up]
         await self._store.run(registry.forgive(*gave_up))
 
     def _note_seats(self) -> None:
-        """For the next node, should this one die; without the note they end by themselves."""
+        """Writes down the seats for the next node, in case this one dies. Otherwise the seats end after a while."""
         seats = [running.seat for running in self._running.values()]
         pairs = [(seat.deployment_id, seat.replica_id) for seat in seats]
         with self._aside.round():
@@ -144,7 +145,7 @@ class Node:
             self._notes.with_suffix(".new").replace(self._notes)
 
     async def stop(self) -> None:
-        """Drains every replica, entrypoints of chains before their chainlets."""
+        """Drains all replicas. Entrypoints of chains drain before their chainlets."""
         for kind in KINDS:
             mine = [running for running in self._running.values() if running.kind == kind]
             for running in mine:
@@ -198,7 +199,7 @@ class Node:
         return sum(running.seat.deployment_id == deployment_id for running in held)
 
     async def _start(self, deployment: Deployment) -> bool:
-        """Starts a replica, if there is room for it and a seat."""
+        """Starts a replica if there are room and a seat for it."""
         place = self._capacity.place(deployment)
         if place is None:
             return False
@@ -241,7 +242,7 @@ class Node:
         return made
 
     async def _make_room(self, view: View) -> None:
-        """At most one replica at a time leaves, for the deployment that waits longest of those that this helps."""
+        """Stops at most one replica, for the longest waiting deployment that this helps."""
         if any(running.leaving for running in self._running.values()):
             return
         for waiting in (

@@ -1,1 +1,1 @@
-"""Processes of this machine: kept alive, ended with all that they started, in turns, and their lines of output."""
+"""Manages child processes: keeps them alive, ends them with all that they started, and reads their output."""

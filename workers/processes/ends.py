@@ -1,7 +1,7 @@
-"""How processes end: in words, and with everything that they started.
+"""Ends processes together with all that they started, and says in words how a process ended.
 
-A process that a model starts in a session of its own is in no group of its host. But Linux gives orphans to the next
-"subreaper" above them: the worker is one, and the node for a worker that is killed, so they are found as its children.
+A process that a model starts in a new session is not in the process group of its host. Linux makes orphans children of the next
+"subreaper" above them. The worker is one, and so is the node in case the worker is killed. So they find orphans among their children.
 """
 
 import contextlib
@@ -31,21 +31,21 @@ def exit_words(code: int) -> str:
 
 
 def adopt_orphans() -> None:
-    """On Linux: from now on orphans among our descendants become our children."""
+    """On Linux, makes orphans among our descendants our own children."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children() -> set[int]:
-    """Our own child processes, the dead ones that nobody waited for among them; none where there is no /proc."""
+    """Our child processes, including dead ones that were not waited for. None where there is no /proc."""
     return {child.pid for child in _family().get(os.getpid(), ())}
 
 
 def end_orphans(known: Collection[int]) -> int:
-    """SIGKILLs the orphans that became our children, with their descendants, and reaps them; how many there were.
+    """Kills the orphans that became our children, with their descendants, reaps them and returns their number.
 
-    An orphan of a host is never in our own session, since hosts and parts have theirs: what we start beside them stays
-    with us. Whatever else is a child of ours has to be known.
+    Hosts and parts have sessions of their own, so an orphan of theirs is never in our session. Processes in our session are left
+    alone. All our other children must be in `known`.
     """
     ended, own = set[int](), os.getsid(0)
     for _ in range(ROUNDS):
@@ -72,7 +72,7 @@ class _Child(NamedTuple):
 
 
 def _family() -> dict[int, list[_Child]]:
-    """Process id -> its children, for the whole machine."""
+    """Maps each process id of the machine to its children."""
     found: dict[int, list[_Child]] = defaultdict(list)
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):

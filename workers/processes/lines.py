@@ -1,4 +1,4 @@
-"""A process's output, line by line and bounded: what is not JSON yet, such as prints of C code, becomes it."""
+"""Reads the output of a process in lines of bounded length, and turns lines that are not JSON into JSON."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ LONGEST_OF_OURS = (
 
 
 def bounded_lines(stream: IO[bytes]) -> Iterator[str]:
-    """The lines as text, without their ends; of one that is too long its beginning, and how much is missing."""
+    """The lines as text without line ends. A long line is cut, and says how much is missing."""
     while piece := stream.readline(LONGEST):
         if piece.startswith(OURS) and not piece.endswith(b"\n"):
             piece += stream.readline(LONGEST_OF_OURS - len(piece))
@@ -29,7 +29,7 @@ def bounded_lines(stream: IO[bytes]) -> Iterator[str]:
 
 
 def _skip_rest(stream: IO[bytes]) -> int:
-    """Reads to the end of the line; how many bytes that were."""
+    """Skips to the end of the line and returns the number of bytes."""
     size = 0
     while piece := stream.readline(LONGEST):
         size += len(piece)
@@ -39,7 +39,7 @@ def _skip_rest(stream: IO[bytes]) -> int:
 
 
 def json_line(text: str, model: str) -> str:
-    """The line itself if it is an object with a time, else one with the text as its message."""
+    """The line itself if it is a JSON object with a time, else an object with the text as its message."""
     if text.startswith(OURS.decode()):
         return text
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -47,7 +47,7 @@ def json_line(text: str, model: str) -> str:
 
 
 def words_of(text: str) -> str:
-    """What the line says, without time and level."""
+    """The message of the line, without time and level."""
     with suppress(ValueError, AttributeError):
         fields = json.loads(text)
         return str(fields.get("message") or fields.get("event") or text)

@@ -1,4 +1,4 @@
-"""No orphans: a process that asks the kernel to end it when its parent ends."""
+"""Asks the kernel to end this process when its parent ends, so that there are no orphans."""
 
 import ctypes
 import os
@@ -9,13 +9,13 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
 def die_with_parent_thread() -> None:
-    """On Linux: SIGKILL for this process when the *thread* that started it ends, however it ends."""
+    """On Linux, this process gets SIGKILL when the *thread* that started it ends for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def die_with_parent(parent_pid: int | None) -> None:
-    """The same, and an exit at once if the parent is gone already: no orphan holds a GPU."""
+    """The same, and exits at once if the parent is gone already, so that no orphan keeps a GPU."""
     die_with_parent_thread()
     if parent_pid is not None and os.getppid() != parent_pid:
         sys.exit("The process that started this model host is gone.")  # before prctl took effect

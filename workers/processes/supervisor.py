@@ -1,4 +1,4 @@
-"""Keeps processes running: starts them, starts again what dies, ends them in order."""
+"""Keeps processes running: starts them, restarts those that die, and ends them in order."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ class Part:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it lives."""
+        """The process id while the process lives."""
         alive = self.process is not None and self.process.returncode is None
         return self.process.pid if self.process and alive else None
 
@@ -60,10 +60,10 @@ class Part:
 
 
 class Supervisor:
-    """Parts in the order in which they were started; `changed` hears of every start and death.
+    """The parts, in the order in which they were started. `changed` is called at every start and death.
 
-    With `ends_orphans`, what a dead part leaves behind is ended: every child process of ours that has a session of its own
-    and is no part.
+    With `ends_orphans`, it also ends the orphans of dead parts. Those are our child processes that have sessions of their own and
+    are not parts.
     """
 
     def __init__(self, changed: Callable[[Part, str], None], ends_orphans: bool = False) -> None:
@@ -77,7 +77,7 @@ class Supervisor:
         self._put_off = False  # orphans that were not ended because a part was just being started
 
     async def start(self, part: Part) -> None:
-        """Starts a part and keeps it alive from then on. Raises OSError when it cannot be started at all."""
+        """Starts a part and keeps it alive. Raises OSError if it cannot be started at all."""
         await self._spawn(part)
         self.parts.append(part)
         self._end_orphans_put_off()
@@ -126,7 +126,7 @@ class Supervisor:
             await self._spawn_again(part)
 
     async def _spawn_again(self, part: Part) -> None:
-        """Until it starts: what a full disk or too many processes keep from it now, it may get later."""
+        """Tries until the part starts. A full disk or too many processes may prevent it now and not later."""
         guard, starts = Guard(f"start of {part.name}", AGAIN_LAST), part.starts
         while part.starts == starts and not part.stopping:
             with guard.round():
@@ -135,7 +135,7 @@ class Supervisor:
             await asyncio.sleep(guard.delay)
 
     async def stop(self, role: str, seconds: float) -> None:
-        """SIGTERM to all parts of a role; SIGKILL to their groups after `seconds`."""
+        """Sends SIGTERM to all parts of a role, and SIGKILL to their groups after `seconds`."""
         parts = [part for part in self.parts if part.role == role]
         await asyncio.gather(*(self.stop_part(part, seconds) for part in parts))
 
@@ -169,19 +169,19 @@ class Supervisor:
 
     @staticmethod
     def kill(part: Part) -> None:
-        """SIGKILL to whatever is left of a part's process group."""
+        """Sends SIGKILL to the rest of a part's process group."""
         if part.process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(part.process.pid, signal.SIGKILL)
 
 
 def _die_with_us() -> None:
-    """In the child: the kernel sends SIGTERM when the supervisor is gone, however it went."""
+    """Runs in the child: the kernel sends SIGTERM when the supervisor is gone for any reason."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def delay_after(exit_code: int, lived: float, before: float) -> float:
-    """Seconds until the next start: none after a healthy life, more each time for what cannot start."""
+    """Seconds until the next start: 0 after a healthy life, and more after each failed start."""
     enough = HEALTHY_SECONDS_IF_KILLED if -exit_code in KILLERS else HEALTHY_SECONDS
     if lived >= enough:
         return 0.0

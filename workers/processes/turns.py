@@ -1,4 +1,4 @@
-"""Turns: no more than so many at once on a machine, by locks on files, which end with whoever holds them."""
+"""Limits how many processes of a machine do a kind of work at once, with file locks that end with their holders."""
 
 import contextlib
 import fcntl
@@ -14,29 +14,29 @@ LOOK_EVERY = 0.1  # s, between looks whether a turn is free
 
 
 class ReplicaStops(Exception):
-    """What the replica waits for or builds is given up."""
+    """The replica stops, so it gives up what it waits for or builds."""
 
 
 class Turns:
-    """One kind of work that replicas of one state folder take turns at."""
+    """One kind of work at which the replicas of one state folder take turns."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._files = [folder / f"{number}.lock" for number in range(most)]
 
     @classmethod
     def to_load(cls, settings: Settings) -> "Turns":
-        """For loads of models: each keeps a core busy, and memory beyond what it needs later."""
+        """The turns for loading models. A load keeps a core busy, and needs more memory than the loaded model."""
         most = settings.node_loads or max(os.cpu_count() or 1, 2)
         return cls(settings.state_dir.resolve() / "run" / "loads", most)
 
     @classmethod
     def to_build(cls, settings: Settings) -> "Turns":
-        """For builds of environments."""
+        """The turns for building virtualenvs."""
         return cls(settings.state_dir.resolve() / "run" / "builds", settings.node_builds)
 
     @contextlib.contextmanager
     def taken(self, stopping: threading.Event, waits: Callable[[], None]) -> Generator[None]:
-        """A turn; `waits` is called when there is none yet. Raises ReplicaStops when it is to stop meanwhile."""
+        """Waits for a turn and calls `waits` if it has to. Raises ReplicaStops if the replica stops meanwhile."""
         with contextlib.ExitStack() as held:
             if not self._take(held):
                 waits()

@@ -1,1 +1,1 @@
-"""The Celery side: a replica claims jobs, has its host run them and settles what became of them."""
+"""The replica, a Celery worker: it claims jobs, lets its host run them and records how they ended."""

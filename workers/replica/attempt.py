@@ -1,4 +1,4 @@
-"""One attempt: the call of the model host, beside others or alone, and the ways in which it can end."""
+"""One attempt: calls the model host, beside other jobs or alone, and tells the ways in which the call can end apart."""
 
 import time
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ NOTE_AGAIN = 0.2  # s; while the store is away
 
 @dataclass(frozen=True)
 class Slot:
-    """The right to make one call of the host of that generation."""
+    """The right to call the host of one generation once."""
 
     token: str
     generation: int
@@ -41,43 +41,43 @@ class Slot:
 
 @dataclass(frozen=True)
 class Answered:
-    """The host answered; whether well is another question."""
+    """The host answered, with a result or an error."""
 
     answer: HostAnswer
 
 
 @dataclass(frozen=True)
 class HostDied:
-    """The host had the call and died before its answer."""
+    """The host got the call and died before its answer."""
 
 
 @dataclass(frozen=True)
 class NotCalled:
-    """The host never had the call: the job was stopped first, or a neighbour had taken the host with it."""
+    """The host never got the call: the job was stopped first, or another job had killed the host."""
 
 
 @dataclass(frozen=True)
 class InputUnreadable:
-    """The host never had the call, because the input could not be read."""
+    """The host never got the call, because the input could not be read."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The host took no call; the model never saw it."""
+    """The host refused the call. The model never saw it."""
 
 
 End = Answered | HostDied | NotCalled | InputUnreadable | Refused
 
 
 def never_called(end: End) -> bool:
-    """Whether the model cannot have seen the job."""
+    """Whether it is certain that the model has not seen the job."""
     return isinstance(end, NotCalled | InputUnreadable | Refused)
 
 
 class Attempts:
-    """Makes the attempts of one host; called by many worker threads at once."""
+    """Makes the attempts at one host. Many worker threads call it at once."""
 
     def __init__(self, store: JobStore, host: HostProcess, settings: Settings) -> None:
         self._store = store
@@ -87,7 +87,7 @@ class Attempts:
         self._quarantine = Quarantine()
 
     def make(self, run: Run, client: HostClient, slot: Slot) -> End:
-        """Waits until the job may share the host or has it alone, then calls the model."""
+        """Waits until the job may use the host, shared or alone, then calls the model."""
         alone = is_suspect(run.claim.job, self._settings)
         with self._quarantine.alone() if alone else self._quarantine.shared():
             run.started = time.monotonic()
@@ -120,7 +120,7 @@ class Attempts:
             return HostDied()
 
     def _input(self, run: Run) -> bytes | Iterator[bytes]:
-        """What the host gets. Raises NotFound and PayloadUnavailable."""
+        """The input for the host. Raises NotFound and PayloadUnavailable."""
         ref = run.claim.job.input_ref
         return self._payloads.read(ref) if ref else run.claim.input
 
@@ -132,7 +132,7 @@ class Attempts:
         )
 
     def _note_payload(self, run: Run, note: verbs.ScriptCall[int]) -> None:
-        """Notes a payload before it is written, again and again while the store is away."""
+        """Records a payload in the store before it is written. Repeats this while the store does not answer."""
         while run.reason is None:
             try:
                 self._store.run(note)
@@ -141,7 +141,7 @@ class Attempts:
                 time.sleep(NOTE_AGAIN)
 
     def _report(self, run: Run, message: Progress | OutputChunk) -> None:
-        """Passes progress and chunks on; a store that is away misses them, the result is kept."""
+        """Passes progress and chunks on to the store. If it does not answer, they are lost, but the result is kept."""
         try:
             if isinstance(message, OutputChunk):
                 self._report_chunk(run, message.data)
@@ -152,7 +152,7 @@ class Attempts:
             log.warning("progress.dropped", request_id=run.request_id, error=str(error))
 
     def _report_chunk(self, run: Run, chunk: bytes) -> None:
-        """An event for each chunk, up to a limit: events live in Redis, the output need not."""
+        """Sends an event for each chunk, up to a limit, because events are in Redis and large outputs are not."""
         limit = self._settings.max_event_bytes
         if run.reported <= limit:
             run.reported += len(chunk)

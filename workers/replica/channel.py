@@ -1,4 +1,4 @@
-"""A thread on one pub/sub channel of the job store; it comes back after a lost connection."""
+"""A thread that reads one pub/sub channel of the job store. It reconnects after a lost connection."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ POLL_SECONDS = 1.0  # s; how soon `stop` is noticed
 
 
 class Channel:
-    """Gives each message to `take`; those sent while the connection is away are missed."""
+    """Gives each message to `take`. Messages that are sent while it is not connected are lost."""
 
     def __init__(self, store: JobStore, name: str, take: Callable[[str], None]) -> None:
         self._redis = store.redis

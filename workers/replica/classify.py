@@ -1,4 +1,4 @@
-"""From the model host's answer to what becomes of the attempt: Baseten's table of error codes. Pure."""
+"""Decides from the model host's answer how the attempt ended, by Baseten's table of error codes."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MESSAGE_CHARS = 1000  # an error's message is for people, not a place for output
 
 @dataclass(frozen=True)
 class RetryLater:
-    """The attempt is over, the job is not."""
+    """The attempt failed and the job is tried again."""
 
     error: JobError
     delay_ms: int
@@ -26,14 +26,14 @@ class RetryLater:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """The host had no capacity: back to the old place, no attempt charged."""
+    """The host had no capacity. The job returns to its old place, and the attempt does not count."""
 
 
 Verdict = Outcome | RetryLater | GiveBack
 
 
 def classify(job: Job, answer: HostAnswer, detailed: bool = True) -> Verdict:
-    """What the answer means for the job; `detailed` = what the model raised is kept for its owner."""
+    """What the answer means for the job. With `detailed`, the model's exception is kept for the owner."""
     if 200 <= answer.status < 400:
         return _succeeded(answer)
     if answer.status == 429:
@@ -49,7 +49,7 @@ def _error(answer: HostAnswer, detailed: bool) -> JobError:
 
 
 def _chainlet_failure(answer: HostAnswer) -> str:
-    """What a chainlet raised, from the JSON in which chainlets tell each other; '' for any other answer."""
+    """The exception of a chainlet, from the JSON that chainlets send each other; '' for any other answer."""
     try:
         said = json.loads(answer.output.head)["error"]
         headline = f"{said['exception_cls_name']}: {said['exception_message']}"
@@ -78,7 +78,7 @@ def _succeeded(answer: HostAnswer) -> Outcome:
 
 
 def _json_beginning(head: bytes) -> Any:
-    """The value; of a body that was too long to be kept, what there is of it. Raises one of UNREADABLE."""
+    """The parsed value. If the body was too long to be kept, the part that was kept. Raises one of UNREADABLE."""
     try:
         return json.loads(head)
     except ValueError:
@@ -86,20 +86,20 @@ def _json_beginning(head: bytes) -> Any:
 
 
 def _content_type(said: str) -> str:
-    """The type under which the output is kept; what would break the head of an answer is no type."""
+    """The content type of the output. A type that would break the head of an answer is dropped."""
     fits = said.isprintable() and not said.isspace()
     return said if said and fits else "application/octet-stream"
 
 
 def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | RetryLater:
-    """Another attempt when the code is one that is retried and attempts are left, else FAILED."""
+    """Another attempt if the code is retried and attempts are left, else FAILED."""
     if error.code in RETRIED and job.attempt < job.retry.max_attempts:
         return RetryLater(error, job.retry.delay_ms(job.attempt))
     return Outcome(Status.FAILED, ms, error=error)
 
 
 def code_of(answer: HostAnswer) -> ErrorCode:
-    """The code for an error status; the model host says 400 for bad input and 503 while it loads."""
+    """The code for an error status. The model host answers 400 to bad input and 503 while it loads."""
     match answer.status:
         case 503 if b"is not ready" in answer.output.head:
             return ErrorCode.MODEL_NOT_READY

@@ -1,4 +1,4 @@
-"""Flower's revoke and terminate buttons cancel the request: our `revoke` takes the built-in one's place."""
+"""Lets Flower's revoke and terminate buttons cancel the request. Our `revoke` replaces Celery's."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ class _HasStore(Protocol):
 
 
 def take_over_revoke(app: Celery, replica: _HasStore) -> None:
-    """From now on a `revoke` broadcast cancels the jobs of these request ids, whoever's they are."""
+    """Makes a `revoke` broadcast cancel the jobs with these request ids, whoever owns them."""
     del app  # the panel of control commands is Celery's own and global
 
     def revoke(

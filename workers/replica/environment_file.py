@@ -1,4 +1,4 @@
-"""Which environment a model serves: kept in a file that its host reads, as on Baseten, and written anew when it changes."""
+"""Keeps the name of the environment that a model serves in a file, which its host reads as on Baseten."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ FIRST, LAST = "production", "development"  # of several names
 
 
 def environment_of(environments: Mapping[str, Environment], deployment_id: str) -> str | None:
-    """The name of the environment that the deployment serves; before it serves one, of that which it is to take over."""
+    """The name of the environment that the deployment serves. If it serves none, the one that it will take over."""
     serves = [
         environment.name
         for environment in environments.values()
@@ -31,7 +31,7 @@ def environment_of(environments: Mapping[str, Environment], deployment_id: str) 
 
 
 class EnvironmentFile:
-    """A thread that keeps the file true; without an environment there is no file."""
+    """A thread that keeps the file up to date. Without an environment there is no file."""
 
     def __init__(self, store: JobStore, deployment: Deployment, path: Path) -> None:
         self._store = store
@@ -42,7 +42,7 @@ class EnvironmentFile:
         self._thread = threading.Thread(target=self._loop, name="environment", daemon=True)
 
     def start(self) -> None:
-        """Writes the file, so that the first host finds it, and follows the registry from then on."""
+        """Writes the file, so that the first host finds it, and then follows the registry."""
         with self._looks.round():
             self.run_once()
         self._thread.start()
@@ -53,7 +53,7 @@ class EnvironmentFile:
         self._thread.join()
 
     def run_once(self) -> str | None:
-        """One look; the environment's name. Raises StoreUnavailable, and then the file stays."""
+        """Updates the file once and returns the environment's name. Raises StoreUnavailable and leaves the file as it is."""
         environments = self._store.run(registry.environments(self._deployment.model_id))
         name = environment_of(environments, self._deployment.id)
         if name is None:

@@ -1,7 +1,7 @@
-"""Celery's standard task events, sent for requests, so that Flower shows requests: id, model, state, run time.
+"""Sends Celery's standard task events for requests, so that Flower shows their id, model, state and run time.
 
-Events of one tenth of a second go out as one message, a list, as Celery's own workers send them: a message for each
-would cost the worker as much as the jobs themselves.
+The events of a tenth of a second are sent as one message, as Celery's own workers do. A message for each event would cost the
+worker as much as the jobs themselves.
 """
 
 import threading
@@ -25,7 +25,7 @@ HELD = 10_000  # events; operators' eyes may miss some, jobs may not wait for th
 
 
 class RequestEvents:
-    """One dispatcher and one thread; nobody waits for Flower. `names` are deployment ids -> models."""
+    """Sends events in one thread, so that no job waits for Flower. `names` maps deployment ids to models."""
 
     def __init__(self, app: Celery, hostname: str, names: Mapping[str, str]) -> None:
         self._app = app
@@ -56,7 +56,7 @@ class RequestEvents:
         self._put("task-started", job)
 
     def succeeded(self, job: Job, runtime: float) -> None:
-        """`runtime` in seconds."""
+        """The job succeeded. `runtime` is in seconds."""
         self._put("task-succeeded", job, result="'stored'", runtime=runtime)
 
     def failed(self, job: Job, code: str) -> None:

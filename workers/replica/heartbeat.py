@@ -1,7 +1,7 @@
 """The heartbeat: renews the leases of all running jobs in one call.
 
-A store that cannot be asked ends no call, however long: a lease that ran out is renewed late, and only an answer that
-says that somebody else has claimed the job ends its call here.
+A store that does not answer ends no call, however long it takes. A lease that ran out meanwhile is renewed late. A call is stopped
+only when the store says that another replica has claimed its job.
 """
 
 import threading
@@ -18,7 +18,7 @@ RETRY_SECONDS = 0.2  # s, after a beat that failed: the leases run on
 
 
 class Heartbeat:
-    """A thread of its own, so that nothing but the store can delay it."""
+    """Renews leases in a thread of its own, so that only the store can delay it."""
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ SOCKET_PATH_BYTES = 100  # the kernel allows 107 on Linux and 103 on macOS
 
 @dataclass(frozen=True)
 class Serving:
-    """One deployment that a replica serves: one for most; chainlets that share a process are served together."""
+    """One deployment that a replica serves. Most replicas serve one; chainlets that share a process share a replica."""
 
     id: str  # of its entry in the directory
     deployment: Deployment
@@ -74,7 +74,7 @@ class Serving:
 
 
 class ReplicaWorker:
-    """All parts of a replica, wired; `start` before the Celery worker, `stop` after it."""
+    """All parts of a replica. `start` runs before the Celery worker, `stop` after it."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class ReplicaWorker:
         self.drain()
 
     def drain(self) -> None:
-        """No new claims; running calls get `drain_seconds`, and what they call stays open for them."""
+        """Stops claiming jobs. Running calls get `drain_seconds`, and the chainlets that they call stay open."""
         log.info("replica.draining", running=len(self._runs.all()))
         self._draining.add(self.id)
         for serving in self.servings:
@@ -172,7 +172,7 @@ class ReplicaWorker:
         self._try_report()
 
     def stop(self) -> None:
-        """Lets sync calls end, ends the host and says goodbye."""
+        """Lets sync calls end, ends the host and removes the replica from the directory."""
         self._await_sync_calls()
         self._watchdog.stop()
         if self._reloads:
@@ -200,7 +200,7 @@ class ReplicaWorker:
         return [serving.gate for serving in self.servings if serving.gate]
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
-        """Asks the host to stop a call; the watch ends a host that does not."""
+        """Asks the host to stop a call. The watchdog ends a host that does not."""
         if self._runs.mark(run, reason):
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
             for serving in self.servings:
@@ -212,7 +212,7 @@ class ReplicaWorker:
             self.stop_run(run, StopReason.CANCELED)
 
     def _await_sync_calls(self) -> None:
-        """Up to `drain_seconds` for all, callers before whom they call; nobody sends new ones to what drains."""
+        """Waits up to `drain_seconds` for sync calls. A chainlet drains before those that it calls. Draining ones get no new calls."""
         ends = monotonic() + self._settings.drain_seconds
         for serving in self.servings:
             if serving.id not in self._draining:
@@ -231,7 +231,7 @@ class ReplicaWorker:
             self._try_wake()
 
     def _note_failed_load(self) -> None:
-        """Stays in the registry when the replica has gone; after too many it has to go."""
+        """Counts a failed load in the registry, which outlives the replica. After too many the replica ends."""
         for serving in self.servings:
             why = self.host.error_of(serving.socket) or ""
             self.store.run(registry.fail_load(serving.deployment.id, why, self._settings))
@@ -259,7 +259,7 @@ class ReplicaWorker:
             self.store.run(registry.report(entry, milliseconds, token))
 
     def _ask_all(self) -> list[HostState | None]:
-        """All at once: chainlets that block their loops would hold the heartbeat up one after the other."""
+        """Asks all hosts at once, because chainlets with blocked loops, asked one by one, would delay the heartbeat."""
         if not self.host.ready.is_set():
             return [None for _ in self.servings]
         addresses = [serving.socket.worker_address for serving in self.servings]
@@ -286,12 +286,12 @@ class ReplicaWorker:
 
 
 def _id_along(replica_id: str, deployment_id: str) -> str:
-    """The id of an entry beside another one's: the same end."""
+    """The id of an entry that belongs to another one: both end with the same characters."""
     return f"{deployment_id}-{replica_id.rpartition('-')[2]}"
 
 
 def _socket_path(state_dir: Path, replica_id: str) -> Path:
-    """Where the model host listens: in the state folder, or in a short one when its path is too long."""
+    """The path of the model host's socket: in the state folder, or in a short folder if that path is too long."""
     folder = state_dir.resolve() / "run"
     path = folder / f"{replica_id}.sock"
     if len(worker_address(str(path)).encode()) > SOCKET_PATH_BYTES:  # the longer of the two
@@ -301,7 +301,7 @@ def _socket_path(state_dir: Path, replica_id: str) -> Path:
 
 
 def run_folder(settings: Settings, package_dir: Path, allowed: Sequence[str] = ()) -> None:
-    """Runs a replica of the package in a folder until SIGTERM: then it drains. Raises PackageError, NotOnItsOwn."""
+    """Runs a replica of the package in a folder until SIGTERM, then drains it. Raises PackageError and NotOnItsOwn."""
     package = Package.accept(package_dir, allowed, partial(machine_findings, settings))
     logs.configure(settings, model=package.model_name)
     process = process_of(package)
@@ -314,7 +314,7 @@ def run_folder(settings: Settings, package_dir: Path, allowed: Sequence[str] = (
 
 
 def run_deployment(settings: Settings, deployment_id: str, replica_id: str | None) -> None:
-    """The same for a deployment; its package is fetched.
+    """The same for a deployment, whose package is fetched.
 
     Raises NotFound, NotOnItsOwn, PackageError, PayloadUnavailable.
     """
@@ -359,7 +359,7 @@ def _run(replica: ReplicaWorker) -> None:
 
 
 def _celery_worker(replica: ReplicaWorker) -> ReplicaCelery:
-    """A Celery worker with one thread for each slot, fed by the wake-ups of the deployments that it serves."""
+    """A Celery worker with one thread for each slot. It gets the wake-ups of the deployments that it serves."""
     app: Celery = replica.app
     turns = {
         keys.wakeup_queue(serving.deployment.id): serving.turns for serving in replica.servings

@@ -1,7 +1,7 @@
-"""Who shares the model host: most jobs run side by side, a suspect runs alone.
+"""Decides which jobs share the model host: most run side by side, a suspect runs alone.
 
-When a host dies, nobody knows which of its jobs killed it; all are charged a death. A job that has seen two deaths, or
-is one short of `poison`, therefore runs alone, so that a neighbour of a killer is not condemned with it.
+When a host dies, nobody knows which of its jobs killed it, so each of them is charged a death. A job with two deaths, or one death
+short of `poison`, is a suspect. It runs alone, so that the killer does not condemn other jobs.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ SUSPECT_AFTER = 2  # deaths
 
 
 def is_suspect(job: Job, settings: Settings) -> bool:
-    """Whether it runs alone: from its third run on, and in its last. More deaths allowed are more chances alone."""
+    """Whether a job runs alone: after two deaths, and in its last run before `poison`."""
     return job.deaths >= min(SUSPECT_AFTER, settings.max_deaths - 1)
 
 
 class Quarantine:
-    """Many at once, or one alone; one who waits to be alone goes before those who came later."""
+    """Lets many jobs in at once, or one alone. A job that waits to be alone goes before jobs that came later."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -30,7 +30,7 @@ class Quarantine:
 
     @contextlib.contextmanager
     def shared(self) -> Generator[None]:
-        """Runs beside others."""
+        """Runs the job beside others."""
         with self._changed:
             self._changed.wait_for(lambda: not self._alone and not self._waiting)
             self._sharing += 1
@@ -43,7 +43,7 @@ class Quarantine:
 
     @contextlib.contextmanager
     def alone(self) -> Generator[None]:
-        """Waits until nobody else runs, then keeps everybody else out."""
+        """Waits until no other job runs, then keeps all others out."""
         with self._changed:
             self._waiting += 1
             self._changed.wait_for(lambda: not self._alone and not self._sharing)

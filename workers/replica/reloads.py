@@ -1,4 +1,4 @@
-"""A deployment that follows a folder: what changed there is loaded, in place where the class allows it."""
+"""Loads the changes of a watched folder, without a new host if the model's class allows it."""
 
 import ast
 from pathlib import Path
@@ -15,7 +15,7 @@ SETUP = ("__init__", "load", "setup_environment")  # what they made stays on the
 
 
 class Reloads:
-    """What one replica does when the folder of its deployment has changed."""
+    """Reloads one replica when the folder of its deployment has changed."""
 
     def __init__(self, host: HostProcess, package: Package, deployment_id: str) -> None:
         self._host = host
@@ -25,12 +25,12 @@ class Reloads:
         self._setup = setup_of(package)
 
     def take(self, deployment_id: str) -> None:
-        """A message of the reloads channel."""
+        """Called with each message of the reloads channel."""
         if deployment_id == self._deployment_id:
             log.info("model.changed", how=self.reload())
 
     def reload(self) -> str:
-        """Loads what changed: 'unchanged', 'swapped' in place, 'refused' by the new code, or 'restarted'."""
+        """Loads the changes. Returns 'unchanged', 'swapped' (in place), 'refused' (by the new code) or 'restarted'."""
         before, setup = self._stamps, setup_of(self._package)
         self._stamps = all_stamps(self._package.root, self._package.external_package_dirs)
         changed = changes(before, self._stamps)
@@ -60,12 +60,12 @@ class Reloads:
 
 
 def changes(before: Stamps, after: Stamps) -> set[str]:
-    """Paths that came, went or changed."""
+    """The paths that were added, removed or changed."""
     return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 
 
 def setup_of(package: Package) -> str | None:
-    """The source of what runs once in the life of an instance; None when it cannot be read now."""
+    """The source of the methods that run once in the life of an instance. None if it cannot be read now."""
     try:
         tree = ast.parse(Path(package.model_file).read_text())
     except (OSError, SyntaxError, UnicodeDecodeError):

@@ -9,7 +9,7 @@ from tasks.job import Claim, Lease
 
 
 class StopReason(StrEnum):
-    """Why a running model call is to end before its time."""
+    """Why a running model call has to end early."""
 
     CANCELED = "canceled"
     LOST = "lost"  # the job is somebody else's by now
@@ -19,7 +19,7 @@ class StopReason(StrEnum):
 
 @dataclass(eq=False)
 class Run:
-    """One attempt from claim to settlement; `reason` is set once, by whoever wants it to end first."""
+    """One attempt from claim to settlement. `reason` is set once, by the first part that wants to end it."""
 
     claim: Claim
     generation: int  # of the model host that runs it
@@ -40,29 +40,29 @@ class Run:
 
 
 class Runs:
-    """A register that threads share: by lease, since a job that was lost may be claimed here again."""
+    """The running attempts, shared by threads. The key is the lease, because a lost job may be claimed here again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: dict[Lease, Run] = {}
 
     def add(self, run: Run) -> None:
-        """From now on its lease is renewed."""
+        """Adds a run. Its lease is renewed from now on."""
         with self._lock:
             self._runs[run.lease] = run
 
     def remove(self, run: Run) -> None:
-        """From now on it is nobody's."""
+        """Removes a run. Its lease is no longer renewed."""
         with self._lock:
             self._runs.pop(run.lease, None)
 
     def all(self) -> list[Run]:
-        """All of them, as of now."""
+        """All current runs."""
         with self._lock:
             return list(self._runs.values())
 
     def under(self, lease: Lease) -> Run | None:
-        """The run under that lease, if it is here."""
+        """The run with that lease, None if it is not here."""
         with self._lock:
             return self._runs.get(lease)
 
@@ -71,7 +71,7 @@ class Runs:
         return [run for run in self.all() if run.request_id == request_id]
 
     def mark(self, run: Run, reason: StopReason) -> bool:
-        """Notes why it is to end; False when somebody was first."""
+        """Sets the reason to end it. False if there is one already."""
         with self._lock:
             if run.reason is not None:
                 return False

@@ -1,4 +1,4 @@
-"""What became of an attempt is written down, once, under its fence; the next claim may go along."""
+"""Records how an attempt ended, once, under its fence. The next claim may go in the same round trip."""
 
 import time
 from dataclasses import dataclass
@@ -39,21 +39,21 @@ ClaimCall = verbs.ScriptCall[Claim | None]
 
 @dataclass(frozen=True)
 class ClaimReply:
-    """The answer to a claim that went along with a settlement: a job, or none waits."""
+    """The answer to a claim that was sent with a settlement: a job, or None if no job waits."""
 
     claim: Claim | None
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """What the store said, None when it stayed away; and its answer to the claim, if one went along."""
+    """The store's answer, None if it did not answer, and its answer to the claim, if one was sent along."""
 
     result: SettleResult | None = None
     claimed: ClaimReply | None = None
 
 
 class Settlements:
-    """Settles the attempts of one host; called by many worker threads at once."""
+    """Settles the attempts of one host. Many worker threads call it at once."""
 
     def __init__(
         self, store: JobStore, host: HostProcess, events: RequestEvents, settings: Settings
@@ -64,7 +64,7 @@ class Settlements:
         self._settings = settings
 
     def settle(self, run: Run, end: End, claim: ClaimCall | None) -> ClaimReply | None:
-        """Writes down what became of the attempt; `claim` goes along, so that the slot is not idle for a round trip."""
+        """Records how the attempt ended. `claim` is sent along, so that the slot is not idle for a round trip."""
         match run.reason:
             case StopReason.CANCELED:
                 by = _stopped_by(end)
@@ -98,7 +98,7 @@ class Settlements:
                 return self._give_back(run, claim, REFUSED_MS)
 
     def _give_back(self, run: Run, claim: ClaimCall | None, delay_ms: int = 0) -> Settlement:
-        """The job returns to its old place, uncharged."""
+        """Returns the job to its old place. The attempt does not count."""
         return self._settle(run, verbs.release(run.lease, Release.DRAIN, delay_ms), claim)
 
     def _answered(self, run: Run, answer: HostAnswer, claim: ClaimCall | None) -> Settlement:
@@ -164,7 +164,7 @@ class Settlements:
     def _settle(
         self, run: Run, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None
     ) -> Settlement:
-        """Settles, again and again while the store is away for up to SETTLE_SECONDS."""
+        """Settles, and repeats it for up to SETTLE_SECONDS while the store does not answer."""
         ends = monotonic() + SETTLE_SECONDS
         settled = Settlement()
         while True:
@@ -194,7 +194,7 @@ class Settlements:
 
 
 def _stopped_by(end: End) -> str:
-    """How a cancelled call ended: a host that is gone was killed, if it had the call at all."""
+    """How a cancelled call ended. If the host is gone and got the call, it was killed."""
     if isinstance(end, Answered):
         return end.answer.stopped_by or "cooperative"
     return "cooperative" if never_called(end) else "killed"

@@ -1,8 +1,8 @@
 """SIGTERM and SIGINT: handlers that take no lock.
 
-A handler runs in the main thread, wherever that is, also inside the handler of the signal before. Celery's own handlers
-print and dispatch under a plain lock, so the second signal waits for what the first one holds, for ever. The second one is common:
-the kernel sends SIGTERM when the parent dies, and the supervisor sends another.
+A handler runs in the main thread at any point, even inside the handler of an earlier signal. Celery's own handlers print and dispatch
+under a plain lock. A second signal would then wait for ever for the lock that the first handler holds. Second signals are common: the
+kernel sends SIGTERM when the parent dies, and the supervisor sends another.
 """
 
 import signal
@@ -14,12 +14,12 @@ from celery.worker import state
 
 
 class ReplicaCelery(Worker):
-    """Celery's worker; the first signal ends it warm, a second Ctrl-C at once."""
+    """Celery's worker. The first signal lets it finish its work, a second Ctrl-C ends it at once."""
 
     drain_asked: SimpleQueue[None]  # set by whoever made it
 
     def install_platform_tweaks(self, worker: Worker) -> None:
-        """Celery's hook for handlers of signals."""
+        """Celery calls this to install the handlers."""
         super().install_platform_tweaks(worker)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -32,6 +32,6 @@ class ReplicaCelery(Worker):
 
 
 def ignore_signals() -> None:
-    """When all is done: an interpreter that ends would let a late signal change the exit code."""
+    """Ignores signals when all is done, because a late one would change the exit code while the interpreter ends."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

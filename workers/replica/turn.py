@@ -1,4 +1,4 @@
-"""A worker thread's turn: a slot of the host, then job after job until none waits or the turn is over."""
+"""A turn of a worker thread: it takes a slot of the host, then runs job after job until none waits or the turn is over."""
 
 import secrets
 import threading
@@ -30,7 +30,7 @@ CLAIM_AGAIN = 0.2  # s
 
 @dataclass
 class ThreadState:
-    """What one worker thread keeps between jobs."""
+    """The state of one worker thread between jobs."""
 
     client: HostClient
     claimer: str
@@ -40,7 +40,7 @@ class ThreadState:
 
 
 class Turns:
-    """Runs jobs of one deployment at one socket of a host; called by many worker threads at once."""
+    """Runs jobs of one deployment at one socket of a host. Many worker threads call it at once."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Turns:
         self._local = threading.local()
 
     def take(self) -> int:
-        """Takes one turn; how many jobs it ran."""
+        """Takes one turn and returns the number of jobs that it ran."""
         if self.draining.is_set() or not self._host.ready.wait(READY_WAIT):
             return 0
         try:
@@ -107,7 +107,7 @@ class Turns:
         return Slot(token, generation) if token else None
 
     def _next(self, thread: ThreadState) -> Claim | None:
-        """The job whose claim went along with the last settlement, else one that is claimed now."""
+        """The job that was claimed with the last settlement, else one that is claimed now."""
         if thread.claimed is None:
             return self._claim(thread)
         claim, thread.claimed = thread.claimed.claim, None
@@ -136,14 +136,14 @@ class Turns:
         return self._worker + secrets.token_hex(8)
 
     def _resume(self, claim: Claim) -> None:
-        """A job comes back that was rescued from this process: its call goes on, or else it starts over."""
+        """Takes back a job that was rescued from this process. Its call goes on if it still runs, else the job starts again."""
         here = self._runs.under(claim.lease) is not None
         log.info("job.resumed", request_id=claim.job.request_id, running=here)
         if not here:  # one fence, one call
             self._store.run(verbs.release(claim.lease, Release.DRAIN))
 
     def _run(self, thread: ThreadState, claim: Claim, slot: Slot) -> Slot | None:
-        """One attempt and its settlement; the slot when the host let us keep it."""
+        """Runs one attempt and settles it. Returns the slot if the host let us keep it."""
         run = Run(claim, slot.generation)
         self._runs.add(run)
         self._events.started(claim.job)

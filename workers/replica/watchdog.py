@@ -1,4 +1,4 @@
-"""The watch over running calls: time limits, the grace time after a stop, and the drain."""
+"""Watches running calls: time limits, the grace time after a stop, and the drain."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ TICK = 0.1  # s; how late a limit may be noticed
 
 
 class Watchdog:
-    """Looks at every run by this machine's clock alone; never talks to the store."""
+    """Checks every run by the clock of this machine. It never calls the store."""
 
     def __init__(
         self,
@@ -41,11 +41,11 @@ class Watchdog:
         self._thread.join()
 
     def drain(self) -> None:
-        """Running calls may go on for `drain_seconds`; what runs then is released."""
+        """Lets running calls go on for `drain_seconds`. Jobs that still run then are released."""
         self._drain_ends = monotonic() + self._settings.drain_seconds
 
     def run_once(self) -> None:
-        """Looks at every run once."""
+        """Checks every run once."""
         now = monotonic()
         for run in self._runs.all():
             with self._looks.round():

@@ -1,1 +1,1 @@
-"""Virtualenvs of packages: what they need, how they are built and shared."""
+"""Virtualenvs of packages: their content, their build, and their use by several replicas."""

@@ -1,4 +1,4 @@
-"""Installs what a package requires into a fresh folder, with `uv` when there is one, else venv and pip."""
+"""Installs the requirements of a package into a new folder, with `uv` if it is installed, else with venv and pip."""
 
 import contextlib
 import os
@@ -31,12 +31,12 @@ Say = Callable[[str], None]
 
 
 class VirtualenvFailed(Exception):
-    """The virtualenv cannot be had; the last line of the text is the sentence, those before it the reason."""
+    """The virtualenv cannot be built. The last line of the text is the error, the lines before it are the reason."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """One build; `python` is an interpreter, `seconds` the limit for all steps together."""
+    """One build. `python` is the interpreter, `seconds` the limit for all steps together."""
 
     folder: Path
     requirements: Requirements
@@ -47,7 +47,7 @@ class Build:
     stopping: threading.Event
 
     def run(self, say: Say) -> str:
-        """Fills the folder; the installer's name. Raises VirtualenvFailed and ReplicaStops."""
+        """Builds the virtualenv and returns the installer's name. Raises VirtualenvFailed and ReplicaStops."""
         uv = find_uv()
         if self.requirements.kind == "uv_lock" and not uv:
             raise VirtualenvFailed("The virtualenv could not be built: uv.lock needs uv.")
@@ -95,7 +95,7 @@ class Build:
     def _call(
         self, what: str, command: list[str], say: Say, ends: float, made: Path | None = None
     ) -> None:
-        """Runs one step; before the folder is `made`, it is the command's last argument."""
+        """Runs one step. Before the folder is `made`, it is the command's last argument."""
         command = command if made else [*command, str(self.folder)]
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         with _running(command, self.requirements.root, self._variables(made)) as (process, lines):
@@ -123,7 +123,7 @@ class Build:
 
 
 def _reason(tail: Sequence[str]) -> str:
-    """The installer's own sentence: uv draws it over several lines, pip marks it with ERROR."""
+    """The error in the installer's output. uv writes it over several lines, pip marks it with ERROR."""
     lines = [re.sub(r"^[\s×╰─▶│├]+", "", line).strip() for line in tail]
     marked = [n for n, line in enumerate(tail) if re.match(r"\s*(×|error:|ERROR:)", line)]
     if not marked:
@@ -134,7 +134,7 @@ def _reason(tail: Sequence[str]) -> str:
 
 
 def clean_variables() -> dict[str, str]:
-    """This process's variables without what leads into our own packages."""
+    """The variables of this process without those that lead to our own packages."""
     ours = inherited_variables()
     return {name: value for name, value in ours.items() if name not in NOT_FOR_OTHERS}
 
@@ -149,7 +149,7 @@ def find_uv() -> str | None:
 def _running(
     command: list[str], cwd: Path, env: Mapping[str, str]
 ) -> Generator[tuple[subprocess.Popen[bytes], "queue.Queue[str | None]"]]:
-    """A process and its lines, then None; what it started is ended with it."""
+    """A process and its lines, then None. All that it started ends with it."""
     process = subprocess.Popen(
         command,
         cwd=cwd,
@@ -179,7 +179,7 @@ def _running(
 
 
 def _next(lines: "queue.Queue[str | None]") -> str | None:
-    """The next line, "" after a silence, None at the end."""
+    """The next line, "" if none came in time, None at the end."""
     try:
         return lines.get(timeout=LOOK_EVERY)
     except queue.Empty:

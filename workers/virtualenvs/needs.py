@@ -1,4 +1,4 @@
-"""What the model host itself needs in a virtualenv that is not ours: packages, and our own code."""
+"""What the model host needs in the virtualenv of a package: other packages, and our own code."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host.main"
 def host_needs() -> tuple[str, ...]:
     """The extras `host` and `base` of pyproject.toml, and FastAPI, which Truss's image has for every model.
 
-    The same for all packages: what they require then decides alone which of them share a virtualenv.
+    They are the same for all packages. So only the requirements decide which packages share a virtualenv.
     """
     declared = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     needs = [requirement for requirement in declared if _extra(requirement) in ("host", "base")]
@@ -40,14 +40,14 @@ def _extra(requirement: Requirement) -> str:
 
 
 def _without_extra(requirement: Requirement) -> str:
-    """What is left of the marker is for the interpreter that it is installed for."""
+    """The requirement without the marker of its extra. The rest of the marker is for the interpreter."""
     rest = EXTRA.sub("", str(requirement.marker or "")).strip()
     requirement.marker = Marker(rest) if rest else None
     return str(requirement)
 
 
 def code_folder(virtualenvs: Path) -> Path:
-    """A folder with links to the host's code and nothing else: site-packages must not come along."""
+    """A folder that only has links to the host's code, so that our site-packages are not on the import path."""
     name = "host-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
     folder = virtualenvs / name
     for code in CODE:

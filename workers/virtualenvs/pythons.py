@@ -1,4 +1,4 @@
-"""Interpreters of this machine for config's `python_version`."""
+"""Finds interpreters on this machine for the `python_version` of a config."""
 
 import os
 import shutil
@@ -16,17 +16,17 @@ OURS = f"py3{sys.version_info.minor}"
 
 
 class PythonMissing(VirtualenvFailed):
-    """The text is the sentence that says which Python is missing and what to do."""
+    """A Python version is missing. The text says which one and what to do."""
 
 
 def other_python(package: Package) -> str | None:
-    """The `python_version` of a package that cannot run in the worker's; a custom server brings its own."""
+    """The `python_version` of a package that cannot run with the worker's version, else None. A custom server brings its own."""
     wanted = package.python_version
     return None if wanted in (None, OURS) or package.docker_server else wanted
 
 
 def find_python(wanted: str) -> str:
-    """An interpreter for "py312": one that uv knows of, else one on the PATH. Raises PythonMissing."""
+    """An interpreter for "py312": one that uv knows, else one on the PATH. Raises PythonMissing."""
     if wanted == OURS:
         return sys.executable
     minor = int(wanted.removeprefix("py3"))
@@ -44,7 +44,7 @@ def find_python(wanted: str) -> str:
 
 
 def _known_to_uv(minor: int) -> str | None:
-    """Its own ones lie outside the PATH. It gives up at the first stand-in that does not work, hence `_on_the_path`."""
+    """Asks uv, whose interpreters are not on the PATH. uv gives up at the first broken one, so `_on_the_path` is tried too."""
     uv = find_uv()
     if not uv:
         return None
@@ -62,7 +62,7 @@ def _on_the_path(minor: int) -> str | None:
 
 
 def _said(command: list[str]) -> str:
-    """Its output; "" of one that fails, cannot be started or takes too long."""
+    """The output of a command, "" if it fails, cannot be started or takes too long."""
     try:
         done = subprocess.run(
             command,

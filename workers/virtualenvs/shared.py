@@ -1,7 +1,7 @@
-"""Own virtualenvs of packages: built once for each hash of their requirements, shared by all replicas.
+"""The virtualenvs of packages. One is built for each hash of requirements, and all replicas share it.
 
-STATE/virtualenvs/<hash>/ is one, finished when it holds `ready.json`. <hash>.lock is held shared while a
-host runs in it and exclusively while it is built or removed, so that a crash leaves nothing held.
+A virtualenv is in STATE/virtualenvs/<hash>/ and is finished when it holds `ready.json`. A host holds a shared lock on <hash>.lock
+while it runs. A build or removal holds an exclusive lock. A crash frees the locks.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ LOCK_EVERY = 0.2  # s, between looks at a lock that another replica holds
 
 @dataclass(frozen=True)
 class HostPython:
-    """How a host is started: the command before the host's own arguments, and its variables."""
+    """How to start a host: the command before the host's own arguments, and its variables."""
 
     command: tuple[str, ...]
     variables: Mapping[str, str]
@@ -50,13 +50,13 @@ class HostPython:
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where virtualenvs are."""
+    """The folder of all virtualenvs."""
     given = settings.virtualenvs_dir
     return Path(given).resolve() if given else settings.state_dir.resolve() / "virtualenvs"
 
 
 class Virtualenvs:
-    """The virtualenv that a package's host runs in; it is decided anew at every start of a host."""
+    """The virtualenv for a package's host. It is chosen anew at every start of a host."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Virtualenvs:
 
     @contextlib.contextmanager
     def use(self, say: Say) -> Generator[HostPython]:
-        """The interpreter to start the host with, built first if need be; nobody removes it meanwhile.
+        """The interpreter for the host. The virtualenv is built first if necessary, and not removed meanwhile.
 
         Raises VirtualenvFailed and ReplicaStops.
         """
@@ -92,7 +92,7 @@ class Virtualenvs:
             yield _python_of(build, package.model_name)
 
     def _wanted(self, package: Package) -> Requirements | None:
-        """What a virtualenv of its own is made for; None for the worker's own."""
+        """The requirements of the package's own virtualenv, None if it uses the worker's Python."""
         other = self._other_python(package)
         if self._settings.own_virtualenvs == "never":
             if other:
@@ -171,7 +171,7 @@ def _python_of(build: Build, model: str) -> HostPython:
 
 
 def _is_ready(folder: Path) -> bool:
-    """Finished, still where it was built (its programs name the place), and its interpreter exists."""
+    """Whether it is finished, still in the folder where it was built (its programs contain the path), and has an interpreter."""
     try:
         about = json.loads((folder / READY).read_text())
     except (OSError, ValueError):
@@ -188,7 +188,7 @@ def _try_lock(lock: IO[str], how: int) -> bool:
 
 
 def prune(settings: Settings, unused_seconds: float) -> list[str]:
-    """Removes finished virtualenvs that no host started in for so long and none runs in; their names."""
+    """Removes finished virtualenvs in which no host started for so long and none runs. Returns their names."""
     gone: list[str] = []
     oldest = time.time() - unused_seconds
     for marker in sorted(folder_of(settings).glob(f"*/{READY}")):

@@ -1,1 +1,1 @@
-"""What a worker and its model host say to each other, and the one codec for it. It imports nothing of ours."""
+"""The messages between a worker and its model host, and the codec for them. It imports no other package of ours."""

@@ -1,4 +1,4 @@
-"""Calls of the worker, as HTTP requests on its socket; only RunJob has a body, the input of the job.
+"""The calls of the worker, as HTTP requests on its socket. Only RunJob has a body, the input of the job.
 
 RunJob       POST   /jobs/ID             answered by messages, as they come
 CancelJob    DELETE /jobs/ID
@@ -25,7 +25,7 @@ REQUEST_ID, CHAIN_REQUEST_ID = "x-baseten-request-id", "x-baseten-chain-request-
 
 @dataclass(frozen=True)
 class RunJob:
-    """One attempt at a job. `slot` was acquired before; `keep_slot` asks for it again for the next job."""
+    """Runs one attempt of a job. `slot` was acquired before. `keep_slot` asks to keep it for the next job."""
 
     request_id: str
     fence: str = ""  # which attempt
@@ -39,7 +39,7 @@ class RunJob:
 
 @dataclass(frozen=True)
 class CancelJob:
-    """Stops that attempt."""
+    """Stops an attempt."""
 
     request_id: str
     fence: str = ""
@@ -47,38 +47,38 @@ class CancelJob:
 
 @dataclass(frozen=True)
 class AcquireSlot:
-    """Waits that many seconds for a slot."""
+    """Asks for a slot and waits for that many seconds."""
 
     wait: float
 
 
 @dataclass(frozen=True)
 class ReleaseSlot:
-    """Gives a slot back that was not used."""
+    """Returns a slot that was not used."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class AskState:
-    """How the host is."""
+    """Asks for the state of the host."""
 
 
 @dataclass(frozen=True)
 class Reload:
-    """Imports the model's code anew."""
+    """Asks the host to import the model's code again."""
 
 
 @dataclass(frozen=True)
 class Granted:
-    """A slot, by its token."""
+    """The answer with the token of a slot."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class LoadFailure:
-    """Why the model did not load: one sentence, and the frames its author can act upon."""
+    """Why the model did not load: one sentence, and the frames of its author's code."""
 
     message: str
     traceback: str
@@ -86,7 +86,7 @@ class LoadFailure:
 
 @dataclass(frozen=True)
 class HostState:
-    """What the host says of itself."""
+    """The state of the host."""
 
     state: str  # loading, ready, failed or draining
     error: LoadFailure | None
@@ -105,7 +105,7 @@ STATE: Shape = {"state": (str,), "error": (dict, NoneType), **dict.fromkeys(COUN
 
 
 class HttpCall(NamedTuple):
-    """A call as HTTP has it."""
+    """A call as an HTTP request."""
 
     method: str
     target: str
@@ -113,7 +113,7 @@ class HttpCall(NamedTuple):
 
 
 def encode_call(call: WorkerCall) -> HttpCall:
-    """The request that says it."""
+    """The HTTP request for a call."""
     match call:
         case RunJob():
             return HttpCall("POST", f"/jobs/{quote(call.request_id, '')}", _headers(call))
@@ -132,7 +132,7 @@ def encode_call(call: WorkerCall) -> HttpCall:
 def decode_call(
     method: str, path: str, query: str, headers: Iterable[tuple[bytes, bytes]]
 ) -> WorkerCall | None:
-    """What a request says, its path decoded and its headers' names in lower case; None for no call. Raises WireError."""
+    """The call of an HTTP request with decoded path and lower-case header names. None if it is no call. Raises WireError."""
     match method, path.split("/")[1:]:
         case "POST", ["jobs", request_id] if request_id:
             said = _said(headers)
@@ -161,7 +161,7 @@ def decode_call(
 
 
 def _headers(call: RunJob) -> dict[str, str]:
-    """The model sees those without our prefix."""
+    """The headers for the model: those without our prefix."""
     headers = {REQUEST_ID: call.request_id, FENCE: call.fence}
     optional = {
         "content-type": call.content_type,

@@ -23,7 +23,7 @@ HEAD = struct.Struct(">cI")
 
 @dataclass(frozen=True)
 class Progress:
-    """What the model reported of its way, 0 to 1. Raises WireError for any other fraction."""
+    """The progress that the model reported, from 0 to 1. Raises WireError for any other fraction."""
 
     fraction: float
     message: str | None
@@ -42,14 +42,14 @@ class OutputChunk:
 
 @dataclass(frozen=True)
 class Failure:
-    """What the model raised, and where, for the owner of the request; the Result says no more than that it failed."""
+    """The model's exception with its place, for the owner of the request. The Result only says that it failed."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """The answer's status and headers (lower case); a streamed body came as chunks, which were text or not."""
+    """The status and headers (lower case) of the answer. A streamed body came before, as chunks of text or bytes."""
 
     status: int
     headers: dict[str, str]
@@ -59,14 +59,14 @@ class Result:
 
 @dataclass(frozen=True)
 class BodyPiece:
-    """A piece of a body that was not streamed, BODY_PIECE bytes at most."""
+    """A piece of a body that was not streamed, at most BODY_PIECE bytes."""
 
     data: bytes
 
 
 @dataclass(frozen=True)
 class End:
-    """The call is over. `still_running`: its slot is held until a silent generator returns."""
+    """The call is over. With `still_running`, its slot is held until a silent generator returns."""
 
     slot_kept: bool
     stopped_by: str | None
@@ -128,7 +128,7 @@ class MessageDecoder:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that are complete now, in order. Raises WireError for bytes that are none."""
+        """The messages that are complete now, in order. Raises WireError for bytes that are no message."""
         pending = self._pending
         if pending:
             pending += data
@@ -153,5 +153,5 @@ class MessageDecoder:
 
     @property
     def empty(self) -> bool:
-        """True between two frames: nothing half-received is waiting."""
+        """True between two frames, when no part of a frame is waiting."""
         return not self._pending

@@ -1,4 +1,4 @@
-"""JSON objects of a known shape: whatever else comes is refused, before anybody works with it."""
+"""Checks JSON objects against a known shape. Anything else is refused before it is used."""
 
 import json
 from typing import Any
@@ -9,11 +9,11 @@ _decoded = json.JSONDecoder().decode
 
 
 class WireError(ValueError):
-    """These bytes are nothing that a worker or a host says."""
+    """These bytes are no valid message of a worker or a host."""
 
 
 def value_of(payload: bytes) -> Any:
-    """What the JSON says. Raises WireError."""
+    """Parses JSON. Raises WireError."""
     try:
         return _decoded(payload.decode())
     except (ValueError, RecursionError) as error:
@@ -21,7 +21,7 @@ def value_of(payload: bytes) -> Any:
 
 
 def members_of(said: Any, shape: Shape) -> dict[str, Any]:
-    """The object, if it has these members and no others. Raises WireError."""
+    """The object, if it has exactly these members. Raises WireError."""
     if type(said) is not dict or said.keys() != shape.keys():
         raise WireError(f"Expected an object of {', '.join(shape)}, not {str(said)[:100]}.")
     for name, types in shape.items():

@@ -1,1 +1,1 @@
-"""One call of the model: its slot, its answer on the sync endpoint, and its frames as a job."""
+"""One call of the model: its slot, its answer to a sync caller, and its frames to the worker."""

@@ -1,4 +1,4 @@
-"""From a call to its answer on the sync endpoint: a complete reply, a stream of chunks, or the model's Response."""
+"""Answers a sync call: with a complete reply, a stream of chunks, or the model's own Response."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -36,11 +36,11 @@ ABORT = object()
 
 
 class StreamAborted(Exception):
-    """The connection is to be cut: the client must see that the body is not whole."""
+    """The stream failed. The connection must be closed, so that the client sees that the body is not complete."""
 
 
 async def answer(host: ModelHost, call: ModelCall) -> Answer:
-    """Runs predict, or the /v1 method of the call's path. Every failure before the first chunk is a Reply."""
+    """Runs predict, or the /v1 method of the call's path. A failure before the first chunk becomes a Reply."""
     try:
         pipeline = host.pipeline
         method = V1_METHODS.get(call.scope["path"])
@@ -61,19 +61,19 @@ async def answer(host: ModelHost, call: ModelCall) -> Answer:
 
 
 def failed_reply(error: BaseException, raised: BaseException, model_file: str) -> Reply:
-    """The answer for `error`, with what the model raised for its owner."""
+    """The answer to `error`, with the model's exception for the owner."""
     return replace(error_reply(error), failure=describe(raised, model_file))
 
 
 def mark_error(response: Response) -> None:
-    """A model's own response of 300 and above carries the error headers."""
+    """Adds the error headers to a model's own response of 300 and above."""
     if response.status_code >= 300:
         for name, value in error_headers(CLIENT):
             response.headers[name] = value
 
 
 async def send_answer(answer: Answer, call: ModelCall, send: Send) -> None:
-    """Sends it over ASGI. Raises StreamAborted when the connection is to be cut."""
+    """Sends the answer over ASGI. Raises StreamAborted if the connection must be closed."""
     if isinstance(answer, Reply):
         await send_reply(answer, send)
     elif isinstance(answer, Streaming):
@@ -83,7 +83,7 @@ async def send_answer(answer: Answer, call: ModelCall, send: Send) -> None:
 
 
 async def send_reply(reply: Reply, send: Send) -> None:
-    """Head and body."""
+    """Sends a complete reply, head and body."""
     headers, body = reply.all_headers(), reply.body
     if reply.status in (204, 304):  # these have none, even if a model's HTTPException has a detail
         body = b""
@@ -95,7 +95,7 @@ async def send_reply(reply: Reply, send: Send) -> None:
 
 
 def check_head(message: Message) -> None:
-    """Raises UnsendableResponse for the head of a model's own response that no server could send."""
+    """Raises UnsendableResponse if no server could send the head of a model's own response."""
     if why := why_unsendable(message["status"], message.get("headers", ())):
         raise UnsendableResponse(why)
 
@@ -150,7 +150,7 @@ async def _send_stream(streaming: Streaming, call: ModelCall, send: Send) -> Non
 
 
 async def _produce(streaming: Streaming, queue: asyncio.Queue[object]) -> None:
-    """Pulls all chunks into the queue; a failing model ends the body early, a silent one aborts it."""
+    """Puts all chunks into the queue. If the model fails, the body ends early. If it is silent too long, the body is aborted."""
     chunks, end = streaming.chunks, END
     try:
         while (chunk := await chunks.next()) is not END:
@@ -168,7 +168,7 @@ async def _produce(streaming: Streaming, queue: asyncio.Queue[object]) -> None:
 
 
 async def close_stream(chunks: ChunkStream) -> None:
-    """Closes the generator; what its finally blocks raise is logged, as nobody else could use it."""
+    """Closes the generator. Exceptions of its finally blocks are only logged."""
     try:
         await chunks.close()
     except (Exception, SystemExit) as error:  # the model's own clean-up failed

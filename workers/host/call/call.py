@@ -22,11 +22,11 @@ LOCAL_CLIENT = ("127.0.0.1", 0)  # a Unix socket names none, and models read `re
 
 
 def no_progress(fraction: float, message: str | None = None) -> None:
-    """Progress of a sync call: nobody could read it."""
+    """Ignores the progress of a sync call, because nobody could read it."""
 
 
 class ModelCall:
-    """One call. Lives on the event loop; `stopped` and `progress` may be used from any thread."""
+    """One call. It belongs to the event loop, but any thread may use `stopped` and `progress`."""
 
     def __init__(self, scope: Scope, body: bytes, kind: CallKind, grace_seconds: float) -> None:
         self.scope = scope
@@ -47,26 +47,26 @@ class ModelCall:
 
     @property
     def is_binary(self) -> bool:
-        """True for msgpack in and out: only the media type counts, in any case."""
+        """True if input and output are msgpack. Only the media type counts, in upper or lower case."""
         media_type = self.headers.get("content-type", "").partition(";")[0]
         return media_type.strip().lower() == "application/octet-stream"
 
     @property
     def gathers(self) -> bool:
-        """True when chunks are to be joined: the client accepts JSON and nothing else.
+        """True if chunks must be joined, because the client accepts only JSON.
 
-        The OpenAI SDK says the same and yet wants a stream, so it is told apart by its name.
+        The OpenAI SDK also accepts only JSON, but wants a stream. It is recognised by its name.
         """
         agent = self.headers.get("user-agent", "").lower()
         return self.headers.get("accept") == "application/json" and "openai" not in agent
 
     @cached_property
     def request(self) -> "ModelRequest":
-        """The request as the model's methods get it."""
+        """The request object for the model's methods."""
         return ModelRequest(self)
 
     def stop(self) -> None:
-        """Asks the call to end: the model is told, and its async code cancelled after a grace. Idempotent."""
+        """Asks the call to end. The model is told, and its async code is cancelled after a grace time. Idempotent."""
         if self.stopped.is_set() or self.answered:
             return
         self.cancel_at = asyncio.get_running_loop().time() + self._grace
@@ -89,16 +89,16 @@ class ModelCall:
             task.cancel()
 
     def raise_if_stopped(self, step: str) -> None:
-        """Raises ClientGone when nobody waits any more."""
+        """Raises ClientGone if nobody waits for the answer any more."""
         if self.stopped.is_set():
             raise ClientGone(step)
 
     async def cancellable(
         self, awaitable: Awaitable[Result], step: str, patient: bool = False
     ) -> Result:
-        """Awaits what `stop` may cancel: at once, or after the grace if `patient`, as model code is.
+        """Awaits code that `stop` may cancel: at once, or after the grace time if it is `patient`, like model code.
 
-        Raises ClientGone when the call was stopped, however the code took it.
+        Raises ClientGone if the call was stopped, whatever the code returned.
         """
         task = asyncio.current_task()
         assert task is not None, "calls run in tasks"
@@ -128,7 +128,7 @@ class ModelCall:
 
 
 class ModelRequest(Request):
-    """A starlette request whose body is already here and whose disconnect is the call's stop."""
+    """A starlette request whose body was read before. It counts as disconnected when the call is stopped."""
 
     def __init__(self, call: ModelCall) -> None:
         super().__init__(_model_scope(call.scope), _disconnect_receiver(call))
@@ -151,12 +151,12 @@ def _model_scope(scope: Scope) -> MutableMapping[str, Any]:
 
 
 def client_of(scope: Scope) -> tuple[str, int]:
-    """Who calls, as the model is to see it: never nobody."""
+    """The client address for the model. It is never empty."""
     return scope.get("client") or LOCAL_CLIENT
 
 
 def _disconnect_receiver(call: ModelCall) -> Receive:
-    """An ASGI `receive` after the body was read: all that is left to come is the stop."""
+    """An ASGI `receive` after the body was read. It returns only when the call is stopped."""
 
     async def receive() -> Message:
         await call.wait_stopped()
@@ -181,7 +181,7 @@ def body_receiver(call: ModelCall) -> Receive:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The whole body. Raises ClientGone when the client leaves in the middle."""
+    """Reads the whole body. Raises ClientGone if the client leaves in the middle."""
     message = await receive()
     chunks: list[bytes] = []
     while message["type"] == "http.request":
@@ -193,7 +193,7 @@ async def read_body(receive: Receive) -> bytes:
 
 
 async def watch_client(call: ModelCall, receive: Receive) -> None:
-    """Stops the call when its client goes away; run as a task, after the body was read."""
+    """Stops the call when its client leaves. It runs as a task after the body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass
     call.stop()

@@ -1,4 +1,4 @@
-"""Writing frames into an HTTP response, progress among them, from the loop and from the model's threads."""
+"""Writes frames, such as progress, into an HTTP response, from the event loop and from the model's threads."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ PROGRESS_GAP = 0.05  # s between two progress frames; more would only cost the w
 
 
 class FrameStream:
-    """One response. Writes keep their order; the head goes out with the first of them."""
+    """One response. Writes keep their order. The head is sent with the first one."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -21,7 +21,7 @@ class FrameStream:
         self._soon: set[asyncio.Task[None]] = set()
 
     async def write(self, frames: bytes) -> None:
-        """Sends now; waits while the worker does not read."""
+        """Sends now, and waits while the worker does not read."""
         async with self._order:
             if self._finished:
                 return
@@ -54,7 +54,7 @@ class FrameStream:
 
 
 class ProgressFrames:
-    """The `progress` of a job: any thread may call it; only the latest of 50 ms is sent."""
+    """The `progress` of a job. Any thread may call it. Within 50 ms only the latest value is sent."""
 
     def __init__(self, stream: FrameStream) -> None:
         self._stream = stream
@@ -75,7 +75,7 @@ class ProgressFrames:
             self._loop.call_soon_threadsafe(self._flush)
 
     def pending(self) -> bytes:
-        """The last frame if it was not sent yet, else nothing; it will not be sent again."""
+        """The last frame if it was not sent yet. It is returned only once."""
         with self._lock:
             latest, self._latest = self._latest, b""
         return latest

@@ -1,4 +1,4 @@
-"""Jobs: each runs as a stream of messages to the worker, and may be stopped."""
+"""Runs jobs. Each job sends a stream of messages to the worker and can be stopped."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ Attempt = tuple[str, str]  # request id and fence
 
 @dataclass
 class Outcome:
-    """What the messages at the end of a job will say."""
+    """The content of the messages at the end of a job."""
 
     reply: Reply
     streamed: bool = False
@@ -51,9 +51,9 @@ class Outcome:
 
 
 class Jobs:
-    """All jobs that run in this host, by request id and fence: a job may be claimed anew while its lost call still ends.
+    """All jobs that run in this host, by request id and fence. A job may be claimed again while its lost call still ends.
 
-    A status other than 200 is this host's own word; what the model answers comes in frames.
+    A status other than 200 comes from this host. The model's answer comes in frames.
     """
 
     def __init__(self, host: Host, answer: AnswerCall) -> None:
@@ -62,7 +62,7 @@ class Jobs:
         self._running: dict[Attempt, ModelCall] = {}
 
     async def run(self, job: RunJob, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers with messages, or refuses the job."""
+        """Runs a job and answers with messages, or refuses the job."""
         if (job.request_id, job.fence) in self._running:
             await send_reply(json_reply(409, {"error": "This job is already running."}), send)
         elif self._host.state not in ("ready", "draining"):
@@ -71,7 +71,7 @@ class Jobs:
             await self._start(job, scope, receive, send)
 
     def stop(self, job: CancelJob) -> Reply:
-        """Asks it to end."""
+        """Asks a job to end."""
         call = self._running.get((job.request_id, job.fence))
         if call is None:
             return json_reply(404, {"error": "No such job is running here."})
@@ -101,7 +101,7 @@ class Jobs:
         await stream.finish(b"".join([progress.pending(), *frames]))
 
     async def _run(self, job: RunJob, call: ModelCall, stream: FrameStream) -> list[bytes]:
-        """Slot, pipeline, verdict. Never raises; the slot is kept or free afterwards."""
+        """Takes a slot, runs the pipeline and records the outcome. It never raises. The slot is then kept or free."""
         started = time.perf_counter()
         slot = self._host.reservations.take(job.slot)
         try:
@@ -122,7 +122,7 @@ class Jobs:
         return [*result.frames(), encode(end)]
 
     def _keep(self, job: RunJob, slot: Slot | None) -> bool:
-        """Holds the slot for the worker's next job, unless a sync call waits: sync goes first."""
+        """Keeps the slot for the worker's next job, unless a sync call waits, because sync calls go first."""
         if not job.slot or not slot or not job.keep_slot or self._host.gate.sync_waiting:
             return False
         self._host.reservations.keep(job.slot, slot)
@@ -141,7 +141,7 @@ class Jobs:
         return result
 
     async def _pull(self, streaming: Streaming, call: ModelCall, stream: FrameStream) -> Outcome:
-        """Each chunk is an output frame at once; a failing generator makes the job fail."""
+        """Sends each chunk as an output frame at once. If the generator fails, the job fails."""
         text = True
         try:
             while (chunk := await streaming.chunks.next()) is not END:
@@ -165,7 +165,7 @@ class Jobs:
     async def _respond(
         self, slotted: SlottedResponse, call: ModelCall, stream: FrameStream
     ) -> Outcome:
-        """The model's own Response, run as the server would run it, its messages caught."""
+        """Runs the model's own Response as a server would, and catches its ASGI messages."""
         caught = _Caught(stream)
         try:
             sending = slotted.response(call.request.scope, body_receiver(call), caught)
@@ -216,14 +216,14 @@ class _Caught:
 
 
 def _broken(error: BaseException, model_file: str) -> Reply:
-    """A stream that the model broke off: its HTTPException is its answer, all else is a failure."""
+    """Ends a stream that the model broke off. An HTTPException is its answer; any other exception is a failure."""
     if is_http_exception(error):
         return error_reply(error)
     return failed_reply(error, error, model_file)
 
 
 def _scope_for_model(scope: Scope, job: RunJob) -> Scope:
-    """The scope as a predict of the gateway would have it: its path, and the request id as a header."""
+    """The ASGI scope as for a predict call of the gateway, with its path and the request id as a header."""
     path, headers = job.path or PREDICT_PATH, scope["headers"]
     if all(name != ID_HEADER for name, _ in headers):
         headers = [*headers, (ID_HEADER, job.request_id.encode("latin-1", "replace"))]

@@ -1,4 +1,4 @@
-"""The gate in front of predict: `predict_concurrency` slots, sync calls before jobs, first come first served."""
+"""The slots of predict: `predict_concurrency` calls at once, sync calls before jobs, else in order of arrival."""
 
 import asyncio
 import secrets
@@ -9,14 +9,14 @@ UNUSED_SECONDS = 30.0  # s; a worker that took a slot and died must not hold it 
 
 
 class CallKind(Enum):
-    """How a call came in; the order is the precedence."""
+    """The kind of a call. The order of the members is their precedence."""
 
     SYNC = "sync"
     JOB = "job"
 
 
 class Slot:
-    """The right to run one predict. `release` may be called any number of times."""
+    """The right to run one predict. Repeated calls of `release` do nothing."""
 
     def __init__(self, gate: "SlotGate") -> None:
         self._gate = gate
@@ -32,7 +32,7 @@ Waiter = asyncio.Future[Slot]
 
 
 class SlotGate:
-    """All slots of one host; used on the event loop only."""
+    """All slots of one host. Only the event loop uses them."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -41,21 +41,21 @@ class SlotGate:
 
     @property
     def sync_waiting(self) -> int:
-        """How many sync calls wait for a slot now."""
+        """The number of sync calls that wait for a slot."""
         return len(self._waiting[CallKind.SYNC])
 
     @property
     def jobs_waiting(self) -> int:
-        """How many jobs and reservations wait for a slot now."""
+        """The number of jobs and reservations that wait for a slot."""
         return len(self._waiting[CallKind.JOB])
 
     def resize(self, size: int) -> None:
-        """Takes effect at once for waiting calls, and as slots come back when there are fewer now."""
+        """Changes the number of slots: at once if there are more, else as slots are released."""
         self.size = size
         self._hand_over()
 
     async def acquire(self, kind: CallKind) -> Slot:
-        """Waits for a slot. Cancelling the wait leaves the order of the others as it was."""
+        """Waits for a slot. A cancelled wait does not change the order of the others."""
         if self.busy < self.size and not self._anyone_waits():
             self.busy += 1
             return Slot(self)
@@ -68,7 +68,7 @@ class SlotGate:
             raise
 
     def give_back(self) -> None:
-        """For Slot.release: frees one slot and hands it to the next in line."""
+        """Frees a slot and gives it to the next waiting call. Slot.release calls it."""
         self.busy -= 1
         self._hand_over()
 
@@ -96,14 +96,14 @@ class SlotGate:
 
 
 class Reservations:
-    """Slots that the worker took ahead of its job, by token; an unused one goes back after 30 s."""
+    """Slots that the worker reserved before it claimed a job, by token. An unused one is released after 30 s."""
 
     def __init__(self, gate: SlotGate) -> None:
         self._gate = gate
         self._held: dict[str, tuple[Slot, asyncio.TimerHandle]] = {}
 
     async def reserve(self, wait_seconds: float) -> str | None:
-        """A token once a slot is free and no sync call waits; None when none came in time."""
+        """A token for a slot, once one is free and no sync call waits. None if that does not happen in time."""
         try:
             async with asyncio.timeout(wait_seconds):
                 slot = await self._gate.acquire(CallKind.JOB)
@@ -114,12 +114,12 @@ class Reservations:
         return token
 
     def keep(self, token: str, slot: Slot) -> None:
-        """Holds the slot under this token until it is taken, dropped or too old."""
+        """Keeps the slot under this token until it is taken, dropped or too old."""
         timer = asyncio.get_running_loop().call_later(UNUSED_SECONDS, self.drop, token)
         self._held[token] = (slot, timer)
 
     def take(self, token: str) -> Slot | None:
-        """The slot, now the caller's; None for a token that is unknown, used or too old."""
+        """Takes the slot of this token. None if the token is unknown, used or too old."""
         held = self._held.pop(token, None)
         if held is None:
             return None
@@ -128,7 +128,7 @@ class Reservations:
         return slot
 
     def drop(self, token: str) -> None:
-        """Gives the slot back; an unknown token is fine."""
+        """Releases the slot of this token. An unknown token is ignored."""
         slot = self.take(token)
         if slot:
             slot.release()

@@ -1,4 +1,4 @@
-"""Dynamic batching: calls that come together run as one `predict_batch`, each with its own outcome."""
+"""Dynamic batching: calls that arrive together run as one `predict_batch`. Each call gets its own outcome."""
 
 import asyncio
 from contextvars import Context
@@ -21,9 +21,9 @@ class _Item:
 
 
 class Batcher:
-    """Collects items; a batch goes when it is full or `max_wait_ms` after its first item came.
+    """Collects items. A batch runs when it is full, or `max_wait_ms` after its first item came.
 
-    One batch runs at a time, as a model without predict_concurrency expects; the next one fills meanwhile.
+    One batch runs at a time, as a model without predict_concurrency expects. Meanwhile the next one fills.
     """
 
     def __init__(self, method: Method, batching: Batching | None) -> None:
@@ -34,7 +34,7 @@ class Batcher:
         self._running: asyncio.Task[None] | None = None
 
     async def run(self, inputs: Any, call: ModelCall) -> Any:
-        """The outcome for this item. Raises its own exception; a stop before dispatch removes the item."""
+        """The outcome for this item. Raises the item's exception. A call that is stopped before its batch runs is removed."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._batching.max_wait_ms / 1000
         item = _Item(inputs, loop.create_future(), due)
@@ -47,7 +47,7 @@ class Batcher:
                 self._items.remove(item)
 
     def _look(self) -> None:
-        """Starts the next batch if it is its time, else makes sure to look again when it is."""
+        """Starts the next batch if it is time, else sets a timer for it."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Bodies in and out of the model: JSON, or msgpack when the client says octet-stream."""
+"""Decodes the model's input and encodes its output: JSON, or msgpack if the client says octet-stream."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ BINARY = "application/octet-stream"
 
 
 def parse_input(call: ModelCall, input_type: ModelType | None) -> object:
-    """The model's input from the body. Raises InputParsingError; wrong UTF-8 raises as it is."""
+    """The model's input from the body. Raises InputParsingError. Invalid UTF-8 raises UnicodeDecodeError."""
     if call.is_binary:
         value = unpack(call.body)
         return validate(input_type, value) if input_type else value
@@ -35,7 +35,7 @@ def parse_input(call: ModelCall, input_type: ModelType | None) -> object:
 
 
 def _parse_text(body: bytes) -> object:
-    """JSON in UTF-8 only, with the complaints of pydantic, which Truss lets parse it."""
+    """Parses JSON in UTF-8. The errors are those of pydantic, with which Truss parses it."""
     try:
         return json.loads(body.decode())
     except ValueError as error:
@@ -43,7 +43,7 @@ def _parse_text(body: bytes) -> object:
 
 
 def encode_result(result: object, call: ModelCall) -> Reply:
-    """The answer for what the model returned. Raises TypeError naming a type that does not fit."""
+    """The answer with the model's output. Raises TypeError that names a type that cannot be encoded."""
     if call.is_binary:
         if isinstance(result, BaseModel):
             result = result.model_dump(mode="python")
@@ -54,7 +54,7 @@ def encode_result(result: object, call: ModelCall) -> Reply:
 
 
 def _model_json(result: BaseModel) -> str:
-    """pydantic's JSON; half a surrogate pair, which that cannot say, is escaped as in any other output."""
+    """JSON as pydantic writes it. Half of a surrogate pair, which pydantic cannot write, is escaped."""
     try:
         return result.model_dump_json()
     except PydanticSerializationError:
@@ -86,9 +86,9 @@ def pack(value: object) -> bytes:
 
 
 def unpack(data: bytes) -> object:
-    """The inverse of `pack`; arrays of objects are never unpickled.
+    """The inverse of `pack`. Arrays of objects are never unpickled.
 
-    Raises InputParsingError; what a tagged value's own type raises beyond ValueError stays, as in Truss.
+    Raises InputParsingError. Other exceptions than ValueError of a tagged value's type pass through, as in Truss.
     """
     try:
         return msgpack.unpackb(data, object_hook=_from_msgpack)
@@ -169,7 +169,7 @@ def _from_msgpack(tagged: dict[Any, Any]) -> object:
 
 
 def _numpy_of(tagged: dict[bytes, Any]) -> object:
-    """An array or scalar; imports numpy, since only a model that takes arrays is sent any."""
+    """Decodes an array or scalar. It imports numpy late, because only some models get arrays."""
     import numpy
 
     kind, described = tagged.get(b"kind"), tagged[b"type"]

@@ -1,4 +1,4 @@
-"""The `config` that a model gets: its config.yaml with every default filled that Truss's own reader fills."""
+"""The `config` that a model gets: its config.yaml with the defaults that Truss adds."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -56,7 +56,7 @@ WEBSOCKET_DEFAULTS: Values = {
 
 
 def full_config(package: Package) -> dict[str, object]:
-    """A new dict; keys unknown to Truss are kept."""
+    """The config as a new dict. Keys that Truss does not know are kept."""
     config = _over(PLATFORM_DEFAULTS, package.config)
     config["environment_variables"] = dict(package.environment_variables)
     resources = cast("dict[str, object]", config["resources"])
@@ -69,7 +69,7 @@ def full_config(package: Package) -> dict[str, object]:
 
 
 def _over(defaults: Values, given: Values) -> dict[str, object]:
-    """`given` over `defaults`, section by section; a null that was given counts as not given."""
+    """Adds `defaults` to `given`, section by section. A null counts as not given."""
     merged = dict(defaults)
     for key, value in given.items():
         default = defaults.get(key)

@@ -1,6 +1,6 @@
-"""What its owner is told of a model's exception: class, message, and the frames from the model's file downward.
+"""Describes a model's exception for the owner of a request: class, message, and the frames from the model's file downward.
 
-Source lines, never values: what an exception shows of an input it says itself, in its message.
+The frames show source lines and never values. Only the message of the exception itself may contain parts of the input.
 """
 
 import os
@@ -19,7 +19,7 @@ LIBRARIES = re.compile(r".*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
 
 
 def describe(error: BaseException, model_file: str) -> str:
-    """At most MOST_BYTES of text: `ValueError: why`, the frames, then what caused it."""
+    """The description, at most MOST_BYTES: `ValueError: why`, the frames, then the cause."""
     parts: list[str] = []
     for depth in count():
         parts.append(_alone(error, model_file))
@@ -42,7 +42,7 @@ def _alone(error: BaseException, model_file: str) -> str:
 
 
 def headline(error: BaseException) -> str:
-    """`ValueError: why`, or the class alone; whatever the model's own exception does when it is read."""
+    """`ValueError: why`, or the class alone. An exception whose message cannot be read does no harm."""
     try:
         message = str(error)[:MESSAGE_CHARS]
     except Exception as broken:  # the model's own __str__

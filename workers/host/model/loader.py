@@ -1,4 +1,4 @@
-"""From a package to a live model: import by file path, constructor arguments by name, set-up, load with retries."""
+"""Makes a live model from a package: imports its file, passes constructor arguments by name, sets it up and loads it."""
 
 import asyncio
 import contextlib
@@ -38,14 +38,14 @@ OURS = (
 
 
 class RunCoroutine(Protocol):
-    """Runs a coroutine on the server's loop and waits for it; called from the loading thread."""
+    """Runs a coroutine on the server's event loop and waits for it. The loading thread calls it."""
 
     def __call__(self, coroutine: Any, /) -> object: ...
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where the host finds what is not in the package."""
+    """Where the host finds the secrets and the environment, which are not in the package."""
 
     secrets_dir: Path = Path("/secrets")
     environment_file: Path = Path("/etc/b10_dynamic_config/environment")
@@ -58,7 +58,7 @@ class Surroundings:
 
 @dataclass
 class LiveModel:
-    """The instance and its methods; a hot reload replaces the methods."""
+    """The instance and its methods. A hot reload replaces the methods."""
 
     instance: Any
     methods: Methods
@@ -66,14 +66,14 @@ class LiveModel:
 
 
 class LazyDataResolver:
-    """Truss's `lazy_data_resolver` for packages without a manifest: there is nothing to wait for."""
+    """Truss's `lazy_data_resolver`. There is nothing to wait for, because packages here have no manifest."""
 
     def block_until_download_complete(self, *_: object, **__: object) -> str:
         return ""
 
 
 def on_loop(loop: asyncio.AbstractEventLoop) -> RunCoroutine:
-    """Lets the loading thread await on the loop that serves: clients made there then work there."""
+    """Lets the loading thread run coroutines on the loop that serves, so that clients created in them work there."""
 
     def run(coroutine: Any, /) -> object:
         future: Future[object] = asyncio.run_coroutine_threadsafe(coroutine, loop)
@@ -83,13 +83,13 @@ def on_loop(loop: asyncio.AbstractEventLoop) -> RunCoroutine:
 
 
 def read_environment(file: Path) -> object:
-    """The environment as JSON, like {"name": "staging"}; None when there is none."""
+    """The environment, like {"name": "staging"}, None if there is none."""
     text = file.read_text() if file.is_file() else ""
     return json.loads(text) if text.strip() else None
 
 
 def extend_import_path(package: Package) -> None:
-    """The package's own folder is searched first, its bundled packages last, as in Truss's image."""
+    """Adds the package to the import path as in Truss's image: its own folder first, its bundled packages last."""
     folder = str(package.root)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -99,7 +99,7 @@ def extend_import_path(package: Package) -> None:
 
 
 def make_way(package: Package) -> None:
-    """A module of the package is found under a name that we use, too; what we have imported of ours stays in use."""
+    """Lets the package have modules with the names of ours. Our modules that are imported already stay in use."""
     for name in OURS:
         for place in (package.root, *package.package_dirs):
             if (place / name).is_dir() or (place / f"{name}.py").is_file():
@@ -117,7 +117,7 @@ def _forget_ours(name: str) -> None:
 
 
 class _Bundled(importlib.abc.MetaPathFinder):
-    """Finds modules of a package that are called as ours are: on the path ours would come before bundled packages."""
+    """Finds modules of a package with the names of ours, which would otherwise come first on the import path."""
 
     def __init__(self) -> None:
         self.places: dict[str, str] = {}  # name -> the folder that holds it
@@ -125,7 +125,7 @@ class _Bundled(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's, if it is one of them."""
+        """The spec of the module, if it is one of them."""
         place = self.places.get(fullname) if path is None else None
         if place is None:
             return None
@@ -137,9 +137,9 @@ sys.meta_path.insert(0, _bundled)
 
 
 def make_model(package: Package, around: Surroundings) -> LiveModel:
-    """The instance, not yet loaded; the cwd is the package, a shared process' that of its leader.
+    """The instance before its load. The working folder is the package, in a shared process that of the leader.
 
-    Raises whatever the model raises.
+    Raises the exceptions of the model.
     """
     data_dir = package.root / package.data_dir
     with contextlib.suppress(OSError):  # a package that cannot be written to serves without it
@@ -159,7 +159,7 @@ def make_model(package: Package, around: Surroundings) -> LiveModel:
 
 
 def load(live: LiveModel, retries: int, run: RunCoroutine) -> None:
-    """Tells the model its environment and blocks until it is loaded. Raises whatever it raises."""
+    """Tells the model its environment and blocks until it is loaded. Raises the exceptions of the model."""
     instance, environment = live.instance, live.environment
     if live.methods.setup_environment and environment is not None:
         _run(lambda: instance.setup_environment(environment), run)
@@ -168,7 +168,7 @@ def load(live: LiveModel, retries: int, run: RunCoroutine) -> None:
 
 
 def import_model_file(package: Package, shared: bool = False) -> ModuleType:
-    """The module of the model's file, under a name of its own where others are. Raises what the import raises."""
+    """Imports the model's file, under a unique name if there are other models. Raises the exceptions of the import."""
     make_way(package)
     path = package.model_file
     folder = path.parent.name
@@ -221,9 +221,9 @@ def _retry(attempt: Callable[[], None], retries: int) -> None:
 
 
 def reload_methods(package: Package, live: LiveModel, around: Surroundings) -> Methods:
-    """Imports the model's code anew and gives the live instance the new class, keeping its state.
+    """Imports the model's code again and gives the live instance the new class. Its state stays.
 
-    Raises what the import raises; the instance is then as before.
+    Raises the exceptions of the import. The instance is then unchanged.
     """
     folder = package.model_file.parent.resolve()
     for name, module in list(sys.modules.items()):

@@ -1,8 +1,8 @@
-"""Which methods a model class has and how each wants to be called: Truss's signature rules, plus two liberties.
+"""Finds the methods of a model class and how to call them, by Truss's signature rules.
 
-Beyond Truss: a second parameter named `request` needs no annotation, and a model that has only `/v1` methods
-(or only `predict_batch`) needs no `predict`. As in Truss, an annotation that is a text (`from __future__ import
-annotations`) declares nothing, so that a model which lives with that is called here as it is there.
+Two rules are looser than in Truss. A second parameter named `request` needs no annotation. A model with only `/v1` methods, or only
+`predict_batch`, needs no `predict`. As in Truss, an annotation that is a string (`from __future__ import annotations`) declares nothing,
+so that such a model is called as on Baseten.
 """
 
 import inspect
@@ -27,7 +27,7 @@ V1_METHODS: Mapping[str, str] = {
 
 
 class Takes(Enum):
-    """What a method wants as its arguments."""
+    """The arguments that a method takes."""
 
     NOTHING = "nothing"
     INPUTS = "inputs"
@@ -56,7 +56,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Methods:
-    """All that the host may call on one model."""
+    """All methods of one model that the host may call."""
 
     preprocess: Method | None
     predict: Method | None
@@ -70,13 +70,13 @@ class Methods:
 
     @property
     def skips_input_parsing(self) -> bool:
-        """True when predict (and preprocess) read the request themselves; then no route parses."""
+        """True if predict (and preprocess) read the request themselves. Then the host does not parse the body."""
         wanted = [method for method in (self.preprocess, self.predict) if method]
         return self.predict is not None and all(m.takes is Takes.REQUEST for m in wanted)
 
     @classmethod
     def of(cls, model: object) -> "Methods":
-        """Reads the instance. Raises ModelDefinitionError for what Truss would refuse, too."""
+        """Reads the methods of the instance. Raises ModelDefinitionError for signatures that Truss refuses, too."""
         v1 = {name: method for name in V1_METHODS.values() if (method := _find(model, name))}
         preprocess, predict = _find(model, "preprocess"), _find(model, "predict")
         predict_batch, postprocess = _find_batch(model), _find(model, "postprocess")

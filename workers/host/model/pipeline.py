@@ -1,4 +1,4 @@
-"""A call of the model, the way Truss runs it: preprocess -> predict -> postprocess, or one /v1 method."""
+"""Runs a call of the model as Truss does: preprocess -> predict -> postprocess, or one /v1 method."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -26,7 +26,7 @@ PredictOne = Callable[[Any, ModelCall], Awaitable[Any]]
 
 
 class Streaming:
-    """A result that is not over yet: chunks to pull, and the slot that goes back after the last one."""
+    """A result that is still being produced: its chunks, and the slot that is released after the last one."""
 
     def __init__(self, chunks: ChunkStream, slot: Slot | None) -> None:
         self.chunks = chunks
@@ -34,7 +34,7 @@ class Streaming:
 
 
 class SlottedResponse:
-    """A streaming Response of the model's own, and the slot that goes back when it is sent."""
+    """A model's own streaming Response, and the slot that is released when it is sent."""
 
     def __init__(self, response: Response, slot: Slot | None) -> None:
         self.response = response
@@ -114,7 +114,7 @@ class Pipeline:
     async def _opened(
         self, result: object, call: ModelCall, slot: Slot | None, gathers: bool = True
     ) -> object:
-        """A generator becomes a stream, or its joined text when the client wants JSON and `gathers` allows it."""
+        """Turns a generator into a stream, or into its joined text if the client wants JSON and `gathers` allows it."""
         if is_generator(result):
             chunks = ChunkStream(result, call, self._max_gap)
             # A job's chunks are its output events.
@@ -136,7 +136,7 @@ class Pipeline:
         return await self._guarded(in_thread(method.function, *args))
 
     async def _guarded(self, running: Awaitable[Any]) -> Any:
-        """Awaits model code; its errors are logged here and answered without their text."""
+        """Awaits model code. Its errors are logged here; the answer does not contain their text."""
         try:
             return await running
         except HostError:

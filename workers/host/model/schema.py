@@ -13,7 +13,7 @@ ModelType = type[BaseModel]
 
 @dataclass(frozen=True)
 class Schema:
-    """What `GET /v1/models/model/schema` tells; None where nothing is declared."""
+    """The content of `GET /v1/models/model/schema`. Parts that are not declared are None."""
 
     input_type: ModelType | None
     output_type: ModelType | None
@@ -21,7 +21,7 @@ class Schema:
 
     @classmethod
     def of(cls, input_annotation: Any, output_annotation: Any) -> "Schema | None":
-        """Reads two annotations; None when neither says anything."""
+        """The schema from two annotations, None if neither declares a type."""
         input_type = _model_type(input_annotation)
         output = _output(output_annotation)
         if input_type is None and output is None:
@@ -39,7 +39,7 @@ class Schema:
 
 
 def validate(input_type: ModelType, value: object) -> BaseModel:
-    """The value as `input_type`. Raises InputParsingError with a line per fault."""
+    """The value as `input_type`. Raises InputParsingError with one line for each error."""
     try:
         return input_type.model_validate(value)
     except ValidationError as error:
@@ -58,7 +58,7 @@ def _model_type(annotation: Any) -> ModelType | None:
 
 
 def _output(annotation: Any) -> tuple[ModelType | None, bool] | None:
-    """(type, streams), or None for an annotation that declares nothing."""
+    """The pair (type, streams), or None for an annotation that declares no type."""
     if plain := _model_type(annotation):
         return plain, False
     if _streams(annotation):
@@ -98,7 +98,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:
-    """('items', 1, 'value') reads items[1].value."""
+    """Writes the place ('items', 1, 'value') as items[1].value."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

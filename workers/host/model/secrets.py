@@ -1,4 +1,4 @@
-"""The `secrets` that a model gets: declared names only, looked up when asked for."""
+"""The `secrets` of a model. Only declared names exist. A value is read when the model asks for it."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ class SecretNotFound(Exception):
 
 
 class Secrets(Mapping[str, str]):
-    """A value comes from `folder`/name, else TRUSS_SECRET_name, else the config's default."""
+    """The secrets. A value comes from the file `folder`/name, else from TRUSS_SECRET_name, else from the config."""
 
     def __init__(
         self, declared: Mapping[str, str | None], folder: Path, variables: Mapping[str, str]

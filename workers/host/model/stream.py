@@ -1,4 +1,4 @@
-"""The chunks of a model that streams, whichever kind of generator makes them."""
+"""Reads the chunks of a streaming model, from any kind of generator."""
 
 import asyncio
 import contextlib
@@ -25,9 +25,9 @@ def is_generator(result: object) -> bool:
 
 
 def asks_stream(value: object, body: bytes) -> bool:
-    """Whether a /v1 body says `"stream": true`: then its client reads a stream, whatever it accepts.
+    """Whether a /v1 body has `"stream": true`. Its client then reads a stream, whatever its Accept header says.
 
-    Anthropic's clients and others accept JSON in every call and tell by the body. `value` is what was parsed, if it was.
+    Anthropic's clients and others accept JSON in every call, and only the body tells. `value` is the parsed body, if there is one.
     """
     if value is None:
         with contextlib.suppress(ValueError, RecursionError):
@@ -38,7 +38,7 @@ def asks_stream(value: object, body: bytes) -> bool:
 
 
 class ChunkStream:
-    """Pulls chunks one by one; a stopped call ends the pulling and closes the generator."""
+    """Reads chunks one by one. If the call is stopped, it closes the generator."""
 
     def __init__(self, generator: object, call: ModelCall, max_gap_seconds: float) -> None:
         self._generator = generator
@@ -63,7 +63,7 @@ class ChunkStream:
             raise  # the generator's own
 
     async def close(self) -> None:
-        """Runs the generator's finally blocks. Safe after its end; raises what they raise."""
+        """Runs the generator's finally blocks and raises their exceptions. It may be called after the end."""
         if inspect.isasyncgen(self._generator):
             generator = cast("AsyncGenerator[Any, None]", self._generator)
             if self._call.stopped.is_set():
@@ -73,7 +73,7 @@ class ChunkStream:
             await in_thread(self._close)
 
     async def _run_on(self, generator: AsyncGenerator[Any, None]) -> None:
-        """Lets a stopped generator see the stop and clean up; what it yields goes nowhere."""
+        """Lets a stopped generator see the stop and clean up. Its further chunks are dropped."""
         ends = self._call.cancel_at
         if asyncio.get_running_loop().time() >= ends:
             return
@@ -95,7 +95,7 @@ class ChunkStream:
             cast("Generator[Any, None, None]", self._generator).close()
 
     async def gather(self) -> str:
-        """All chunks as one text: bytes are joined before decoding, other things become str. Never no UTF-8."""
+        """All chunks as one text. Bytes are joined before they are decoded, other values become str. The text is always valid UTF-8."""
         chunks: list[bytes] = []
         while (chunk := await self.next()) is not END:
             chunks.append(
@@ -105,7 +105,7 @@ class ChunkStream:
 
 
 def chunk_bytes(chunk: Any) -> bytes:
-    """A chunk as it goes to the client. Raises TypeError for anything but str and bytes."""
+    """The bytes of a chunk for the client. Raises TypeError for anything but str and bytes."""
     if isinstance(chunk, str):
         return utf8_bytes(chunk)
     if isinstance(chunk, (bytes, memoryview)):

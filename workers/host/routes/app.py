@@ -28,7 +28,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(host: ModelHost) -> Starlette:
-    """The ASGI application; loading begins with its lifespan."""
+    """The ASGI application. The model begins to load when it starts."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -64,7 +64,7 @@ def _server_routes(host: ModelHost) -> list[BaseRoute]:
 
 
 def only_get(path: str, endpoint: Endpoint) -> Route:
-    """A route for GET alone."""
+    """A route for GET only."""
     route = Route(path, endpoint)
     route.methods = {"GET"}  # no HEAD, which starlette adds and Truss's server refuses
     return route

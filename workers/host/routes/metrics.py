@@ -1,4 +1,4 @@
-"""`/metrics`: what the model registers with prometheus_client, and nothing of the host's own."""
+"""`/metrics`: the metrics that the model registers with prometheus_client. The host adds none."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 @cache
 def metrics_app() -> ASGIApp:
-    """Made once in a process, before the model is imported: its metrics must come without `_created` series."""
+    """Prepares the metrics of the process. It runs once, before the model is imported, so that metrics have no `_created` series."""
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
         REGISTRY.unregister(collector)
     disable_created_metrics()

@@ -1,4 +1,4 @@
-"""The worker's way in, on a socket of its own: jobs, slots ahead of a job, the host's state, hot reload."""
+"""The routes of the worker, on a socket of their own: jobs, reserved slots, the host's state, hot reload."""
 
 import os
 from collections.abc import Callable
@@ -32,7 +32,7 @@ MAX_SLOT_WAIT = 60.0  # s; longer waits would only hide a worker that is gone
 
 
 class WorkerApp:
-    """The ASGI application for the worker; `reload` is for a host whose model is a class."""
+    """The ASGI application for the worker. `reload` exists only for a host whose model is a class."""
 
     def __init__(
         self, host: Host, answer: AnswerCall, reload: Callable[[], None] | None = None
@@ -42,7 +42,7 @@ class WorkerApp:
         self._reload = reload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Takes one call."""
+        """Answers one call."""
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
@@ -114,5 +114,5 @@ async def plain_error(_: Request, error: Exception) -> Response:
 
 
 def to_response(reply: Reply) -> Response:
-    """A Reply for routes that answer with starlette's own class."""
+    """Converts a Reply for routes that answer with starlette's class."""
     return Response(reply.body, reply.status, dict(reply.all_headers()))
