@@ -91,7 +91,7 @@ async def _resolve(scope: Scope) -> tuple[Addressed, str]:
 async def _exists(scope: Scope, addressed: Addressed) -> bool:
     gateway: Any = scope["app"].state.gateway
     try:
-        return await gateway.registry.knows(addressed.reference)
+        return await gateway.resolver.knows(addressed.reference)
     except KingpostError as error:
         raise of_error(error) from error
 

@@ -38,7 +38,7 @@ class Gateway:
     settings: Settings
     store: AsyncJobStore
     epoch: Epoch
-    registry: Resolver
+    resolver: Resolver
     directory: Directory
     keys: KeyCheck
     hub: EventHub
@@ -57,7 +57,7 @@ class Gateway:
             settings=settings,
             store=store,
             epoch=Epoch(store),
-            registry=Resolver(store),
+            resolver=Resolver(store),
             directory=directory,
             keys=KeyCheck(settings),
             hub=EventHub(settings),
@@ -134,7 +134,7 @@ async def deployment_for(connection: HTTPConnection, key: ApiKey, target: Target
     """The deployment that the request is for. Raises NotFound, or Problem 403 for a restricted key."""
     reference = addressed_of(connection).reference
     try:
-        deployment = await gateway_of(connection).registry.resolve(reference, target)
+        deployment = await gateway_of(connection).resolver.resolve(reference, target)
     except NotFound as error:
         raise _not_found(error, key, reference) from None
     allowed = not key.models or {deployment.model_id, deployment.model_name} & set(key.models)

@@ -253,7 +253,7 @@ async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: boo
     replicas = [replica for replica in known if replica.state != "draining"]
     gave_up, failure = False, ""
     with contextlib.suppress(NotFound):
-        deployment = await gateway.registry.deployment(reading.job.deployment_id)
+        deployment = await gateway.resolver.deployment(reading.job.deployment_id)
         gave_up = deployment.gave_up or not deployment.active
         failure = deployment.failure if detailed else deployment.failure and FOR_OTHERS
     note = next((replica.note for replica in replicas if replica.note), None)

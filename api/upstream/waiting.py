@@ -40,7 +40,7 @@ class Asking:
         now = monotonic()
         ends, demanded = now + seconds, now - DEMAND_EVERY
         while True:
-            known = await gateway.registry.deployment(id_)
+            known = await gateway.resolver.deployment(id_)
             if known.gave_up or not known.active:
                 await self._check_fresh()
             now = monotonic()
@@ -57,7 +57,7 @@ class Asking:
 
         Raises Problem when it is not active: no call wakes it.
         """
-        known = await self.gateway.registry.deployment(self.deployment.id, fresh=True)
+        known = await self.gateway.resolver.deployment(self.deployment.id, fresh=True)
         if known.active:
             return known
         if known.failure:  # `kingpost up` has left it out
