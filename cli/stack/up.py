@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from cli.parts import ME
-from cli.stack import banner, data_lock, embedded_valkey
+from cli.stack import banner, data_lock, draining, embedded_valkey
 from cli.stack.chains import install_chain_key
 from cli.stack.embedded_valkey import EmbeddedValkey
 from cli.stack.flower import password_file, write_secret
@@ -36,6 +36,7 @@ from tasks.process.variables import child_variables, set_aside
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tasks.store_address import shown
+from workers.processes.ends import end_descendants
 from workers.processes.supervisor import Part, Supervisor
 
 POLL = 0.05  # s, while the stack starts
@@ -124,6 +125,7 @@ class _Stack:
         self._models: Models | None = None  # from the moment when they are registered
         self._ready = False
         self._stop = asyncio.Event()
+        self._hurry: asyncio.Task[None] | None = None  # from the second Ctrl-C on
         self._replicas: list[dict[str, object]] = []
         self._written: dict[str, object] = {}  # what up.json says
         self._listening: list[socket.socket] = []
@@ -142,16 +144,26 @@ class _Stack:
         try:
             await self._start()
             await self._stop.wait()
-            _say("Draining: running jobs may finish. Ctrl-C again ends at once.")
+            running = await draining.running_jobs(self._settings)
+            _say(draining.waits_for(running, self._settings.drain_seconds))
         finally:
             await self._end()
 
     def _on_signal(self) -> None:
-        if self._stop.is_set():
+        if not self._stop.is_set():
+            self._stop.set()
+        elif self._hurry is None:
+            self._hurry = asyncio.create_task(self._end_now())
+
+    async def _end_now(self) -> None:
+        """Ends everything at once: nothing that was started here outlives this process."""
+        try:
+            _say(draining.cut_off(await draining.running_jobs(self._settings)))
+        finally:
             for part in self._supervisor.parts:
                 Supervisor.kill(part)
-            os._exit(1)  # the second Ctrl-C ends at once
-        self._stop.set()
+            end_descendants()
+            os._exit(1)
 
     @property
     def broken(self) -> list[Broken]:
@@ -393,6 +405,7 @@ class _Stack:
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)
+        await asyncio.to_thread(end_descendants)  # such as replicas whose node was killed meanwhile
         if self._data:
             self._data.close()
 

@@ -70,5 +70,5 @@ def test_the_stack_comes_back_when_a_full_disk_has_space_again(
     finally:
         ended = up.stop()
     assert ended == 0, up.said()
-    assert up.said().endswith("ends at once.\n")  # and no traceback of its own after it
+    assert up.said().endswith("Ctrl-C again ends it now.\n")  # and no traceback of its own after it
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []

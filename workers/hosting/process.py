@@ -75,6 +75,7 @@ class HostProcess:
         self._exits: dict[int, str] = {}
         self._exited = threading.Condition()
         self._stopping = threading.Event()
+        self._last = threading.Event()  # no host follows this one
         self._virtualenvs = Virtualenvs(sockets[0].package, settings, self._stopping, any_python)
         self._noted = 0.0
         self._loads = Turns.to_load(settings)
@@ -100,8 +101,13 @@ class HostProcess:
         """Starts the first host and keeps one alive from then on."""
         self._thread.start()
 
+    def drain(self) -> None:
+        """Lets the host that runs go on, until `stop`. No other one follows it, and none is started from now on."""
+        self._last.set()
+
     def stop(self) -> None:
         """Ends the host for good."""
+        self._last.set()
         self._stopping.set()
         if self._process and self._process.poll() is None:
             self._process.terminate()
@@ -144,7 +150,7 @@ class HostProcess:
     def _supervise(self) -> None:
         adopt_orphans()
         delay = BACKOFF_FIRST
-        while not self._stopping.is_set():
+        while not self._last.is_set():
             was_ready, failed, longest = False, True, BACKOFF_LAST
             try:
                 with self._virtualenvs.use(self._building) as python:
@@ -163,7 +169,7 @@ class HostProcess:
                 with self._told.round():
                     self._on_failure()
             delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)
-            self._stopping.wait(0 if was_ready else delay)
+            self._last.wait(0 if was_ready else delay)
 
     def _building(self, line: str) -> None:
         """An installer's line: all go to the log, one a second to the directory."""
@@ -177,8 +183,10 @@ class HostProcess:
             self._change(self.state if self.state == "failed" else "building", self.error)
 
     def _one_life(self, python: HostPython) -> bool:
-        """From the start of a host to its end; True when it got ready. Raises ReplicaStops while it waits for its turn."""
-        with self._loads.taken(self._stopping, self._waits):
+        """From the start of a host to its end; True when it got ready. Raises ReplicaStops before the start."""
+        with self._loads.taken(self._last, self._waits):
+            if self._last.is_set():
+                raise ReplicaStops
             packages = [Package.load(socket.package) for socket in self.sockets]
             before = children()
             process = self._started(python)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 PR_SET_CHILD_SUBREAPER = 36  # from <linux/prctl.h>
 ROUND_SECONDS = 0.02  # from SIGKILL to the look whether it has ended
 ROUNDS = 20  # of killing: what forks faster than it is found must not hold us for ever
+ALL_ROUNDS = 250  # the same when everything has to end: a process with much memory takes a while
 
 
 def exit_words(code: int) -> str:
@@ -66,9 +67,28 @@ def end_orphans(known: Collection[int]) -> int:
     return len(ended)
 
 
+def end_descendants() -> None:
+    """SIGKILLs all that this process started, and all that those started, in whatever session they are.
+
+    For a process that ends itself: it reaps none of them. On Linux it becomes the parent of the orphans, so none slips away.
+    """
+    adopt_orphans()
+    for _ in range(ALL_ROUNDS):
+        family = _family()
+        doomed = list(family.get(os.getpid(), ()))
+        for child in doomed:  # grows: the children of those that are killed
+            doomed += family.get(child.pid, ())
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child.pid, signal.SIGKILL)
+        if all(child.dead for child in doomed):
+            return
+        time.sleep(ROUND_SECONDS)
+
+
 class _Child(NamedTuple):
     pid: int
     session: int
+    dead: bool  # nobody has waited for it yet
 
 
 def _family() -> dict[int, list[_Child]]:
@@ -78,5 +98,6 @@ def _family() -> dict[int, list[_Child]]:
         with contextlib.suppress(OSError, ValueError, IndexError):
             text = status.read_text(errors="replace")
             fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-            found[int(fields[1])].append(_Child(int(status.parent.name), int(fields[3])))
+            child = _Child(int(status.parent.name), int(fields[3]), fields[0] in "ZX")
+            found[int(fields[1])].append(child)
     return found

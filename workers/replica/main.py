@@ -168,6 +168,7 @@ class ReplicaWorker:
         self._draining.add(self.id)
         for serving in self.servings:
             serving.turns.draining.set()
+        self.host.drain()
         self._watchdog.drain()
         self._try_report()
 
