@@ -9,6 +9,7 @@ from tasks.outside_text import printable
 
 GAP = "  "
 FIRST_WIDTH = 34  # a longer text of the first column gets a line of its own, above its row
+LEAST_WIDTH = 7  # as narrow as the first column gets so that all others fit beside it
 
 
 def show(
@@ -28,7 +29,10 @@ def lines(
     """The lines of a table. Columns that do not fit beside the others stand below their row, with their name."""
     rows = [[_in_a_line(cell) for cell in row] for row in rows]
     widths = [max(cell_len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    others = sum(widths[1:]) + len(GAP) * (len(head) - 1)
     widths[0] = min(widths[0], FIRST_WIDTH)
+    if width - others >= LEAST_WIDTH:
+        widths[0] = min(widths[0], width - others)
     beside = [0]
     for column in range(1, len(head)):
         if sum(widths[i] + len(GAP) for i in beside) + widths[column] <= width:

@@ -149,7 +149,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """The numbers of waiting and running jobs of a deployment."""
+    """The numbers of waiting and running jobs of a deployment; `paused` while the waiting ones are held back."""
 
     queued: int
     in_progress: int
+    paused: bool = False

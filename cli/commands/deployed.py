@@ -1,6 +1,7 @@
 """`kingpost deployments`: shows what is deployed, where it runs and how it does."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from cli.running import current_settings
 from cli.stack.readiness import last_line
 from cli.tables import show
 from deployments.registry import verbs as registry
-from deployments.registry.records import Deployment, Model, Replica
+from deployments.registry.records import Deployment, Environment, Replica
 from deployments.registry.statuses import status_of
 from tasks.store.job_store import JobStore
 
@@ -37,22 +38,16 @@ def deployments(
     for deployment in found:
         status = status_of(deployment, replicas[deployment.id])
         count = f"{status.ready}/{deployment.wanted}"
-        environments = _names(models[deployment.model_id], deployment)
+        environments = pointing_at(deployment, models[deployment.model_id].environments.values())
         rows.append((deployment.model_name, deployment.id, status.name, count, environments))
         said = [last_line(status.reason)] if status.reason else []
         notes.append([*said, *deployment.warnings])
     show(head, rows, notes)
 
 
-def _names(model: Model, deployment: Deployment) -> str:
-    names = [
-        environment.name
-        for environment in model.environments.values()
-        if environment.deployment_id == deployment.id
-    ]
-    names += [
-        f"({environment.name} soon)"
-        for environment in model.environments.values()
-        if environment.candidate == deployment.id
-    ]
+def pointing_at(deployment: Deployment, environments: Iterable[Environment]) -> str:
+    """The environments of its model that point at a deployment, and those that will; `-` for none."""
+    known = list(environments)
+    names = [at.name for at in known if at.deployment_id == deployment.id]
+    names += [f"({at.name} soon)" for at in known if at.candidate == deployment.id]
     return ", ".join(names) or "-"

@@ -2,8 +2,10 @@
 
 import shutil
 import textwrap
+from collections import defaultdict
 from dataclasses import dataclass
 
+from cli.commands.deployed import pointing_at
 from cli.running import current_settings
 from cli.stack.readiness import last_line
 from cli.tables import lines
@@ -16,24 +18,28 @@ from tasks.store.job_store import JobStore
 
 # The state of a deployment is the best of its replicas' states.
 BEST_FIRST = ("ready", "loading", "building", "failed", "draining")
+PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One deployment with its replicas and its queue."""
+    """One deployment with its replicas, its queue and the environments that point at it."""
 
     deployment: Deployment
     replicas: list[Replica]
     queued: int
     running: int
     leader: str = ""  # the chainlet in whose process it runs
+    paused: bool = False
+    serves: str = "-"  # production, else all environments that point at it
 
     @property
     def state(self) -> str:
         """The state in one word. It is `stopped` when no replica reports."""
         states = {replica.state for replica in self.replicas}
         none = "failed" if self.deployment.gave_up else "stopped"
-        return next((state for state in BEST_FIRST if state in states), none)
+        state = next((state for state in BEST_FIRST if state in states), none)
+        return "paused" if self.paused and state in ("ready", "stopped") else state
 
     @property
     def slots(self) -> int:
@@ -41,18 +47,29 @@ class Row:
         return sum(replica.slots for replica in self.replicas if replica.state == "ready")
 
     @property
+    def is_history(self) -> bool:
+        """Whether an environment has left it and nothing of it runs or waits."""
+        busy = self.replicas or self.queued or self.running
+        return self.deployment.retired and self.serves == "-" and not busy
+
+    @property
     def remark(self) -> str | None:
         """A note below the model: why it is not loaded, what happens about it, or a limit of its config.yaml."""
         errors = [last_line(replica.error) for replica in self.replicas if replica.error]
         notes = [replica.note for replica in self.replicas if replica.note]
         kept = [last_line(self.deployment.failure)] if self.deployment.failure else []
+        name = self.deployment.model_name
+        paused = [f"its queue waits for: kingpost resume {name}"] if self.paused else []
+        off = f"deactivated: kingpost activate {self.deployment.id}"
+        inactive = [] if self.deployment.active else [off]
         shared = [f"in the process of {self.leader}"] if self.leader else []
         limits = ["; ".join(self.deployment.warnings)] if self.deployment.warnings else []
-        return next(iter(errors + notes + kept + shared + limits), None)
+        said = errors + notes + kept + paused + inactive + shared + limits
+        return next(iter(said), None)
 
 
 def list_models() -> None:
-    """Shows every model: state, slots, queue, and why it is not loaded."""
+    """Shows what is deployed: state, slots, queue, and why a model is not loaded."""
     rows = read(current_settings())
     if not rows:
         print("No model is deployed yet: `kingpost up` or `kingpost replica DIR`.")
@@ -62,28 +79,40 @@ def list_models() -> None:
 
 
 def read(settings: Settings) -> list[Row]:
-    """Every deployment, by name. Raises StoreUnavailable."""
+    """The deployments that are not history: by model, production first, then the newest. Raises StoreUnavailable."""
     store = JobStore(settings)
-    replicas = store.run(registry.replicas())
-    rows: list[Row] = []
+    replicas: dict[str, list[Replica]] = defaultdict(list)
+    for replica in store.run(registry.replicas()):
+        replicas[replica.deployment_id].append(replica)
     deployments = store.run(registry.deployments())
     names = {deployment.id: deployment.model_name for deployment in deployments}
+    models = {deployment.model_id for deployment in deployments}
+    environments = {model: store.run(registry.environments(model)).values() for model in models}
+    rows: list[Row] = []
     for deployment in deployments:
         queue = store.run(verbs.queue_status(deployment.id))
-        of_it = [replica for replica in replicas if replica.deployment_id == deployment.id]
+        pointing = pointing_at(deployment, environments[deployment.model_id])
+        serves = PRODUCTION if PRODUCTION in pointing.split(", ") else pointing
         leader = names.get(deployment.leader, "")
-        rows.append(Row(deployment, of_it, queue.queued, queue.in_progress, leader))
+        of_it, counts = replicas[deployment.id], (queue.queued, queue.in_progress)
+        rows.append(Row(deployment, of_it, *counts, leader, queue.paused, serves))
     store.close()
-    return sorted(rows, key=lambda row: row.deployment.model_name)
+    return sorted((row for row in rows if not row.is_history), key=_place)
+
+
+def _place(row: Row) -> tuple[str, str, bool, int, str]:
+    deployment = row.deployment
+    model = (deployment.model_name, deployment.model_id)
+    return (*model, row.serves != PRODUCTION, -deployment.created, deployment.id)
 
 
 def render(rows: list[Row], width: int = 80) -> list[str]:
-    """The lines of the table. A reason stands below its model."""
-    head = ("model", "id", "state", "slots", "queued", "running")
+    """The lines of the table. A reason stands below its deployment."""
+    head = ("model", "id", "deployment", "serves", "state", "slots", "queued", "running")
     cells = [
         (
-            row.deployment.model_name, row.deployment.model_id, row.state,
-            str(row.slots), str(row.queued), str(row.running),
+            row.deployment.model_name, row.deployment.model_id, row.deployment.id, row.serves,
+            row.state, str(row.slots), str(row.queued), str(row.running),
         )
         for row in rows
     ]  # fmt: skip

@@ -268,8 +268,8 @@ def queue_status(
     """How many jobs of a deployment wait and run. Reading the reply raises RateLimited."""
 
     def read(reply: Reply) -> QueueStatus:
-        _, queued, running = _let_in(reply)
-        return QueueStatus(number(queued), number(running))
+        _, queued, running, paused = _let_in(reply)
+        return QueueStatus(number(queued), number(running), number(paused) == 1)
 
     return ScriptCall("queue_status", [deployment_id, api_key, per_minute], read)
 

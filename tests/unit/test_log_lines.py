@@ -1,6 +1,7 @@
 """How log lines and models are shown: found, in the order of time, within 80 columns, harmless."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,41 @@ def test_the_table_of_models_fits_80_columns() -> None:
     ]
     text = render_models(rows, 80)
     assert all(len(line) <= 80 for line in text), text
-    assert text[1].split() == ["echo", "m9v6enbt", "ready", "2", "1234567", "12"]
+    ids = ["m9v6enbt", "dddddddd"]
+    assert text[1].split() == ["echo", *ids, "-", "ready", "2", "1234567", "12"]
     assert text[2].startswith("  ValueError: no weights")
     assert text[5] == rows[1].deployment.model_name  # whole
-    assert [line.split()[2] for line in text if "asleep" in line or "fresh" in line] == [
+    assert [line.split()[4] for line in text if "asleep" in line or "fresh" in line] == [
         "stopped",
         "building",
     ]
+
+
+def test_two_deployments_of_a_model_are_told_apart_within_80_columns() -> None:
+    names = ("a-model-of-some-length", "echo")
+    rows = [
+        replace(row(name, ("ready", None)), serves=serves, queued=123456)
+        for name in names
+        for serves in ("production", "(production soon)")
+    ]
+    text = render_models(rows[:1] + rows[2:3], 80)
+    assert all(len(line) <= 80 for line in text), text
+    assert text[0].split() == [
+        "model", "id", "deployment", "serves", "state", "slots", "queued", "running",
+    ]  # fmt: skip
+    assert text[1] == names[0]
+    assert text[2].split()[1:4] == ["dddddddd", "production", "ready"]
+    assert text[3].split()[0] == "echo"
+    soon = render_models(rows, 80)
+    assert all(len(line) <= 80 for line in soon), soon
+    assert sum("(production soon)" in line for line in soon) == 2
+
+
+def test_a_paused_or_deactivated_model_says_so_and_what_lets_it_run() -> None:
+    ready = row("echo", ("ready", None))
+    paused = replace(ready, paused=True)
+    assert (ready.state, paused.state) == ("ready", "paused")
+    assert paused.remark == "its queue waits for: kingpost resume echo"
+    assert replace(row("echo", ("failed", "no weights")), paused=True).state == "failed"
+    off = replace(row("echo"), deployment=replace(ready.deployment, active=False))
+    assert (off.state, off.remark) == ("stopped", "deactivated: kingpost activate dddddddd")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import redis
 
+from cli.commands.models import read as read_models
 from cli.stack.readiness import Models
 from deployments.packages.package import Package, PackageError, memory_bytes
 from deployments.registry import keys as registry_keys
@@ -46,6 +47,30 @@ def test_the_first_deployment_is_production_and_the_next_is_not(store: JobStore)
     )
     assert store.run(registry.deployment(first.id)).retired
     assert not store.run(registry.deployment(second.id)).retired
+
+
+def test_the_models_are_shown_by_deployment_production_first_and_without_history(
+    store: JobStore, settings: Settings
+) -> None:
+    def shown() -> list[tuple[str, str, str, bool]]:
+        rows = read_models(settings)
+        return [(row.deployment.id, row.serves, row.state, row.paused) for row in rows]
+
+    broken, fixed = (store.run(registry.push("m", hash, 1)) for hash in ("hash1", "hash2"))
+    other = store.run(registry.register("a", "/models/a", "hash1", 1))  # development, too
+    store.run(registry.promote(fixed))
+    waiting = [
+        (other.id, "production", "stopped", False),
+        (broken.id, "production", "stopped", False),
+    ]
+    assert shown() == [*waiting, (fixed.id, "(production soon)", "stopped", False)]
+    submit(store, broken)
+    store.run(verbs.pause(fixed.id, True))
+    store.run(registry.switch(fixed.model_id, "production", fixed.id))
+    served = [waiting[0], (fixed.id, "production", "paused", True)]
+    assert shown() == [*served, (broken.id, "-", "stopped", False)]  # a request waits there
+    store.run(registry.follow(broken.id, fixed.id))
+    assert shown() == served
 
 
 def test_a_folder_is_development_and_production_until_something_is_promoted(
