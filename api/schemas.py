@@ -167,7 +167,7 @@ class RequestStatus(BaseModel):
             priority=job.level,
             attempt=job.attempt,
             queue_position=reading.jobs_ahead,
-            eta_seconds=eta_seconds(reading, slots),
+            eta_seconds=eta_seconds(reading, slots, waiting),
             waiting_for=waiting.what,
             waiting_reason=waiting.why,
             progress=None if fraction is None else Progress(fraction=fraction, message=job.message),
@@ -270,10 +270,10 @@ def public_status(reading: Reading) -> str:
     )
 
 
-def eta_seconds(reading: Reading, slots: int) -> float | None:
-    """Estimated seconds until the result, from recent run times of the deployment. None if there are none."""
+def eta_seconds(reading: Reading, slots: int, waiting: Waiting = NOTHING) -> float | None:
+    """Estimated seconds until the result, from recent run times of the deployment. None if nobody can know."""
     job, now = reading.job, reading.now
-    if job.status in FINAL:
+    if job.status in FINAL or waiting.stands_still:
         return None
     running = [now - started for started in reading.running_since]
     pace = Pace(reading.run_times_ms, running, slots)

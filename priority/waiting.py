@@ -19,10 +19,11 @@ class WaitingFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a job waits for, and the reason if it is known."""
+    """What a job waits for, and the reason if it is known. No time is guessed for a job that `stands_still` until somebody acts."""
 
     what: WaitingFor | None
     why: str | None = None
+    stands_still: bool = False
 
 
 NOTHING = Waiting(None)
@@ -31,22 +32,26 @@ NOTHING = Waiting(None)
 def in_the_queue(hold: str, backoff_ms: int, ready_slots: int) -> Waiting:
     """What a job waits for, as far as the queue shows it; NOTHING if no replica is ready. `hold` is why claims skip the job."""
     if hold:
-        return Waiting(WaitingFor(hold))
+        what = WaitingFor(hold)
+        return Waiting(what, stands_still=what is WaitingFor.PAUSED)
     if backoff_ms:
         return Waiting(WaitingFor.RETRY)
     return Waiting(WaitingFor.SLOT) if ready_slots else NOTHING
 
 
 def for_a_replica(
-    states: Collection[str], note: str | None, failure: str, gave_up: bool
+    states: Collection[str], note: str | None, failure: str, gave_up: bool, deactivated: str = ""
 ) -> Waiting:
     """Why a deployment has no ready replica.
 
     `states` are the states of its replicas that are not draining. `note` is what one of them does meanwhile. `failure` is the
     reason of the latest failed load, '' if it did not fail. `gave_up` means that the deployment is not loaded again for now.
+    `deactivated` says how to activate the deployment, '' if it is active.
     """
-    if failure and (gave_up or set(states) == {"failed"}):
-        return Waiting(WaitingFor.LOAD_FAILED, failure)
+    if failure and (gave_up or deactivated or set(states) <= {"failed"}):
+        return Waiting(WaitingFor.LOAD_FAILED, failure, stands_still=True)
+    if deactivated:
+        return Waiting(WaitingFor.REPLICA, deactivated, stands_still=True)
     return Waiting(WaitingFor.LOADING, note) if states else Waiting(WaitingFor.REPLICA)
 
 
@@ -59,12 +64,15 @@ class Pace:
     slots: int
 
     def running_job_seconds(self, ran_ms: int, fraction: float | None) -> float | None:
-        """Seconds until a running job is done, from its reported progress, else from the typical run time."""
+        """Seconds until a running job is done, from its reported progress, else from the typical run time.
+
+        None if it reports no progress and has already run for longer.
+        """
         if not self.run_times_ms:
             return None
         ran = ran_ms / 1000
-        whole = ran / fraction if fraction else self._typical_seconds()
-        return round(max(whole - ran, 0.0), 3)
+        left = (ran / fraction if fraction else self._typical_seconds()) - ran
+        return round(left, 3) if left >= 0 else None
 
     def queued_job_seconds(self, jobs_ahead: int, backoff_ms: int) -> float | None:
         """Seconds until a queued job is done: its wait for a slot or for its backoff, and a typical run."""

@@ -35,8 +35,9 @@ from api.schemas import (
     RequestStatus,
 )
 from api.unknown_fields import warnings
-from api.upstream.waiting import FOR_OTHERS
+from api.upstream.waiting import FOR_OTHERS, deactivated, warning
 from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from priority.waiting import NOTHING, Waiting, for_a_replica, in_the_queue
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
@@ -65,7 +66,8 @@ async def async_predict(request: Request, target: TargetOf) -> Response:
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     asked = bodies.parse(ONE, body)
     (request_id,) = await submit(request, key, deployment, body, [asked])
-    return _accepted({"request_id": request_id}, warnings([asked]), request_id)
+    warned = [*warnings([asked]), *_warning(request, deployment, key)]
+    return _accepted({"request_id": request_id}, warned, request_id)
 
 
 async def async_run_remote(request: Request, target: TargetOf) -> Response:
@@ -77,7 +79,8 @@ async def async_run_remote(request: Request, target: TargetOf) -> Response:
     envelope = arguments if "model_input" in arguments else {"model_input": arguments}
     asked = bodies.validated(ONE, envelope)
     (request_id,) = await submit(request, key, deployment, body, [asked])
-    return _accepted({"request_id": request_id}, warnings([asked]), request_id)
+    warned = [*warnings([asked]), *_warning(request, deployment, key)]
+    return _accepted({"request_id": request_id}, warned, request_id)
 
 
 async def async_predict_batch(request: Request, target: TargetOf) -> Response:
@@ -87,7 +90,8 @@ async def async_predict_batch(request: Request, target: TargetOf) -> Response:
     body = await bodies.read(request, gateway_of(request).settings.max_async_body_bytes)
     asked = await bodies.validated_items(ONE, bodies.decoded(body))
     ids = await submit(request, key, deployment, body, asked)
-    return _accepted({"request_ids": ids}, warnings(asked, batch=True))
+    warned = [*warnings(asked, batch=True), *_warning(request, deployment, key)]
+    return _accepted({"request_ids": ids}, warned)
 
 
 async def async_queue_status(request: Request, target: TargetOf) -> QueueStatusResponse:
@@ -215,6 +219,10 @@ def _accepted(said: dict[str, object], warned: list[str], request_id: str = "") 
     return Response(to_json(body), 201, headers, media_type="application/json")
 
 
+def _warning(request: Request, deployment: Deployment, key: ApiKey) -> list[str]:
+    return warning(deployment, sees_model_errors(gateway_of(request).settings, key.scope))
+
+
 async def _read(gateway: Gateway, request_id: str, key: ApiKey, counted: bool = True) -> Reading:
     rate = key.limits.status_calls_per_minute or 0
     try:
@@ -251,13 +259,13 @@ async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: boo
         return waiting
     known = gateway.directory.of(reading.job.deployment_id)
     replicas = [replica for replica in known if replica.state != "draining"]
-    gave_up, failure = False, ""
+    gave_up, failure, off = False, "", ""
     with contextlib.suppress(NotFound):
         deployment = await gateway.resolver.deployment(reading.job.deployment_id)
-        gave_up = deployment.gave_up or not deployment.active
+        gave_up, off = deployment.gave_up, "" if deployment.active else deactivated(deployment)
         failure = deployment.failure if detailed else deployment.failure and FOR_OTHERS
     note = next((replica.note for replica in replicas if replica.note), None)
-    return for_a_replica({replica.state for replica in replicas}, note, failure, gave_up)
+    return for_a_replica({replica.state for replica in replicas}, note, failure, gave_up, off)
 
 
 def _preferred_wait(request: Request) -> float:

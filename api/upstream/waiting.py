@@ -17,6 +17,27 @@ FOR_OTHERS = (
 RETRY_AFTER = {"Retry-After": "5"}
 
 
+def deactivated(deployment: Deployment) -> str:
+    """What a caller of a deactivated deployment is told."""
+    name, id_ = deployment.model_name, deployment.id
+    return f"{name} is deactivated; activate its deployment {id_} first."
+
+
+def why_not_loaded(deployment: Deployment, detailed: bool) -> str:
+    """What a caller is told of a deployment that nobody loads any more; `detailed` as in Asking."""
+    sentence = deployment.failure.splitlines()[-1] if deployment.failure else ""
+    return f"{deployment.model_name} could not be loaded: {sentence if detailed else FOR_OTHERS}"
+
+
+def warning(deployment: Deployment, detailed: bool) -> list[str]:
+    """For a request that is queued: why its deployment does not start by itself; empty when it does."""
+    if deployment.active and not deployment.gave_up:
+        return []
+    given_up = deployment.failure or deployment.active
+    why = why_not_loaded(deployment, detailed) if given_up else deactivated(deployment)
+    return [f"The request waits, and expires if it waits too long: {why}"]
+
+
 @dataclass(frozen=True)
 class Asking:
     """A call that needs a replica; `detailed` for one who may read what the model raised."""
@@ -62,8 +83,7 @@ class Asking:
             return known
         if known.failure:  # `kingpost up` has left it out
             raise self._load_failed(known)
-        message = f"{known.model_name} is deactivated; activate its deployment {known.id} first."
-        raise Problem(503, "model_not_ready", message)
+        raise Problem(503, "model_not_ready", deactivated(known))
 
     async def _check_fresh(self) -> None:
         known = await self.check_active()
@@ -71,12 +91,11 @@ class Asking:
             raise self._load_failed(known)
 
     def _load_failed(self, known: Deployment) -> Problem:
-        *frames, sentence = known.failure.splitlines() or [""]
-        why = sentence if self.detailed else FOR_OTHERS
-        message = f"{known.model_name} could not be loaded: {why}"
+        frames = known.failure.splitlines()[:-1]
         more: dict[str, object] = {"reason": "model_load_failed"}
         if self.detailed and frames:
             more["detail"] = "\n".join(frames)
+        message = why_not_loaded(known, self.detailed)
         return Problem(503, "model_unavailable", message, more=more)
 
     def _too_late(self, known: Deployment, seconds: float) -> Problem:

@@ -2,8 +2,10 @@
 
 import heapq
 import random
+from dataclasses import replace
 
 from api.schemas import eta_seconds
+from priority.waiting import in_the_queue
 from tasks.job import Job, Reading, RequestId, Retry
 from tasks.state import Status, WebhookStatus
 
@@ -45,6 +47,25 @@ def test_nine_in_ten_guesses_are_within_a_quarter() -> None:
         actual = simulated(ahead, slots, started, rng, seconds)
         errors.append(abs(guess - actual) / actual)
     assert sorted(errors)[int(len(errors) * 0.9)] <= 0.25
+
+
+def running(ran_ms: int, fraction: float | None) -> Reading:
+    queued = reading(0, [], [1000.0, 1000.0, 1000.0])
+    job = replace(queued.job, status=Status.IN_PROGRESS, started=NOW - ran_ms, fraction=fraction)
+    return replace(queued, job=job)
+
+
+def test_a_run_that_takes_longer_than_a_typical_one_has_no_guess() -> None:
+    assert eta_seconds(running(400, None), 1) == 0.6
+    assert eta_seconds(running(40_000, None), 1) is None
+    assert eta_seconds(running(40_000, 0.5), 1) == 40.0  # by its own report
+    assert eta_seconds(running(40_000, 1.0), 1) == 0.0
+
+
+def test_a_paused_request_has_no_guess() -> None:
+    queued = reading(0, [], [1000.0])
+    assert eta_seconds(queued, 1) == 1.0
+    assert eta_seconds(queued, 1, in_the_queue("paused", 0, 1)) is None
 
 
 def test_nothing_is_guessed_before_anything_has_run() -> None:

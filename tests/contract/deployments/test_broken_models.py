@@ -141,7 +141,7 @@ def test_the_owner_reads_the_frames_and_others_a_sentence(
     key = ApiKeys(rig.settings).create(scope="inference")
     said = rig.http.post(path, json=1, headers={"Authorization": f"Api-Key {key}"}).json()
     assert "weights" not in json.dumps(said)
-    assert said["error"].startswith("broken0 could not be loaded: its owner finds the reason")
+    assert said["error"].startswith("broken0 could not be loaded: the owner sees the reason")
     assert (said["reason"], "detail" in said) == ("model_load_failed", False)
 
 
@@ -152,6 +152,7 @@ def test_a_job_says_that_it_waits_for_a_load_that_failed(
     said = rig.status(request_id)
     assert (said["status"], said["waiting_for"]) == ("QUEUED", "load_failed")
     assert said["waiting_reason"].splitlines()[-1] == "KeyError: 'HF_TOKEN'"
+    assert said["eta_seconds"] is None
     rig.http.delete(f"/async_request/{request_id}")
 
 
@@ -224,7 +225,10 @@ def test_one_that_was_left_out_at_a_start_says_why(rig: Rig) -> None:
     (view,) = rig.http.get("/v1/models/left_out/deployments").json()["deployments"]
     assert view["status"] in ("INACTIVE", "DEACTIVATING")
     assert view["status_reason"].endswith("model/model.py:2: no")
-    request_id = rig.submit("left_out")
+    accepted = rig.http.post("/models/left_out/production/async_predict", json={"model_input": 1})
+    (warning,) = accepted.json()["warnings"]
+    assert warning.endswith("left_out could not be loaded: model/model.py:2: no")
+    request_id = accepted.json()["request_id"]
     wait_until(lambda: rig.status(request_id)["waiting_for"] == "load_failed")
     rig.http.delete(f"/async_request/{request_id}")
 

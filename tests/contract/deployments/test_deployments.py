@@ -236,8 +236,13 @@ def test_a_deactivated_deployment_keeps_its_requests_until_it_is_active_again(ri
     rig.until_ready(deployment)
     rig.kingpost("deactivate", deployment.id)
     wait_until(lambda: not rig.replicas(deployment), 30)
-    request_id = rig.submit("resting")
-    assert rig.status(request_id)["waiting_for"] == "replica"
+    path, reason = "/models/resting/production", f"activate its deployment {deployment.id} first"
+    wait_until(lambda: reason in rig.http.post(f"{path}/predict", json=1).json()["error"], 30)
+    accepted = rig.http.post(f"{path}/async_predict", json={"model_input": 1}).json()
+    (warning,), request_id = accepted["warnings"], accepted["request_id"]
+    status = rig.status(request_id)
+    assert (status["waiting_for"], status["eta_seconds"]) == ("replica", None)
+    assert reason in status["waiting_reason"] and reason in warning
     rig.kingpost("activate", deployment.id)
     assert rig.result(request_id) == "one"
 
