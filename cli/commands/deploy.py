@@ -27,6 +27,7 @@ from tasks.errors import KingpostError, NotFound
 from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
+from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from workers.dry_load import SAID, UNSEEN
 from workers.virtualenvs.needs import host_needs
@@ -91,7 +92,7 @@ def _push(
     print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
     say_warnings(package)
     if wanted:
-        _promote(store, deployment, wanted)
+        _promote(store, settings, deployment, wanted)
     elif _pointing(store, deployment):
         print(f"{', '.join(_pointing(store, deployment))} points at it.")
     else:
@@ -106,11 +107,12 @@ def promote(
     environment: Environment = "production",
 ) -> None:
     """Warms up a deployment, then switches an environment to it."""
-    store = JobStore(current_settings())
+    settings = current_settings()
+    store = JobStore(settings)
     deployment = store.run(registry.deployment(deployment_id))
     if deployment.model_id != store.run(registry.model(model)).id:
         raise NotFound(f"{model} has no deployment {deployment_id}.")
-    _promote(store, deployment, environment)
+    _promote(store, settings, deployment, environment)
 
 
 def rollback(
@@ -118,18 +120,20 @@ def rollback(
     environment: Environment = "production",
 ) -> None:
     """Switches an environment back to its previous deployment."""
-    store = JobStore(current_settings())
+    settings = current_settings()
+    store = JobStore(settings)
     known = store.run(registry.model(model)).environments.get(environment)
     if known is None:
         raise NotFound(f"{model} has no environment {environment!r}.")
     if known.candidate:
         current = store.run(registry.deployment(known.deployment_id))
         store.run(registry.promote(current, environment))
-        print(f"The promotion of {known.candidate} is canceled; {environment} stays as it is.")
+        kept = f"{environment} stays at {current.id}"
+        print(f"The promotion of {known.candidate} is canceled; {kept}.")
         return
     if known.previous is None:
         raise NotFound(f"{environment} of {model} has no previous deployment to go back to.")
-    _promote(store, store.run(registry.deployment(known.previous)), environment)
+    _promote(store, settings, store.run(registry.deployment(known.previous)), environment)
 
 
 def activate(deployment_id: DeploymentId) -> None:
@@ -151,14 +155,30 @@ def _set_active(deployment_id: str, active: bool) -> None:
     print(f"{deployment_id} of {deployment.model_name} is {state}{'' if changed else ' already'}.")
 
 
-def _promote(store: JobStore, deployment: Deployment, environment: str) -> None:
-    word = store.run(registry.promote(deployment, environment))
+def _promote(store: JobStore, settings: Settings, deployment: Deployment, environment: str) -> None:
+    before = store.run(registry.environments(deployment.model_id)).get(environment)
+    word, id_ = store.run(registry.promote(deployment, environment)), deployment.id
     said = {
-        "switched": f"{environment} points at it now.",
-        "warming": f"{environment} switches to it as soon as a replica is ready.",
-        "unchanged": f"{environment} points at it already.",
+        "switched": f"{environment} points at {id_} now.",
+        "warming": f"{environment} switches to {id_} as soon as a replica is ready.",
+        "unchanged": f"{environment} points at {id_} already.",
     }
     print(said[word])
+    if word == "warming" and before:
+        _say_queued(store, settings, before.deployment_id, id_)
+
+
+def _say_queued(store: JobStore, settings: Settings, old: str, new: str) -> None:
+    """What becomes of the requests that wait at the deployment that an environment leaves."""
+    if not (queued := store.run(verbs.queue_status(old)).queued):
+        return
+    requests = "1 queued request" if queued == 1 else f"{queued} queued requests"
+    if settings.queued_follow_environment:
+        print(f"{requests} of {old} will move to {new}.")
+        return
+    print(f"{requests} will stay with {old}, and expire if {old} does not run them in time.")
+    print("To move such requests, cancel them and send them again.")
+    print("A stack with KINGPOST_QUEUED_FOLLOW_ENVIRONMENT=1 moves them at each promotion.")
 
 
 def _pointing(store: JobStore, deployment: Deployment) -> list[str]:

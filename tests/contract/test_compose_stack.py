@@ -86,4 +86,4 @@ def test_a_newcomer_can_call_the_examples(stack: Stack) -> None:
     assert drawn.status_code == 200, drawn.text
     again = stack.start("models").popen  # `docker compose up` a second time
     assert again and again.wait(120) == 0
-    assert (stack.folder / "models.log").read_text().count("points at it already") == 4
+    assert (stack.folder / "models.log").read_text().count(" already.") == 4
