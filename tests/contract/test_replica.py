@@ -97,6 +97,12 @@ class Rig:
     def job(self, request_id: str) -> Job:
         return self.store.run(verbs.read(request_id)).job
 
+    def logged(self, event: str) -> list[dict[str, str]]:
+        """The first replica's log lines of that event."""
+        lines = self.processes[0].log.read_text().splitlines()
+        found = [json.loads(line) for line in lines if f'"{event}"' in line]
+        return [line for line in found if line.get("event") == event]
+
     def runs(self) -> list[str]:
         path = self.folder / "data" / "runs.txt"
         return path.read_text().split() if path.exists() else []
@@ -280,6 +286,13 @@ def test_a_model_that_ignores_everything_is_ended_and_the_next_job_runs(rig: Rig
     assert job.stopped_by == "killed"
     assert job.stopped_at
     assert job.finished
+    because = f"request {request_id} was cancelled"
+    (ended,), (stopped,) = rig.logged("host.ended"), rig.logged("host.stopped")
+    assert (ended["level"], ended["why"]) == ("info", because)
+    assert stopped["level"] == "info"
+    assert stopped["why"] == f"The model host was stopped because {because}."
+    assert not rig.logged("host.lost") + rig.logged("host.died")  # nothing went wrong
+    assert [line for line in rig.logged("host.changed") if line["error"]] == []
     print(f"stopped {(job.stopped_at - job.finished) / 1000:.2f} s after the cancel, grace 0.5 s")
 
 
@@ -322,6 +335,13 @@ def test_a_job_that_kills_its_host_three_times_is_poison(rig: Rig) -> None:
     assert job.errors[0].message == "The model host died (SIGSEGV)."
     log = rig.processes[0].log.read_text()  # its words are for operators, not for clients
     assert "last words of killer" in log
+    deaths = [line["error"] for line in rig.logged("host.changed") if line["error"]]
+    assert len(deaths) == 3
+    for error in deaths:
+        first, *printed, died = error.splitlines()
+        assert first == "The model host printed last, before it died:"
+        assert printed.count("last words of killer") == 1  # of this host, not of those before it
+        assert died.startswith("The model host died (SIGSEGV). It said last: ")
     assert rig.final(rig.submit("after")).status is Status.SUCCEEDED
 
 

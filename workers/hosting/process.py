@@ -32,6 +32,7 @@ log = get_logger("host")
 TAIL_LINES = 20  # kept for the reason why a host died
 STATE_EVERY = 0.05  # s, while it loads
 TAIL_CHARACTERS = 200  # of each
+PRINTED = "The model host printed last, before it died:"
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
 # The same for a virtualenv: each try may download and compile.
 BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
@@ -68,10 +69,10 @@ class HostProcess:
         self._on_failure = on_failure or (lambda: None)  # hears of each load that failed
         self._extras = extras or HostExtras()
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended_by_us: set[int] = set()
+        self._ended_because: dict[int, str] = {}  # generations that `end` ended
         self._given_up: set[int] = set()  # generations that we ended because they did not load
         self._too_large: set[int] = set()  # generations that held more memory than they may
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)  # of this host alone
         self._exits: dict[int, str] = {}
         self._exited = threading.Condition()
         self._stopping = threading.Event()
@@ -118,16 +119,24 @@ class HostProcess:
         self._thread.join(TERM_SECONDS)
 
     def end(self, generation: int, why: str) -> None:
-        """SIGKILLs that host, if it still is the one; another follows. Its jobs are not to blame."""
+        """SIGKILLs that host, if it still is the one; another follows. Its jobs are not to blame.
+
+        `why` follows "The model host was stopped because".
+        """
         if generation == self.generation and self._process and self.pid:
-            log.warning("host.ended", why=why, pid=self._process.pid)
-            self._ended_by_us.add(generation)
+            log.info("host.ended", why=why, pid=self._process.pid)
+            self._ended_because[generation] = why
             self.ready.clear()
             self._process.send_signal(signal.SIGKILL)
 
     def ended_by_us(self, generation: int) -> bool:
         """Whether that host was ended by `end` or `stop`, not by itself."""
-        return generation in self._ended_by_us or self._stopping.is_set()
+        return self.ended_because(generation) is not None
+
+    def ended_because(self, generation: int) -> str | None:
+        """Why `end` or `stop` ended that host, None when it ended by itself."""
+        stops = "its replica stops" if self._stopping.is_set() else None
+        return self._ended_because.get(generation, stops)
 
     def death(self, generation: int) -> str:
         """How that host ended; without what it logged, which may be about other people's requests."""
@@ -143,9 +152,9 @@ class HostProcess:
         return generation in self._too_large
 
     def _last_words(self) -> str:
-        """For operators: the last lines that it logged, then how it ended and the very last line."""
+        """For operators: the last lines that it printed, then how it ended and the very last line."""
         died, said = self.death(self.generation), list(self._tail)
-        return "\n".join([*said, f"{died} It said last: {said[-1]}" if said else died])
+        return "\n".join([PRINTED, *said, f"{died} It said last: {said[-1]}"]) if said else died
 
     def _supervise(self) -> None:
         adopt_orphans()
@@ -228,9 +237,10 @@ class HostProcess:
             env={**python.variables, "PYTHONUNBUFFERED": "1", **self._extras.variables},
         )
         self._process, self.generation = process, self.generation + 1
+        self._tail = deque(maxlen=TAIL_LINES)
         threading.Thread(
             target=self._pump,
-            args=(process, self._extras.name or python.model),
+            args=(process, self._extras.name or python.model, self._tail),
             name="host-log",
             daemon=True,
         ).start()
@@ -243,11 +253,17 @@ class HostProcess:
         with self._exited:
             self._exits[self.generation] = how
             self._exited.notify_all()
-        if not self._stopping.is_set():
-            if self.generation not in self._given_up:
-                log.warning("host.died", exit=how)
+        if self._stopping.is_set():
+            return
+        because = self.ended_because(self.generation)
+        if because is None and self.generation not in self._given_up:
+            log.warning("host.died", exit=how)
+        if because is None:
             words = self._last_words()
             self._change("loading" if became_ready else "failed", self.error or words)
+        else:
+            self.note = f"The model host was stopped because {because}."
+            self._change("loading", None)
 
     def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + self._settings.load_timeout_seconds
@@ -289,14 +305,14 @@ class HostProcess:
         with self._told.round():
             self._on_change()
 
-    def _pump(self, process: subprocess.Popen[bytes], model: str) -> None:
+    def _pump(self, process: subprocess.Popen[bytes], model: str, tail: deque[str]) -> None:
         assert process.stdout
         for text in bounded_lines(process.stdout):
             with self._lines.round():  # a host whose output nobody takes would stand still
-                self._take_line(text, model)
+                self._take_line(text, model, tail)
 
-    def _take_line(self, text: str, model: str) -> None:
-        self._tail.append(words_of(text)[:TAIL_CHARACTERS])
+    def _take_line(self, text: str, model: str, tail: deque[str]) -> None:
+        tail.append(words_of(text)[:TAIL_CHARACTERS])
         sys.stdout.write(json_line(text, model) + "\n")
         sys.stdout.flush()
 

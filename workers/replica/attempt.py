@@ -115,9 +115,17 @@ class Attempts:
             client.close()
             return NotCalled()
         except HostUnavailable as error:
-            log.warning("host.lost", request_id=run.request_id, error=str(error))
             client.close()
+            self._note_lost(run, error)
             return HostDied()
+
+    def _note_lost(self, run: Run, error: HostUnavailable) -> None:
+        because = self._host.ended_because(run.generation)
+        if because is None:
+            log.warning("host.lost", request_id=run.request_id, error=str(error))
+        else:
+            why = f"The model host was stopped because {because}."
+            log.info("host.stopped", request_id=run.request_id, why=why)
 
     def _input(self, run: Run) -> bytes | Iterator[bytes]:
         """The input for the host. Raises NotFound and PayloadUnavailable."""

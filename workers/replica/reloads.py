@@ -51,7 +51,9 @@ class Reloads:
         try:
             status, said = host_client.hot_reload(self._host.sockets[0].worker_address)
         except host_client.HostUnavailable as error:
-            self._host.end(self._host.generation, f"no hot reload: {error!r}")
+            self._host.end(
+                self._host.generation, f"its code could not be loaded in place: {error!r}"
+            )
             return "restarted"
         if status != 200:
             log.warning("model.not_reloaded", error=said)

@@ -160,7 +160,7 @@ class Turns:
         if claimed:
             thread.claimed, thread.fence = claimed, self._new_fence()
         if answer and answer.still_running:
-            self._host.end(run.generation, f"{run.request_id} left a call behind")
+            self._host.end(run.generation, f"request {run.request_id} left a call behind")
         return kept
 
     def _thread_state(self) -> ThreadState:

@@ -10,6 +10,12 @@ from workers.hosting.process import HostProcess
 from workers.replica.runs import Run, Runs, StopReason
 
 TICK = 0.1  # s; how late a limit may be noticed
+BECAUSE = {
+    StopReason.CANCELED: "was cancelled",
+    StopReason.LOST: "is another replica's by now",
+    StopReason.TIMEOUT: "took too long",
+    StopReason.DRAIN: "still ran at the end of the drain",
+}
 
 
 class Watchdog:
@@ -57,7 +63,8 @@ class Watchdog:
             self._stop_run(run, reason)
         grace = 0.0 if run.reason is StopReason.DRAIN else self._settings.stop_grace_seconds
         if run.stop_asked is not None and now - run.stop_asked > grace:
-            self._host.end(run.generation, f"{run.request_id} did not stop ({run.reason})")
+            why = BECAUSE[run.reason] if run.reason else "was to stop"
+            self._host.end(run.generation, f"request {run.request_id} {why}")
 
     def _due(self, run: Run, now: float) -> StopReason | None:
         if run.reason is not None:
