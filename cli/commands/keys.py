@@ -68,8 +68,8 @@ def list_keys() -> None:
     for key in keys:
         limits = [f"{name}={n}" for name, n in vars(key.limits).items() if n is not None]
         only = ", ".join((*key.models, *key.environments, *limits)) or "-"
-        rows.append((key.id, key.name or "-", key.scope, only, _date(key.created), _state(key)))
-    show(("id", "name", "scope", "only", "created", "state"), rows)
+        rows.append((key.id, key.name or "-", key.scope, _state(key), _date(key.created), only))
+    show(("id", "name", "scope", "state", "created", "only"), rows)
 
 
 @app.command()

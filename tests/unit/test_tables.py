@@ -1,6 +1,14 @@
 """Tables at 80 columns: no id, name or limit is ever cut."""
 
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
 from cli.tables import lines
+from tasks.api_keys import ApiKeys, Limits
+from tasks.settings import Settings
 
 HEAD = ("id", "name", "scope", "only", "state")
 LONG = "a name that somebody wrote with great care " * 5
@@ -37,3 +45,18 @@ def test_a_cell_steers_no_terminal_and_wide_characters_keep_the_columns() -> Non
     head, wide, narrow = lines(("model", "state"), rows, 80)
     assert wide == "模型   a\\x1b]0;title\\x07 b"
     assert narrow == "echo   c" and head == "model  state"
+
+
+def test_the_state_of_a_key_stands_beside_it_and_its_limits_below(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINGPOST_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("KINGPOST_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "80")
+    limits = Limits(submits_per_minute=100, max_unfinished=1000)
+    ApiKeys(settings).create("a customer", "inference", ("digits",), (), 3600.0, limits)
+    head, key, only = CliRunner().invoke(app, ["keys", "list"]).stdout.splitlines()
+    assert head.split() == ["id", "name", "scope", "state", "created"]
+    assert key.split()[1:4] == ["a", "customer", "inference"] and " until " in key
+    assert only == "  only: digits, submits_per_minute=100, max_unfinished=1000"
+    assert max(map(len, (head, key, only))) <= 80
