@@ -36,6 +36,7 @@ class EventHub:
     """Wakes the calls that wait for a job. All of them share one connection."""
 
     def __init__(self, settings: Settings) -> None:
+        self.closing = False  # who waits for a job shall answer with what there is
         self._redis = connect_async(settings)
         self._channel = self._redis.pubsub()
         self._seconds = settings.store_timeout_seconds
@@ -124,6 +125,11 @@ class EventHub:
             raw = await self._redis.xrevrange(name, max=last, min="-", count=PAGE)
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", raw)
         return [_event(*row) for row in reversed(rows)]
+
+    def let_go(self) -> None:
+        """Wakes all waiting calls for good: the API stops, and their clients find the next one."""
+        self.closing = True
+        self._wake_all()
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -126,7 +126,7 @@ async def status(
     key: Caller,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
 ) -> RequestStatus:
-    """The status of a request. With `wait` (seconds) it answers when the status is final, at the latest after that time."""
+    """The status of a request. With `wait` (seconds) it answers when the status is final, at the latest after that time, or when the API stops."""
     gateway = gateway_of(request)
     wait = wait or _preferred_wait(request)
     reading = await _read(gateway, request_id, key)
@@ -238,7 +238,7 @@ async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: f
             news.clear()
             reading = await _read(gateway, request_id, key, counted=False)
             left = ends - monotonic()
-            if reading.job.status in FINAL or left <= 0:
+            if reading.job.status in FINAL or left <= 0 or gateway.hub.closing:
                 return reading
             await gateway.hub.wait(news, left)
 

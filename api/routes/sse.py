@@ -14,12 +14,14 @@ from tasks.state import FINAL, Status
 
 PING_SECONDS = 15.0  # a comment keeps proxies from closing a quiet stream
 START = "0-0"
+# A client comes back after that many milliseconds by itself, with the id of the last event.
+GOODBYE = "retry: 1000\n: the server stops; connect again\n\n"
 ID = re.compile("([0-9]+)-([0-9]+)")  # of an event, as the store makes them
 LINE_END = re.compile("\r\n|\r|\n")  # each ends a line of an event stream, whatever a model meant
 
 
 async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGenerator[str]:
-    """All events after that id, then new events as they come, until the final status was sent."""
+    """All events after that id, then new events as they come, until the final status was sent or the API stops."""
     request_id = reading.job.request_id
     if not after:
         yield _frame(Event(START, "status", _queued(reading)))
@@ -38,6 +40,9 @@ async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGene
                     yield f"id: {event.id}\nevent: done\ndata: {{}}\n\n"
                     return
                 news.set()  # there may be more than one page
+            if hub.closing:
+                yield GOODBYE
+                return
             if not news.is_set() and not await hub.wait(news, PING_SECONDS):
                 yield ": still here\n\n"
 

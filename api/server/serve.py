@@ -4,7 +4,7 @@ import gc
 import ipaddress
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvicorn
 
@@ -23,6 +23,19 @@ OF_STRANGERS = (
 )
 # With one, a health check waits a turn for each connection that came before it.
 ACCEPTED_PER_TURN = 16
+
+
+class _Server(uvicorn.Server):
+    """Has the calls that wait for something let go when it stops. Else an open event stream would hold it up to the end of the drain."""
+
+    def __init__(self, config: uvicorn.Config, let_go: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._let_go = let_go
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn's hook: from here on it takes no connections."""
+        self._let_go()
+        await super().shutdown(sockets)
 
 
 def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] = ()) -> None:
@@ -54,7 +67,8 @@ def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] =
     app.openapi()  # now, and not in the midst of requests
     gc.freeze()  # nor shall collections walk all modules and routes, which takes 100 ms,
     gc.set_threshold(2_000, 10, 50)  # or come for each dozen of new connections
-    uvicorn.Server(config).run([bound for listener in sockets for bound in _often(listener)])
+    server = _Server(config, lambda: app.state.gateway.hub.let_go())
+    server.run([bound for listener in sockets for bound in _often(listener)])
 
 
 def _bound(host: str, port: int) -> list[socket.socket]:

@@ -67,6 +67,9 @@ class Asking:
             now = monotonic()
             if now >= ends:
                 raise self._too_late(known, seconds)
+            if gateway.hub.closing:
+                message = f"The API stops, and no replica of {known.model_name} is ready; send the call again."
+                raise Problem(503, "model_not_ready", message, RETRY_AFTER)
             if now >= demanded + DEMAND_EVERY:
                 await gateway.store.run(registry.demand(id_))
                 demanded = now
