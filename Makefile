@@ -70,7 +70,7 @@ attack: $(DEV)
 chaos: $(DEV)
 	$(BIN)/python -m tests.chaos
 	$(BIN)/pytest tests -m chaos
-	$(BIN)/pytest tests/unit/test_store_machine.py --hypothesis-profile=long
+	$(BIN)/pytest tests/unit/tasks/test_store_machine.py --hypothesis-profile=long
 
 # The same tests on our model host and on Truss's own server, which gets a virtualenv of its own.
 conformance: $(DEV)

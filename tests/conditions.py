@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
-PAUSE = threading.Event()  # never set: its wait() is the polling interval
+_PAUSE = threading.Event()  # never set: its wait() is the polling interval
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 10.0, message: str = "") -> None:
@@ -13,7 +13,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 10.0, message: 
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, message or f"{condition} did not hold in {timeout} s"
-        PAUSE.wait(0.02)
+        _PAUSE.wait(0.02)
 
 
 async def wait_until_async(
@@ -22,4 +22,9 @@ async def wait_until_async(
     """The same for a condition that is awaited."""
     async with asyncio.timeout(timeout):
         while not await condition():
-            await asyncio.to_thread(PAUSE.wait, 0.02)
+            await asyncio.to_thread(_PAUSE.wait, 0.02)
+
+
+def lasts(seconds: float) -> None:
+    """How long a fault or a part of a planned schedule lasts. Nothing may be expected of its end: for that there is `wait_until`."""
+    _PAUSE.wait(seconds)

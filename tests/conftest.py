@@ -29,7 +29,7 @@ hypothesis_settings.register_profile("tests", deadline=None, suppress_health_che
 hypothesis_settings.load_profile("tests")
 hypothesis_settings.register_profile(
     "long", suppress_health_check=STARVED
-)  # see tests/unit/test_store_machine.py
+)  # see tests/unit/tasks/test_store_machine.py
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

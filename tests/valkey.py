@@ -63,6 +63,11 @@ class Valkey:
         except redis.RedisError:
             return False
 
+    def size(self) -> int:
+        """How many keys it holds."""
+        with redis.Redis(port=self.port) as client:
+            return client.dbsize()
+
     def kill(self) -> None:
         """SIGKILL, as a crash would."""
         if self.process:

@@ -18,7 +18,7 @@ from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
-from tests.conditions import PAUSE, wait_until
+from tests.conditions import lasts, wait_until
 from tests.processes import Process, variables
 from tests.valkey import Valkey
 
@@ -148,7 +148,7 @@ class Watch:
             self.slowest = max(self.slowest, took or 0.0)
             self.hardest = max(self.hardest, self.stand.worked() - before)
             self.largest = max(self.largest, self.stand.rss())
-            PAUSE.wait(0.05)
+            lasts(0.05)
 
     @contextlib.contextmanager
     def watching(self) -> Generator["Watch"]:

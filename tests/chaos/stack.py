@@ -19,7 +19,7 @@ from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.chaos.proxy import LossyProxy
 from tests.chaos.wall import Wall
-from tests.conditions import PAUSE
+from tests.conditions import lasts
 from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
@@ -164,7 +164,7 @@ class Stack:
             os.kill(pid, signal.SIGSTOP)
 
         def thaw() -> None:
-            PAUSE.wait(max(0.0, ends - time.monotonic()))
+            lasts(max(0.0, ends - time.monotonic()))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 

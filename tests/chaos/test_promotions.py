@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conditions import PAUSE, wait_until
+from tests.conditions import lasts, wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
 NAMES = ("north", "south", "west")
@@ -89,8 +89,7 @@ def test_five_promotions_and_rollbacks_under_load(rig: Rig) -> None:
         else:
             rig.kingpost("rollback", NAMES[0])
         wait_until(lambda wanted=wanted: rig.predict(NAMES[0]) == wanted, 40, "it never switched")
-        while time.monotonic() - began < SECONDS * (number + 1) / SWITCHES:
-            PAUSE.wait(0.1)
+        lasts(began + SECONDS * (number + 1) / SWITCHES - time.monotonic())
     load.end()
     assert load.failures == []
     outcomes = Counter(str(rig.result(request_id)) for request_id in load.submitted)

@@ -12,7 +12,7 @@ import redis
 from tests.chaos.scenario import Plan, Report, run
 from tests.chaos.stack import Stack
 from tests.chaos.wall import Wall
-from tests.conditions import PAUSE
+from tests.conditions import lasts, wait_until
 from tests.contract.test_full_disk import fill, small_disk
 
 __all__ = ["small_disk"]  # a fixture
@@ -65,9 +65,9 @@ def test_c9_c10_c12_lost_and_doubled_wakeups_and_file_rewrites_change_nothing(
 @pytest.mark.chaos
 def test_c11_a_worker_that_is_cut_off_loses_its_jobs_to_others(go: Callable[..., Report]) -> None:
     def cut(stack: Stack) -> None:
-        PAUSE.wait(2)
+        wait_until(lambda: stack.valkey.size() > 50, 30, "no job came")
         stack.proxy.cut()
-        PAUSE.wait(5)
+        lasts(5)
         stack.proxy.heal()
 
     plan = Plan(1, 40, 1, kinds=("rewrite",), gap=(7, 7), run_ms=(800, 1000))
@@ -117,9 +117,9 @@ def test_c27_a_full_disk_of_the_store_loses_nothing_that_was_acknowledged(
     go: Callable[..., Report], small_disk: Path, tmp_path: Path
 ) -> None:
     def full(stack: Stack) -> None:
-        PAUSE.wait(2)
+        wait_until(lambda: stack.valkey.size() > 50, 30, "no job came")
         fill(small_disk / "filler")
-        PAUSE.wait(25)
+        lasts(25)
         (small_disk / "filler").unlink()
 
     plan = Plan(1, 2000, 1, kinds=("rewrite",), gap=(30, 30))

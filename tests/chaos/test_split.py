@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import redis
 
 from tasks.store import keys
-from tests.conditions import PAUSE, wait_until
+from tests.conditions import lasts, wait_until
 from tests.contract.deployments.rig import Rig
 from tests.processes import variables
 
@@ -69,9 +68,7 @@ def test_no_job_completes_twice_when_a_node_is_cut_off_and_comes_back(rig: Rig) 
         ids = [rig.submit("split", {"delay": 2}) for _ in range(200)]
         wait_until(lambda: sum(_running(rig, request_id) for request_id in ids[:8]) >= 6, 30)
         os.kill(nodes[0].pid, signal.SIGUSR1)
-        began = time.monotonic()
-        while time.monotonic() - began < CUT_SECONDS:
-            PAUSE.wait(0.5)
+        lasts(CUT_SECONDS)
         os.kill(nodes[0].pid, signal.SIGUSR2)
         assert {rig.result(request_id) for request_id in ids} == {"one"}
         with redis.Redis.from_url(rig.settings.redis_url) as client:

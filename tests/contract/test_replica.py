@@ -18,7 +18,7 @@ from tasks.settings import Settings
 from tasks.state import FINAL, Status
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
-from tests.conditions import PAUSE, wait_until
+from tests.conditions import lasts, wait_until
 from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 from workers.hosting.client import state
@@ -196,7 +196,7 @@ FROZEN_SECONDS = 4.0  # more than two leases
 def freeze(pid: int) -> None:
     """SIGSTOP for longer than a lease."""
     os.kill(pid, signal.SIGSTOP)
-    PAUSE.wait(FROZEN_SECONDS)
+    lasts(FROZEN_SECONDS)
     os.kill(pid, signal.SIGCONT)
 
 

@@ -40,7 +40,7 @@ from tasks.webhooks.verbs import (
 )
 from tests.conftest import Clock
 from tests.data import url_corpus
-from tests.unit.test_webhook_payload import Received
+from tests.unit.tasks.test_webhook_payload import Received
 
 DEPLOYMENT = "dep00001"
 FENCES = itertools.count()

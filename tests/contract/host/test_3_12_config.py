@@ -9,7 +9,7 @@ import yaml
 
 from cli.stack.ports import free_port
 from tests.contract.host.conftest import StartHost
-from tests.unit.test_example_configs import CONFIGS, FAMILIES, REFUSED, generated, of
+from tests.unit.deployments.test_example_configs import CONFIGS, FAMILIES, REFUSED, generated, of
 
 TELLS = "class Model:\n    def __init__(self, config): self.c = config\n    def predict(self, x): return self.c"
 EXPANDED: dict[str, Any] = {

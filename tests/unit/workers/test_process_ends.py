@@ -36,7 +36,7 @@ ours.kill()
 def test_strays_in_sessions_of_their_own_end_and_known_children_stay(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "said")],
-        capture_output=True, text=True, check=True, timeout=30, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=True, timeout=30, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     ended, known, ours, *pids = done.stdout.split()
     assert (ended, known, ours) == ("2", "None", "None")
@@ -85,6 +85,6 @@ asyncio.run(main())
 def test_a_killed_part_s_strays_end_and_its_neighbours_stay(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SUPERVISED, str(tmp_path)],
-        capture_output=True, text=True, check=True, timeout=60, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=True, timeout=60, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert done.stdout.split() == ["1", "True"]

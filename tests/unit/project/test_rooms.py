@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGES = ("api", "cli", "deployments", "kingpost", "priority", "tasks", "workers")
 
 # Who imports whom against the arrows, and the contract that says so.

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deployments.packages.package import Package, PackageError
-from tests.unit.test_config_against_truss import refused_by_truss
+from tests.unit.deployments.test_config_against_truss import refused_by_truss
 
 Config = dict[str, Any]
 MODEL = "class Model:\n    def predict(self, x):\n        return x\n"

@@ -26,7 +26,7 @@ from tasks.settings import Settings
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad
 from tests.valkey import Valkey
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CASES = 300
 QUICK = 40  # of them in each run of the tests
 AS_PROCESSES = 10

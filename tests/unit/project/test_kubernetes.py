@@ -12,7 +12,7 @@ from tasks.process.listening import ports
 from tasks.process.variables import PREFIX
 from tasks.settings import Settings
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
 DOCUMENTS = [
     pytest.param(document, id=f"{path.stem}-{document['kind']}-{document['metadata']['name']}")
     for path in sorted(FOLDER.glob("*.yaml"))

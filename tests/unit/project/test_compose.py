@@ -10,7 +10,7 @@ import yaml
 
 from cli.lazily import WHERE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
 OURS = sorted(set(SERVICES) - {"redis"})

@@ -16,6 +16,8 @@ from tasks.process import log_files
 log_files.LOOK_EVERY = 0.005
 log_files.take_over(Path(sys.argv[1]), int(sys.argv[2]))
 for number in range(int(sys.argv[3])):
+    while number == 20_000 and not log_files.numbered(Path(sys.argv[1]), 1).exists():
+        pass  # its thread has not had a core yet
     line = json.dumps({"ts": "2026-11-21T08:00:00+00:00", "model": "m", "message": str(number)})
     os.write(1 + number % 2, line.encode() + b"\\n")
 """

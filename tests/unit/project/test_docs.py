@@ -8,7 +8,7 @@ from deployments.packages.package import Package
 from tasks.process.variables import PREFIX
 from tasks.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_settings_page_lists_every_setting_and_no_other() -> None:

@@ -12,7 +12,7 @@ from cli.running import NoStack
 from cli.stack.ports import free_port
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
-from tests.unit.test_found import package
+from tests.unit.cli.test_found import package
 
 READERS = [
     ["models"], ["deployments"], ["keys", "list"], ["webhooks", "list"], ["webhook-secret", "list"],

@@ -19,7 +19,7 @@ import torch
 import yaml
 from PIL import Image
 
-FOLDER = Path(__file__).parents[2] / "models" / "digits"
+FOLDER = Path(__file__).parents[3] / "models" / "digits"
 
 
 @pytest.fixture(scope="module")
