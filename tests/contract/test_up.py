@@ -159,14 +159,14 @@ BROKEN = [
     ("config", "runtime: {predict_concurrency: many}\n", LOADS),
     ("copy", "model_name: echo\n", LOADS),
     ("environment", "requirements: ['./nowhere.whl']\n", LOADS),
-    ("load", "", f"class Model:\n    def load(self):\n        raise OSError('no weights')\n{PREDICT}"),
+    ("load", "", f"class Model:\n    def load(self):\n        import nosuch\n{PREDICT}"),
     ("syntax", "", "class Model:\n    def predict(self x):\n"),
 ]  # fmt: skip
 REASONS = {
     "config": "predict_concurrency",
     "copy": "Its name echo is already the name of",
     "environment": "nowhere.whl",
-    "load": "OSError: no weights",
+    "load": "No module named 'nosuch'; if it is a library, add it to requirements",
     "syntax": "model/model.py:2:",
 }
 
@@ -189,6 +189,39 @@ def test_a_part_that_dies_is_started_again(lasting_up: Up, role: str) -> None:
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: lasting_up.pid(role) not in (before, None), 30)
     wait_until(lasting_up.predicts, 40, "it does not serve again")
+
+
+def test_the_terminal_names_what_died(lasting_up: Up) -> None:
+    wait_until(lasting_up.predicts, 40)
+    says = "The {} of echo {} and is started again; `kingpost logs echo` shows more."
+    (host,) = [
+        replica.host_pid
+        for replica in JobStore(Settings(redis_url=lasting_up.up_json()["redis_url"])).run(
+            registry.replicas()
+        )
+        if replica.model_name == "echo"
+    ]
+    assert host
+    os.kill(host, signal.SIGKILL)
+    wait_until(lambda: says.format("model host", "ended") in lasting_up.said(), 30)
+    wait_until(lasting_up.predicts, 40)
+    os.kill(lasting_up.pid("replica"), signal.SIGKILL)
+    wait_until(lambda: says.format("replica", "died") in lasting_up.said(), 40)
+    wait_until(lasting_up.predicts, 40)
+
+
+def test_a_store_that_hangs_is_named_by_the_terminal_and_by_commands(lasting_up: Up) -> None:
+    wait_until(lasting_up.predicts, 40)
+    store = lasting_up.pid("valkey")
+    os.kill(store, signal.SIGSTOP)
+    try:
+        wait_until(lambda: "The store does not answer: " in lasting_up.said(), 40)
+        command = [sys.executable, "-m", "cli.main", "models", "--state", str(lasting_up.state)]
+        done = subprocess.run(command, env=lasting_up.env, capture_output=True, text=True)
+        assert f"{lasting_up.state} does not answer, although `kingpost up` runs" in done.stderr
+    finally:
+        os.kill(store, signal.SIGCONT)
+    wait_until(lambda: "The store answers again, after " in lasting_up.said(), 40)
 
 
 def open_to_nobody(folder: Path, names: list[str]) -> list[str]:
@@ -272,7 +305,8 @@ def test_a_store_that_is_emptied_serves_again_and_says_what_is_lost(lasting_up: 
 def test_a_model_that_never_came_up_is_exit_code_1_at_the_end(lasting_up: Up) -> None:
     assert lasting_up.stop() == 1
     last = lasting_up.said().splitlines()[-1]
-    assert "never came up: " in last and "load" in last and "echo" not in last
+    folders = last.partition("never came up: ")[2].partition("; the reasons")[0].split(", ")
+    assert sorted(folders) == sorted(str(lasting_up.models / name) for name in REASONS)
 
 
 def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:

@@ -155,6 +155,8 @@ class ModelHost:
         file = self.package.model_class_filename
         log_user_error("Exception while loading model", error, file)
         message = " ".join(utf8(headline(error)).split())
+        if isinstance(error, ModuleNotFoundError):
+            message += "; if it is a library, add it to requirements in config.yaml"
         self.failure = LoadFailure(message, utf8(user_frames(error, file)))
         self.state = "failed"
         self._loaded.set()

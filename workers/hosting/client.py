@@ -226,5 +226,6 @@ def state(address: str) -> HostState | None:
 def failure_text(failure: LoadFailure) -> str:
     """The last frames, and the message in one line at the end."""
     frames = failure.traceback.strip().splitlines()[-FAILURE_LINES:]
-    ends_with_it = frames and frames[-1] == failure.message
-    return "\n".join(frames if ends_with_it else [*frames, failure.message])
+    if frames and failure.message.startswith(frames[-1]):  # it may say what to do, too
+        frames.pop()
+    return "\n".join([*frames, failure.message])

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.running import NoStack
 from cli.stack.ports import free_port
+from cli.stack.state_lock import RUNNING, STARTING, STOPPING, locked
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
 from tests.unit.cli.test_found import package
@@ -79,6 +80,30 @@ def test_a_folder_whose_stack_has_stopped_says_so(elsewhere: Path, tmp_path: Pat
     (state / "valkey" / "port").write_text(str(free_port()))
     (state / "valkey" / "password").write_text("secret")
     assert f"No stack runs in {state}" in refusal("models", "--state", str(state))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (STARTING, "is starting; try again"),
+        (RUNNING, "does not answer, although `kingpost up` runs"),
+        (STOPPING, "is stopping; start it again when it has ended"),
+    ],
+)
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_stack_whose_store_is_silent_says_what_it_does(
+    elsewhere: Path, tmp_path: Path, word: str, said: str, embedded: bool
+) -> None:
+    state = tmp_path / "silent"
+    if embedded:
+        (state / "valkey").mkdir(parents=True)
+        (state / "valkey" / "port").write_text(str(free_port()))
+        (state / "valkey" / "password").write_text("secret")
+    with locked(state) as note:
+        note(word)
+        told = refusal("models", "--state", str(state))
+    assert f"{state} {said}" in told and "kingpost up`, or name" not in told
+    assert "start one with `kingpost up`" in refusal("models", "--state", str(state))
 
 
 def test_nothing_is_stored_for_a_store_that_is_not_there_or_where_no_node_looks(

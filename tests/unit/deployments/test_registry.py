@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from cli.commands.models import read as read_models
-from cli.stack.readiness import Models
+from cli.stack.readiness import Deaths, Models
 from deployments.packages.package import Package, PackageError, memory_bytes
 from deployments.registry import keys as registry_keys
 from deployments.registry import verbs as registry
@@ -223,6 +223,34 @@ def test_a_model_that_cannot_be_loaded_is_said_once_until_it_comes_up(
     store.run(registry.report(replace(of_it, state="ready"), 15_000))
     assert models.look() == ["m is ready."] and not models.failed
     assert models.look() == []
+
+
+def test_a_model_that_a_push_brought_up_did_come_up(store: JobStore, settings: Settings) -> None:
+    folder = store.run(registry.register("m", "/m", "h", 1))
+    models = Models(settings, [folder])
+    store.run(registry.fail_load(folder.id, "OSError: no weights", settings))
+    models.look()
+    assert models.failed and not models.came_up
+    pushed = store.run(registry.push("m", "hash2", 1))
+    store.run(
+        registry.report(Replica("r2", pushed.id, "m", "ready", None, "/x", 1, 0, 1, None), 15_000)
+    )
+    models.look()
+    assert models.came_up == {"m"}
+
+
+def test_deaths_are_told_once_and_orderly_ends_are_not() -> None:
+    replica = Replica("r1", "d1", "m", "ready", None, "/x", 1, 0, 11, 12)
+    other = replace(replica, id="r2", pid=21, host_pid=22)
+    deaths = Deaths()
+    assert deaths.look([replica, other]) == []
+    loading = replace(replica, state="loading", host_pid=13)
+    told = "The {} of m {} and is started again; `kingpost logs m` shows more."
+    assert deaths.look([loading, other]) == [told.format("model host", "ended")]
+    assert deaths.look([loading, replace(other, state="draining", host_pid=None)]) == []
+    assert deaths.look([]) == []  # its entry ran out before the next one reported
+    assert deaths.look([replace(replica, pid=14)]) == [told.format("replica", "died")]
+    assert deaths.look([replace(replica, pid=14)]) == []
 
 
 @pytest.fixture
