@@ -23,7 +23,7 @@ from tasks.errors import KingpostError
 Answer = Awaitable[Response | BaseModel]
 Targeted = Callable[[Request, Target], Answer]
 
-# As the framework matches: a segment is anything but a slash, a route anything but a line break.
+# Matches like FastAPI: a segment is anything but a slash, a route is anything but a line break.
 TARGETED = re.compile(
     r"/(?:(production|development)|environments/([^/]+)|deployment/([^/]+))"
     r"/(?:(async_predict|async_queue_status|predict|run_remote)|sync/(.*))"

@@ -43,7 +43,7 @@ PAGES = {
     "/docs": bytes(get_swagger_ui_html(openapi_url=DOCUMENT, title="Kingpost").body),
     "/redoc": bytes(get_redoc_html(openapi_url=DOCUMENT, title="Kingpost").body),
 }
-# Both pages load their script from a CDN and start it inline; they may ask this service and nobody else, and nobody frames them.
+# Both pages load their script from a CDN and start it inline. They may call only this service, and no page may frame them.
 OF_PAGES = {
     "content-security-policy": "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; worker-src blob:; "

@@ -37,7 +37,7 @@ class Member:
     kind: Literal["chain", "chainlet"]  # the entrypoint stands for the chain
     peers: Mapping[str, str]
     process: str = ""  # that it shares with others, by the name that the chain gives it
-    # The folders of all in that process, callers before whom they call; the first one leads.
+    # The folders of all chainlets in that process. A chainlet comes before those that it calls, and the first one leads.
     shares: tuple[str, ...] = ()
 
     def write(self, package: Path) -> None:

@@ -4,8 +4,8 @@ Fair share is start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996) with 
 start tag S = max(V, F_f) and leaves the finish tag F_f = S + 1. V is the virtual time: the start tag of the job claimed
 last. A newcomer therefore starts at V, not behind another key's backlog. Every level has its own V and its own tags.
 
-A key may have a limit of jobs that run at once. A job beyond it is held: it leaves the queue with its score, and each
-end of a job of its key lets the best held one go back.
+A key may have a limit of jobs that run at once. A job beyond the limit is held: it leaves the queue and keeps its score. When a job of its
+key ends, the first held job of the key goes back into the queue.
 
 `order.lua` and `limits.lua` do this inside Redis. `FairQueue` is their model; tests compare the two.
 """
@@ -67,7 +67,7 @@ class FairQueue:
             self.virtual_time[level] = max(self.virtual_time.get(level, 0), tag)
             return place.request_id
         if not self.held:
-            self.finish_tags.clear()  # a busy period has ended: no key owes another one anything
+            self.finish_tags.clear()  # the queue is empty, so no key is ahead of its share any more
         return None
 
     def end(self, request_id: str) -> None:

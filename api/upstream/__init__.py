@@ -1,1 +1,1 @@
-"""The way to a replica: which one, what passes, and its answer chunk by chunk."""
+"""Calls of replicas: the choice of one, the headers that pass, and the answer chunk by chunk."""

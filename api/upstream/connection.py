@@ -11,7 +11,7 @@ Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
 
 
 async def connect(address: HostAddress, seconds: float) -> Connection:
-    """A connection to the model host at that end. Raises OSError, and TimeoutError, which is one."""
+    """Opens a connection to a model host. Raises OSError (TimeoutError is one)."""
     return (await reach(address, seconds, Connection))[1]
 
 

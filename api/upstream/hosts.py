@@ -1,4 +1,4 @@
-"""Calls of model hosts: the least loaded replica, over its Unix socket or its gate, streamed through."""
+"""Calls model hosts: chooses the least loaded replica, connects to its socket or gate, and streams the answer."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ TOKEN, REFUSED = TOKEN_HEADER.encode(), REFUSED_HEADER.encode()
 
 
 class DoorRefused(ConnectionError):
-    """The gate of a model host wants another token: the host behind that address is a new one."""
+    """The gate of a model host refused the token, because another host has that address now."""
 
     def __init__(self) -> None:
         super().__init__("the model host's token has changed")
@@ -32,7 +32,7 @@ class DoorRefused(ConnectionError):
 
 @dataclass
 class ReplayableBody:
-    """A request body that is streamed once, and again from its beginning while that is still held."""
+    """A request body that is streamed. It can be sent again while its beginning is still in memory."""
 
     source: AsyncGenerator[bytes]
     held: list[bytes] = field(default_factory=list[bytes])
@@ -43,24 +43,24 @@ class ReplayableBody:
 
     @property
     def replayable(self) -> bool:
-        """Whether nothing of it was dropped yet."""
+        """Whether the whole body can still be sent again."""
         return self.held_bytes <= REPLAYED_BYTES
 
     async def receive(self) -> None:
-        """Takes all of a small body before it is sent. Raises Problem and ClientDisconnect."""
+        """Reads a small body completely before it is sent. Raises Problem and ClientDisconnect."""
         if not self.finished.is_set():
             async for chunk in self.source:
                 self._hold(chunk)
             self.finished.set()
 
     def to_send(self) -> bytes | AsyncGenerator[bytes]:
-        """All of it where it is here already, for that goes out with the head; else the stream."""
+        """The bytes of the body if it was read completely, so that they are sent with the head; else the stream."""
         if self.finished.is_set() and self.replayable:
             return b"".join(self.held)
         return self.stream()
 
     async def stream(self) -> AsyncGenerator[bytes]:
-        """What is held, then the rest. Raises Problem and ClientDisconnect.
+        """Yields the part in memory, then the rest. Raises Problem and ClientDisconnect.
 
         Ending it early, as the death of a replica does, loses nothing of the source.
         """
@@ -78,7 +78,7 @@ class ReplayableBody:
                 yield chunk
 
     def close(self) -> None:
-        """Nobody wants more of it."""
+        """Stops reading the body."""
         if self._coming:
             self._coming.cancel()
 
@@ -94,7 +94,7 @@ class ReplayableBody:
 
 
 class Upstreams:
-    """The connections to every model host, kept between calls."""
+    """The connections to all model hosts, which are kept between calls."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -103,7 +103,7 @@ class Upstreams:
         self._shunned: dict[str, float] = {}  # replica id -> until when
 
     def choose(self, deployment_id: str, avoid: frozenset[str] = frozenset()) -> Replica | None:
-        """The ready replica with the fewest calls for its slots; those in `avoid` failed already."""
+        """The ready replica with the fewest calls for each slot, without those in `avoid`, which failed already."""
         ready = [
             replica for replica in self._directory.ready(deployment_id) if replica.id not in avoid
         ]
@@ -125,7 +125,7 @@ class Upstreams:
     async def request(
         self, replica: Replica, method: str, target: str, headers: RawHeaders, body: ReplayableBody
     ) -> AsyncGenerator[Connection]:
-        """The head of the answer to one call; leaving the context early ends the call. Raises OSError."""
+        """Makes a call and returns the head of its answer. Leaving the context early ends the call. Raises OSError."""
         address = self.host_address(replica)
         with self.counted(replica):
             connection, again = self._kept(address), False
@@ -153,11 +153,11 @@ class Upstreams:
                     connection.close()
 
     def host_address(self, replica: Replica) -> HostAddress:
-        """How its model host is reached."""
+        """The address of its model host."""
         return self._directory.host_address(replica)
 
     def shun(self, replica: Replica) -> None:
-        """Others are better for a while: this one could not be reached."""
+        """Prefers other replicas for a while, because this one could not be reached."""
         self._shunned[replica.id] = monotonic() + SHUNNED_SECONDS
 
     @contextlib.contextmanager
@@ -170,7 +170,7 @@ class Upstreams:
             self._in_flight[replica.id] -= 1
 
     def _kept(self, address: HostAddress) -> Connection | None:
-        """The connection that was used last; the others may grow old."""
+        """The connection that was used last, so that unused ones can be closed."""
         idle = self._idle[address]
         while idle:
             _, connection = idle.pop()
@@ -179,7 +179,7 @@ class Upstreams:
         return None
 
     def trim(self) -> None:
-        """Closes the connections to hosts that are no more, and those that nobody needed lately."""
+        """Closes connections to hosts that are gone, and connections that were not used lately."""
         known, now = self._directory.host_addresses(), monotonic()
         for address, idle in list(self._idle.items()):
             old = [
@@ -197,7 +197,7 @@ class Upstreams:
         }
 
     def close(self) -> None:
-        """Closes every connection that is kept."""
+        """Closes all connections."""
         self._close_idle()
 
     def _close_idle(self) -> None:
@@ -215,7 +215,7 @@ async def _call(
     headers: RawHeaders,
     body: ReplayableBody,
 ) -> None:
-    """One call; a connection on which it failed is closed. Raises DoorRefused."""
+    """Makes one call. A connection on which it failed is closed. Raises DoorRefused."""
     try:
         sent = None if body.absent else body.to_send()
         shown = [*headers, (TOKEN, address.token.encode())] if address.token else headers

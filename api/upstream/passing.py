@@ -1,7 +1,7 @@
-"""Which headers pass: those of a call to the model host, those of its answer to the caller.
+"""Decides which headers pass to the model host, and which of its answer pass to the caller.
 
-What the service says itself (`x-baseten-*`, `x-kingpost-*`, `x-forwarded-*`) nobody else can say; keys, cookies and what belongs
-to one connection end here; everything else passes as it came. docs/api.md has the list for users.
+Only the service itself sets `x-baseten-*`, `x-kingpost-*` and `x-forwarded-*`. Keys, cookies and headers of one connection do not pass.
+Everything else passes unchanged. docs/api.md has the list for users.
 """
 
 import re
@@ -36,7 +36,7 @@ WEB = {"ws": "http", "wss": "https"}
 
 
 def forwarded(connection: HTTPConnection, request_id: str, chain_id: bytes = b"") -> RawHeaders:
-    """What the model host sees: the caller's headers, where they came from, and our request id."""
+    """The headers for the model host: the caller's headers, its address, and our request id."""
     scope = connection.scope
     headers: RawHeaders = scope["headers"]
     dropped = NOT_FORWARDED | named_by_connection(headers)
@@ -57,7 +57,7 @@ def forwarded(connection: HTTPConnection, request_id: str, chain_id: bytes = b""
 
 
 def target_at(connection: HTTPConnection, path: str) -> str:
-    """That path of the model host, quoted, with the caller's query as it came."""
+    """The path at the model host, quoted, with the caller's query unchanged."""
     query = connection.scope["query_string"].decode("latin-1")
     quoted = quote(path, IN_A_PATH)
     return f"{quoted}?{query}" if query else quoted
@@ -73,7 +73,7 @@ def named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
 
 @dataclass(frozen=True)
 class PublicAddress:
-    """Where the caller finds the routes of a model host: under this prefix of the address that the caller used."""
+    """The prefix of the caller's address under which the routes of a model host are."""
 
     scheme: str
     host: str
@@ -83,7 +83,7 @@ class PublicAddress:
     def of(
         cls, connection: HTTPConnection, addressed: Addressed, target: Target
     ) -> "PublicAddress":
-        """The routes of a target stand at `{target}/sync`; a regional host names the target itself."""
+        """The address of a target's routes: `{target}/sync`. A regional host already names the target."""
         host = connection.headers.get("host", "host")
         scheme = connection.scope["scheme"]
         if addressed.environment is not None:
@@ -97,7 +97,7 @@ class PublicAddress:
         return cls(scheme, host, f"{addressed.prefix}/{place}/sync")
 
     def of_location(self, value: str) -> str:
-        """A URL of the model host's, as its caller reaches it; any other URL as it is."""
+        """A URL of the model host as its caller reaches it. Any other URL is unchanged."""
         try:
             url = urlsplit(value)
         except ValueError:
@@ -113,12 +113,12 @@ class PublicAddress:
         )
 
     def _path(self, path: str) -> str:
-        """A server that was told its public path says it itself."""
+        """The path with the prefix. A server that knows its public path has added it already."""
         return path if f"{path}/".startswith(f"{self.prefix}/") else self.prefix + path
 
 
 def answered(headers: RawHeaders, address: Callable[[], PublicAddress]) -> RawHeaders:
-    """What the caller sees of the model host's headers; addresses of the host become the caller's."""
+    """The headers of the answer for the caller. Addresses of the host become addresses for the caller."""
     dropped = NOT_ANSWERED | named_by_connection(headers)
     kept = [pair for pair in headers if pair[0] not in dropped]
     if any(name == b"content-type" and ACTIVE.match(value) for name, value in kept):

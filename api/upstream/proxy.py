@@ -1,4 +1,4 @@
-"""The sync path: a request goes to a replica and its answer comes back, chunk by chunk, unparsed."""
+"""The sync path: passes a request to a replica, and its answer back chunk by chunk without parsing it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -52,24 +52,24 @@ class ProxiedCall:
 
     @property
     def gateway(self) -> Gateway:
-        """The gateway that it came to."""
+        """The gateway of the call."""
         return self.asking.gateway
 
     @property
     def deployment(self) -> Deployment:
-        """What it is for."""
+        """The deployment of the call."""
         return self.asking.deployment
 
 
 class ProxyResponse(Response):
-    """Answers with whatever the model host answers."""
+    """Answers with the answer of the model host."""
 
     def __init__(self, call: ProxiedCall) -> None:
         self._call = call
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Runs the call; a client that leaves ends it."""
+        """Runs the call. It ends if the client leaves."""
         body = _body_of(self._call)
         work = asyncio.current_task()
         assert work
@@ -182,7 +182,7 @@ def _has_no_body(request: Request) -> bool:
 async def _cancel_when_gone(
     work: asyncio.Task[Any], body: ReplayableBody, receive: Receive
 ) -> None:
-    """Waits for the client to leave. Receives only after the body has been: the two share one channel."""
+    """Waits until the client leaves. It receives only after the body was read, because both use one channel."""
     await body.finished.wait()
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -195,7 +195,7 @@ def _is_small(request: Request) -> bool:
 
 
 def check_sendable(answer: Connection) -> None:
-    """Raises BrokenAnswer for a head that our own server would refuse to send."""
+    """Raises BrokenAnswer for a head that our own server could not send."""
     if why := why_unsendable(answer.status, answer.headers):
         raise BrokenAnswer(f"the host's answer cannot be sent: {why}")
 
@@ -215,7 +215,7 @@ async def proxied(
 ) -> Response:
     """The answer of the model host's `path` to this request. Raises Problem and NotFound.
 
-    `body` is what was read of the request already, where somebody had to look into it.
+    `body` is the body of the request if it was read before, to look into it.
     """
     key = await authenticate(request)
     bodies.check_declared(request, gateway_of(request).settings.max_sync_body_bytes)
@@ -229,7 +229,7 @@ async def proxied(
 
 
 def _chain_id(request: Request, deployment: Deployment, request_id: str, inside: bool) -> bytes:
-    """The id of the run that this call is a part of: only chainlets may say it."""
+    """The id of the chain run that this call belongs to. Only chainlets may set it."""
     if deployment.kind == "chain":
         return request_id.encode()
     said = request.headers.get(CHAIN_REQUEST_ID.decode(), "") if inside else ""

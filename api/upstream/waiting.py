@@ -1,4 +1,4 @@
-"""The one place where a call asks for a replica: sync, stream, `/v1`, run_remote and WebSockets alike."""
+"""Waits for a replica, for all kinds of calls: sync, stream, `/v1`, run_remote and WebSockets."""
 
 from dataclasses import dataclass
 from time import monotonic
@@ -40,7 +40,7 @@ def warning(deployment: Deployment, detailed: bool) -> list[str]:
 
 @dataclass(frozen=True)
 class Asking:
-    """A call that needs a replica; `detailed` for one who may read what the model raised."""
+    """A call that needs a replica. `detailed` says whether the caller may read the model's exceptions."""
 
     gateway: Gateway
     deployment: Deployment
@@ -48,13 +48,13 @@ class Asking:
 
     @classmethod
     def of(cls, gateway: Gateway, deployment: Deployment, key: ApiKey) -> "Asking":
-        """For the caller with that key."""
+        """The same for the caller with that key."""
         return cls(gateway, deployment, sees_model_errors(gateway.settings, key.scope))
 
     async def until_ready(self) -> None:
         """Wakes the deployment and waits for a replica.
 
-        Raises Problem: at once when it is not active or cannot be loaded, else when none got ready in time.
+        Raises Problem: at once if the deployment is not active or cannot be loaded, else if no replica is ready in time.
         """
         gateway, id_ = self.gateway, self.deployment.id
         seconds = gateway.settings.sync_park_seconds
@@ -77,9 +77,9 @@ class Asking:
                 return
 
     async def check_active(self) -> Deployment:
-        """As the registry has it now: somebody may have activated it since it was read last.
+        """Reads the deployment anew, because it may have been activated since the last read.
 
-        Raises Problem when it is not active: no call wakes it.
+        Raises Problem if it is not active, because no call wakes it.
         """
         known = await self.gateway.resolver.deployment(self.deployment.id, fresh=True)
         if known.active:

@@ -1,4 +1,4 @@
-"""What `kingpost up` says about its end: what it waits for, and what a second Ctrl-C cuts off."""
+"""The lines that `kingpost up` prints when it ends: what it waits for, and what a second Ctrl-C cuts off."""
 
 import asyncio
 
@@ -9,12 +9,12 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 
 ASK_SECONDS = (
-    1.0  # that the store may take to say how many jobs run: nobody shall wait for the words
+    1.0  # that the store may take to count the running jobs, so that these lines delay nothing
 )
 
 
 async def running_jobs(settings: Settings) -> int | None:
-    """How many jobs run now. None when the store does not say."""
+    """The number of running jobs. None if the store does not answer."""
     try:
         return await asyncio.wait_for(asyncio.to_thread(_running_jobs, settings), ASK_SECONDS)
     except (TimeoutError, StoreUnavailable):

@@ -29,7 +29,7 @@ def why_taken(host: str, port: int) -> str | None:
             return f"this user has no right to listen on port {port}"
         if error.errno == errno.EADDRINUSE:
             return f"port {port} is already in use"
-        return f"{host} port {port} cannot be listened on: {error.strerror}"
+        return f"{host} port {port}: {error.strerror}"
     return None
 
 

@@ -1,1 +1,1 @@
-"""HTTP/1.1 to a model host or a server: the answer parsed once for all who call, and a connection for asyncio."""
+"""The HTTP/1.1 client for model hosts and custom servers: one parser of answers, and a connection for asyncio."""

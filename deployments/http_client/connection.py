@@ -1,7 +1,7 @@
-"""A connection for asyncio: one write for a small call, the answer piece by piece, backpressure both ways.
+"""A connection for asyncio. A small call is one write, the answer comes in pieces, and there is backpressure both ways.
 
-A general client prepares every call for the open web: cookies, redirects, proxies, encodings, URLs. Between the
-gateway and a host of ours there are none of these, and they cost more than all the rest of a call.
+A general client prepares every call for cookies, redirects, proxies, encodings and URLs. Calls between the gateway and our hosts have
+none of these, and they would cost more than the rest of the call.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ class BrokenCall(ConnectionError):
 
 
 class BrokenAnswer(BrokenCall):
-    """An answer came and cannot be passed on: the call was made, and is not to be made again."""
+    """An answer came that cannot be passed on. The call was made and must not be repeated."""
 
 
 class Connection(asyncio.Protocol):
-    """One call at a time; free for the next one when `reusable`."""
+    """A connection for one call at a time. It is free for the next call if `reusable`."""
 
     def __init__(self, ends_by_close: bool = False) -> None:
         """`ends_by_close` takes an answer without a length for complete when the server closes the connection.
@@ -51,32 +51,32 @@ class Connection(asyncio.Protocol):
 
     @property
     def status(self) -> int:
-        """Of the answer."""
+        """The status of the answer."""
         return self._answer.status
 
     @property
     def headers(self) -> RawHeaders:
-        """Of the answer, names in lower case."""
+        """The headers of the answer, with names in lower case."""
         return self._answer.headers
 
     @property
     def has_length(self) -> bool:
-        """Whether the server said how long the body is: it is no stream."""
+        """Whether the server announced the length of the body. Then it is not a stream."""
         return self._answer.has_length
 
     @property
     def complete(self) -> bool:
-        """Whether all of the answer is here."""
+        """Whether the whole answer was received."""
         return self._answer.complete
 
     @property
     def reusable(self) -> bool:
-        """Whether call and answer are over and the server keeps the connection."""
+        """Whether call and answer are complete and the server keeps the connection."""
         return self._answer.reusable and not self.lost and self._sender is None
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of an answer has come."""
+        """Whether no part of an answer has come."""
         return not self._answered
 
     async def call(
@@ -106,11 +106,11 @@ class Connection(asyncio.Protocol):
             await self._wait()
 
     async def read(self) -> bytes:
-        """What has come of the body, waiting for some; empty only at its end. Raises BrokenCall."""
+        """The next bytes of the body. It waits for some, and is empty only at the end. Raises BrokenCall."""
         return b"".join(await self.pieces())
 
     async def pieces(self) -> list[bytes]:
-        """The same as the server cut it."""
+        """The same in the pieces in which the server sent them."""
         answer = self._answer
         while not answer.pieces and not answer.complete:
             await self._wait()
@@ -121,13 +121,13 @@ class Connection(asyncio.Protocol):
         return taken
 
     def close(self) -> None:
-        """Ends the connection, and with it a call that runs."""
+        """Closes the connection, which also ends a running call."""
         if self._sender:
             self._sender.cancel()
         self._transport.abort()
 
     async def _send(self, body: AsyncIterator[bytes]) -> None:
-        """A body whose length nobody knows, as chunks."""
+        """Sends a body of unknown length in chunks."""
         try:
             async for piece in body:
                 if piece:

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 call without its sockets: the bytes of a request, and what the bytes of an answer mean.
+"""One HTTP/1.1 call without sockets: makes the bytes of a request, and parses the bytes of an answer.
 
-The gateway, the worker and the host of a custom server call with it; each has its own connections and its own errors.
+The gateway, the worker and the host of a custom server use it. Each has its own connections and errors.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,11 +17,11 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class AnswerError(ConnectionError):
-    """What came is no answer to the call."""
+    """The bytes that came are no answer to the call."""
 
 
 def sized(length: int) -> bytes:
-    """The header of a body of that many bytes."""
+    """The header for a body of that many bytes."""
     return b"content-length: %d\r\n" % length
 
 
@@ -60,16 +60,16 @@ class AnswerReader:
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection is ready for the next call: the server keeps it, and nothing of this answer is left."""
+        """Whether the connection is ready for the next call: the server keeps it, and this answer was read completely."""
         return self.complete and self._keeps and not self.excess and not self.pieces
 
     @property
     def has_length(self) -> bool:
-        """Whether the server said how long the body is: it is no stream."""
+        """Whether the server announced the length of the body. Then it is not a stream."""
         return any(name == b"content-length" for name, _ in self.headers)
 
     def begin(self, method: str) -> None:
-        """A call goes out: what comes now is its answer."""
+        """Called when a call is sent. The next bytes are its answer."""
         is_head = method == "HEAD"
         if is_head or self._is_head or not self.reusable:  # else the parser goes on where it is
             self.pieces.clear()
@@ -97,7 +97,7 @@ class AnswerReader:
             raise AnswerError(f"{BARE_BYTES} bytes came and none of them was of a body")
 
     def take(self) -> bytes:
-        """What has come of the body since it was asked last; perhaps nothing."""
+        """The bytes of the body that came since the last call, possibly none."""
         pieces = self.pieces
         if not pieces:
             return b""
@@ -107,14 +107,14 @@ class AnswerReader:
         return taken
 
     def take_pieces(self) -> list[bytes]:
-        """The same as the server cut it."""
+        """The same in the pieces in which the server sent them."""
         taken = self.pieces[:]
         self.pieces.clear()
         self.held = 0
         return taken
 
     def end_by_close(self) -> bool:
-        """The server has closed the connection in good order, which ends an answer without a length. Whether it is complete."""
+        """Called when the server has closed the connection normally, which ends an answer without a length. Whether the answer is complete."""
         framed = self.has_length or any(name == b"transfer-encoding" for name, _ in self.headers)
         self.complete = self.complete or (self.has_head and not framed)
         return self.complete
@@ -137,7 +137,7 @@ class AnswerReader:
         raise AnswerError("a body in an answer to HEAD")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """What comes after the head are trailers, which nobody reads."""
+        """Keeps a header. Headers after the head are trailers, which are ignored."""
         if not self.has_head:
             self.headers.append((name.lower(), value))
 

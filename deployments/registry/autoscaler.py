@@ -1,6 +1,6 @@
-"""The autoscaler: how many replicas each deployment should have, and when an environment may switch.
+"""The autoscaler decides how many replicas each deployment should have, and when an environment may switch.
 
-Any number may run; one leads at a time. It only writes `wanted`: nodes take seats and start what fits.
+Any number of autoscalers may run, and one of them leads. It only writes `wanted`. Nodes take seats and start what fits.
 """
 
 import secrets
@@ -28,7 +28,7 @@ RETIRED_SECONDS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """One deployment, as it is now."""
+    """One deployment with its current load."""
 
     deployment: Deployment
     load: Load
@@ -36,18 +36,18 @@ class Seen:
 
     @property
     def calls(self) -> int:
-        """In flight and waiting."""
+        """The calls in flight and waiting."""
         in_flight = max(self.load.running, sum(replica.busy for replica in self.replicas))
         return self.load.queued + in_flight + int(self.load.demanded)
 
     @property
     def states(self) -> set[str]:
-        """Those of its replicas."""
+        """The states of its replicas."""
         return {replica.state for replica in self.replicas}
 
 
 class Autoscaler:
-    """`run_once` does all the work."""
+    """Scales all deployments. `run_once` does all the work."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Autoscaler:
         self._served: dict[str, int] = {}
 
     async def run_once(self) -> bool:
-        """Scales everything once; False when another one leads. Raises StoreUnavailable."""
+        """Scales everything once. False if another autoscaler leads. Raises StoreUnavailable."""
         if not await self._store.run(registry.lead(self._me, LEAD_MS)):
             return False
         replicas: dict[str, list[Replica]] = defaultdict(list)
@@ -90,7 +90,7 @@ class Autoscaler:
     async def _see(
         self, replicas: dict[str, list[Replica]]
     ) -> tuple[list[Seen], dict[str, list[Seen]]]:
-        """Those that scale, and those that share the process of one of them, by its id."""
+        """The deployments that scale, and by their ids those that share their processes."""
         known = await self._store.run(registry.deployments())
         deployments = [deployment for deployment in known if deployment.active]
         ids = [deployment.id for deployment in deployments]
@@ -122,13 +122,13 @@ class Autoscaler:
         await self._scale_along(with_it, wanted)
 
     async def _scale_along(self, followers: list[Seen], wanted: int) -> None:
-        """They have the replicas of their leader, and never wait for one of their own."""
+        """Gives deployments that share a process the number of replicas of their leader. They never wait for one of their own."""
         for follower in followers:
             id_, calls, states = follower.deployment.id, follower.calls, follower.states
             await self._store.run(registry.scale(id_, wanted, calls, False, states))
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
-        """Whether sync calls came since the last look; short ones are over by now."""
+        """Whether sync calls came since the last look. Short ones are over by now."""
         served = sum(replica.served for replica in replicas)
         before = self._served.get(deployment_id, served)
         self._served[deployment_id] = served
@@ -149,7 +149,7 @@ class Autoscaler:
 
 
 def _settings_of(deployment: Deployment) -> Autoscaling:
-    """As they were set; a deployment that no environment points at any more stops soon."""
+    """The settings of a deployment. One to which no environment points any more gets a short delay, so that it stops soon."""
     settings = deployment.autoscaling
     if not deployment.retired:
         return settings

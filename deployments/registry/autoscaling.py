@@ -1,4 +1,4 @@
-"""How many replicas a deployment should have: Baseten's knobs and rule (docs.baseten.co, deployment/autoscaling). Pure."""
+"""Computes how many replicas a deployment should have, by Baseten's settings and rule (docs.baseten.co, deployment/autoscaling)."""
 
 import math
 from collections import deque
@@ -14,7 +14,7 @@ class BadSetting(KingpostError):
 
 @dataclass(frozen=True)
 class Autoscaling:
-    """Times in seconds, percentages 1..100."""
+    """The autoscaling settings. Times are in seconds, percentages are 1..100."""
 
     min_replica: int = 0
     max_replica: int = 1
@@ -26,12 +26,12 @@ class Autoscaling:
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> "Autoscaling":
-        """From a record's fields; others are ignored."""
+        """The settings from the fields of a record. Other fields are ignored."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: int(values[name]) for name in names if name in values})
 
     def changed(self, changes: Mapping[str, object]) -> "Autoscaling":
-        """With these changes. Raises BadSetting with one sentence."""
+        """The settings with these changes. Raises BadSetting with one sentence."""
         for name, value in changes.items():
             if name not in RANGES:
                 raise BadSetting(f"{name} is not an autoscaling setting.")
@@ -56,17 +56,17 @@ RANGES: Mapping[str, tuple[int, int]] = {
 
 
 class Scaler:
-    """What one deployment's load was lately, and what follows from it."""
+    """The recent load of one deployment, and the number of replicas that follows from it."""
 
     def __init__(self, now: float) -> None:
         self._samples: deque[tuple[float, float]] = deque()
         self._enough_until = now  # the last moment at which all replicas were needed
 
     def wanted(self, settings: Autoscaling, now: float, load: float, have: int) -> int:
-        """The number of replicas from now on; `load` is the calls in flight and waiting, `have` the number so far.
+        """The number of replicas from now on. `load` is the number of calls in flight and waiting, `have` the number of replicas so far.
 
-        Up at once, with the window's average; down only after `scale_down_delay` without need, at most by
-        `max_scale_down_rate` in a step, to zero when nothing came in all that time.
+        It rises at once with the average of the window. It falls only after `scale_down_delay` without need, by at most
+        `max_scale_down_rate` in a step. It becomes zero only if nothing came in all that time.
         """
         self._samples.append((now, load))
         while self._samples[0][0] < now - settings.autoscaling_window:

@@ -1,4 +1,4 @@
-"""The live replicas as the API sees them: each reports itself, with an end of its own unless the heartbeat goes on."""
+"""The live replicas as the API sees them. Each replica reports itself; without a heartbeat its entry expires."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ POLL_SECONDS = 1.0
 
 
 class Directory:
-    """A live view: read again on every change and once a second."""
+    """The current replicas. They are read again at every change and once a second."""
 
     def __init__(self, store: AsyncJobStore) -> None:
         self._store = store
@@ -29,17 +29,17 @@ class Directory:
         self._changed = asyncio.Condition()
 
     def ready(self, deployment_id: str) -> list[Replica]:
-        """The replicas of a deployment that take calls now, and whose model host can be reached from here."""
+        """The replicas of a deployment that accept calls now and can be reached from here."""
         return [
             r for r in self.of(deployment_id) if r.state == "ready" and r.id in self._host_addresses
         ]
 
     def host_address(self, replica: Replica) -> HostAddress:
-        """How its model host is reached; one that cannot be fails when it is tried."""
+        """The address of its model host. If it cannot be reached, a call of it fails."""
         return self._host_addresses.get(replica.id) or HostAddress(replica.address)
 
     def host_addresses(self) -> set[HostAddress]:
-        """Those to all replicas."""
+        """The addresses of all replicas."""
         return set(self._host_addresses.values())
 
     def of(self, deployment_id: str) -> list[Replica]:
@@ -51,13 +51,13 @@ class Directory:
         return self._replicas
 
     async def wait_change(self, seconds: float) -> None:
-        """Waits until the view was read anew, at most so long."""
+        """Waits until the replicas were read again, at most that long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._changed:
                 await self._changed.wait()
 
     async def wait_ready(self, deployment_id: str, seconds: float) -> bool:
-        """Waits until a replica is ready; False when none was in time."""
+        """Waits until a replica is ready. False if none was ready in time."""
         try:
             async with asyncio.timeout(seconds), self._changed:
                 await self._changed.wait_for(lambda: self.ready(deployment_id))
@@ -94,7 +94,7 @@ class Directory:
         return addresses
 
     async def follow(self) -> None:
-        """Keeps the view fresh until cancelled; while the store is away the last view stays."""
+        """Keeps the view up to date until cancelled. While the store does not answer, the last view stays."""
         while True:
             try:
                 async with self._store.redis.pubsub(ignore_subscribe_messages=True) as channel:

@@ -1,4 +1,4 @@
-"""Every Redis key of the registry, spelt once, as tasks/store/keys.py has those of the job store."""
+"""The table of all Redis keys of the registry, like that of the job store in tasks/store/keys.py."""
 
 from tasks.store.keys import TAG
 
@@ -33,18 +33,18 @@ CHANGES = (
 
 
 def plain(name: str) -> str:
-    """The key of that name; KeyError for a name that is not in the table."""
+    """The key with that name. Raises KeyError for a name that is not in the table."""
     PLAIN[name]
     return f"{TAG}:{name}"
 
 
 def keyed(name: str, argument: str) -> str:
-    """The key of that name for one model, environment, deployment or replica."""
+    """The key with that name for one model, environment, deployment or replica."""
     return f"{TAG}:{KEYED[name] and name}:{argument}"
 
 
 def lua() -> str:
-    """The table `R` for the scripts: `R.models`, `R.deployment(id)` and so on; a hyphen of a name is an underscore."""
+    """The table `R` for the scripts: `R.models`, `R.deployment(id)` and so on. A hyphen in a name becomes an underscore."""
     rows = [f"{name} = '{plain(name)}'," for name in PLAIN]
     rows += [f"reloads = '{RELOADS}',", f"replica_changes = '{CHANGES}',"]
     for name in KEYED:

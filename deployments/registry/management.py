@@ -1,4 +1,4 @@
-"""What operators do to models and deployments, as the management API and its clients mean it."""
+"""The operations of the management API on models, deployments and environments."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ RESERVED = ("production", "development")
 
 
 class Management:
-    """Methods raise NotFound, EnvironmentRefused, NotOnItsOwn, BadSetting, StoreUnavailable."""
+    """The operations. Methods raise NotFound, EnvironmentRefused, NotOnItsOwn, BadSetting and StoreUnavailable."""
 
     def __init__(self, store: AsyncJobStore) -> None:
         self._store = store
@@ -35,7 +35,7 @@ class Management:
     async def deployments(
         self, reference: str
     ) -> tuple[Model, list[tuple[Deployment, DeploymentStatus]]]:
-        """A model's deployments and how they are."""
+        """A model's deployments with their statuses."""
         model = await self._store.run(registry.model(reference))
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in await self._store.run(registry.replicas()):
@@ -58,7 +58,7 @@ class Management:
         raise NotFound(f"{model.name} has no deployment {which}.")
 
     async def configure(self, reference: str, which: str, changes: Mapping[str, object]) -> bool:
-        """Changes its autoscaling; whether anything changed."""
+        """Changes the autoscaling settings. Returns whether anything changed."""
         _, deployment, _ = await self.deployment(reference, which)
         await self._store.run(registry.check_on_its_own(deployment))
         return await self._store.run(
@@ -66,13 +66,13 @@ class Management:
         )
 
     async def activate(self, reference: str, which: str, active: bool) -> bool:
-        """Lets it run or not; whether that changed anything."""
+        """Activates or deactivates a deployment. Returns whether that changed anything."""
         _, deployment, _ = await self.deployment(reference, which)
         await self._store.run(registry.check_on_its_own(deployment))
         return await self._store.run(registry.activate(deployment.id, active))
 
     async def retry(self, reference: str, which: str) -> tuple[bool, str | None]:
-        """Loads a failed deployment again; whether, and why not."""
+        """Loads a failed deployment again. Returns whether it does, and if not, why."""
         _, deployment, status = await self.deployment(reference, which)
         await self._store.run(registry.check_on_its_own(deployment))
         if status.name not in ("DEPLOY_FAILED", "UNHEALTHY"):
@@ -81,7 +81,7 @@ class Management:
         return True, None
 
     async def promote(self, reference: str, which: str, environment: str = "production") -> None:
-        """Warms a deployment, then switches the environment to it."""
+        """Warms up a deployment, then switches the environment to it."""
         model, deployment, _ = await self.deployment(reference, which)
         if environment not in model.environments and environment != "production":
             raise NotFound(f"{model.name} has no environment {environment!r}.")
@@ -95,7 +95,7 @@ class Management:
         return model, model.environments[name]
 
     async def create_environment(self, reference: str, name: str) -> None:
-        """A name that points at nothing yet."""
+        """Creates an environment that points at nothing yet."""
         model = await self._store.run(registry.model(reference))
         if name in RESERVED:
             raise EnvironmentRefused(f"The environment {name} is there already.")
@@ -103,7 +103,7 @@ class Management:
             raise EnvironmentRefused(f"{model.name} has an environment {name} already.")
 
     async def delete_environment(self, reference: str, name: str) -> Model:
-        """Forgets an environment; its deployment stays."""
+        """Deletes an environment. Its deployment stays."""
         model, _ = await self.environment(reference, name)
         if name in RESERVED:
             raise EnvironmentRefused(f"The environment {name} cannot be deleted.")
@@ -111,7 +111,7 @@ class Management:
         return model
 
     async def knobs(self, environment: Environment) -> Autoscaling:
-        """The autoscaling of what an environment points at."""
+        """Changes the autoscaling settings of the deployment that an environment points at."""
         if not environment.deployment_id:
             return Autoscaling()
         return (await self._store.run(registry.deployment(environment.deployment_id))).autoscaling

@@ -1,4 +1,4 @@
-"""What the registry and the directory hold, and from Redis' replies to these types: the only place that knows the fields."""
+"""The types of the registry and the directory, and how they are read from Redis' replies. Only this module knows the fields."""
 
 import json
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ ReplicaState = Literal["building", "loading", "ready", "failed", "draining"]
 
 @dataclass(frozen=True)
 class Deployment:
-    """One deployment of a model; times in Unix milliseconds.
+    """One deployment of a model. Times are Unix milliseconds.
 
-    `package` is the folder that it follows; '' for an immutable one, whose package is stored under its content hash.
+    `package` is the folder that it follows. It is '' for an immutable deployment, whose package is stored under its content hash.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Environment:
-    """A name that points at a deployment; `candidate` is being warmed to take its place."""
+    """An environment: a name that points at a deployment. `candidate` is warmed up to take its place."""
 
     name: str
     deployment_id: str
@@ -60,7 +60,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Model:
-    """A model with its environments; chains are models, too."""
+    """A model with its environments. Chains are models, too."""
 
     id: str
     name: str
@@ -79,7 +79,7 @@ class Seat:
 
 @dataclass(frozen=True)
 class Load:
-    """What waits for a deployment and runs on it, as the store has it."""
+    """The numbers of waiting and running jobs of a deployment."""
 
     queued: int
     running: int
@@ -88,9 +88,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Replica:
-    """One replica as it last reported itself; `address` is its model host's Unix socket.
+    """One replica as it last reported itself. `address` is the Unix socket of its model host.
 
-    The last line of `error` is its sentence; the lines before it are the frames or the installer's words.
+    The last line of `error` is the error. The lines before it are the frames, or the output of the installer.
     """
 
     id: str
@@ -150,7 +150,7 @@ def deployment(deployment_id: str, flat: Reply) -> Deployment:
 
 
 def deployments(reply: Reply) -> list[Deployment]:
-    """Those that can be read, oldest first: one that is damaged must not hide the others."""
+    """The deployments, oldest first. A damaged record is skipped, so that it does not hide the others."""
     found: list[Deployment] = []
     for row in items(reply):
         deployment_id, flat = items(row)
@@ -162,7 +162,7 @@ def deployments(reply: Reply) -> list[Deployment]:
 
 
 def model(reference: str, reply: Reply) -> Model:
-    """The model that was asked for. Raises NotFound when it has no fields."""
+    """The model of a reply. Raises NotFound if the reply is empty."""
     model_id, flat, rows = items(reply)
     f = texts(flat)
     if not f:
@@ -196,7 +196,7 @@ def load(reply: Reply) -> Load:
 
 
 def replicas(reply: Reply) -> list[Replica]:
-    """Those that can be read; another release's replicas may say more or less than we know."""
+    """The replicas. Entries that cannot be read are skipped, because replicas of another release may have other fields."""
     found: list[Replica] = []
     for entry in items(reply):
         with _reading_entry.part():
@@ -207,5 +207,5 @@ def replicas(reply: Reply) -> list[Replica]:
 
 
 def no_model(reference: str) -> str:
-    """What to say of a model that does not exist."""
+    """The error for a model that does not exist."""
     return f"There is no model {reference!r}: `kingpost models` and GET /v1/models say which there are."

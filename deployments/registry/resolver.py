@@ -1,4 +1,4 @@
-"""Which deployment a request is for: the API's view of the registry."""
+"""Finds the deployment that a request is for, from a cached view of the registry."""
 
 import time
 from collections.abc import Callable
@@ -15,14 +15,14 @@ MOST_KNOWN = 1000
 
 @dataclass(frozen=True)
 class Target:
-    """Which deployment of a model a path means: an environment, or a deployment by its id."""
+    """The target in a path: an environment, or a deployment by its id."""
 
     environment: str | None = "production"
     deployment_id: str | None = None
 
 
 class Resolver:
-    """Remembers what it read for `CACHE_SECONDS`. Methods raise StoreUnavailable."""
+    """Reads the registry and caches the answers for `CACHE_SECONDS`. Methods raise StoreUnavailable."""
 
     def __init__(
         self, store: AsyncJobStore, monotonic: Callable[[], float] = time.monotonic
@@ -33,9 +33,9 @@ class Resolver:
         self._records = Remembered(self._record, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
     async def resolve(self, reference: str | None, target: Target) -> Deployment:
-        """The deployment that a request is for; `reference` is a model's id or name, None the only model.
+        """The deployment that a request is for. `reference` is the id or name of a model; None means the only model.
 
-        Raises NotFound with a sentence for people.
+        Raises NotFound with a sentence for the caller.
         """
         return await self._known.get((reference, target))
 
@@ -44,7 +44,7 @@ class Resolver:
         return await self._references.get(reference)
 
     async def deployment(self, deployment_id: str, fresh: bool = False) -> Deployment:
-        """A deployment as it is now, or was a moment ago. Raises NotFound."""
+        """A deployment, either fresh or from the cache. Raises NotFound."""
         if fresh:
             return await self._record(deployment_id)
         return await self._records.get(deployment_id)

@@ -1,4 +1,4 @@
-"""How a deployment is, in Baseten's words (its management OpenAPI, DeploymentStatus). Pure."""
+"""Computes the status of a deployment as Baseten names it (DeploymentStatus in its management OpenAPI)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ StatusName = Literal[
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """The name, the replicas that serve, and why none does if one tried, or what it does meanwhile."""
+    """The name of the status, the number of ready replicas, and the reason: why a load failed, or what happens meanwhile."""
 
     name: StatusName
     ready: int = 0
@@ -30,7 +30,7 @@ class DeploymentStatus:
 
 
 def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> DeploymentStatus:
-    """From the record and the live replicas."""
+    """The status from the record and the live replicas."""
     states = [replica.state for replica in replicas]
     ready = states.count("ready")
     if not deployment.active:

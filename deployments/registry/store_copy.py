@@ -1,7 +1,7 @@
-"""A copy of what clients cannot do without and nobody could write anew: API keys, webhook secrets, the registry.
+"""Copies API keys, webhook secrets and the registry, which clients need and nothing else could restore.
 
-It goes into a file beside the store, for the day on which the store comes back without its data. Requests are not in it:
-the store alone knows how they stand.
+The copy is kept in a file beside the store, in case the store comes back without its data. It has no requests, because only the
+store knows their states.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ OF_MODEL = ("model", "environments", "deployments_of")
 
 
 def read(client: redis.Redis) -> Copy:
-    """The copy as the store is now."""
+    """The copy of the store's current content."""
     copy = _values(client, ALWAYS)
     models = [i for name in MODELS for i in _hash(copy, registry_keys.plain(name)).values()]
     copy |= _values(client, [registry_keys.keyed(name, i) for i in models for name in OF_MODEL])
@@ -44,7 +44,7 @@ def read(client: redis.Redis) -> Copy:
 
 
 def write(client: redis.Redis, copy: Copy) -> None:
-    """Puts all of the copy into the store, in one step; what the copy does not know stays as it is."""
+    """Writes the whole copy into the store in one step. Other content of the store is not changed."""
     pipe = client.pipeline(transaction=True)
     for key, typed in copy.items():
         for kind, value in typed.items():
@@ -86,7 +86,7 @@ def _values(client: redis.Redis, wanted: Iterable[str]) -> Copy:
 
 
 def _texts(value: Any) -> Any:
-    """The same in types of JSON; a zset is pairs here, and a mapping there."""
+    """The value in types that JSON has. A sorted set becomes a list of pairs."""
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     if isinstance(value, dict):

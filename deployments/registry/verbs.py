@@ -1,6 +1,6 @@
-"""The verbs of the registry and the directory: each builds the call of one script and reads its reply. Pure.
+"""The verbs of the registry and the directory. Each builds the call of one script and reads its reply; none has side effects.
 
-The store of tasks/store runs them, as it does the verbs of jobs: `store.run(registry.push(...))` in a worker or a command,
+The store of tasks/store runs them like the verbs of jobs: `store.run(registry.push(...))` in a worker or a command,
 `await store.run(registry.push(...))` in the API.
 """
 
@@ -64,7 +64,7 @@ def _call(script: str, arguments: Sequence[Argument], read: Callable[[Reply], T]
 
 
 def _says(word: str) -> Callable[[Reply], bool]:
-    """Whether the reply is that word."""
+    """A reader that tells whether the reply is that word."""
     return lambda reply: text(reply) == word
 
 
@@ -73,14 +73,14 @@ def _texts(reply: Reply) -> list[str]:
 
 
 def check_environment_name(name: str) -> None:
-    """Raises EnvironmentRefused."""
+    """Raises EnvironmentRefused for an invalid name."""
     if not re.fullmatch(ENVIRONMENT_NAME, name):
         message = f"An environment's name has 1 to 40 lowercase letters, digits and hyphens, not {name!r}."
         raise EnvironmentRefused(message)
 
 
 def _new_id() -> str:
-    """8 lowercase alphanumerics, as clients recognise a model id."""
+    """A new id: 8 lowercase alphanumerics, by which clients recognise a model id."""
     return "".join(secrets.choice(ALPHABET) for _ in range(8))
 
 
@@ -98,7 +98,7 @@ def register(
     leader: str = "",
     warnings: Sequence[str] = (),
 ) -> ScriptCall[Deployment]:
-    """Makes or updates the deployment that follows a model folder."""
+    """Creates or updates the deployment that follows a model folder."""
     chainlet = int(kind == "chainlet")
     arguments = [name, kind, slots, package, content_hash, _new_id(), _new_id()]
     arguments += [gpus, gpu_memory, chainlet, leader, json.dumps(warnings)]
@@ -113,7 +113,7 @@ def push(
     gpu_memory: int = 0,
     warnings: Sequence[str] = (),
 ) -> ScriptCall[Deployment]:
-    """An immutable deployment of a stored package; the same content is the same deployment."""
+    """Creates an immutable deployment of a stored package. The same content is the same deployment."""
     arguments = [name, slots, content_hash, _new_id(), _new_id()]
     arguments += [gpus, gpu_memory, json.dumps(warnings)]
     return _call("push", arguments, lambda reply: _read_deployment(items(reply)[1:]))
@@ -125,7 +125,7 @@ def _read_deployment(row: list[Reply]) -> Deployment:
 
 
 def alias(name: str, model_id: str) -> ScriptCall[str]:
-    """Lets a chain be asked for by this name, too, while no model and no other chain has it."""
+    """Adds another name for a chain, which counts as long as no model and no other chain has it."""
     return _call("alias", [name, model_id], text)
 
 
@@ -157,7 +157,7 @@ def models() -> ScriptCall[list[Model]]:
 
 
 def model_ids() -> ScriptCall[dict[str, str]]:
-    """Name -> id of every model and chain."""
+    """Maps the name of every model and chain to its id."""
     return _call("model_ids", [], records.texts)
 
 
@@ -169,9 +169,9 @@ def environments(model_id: str) -> ScriptCall[dict[str, Environment]]:
 def resolve(
     reference: str | None, environment: str, deployment_id: str | None = None
 ) -> ScriptCall[Deployment]:
-    """The deployment that a request is for; `reference` is a model's id or name, None the only model.
+    """The deployment that a request is for. `reference` is the id or name of a model; None means the only model.
 
-    Reading the reply raises NotFound with a sentence for people.
+    Reading the reply raises NotFound with a sentence for the caller.
     """
     by_id = deployment_id is not None
     arguments = ["deployment" if by_id else "environment", deployment_id if by_id else environment]
@@ -211,7 +211,7 @@ def knows(reference: str) -> ScriptCall[bool]:
 
 
 def promote(target: Deployment, environment: str = "production") -> ScriptCall[str]:
-    """Warms a deployment to take over an environment: 'switched', 'warming' or 'unchanged'.
+    """Lets a deployment take over an environment once it is warm: 'switched', 'warming' or 'unchanged'.
 
     Raises EnvironmentRefused.
     """
@@ -222,18 +222,18 @@ def promote(target: Deployment, environment: str = "production") -> ScriptCall[s
 
 
 def switch(model_id: str, environment: str, deployment_id: str) -> ScriptCall[bool]:
-    """Points an environment at its candidate; False when it is not that any more."""
+    """Points an environment at its candidate. False if that is no longer its candidate."""
     return _call("switch", [model_id, environment, deployment_id], _says("switched"))
 
 
 def create_environment(model_id: str, environment: str) -> ScriptCall[bool]:
-    """A name that points at nothing yet; False when it is there already. Raises EnvironmentRefused."""
+    """Creates an environment that points at nothing yet. False if it exists already. Raises EnvironmentRefused."""
     check_environment_name(environment)
     return _call("create_environment", [model_id, environment], _says("created"))
 
 
 def drop_environment(model_id: str, environment: str) -> ScriptCall[None]:
-    """Forgets an environment. Reading the reply raises NotFound."""
+    """Deletes an environment. Reading the reply raises NotFound."""
 
     def read(reply: Reply) -> None:
         if text(reply) == "missing":
@@ -243,7 +243,7 @@ def drop_environment(model_id: str, environment: str) -> ScriptCall[None]:
 
 
 def activate(deployment_id: str, active: bool = True) -> ScriptCall[bool]:
-    """Lets a deployment run or not; whether that changed anything. Reading the reply raises NotFound."""
+    """Activates or deactivates a deployment. The reply says whether that changed anything. Reading it raises NotFound."""
 
     def read(reply: Reply) -> bool:
         if text(reply) == "missing":
@@ -254,17 +254,19 @@ def activate(deployment_id: str, active: bool = True) -> ScriptCall[bool]:
 
 
 def configure(deployment_id: str, settings: Autoscaling) -> ScriptCall[bool]:
-    """Sets its autoscaling; whether that changed anything."""
+    """Changes the autoscaling settings. The reply says whether that changed anything."""
     pairs = [part for pair in asdict(settings).items() for part in pair]
     return _call("configure", [deployment_id, *pairs], _says("changed"))
 
 
 def check_on_its_own(chainlet: Deployment) -> ScriptCall[None]:
-    """Reading the reply raises NotOnItsOwn when another one leads its process: the two start, rest and scale as one."""
+    """Checks that no other chainlet leads the process, because they start, sleep and scale together. Reading the reply raises NotOnItsOwn."""
 
     def read(reply: Reply) -> None:
         if leader := text(reply):
-            message = f"{chainlet.model_name} runs in the process of {leader}: say it of {leader}."
+            message = (
+                f"{chainlet.model_name} runs in the process of {leader}; use {leader} instead."
+            )
             raise NotOnItsOwn(message)
 
     return _call("leader", [chainlet.id], read)
@@ -273,7 +275,7 @@ def check_on_its_own(chainlet: Deployment) -> ScriptCall[None]:
 def fail_load(
     deployment_id: str, why: str, settings: Settings, counted: bool = True
 ) -> ScriptCall[bool]:
-    """Notes that a load failed; whether the deployment has given up. The last line of `why` is its sentence."""
+    """Records a failed load. The reply says whether the deployment has given up. The last line of `why` is the error."""
     why = why.rstrip()[-LONGEST_FAILURE:] or "no reason was given"
     cause = NUMBERS.sub("0", why.splitlines()[-1])
     most = settings.load_failures if counted else sys.maxsize
@@ -282,12 +284,12 @@ def fail_load(
 
 
 def forgive(*deployment_ids: str) -> ScriptCall[str]:
-    """Something has changed, or somebody asks by hand: those that gave up are loaded again."""
+    """Lets deployments that gave up load again, because something changed or a user asked for it."""
     return _call("forgive", deployment_ids, text)
 
 
 def retry(deployment_id: str) -> ScriptCall[str]:
-    """Forgets why it failed; it is loaded again."""
+    """Removes the reason of a failed load. The deployment is loaded again."""
     return _call("retry", [deployment_id], text)
 
 
@@ -297,7 +299,7 @@ def reload(deployment_id: str) -> ScriptCall[str]:
 
 
 def follow(old: str, new: str) -> ScriptCall[int]:
-    """Moves a batch of queued jobs to another deployment, in their order; how many, 0 when none is left."""
+    """Moves a batch of queued jobs to another deployment, in their order. The reply is their number, 0 if none is left."""
     return _call("follow", [old, new, FOLLOW_BATCH], number)
 
 
@@ -310,46 +312,46 @@ def demand(deployment_id: str, milliseconds: int = DEMAND_MS) -> ScriptCall[str]
 
 
 def lead(who: str, milliseconds: int) -> ScriptCall[bool]:
-    """Whether `who` is the one autoscaler for the next while."""
+    """Whether `who` leads the autoscalers for the next while."""
     return _call("lead", [who, milliseconds], _says("leads"))
 
 
 def loads(deployment_ids: Sequence[str]) -> ScriptCall[list[Load]]:
-    """What waits and runs, in the order of the ids."""
+    """The numbers of waiting and running jobs, in the order of the ids."""
     return _call("loads", deployment_ids, lambda reply: [records.load(row) for row in items(reply)])
 
 
 def scale(
     deployment_id: str, wanted: int, load: float, has_work: bool, states: set[str]
 ) -> ScriptCall[str]:
-    """Notes how many replicas it should have; `states` are those of the ones that it has."""
+    """Records how many replicas a deployment should have. `states` are the states of its replicas."""
     flags = (has_work, bool(states - {"draining"}), "ready" in states)
     return _call("scale", [deployment_id, wanted, load, *map(int, flags)], text)
 
 
 def needy() -> ScriptCall[list[str]]:
-    """Deployments with work and no replica, the one that waits longest first."""
+    """The deployments with work and no replica, the longest waiting first."""
     return _call("needy", [], _texts)
 
 
 def take_seat(seat: Seat, milliseconds: int) -> ScriptCall[bool]:
-    """Takes the right to run a replica; False when enough run."""
+    """Takes a seat, the right to run a replica. False if enough replicas run."""
     return _call("take_seat", [seat.deployment_id, seat.replica_id, milliseconds], _says("taken"))
 
 
 def hold_seats(seats: Sequence[Seat], milliseconds: int) -> ScriptCall[list[str]]:
-    """Holds on to seats: 'held', 'surplus' or 'lost' for each."""
+    """Renews seats: 'held', 'surplus' or 'lost' for each."""
     parts = [part for seat in seats for part in (seat.deployment_id, seat.replica_id)]
     return _call("hold_seats", [milliseconds, *parts], _texts)
 
 
 def leave_seat(seat: Seat, makes_room: bool = False) -> ScriptCall[str]:
-    """Gives a seat up; `makes_room` for another deployment is counted."""
+    """Gives a seat up. With `makes_room`, it counts that the replica made room for another deployment."""
     return _call("leave_seat", [seat.deployment_id, seat.replica_id, int(makes_room)], text)
 
 
 def switches() -> ScriptCall[int]:
-    """How often a replica made room for another deployment."""
+    """The number of times that a replica made room for another deployment."""
     return _call("switches", [], number)
 
 
@@ -357,23 +359,23 @@ def switches() -> ScriptCall[int]:
 
 
 def report(replica: Replica, milliseconds: int, token: str = "") -> ScriptCall[str]:
-    """Writes an entry, and the token of its gate, that live so long: 'changed' or 'unchanged'."""
+    """Writes the entry of a replica and the token of its gate, which expire after that time: 'changed' or 'unchanged'."""
     entry = json.dumps(asdict(replica))
     return _call("report", [replica.id, entry, milliseconds, replica.token_ref or "", token], text)
 
 
 def remove(replica_id: str, token_ref: str | None = None) -> ScriptCall[str]:
-    """Takes an entry out, and the token of its gate."""
+    """Removes the entry of a replica and the token of its gate."""
     return _call("remove", [replica_id, token_ref or ""], text)
 
 
 def replicas() -> ScriptCall[list[Replica]]:
-    """Every replica that reported lately."""
+    """All replicas that have not expired."""
     return _call("replicas", [], records.replicas)
 
 
 def tokens(refs: Sequence[str]) -> ScriptCall[dict[str, str]]:
-    """Those of gates by their references, without those that have ended."""
+    """The tokens of gates by their references, without those that have expired."""
 
     def read(reply: Reply) -> dict[str, str]:
         pairs = zip(refs, items(reply), strict=True)

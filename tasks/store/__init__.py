@@ -1,1 +1,1 @@
-"""The job store: verbs as data, the scripts that Redis runs, and who runs them."""
+"""The job store: the verbs as data, the scripts that Redis runs, and the store that runs them."""

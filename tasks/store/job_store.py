@@ -1,4 +1,4 @@
-"""The store: runs verbs on Redis, those of jobs (tasks/store/verbs.py) and of other libraries. The only caller of scripts.
+"""The store runs verbs on Redis: those of jobs (tasks/store/verbs.py) and of other libraries. Only it calls scripts.
 
 Every script is idempotent by (request_id, fence), so that the client library may retry a call whose reply was lost.
 """
@@ -48,7 +48,7 @@ _REFUSING_WORDS = ("NOAUTH", "WRONGPASS", "NOPERM", "DB index", "invalid DB inde
 
 @contextlib.contextmanager
 def unavailable() -> Generator[None]:
-    """Turns whatever says that Redis cannot serve right now into StoreUnavailable."""
+    """Turns every error that means that Redis cannot serve now into StoreUnavailable."""
     try:
         yield
     except (TimeoutError, redis.ConnectionError, redis.TimeoutError, OSError) as error:
@@ -104,7 +104,7 @@ class _BoundedPipeline(AsyncPipeline):
 
 
 class _Bounded(redis.asyncio.Redis):
-    """A client whose commands and pipelines end within `seconds`, all tries together. They raise TimeoutError then."""
+    """A client whose commands and pipelines end within `seconds`, with all retries. After that they raise TimeoutError."""
 
     seconds: float
 
@@ -121,7 +121,7 @@ class _Bounded(redis.asyncio.Redis):
 
 
 def connect_async(settings: Settings) -> redis.asyncio.Redis:
-    """The same for asyncio; somebody waits for each call, so it has a deadline over all tries."""
+    """The same for asyncio. A caller waits for each call, so there is a deadline for all retries together."""
     retry = AsyncRetry(BACKOFF, RETRIES)
     client = cast(
         _Bounded, _Bounded.from_url(settings.redis_url, retry=retry, **_options(settings))
@@ -131,7 +131,7 @@ def connect_async(settings: Settings) -> redis.asyncio.Redis:
 
 
 class JobStore:
-    """The store for synchronous callers; safe to share between threads."""
+    """The store for synchronous callers. Threads may share it."""
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
         self._scripts = _Scripts(settings, movable_clock)
@@ -141,7 +141,7 @@ class JobStore:
         self.redis = connect(settings)
 
     def run(self, call: ScriptCall[T]) -> T:
-        """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
+        """Runs a verb. Raises StoreUnavailable if Redis cannot serve, and the errors of the verb."""
         script = self._scripts.of(call)
         with unavailable():
             try:
@@ -151,7 +151,7 @@ class JobStore:
         return call.read(cast(Reply, reply))
 
     def run_both(self, first: ScriptCall[T], second: ScriptCall[After]) -> tuple[T, After]:
-        """Runs two verbs in one round trip, in this order. Raises as `run` does; either may have run then."""
+        """Runs two verbs in one round trip, in this order. Raises the errors of `run`; then both, one or none may have run."""
         with unavailable(), self.redis.pipeline(transaction=False) as pipeline:
             for call in (first, second):
                 script = self._scripts.of(call)
@@ -166,12 +166,12 @@ class JobStore:
         return first.read(replies[0]), second.read(replies[1])
 
     def output(self, request_id: str) -> bytes | None:
-        """The result's bytes, None when there is none."""
+        """The bytes of the result, None if there is none."""
         with unavailable():
             return cast("bytes | None", self.redis.get(keys.keyed("output", request_id)))
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         self.redis.close()
 
 
@@ -185,7 +185,7 @@ class AsyncJobStore:
         self._pipelined = Pipelined(self.redis)
 
     async def run(self, call: ScriptCall[T]) -> T:
-        """Runs a verb. Raises StoreUnavailable when Redis cannot serve, and what the verb says."""
+        """Runs a verb. Raises StoreUnavailable if Redis cannot serve, and the errors of the verb."""
         script = self._scripts.of(call)
         with unavailable():
             try:
@@ -199,10 +199,10 @@ class AsyncJobStore:
         return call.read(reply)
 
     async def output(self, request_id: str) -> bytes | None:
-        """The result's bytes, None when there is none."""
+        """The bytes of the result, None if there is none."""
         with unavailable():
             return cast("bytes | None", await self.redis.get(keys.keyed("output", request_id)))
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         await self.redis.aclose()

@@ -1,4 +1,4 @@
-"""Every Redis key of the job store, spelt once. All carry one hash tag.
+"""The table of all Redis keys of the job store. All have the same hash tag.
 
 The scripts get the same names: `lua()` renders this table as a Lua table `K` of functions.
 """
@@ -48,20 +48,20 @@ CANCELS = f"{TAG}:cancels"  # pub/sub channel: request_id of a running job that 
 
 
 def plain(name: str) -> str:
-    """The key of that name; KeyError for a name that is not in the table."""
+    """The key with that name. Raises KeyError for a name that is not in the table."""
     PLAIN[name]
     return f"{TAG}:{name}"
 
 
 def keyed(name: str, argument: str) -> str:
-    """The key of that name for one job, deployment or API key."""
+    """The key with that name for one job, deployment or API key."""
     return (
         wakeup_queue(argument) if name == "wakeups" else f"{TAG}:{KEYED[name] and name}:{argument}"
     )
 
 
 def wakeup_queue(deployment_id: str) -> str:
-    """The Celery queue of a deployment; kombu's Redis list has the same name."""
+    """The Celery queue of a deployment. kombu's Redis list has the same name."""
     return f"kingpost.{deployment_id}"
 
 

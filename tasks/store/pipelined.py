@@ -1,4 +1,4 @@
-"""Commands of one event-loop turn go to Redis as one pipeline: one write, one read, one connection for all of them."""
+"""Sends all commands of one event-loop turn to Redis as one pipeline, over one connection."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Waiting = list[tuple[Command, asyncio.Future[Reply]]]
 
 
 class Pipelined:
-    """Every caller gets its own reply or its own error; nobody waits for company."""
+    """Collects the commands of a turn. Every caller gets its own reply or error, and a single command does not wait for others."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
@@ -21,7 +21,7 @@ class Pipelined:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self, *command: bytes | str | int | float) -> Reply:
-        """The reply. Raises what the client library raises; a caller that is cancelled leaves the others alone."""
+        """The reply. Raises the errors of the client library. A cancelled caller does not affect the others."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
         self._waiting.append((command, answer))

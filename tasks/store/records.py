@@ -1,4 +1,4 @@
-"""From Redis' replies to the domain types and back: the only place that knows the record's fields."""
+"""Converts between Redis' replies and the domain types. Only this module knows the fields of a record."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def number(reply: Reply) -> int:
 
 
 def error_json(error: JobError | None) -> str:
-    """One entry of `errors` as the scripts append it; '' for none."""
+    """One entry of `errors` as the scripts append it, '' if there is none."""
     if error is None:
         return ""
     fields = {"code": str(error.code), "message": utf8(error.message)}

@@ -48,7 +48,7 @@ _OFFSET = f" + tonumber(redis.call('GET', '{CLOCK_OFFSET_KEY}') or 0)"
 
 
 def clock(settings: Settings, movable: bool = False) -> str:
-    """`wall_ms()` and `now_ms()` for the scripts; a shorter lease makes the gap shorter."""
+    """`wall_ms()` and `now_ms()` for the scripts. A shorter lease makes the gap shorter."""
     gap = min(GAP_MS, int(settings.lease_seconds * 1000) // 3)
     said = {"@GAP@": gap, "@TICK@": min(TICK_MS, gap // 4), "@OFFSET@": _OFFSET if movable else ""}
     text = CLOCK
@@ -59,7 +59,7 @@ def clock(settings: Settings, movable: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script ready to run by its SHA-1."""
+    """A script that can be run by its SHA-1."""
 
     source: str
     sha: str

@@ -1,4 +1,4 @@
-"""The verbs of the job store: each builds the call of one script and reads its reply. Pure.
+"""The verbs of the job store. Each builds the call of one script and reads its reply; none has side effects.
 
 A store runs them: `store.run(verbs.claim(...))` in a worker, `await store.run(...)` in the API.
 """
@@ -41,7 +41,7 @@ class ScriptCall(Generic[T]):
 
 
 class SettleResult(StrEnum):
-    """What a verb of a lease holder answers."""
+    """The result of a verb of a lease holder."""
 
     DONE = "done"
     ALREADY_DONE = "already_done"
@@ -51,7 +51,7 @@ class SettleResult(StrEnum):
 
 
 class Renewal(StrEnum):
-    """What became of a lease."""
+    """The result of renewing a lease."""
 
     RENEWED = "renewed"
     CANCELED = "canceled"
@@ -59,7 +59,7 @@ class Renewal(StrEnum):
 
 
 class Release(StrEnum):
-    """Why a running job goes back into the queue."""
+    """The reason why a running job returns to the queue."""
 
     RETRY = "retry"
     DRAIN = "drain"
@@ -67,7 +67,7 @@ class Release(StrEnum):
 
 
 class CancelResult(StrEnum):
-    """What a cancel found."""
+    """The result of a cancel."""
 
     CANCELED = "canceled"
     STOPPING = "stopping"
@@ -78,7 +78,7 @@ class CancelResult(StrEnum):
 
 
 class MoveResult(StrEnum):
-    """What a change of priority found."""
+    """The result of a change of priority."""
 
     MOVED = "moved"
     UNCHANGED = "unchanged"
@@ -100,9 +100,9 @@ def submit(
     per_minute: int = 0,
     max_unfinished: int = 0,
 ) -> ScriptCall[list[RequestId]]:
-    """Queues the jobs, all or none; answers their ids, or the earlier ones for a repeated idempotency key.
+    """Queues the jobs, all or none. The reply has their ids, or the earlier ids for a repeated idempotency key.
 
-    Limits of 0 are none. Reading the reply raises an AdmissionError.
+    A limit of 0 means no limit. Reading the reply raises an AdmissionError.
     """
     arguments: list[Argument] = [api_key, max_queued, idempotency_key, body_hash, idempotency_ms]
     arguments += [per_minute, max_unfinished]
@@ -137,10 +137,10 @@ def _read_submit(reply: Reply) -> list[RequestId]:
 
 
 def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> ScriptCall[Claim | None]:
-    """Takes the best job; None when nothing waits. The same fence again answers the same job.
+    """Claims the next job, None if no job waits. The same fence again returns the same job.
 
-    A fence begins with 16 characters that name the worker process. A job that was rescued from this worker and that
-    nobody has claimed since comes back under its old lease: its call may still be running here.
+    A fence begins with 16 characters that name the worker process. A job that was rescued from this worker, and that no
+    other worker has claimed since, comes back under its old lease, because its call may still run here.
     """
 
     def read(reply: Reply) -> Claim | None:
@@ -157,7 +157,7 @@ def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> ScriptC
 
 
 def renew(leases: Sequence[Lease]) -> ScriptCall[list[Renewal]]:
-    """Extends many leases in one call, also those that ran out unless the job was claimed since; a word for each."""
+    """Extends many leases in one call, also those that ran out if no other worker has claimed the job. The reply has a word for each."""
     arguments = [part for lease in leases for part in (lease.request_id, lease.fence)]
     return ScriptCall(
         "renew", arguments, lambda reply: [Renewal(text(word)) for word in items(reply)]
@@ -167,7 +167,7 @@ def renew(leases: Sequence[Lease]) -> ScriptCall[list[Renewal]]:
 def release(
     lease: Lease, reason: Release, delay_ms: int = 0, error: JobError | None = None
 ) -> ScriptCall[SettleResult]:
-    """Puts a running job back, for `delay_ms` if not a DEATH; POISON when it was one too many and it is FAILED."""
+    """Puts a running job back into the queue, after `delay_ms` unless it is a DEATH. After too many deaths the job is FAILED and the reply POISON."""
     arguments = [lease.request_id, lease.fence, reason, delay_ms, records.error_json(error)]
     return ScriptCall("release", arguments, _settle_result)
 
@@ -183,12 +183,12 @@ def finish(lease: Lease, outcome: Outcome) -> ScriptCall[SettleResult]:
 
 
 def stopped(lease: Lease, by: str) -> ScriptCall[SettleResult]:
-    """Says that a cancelled job's model call has ended: `cooperative`, `closed` or `killed`."""
+    """Records that the model call of a cancelled job has ended, and how: `cooperative`, `closed` or `killed`."""
     return ScriptCall("stopped", [lease.request_id, lease.fence, by], _settle_result)
 
 
 def progress(lease: Lease, fraction: float, message: str | None) -> ScriptCall[SettleResult]:
-    """Notes how far a running job is; fraction 0..1."""
+    """Records the progress of a running job, a fraction of 0..1."""
     said = utf8(message or "")
     arguments = [lease.request_id, lease.fence, "progress", f"{fraction:.6g}", said]
     return ScriptCall("progress", arguments, _settle_result)
@@ -202,7 +202,7 @@ def output_chunk(lease: Lease, chunk: bytes) -> ScriptCall[SettleResult]:
 
 
 def output_truncated(lease: Lease) -> ScriptCall[SettleResult]:
-    """Says in the event stream that further chunks are only in the result."""
+    """Writes into the event stream that further chunks are only in the result."""
     data = '{"message":"The output is long; what follows is only in the result."}'
     return ScriptCall(
         "progress", [lease.request_id, lease.fence, "truncated", "", data], _settle_result
@@ -212,7 +212,7 @@ def output_truncated(lease: Lease) -> ScriptCall[SettleResult]:
 def cancel(
     request_id: str, api_key: str = "", cancel_running: bool = True, per_minute: int = 0
 ) -> ScriptCall[tuple[CancelResult, Status | None]]:
-    """Cancels a job; '' as the key means any owner. The status comes with ALREADY_FINAL.
+    """Cancels a job. The key '' means any owner. ALREADY_FINAL comes with the status.
 
     Reading the reply raises RateLimited.
     """
@@ -232,7 +232,7 @@ def reprioritize(request_id: str, level: int, api_key: str = "") -> ScriptCall[M
 
 
 def read(request_id: str, api_key: str = "", per_minute: int = 0) -> ScriptCall[Reading]:
-    """One job as its owner sees it. Reading the reply raises RateLimited, and NotFound for a stranger's job too."""
+    """A job as its owner sees it. Reading the reply raises RateLimited, and NotFound also for somebody else's job."""
     arguments = [request_id, api_key, per_minute]
     return ScriptCall("read", arguments, lambda reply: _read_reading(request_id, reply))
 
@@ -265,7 +265,7 @@ def _let_in(reply: Reply) -> list[Reply]:
 def queue_status(
     deployment_id: str, api_key: str = "", per_minute: int = 0
 ) -> ScriptCall[QueueStatus]:
-    """How many jobs of a deployment wait and run. Reading the reply raises RateLimited."""
+    """The numbers of waiting and running jobs of a deployment. Reading the reply raises RateLimited."""
 
     def read(reply: Reply) -> QueueStatus:
         _, queued, running, paused = _let_in(reply)
@@ -275,17 +275,17 @@ def queue_status(
 
 
 def pause(deployment_id: str, paused: bool) -> ScriptCall[int]:
-    """Holds back or lets go a deployment's jobs; how many wait."""
+    """Holds back a deployment's jobs, or lets them run again. The reply says how many wait."""
     return ScriptCall("pause", [deployment_id, int(paused)], number)
 
 
 def spill(refs: Sequence[str], milliseconds: int) -> ScriptCall[int]:
-    """Notes payloads about to be written; what no job adopts in time is deleted."""
+    """Records payloads that will be written. Those that no job adopts in time are deleted."""
     return ScriptCall("spill", [milliseconds, *refs], number)
 
 
 def collect(limit: int, deleted: Sequence[str] = ()) -> ScriptCall[list[str]]:
-    """Forgets payloads that are deleted; answers the next that nobody needs."""
+    """Removes deleted payloads from the list, and returns the next ones that no job needs."""
     return ScriptCall(
         "collect", [limit, *deleted], lambda reply: [text(name) for name in items(reply)]
     )
@@ -304,32 +304,32 @@ def list_jobs(api_key: str, start: int, count: int) -> ScriptCall[list[Job]]:
 
 
 def tick(boot_id: str, boot_ms: int) -> ScriptCall[int]:
-    """Counts a long time in which nothing ran; the ms by which the clock of leases and due times was put forward."""
+    """Counts a long pause of all processes. The reply has the ms by which the clock of leases and due times was put forward."""
     return ScriptCall("tick", [boot_id, boot_ms], number)
 
 
 def wake(deployment_id: str) -> ScriptCall[int]:
-    """Leaves a wake-up behind when jobs wait; how many were sent."""
+    """Sends a wake-up if jobs wait. The reply has the number of wake-ups sent."""
     return ScriptCall("wake", [deployment_id], number)
 
 
 def rescue(limit: int) -> ScriptCall[list[int]]:
-    """Takes back jobs whose lease ran out; [rescued, stopped]."""
+    """Takes back jobs whose lease ran out. The reply is [rescued, stopped]."""
     return ScriptCall("rescue", [limit], lambda reply: [number(count) for count in items(reply)])
 
 
 def expire(limit: int) -> ScriptCall[int]:
-    """Ends jobs that waited too long for their first claim; how many."""
+    """Ends jobs that waited too long for their first claim. The reply is their number."""
     return ScriptCall("expire", [limit], number)
 
 
 def rewake(cursor: int, limit: int) -> ScriptCall[list[int]]:
-    """Re-sends lost wake-ups and moves due retries; [next cursor, wake-ups sent, jobs moved]."""
+    """Sends lost wake-ups again and moves due retries. The reply is [next cursor, wake-ups sent, jobs moved]."""
     return ScriptCall(
         "rewake", [cursor, limit], lambda reply: [number(count) for count in items(reply)]
     )
 
 
 def forget(limit: int) -> ScriptCall[int]:
-    """Drops records whose retention is over; how many."""
+    """Drops records whose retention is over. The reply is their number."""
     return ScriptCall("forget", [limit], number)

@@ -1,1 +1,1 @@
-"""How a worker starts, watches and calls a model host."""
+"""Starts, watches and calls a model host, from the worker's side."""

@@ -1,6 +1,6 @@
-"""What a host gets of the stack that it serves in: the name of its environment, and as a chainlet its peers and the key to call them with.
+"""Tells a host about the stack: the name of its environment, and for a chainlet its peers and the key to call them with.
 
-On Baseten all of it is mounted into the container; here it is a folder of the replica and a variable of the host.
+On Baseten this is mounted into the container. Here it is a folder of the replica and a variable of the host.
 """
 
 import json
@@ -20,25 +20,27 @@ KEY_VARIABLE = "TRUSS_SECRET_baseten_chain_api_key"
 
 @dataclass(frozen=True)
 class HostExtras:
-    """Arguments and variables of one replica's host."""
+    """The arguments and variables of a replica's host."""
 
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     name: str = ""  # whose log lines are that no single chainlet wrote
 
     def named(self, name: str) -> "HostExtras":
-        """With that name, unless it has one: what the deployment is called, whatever its config.yaml says."""
+        """The same with that name unless it has one. The name is that of the deployment, whatever its config.yaml says."""
         return self if self.name else replace(self, name=name)
 
 
 def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtras:
-    """Makes the folder that the host reads. Raises SettingsError when a chainlet has no key."""
+    """Writes the folder that the host reads. Raises SettingsError if a chainlet has no key."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments = ("--environment-file", str(folder / ENVIRONMENT_FILE))
     if member is None:
         return HostExtras(arguments)
     if settings.chain_api_key is None:
-        raise SettingsError("A chainlet needs KINGPOST_CHAIN_API_KEY, a key to call others with.")
+        raise SettingsError(
+            "A chainlet needs a key to call others with; set KINGPOST_CHAIN_API_KEY."
+        )
     (folder / CONFIG_FILE).write_text(json.dumps(peer_urls(member, settings.gateway_url)))
     key = settings.chain_api_key.get_secret_value()
     arguments = (*arguments, "--dynamic-config-dir", str(folder))
@@ -49,7 +51,7 @@ def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtra
 
 
 def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:
-    """`dynamic_chainlet_config` as truss_chains reads it."""
+    """The content of `dynamic_chainlet_config` as truss_chains reads it."""
     base = gateway_url.rstrip("/")
     return {
         display: {"predict_url": f"{base}/chains/{quote(name, safe='')}/production/run_remote"}

@@ -1,4 +1,4 @@
-"""The worker's side of its routes at the model host, over HTTP on a Unix socket of their own."""
+"""Calls the worker's routes at the model host, over HTTP on a Unix socket of their own."""
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
@@ -44,11 +44,11 @@ class HostUnavailable(Exception):
 
 
 class HostUnreached(HostUnavailable):
-    """The model host was gone before it got the call."""
+    """The model host ended before it got the call."""
 
 
 class HostRefused(Exception):
-    """The model host answers for itself: it does not take the call, and the model never saw it."""
+    """The model host refuses the call. The model never saw it."""
 
 
 class HostNotReady(Exception):
@@ -60,7 +60,7 @@ Report = Callable[[Progress | OutputChunk], None]  # gets them as they come
 
 @dataclass
 class HostAnswer:
-    """What came of one job: the answer as sync predict would have given it."""
+    """The outcome of a job: the answer that a sync predict would give."""
 
     output: Spool
     status: int = 0
@@ -84,14 +84,14 @@ def _reaching() -> Generator[None]:
 
 
 class HostClient:
-    """One keep-alive connection for one thread; `stop` and `state` open their own."""
+    """One keep-alive connection for one thread. `stop` and `state` open their own connections."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._connection = HostConnection(address, timeout=None)
 
     def acquire(self, wait: float) -> str | None:
-        """A slot's token, or None when sync calls held all of them for `wait` seconds.
+        """The token of a slot, or None if sync calls used all slots for `wait` seconds.
 
         Raises HostNotReady and HostUnavailable.
         """
@@ -102,7 +102,7 @@ class HostClient:
             return decode_granted(response.body).slot if response.status == 200 else None
 
     def give_back(self, slot: str) -> None:
-        """Frees a slot; a host that is gone has none to free."""
+        """Frees a slot. If the host is gone, there is nothing to free."""
         with contextlib.suppress(HostUnavailable), _reaching():
             self._quick(ReleaseSlot(slot))
 
@@ -144,7 +144,7 @@ class HostClient:
 
 @dataclass(frozen=True)
 class _Said:
-    """A whole answer."""
+    """Reads a complete answer."""
 
     status: int
     body: bytes
@@ -196,25 +196,25 @@ def _take(message: Message, answer: HostAnswer, report: Report) -> None:
 
 
 def _asked(address: str, call: WorkerCall, seconds: float = QUICK_SECONDS) -> _Said:
-    """On a connection of its own. Raises HostUnavailable."""
+    """Makes a call on a connection of its own. Raises HostUnavailable."""
     with _reaching(), contextlib.closing(HostConnection(address, seconds)) as connection:
         return _said(connection, call)
 
 
 def stop(address: str, lease: Lease) -> None:
-    """Asks the host to stop a call; a host that does not answer is ended later anyway."""
+    """Asks the host to stop a call. If it does not answer, nothing is done, because the watchdog ends it later."""
     with contextlib.suppress(HostUnavailable):
         _asked(address, CancelJob(lease.request_id, lease.fence))
 
 
 def hot_reload(address: str) -> tuple[int, str]:
-    """Asks the host to import the model's code anew; its status and what it says. Raises HostUnavailable."""
+    """Asks the host to import the model's code again. Returns the status and text of its answer. Raises HostUnavailable."""
     said = _asked(address, Reload(), RELOAD_SECONDS)
     return said.status, said.body.decode(errors="replace")
 
 
 def state(address: str) -> HostState | None:
-    """What the host says of itself; None while it does not answer."""
+    """The state of the host, None if it does not answer."""
     try:
         said = _asked(address, AskState())
         with _reaching():

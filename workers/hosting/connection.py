@@ -21,7 +21,7 @@ OTHER_LINES = 3  # of a head, beside its headers: the first, the one of the leng
 
 
 class Response:
-    """The answer to one call, whose connection is free for the next when the body was read. Raises OSError."""
+    """The answer to one call. The connection is free for the next call when the body was read. Raises OSError."""
 
     def __init__(
         self, answer: AnswerReader, connected: socket.socket, close: Callable[[], None]
@@ -32,7 +32,7 @@ class Response:
         self.status = answer.status
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes; a piece may be empty."""
+        """The pieces of the body as they come. A piece may be empty."""
         answer = self._answer
         yield answer.take()
         while not answer.complete:
@@ -56,9 +56,9 @@ class Response:
 
 
 class HostConnection:
-    """Opened with the first call and kept; for one thread. After a failure it is to be closed.
+    """A connection for one thread. It opens with the first call and is kept. Close it after a failure.
 
-    Whatever is wrong with the host or its answer is an OSError.
+    Every failure of the host or its answer is an OSError.
     """
 
     def __init__(self, path: str, timeout: float | None) -> None:
@@ -74,7 +74,7 @@ class HostConnection:
         body: bytes | Iterator[bytes] = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Sends a call. Raises ValueError for a header that would be two."""
+        """Sends a call. Raises ValueError for a header with a line break."""
         pairs = [(b"host", b"host")]
         pairs += [(n.encode("latin-1"), v.encode("latin-1")) for n, v in (headers or {}).items()]
         whole = isinstance(body, bytes)
@@ -99,7 +99,7 @@ class HostConnection:
         return Response(self._answer, self._socket, self.close)
 
     def close(self) -> None:
-        """The next call opens it again."""
+        """Closes the connection. The next call opens it again."""
         if self._socket:
             self._socket.close()
             self._socket = None

@@ -1,4 +1,4 @@
-"""`resources.memory`: a host that holds more is ended before the machine runs out, and the kernel is told to take models first."""
+"""Enforces `resources.memory`: ends a host that uses more. The kernel is told to end models first if the machine runs out."""
 
 import contextlib
 import subprocess
@@ -19,7 +19,7 @@ TAKEN_FIRST = 800  # of 1000; ours keep 0
 
 
 class HostMemory:
-    """The watch over one life of a host; a thread if there is a limit."""
+    """Watches one host process, in a thread if there is a limit."""
 
     def __init__(self, process: subprocess.Popen[bytes], packages: Sequence[Package]) -> None:
         self._process = process
@@ -32,13 +32,13 @@ class HostMemory:
             threading.Thread(target=self._watch, name="host-memory", daemon=True).start()
 
     def end_words(self) -> tuple[str, bool]:
-        """How the host ended, and whether it was for its memory."""
+        """How the host ended, with the reason if it used too much memory."""
         if not self._over:
             return exit_words(self._process.returncode), False
         return f"it used more than resources.memory, {self._limit >> 20} MiB", True
 
     def run_once(self) -> float:
-        """One look; seconds until the next. Ends a host above its limit."""
+        """Checks the host once and ends it if it is above its limit. Returns the seconds until the next check."""
         used = _resident(self._process.pid)
         if used > self._limit and _proportional(self._process.pid) > self._limit:
             self._over = True
@@ -69,7 +69,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 
 def _resident(pid: int) -> int:
-    """Bytes of all processes of the host; what they share is counted in each."""
+    """The bytes of all processes of the host. Shared memory is counted for each process."""
     total = 0
     for process in _tree(pid):
         with contextlib.suppress(psutil.Error):
@@ -78,7 +78,7 @@ def _resident(pid: int) -> int:
 
 
 def _proportional(pid: int) -> int:
-    """The same with what they share counted once, which takes the kernel longer; elsewhere than on Linux as it is."""
+    """The same with shared memory counted once, which takes longer. On other systems than Linux it is not different."""
     total = 0
     for process in _tree(pid):
         with contextlib.suppress(psutil.Error):

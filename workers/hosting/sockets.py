@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(eq=False)
 class HostSocket:
-    """A host has one of these; a host that chainlets share has one for each of them."""
+    """The sockets of one package. A host has one such object, or one for each chainlet that shares it."""
 
     name: str
     package: Path
@@ -15,10 +15,10 @@ class HostSocket:
 
     @property
     def worker_address(self) -> str:
-        """Where the worker alone calls it."""
+        """The address that only the worker calls."""
         return worker_address(self.address)
 
 
 def worker_address(address: str) -> str:
-    """The worker's socket beside that one for callers."""
+    """The worker's socket that belongs to this socket for callers."""
     return f"{address.removesuffix('.sock')}.worker.sock"

@@ -1,4 +1,4 @@
-"""A job's output as it arrives: in memory while it is small, then in the payload store."""
+"""Collects the output of a job: in memory while it is small, then in the payload store."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from tasks.payloads import Payloads, PayloadWriter
 
 
 class Spool:
-    """`head` is the whole output until it grows beyond `limit`; from then on `ref` says where it is."""
+    """The output of a job. `head` holds all of it up to `limit`. A larger output is in the payload store under `ref`."""
 
     def __init__(
         self, payloads: Payloads, ref: str, limit: int, before_spill: Callable[[], None]
@@ -24,7 +24,7 @@ class Spool:
         self._writer: PayloadWriter | None = None
 
     def write(self, piece: bytes) -> None:
-        """Appends; a payload store that fails is remembered, not raised: the model call goes on to its end."""
+        """Appends a piece. A failure of the payload store is recorded and not raised, so that the model call can go on."""
         self.size += len(piece)
         if self.size <= self._limit:
             self.head += piece
@@ -34,12 +34,12 @@ class Spool:
             self._guarded(lambda: self._spill(piece))
 
     def clear(self) -> None:
-        """Forgets what came so far: something else is the result."""
+        """Drops the output so far, because the result is another one."""
         self.head.clear()
         self.size, self.ref, self.failure, self._writer = 0, "", "", None
 
     def close(self) -> None:
-        """The output is complete."""
+        """Completes the output."""
         writer, self._writer = self._writer, None
         if writer and not self.failure:
             self._guarded(writer.close)

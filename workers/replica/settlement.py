@@ -30,9 +30,9 @@ from workers.replica.runs import Run, StopReason
 
 log = get_logger("settlement")
 
-SETTLE_SECONDS = 120.0  # s; how long a result is offered to a store that is away
+SETTLE_SECONDS = 120.0  # s; how long it tries to send a result to a store that does not answer
 SETTLE_AGAIN = 0.2  # s
-REFUSED_MS = 1000  # until a job that the host refused is claimable again
+REFUSED_MS = 1000  # until a job that the host refused can be claimed again
 
 ClaimCall = verbs.ScriptCall[Claim | None]
 
@@ -164,14 +164,14 @@ class Settlements:
     def _settle(
         self, run: Run, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None
     ) -> Settlement:
-        """Settles, and repeats it for up to SETTLE_SECONDS while the store does not answer."""
+        """Sends a settlement. Repeats it for up to SETTLE_SECONDS while the store does not answer."""
         ends = monotonic() + SETTLE_SECONDS
         settled = Settlement()
         while True:
             try:
                 settled = self._settle_once(call, None if settled.claimed else claim, settled)
                 if settled.result is SettleResult.STALE_FENCE:
-                    # Cancelled in the moment of its end: it has stopped, and its slot is free.
+                    # The job was cancelled while its call ended. The call has stopped, and its slot is free.
                     result = self._store.run(verbs.stopped(run.lease, "cooperative"))
                     settled = Settlement(result, settled.claimed)
             except StoreUnavailable as error:

@@ -223,7 +223,7 @@ async def test_what_is_meant_for_a_process_is_said_of_its_leader(
 ) -> None:
     below = pair[1]
     management = Management(async_store)
-    said = "c.Below runs in the process of c: say it of c."
+    said = "c.Below runs in the process of c; use c instead."
     with pytest.raises(NotOnItsOwn, match=said):
         await management.configure(below.model_id, "production", {"min_replica": 1})
     with pytest.raises(NotOnItsOwn, match=said):

@@ -1,1 +1,1 @@
-"""A host whose model is any HTTP server: its process, and what is passed on to it."""
+"""A host whose model is any HTTP server: runs its process and passes calls on to it."""

@@ -22,7 +22,7 @@ WATCHER = "(read -r _ < /dev/fd/{pipe}; kill -9 -$$) > /dev/null 2>&1 &\n"
 
 
 class ServerChild:
-    """One run of the command; its output goes line by line to `print`, hence into the log."""
+    """One run of the command. Its output is printed line by line, and so reaches the log."""
 
     def __init__(self, package: Package, on_exit: Callable[[int], object]) -> None:
         assert package.docker_server, "only docker_server packages have a command"
@@ -46,11 +46,11 @@ class ServerChild:
 
     @property
     def tail(self) -> str:
-        """The last lines that it wrote."""
+        """The last lines of its output."""
         return "\n".join(self._tail)
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL, to the whole group; returns when the command has ended."""
+        """Sends SIGTERM, then SIGKILL, to the whole process group. Returns when the command has ended."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)

@@ -1,4 +1,4 @@
-"""Addresses in a custom server's answer, as paths from its root: who called it through the gateway knows no port of ours."""
+"""Turns addresses in a custom server's answer into paths, because callers of the gateway do not know the server's port."""
 
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -8,7 +8,7 @@ HERE = frozenset({"127.0.0.1", "localhost", "0.0.0.0", "::1", "::"})  # what ser
 
 
 def from_root(headers: Headers, port: int, target: str) -> Headers:
-    """The headers with the server's addresses as paths; `target` is what was asked, for predict is mapped."""
+    """The headers with the server's addresses as paths. `target` is the path that the server was asked for."""
     if not has_addresses(headers):
         return headers
     return rewritten(headers, lambda text: _from_root(text, port, target))

@@ -1,4 +1,4 @@
-"""A host whose model is any HTTP server (`docker_server`): endpoints mapped, everything else passed on."""
+"""A host whose model is any HTTP server (`docker_server`). It maps the known endpoints and passes all other calls on."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class ServerHost:
-    """One package whose command serves HTTP. Sync calls are not limited; jobs take slots."""
+    """One package whose command serves HTTP. Sync calls are not limited. Jobs take slots."""
 
     def __init__(self, package: Package) -> None:
         assert package.docker_server, "made for docker_server packages only"
@@ -59,7 +59,7 @@ class ServerHost:
         self._child: ServerChild | None = None
 
     async def run(self) -> None:
-        """Starts the command and waits until its readiness endpoint says yes; then ready."""
+        """Starts the command and is ready when its readiness endpoint answers 2xx."""
         loop = asyncio.get_running_loop()
         event("model.loading")
         self._child = ServerChild(
@@ -73,7 +73,7 @@ class ServerHost:
             event("model.loaded")
 
     def drain(self) -> None:
-        """From now on the state says that this process is about to end."""
+        """Sets the state to say that this process is about to end."""
         if self.state != "failed":
             self.state = "draining"
 
@@ -83,7 +83,7 @@ class ServerHost:
             self._child.stop()
 
     async def probe(self, endpoint: str) -> bool:
-        """True when a GET of this endpoint answers 2xx."""
+        """True if a GET of this endpoint answers 2xx."""
         try:
             response = await request(self.server.server_port, "GET", endpoint, [])
         except UpstreamError:
@@ -119,7 +119,7 @@ class ServerHost:
             response.close()
 
     def target(self, scope: Scope) -> str:
-        """Path and query at the server: predict is mapped, the rest is as the client wrote it."""
+        """The path and query at the server. Predict is mapped; any other path is the client's."""
         path = scope["path"]
         predicts = path.startswith("/v1/models/") and path.endswith((":predict", ":predict_binary"))
         if predicts or path == "/v1/websocket":
@@ -133,7 +133,7 @@ class ServerHost:
         return f"{target}?{query}" if query else target
 
     def _ended(self, code: int) -> None:
-        """The command ended: before it was ready that is a failed load, later the end of this host."""
+        """Handles the end of the command. Before it was ready, that is a failed load; later it ends this host."""
         tail = self._child.tail if self._child else ""
         event("server.exited", "error", code=code)
         if self.state == "ready":

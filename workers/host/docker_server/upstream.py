@@ -1,6 +1,6 @@
-"""Calls of the server behind a `docker_server` host: one connection for each, on loopback.
+"""Calls the server behind a `docker_server` host, with one loopback connection for each call.
 
-Ending a call is closing its connection, which every server understands; loopback makes a new one cheap.
+Closing the connection ends a call, which every server understands. A new connection on loopback is cheap.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ INNER_HOST = b"host"  # what a call says that comes from the worker
 
 
 class UpstreamError(Exception):
-    """The server refused the connection, broke it, or sent what is no HTTP."""
+    """The server refused the connection, broke it, or sent no valid HTTP."""
 
 
 class UpstreamResponse:
-    """A response whose head is here and whose body comes by `chunks`; close it in any case."""
+    """A response whose head was received. `chunks` reads the body. Always close it."""
 
     def __init__(self, connection: Connection) -> None:
         """Raises UpstreamError for a head that cannot be passed on."""
@@ -35,11 +35,11 @@ class UpstreamResponse:
 
     @property
     def has_length(self) -> bool:
-        """True when the server said how long the body is: it is no stream."""
+        """True if the server announced the length of the body. Then it is not a stream."""
         return self._connection.has_length
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The body as it comes, cut as the server did. Raises UpstreamError when it ends too early."""
+        """The pieces of the body as the server sent them. Raises UpstreamError if it ends too early."""
         more = True
         while more:
             try:
