@@ -4,7 +4,7 @@ import heapq
 import random
 from dataclasses import replace
 
-from api.schemas import eta_seconds
+from api.schemas import RequestStatus, eta_seconds
 from priority.waiting import in_the_queue
 from tasks.job import Job, Reading, RequestId, Retry
 from tasks.state import Status, WebhookStatus
@@ -64,8 +64,8 @@ def test_a_run_that_takes_longer_than_a_typical_one_has_no_guess() -> None:
 
 def test_a_paused_request_has_no_guess() -> None:
     queued = reading(0, [], [1000.0])
-    assert eta_seconds(queued, 1) == 1.0
-    assert eta_seconds(queued, 1, in_the_queue("paused", 0, 1)) is None
+    assert RequestStatus.of(queued).eta_seconds == 1.0
+    assert RequestStatus.of(queued, waiting=in_the_queue("paused", 0, 1)).eta_seconds is None
 
 
 def test_nothing_is_guessed_before_anything_has_run() -> None:
