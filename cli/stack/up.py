@@ -36,7 +36,7 @@ from tasks.process.variables import child_variables, set_aside
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tasks.store_address import shown
-from workers.processes.ends import end_descendants
+from workers.processes.ends import children, end_descendants
 from workers.processes.supervisor import Part, Supervisor
 
 POLL = 0.05  # s, while the stack starts
@@ -104,6 +104,7 @@ class _Stack:
         self._note = note  # for other commands: what this one does
         count = len(found.processes)
         self._state = settings.state_dir
+        self._before = children()  # of who became this process by `exec`: not ours to end
         self._supervisor = Supervisor(self._on_change)
         self._models: Models | None = None  # from the moment when they are registered
         self._ready = False
@@ -148,7 +149,7 @@ class _Stack:
         finally:
             for part in self._supervisor.parts:
                 Supervisor.kill(part)
-            end_descendants()
+            end_descendants(self._before)
             os._exit(1)
 
     @property
@@ -426,7 +427,9 @@ class _Stack:
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)
-        await asyncio.to_thread(end_descendants)  # such as replicas whose node was killed meanwhile
+        await asyncio.to_thread(
+            end_descendants, self._before
+        )  # such as replicas whose node was killed meanwhile
         if self._data:
             self._data.close()
 

@@ -67,15 +67,16 @@ def end_orphans(known: Collection[int]) -> int:
     return len(ended)
 
 
-def end_descendants() -> None:
-    """SIGKILLs all that this process started, and all that those started, in whatever session they are.
+def end_descendants(known: Collection[int]) -> None:
+    """SIGKILLs our child processes but for the known ones, and all that those started, in whatever session they are.
 
     For a process that ends itself: it reaps none of them. On Linux it becomes the parent of the orphans, so none slips away.
     """
     adopt_orphans()
     for _ in range(ALL_ROUNDS):
         family = _family()
-        doomed = list(family.get(os.getpid(), ()))
+        mine = family.get(os.getpid(), ())
+        doomed = [child for child in mine if child.pid not in known]
         for child in doomed:  # grows: the children of those that are killed
             doomed += family.get(child.pid, ())
             with contextlib.suppress(ProcessLookupError, PermissionError):

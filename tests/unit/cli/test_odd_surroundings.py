@@ -201,8 +201,6 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pa
     monkeypatch.setattr(cli.stack.up, "FOREIGN_STORE_SECONDS", 0.1)
     monkeypatch.setattr(cli.stack.up, "STORE_SECONDS", 0.1)
     monkeypatch.setattr(cli.stack.up._Stack, "_start_parts", _stop_at_once)
-    # A stack ends what its process started; here the process is the tests', with their store.
-    monkeypatch.setattr(cli.stack.up, "end_descendants", lambda: None)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     sys.argv = argv
