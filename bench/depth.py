@@ -30,7 +30,7 @@ from tasks.job import Claim as JobClaim
 from tasks.job import Outcome, RequestId
 from tasks.state import Status
 from tasks.store import scripting, verbs
-from tests.conditions import PAUSE, wait_until
+from tests.conditions import lasts, wait_until
 
 ECHO = ROOT / "models" / "echo"
 DEPTHS = (10**2, 10**3, 10**4, 10**5, 10**6)
@@ -118,7 +118,7 @@ class Deep:
         while time.monotonic() < ends:
             self.store.run(verbs.queue_status(self.deployment.id))
             self.store.run(verbs.list_jobs("benches1", 0, 100))
-            PAUSE.wait(0.05)
+            lasts(0.05)
 
     def forget(self) -> None:
         """What was slow before now does not count. (After a reset of the log the next script takes 3 to 11 ms.)"""

@@ -8,7 +8,7 @@ from deployments.registry.records import Deployment
 from tasks.job import RequestId, Submission
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
-from tests.conditions import PAUSE
+from tests.conditions import lasts
 
 BATCH = 200
 LOOK_SECONDS = 0.05
@@ -53,4 +53,4 @@ def drain_rate(left_now: Callable[[], int], count: int, limit_seconds: float) ->
             return began_at / (now - began)
         if now > ends:
             raise RuntimeError(f"{still} of {count} jobs are left after {limit_seconds:g} s")
-        PAUSE.wait(LOOK_SECONDS)
+        lasts(LOOK_SECONDS)

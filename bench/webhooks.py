@@ -17,7 +17,7 @@ from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
-from tests.conditions import PAUSE, wait_until
+from tests.conditions import lasts, wait_until
 
 ECHO = ROOT / "models" / "echo"
 BACKLOG, FEWER = 10_000, 2_000
@@ -98,7 +98,7 @@ def backlog(count: int) -> Figures:
             ending.one()
         stack.maintenance()
         wait_until(
-            lambda: PAUSE.wait(0.3) or len(receivers.arrivals()) == count,
+            lambda: lasts(0.3) or len(receivers.arrivals()) == count,
             START_SECONDS + DRAIN_SECONDS,
             "webhooks are missing",
         )
@@ -118,12 +118,10 @@ def delays(pace: Pace, one_dead: bool) -> Figures:
         ending.ended.clear()
         began = time.monotonic()
         for number in range(int(ENDING_PER_SECOND * pace.seconds * 2)):
-            PAUSE.wait(max(0.0, began + number / ENDING_PER_SECOND - time.monotonic()))
+            lasts(max(0.0, began + number / ENDING_PER_SECOND - time.monotonic()))
             ending.one()
         wanted = {webhook_id: at for webhook_id, (at, healthy) in ending.ended.items() if healthy}
-        wait_until(
-            lambda: PAUSE.wait(0.2) or wanted.keys() <= receivers.arrivals().keys(), LATE_SECONDS
-        )
+        wait_until(lambda: lasts(0.2) or wanted.keys() <= receivers.arrivals().keys(), LATE_SECONDS)
         arrived = receivers.arrivals()
     took = [(arrived[webhook_id] - at) * 1000 for webhook_id, at in wanted.items()]
     return {"delay p50 ms": percentile(took, 0.5), "delay p99 ms": percentile(took, 0.99)}
