@@ -72,11 +72,7 @@ class FairQueue:
 
     def end(self, request_id: str) -> None:
         """Ends a running job. The first held job of its key goes back into the queue."""
-        api_key = self.running.pop(request_id).api_key
-        held = [place for place in self.held.values() if place.api_key == api_key]
-        if held:
-            best = min(held)
-            self.waiting[best.request_id] = self.held.pop(best.request_id)
+        self._let_go_on(self.running.pop(request_id).api_key)
 
     def give_back(self, request_id: str) -> None:
         """Puts a running job back into its old place, for another attempt."""
@@ -85,8 +81,9 @@ class FairQueue:
         self.waiting[request_id] = place
 
     def remove(self, request_id: str) -> None:
-        """Removes a queued job that was cancelled or has expired."""
-        self._place_of(request_id).pop(request_id)
+        """Removes a queued job that was cancelled or has expired. A held job of its key takes its place if the key may run one more."""
+        if self.held.pop(request_id, None) is None:
+            self._let_go_on(self.waiting.pop(request_id).api_key)
 
     def move(self, request_id: str, level: int) -> None:
         """Moves a queued job to another level, behind the jobs of its own key there."""
@@ -107,6 +104,12 @@ class FairQueue:
         tag = max(self.virtual_time.get(level, 0), self.finish_tags.get((level, api_key), 0))
         self.finish_tags[level, api_key] = tag + 1
         return score(level, tag)
+
+    def _let_go_on(self, api_key: str) -> None:
+        held = [place for place in self.held.values() if place.api_key == api_key]
+        if held and not self._at_limit(api_key):
+            best = min(held)
+            self.waiting[best.request_id] = self.held.pop(best.request_id)
 
     def _at_limit(self, api_key: str) -> bool:
         count = sum(place.api_key == api_key for place in self.running.values())

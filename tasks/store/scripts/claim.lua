@@ -29,6 +29,7 @@ for _ = 1, 100 do
   local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key', 'rescued')
   if job[1] == 'QUEUED' and job[3] and tonumber(job[3]) <= now then
     finalize(id, 'EXPIRED', now, S.expired_error)
+    unhold_best(deployment, job[5]) -- it may have been the one that was to go on for its API key
   elseif job[1] == 'QUEUED' and at_limit(deployment, job[5]) then
     hold_back(deployment, job[5], member, score)
   elseif job[1] == 'QUEUED' and job[6] and of_one_worker(job[6], fence) then

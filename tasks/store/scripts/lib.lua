@@ -72,19 +72,25 @@ local function finalize(id, status, now, errors)
   status_event(id, status, job[2])
 end
 
--- Takes a job out of every place where a queued one can be.
-local function unqueue(id)
-  local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'key')
-  redis.call('ZREM', K.queue(job[1]), job[2])
-  redis.call('ZREM', K.delayed(job[1]), job[2])
-  let_go(job[1], job[3], job[2])
-end
-
 -- Back into the order: a job that was held for its API key's sake.
 local function unhold(deployment, member)
   local job = redis.call('HMGET', K.job(id_of(member)), 'key', 'score')
   let_go(deployment, job[1], member)
   enqueue(deployment, member, job[2])
+end
+
+-- Lets the best held job of an API key go on, if the key may run one more.
+local function unhold_best(deployment, api_key)
+  local member = best_held(deployment, api_key)
+  if member and not at_limit(deployment, api_key) then unhold(deployment, member) end
+end
+
+-- Takes a job out of every place where a queued one can be. It may be the one that was to go on for its API key.
+local function unqueue(id)
+  local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'key')
+  redis.call('ZREM', K.delayed(job[1]), job[2])
+  let_go(job[1], job[3], job[2])
+  if redis.call('ZREM', K.queue(job[1]), job[2]) == 1 then unhold_best(job[1], job[3]) end
 end
 
 -- The model call of a job has ended: its slot and its lease are free, and one held job of its key may go on.
@@ -93,8 +99,7 @@ local function free_slot(id, deployment)
   if redis.call('SREM', K.running(deployment), id) == 0 then return end
   local api_key = redis.call('HGET', K.job(id), 'key')
   count_running(deployment, api_key, -1)
-  local member = best_held(deployment, api_key)
-  if member then unhold(deployment, member) end
+  unhold_best(deployment, api_key)
 end
 
 -- Back to QUEUED at the old place, its slot being free; not_before 0 = at once.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from priority.order import LEVEL_STEP, LEVELS, FairQueue, score
 from priority.rates import BURST_MS, Rate
-from priority.waiting import NOTHING, Pace, Waiting, WaitingFor, for_a_replica, in_the_queue
+from priority.waiting import Pace, Waiting, WaitingFor, for_a_replica, in_the_queue
 from tasks.job import Claim, Outcome, RequestId, Submission
 from tasks.settings import Settings
 from tasks.state import Status
@@ -138,6 +138,18 @@ def test_a_busy_period_ends_only_when_nothing_is_held(store: JobStore) -> None:
     both.compare()
 
 
+def test_a_held_job_goes_on_where_the_one_before_it_is_cancelled(store: JobStore) -> None:
+    both = Both(store, 1)
+    both.submit([0, 0, 0], "a")
+    both.claim()
+    both.claim()  # the other two are held
+    both.settle(both.claims.popitem()[1], "finish")  # the second one goes back
+    both.change(min(both.model.waiting), "cancel", 0)
+    both.claim()
+    assert len(both.claims) == 1
+    both.compare()
+
+
 def test_a_level_stands_above_every_start_tag_of_the_next() -> None:
     assert score(0, LEVEL_STEP - 1) < score(1, 0)
     assert score(max(LEVELS), LEVEL_STEP - 1) < 2**53  # what a sorted set's score holds exactly
@@ -229,7 +241,11 @@ def test_no_rate_keeps_nothing(store: JobStore) -> None:
 def test_the_queue_says_what_a_job_waits_for(
     hold: str, backoff_ms: int, slots: int, what: WaitingFor | None
 ) -> None:
-    assert in_the_queue(hold, backoff_ms, slots) == (Waiting(what) if what else NOTHING)
+    stands_still = what is WaitingFor.PAUSED
+    assert in_the_queue(hold, backoff_ms, slots) == Waiting(what, None, stands_still)
+
+
+FAILED = Waiting(WaitingFor.LOAD_FAILED, "no weights", stands_still=True)
 
 
 @pytest.mark.parametrize(
@@ -238,9 +254,9 @@ def test_the_queue_says_what_a_job_waits_for(
         (set(), None, "", False, Waiting(WaitingFor.REPLICA)),
         ({"loading"}, "installing", "", False, Waiting(WaitingFor.LOADING, "installing")),
         ({"loading"}, None, "no weights", False, Waiting(WaitingFor.LOADING)),
-        ({"failed"}, None, "no weights", False, Waiting(WaitingFor.LOAD_FAILED, "no weights")),
-        (set(), None, "no weights", True, Waiting(WaitingFor.LOAD_FAILED, "no weights")),
-        (set(), None, "no weights", False, Waiting(WaitingFor.REPLICA)),
+        ({"failed"}, None, "no weights", False, FAILED),
+        (set(), None, "no weights", True, FAILED),
+        (set(), None, "no weights", False, FAILED),  # its replica has gone
         ({"failed", "loading"}, None, "x", False, Waiting(WaitingFor.LOADING)),
     ],
 )
@@ -256,6 +272,6 @@ def test_the_guess_of_the_end_follows_slots_backoff_and_the_model_s_own_report()
     assert pace.queued_job_seconds(jobs_ahead=3, backoff_ms=0) == 5.5
     assert pace.queued_job_seconds(jobs_ahead=0, backoff_ms=4000) == 6.0
     assert pace.running_job_seconds(500, None) == 1.5
-    assert pace.running_job_seconds(5000, None) == 0.0
+    assert pace.running_job_seconds(5000, None) is None
     assert pace.running_job_seconds(1000, 0.25) == 3.0
     assert Pace([], [], 1).queued_job_seconds(0, 0) is None
