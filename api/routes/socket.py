@@ -13,7 +13,7 @@ from api.gateway import addressed_of, authenticate, deployment_for, gateway_of, 
 from api.problems import NO_ROUTE, Problem, log
 from api.routes.targets import TARGETS, TargetOf
 from api.upstream.connection import reach
-from api.upstream.hosts import CONNECT_SECONDS, TOKEN, DoorRefused, Upstreams
+from api.upstream.hosts import CONNECT_SECONDS, TOKEN, GateRefused, Upstreams
 from api.upstream.passing import PublicAddress, answered, forwarded, target_at
 from api.upstream.waiting import Asking
 from deployments.host_address import REFUSED_HEADER, HostAddress
@@ -117,7 +117,7 @@ async def _handshake(opening: Opening, address: HostAddress) -> ServerSide:
             return await opened(opening, partial(reach, address, CONNECT_SECONDS))
     except InvalidStatus as refused:
         if refused.response.status_code == 401 and REFUSED_HEADER in refused.response.headers:
-            raise DoorRefused from None
+            raise GateRefused from None
         raise
     except InvalidMessage:
         raise

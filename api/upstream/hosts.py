@@ -23,7 +23,7 @@ SHUNNED_SECONDS = 5.0  # a replica that could not be reached, while there are ot
 TOKEN, REFUSED = TOKEN_HEADER.encode(), REFUSED_HEADER.encode()
 
 
-class DoorRefused(ConnectionError):
+class GateRefused(ConnectionError):
     """The gate of a model host refused the token, because another host has that address now."""
 
     def __init__(self) -> None:
@@ -215,13 +215,13 @@ async def _call(
     headers: RawHeaders,
     body: ReplayableBody,
 ) -> None:
-    """Makes one call. A connection on which it failed is closed. Raises DoorRefused."""
+    """Makes one call. A connection on which it failed is closed. Raises GateRefused."""
     try:
         sent = None if body.absent else body.to_send()
         shown = [*headers, (TOKEN, address.token.encode())] if address.token else headers
         await connection.call(method, target, shown, sent)
         if connection.status == 401 and address.token and REFUSED in dict(connection.headers):
-            raise DoorRefused
+            raise GateRefused
     except BaseException:
         connection.close()
         raise

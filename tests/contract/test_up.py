@@ -59,7 +59,7 @@ class Up:
         return "Kingpost is ready" in self.said()
 
     def said(self) -> str:
-        return self.log.read_text()
+        return self.log.read_text(errors="replace")
 
     def up_json(self) -> dict[str, Any]:
         return json.loads((self.state / "up.json").read_text())

@@ -421,7 +421,7 @@ def test_another_host_on_the_same_port_is_told_apart_by_its_token(rig: Rig, name
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: _predicted(rig, name), range(8)))
         assert answers == [new.host_pid] * 8
-        return "DoorRefused" in log.read_text()
+        return "GateRefused" in log.read_text()
 
     assert lost.id in {replica.id for replica in rig.of(name)}
     wait_until(refused, 20, "nobody tried the old token")
