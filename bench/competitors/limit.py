@@ -26,6 +26,7 @@ STATUS = RequestStatus(
     queue_position=0,
     eta_seconds=None,
     waiting_for="replica",
+    waiting_reason=None,
     progress=None,
     started_at=None,
     finished_at=None,
