@@ -2,14 +2,18 @@
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import IO
 
 from cli.stack.start_failed import StartFailed
 from tasks.process.private_files import keep_private
 
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"
 Note = Callable[[str], None]
+# A command that reads what another one does locks the folder for a moment.
+TRIES, AGAIN_SECONDS = 50, 0.02
 
 
 @contextlib.contextmanager
@@ -24,11 +28,9 @@ def locked(state: Path) -> Generator[Note]:
             f"The state folder {state} cannot be written: {error.strerror}."
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not any(_taken(lock) for _ in range(TRIES)):
             message = f"Another `kingpost up` uses {state}; stop it, or choose another folder with --state."
-            raise StartFailed(message) from None
+            raise StartFailed(message)
 
         def note(word: str) -> None:
             with contextlib.suppress(OSError):  # a full disk
@@ -38,6 +40,15 @@ def locked(state: Path) -> Generator[Note]:
 
         note("")
         yield note
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(AGAIN_SECONDS)
+        return False
+    return True
 
 
 def holder(state: Path) -> str | None:

@@ -242,9 +242,9 @@ def test_a_replica_of_the_wrong_folder_says_which_one_is_right(
         run_folder(settings, packages["Below"].root)
 
 
-def report(settings: Settings, deployment: Deployment, busy: int) -> None:
+def report(store: JobStore, deployment: Deployment, busy: int) -> None:
     about = (deployment.id, deployment.model_name, "ready", None, "/nowhere.sock", 4, busy, 1, 2)
-    JobStore(settings).run(registry.report(Replica(f"{deployment.model_name}-1", *about), 15_000))  # type: ignore[arg-type]
+    store.run(registry.report(Replica(f"{deployment.model_name}-1", *about), 15_000))  # type: ignore[arg-type]
 
 
 async def test_the_busiest_chainlet_decides_for_all_of_its_process(
@@ -259,8 +259,8 @@ async def test_the_busiest_chainlet_decides_for_all_of_its_process(
             pair[0].id, Autoscaling(max_replica=9, target_utilization_percentage=100)
         )
     )
-    report(settings, pair[0], busy=1)
-    report(settings, pair[1], busy=3)
+    report(store, pair[0], busy=1)
+    report(store, pair[1], busy=3)
     await autoscaler.run_once()
     assert [store.run(registry.deployment(deployment.id)).wanted for deployment in pair] == [3, 3]
     assert store.run(registry.needy()) == []
