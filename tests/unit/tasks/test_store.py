@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.job import Claim, JobError, Outcome, QueueStatus, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
-from tasks.store import verbs
+from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
 from tasks.store.verbs import CancelResult, MoveResult, Release, Renewal, SettleResult
 from tests.conftest import Clock
@@ -253,6 +253,23 @@ def test_an_expired_job_is_never_claimed(store: JobStore, clock: Clock) -> None:
     clock.advance(10.1)
     assert empty(store)
     assert status(store, request_id) is Status.EXPIRED
+
+
+@pytest.mark.parametrize("noticed_by", ["claim", "sweeper"])
+def test_a_held_job_goes_on_where_the_one_before_it_expires(
+    store: JobStore, clock: Clock, noticed_by: str
+) -> None:
+    store.redis.hset(keys.plain("running_limits"), "alice", 1)
+    submit(store)
+    first = claim(store)
+    submit(store, max_time_in_queue_ms=10_000)
+    last = submit(store)
+    assert empty(store)  # the key runs one already
+    store.run(verbs.finish(first.lease, SUCCESS))
+    clock.advance(10.1)
+    if noticed_by == "sweeper":
+        assert store.run(verbs.expire(100)) == 1
+    assert claim(store).job.request_id == last
 
 
 def test_a_retry_does_not_expire(store: JobStore, clock: Clock) -> None:
