@@ -35,7 +35,7 @@ def measure(pace: Pace) -> Report:
             "Kingpost": (stack.api(), "/production/predict"),
         }
         if "litserve" in others.installed():
-            # torch comes from this environment; LitServe's own packages are of the same versions
+            # torch comes from this virtualenv; LitServe's own packages are of the same versions
             path = f"{ROOT}:{sysconfig.get_path('purelib')}"
             other = parts.enter_context(Stack("off"))
             plans["LitServe"] = (others.litserve(other, "scores", PYTHONPATH=path), "/predict")

@@ -1,4 +1,4 @@
-"""Starting the servers of other projects, each in its own environment; see bench/competitors/install.py."""
+"""Starting the servers of other projects, each in a virtualenv of its own; see bench/competitors/install.py."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -16,13 +16,13 @@ INSTALL_SECONDS = 400
 
 
 def python(name: str) -> Path | None:
-    """The interpreter of a competitor's environment; None when it is not installed."""
+    """The interpreter of a competitor's virtualenv; None when it is not installed."""
     path = HOME / name / "bin" / "python"
     return path if (HOME / f"{name}.ready").exists() and path.exists() else None
 
 
 def install(name: str) -> None:
-    """Makes the environment unless it is there, from the same list. Raises CalledProcessError."""
+    """Makes the virtualenv unless it is there, from the same list. Raises CalledProcessError."""
     pins, ready = HERE / f"{name}.txt", HOME / f"{name}.ready"
     if ready.exists() and ready.read_text() == pins.read_text():
         return

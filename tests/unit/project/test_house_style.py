@@ -1,8 +1,10 @@
 """The budget of the house style, measured: the tail of functions and files, and a few habits."""
 
 import ast
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +114,38 @@ def test_a_file_that_moved_still_finds_the_root() -> None:
         if path.parents[int(number)] not in (ROOT, ROOT / "tests")
     ]
     assert not wrong
+
+
+IMPORTS = """
+import ast, importlib, importlib.util, sys
+from pathlib import Path
+
+ours = set(sys.argv[1].split())
+for path in map(Path, sys.argv[2:]):
+    try:
+        importlib.import_module(".".join(path.with_suffix("").parts))
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] in ours:
+            raise
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in ours - {"bench"}:
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                assert found, f"{path}: {node.module}.{alias.name}"
+"""
+
+
+def test_the_benches_can_be_imported() -> None:
+    """Some need packages that only `make bench` installs. Of those, what they import of ours is looked at."""
+    paths = [path.relative_to(ROOT) for path in files("bench") if "models" not in path.parts]
+    ours = " ".join([*CODE, "bench", "tests"])
+    variables = {"TEXTBOOK_BROKER": "redis://127.0.0.1:1"}  # nobody connects
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, ours, *map(str, paths)],
+        cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_test_sleeps() -> None:
