@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from deployments.host_address import HostAddress, probe_silence
+from deployments.host_address import HostAddress
 from deployments.http_client.connection import Connection
+from deployments.silence import end_if_silent
 
 Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
 
@@ -24,5 +25,5 @@ async def reach(
         if not address.token:
             return await loop.create_unix_connection(made, address.address)
         transport, spoken = await loop.create_connection(made, *address.endpoint)
-    probe_silence(transport.get_extra_info("socket"))
+    end_if_silent(transport)
     return transport, spoken

@@ -11,7 +11,8 @@ from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from deployments.host_address import REFUSED_HEADER, TOKEN_HEADER, probe_silence
+from deployments.host_address import REFUSED_HEADER, TOKEN_HEADER
+from deployments.silence import end_if_silent
 from tasks.process.logs import get_logger
 
 log = get_logger("gate")
@@ -80,7 +81,7 @@ class Caller(asyncio.Protocol):
         """Adds the caller as a stranger, until it sends the token."""
         self.transport = cast(asyncio.Transport, transport)
         self._gate.callers.add(self)
-        probe_silence(transport.get_extra_info("socket"))
+        end_if_silent(self.transport)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HEAD_SECONDS, self._end_stranger)
         self.address = transport.get_extra_info("peername")[0]

@@ -13,6 +13,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -147,26 +148,39 @@ def cut_in_a_call(folder: Path) -> dict[str, object]:
         }
 
 
-def dead_before_a_call(folder: Path) -> dict[str, object]:
-    """The machine is gone, from the store, too, and the API sends it a call before anybody knows."""
+def lost_before_a_call(folder: Path, reaches_store: bool = False) -> dict[str, object]:
+    """The machine is out of reach, and the API sends it a call before anybody knows."""
     with ExitStack() as stack, ThreadPoolExecutor(1) as threads:
         both = TwoMachines(folder, stack)
         cable, machine = both.start_far()
         both.ready(1)
         both.predict({})  # over a connection that the API keeps
         cable.cut()
-        os.kill(machine, signal.SIGUSR1)
+        if not reaches_store:
+            os.kill(machine, signal.SIGUSR1)
         cut = time.monotonic()
         call = threads.submit(both.predict, {"mark": str(folder / "mark")})
         both.start_near()
         wait_until(lambda: both.marks() == 1, 100, "the call did not move")
         moved = time.monotonic() - cut
         (folder / "mark.go").touch()
-        os.kill(machine, signal.SIGUSR2)
+        if not reaches_store:
+            os.kill(machine, signal.SIGUSR2)
         return {"moved_seconds": round(moved, 1), "status": call.result().status_code}
 
 
+def too_long(*_: object) -> None:
+    """Ends the play, and what it has started."""
+    raise TimeoutError("the play takes too long")
+
+
+PLAYS = {
+    "cut": cut_in_a_call,
+    "dead": lost_before_a_call,
+    "apart": partial(lost_before_a_call, reaches_store=True),
+}
+
 if __name__ == "__main__":
-    signal.alarm(170)
-    play = {"cut": cut_in_a_call, "dead": dead_before_a_call}[sys.argv[1]]
-    print(json.dumps(play(Path(sys.argv[2]))))
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(150)
+    print(json.dumps(PLAYS[sys.argv[1]](Path(sys.argv[2]))))
