@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from deployments import silence
-from tests.conditions import wait_until_async
+from tests.conditions import wait_until
 
 MEGABYTES = 64
 
@@ -28,7 +28,7 @@ async def test_a_peer_that_reads_nothing_for_long_keeps_its_connection(
             connection = writer.get_extra_info("socket")
             async with asyncio.timeout(60):
                 # 0.2, 0.4, 0.8, 1.6 s without a byte read
-                await wait_until_async(lambda: _probes_doubled(connection) >= 4, 30)
+                await asyncio.to_thread(wait_until, lambda: _probes_doubled(connection) >= 4, 30)
                 assert not writer.transport.is_closing()
                 received = 0
                 while received < MEGABYTES << 20:
