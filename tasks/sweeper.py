@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # s; after the store was away, its workers get this long to renew their leases before any is taken from them
 GRACE_AFTER_OUTAGE = 3.0
+LOST = "the worker that ran it no longer reports"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Sweeper:
         rescued = stopped = 0
         await self._step("tick", self._tick, None)
         if self._monotonic() >= self._no_rescue_before:
-            rescued, stopped = await self._step("rescue", self._rescue, [0, 0])
+            rescued, stopped = await self._step("rescue", self._rescue, (0, 0))
         expired = await self._step("expire", self._expire, 0)
         wakeups, retried = await self._step("rewake", self._rewake, (0, 0))
         forgotten = await self._step("forget", self._forget, 0)
@@ -85,8 +86,13 @@ class Sweeper:
     async def _tick(self) -> None:
         await tell_time(self._store, self._since_boot_ms)
 
-    async def _rescue(self) -> list[int]:
-        return await self._store.run(verbs.rescue(self._batch))
+    async def _rescue(self) -> tuple[int, int]:
+        rescued = await self._store.run(verbs.rescue(self._batch))
+        for request_id in rescued.queued:
+            log.warning("job.requeued", request_id=request_id, why=LOST)
+        for request_id in rescued.stopped:
+            log.info("job.stopped", request_id=request_id, why=LOST)
+        return len(rescued.queued), len(rescued.stopped)
 
     async def _expire(self) -> int:
         return await _until_short(self._batch, lambda: self._store.run(verbs.expire(self._batch)))

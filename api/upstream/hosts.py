@@ -9,7 +9,7 @@ from time import monotonic
 
 from api.upstream.connection import connect
 from deployments.host_address import REFUSED_HEADER, TOKEN_HEADER, HostAddress
-from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
+from deployments.http_client.connection import BrokenCall, Connection
 from deployments.http_client.exchange import RawHeaders
 from deployments.registry.directory import Directory
 from deployments.registry.records import Replica
@@ -128,22 +128,19 @@ class Upstreams:
         """Makes a call and returns the head of its answer. Leaving the context early ends the call. Raises OSError."""
         address = self.host_address(replica)
         with self.counted(replica):
-            connection, again = self._kept(address), False
+            connection = self._kept(address)
             if connection:
                 try:
                     await _call(connection, address, method, target, headers, body)
-                except BrokenCall:  # perhaps with a host that another one has followed
-                    if not (connection.silent and body.replayable):
+                except BrokenCall as error:  # perhaps another host has followed its host
+                    if not (error.unread and body.replayable):
                         raise
-                    connection, again = None, True
+                    connection = None
             if connection is None:
                 if left() <= SHORT:
                     self._close_idle()
                 connection = await connect(address, CONNECT_SECONDS)
-                try:
-                    await _call(connection, address, method, target, headers, body)
-                except BrokenCall as error:
-                    raise (BrokenAnswer(str(error)) if again else error) from None
+                await _call(connection, address, method, target, headers, body)
             try:
                 yield connection
             finally:

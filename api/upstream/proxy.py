@@ -112,7 +112,7 @@ class ProxyResponse(Response):
             raise Problem(504, "timeout", message) from None
 
     async def _try_replicas(self, body: ReplayableBody, send: Send) -> None:
-        call, failed, silent = self._call, frozenset[str](), 0
+        call, failed, runs = self._call, frozenset[str](), 0
         while call.attempts < MOST_TRIES:
             replica = call.gateway.upstreams.choose(call.deployment.id, failed)
             if replica is None:
@@ -132,8 +132,8 @@ class ProxyResponse(Response):
                 if isinstance(error, BrokenAnswer):
                     break  # the model ran
                 call.gateway.upstreams.shun(replica)
-                silent += isinstance(error, BrokenCall)  # the model may have run
-                if silent > 1 or not body.replayable:
+                runs += isinstance(error, BrokenCall) and not error.unread  # the model may have run
+                if runs > 1 or not body.replayable:
                     break
                 failed |= {replica.id}
         raise Problem(502, "model_unavailable", "Error making prediction")

@@ -22,6 +22,7 @@ from deployments.config.types import (
     Anything,
     AtLeastOne,
     Delay,
+    Endpoint,
     Filled,
     Flag,
     Integer,
@@ -224,9 +225,9 @@ class DockerServer(Section):
     server_port: Annotated[
         Integer, Field(ge=1, le=65535), Wanted("1..65535 and not 8080, which is reserved")
     ]
-    predict_endpoint: Filled
-    readiness_endpoint: Filled
-    liveness_endpoint: Filled
+    predict_endpoint: Endpoint
+    readiness_endpoint: Endpoint
+    liveness_endpoint: Endpoint
     run_as_user_id: Annotated[Delay | None, Wanted("a user's number")] = None
     no_build: Annotated[
         Flag | None, refused("needs Docker; set a start_command instead.", bool)

@@ -65,6 +65,11 @@ Positive = Annotated[Number, Field(gt=0), Wanted("a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0), Wanted("a number of at least 0")]
 Anything = Annotated[Any, Wanted("anything")]
 Filled = Annotated[str, Field(min_length=1), Wanted("a string that is not empty")]
+Endpoint = Annotated[
+    str,
+    Field(pattern=r"^/[!-~]*$"),
+    Wanted("a path that begins with /, in ASCII and without spaces"),
+]
 
 
 class Section(Keys):

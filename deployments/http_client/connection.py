@@ -5,6 +5,7 @@ none of these, and they would cost more than the rest of the call.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -20,10 +21,17 @@ from deployments.http_client.exchange import (
 )
 
 HELD_BYTES = 256 * 1024  # of an answer that nobody has read yet; then the server has to wait
+ONE_READ = 64 * 1024  # bytes of a call that a server reads at once or not at all
+UNREAD = (
+    ConnectionResetError,
+    BrokenPipeError,
+)  # on a Unix socket: what was sent, the peer did not read
 
 
 class BrokenCall(ConnectionError):
-    """The server is gone, or what it sent is not HTTP."""
+    """The server is gone, or what it sent is not HTTP. `unread`: it has certainly not read the call."""
+
+    unread = False
 
 
 class BrokenAnswer(BrokenCall):
@@ -44,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._answered = False
         self._reading = self._writing = True
+        self._at_once = self._unix = False  # the call was sent in one write; over a Unix socket
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -74,11 +83,6 @@ class Connection(asyncio.Protocol):
         """Whether call and answer are complete and the server keeps the connection."""
         return self._answer.reusable and not self.lost and self._sender is None
 
-    @property
-    def silent(self) -> bool:
-        """Whether no part of an answer has come."""
-        return not self._answered
-
     async def call(
         self,
         method: str,
@@ -92,13 +96,15 @@ class Connection(asyncio.Protocol):
         """
         self._answered = False
         if self.lost:
-            raise BrokenCall("the connection was closed before the call")
+            raise _unread("the connection was closed before the call")
         self._answer.begin(method)
-        if body is None:
-            self._transport.write(request_head(method, target, headers))
-        elif isinstance(body, bytes):
-            self._transport.write(request_head(method, target, headers, sized(len(body))) + body)
+        if body is None or isinstance(body, bytes):
+            more = b"" if body is None else sized(len(body))
+            call = request_head(method, target, headers, more) + (body or b"")
+            self._at_once = len(call) <= ONE_READ
+            self._transport.write(call)
         else:
+            self._at_once = False
             self._transport.write(request_head(method, target, headers, CHUNKED))
             # A task, since the answer may begin before the body ends.
             self._sender = asyncio.create_task(self._send(body))
@@ -171,6 +177,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._unix = transport.get_extra_info("socket").family == socket.AF_UNIX
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -195,6 +202,8 @@ class Connection(asyncio.Protocol):
             self._wake()
             return
         kind = BrokenAnswer if self._answered else BrokenCall
+        if kind is BrokenCall and self._at_once and self._unix and isinstance(exc, UNREAD):
+            kind = _unread
         why = f" ({exc})" if exc else ""
         self._fail(kind(f"the connection was closed before the end of the answer{why}"))
 
@@ -204,3 +213,9 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writing = True
         self._wake()
+
+
+def _unread(why: str) -> BrokenCall:
+    error = BrokenCall(why)
+    error.unread = True
+    return error

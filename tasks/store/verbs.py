@@ -6,7 +6,7 @@ A store runs them: `store.run(verbs.claim(...))` in a worker, `await store.run(.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from tasks.errors import IdempotencyConflict, KeyFull, NotFound, QueueFull, RateLimited
 from tasks.job import (
@@ -313,9 +313,20 @@ def wake(deployment_id: str) -> ScriptCall[int]:
     return ScriptCall("wake", [deployment_id], number)
 
 
-def rescue(limit: int) -> ScriptCall[list[int]]:
-    """Takes back jobs whose lease ran out. The reply is [rescued, stopped]."""
-    return ScriptCall("rescue", [limit], lambda reply: [number(count) for count in items(reply)])
+class Rescued(NamedTuple):
+    """Requests whose worker no longer reports: those that are queued again, and canceled ones whose slot is free now."""
+
+    queued: list[RequestId]
+    stopped: list[RequestId]
+
+
+def rescue(limit: int) -> ScriptCall[Rescued]:
+    """Takes back jobs whose lease ran out, at most that many."""
+
+    def read(reply: Reply) -> Rescued:
+        return Rescued(*([RequestId(text(id_)) for id_ in items(ids)] for ids in items(reply)))
+
+    return ScriptCall("rescue", [limit], read)
 
 
 def expire(limit: int) -> ScriptCall[int]:

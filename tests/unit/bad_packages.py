@@ -88,6 +88,7 @@ BAD = [
     Bad("model_cache", "model_cache is not downloaded", "model_cache: [{repo_id: a, use_volume: false}]"),
     Bad("external_data", "external_data is not downloaded", "external_data: [{url: u, local_data_path: p}]"),
     Bad("no_build", "docker_server.no_build needs Docker", "docker_server: {start_command: x, server_port: 9, predict_endpoint: /, readiness_endpoint: /, liveness_endpoint: /, no_build: true}"),
+    Bad("endpoint", "docker_server.readiness_endpoint must be a path that begins with /", 'docker_server: {start_command: x, server_port: 9, predict_endpoint: /, readiness_endpoint: "/a HTTP/1.1\\r\\nx: y", liveness_endpoint: /}'),
     Bad("two_lists", "Set either requirements or requirements_file", "requirements: [a]\nrequirements_file: r.txt"),
     Bad("lost_list", "requirements_file: gone.txt is not in the package.", "requirements_file: gone.txt"),
     Bad("lost_folder", "external_package_dirs: ", "external_package_dirs: [gone]"),

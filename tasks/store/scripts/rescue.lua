@@ -2,21 +2,21 @@
 -- rescue: IN_PROGRESS -> QUEUED for jobs whose lease ran out: their worker is dead, frozen or cut off. Nothing is
 -- charged yet: a worker that is back before another one claims the job goes on with it.
 -- ARGV  1 how many at most
--- RETURNS {rescued, stopped}
-local now, rescued, stopped = now_ms(), 0, 0
-if redis.call('EXISTS', K.grace) == 1 then return {0, 0} end
+-- RETURNS {ids of jobs that are queued again, ids of cancelled jobs whose call is taken for ended}
+local now, rescued, stopped = now_ms(), {}, {}
+if redis.call('EXISTS', K.grace) == 1 then return {rescued, stopped} end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
   local job = redis.call('HMGET', K.job(id), 'status', 'stopping', 'deployment', 'fence', 'attempt')
   if job[1] == 'IN_PROGRESS' then
     redis.call('HSET', K.job(id), 'rescued', job[4])
     free_slot(id, job[3])
     requeue(id, now, 0, job[5])
-    rescued = rescued + 1
+    table.insert(rescued, id)
   else
     if job[2] then
       redis.call('HSET', K.job(id), 'stopped_at', whole(wall_ms()), 'stopped_by', 'killed')
       redis.call('HDEL', K.job(id), 'stopping')
-      stopped = stopped + 1
+      table.insert(stopped, id)
     end
     if job[3] then free_slot(id, job[3]) else redis.call('ZREM', K.leases, id) end
   end

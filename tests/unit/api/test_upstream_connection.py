@@ -1,11 +1,15 @@
 """The gateway's end of a model host's socket: answers however they are cut, bodies both ways at once, what breaks."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
+import uvloop
 
 from api.upstream.connection import connect
 from api.upstream.hosts import ReplayableBody, Upstreams
@@ -15,6 +19,7 @@ from deployments.registry.directory import Directory
 from deployments.registry.records import Replica
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
+from tests.conditions import wait_until
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
@@ -255,27 +260,42 @@ async def nothing() -> AsyncGenerator[bytes]:
     yield b""
 
 
-async def test_a_kept_connection_that_ended_is_replaced_without_a_failure(tmp_path: Path) -> None:
-    calls = 0
+@pytest.mark.parametrize("reads", [False, True])
+async def test_a_kept_connection_that_ends_is_replaced_if_its_host_has_not_read_the_call(
+    tmp_path: Path, reads: bool
+) -> None:
+    calls, sent = 0, asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal calls
         await reader.readuntil(b"\r\n\r\n")
         calls += 1
+        if calls == 1 and not reads:
+            cast(asyncio.Transport, writer.transport).pause_reading()
         writer.write(SIZED)
         await writer.drain()
-        if calls == 1:
-            await reader.read(1)  # leaves when the second call comes
+        if calls == 1:  # leaves when the second call comes
+            await (reader.read(1) if reads else sent.wait())
 
     upstreams = Upstreams(Directory(AsyncJobStore(Settings())))
+
+    async def answer_of(path: str) -> bytes:
+        body = ReplayableBody(nothing(), absent=True)
+        async with upstreams.request(replica(path), "GET", "/x", [], body) as answer:
+            return await whole(answer)
+
     async with peer(tmp_path, serve) as path:
-        for _ in range(2):
-            async with upstreams.request(
-                replica(path), "GET", "/x", [], ReplayableBody(nothing())
-            ) as answer:
-                assert await whole(answer) == b"hello"
+        assert await answer_of(path) == b"hello"
+        second = asyncio.create_task(answer_of(path))
+        await asyncio.to_thread(int)
+        sent.set()
+        if reads:  # the model may have run: whether it runs again is decided by who counts
+            with pytest.raises(BrokenCall):
+                await second
+        else:
+            assert await second == b"hello"
     upstreams.close()
-    assert calls == 2
+    assert calls == 1 + (not reads)
 
 
 async def test_an_answer_that_nobody_read_is_not_the_next_caller_s(tmp_path: Path) -> None:
@@ -355,3 +375,42 @@ async def test_an_answer_that_breaks_is_no_silence(tmp_path: Path, answer: bytes
         with pytest.raises(BrokenAnswer):
             await connection.call("GET", "/x", [], None)
         connection.close()
+
+
+def dying(path: Path, reads: bool, accepts: bool) -> None:
+    """A host that is killed with a call on its socket, before or after it has read it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.with_name("listens").touch()
+        if not accepts:
+            wait_until(path.with_name("called").exists)
+            return
+        with listener.accept()[0] as connection:
+            if reads:
+                connection.recv(65_536)
+            else:
+                wait_until(path.with_name("called").exists)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize(("reads", "accepts"), [(True, True), (False, True), (False, False)])
+def test_a_broken_call_says_whether_the_host_can_have_read_it(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop], reads: bool, accepts: bool
+) -> None:
+    async def call() -> BrokenCall:
+        connection = await connect(HostAddress(str(tmp_path / "s")), 2)
+        made = asyncio.create_task(connection.call("POST", "/x", [], b"{}"))
+        await asyncio.to_thread(int)
+        (tmp_path / "called").touch()
+        with pytest.raises(BrokenCall) as broken:
+            await made
+        assert not isinstance(broken.value, BrokenAnswer)
+        return broken.value
+
+    host = threading.Thread(target=dying, args=(tmp_path / "s", reads, accepts))
+    host.start()
+    wait_until((tmp_path / "listens").exists)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(call()).unread is not reads
+    host.join()

@@ -76,7 +76,7 @@ def test_a_zombie_worker_cannot_finish_a_job_that_another_has_claimed(
     request_id = submit(store)
     zombie = claim(store)
     clock.advance(16)
-    assert store.run(verbs.rescue(100)) == [1, 0]
+    assert store.run(verbs.rescue(100)) == ([request_id], [])
     second = claim(store)
     assert (second.job.request_id, second.job.attempt) == (request_id, 2)
     for call in (verbs.finish(zombie.lease, SUCCESS), verbs.progress(zombie.lease, 0.5, None)):
@@ -103,14 +103,14 @@ def test_a_rescued_job_that_nobody_has_claimed_goes_back_to_its_worker_uncharged
     request_id = submit(store)
     taken = claim(store)
     clock.advance(16)
-    assert store.run(verbs.rescue(100)) == [1, 0]
+    assert store.run(verbs.rescue(100)) == ([request_id], [])
     back = store.run(RETURNS[way](taken.lease))
     if way == "claim":
         assert isinstance(back, Claim)
         assert (back.lease, back.resumed) == (taken.lease, True)
     assert store.run(verbs.queue_status(DEPLOYMENT)) == QueueStatus(0, 1)
     clock.advance(10)
-    assert store.run(verbs.rescue(100)) == [0, 0]  # it has a whole lease again
+    assert store.run(verbs.rescue(100)) == ([], [])  # it has a whole lease again
     assert store.run(verbs.finish(taken.lease, SUCCESS)) is SettleResult.DONE
     job = store.run(verbs.read(request_id)).job
     assert (job.status, job.attempt, job.deaths, job.errors) == (Status.SUCCEEDED, 1, 0, ())
@@ -152,7 +152,7 @@ def test_a_renewed_lease_is_not_rescued(store: JobStore, clock: Clock) -> None:
     clock.advance(10)
     assert store.run(verbs.renew([taken.lease])) == [Renewal.RENEWED]
     clock.advance(10)
-    assert store.run(verbs.rescue(100)) == [0, 0]
+    assert store.run(verbs.rescue(100)) == ([], [])
 
 
 def test_three_deaths_in_a_row_are_poison(store: JobStore, clock: Clock) -> None:

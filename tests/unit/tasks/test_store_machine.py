@@ -206,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.clock.jump(hours * 3600)
         self.clock.advance(-GAP_MS / 1000 if hours > 0 else 0)
         before = self._statuses()
-        assert self.store.run(verbs.rescue(100)) == [0, 0]
+        assert self.store.run(verbs.rescue(100)) == ([], [])
         assert self.store.run(verbs.expire(100)) == 0
         assert self._statuses() == before
 

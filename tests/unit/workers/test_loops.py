@@ -189,6 +189,20 @@ async def test_a_step_of_the_sweeper_that_fails_does_not_keep_the_others_from_th
     ]
 
 
+async def test_a_request_s_log_says_that_its_worker_was_lost(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    run, canceled = claimed(store), claimed(store)
+    store.run(verbs.cancel(canceled.request_id))
+    clock.advance(60)
+    async_store = AsyncJobStore(settings, movable_clock=True)
+    with capture_logs() as logged:
+        await Sweeper(async_store, settings, Time()).run_once()
+    await async_store.close()
+    said = {(entry["event"], entry["request_id"]) for entry in logged if "request_id" in entry}
+    assert said == {("job.requeued", run.request_id), ("job.stopped", canceled.request_id)}
+
+
 async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_it(
     settings: Settings, store: JobStore, async_store: AsyncJobStore
 ) -> None:
