@@ -20,10 +20,10 @@ from bench import (
     stream,
     submit,
     sync,
-    table,
     webhooks,
 )
-from bench.rounds import QUICK, Claim, Pace, Report
+from bench.tools import table
+from bench.tools.rounds import QUICK, Claim, Pace, Report
 
 ALL: dict[str, Callable[[Pace], Report]] = {
     module.__name__.removeprefix("bench."): module.measure

@@ -4,13 +4,13 @@ import json
 import sysconfig
 from contextlib import ExitStack
 
-from bench import others
-from bench.alone import alone
-from bench.command import main
-from bench.load import Order, drive
-from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
-from bench.stack import AUTHORIZED, MODELS, ROOT, Stack
 from bench.sync import HOST_PATH
+from bench.tools import others
+from bench.tools.alone import alone
+from bench.tools.command import main
+from bench.tools.load import Order, drive
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate, ratios
+from bench.tools.stack import AUTHORIZED, MODELS, ROOT, Stack
 
 SCORES = MODELS / "scores"
 CLIENTS, BATCH = 16, 8

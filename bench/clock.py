@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from bench import jobs
-from bench.command import main
-from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
-from bench.stack import MODELS, Stack
+from bench.tools import jobs
+from bench.tools.command import main
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate, ratios
+from bench.tools.stack import MODELS, Stack
 from deployments.registry.records import Deployment
 from tasks.job import Outcome
 from tasks.settings import Settings

@@ -43,7 +43,7 @@ async def p99_ms(session: aiohttp.ClientSession, url: str) -> float:
 @asynccontextmanager
 async def slow_sockets(port: int) -> AsyncIterator[None]:
     """The slow clients, in a process of their own."""
-    command = [sys.executable, "-m", "bench.slow_sockets", str(port), str(SLOW)]
+    command = [sys.executable, "-m", "bench.tools.slow_sockets", str(port), str(SLOW)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
     await process.stdout.readline()

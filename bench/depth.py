@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import redis
 
-from bench import jobs
-from bench.command import main
-from bench.load import percentile
-from bench.rounds import Claim, Figures, Pace, Report, Rounds
-from bench.stack import ROOT, Stack
+from bench.tools import jobs
+from bench.tools.command import main
+from bench.tools.load import percentile
+from bench.tools.rounds import Claim, Figures, Pace, Report, Rounds
+from bench.tools.stack import ROOT, Stack
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from tasks.job import Claim as JobClaim

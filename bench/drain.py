@@ -5,11 +5,11 @@ import sys
 import redis
 from celery import Celery
 
-from bench import jobs, others
-from bench.command import main
-from bench.load import Order, drive
-from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
-from bench.stack import MODELS, Stack
+from bench.tools import jobs, others
+from bench.tools.command import main
+from bench.tools.load import Order, drive
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate, ratios
+from bench.tools.stack import MODELS, Stack
 
 NULL = MODELS / "null"
 JOBS, FEWER_JOBS = 20_000, 3_000

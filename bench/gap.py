@@ -5,11 +5,11 @@ The model writes down from when to when each call ran; what lies between two cal
 
 from itertools import pairwise
 
-from bench import jobs
-from bench.command import main
-from bench.load import percentile
-from bench.rounds import Claim, Figures, Pace, Report, alternate
-from bench.stack import MODELS, Stack
+from bench.tools import jobs
+from bench.tools.command import main
+from bench.tools.load import percentile
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate
+from bench.tools.stack import MODELS, Stack
 from tests.conditions import wait_until
 
 FIXED = MODELS / "fixed"

@@ -3,10 +3,10 @@
 import sys
 from contextlib import ExitStack
 
-from bench.command import main
-from bench.rounds import Claim, Pace, Report, alternate, differences
-from bench.roundtrip import Trips, drive
-from bench.stack import MODELS, Stack
+from bench.tools.command import main
+from bench.tools.rounds import Claim, Pace, Report, alternate, differences
+from bench.tools.roundtrip import Trips, drive
+from bench.tools.stack import MODELS, Stack
 
 NULL = MODELS / "null"
 TRIPS, FEWER_TRIPS = 200, 60

@@ -4,12 +4,12 @@ from contextlib import ExitStack
 
 from celery import Celery
 
-from bench import jobs
-from bench.command import main
-from bench.load import Order
-from bench.rounds import Claim, Pace, Report, alternate, ratios
-from bench.stack import AUTHORIZED, ROOT, Stack
 from bench.submit import RATE, figures
+from bench.tools import jobs
+from bench.tools.command import main
+from bench.tools.load import Order
+from bench.tools.rounds import Claim, Pace, Report, alternate, ratios
+from bench.tools.stack import AUTHORIZED, ROOT, Stack
 from tasks.job import Outcome, RequestId
 from tasks.state import Status
 from tasks.store import verbs

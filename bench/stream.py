@@ -2,11 +2,11 @@
 
 import json
 
-from bench.command import main
-from bench.load import Order, drive
-from bench.rounds import Claim, Figures, Pace, Report, alternate, differences, ratios
-from bench.stack import AUTHORIZED, MODELS, Stack
 from bench.sync import HOST_PATH
+from bench.tools.command import main
+from bench.tools.load import Order, drive
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate, differences, ratios
+from bench.tools.stack import AUTHORIZED, MODELS, Stack
 
 STREAMS, CHUNKS, CHUNK_BYTES = 64, 200, 16
 ORDER = {"stream": True, "chunks": CHUNKS}

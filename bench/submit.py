@@ -3,10 +3,10 @@
 import json
 from contextlib import ExitStack
 
-from bench.command import main
-from bench.load import Order, drive
-from bench.rounds import Claim, Figures, Pace, Report, alternate, ratios
-from bench.stack import AUTHORIZED, ROOT, Stack
+from bench.tools.command import main
+from bench.tools.load import Order, drive
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate, ratios
+from bench.tools.stack import AUTHORIZED, ROOT, Stack
 
 ECHO = ROOT / "models" / "echo"
 PATH = "/production/async_predict"

@@ -4,11 +4,11 @@ import json
 from contextlib import ExitStack
 from dataclasses import replace
 
-from bench import others
-from bench.command import main
-from bench.load import Order, drive
-from bench.rounds import Claim, Figures, Pace, Report, alternate, differences, ratios
-from bench.stack import AUTHORIZED, ROOT, Stack
+from bench.tools import others
+from bench.tools.command import main
+from bench.tools.load import Order, drive
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate, differences, ratios
+from bench.tools.stack import AUTHORIZED, ROOT, Stack
 
 ECHO = ROOT / "models" / "echo"
 INPUT = {"text": "x" * 1000}

@@ -9,10 +9,10 @@ import sys
 import time
 import uuid
 
-from bench.command import main
-from bench.load import percentile
-from bench.rounds import Claim, Figures, Pace, Report, alternate
-from bench.stack import ROOT, START_SECONDS, Stack, connection
+from bench.tools.command import main
+from bench.tools.load import percentile
+from bench.tools.rounds import Claim, Figures, Pace, Report, alternate
+from bench.tools.stack import ROOT, START_SECONDS, Stack, connection
 from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
 from tasks.store import verbs
@@ -32,7 +32,7 @@ class Receivers:
 
     def __init__(self, stack: Stack, one_dead: bool) -> None:
         file = stack.folder / "ports.json"
-        command = [sys.executable, "-m", "bench.receiver", str(RECEIVERS), str(file)]
+        command = [sys.executable, "-m", "bench.tools.receiver", str(RECEIVERS), str(file)]
         program = stack.program("receiver", command + (["--dead"] if one_dead else []))
         program.wait_for(file.exists)
         self.ports: list[int] = json.loads(file.read_text())

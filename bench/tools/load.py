@@ -1,4 +1,4 @@
-"""A load generator: `python -m bench.load` reads one order as JSON from stdin and prints what it measured as JSON.
+"""A load generator: `python -m bench.tools.load` reads one order as JSON from stdin and prints what it measured as JSON.
 
 Closed loop: every connection sends its next call when it has its answer. Open loop (`rate` > 0): calls are due at
 fixed times, and a call's latency counts from the moment it was due, however late it could be sent.
@@ -19,7 +19,7 @@ from typing import cast
 import httptools
 import uvloop
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPARE_SECONDS = 30.0  # for start and end of the process, beyond what the order says
 
 
@@ -70,7 +70,7 @@ class Measured:
 def drive(order: Order) -> Measured:
     """Runs the order in a process of its own. Raises on any error: a wrong answer is no measurement."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.load"],
+        [sys.executable, "-m", "bench.tools.load"],
         input=json.dumps(asdict(order)),
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""One client, one request at a time: `python -m bench.roundtrip` reads an order from stdin, prints JSON."""
+"""One client, one request at a time: `python -m bench.tools.roundtrip` reads an order from stdin, prints JSON."""
 
 import json
 import subprocess
@@ -7,9 +7,9 @@ import time
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
 
-from bench.load import ROOT, percentile
-from bench.rounds import Figures
-from bench.stack import AUTHORIZED
+from bench.tools.load import ROOT, percentile
+from bench.tools.rounds import Figures
+from bench.tools.stack import AUTHORIZED
 
 LIMIT_SECONDS = 120
 LONG_POLL = 2  # s; a poll that lasts so long has missed the news
@@ -28,7 +28,7 @@ class Trips:
 def drive(trips: Trips) -> Figures:
     """Runs the trips in a process of their own."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.roundtrip"],
+        [sys.executable, "-m", "bench.tools.roundtrip"],
         input=json.dumps(asdict(trips)),
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Where the time goes: `python -m bench.hotspots submit | status | sync | drain`. py-spy looks at a process under load.
+"""Where the time goes: `python -m bench.tools.hotspots submit | status | sync | drain`. py-spy looks at a process under load.
 
 For each process: functions by their own share of the time that the lock is held, and by the share of all below them. Then Valkey's
 `commandstats` for each call or job. The rates are lower than those of the benches: being watched costs.
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from bench import jobs
-from bench.load import Order, drive
-from bench.stack import AUTHORIZED, MODELS, ROOT, Stack
 from bench.status import finished, polls
 from bench.submit import BODY, PATH
 from bench.sync import BARE
+from bench.tools import jobs
+from bench.tools.load import Order, drive
+from bench.tools.stack import AUTHORIZED, MODELS, ROOT, Stack
 from tests.conditions import wait_until
 
 ECHO = ROOT / "models" / "echo"

@@ -1,4 +1,4 @@
-"""Webhook receivers: `python -m bench.receiver COUNT FILE [--dead]`. They note when each request came.
+"""Webhook receivers: `python -m bench.tools.receiver COUNT FILE [--dead]`. They note when each request came.
 
 FILE gets their ports. `GET /arrivals` answers {request_id: monotonic seconds}. With `--dead` the last one takes calls
 and never answers.

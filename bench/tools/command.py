@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 
-from bench import table
-from bench.rounds import QUICK, Pace, Report
+from bench.tools import table
+from bench.tools.rounds import QUICK, Pace, Report
 
 Measure = Callable[[Pace], Report]
 

@@ -1,4 +1,4 @@
-"""Clients that never finish what they say, a byte a second each: `python -m bench.slow_sockets PORT COUNT`.
+"""Clients that never finish what they say, a byte a second each: `python -m bench.tools.slow_sockets PORT COUNT`.
 
 Prints a line when all are connected; runs until it is ended, 60 s at the most.
 """

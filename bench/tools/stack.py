@@ -22,8 +22,8 @@ from tests.conditions import wait_until
 from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
-ROOT = Path(__file__).parents[1]
-MODELS = Path(__file__).parent / "models"
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "bench" / "models"
 API_KEY = "kp_benches1.0123456789abcdef0123456789abcdef"
 AUTHORIZED = {"authorization": f"Api-Key {API_KEY}"}
 START_SECONDS = 60.0

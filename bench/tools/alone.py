@@ -1,4 +1,4 @@
-"""A batching model with nothing around it: `python -m bench.alone PACKAGE BODY BATCH SECONDS` prints items a second.
+"""A batching model with nothing around it: `python -m bench.tools.alone PACKAGE BODY BATCH SECONDS` prints items a second.
 
 The limit of what any server can get out of that model with batches of that size on one thread.
 """
@@ -10,13 +10,21 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WARM_SECONDS = 0.5
 
 
 def alone(package: Path, body: str, batch: int, seconds: float) -> float:
     """Items a second, in a process of its own."""
-    command = [sys.executable, "-m", "bench.alone", str(package), body, str(batch), str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.tools.alone",
+        str(package),
+        body,
+        str(batch),
+        str(seconds),
+    ]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=seconds + 60
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.competitors.install import python
-from bench.stack import ROOT, Stack, answers
+from bench.tools.stack import ROOT, Stack, answers
 from cli.stack.ports import free_port
 
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_QUIET": "True", "DO_NOT_TRACK": "1"}

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import plots
-from bench.rounds import Claim, Report, spread
+from bench.tools import plots
+from bench.tools.rounds import Claim, Report, spread
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[2] / "bench"
 RESULTS = HERE / "results.json"
 QUICK = HERE / "quick.json"  # the ratios of a quick run, for quick runs: like is compared with like
 README = HERE / "README.md"

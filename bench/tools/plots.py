@@ -8,9 +8,9 @@ mpl.use("Agg")  # no display
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from bench.rounds import Report, spread
+from bench.tools.rounds import Report, spread
 
-FOLDER = Path(__file__).parent / "plots"
+FOLDER = Path(__file__).parents[2] / "bench" / "plots"
 OURS, OTHERS = "#0b6e4f", "#9aa5b1"
 
 
