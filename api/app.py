@@ -20,6 +20,7 @@ from api.routes import model_apis as routes_model_apis
 from api.routes import result as routes_result
 from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
+from api.routes.control import audit as routes_audit
 from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
 from tasks.machine import tell_time
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes_model_apis,
         routes_metrics,
         routes_management,
+        routes_audit,
     ):
         app.include_router(routes.router)
     app.include_router(routes_health.root)

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 from uuid import uuid4
 
 from fastapi import Depends, Request
@@ -19,16 +19,17 @@ from deployments.registry.management import Management
 from deployments.registry.records import Deployment
 from deployments.registry.resolver import Resolver, Target
 from deployments.registry.verbs import SCRIPTS
-from tasks.api_keys import ApiKey, ApiKeys, KeyCheck, key_id
+from tasks.access.library import ACCESS
+from tasks.api_keys import GRANTS, ApiKey, ApiKeys, KeyCheck, Need, key_id
 from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 from tasks.store.scripting import JOBS
 
-Need = Literal["inference", "full", "metrics"]
 SCHEMES = ("bearer", "api-key")
 RESTRICTED = "This key is restricted to other models or environments."
+MAY_NOT_MANAGE = "A key that is restricted to models or environments may not manage anything."
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Gateway:
     def create(cls, settings: Settings) -> "Gateway":
         """All parts for these settings. They connect later."""
         store = AsyncJobStore(settings)
-        store.prepare(JOBS, SCRIPTS)  # not when the first call comes
+        store.prepare(JOBS, SCRIPTS, ACCESS)  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
         return cls(
             settings=settings,
@@ -102,9 +103,10 @@ async def authenticate(connection: HTTPConnection, need: Need = "inference") -> 
     key = await gateway_of(connection).keys.check(plain) if plain else None
     if key is None:
         raise unauthorized()
-    if key.scope not in (need, "full"):
+    if not key.may(need):
         message = f"This key has the scope {key.scope}; this call needs {need}."
-        raise Problem(403, "unauthorized", message)
+        granted = need in GRANTS[key.scope]
+        raise Problem(403, "unauthorized", MAY_NOT_MANAGE if granted else message)
     held = cast("Connection | None", connection.scope["state"].get("connection"))
     if held:  # of a server of ours; an application in a test has none
         held.show(key.id)
@@ -127,7 +129,13 @@ async def caller_of(request: Request) -> ApiKey:
     return await authenticate(request)
 
 
+async def admin_of(request: Request) -> ApiKey:
+    """The same for a route of the scope `admin`."""
+    return await authenticate(request, "admin")
+
+
 Caller = Annotated[ApiKey, Depends(caller_of)]
+Admin = Annotated[ApiKey, Depends(admin_of)]
 
 
 async def deployment_for(connection: HTTPConnection, key: ApiKey, target: Target) -> Deployment:

@@ -16,6 +16,7 @@ from deployments.registry.verbs import EnvironmentRefused, NotOnItsOwn
 from tasks.errors import (
     IdempotencyConflict,
     KeyFull,
+    KeyRefused,
     KingpostError,
     NotFound,
     PayloadUnavailable,
@@ -70,7 +71,7 @@ def of_error(error: KingpostError) -> Problem:
             return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_QUEUE})
         case IdempotencyConflict():
             return Problem(409, "client_error", str(error))
-        case EnvironmentRefused() | NotOnItsOwn() | BadSetting():
+        case EnvironmentRefused() | NotOnItsOwn() | BadSetting() | KeyRefused():
             return Problem(400, "client_error", str(error))
         case NotFound():
             return Problem(404, "model_does_not_exist", str(error))

@@ -7,11 +7,11 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import redis
 
-from tasks.errors import NotFound, SettingsError
+from tasks.errors import KeyRefused, NotFound, SettingsError
 from tasks.process.logs import get_logger
 from tasks.process.remembered import Remembered
 from tasks.settings import Settings
@@ -21,7 +21,20 @@ from tasks.store.keys import plain as plain_key
 
 log = get_logger("keys")
 
-Scope = Literal["full", "inference", "metrics"]
+Scope = Literal["full", "inference", "metrics", "deploy", "admin"]
+Need = Literal["inference", "metrics", "deploy", "full", "admin"]  # of a route
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+# Which scope grants which need: all who may do what.
+GRANTS: dict[Scope, frozenset[Need]] = {
+    "inference": frozenset({"inference"}),
+    "metrics": frozenset({"metrics"}),
+    "deploy": frozenset({"deploy", "inference"}),
+    "full": frozenset({"inference", "metrics", "deploy", "full"}),
+    "admin": frozenset(get_args(Need)),
+}
+# What a key may do that is restricted to models or environments.
+RESTRICTED: frozenset[Need] = frozenset({"inference", "metrics"})
 
 KEYS = f"{TAG}:api-keys"  # hash key id -> JSON of ApiKey
 RUNNING_LIMITS = plain_key("running_limits")
@@ -68,13 +81,35 @@ class ApiKey:
     revoked: bool = False
     limits: Limits = Limits()
 
+    @property
+    def restricted(self) -> bool:
+        """Whether it is restricted to models or environments."""
+        return bool(self.models or self.environments)
+
+    def may(self, need: Need) -> bool:
+        """Whether it may call a route with this need."""
+        return need in GRANTS[self.scope] and (not self.restricted or need in RESTRICTED)
+
 
 NO_LIMITS = Limits()
 
 
 def sees_model_errors(settings: Settings, scope: Scope | None) -> bool:
     """Whether a key with this scope may read the exceptions of models."""
-    return settings.model_errors == "all" or (settings.model_errors == "owner" and scope == "full")
+    if settings.model_errors == "owner":
+        return scope is not None and "deploy" in GRANTS[scope]  # who may deploy models
+    return settings.model_errors == "all"
+
+
+def check_restrictions(
+    scope: Scope, models: tuple[str, ...], environments: tuple[str, ...]
+) -> None:
+    """Raises KeyRefused for a key whose scope is about all models, and which is restricted to some."""
+    if scope in ("deploy", "admin") and (models or environments):
+        raise KeyRefused(
+            f"A key with the scope {scope} may manage every model: create it without models and environments, "
+            "or choose the scope inference."
+        )
 
 
 def key_id(plain: str) -> str:
@@ -110,7 +145,8 @@ class ApiKeys:
         expires_in_seconds: float | None = None,
         limits: Limits = NO_LIMITS,
     ) -> str:
-        """Creates a key and returns it in plain text. It cannot be read again. Raises StoreUnavailable."""
+        """Creates a key and returns it in plain text. It cannot be read again. Raises KeyRefused and StoreUnavailable."""
+        check_restrictions(scope, models, environments)
         plain = f"{PREFIX}{secrets.token_hex(4)}.{secrets.token_urlsafe(32)}"
         expires = None if expires_in_seconds is None else time.time() + expires_in_seconds
         self._write(

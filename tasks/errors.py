@@ -2,6 +2,7 @@
 
 KingpostError
 |-- SettingsError            a setting is wrong; the start ends with this sentence
+|-- KeyRefused               an API key like this cannot be created
 |-- StoreUnavailable         Redis cannot be reached, is loading, read-only or full
 |-- PayloadUnavailable       the payload store cannot take or give a payload
 |-- AdmissionError           the request is well formed, but cannot be accepted now
@@ -22,6 +23,10 @@ class KingpostError(Exception):
 
 class SettingsError(KingpostError):
     """A setting is wrong."""
+
+
+class KeyRefused(KingpostError):
+    """An API key like this cannot be created."""
 
 
 class StoreUnavailable(KingpostError):

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     max_unfinished_per_key: int = Field(0, ge=0)
     max_running_per_key: int = Field(0, ge=0)
 
+    # the audit log
+    audit_days: float = Field(90.0, gt=0, le=3650)
+
     # deployments
     max_package_file_bytes: int = Field(5_000_000_000, ge=1)
     node_slots: int = Field(8, ge=1)

@@ -1,5 +1,6 @@
-"""The management API: the calls of Baseten's that clients and CI make. Keys need the scope `full`."""
+"""The management API: the calls of Baseten's that clients and CI make. Keys need the scope `deploy`, `full` or `admin`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 
@@ -7,8 +8,8 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import TypeAdapter
 
 from api import body as bodies
+from api.audit import audits
 from api.gateway import authenticate, gateway_of
-from api.problems import Problem
 from api.routes.management_schemas import (
     Acted,
     AutoscalingBody,
@@ -25,22 +26,21 @@ from api.routes.management_schemas import (
     Retried,
 )
 from deployments.registry.management import Management
+from tasks.access.audit import Change
 
 T = TypeVar("T")
 SMALL_BODY = 65_536  # bytes
 
 
-async def _full(request: Request) -> None:
-    key = await authenticate(request, "full")
-    if key.models or key.environments:
-        raise Problem(403, "unauthorized", "A key that is restricted may not manage models.")
+async def _deployer(request: Request) -> None:
+    await authenticate(request, "deploy")
 
 
 PROMOTE = {
     "required": True,
     "content": {"application/json": {"schema": PromoteBody.model_json_schema()}},
 }
-router = APIRouter(prefix="/v1/models", tags=["management"], dependencies=[Depends(_full)])
+router = APIRouter(prefix="/v1/models", tags=["management"], dependencies=[Depends(_deployer)])
 Which = str  # a deployment's id, or an environment's name
 
 
@@ -79,25 +79,44 @@ async def deployment(manage: Manage, model: str, which: Which) -> DeploymentView
 
 
 @router.patch("/{model}/deployments/{which}/autoscaling_settings", response_model=Changed)
-async def configure(request: Request, manage: Manage, model: str, which: Which) -> Changed:
+async def configure(
+    request: Request,
+    manage: Manage,
+    model: str,
+    which: Which,
+    change: Annotated[Change, audits("deployment.configure", "deploy")],
+) -> Changed:
     """Changes any of the autoscaling settings."""
     changes = (await _body(request, TypeAdapter(AutoscalingBody))).changes()
+    change.target += _values(changes)
     return _changed(await manage.configure(model, which, changes))
 
 
-@router.post("/{model}/deployments/{which}/activate", response_model=Acted)
+@router.post(
+    "/{model}/deployments/{which}/activate",
+    response_model=Acted,
+    dependencies=[audits("deployment.activate", "deploy")],
+)
 async def activate(manage: Manage, model: str, which: Which) -> Acted:
     """Lets a deployment run again."""
     return Acted(no_op=not await manage.activate(model, which, True))
 
 
-@router.post("/{model}/deployments/{which}/deactivate", response_model=Acted)
+@router.post(
+    "/{model}/deployments/{which}/deactivate",
+    response_model=Acted,
+    dependencies=[audits("deployment.deactivate", "deploy")],
+)
 async def deactivate(manage: Manage, model: str, which: Which) -> Acted:
     """Takes its replicas away; its queued requests wait."""
     return Acted(no_op=not await manage.activate(model, which, False))
 
 
-@router.post("/{model}/deployments/{which}/retry", response_model=Retried)
+@router.post(
+    "/{model}/deployments/{which}/retry",
+    response_model=Retried,
+    dependencies=[audits("deployment.retry", "deploy")],
+)
 async def retry(manage: Manage, model: str, which: Which) -> Retried:
     """Loads a failed deployment again."""
     retried, reason = await manage.retry(model, which)
@@ -106,8 +125,14 @@ async def retry(manage: Manage, model: str, which: Which) -> Retried:
 
 
 @router.post("/{model}/deployments/{which}/promote", response_model=DeploymentView)
-async def promote(manage: Manage, model: str, which: Which) -> DeploymentView:
+async def promote(
+    manage: Manage,
+    model: str,
+    which: Which,
+    change: Annotated[Change, audits("deployment.promote", "deploy")],
+) -> DeploymentView:
     """Promotes a deployment to production."""
+    change.target = f"{model}/{which} to production"
     await manage.promote(model, which)
     return await _deployment(manage, model, which)
 
@@ -124,9 +149,15 @@ async def environments(manage: Manage, model: str) -> dict[str, list[Environment
 
 
 @router.post("/{model}/environments", response_model=EnvironmentView)
-async def create_environment(request: Request, manage: Manage, model: str) -> EnvironmentView:
+async def create_environment(
+    request: Request,
+    manage: Manage,
+    model: str,
+    change: Annotated[Change, audits("environment.create", "deploy")],
+) -> EnvironmentView:
     """Makes an environment; promote a deployment to it."""
     asked = await _body(request, TypeAdapter(NewEnvironmentBody))
+    change.target = f"{model}/{asked.name}"
     await manage.create_environment(model, asked.name)
     return await _environment(manage, model, asked.name)
 
@@ -139,17 +170,26 @@ async def environment(manage: Manage, model: str, name: str) -> EnvironmentView:
 
 @router.patch("/{model}/environments/{name}", response_model=EnvironmentChanged)
 async def update_environment(
-    request: Request, manage: Manage, model: str, name: str
+    request: Request,
+    manage: Manage,
+    model: str,
+    name: str,
+    change: Annotated[Change, audits("environment.configure", "deploy")],
 ) -> EnvironmentChanged:
     """Changes the autoscaling of what it points at."""
     asked = await _body(request, TypeAdapter(EnvironmentBody))
     changes = asked.autoscaling_settings.changes() if asked.autoscaling_settings else {}
+    change.target += _values(changes)
     done = _changed(await manage.configure(model, name, changes))
     view = await _environment(manage, model, name)
     return EnvironmentChanged(environment=view, **done.model_dump())
 
 
-@router.delete("/{model}/environments/{name}", response_model=EnvironmentDeleted)
+@router.delete(
+    "/{model}/environments/{name}",
+    response_model=EnvironmentDeleted,
+    dependencies=[audits("environment.delete", "deploy")],
+)
 async def delete_environment(manage: Manage, model: str, name: str) -> EnvironmentDeleted:
     """Forgets an environment; its deployment stays."""
     found = await manage.delete_environment(model, name)
@@ -161,12 +201,23 @@ async def delete_environment(manage: Manage, model: str, name: str) -> Environme
     response_model=DeploymentView,
     openapi_extra={"requestBody": PROMOTE},
 )
-async def promote_to(request: Request, manage: Manage, model: str, name: str) -> DeploymentView:
+async def promote_to(
+    request: Request,
+    manage: Manage,
+    model: str,
+    name: str,
+    change: Annotated[Change, audits("deployment.promote", "deploy")],
+) -> DeploymentView:
     """Warms a deployment, then switches the environment to it."""
     asked = await _body(request, TypeAdapter(PromoteBody))
     which = asked.deployment_id
+    change.target = f"{model}/{which} to {name}"
     await manage.promote(model, which, name)
     return await _deployment(manage, model, which)
+
+
+def _values(changes: Mapping[str, object]) -> str:
+    return "".join(f" {name}={value}" for name, value in changes.items())
 
 
 async def _deployment(manage: Management, model: str, which: str) -> DeploymentView:

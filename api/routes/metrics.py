@@ -83,7 +83,7 @@ class _Snapshot(Collector):
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """The metrics; needs a key of the scope `metrics` or `full`."""
+    """The metrics; needs a key of the scope `metrics`, `full` or `admin`."""
     await authenticate(request, "metrics")
     gateway = gateway_of(request)
     deployments = await gateway.store.run(registry.deployments())

@@ -22,7 +22,7 @@ PRODUCTION = Target()
 
 @router.get("/v1/models")
 async def models(request: Request) -> dict[str, object]:
-    """Every model, as the OpenAI API lists them; for a key of the scope `full`, also as the management API does."""
+    """Every model, as the OpenAI API lists them; for a key that may deploy, also as the management API does."""
     key = await authenticate(request)
     gateway = gateway_of(request)
     names = await gateway.store.run(registry.model_ids())
@@ -31,7 +31,7 @@ async def models(request: Request) -> dict[str, object]:
         for name, model_id in names.items()
         if not key.models or {name, model_id} & set(key.models)
     ]
-    if key.scope != "full" or key.models or key.environments:
+    if not key.may("deploy"):
         return {"object": "list", "data": listed}
     known = await gateway.management.models()
     return {"object": "list", "data": listed, "models": [ModelView.of(*entry) for entry in known]}

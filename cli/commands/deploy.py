@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from cli.accepting import accepted, check_named, say_warnings
+from cli.auditing import audited
 from cli.options import Unsupported
 from cli.running import check_package_folder, current_settings
 from deployments.config.values import PackageError
@@ -88,7 +89,9 @@ def _push(
     store = JobStore(settings)
     needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
     call = registry.push(name or package.model_name, selection.content_hash, *needs)
-    deployment = store.run(call)
+    with audited(store, "deployment.push", name or package.model_name) as change:
+        deployment = store.run(call)
+        change.target = f"{deployment.model_name}/{deployment.id}"
     print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
     say_warnings(package)
     if wanted:
@@ -127,7 +130,8 @@ def rollback(
         raise NotFound(f"{model} has no environment {environment!r}.")
     if known.candidate:
         current = store.run(registry.deployment(known.deployment_id))
-        store.run(registry.promote(current, environment))
+        with audited(store, "deployment.promote", _aim(current, environment)):
+            store.run(registry.promote(current, environment))
         kept = f"{environment} stays at {current.id}"
         print(f"The promotion of {known.candidate} is canceled; {kept}.")
         return
@@ -149,15 +153,19 @@ def deactivate(deployment_id: DeploymentId) -> None:
 def _set_active(deployment_id: str, active: bool) -> None:
     store = JobStore(current_settings())
     deployment = store.run(registry.deployment(deployment_id))
-    store.run(registry.check_on_its_own(deployment))
-    changed = store.run(registry.activate(deployment_id, active))
+    action = "deployment.activate" if active else "deployment.deactivate"
+    with audited(store, action, f"{deployment.model_name}/{deployment_id}"):
+        store.run(registry.check_on_its_own(deployment))
+        changed = store.run(registry.activate(deployment_id, active))
     state = "active" if active else "inactive"
     print(f"{deployment_id} of {deployment.model_name} is {state}{'' if changed else ' already'}.")
 
 
 def _promote(store: JobStore, settings: Settings, deployment: Deployment, environment: str) -> None:
     before = store.run(registry.environments(deployment.model_id)).get(environment)
-    word, id_ = store.run(registry.promote(deployment, environment)), deployment.id
+    id_ = deployment.id
+    with audited(store, "deployment.promote", _aim(deployment, environment)):
+        word = store.run(registry.promote(deployment, environment))
     said = {
         "switched": f"{environment} points at {id_} now.",
         "warming": f"{environment} switches to {id_} as soon as a replica is ready.",
@@ -166,6 +174,10 @@ def _promote(store: JobStore, settings: Settings, deployment: Deployment, enviro
     print(said[word])
     if word == "warming" and before:
         _say_queued(store, settings, before.deployment_id, id_)
+
+
+def _aim(deployment: Deployment, environment: str) -> str:
+    return f"{deployment.model_name}/{deployment.id} to {environment}"
 
 
 def _say_queued(store: JobStore, settings: Settings, old: str, new: str) -> None:

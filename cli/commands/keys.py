@@ -5,20 +5,21 @@ from typing import Annotated
 
 import typer
 
+from cli.auditing import audited
 from cli.running import current_settings
 from cli.tables import show
-from tasks.api_keys import ApiKey, ApiKeys, Limits
+from tasks.api_keys import SCOPES, ApiKey, ApiKeys, Limits, key_id
 from tasks.errors import SettingsError
+from tasks.store.job_store import JobStore
 
 app = typer.Typer(no_args_is_help=True, help="Manages API keys: create, list, revoke.")
 LIMIT = "0 = no limit (default: the setting)."
-SCOPES = ("full", "inference", "metrics")
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Option(help="A name, to recognise the key.")] = "",
-    scope: Annotated[str, typer.Option(help="full, inference or metrics.")] = "full",
+    scope: Annotated[str, typer.Option(help=", ".join(SCOPES) + ".")] = "full",
     model: Annotated[
         list[str] | None, typer.Option(help="Only this model. Repeat for more.")
     ] = None,
@@ -45,14 +46,17 @@ def create(
     if scope not in SCOPES:
         raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
     seconds = None if expires_in_days is None else expires_in_days * 86_400
-    keys = ApiKeys(current_settings())
+    settings = current_settings()
     limits = Limits(
         submits_per_minute,
         status_calls_per_minute,
         max_unfinished=max_unfinished,
         max_running=max_running,
     )
-    plain = keys.create(name, scope, tuple(model or ()), tuple(environment or ()), seconds, limits)
+    only = (tuple(model or ()), tuple(environment or ()))
+    with audited(JobStore(settings), "key.create", name) as change:
+        plain = ApiKeys(settings).create(name, scope, *only, seconds, limits)
+        change.target = f"{key_id(plain)} {scope} {name}".rstrip()
     print(plain)
     typer.echo("Keep this key: Kingpost stores only its hash and cannot show it again.", err=True)
 
@@ -73,10 +77,16 @@ def list_keys() -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="Id from `kingpost keys list`.")]) -> None:
+def revoke(
+    identity: Annotated[
+        str, typer.Argument(metavar="KEY_ID", help="Id from `kingpost keys list`.")
+    ],
+) -> None:
     """Revokes a key for good. It stops working everywhere within two seconds."""
-    ApiKeys(current_settings()).revoke(key_id)
-    print(f"The key {key_id} is revoked.")
+    settings = current_settings()
+    with audited(JobStore(settings), "key.revoke", identity):
+        ApiKeys(settings).revoke(identity)
+    print(f"The key {identity} is revoked.")
 
 
 def _date(seconds: float) -> str:

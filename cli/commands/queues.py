@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cli.auditing import audited
 from cli.running import current_settings
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
@@ -30,9 +31,11 @@ def resume(model: ModelArgument) -> None:
 
 def _set_paused(model: str, paused: bool) -> int:
     store = JobStore(current_settings())
-    waiting = [
-        store.run(verbs.pause(deployment.id, paused)) for deployment in _deployments(store, model)
-    ]
+    with audited(store, "model.pause" if paused else "model.resume", model):
+        waiting = [
+            store.run(verbs.pause(deployment.id, paused))
+            for deployment in _deployments(store, model)
+        ]
     store.close()
     return sum(waiting)
 

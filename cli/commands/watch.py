@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.accepting import accepted, check_named, say_warnings
+from cli.auditing import audited
 from cli.commands.deploy import PushRefused
 from cli.options import Unsupported
 from cli.running import current_settings
@@ -31,7 +32,9 @@ def watch(
     settings = current_settings()
     allowed = check_named(allow_unsupported, [folder])
     store = JobStore(settings)
-    deployment, outside = _register(settings, store, folder, allowed)
+    with audited(store, "deployment.watch", str(folder)) as change:
+        deployment, outside = _register(settings, store, folder, allowed)
+        change.target = f"{deployment.model_name}/{deployment.id} follows {folder.resolve()}"
     look: Callable[[], Stamps] = lambda: all_stamps(folder.resolve(), outside)  # noqa: E731
     print(
         f"{deployment.model_name}: development is {deployment.id} and loads every save. Ctrl-C ends."

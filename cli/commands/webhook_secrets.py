@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import typer
 
+from cli.auditing import audited
 from cli.running import current_settings
 from tasks.errors import SettingsError
+from tasks.store.job_store import JobStore
 from tasks.webhooks.secrets import WebhookSecrets
 
 app = typer.Typer(
@@ -16,18 +18,19 @@ app = typer.Typer(
 @app.command()
 def create() -> None:
     """Creates the first secret and prints it. From then on webhooks are signed."""
-    known = WebhookSecrets(current_settings())
-    if known.list():
+    if WebhookSecrets(current_settings()).list():
         raise SettingsError(
             "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
         )
-    print(known.rotate())
+    rotate()
 
 
 @app.command()
 def rotate() -> None:
     """Creates a new secret and prints it. The old one still signs for 24 hours."""
-    print(WebhookSecrets(current_settings()).rotate())
+    settings = current_settings()
+    with audited(JobStore(settings), "webhook_secret.rotate"):
+        print(WebhookSecrets(settings).rotate())
 
 
 @app.command("list")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.auditing import audited
 from cli.running import current_settings
 from cli.tables import show
 from tasks.errors import NotFound
@@ -44,14 +45,15 @@ def list_given_up(
 def resend(request_id: Annotated[str, typer.Argument(help="Id of the request.")]) -> None:
     """Sends a request's webhook again, with all its attempts."""
     store = JobStore(current_settings())
-    word = store.run(verbs.redeliver(request_id))
+    with audited(store, "webhook.redeliver", request_id):
+        word = store.run(verbs.redeliver(request_id))
+        if word is not Redelivery.QUEUED:
+            why = {
+                Redelivery.NOT_FINAL: "is not final yet",
+                Redelivery.NO_WEBHOOK: "has no webhook",
+            }.get(word, "does not exist")
+            raise NotFound(f"The request {request_id} {why}.")
     store.close()
-    if word is not Redelivery.QUEUED:
-        why = {
-            Redelivery.NOT_FINAL: "is not final yet",
-            Redelivery.NO_WEBHOOK: "has no webhook",
-        }.get(word, "does not exist")
-        raise NotFound(f"The request {request_id} {why}.")
     print(f"The webhook of {request_id} is on its way.")
 
 

@@ -21,6 +21,7 @@ PLAIN = {
     "paused": "set of deployments whose jobs wait until they are resumed",
     "unfinished": "hash api key -> how many of its jobs are not final",
     "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; others: a setting",
+    "audit": "stream of what was changed, by whom; the days of a setting",
     "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
 }
 KEYED = {

@@ -12,6 +12,7 @@ import pytest
 
 import priority
 from deployments.registry.verbs import SCRIPTS
+from tasks.access.library import ACCESS
 from tasks.state import ALLOWED, Status
 from tasks.store import keys
 from tasks.store.scripting import JOBS
@@ -22,7 +23,11 @@ LONGEST_FUNCTION, P90_FUNCTION = 60, 25
 LONGEST_FILE = 450
 LONGEST_SCRIPT = 60
 MOST_MODULES = 16  # of a folder
-JOB_VERBS = ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")
+VERBS = (
+    (JOBS, ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")),
+    (SCRIPTS, ("deployments/registry/verbs.py",)),
+    (ACCESS, ("tasks/access/audit.py",)),
+)
 
 
 def files(*folders: str, ending: str = ".py") -> list[Path]:
@@ -170,7 +175,7 @@ WRITES = re.compile(
 def scripts() -> list[Path]:
     return [
         path
-        for library in (JOBS, SCRIPTS)
+        for library, _ in VERBS
         for path in sorted(library.folder.glob("*.lua"))
         if path.stem != "lib"
     ]
@@ -189,7 +194,7 @@ def test_a_script_is_short_and_says_what_it_takes_and_returns(path: Path) -> Non
 
 
 def test_every_script_has_a_verb_and_every_verb_a_script() -> None:
-    for library, modules in ((JOBS, JOB_VERBS), (SCRIPTS, ("deployments/registry/verbs.py",))):
+    for library, modules in VERBS:
         source = "".join((ROOT / module).read_text() for module in modules)
         named = set(re.findall(r"\b(?:ScriptCall|_call)\(\s*\"(\w+)\"", source))
         assert named == {path.stem for path in library.folder.glob("*.lua")} - {"lib"}

@@ -160,9 +160,13 @@ def test_what_nobody_may_read_is_not_stored() -> None:
     [
         ("all", "inference", True),
         ("owner", "full", True),
+        ("owner", "deploy", True),
+        ("owner", "admin", True),
         ("owner", "inference", False),
+        ("owner", "metrics", False),
         ("owner", None, False),
         ("none", "full", False),
+        ("none", "admin", False),
     ],
 )
 def test_the_setting_says_who_reads_it(setting: str, scope: Scope | None, sees: bool) -> None:

@@ -1,0 +1,1 @@
+"""The control plane: what operators and deployers do over the API."""

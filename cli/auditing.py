@@ -1,0 +1,31 @@
+"""Writes what a command changes into the audit log, as the API does for its routes."""
+
+import contextlib
+import os
+import pwd
+from collections.abc import Generator
+
+from tasks.access.audit import COMMAND_LINE, DONE, Change
+from tasks.errors import KingpostError
+from tasks.store.job_store import JobStore
+
+
+@contextlib.contextmanager
+def audited(store: JobStore, action: str, target: str = "") -> Generator[Change]:
+    """Makes an entry when the change has been made or refused; whoever changes may set `target` until then. Raises StoreUnavailable."""
+    change, result = Change(COMMAND_LINE, _user(), action, target), DONE
+    try:
+        yield change
+    except BaseException as error:
+        result = str(error) if isinstance(error, KingpostError) else type(error).__name__
+        raise
+    finally:
+        store.run(change.entry(result))
+
+
+def _user() -> str:
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # in a container
+        return str(number)
