@@ -35,8 +35,9 @@ class AuditEntryView(BaseModel):
     @classmethod
     def of(cls, entry: AuditEntry) -> "AuditEntryView":
         """The entry as it is shown."""
-        at = datetime.fromtimestamp(entry.at / 1000, UTC)
-        return cls(**asdict(entry) | {"at": at})
+        return cls.model_validate(
+            asdict(entry) | {"at": datetime.fromtimestamp(entry.at / 1000, UTC)}
+        )
 
 
 class AuditPageView(BaseModel):
