@@ -10,44 +10,66 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cli.options import with_state
+from cli.options import with_server, with_state
 
-# Where each command is: a function, or the `app` of a group. These use the store or the state folder, so they have --state.
+USE, DEPLOY, OPERATE = "Use models", "Deploy models", "Operate"
+RUN = "Run a stack, or a part of it"
+PANELS = (USE, DEPLOY, OPERATE, RUN)  # in the order of `kingpost --help`
+# Where each command is: a function, or the `app` of a group; and its panel in the help.
+# These reach a server over HTTP, so they have --url, and --state for the local stack.
+OF_A_SERVER = {
+    "predict": ("cli.client.predict:predict", USE),
+    "jobs": ("cli.client.jobs:app", USE),
+    "queue": ("cli.client.overview:queue", USE),
+    "status": ("cli.client.overview:status", USE),
+}
+# These use the store or the state folder, so they have --state.
 OF_A_STACK = {
-    "push": "cli.commands.deploy:push",
-    "promote": "cli.commands.deploy:promote",
-    "rollback": "cli.commands.deploy:rollback",
-    "activate": "cli.commands.deploy:activate",
-    "deactivate": "cli.commands.deploy:deactivate",
-    "deployments": "cli.commands.deployed:deployments",
-    "watch": "cli.commands.watch:watch",
-    "logs": "cli.commands.logs:logs",
-    "models": "cli.commands.models:list_models",
-    "pause": "cli.commands.queues:pause",
-    "repair": "cli.commands.repair:repair",
-    "resume": "cli.commands.queues:resume",
-    "keys": "cli.commands.keys:app",
-    "webhook-secret": "cli.commands.webhook_secrets:app",
-    "webhooks": "cli.commands.webhooks:app",
-    "virtualenvs": "cli.commands.virtualenvs:app",
+    "push": ("cli.commands.deploy:push", DEPLOY),
+    "watch": ("cli.commands.watch:watch", DEPLOY),
+    "models": ("cli.commands.models:list_models", DEPLOY),
+    "deployments": ("cli.commands.deployed:deployments", DEPLOY),
+    "promote": ("cli.commands.deploy:promote", DEPLOY),
+    "rollback": ("cli.commands.deploy:rollback", DEPLOY),
+    "activate": ("cli.commands.deploy:activate", DEPLOY),
+    "deactivate": ("cli.commands.deploy:deactivate", DEPLOY),
+    "logs": ("cli.commands.logs:logs", OPERATE),
+    "pause": ("cli.commands.queues:pause", OPERATE),
+    "resume": ("cli.commands.queues:resume", OPERATE),
+    "keys": ("cli.commands.keys:app", OPERATE),
+    "webhook-secret": ("cli.commands.webhook_secrets:app", OPERATE),
+    "webhooks": ("cli.commands.webhooks:app", OPERATE),
+    "repair": ("cli.commands.repair:repair", OPERATE),
+    "virtualenvs": ("cli.commands.virtualenvs:app", OPERATE),
+}
+OF_NOTHING = {
+    "login": ("cli.client.contexts:login", USE),
+    "logout": ("cli.client.contexts:logout", USE),
+    "contexts": ("cli.client.contexts:list_contexts", USE),
+    "use": ("cli.client.contexts:use", USE),
+    "init": ("cli.client.init:init", DEPLOY),
 }
 PARTS = {
-    "api": "cli.parts:api",
-    "replica": "cli.parts:replica",
-    "node": "cli.parts:node",
-    "maintenance": "cli.parts:maintenance",
-    "flower": "cli.parts:flower",
+    "api": ("cli.parts:api", RUN),
+    "replica": ("cli.parts:replica", RUN),
+    "node": ("cli.parts:node", RUN),
+    "maintenance": ("cli.parts:maintenance", RUN),
+    "flower": ("cli.parts:flower", RUN),
 }
-WHERE = OF_A_STACK | PARTS
+WHERE = OF_NOTHING | OF_A_SERVER | OF_A_STACK | PARTS
 
 
 class Lazily(TyperGroup):
     """The group of all commands. A command that does not run is a placeholder with its help text."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names, for `--help` and for "did you mean"."""
+        """The names, for `--help` and for "did you mean", panel by panel."""
         self._mention_all()
-        return super().list_commands(ctx)
+        names = super().list_commands(ctx)
+        panels = [str(getattr(self.commands[name], "rich_help_panel", RUN)) for name in names]
+        return [
+            name for panel in PANELS for name, at in zip(names, panels, strict=True) if at == panel
+        ]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command itself. Raises click's UsageError for an unknown name."""
@@ -60,20 +82,24 @@ class Lazily(TyperGroup):
     def _mention_all(self) -> None:
         for name in WHERE:
             if name not in self.commands:
-                self.commands[name] = TyperCommand(name, help=_help(WHERE[name]))
+                where, panel = WHERE[name]
+                self.commands[name] = TyperCommand(name, help=_help(where), rich_help_panel=panel)
 
 
 @functools.cache
 def _command(name: str) -> Any:
-    module, _, attribute = WHERE[name].partition(":")
+    where, panel = WHERE[name]
+    module, _, attribute = where.partition(":")
     found = getattr(import_module(module), attribute)
     app = found if isinstance(found, typer.Typer) else typer.Typer(add_completion=False)
     if app is not found:
         app.command(name)(found)
     if name in OF_A_STACK:
         with_state(app)
-    command = typer.main.get_group(app) if app is found else typer.main.get_command(app)
-    command.name = name
+    if name in OF_A_SERVER:
+        with_server(app)
+    command: Any = typer.main.get_group(app) if app is found else typer.main.get_command(app)
+    command.name, command.rich_help_panel = name, panel
     return command
 
 

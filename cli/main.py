@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.lazily import Lazily
+from cli.lazily import DEPLOY, RUN, Lazily
 from cli.options import Port, State, Unsupported, choose_state
 from cli.parts import one_sentence
 
@@ -33,7 +33,7 @@ def root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def up(
     models: Annotated[
         Path | None,
@@ -61,7 +61,7 @@ def up(
     run(Choices(models, host, port, None if no_flower else flower_port, folder, allowed))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def demo(
     models: Annotated[Path, typer.Option(help="Folder of Truss packages.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("demo.png"),
@@ -72,7 +72,7 @@ def demo(
     run(models, out)
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY)
 def build_chain(
     folder: Annotated[Path, typer.Argument(help="Folder of the chain.")],
     out: Annotated[Path, typer.Argument(help="Folder for the packages.")],

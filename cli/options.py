@@ -17,6 +17,14 @@ State = Annotated[
         show_default=False,
     ),
 ]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of the server to use (default: KINGPOST_URL, the context of `kingpost login`, the local stack).",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Unsupported = Annotated[
     list[str] | None,
     typer.Option(
@@ -26,6 +34,7 @@ Unsupported = Annotated[
     ),
 ]
 _chosen: ContextVar[Path | None] = ContextVar("state", default=None)
+_chosen_url: ContextVar[str | None] = ContextVar("url", default=None)
 
 
 def choose_state(folder: Path | None) -> None:
@@ -38,25 +47,51 @@ def chosen_state() -> Path | None:
     return _chosen.get()
 
 
+def choose_url(url: str | None) -> None:
+    """Stores the value of `--url` for `chosen_url`."""
+    _chosen_url.set(url)
+
+
+def chosen_url() -> str | None:
+    """The value of `--url`."""
+    return _chosen_url.get()
+
+
+# Options that a command need not declare: name, type, and who takes the value.
+_STATE = ("state", State, choose_state)
+_URL = ("url", Url, choose_url)
+
+
 def with_state(app: typer.Typer) -> None:
     """Adds the option `--state` to every command of the app."""
+    _add(app, _STATE)
+
+
+def with_server(app: typer.Typer) -> None:
+    """Adds the options `--url` and `--state` to every command of the app."""
+    _add(app, _URL, _STATE)
+
+
+def _add(app: typer.Typer, *options: tuple[str, Any, Callable[[Any], None]]) -> None:
     for command in app.registered_commands:
         if command.callback:
-            command.callback = _taking_state(command.callback)
+            for option in options:
+                command.callback = _taking(command.callback, *option)
 
 
-def _taking_state(command: Callable[..., None]) -> Callable[..., None]:
+def _taking(
+    command: Callable[..., None], name: str, kind: Any, choose: Callable[[Any], None]
+) -> Callable[..., None]:
     @functools.wraps(command)
-    def wrapped(*args: Any, state: Path | None, **kwargs: Any) -> None:
-        if state is not None:
-            choose_state(state)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        value = kwargs.pop(name)
+        if value is not None:
+            choose(value)
         command(*args, **kwargs)
 
     signature = inspect.signature(command)
-    option = inspect.Parameter(
-        "state", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=State
-    )
+    option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
     parameters = [*signature.parameters.values(), option]
     wrapped.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    wrapped.__annotations__ = command.__annotations__ | {"state": State}
+    wrapped.__annotations__ = command.__annotations__ | {name: kind}
     return wrapped

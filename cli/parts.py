@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cli.options import Port, Unsupported
+from kingpost.errors import Error
 from tasks.errors import KingpostError, SettingsError
 from tasks.outside_text import printable
 from tasks.process.descriptors import connections, raise_descriptor_limit
@@ -106,11 +107,11 @@ def _settings() -> "Settings":
 
 
 def one_sentence(command: Callable[[], None]) -> None:
-    """Prepares the process and runs the command. A KingpostError, or an OSError of a file, is printed as one sentence; the exit code is 1."""
+    """Prepares the process and runs the command. An error of ours, or an OSError of a file, is printed as one sentence; the exit code is 1."""
     _prepare()
     try:
         command()
-    except KingpostError as error:
+    except (KingpostError, Error) as error:
         _refuse(str(error))
     except OSError as error:
         if error.filename is None:

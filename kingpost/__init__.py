@@ -1,1 +1,70 @@
-"""The only top-level package name that other projects do not use."""
+"""Kingpost's Python client: `from kingpost import Client, AsyncClient`. It imports nothing of the server.
+
+The package also holds the entry point of the `kingpost` command, because `kingpost` is the only top-level name of ours that
+other projects do not use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kingpost.client import AsyncClient, AsyncJob, Client, Job
+    from kingpost.errors import (
+        ApiError,
+        BadSignature,
+        Conflict,
+        Error,
+        Forbidden,
+        JobFailed,
+        NotConfigured,
+        NotFinished,
+        NotFound,
+        RateLimited,
+        TimedOut,
+        TooLarge,
+        Unauthorized,
+        Unavailable,
+        Unreachable,
+    )
+    from kingpost.webhooks import verify_webhook
+
+# Each name and its module. They are imported on first use, so that the command starts without httpx.
+_WHERE = {
+    name: module
+    for module, names in {
+        "kingpost.client": "AsyncClient AsyncJob Client Job",
+        "kingpost.errors": "ApiError BadSignature Conflict Error Forbidden JobFailed NotConfigured NotFinished NotFound"
+        " RateLimited TimedOut TooLarge Unauthorized Unavailable Unreachable",
+        "kingpost.webhooks": "verify_webhook",
+    }.items()
+    for name in names.split()
+}
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncJob",
+    "BadSignature",
+    "Client",
+    "Conflict",
+    "Error",
+    "Forbidden",
+    "Job",
+    "JobFailed",
+    "NotConfigured",
+    "NotFinished",
+    "NotFound",
+    "RateLimited",
+    "TimedOut",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "Unreachable",
+    "verify_webhook",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'kingpost' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

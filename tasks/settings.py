@@ -19,6 +19,9 @@ SERVICE_LINK = re.compile(
     r"KINGPOST_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 SERVICE_PORT = re.compile(r"KINGPOST_(\w+_)?PORT")
+OF_THE_CLIENT = (
+    PREFIX + "URL"
+)  # which server commands and the Python client call; no process of a stack reads it
 
 
 class Settings(BaseSettings):
@@ -131,8 +134,8 @@ class Settings(BaseSettings):
         """Reads the process variables. Raises SettingsError with one sentence for an unknown or wrong value."""
         known = {PREFIX + name.upper() for name in cls.model_fields}
         given = os.environ if variables is None else variables
-        for name in given:
-            if name.startswith(PREFIX) and name not in known and not _is_link(name, given[name]):
+        for name in given.keys() - known - {OF_THE_CLIENT}:
+            if name.startswith(PREFIX) and not _is_link(name, given[name]):
                 raise SettingsError(f"{name} is not a setting; see docs/settings.md for the list.")
         try:
             values = {n.removeprefix(PREFIX).lower(): v for n, v in given.items() if n in known}

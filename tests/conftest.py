@@ -111,10 +111,12 @@ def clock(store: JobStore) -> Clock:
 
 # Files whose tests wait for whole stacks; first, or one process would be alone with them at the end.
 CHAINS = "tests/contract/chains/"  # one group: its files share two stacks
+CLIENT = "tests/contract/client/"  # these share one
 LONG = (
     "test_up.py",
     "deployments/test_deployments.py",
     CHAINS,
+    CLIENT,
     "test_mutants.py",
     "test_one_slot.py",
     "test_replica.py",
@@ -138,11 +140,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file stays in one process, and so do the files of chains."""
+    """A file stays in one process, and so do files that share a stack."""
     from xdist.scheduler.loadfile import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return CHAINS if nodeid.startswith(CHAINS) else super()._split_scope(nodeid)
+            shared = (group for group in (CHAINS, CLIENT) if nodeid.startswith(group))
+            return next(shared, None) or super()._split_scope(nodeid)
 
     return ByFile(config, log)

@@ -24,6 +24,11 @@ def prepare_variables() -> None:
             os.environ[name] = _with_loopback(os.environ.get(name, ""))
 
 
+def is_set(name: str) -> bool:
+    """Whether a variable has a value that is not empty."""
+    return bool(os.environ.get(name))
+
+
 def set_aside() -> list[str]:
     """The names of the variables that this process was given and ignores."""
     return sorted(_set_aside)

@@ -62,7 +62,7 @@ def test_files_are_short() -> None:
 def test_the_rooms_are_small_and_stand_in_contributing() -> None:
     rooms: dict[str, int] = {}
     for path in files("api", "cli", "deployments", "kingpost", "priority", "tasks", "workers"):
-        if path.name != "__init__.py":
+        if path.name != "__init__.py" and not path.is_relative_to(ROOT / "cli" / "templates"):
             room = str(path.relative_to(ROOT).parent)
             rooms[room] = rooms.get(room, 0) + 1
     assert not {room for room, modules in rooms.items() if modules > MOST_MODULES}
@@ -78,6 +78,7 @@ def test_process_variables_are_read_in_one_place() -> None:
         "tasks/process/programs.py",
         "workers/host/variables.py",
         "kingpost/__main__.py",
+        "kingpost/contexts.py",
     }
     readers = {
         str(path.relative_to(ROOT))

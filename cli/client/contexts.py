@@ -1,0 +1,106 @@
+"""`kingpost login`, `logout`, `contexts`, `use`: which servers this user works with."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.options import AsJson
+from cli.tables import show
+from kingpost import contexts
+from kingpost.contexts import Contexts, Server
+from kingpost.errors import ApiError, Forbidden, NotConfigured, Unauthorized
+
+Name = Annotated[str, typer.Argument(help="Name of the context.")]
+
+
+def login(
+    url: Annotated[str, typer.Argument(help="Address of the server, such as https://host:8000.")],
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="The API key (default: asked for, or read from stdin).", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the context (default: the host of the address).")
+    ] = None,
+) -> None:
+    """Notes a server and a key for all later commands, after a look whether the server takes the key."""
+    address = contexts.address(url)
+    server = Server(address, contexts.checked_key(key or _ask(address)), name or _host(address))
+    models = _check(server)
+    path = Contexts.read().with_server(server).write()
+    print(f"Logged in to {server.url} as the context {server.context}; it serves {models}.")
+    print(f"The key is in {path}, which only you can read.")
+
+
+def logout(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the context (default: the current one).")
+    ] = None,
+) -> None:
+    """Forgets a server and its key. The key stays valid: `kingpost keys revoke` ends it."""
+    known = Contexts.read()
+    gone = name or known.current_name
+    if not gone:
+        raise NotConfigured("You are not logged in.")
+    known.without(gone).write()
+    print(f"The context {gone} and its key are forgotten.")
+
+
+def list_contexts(as_json: AsJson = False) -> None:
+    """Lists the servers of `kingpost login`; a star marks the current one."""
+    known = Contexts.read()
+    rows = [
+        {"name": name, "url": server.url, "current": name == known.current_name}
+        for name, server in sorted(known.servers.items())
+    ]
+    if as_json:
+        print(json.dumps(rows))
+    elif rows:
+        cells = [(str(row["name"]), "*" if row["current"] else "", str(row["url"])) for row in rows]
+        show(("context", "now", "address"), cells)
+    else:
+        print("There are no contexts yet: `kingpost login URL`.")
+
+
+def use(name: Name) -> None:
+    """Makes a context the current one."""
+    known = Contexts.read().using(name)
+    known.write()
+    print(f"Commands use {known.servers[name].url} from now on.")
+
+
+def _ask(url: str) -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline()
+    return typer.prompt(f"API key for {url}", hide_input=True)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2]
+
+
+def _check(server: Server) -> str:
+    """What the server serves, in words. Raises Unauthorized for a wrong key, NotConfigured for another kind of server."""
+    from kingpost import Client
+
+    with Client(server.url, server.key, retries=0) as client:
+        try:
+            models = client.models.list()
+        except Forbidden:
+            return "no models to this key"  # it is valid, for something else
+        except Unauthorized as error:
+            message = (
+                f"{server.url} does not take this key; `kingpost keys create` makes one there."
+            )
+            raise Unauthorized(message, error.status, error.code) from None
+        except (ApiError, KeyError) as error:
+            status = f" (HTTP {error.status})" if isinstance(error, ApiError) else ""
+            message = (
+                f"{server.url} does not answer as a Kingpost server{status}; check the address."
+            )
+            raise NotConfigured(message) from None
+    return "1 model" if len(models) == 1 else f"{len(models)} models"

@@ -1,0 +1,71 @@
+"""The input of `kingpost predict`, from its `-i` options."""
+
+import base64
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from kingpost.errors import Error
+
+STDIN = "-"
+
+
+class BadInput(Error):
+    """An input cannot be read."""
+
+
+def model_input(given: Sequence[str]) -> Any:
+    """The input from `KEY=VALUE`, `KEY=@FILE`, `@FILE.json`, `@-` and JSON. Without any it is `{}`. Raises BadInput.
+
+    Objects are merged, a later option wins. Anything but an object stands alone.
+    """
+    merged: dict[str, Any] = {}
+    for text in given:
+        value = _part(text)
+        if not isinstance(value, dict):
+            if len(given) > 1:
+                raise BadInput(f"-i {text} is not an object, so it cannot be joined with others.")
+            return value
+        merged |= cast("dict[str, Any]", value)
+    return merged
+
+
+def _part(text: str) -> Any:
+    if text.startswith("@"):
+        return _json_of(text[1:])
+    if text.lstrip()[:1] in ("{", "[", '"'):
+        return _parsed(text, f"-i {text}")
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise BadInput(f"-i {text} is neither KEY=VALUE, @FILE.json nor JSON.")
+    return {key: _value(value)}
+
+
+def _value(text: str) -> Any:
+    """JSON if it is JSON, the content of a file for `@FILE`, else the text itself."""
+    if text.startswith("@"):
+        name = text[1:]
+        if name.lower().endswith(".json"):
+            return _json_of(name)
+        return base64.b64encode(_bytes(name)).decode()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _json_of(name: str) -> Any:
+    return _parsed(_bytes(name), "The input" if name == STDIN else name)
+
+
+def _parsed(text: str | bytes, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{what} is not JSON: {error}.") from None
+
+
+def _bytes(name: str) -> bytes:
+    return sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()

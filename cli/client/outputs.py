@@ -1,0 +1,126 @@
+"""What `kingpost predict` does with an output: shows it, or writes the files in it."""
+
+import base64
+import binascii
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from kingpost.errors import Error
+from kingpost.records import Output
+from tasks.outside_text import printable
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="File for the output; images and sounds in JSON are decoded."
+    ),
+]
+DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w=-]+)*;base64,", re.I)
+BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+# How files begin that models make: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP, TIFF, PDF, ZIP, gzip, MP3, Ogg, FLAC, Matroska.
+BEGINNINGS = (
+    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"%PDF", b"PK\3\4",
+    b"\x1f\x8b", b"ID3", b"\xff\xfb", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3",
+)  # fmt: skip
+MP4 = b"ftyp"  # from the fifth byte on
+DEEPEST = 20  # levels of JSON that are searched
+
+
+class CannotShow(Error):
+    """The output is no text, so a terminal cannot show it; write it with -o FILE, or into a pipe."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+def write(output: Output, out: Path) -> list[Path]:
+    """Writes the output into a file and returns the paths that it wrote.
+
+    Base64 in JSON is decoded: a file for each image, sound or document in it. With several, the names get numbers. JSON without
+    such a file is written as it is; so is every output if the file is to end in `.json`.
+    """
+    contents = [output.content]
+    if output.is_json and out.suffix.lower() != ".json":
+        contents = list(_files(output.value, DEEPEST)) or contents
+    names = [out]
+    if len(contents) > 1:
+        names = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(contents) + 1)]
+    for name, content in zip(names, contents, strict=True):
+        name.write_bytes(content)
+    return names
+
+
+def text_of(output: Output) -> str:
+    """The output for a terminal: JSON in lines, text as it is. Raises CannotShow for bytes."""
+    if output.is_json:
+        value = output.value
+        return printable(value) if isinstance(value, str) else json.dumps(value, indent=2)
+    try:
+        text = output.content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise CannotShow
+    return printable(text)
+
+
+def finish(output: Output, out: Path | None, as_json: bool, request_id: str = "") -> None:
+    """Writes or shows an output that is complete."""
+    paths = [str(path) for path in write(output, out)] if out else []
+    if as_json:
+        said: dict[str, Any] = {"content_type": output.content_type, "bytes": len(output.content)}
+        said |= {"request_id": request_id} if request_id else {}
+        said |= {"files": paths} if out else {"output": _plain(output)}
+        print(json.dumps(said))
+    elif out:
+        for path in paths:
+            print(path)
+    elif output.is_json or sys.stdout.isatty():
+        print(text_of(output))
+    else:
+        sys.stdout.buffer.write(output.content)
+
+
+def _plain(output: Output) -> Any:
+    """The output as JSON can hold it: text if it is text, else base64."""
+    if output.is_json:
+        return output.value
+    try:
+        return output.content.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(output.content).decode()
+
+
+def _files(value: Any, depth: int) -> Iterator[bytes]:
+    """The files in a JSON value, in its order."""
+    if isinstance(value, str):
+        if (content := _decoded(value)) is not None:
+            yield content
+    elif depth:
+        inner: list[Any] = []
+        if isinstance(value, dict):
+            inner = list(cast("dict[str, Any]", value).values())
+        elif isinstance(value, list):
+            inner = cast("list[Any]", value)
+        for part in inner:
+            yield from _files(part, depth - 1)
+
+
+def _decoded(text: str) -> bytes | None:
+    """The bytes of a data URL, or of base64 that begins as a file does."""
+    url = DATA_URL.match(text)
+    encoded = text[url.end() :] if url else text
+    if len(encoded) % 4 or not BASE64.fullmatch(encoded):
+        return None
+    try:
+        content = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return None
+    is_file = content.startswith(BEGINNINGS) or content[4:8] == MP4
+    return content if url or is_file else None

@@ -1,0 +1,140 @@
+"""`kingpost predict`: runs a model from the shell, at once or through the queue."""
+
+import codecs
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.client.choosing import client
+from cli.client.inputs import model_input
+from cli.client.outputs import CannotShow, Out, finish
+from cli.options import AsJson
+from kingpost.records import Output
+from tasks.outside_text import printable
+
+if TYPE_CHECKING:
+    from kingpost import Client
+
+Model = Annotated[str, typer.Argument(help="A model's name or id.")]
+Environment = Annotated[
+    str | None,
+    typer.Option("--environment", "-e", help="Name of the environment (default: production)."),
+]
+DeploymentId = Annotated[
+    str | None, typer.Option("--deployment", help="Id of a deployment, instead of an environment.")
+]
+
+
+def predict(
+    model: Model,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", "-i", metavar="KEY=VALUE|@FILE.json",
+            help="A part of the input. VALUE is JSON, @FILE for the content of a file, else text. Repeat for more.",
+        ),
+    ] = None,
+    out: Out = None,
+    queued: Annotated[
+        bool, typer.Option("--async", help="Go through the queue, and show how it goes.")
+    ] = False,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=2, help="With --async: 0 is the most urgent.")
+    ] = None,
+    environment: Environment = None,
+    deployment: DeploymentId = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Runs a model and shows its output, as it comes if the model streams."""
+    if priority is not None and not queued:
+        raise typer.BadParameter("--priority is for requests in the queue: add --async.")
+    sent = model_input(given or ())
+    target = {"environment": environment, "deployment": deployment}
+    with client() as server:
+        if queued:
+            _queued(server, model, sent, target, priority, out, as_json)
+        else:
+            _at_once(server, model, sent, target, out, as_json)
+
+
+def _at_once(
+    server: "Client", model: str, sent: Any, target: dict[str, Any], out: Path | None, as_json: bool
+) -> None:
+    chunks = server.stream_bytes(model, sent, **target)
+    content_type = next(chunks).content_type
+    if out or as_json or Output(b"", content_type).is_json:
+        content = b"".join(chunk.data for chunk in chunks)
+        finish(Output(content, content_type), out, as_json)
+        return
+    screen = Screen()
+    for chunk in chunks:
+        screen.take(chunk.data)
+    screen.end()
+
+
+def _queued(
+    server: "Client",
+    model: str,
+    sent: Any,
+    target: dict[str, Any],
+    priority: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from cli.client.following import follow
+
+    job = server.submit(model, sent, priority=priority, **target)
+    for warning in job.warnings:
+        typer.echo(printable(warning), err=True)
+    if not as_json:
+        typer.echo(f"queued as {job.id}", err=True)
+    screen = None if out or as_json else Screen()
+    try:
+        seen = follow(job, screen.show if screen else _nothing)
+    except KeyboardInterrupt:
+        typer.echo(f"It goes on: kingpost jobs watch {job.id}", err=True)
+        raise
+    if screen and seen.all_shown:
+        screen.end()
+        return
+    output = job.output()
+    finish(output, out, as_json, job.id)
+
+
+def _nothing(_: str) -> None:
+    """Tokens that are written to a file at the end."""
+
+
+class Screen:
+    """Shows output as it comes. To a pipe or a file it is passed on as it is."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._terminal = sys.stdout.isatty()
+        self._last = "\n"
+
+    def take(self, data: bytes) -> None:
+        """The next bytes. Raises CannotShow if a terminal cannot show them."""
+        if not self._terminal:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            return
+        try:
+            text = self._decoder.decode(data)
+        except UnicodeDecodeError:
+            text = "\0"
+        if "\0" in text:
+            raise CannotShow
+        self.show(text)
+
+    def show(self, text: str) -> None:
+        """The next text."""
+        print(printable(text) if self._terminal else text, end="", flush=True)
+        self._last = text[-1:] or self._last
+
+    def end(self) -> None:
+        """Ends the last line."""
+        if self._terminal and self._last != "\n":
+            print()

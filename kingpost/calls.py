@@ -1,0 +1,400 @@
+"""The calls of the API, each described once as a flow. `kingpost.client` makes methods of them."""
+
+import codecs
+import json
+import time
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import quote
+
+import httpx
+
+from kingpost.errors import ApiError, JobFailed, NotConfigured, NotFinished, Unreachable
+from kingpost.events import Event, Parser
+from kingpost.flow import (
+    Emit,
+    Flow,
+    Pause,
+    Read,
+    Request,
+    Retries,
+    Step,
+    ask,
+    pause,
+    unreachable,
+)
+from kingpost.records import (
+    Accepted,
+    Canceled,
+    Chunk,
+    Deployment,
+    Environment,
+    JobStatus,
+    ListedJob,
+    Model,
+    Output,
+    Page,
+    Queue,
+)
+
+LONGEST_WAIT = 60.0  # s, of one long poll
+PREDICT_SECONDS = 1260.0  # the server gives up after 1200 s by itself
+QUIET_SECONDS = 45.0  # an event stream says something every 15 s
+JSON = {"content-type": "application/json"}
+BYTES = {"content-type": "application/octet-stream"}
+
+
+def run(
+    model: str,
+    model_input: object,
+    *,
+    environment: str | None = None,
+    deployment: str | None = None,
+    timeout: float = PREDICT_SECONDS,
+) -> Flow[Any]:
+    """Runs a model and waits for its output: JSON as Python has it, text as str, anything else as bytes.
+
+    `model` is a name or an id. It runs in production, unless an environment or the id of a deployment is given.
+    `model_input` is anything that JSON can hold, or bytes.
+    """
+    answer = yield from predict(
+        model, model_input, environment=environment, deployment=deployment, timeout=timeout
+    )
+    return answer.value
+
+
+def predict(
+    model: str,
+    model_input: object,
+    *,
+    environment: str | None = None,
+    deployment: str | None = None,
+    timeout: float = PREDICT_SECONDS,
+) -> Flow[Output]:
+    """As `run`, but the output stays as it came, with its content type."""
+    answer = yield from ask(_predict(model, model_input, environment, deployment, timeout))
+    return _output(answer)
+
+
+def stream(
+    model: str,
+    model_input: object,
+    *,
+    environment: str | None = None,
+    deployment: str | None = None,
+    timeout: float = PREDICT_SECONDS,
+) -> Generator[Step | Emit[str], Any, None]:
+    """Runs a model and gives its output as text, as it comes."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    request = _predict(model, model_input, environment, deployment, timeout)
+    yield from ask(request, opened=True)
+    while data := (yield from _read()):
+        if text := decoder.decode(data):
+            yield Emit(text)
+    if text := decoder.decode(b"", final=True):
+        yield Emit(text)
+
+
+def stream_bytes(
+    model: str,
+    model_input: object,
+    *,
+    environment: str | None = None,
+    deployment: str | None = None,
+    timeout: float = PREDICT_SECONDS,
+) -> Generator[Step | Emit[Chunk], Any, None]:
+    """Runs a model and gives its output as bytes, as they come, with their content type. The first chunk is empty."""
+    request = _predict(model, model_input, environment, deployment, timeout)
+    answer = yield from ask(request, opened=True)
+    content_type = answer.headers.get("content-type", "")
+    yield Emit(Chunk(b"", content_type))
+    while data := (yield from _read()):
+        yield Emit(Chunk(data, content_type))
+
+
+def submit(
+    model: str,
+    model_input: object,
+    *,
+    environment: str | None = None,
+    deployment: str | None = None,
+    priority: int | None = None,
+    webhook: str | None = None,
+    max_time_in_queue_seconds: int | None = None,
+    retry: Mapping[str, int] | None = None,
+    idempotency_key: str | None = None,
+) -> Flow[Accepted]:
+    """Queues a request.
+
+    0 is the most urgent priority, and the default. `retry` is the `inference_retry_config`: `max_attempts`, `initial_delay_ms`,
+    `max_delay_ms`. The submission has an idempotency key, so that sending it again after a lost connection queues nothing twice;
+    give one of your own to do the same across restarts of your program.
+    """
+    options = {
+        "priority": priority,
+        "webhook_endpoint": webhook,
+        "max_time_in_queue_seconds": max_time_in_queue_seconds,
+        "inference_retry_config": retry,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    key = idempotency_key or uuid.uuid4().hex
+    path = f"{_target(model, environment, deployment)}/async_predict"
+    body = _json({"model_input": model_input, **given})
+    headers = {**JSON, "idempotency-key": key}
+    answer = yield from ask(Request("POST", path, headers=headers, content=body))
+    return Accepted.of(_object(answer))
+
+
+def status(request_id: str, wait: float = 0) -> Flow[JobStatus]:
+    """The status. With `wait`, it answers when the status is final, at the latest after that many seconds (60 at most)."""
+    params = {"wait": f"{min(wait, LONGEST_WAIT):g}"} if wait > 0 else {}
+    answer = yield from ask(
+        Request("GET", _request(request_id), params, read_seconds=LONGEST_WAIT + 30)
+    )
+    return JobStatus.of(_object(answer))
+
+
+def wait(request_id: str, timeout: float | None = None) -> Flow[JobStatus]:
+    """Waits until the status is final. Raises NotFinished after `timeout` seconds; the request then goes on."""
+    ends = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = LONGEST_WAIT if ends is None else ends - time.monotonic()
+        found = yield from status(request_id, max(left, 0))
+        if found.is_final:
+            return found
+        if ends is not None and time.monotonic() >= ends:
+            message = f"The request {request_id} is {found.status} after {timeout:g} s; it goes on."
+            raise NotFinished(message, request_id, found.status)
+
+
+def result(request_id: str, timeout: float | None = None) -> Flow[Any]:
+    """Waits for the request and returns its output, as `run` does. Raises JobFailed if it has none, and NotFinished."""
+    found = yield from output(request_id, timeout)
+    return found.value
+
+
+def output(request_id: str, timeout: float | None = None) -> Flow[Output]:
+    """As `result`, but the output stays as it came, with its content type."""
+    found = yield from wait(request_id, timeout)
+    if not found.has_result:
+        errors = [(error.code, error.message) for error in found.errors]
+        message = f"The request {request_id} has no result: {found.reason}"
+        raise JobFailed(message, request_id, found.status, errors)
+    request = Request("GET", f"{_request(request_id)}/result", read_seconds=PREDICT_SECONDS)
+    return _output((yield from ask(request)))
+
+
+def events(request_id: str, after: str = "") -> Generator[Step | Emit[Event], Any, None]:
+    """What happens to the request, as it happens, until it is final. `after` is the id of the last event that you have.
+
+    A stream that breaks off is taken up where it ended.
+    """
+    path, silent = f"{_request(request_id)}/events", 0  # how many streams in a row said nothing
+    while True:
+        headers = {"last-event-id": after} if after else {}
+        yield from ask(Request("GET", path, headers=headers, read_seconds=QUIET_SECONDS), True)
+        parser, silent = Parser(), silent + 1
+        broken = Unreachable(f"The events of {request_id} end before it is final.")
+        try:
+            while data := cast(bytes, (yield Read())):
+                silent = 0
+                for event in parser.feed(data):
+                    after = event.id or after
+                    yield Emit(event)
+                    if event.kind == "done":
+                        return
+        except httpx.RequestError as error:
+            broken = unreachable(error)
+        if silent > (yield Retries()):
+            raise broken
+        yield Pause(pause(2))
+
+
+def cancel(request_id: str) -> Flow[Canceled]:
+    """Cancels the request, also while it runs. No result is written afterwards."""
+    return Canceled.of(_object((yield from ask(Request("DELETE", _request(request_id))))))
+
+
+def set_priority(request_id: str, priority: int) -> Flow[JobStatus]:
+    """Moves a request that waits to another priority."""
+    body = _json({"priority": priority})
+    answer = yield from ask(Request("PATCH", _request(request_id), headers=JSON, content=body))
+    return JobStatus.of(_object(answer))
+
+
+def list_jobs(
+    *,
+    status: str | None = None,
+    model: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Flow[Page[ListedJob]]:
+    """Your own requests, newest first. A filter applies within a page, so a page may have fewer rows, or none."""
+    options = {"status": status, "model": model, "limit": limit, "cursor": cursor}
+    params = {name: str(value) for name, value in options.items() if value is not None}
+    said = _object((yield from ask(Request("GET", "/async_requests", params))))
+    return Page(tuple(map(ListedJob.of, said["requests"])), said["cursor"])
+
+
+def every_job(
+    *, status: str | None = None, model: str | None = None
+) -> Generator[Step | Emit[ListedJob], Any, None]:
+    """All your own requests, newest first, page by page."""
+    cursor: str | None = None
+    while True:
+        page = yield from list_jobs(status=status, model=model, limit=1000, cursor=cursor)
+        for row in page:
+            yield Emit(row)
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def queue(
+    model: str, *, environment: str | None = None, deployment: str | None = None
+) -> Flow[Queue]:
+    """How many requests wait and run."""
+    path = f"{_target(model, environment, deployment)}/async_queue_status"
+    return Queue.of(_object((yield from ask(Request("GET", path)))))
+
+
+def list_models() -> Flow[Sequence[Model]]:
+    """Every model that the key may call."""
+    said = _object((yield from ask(Request("GET", "/v1/models"))))
+    if "models" in said:
+        return [Model.of(entry) for entry in said["models"]]
+    return [Model(name=entry["id"], raw=entry) for entry in said["data"]]
+
+
+def get_model(model: str) -> Flow[Model]:
+    """One model, by name or id."""
+    return Model.of(_object((yield from ask(Request("GET", _model(model))))))
+
+
+def list_deployments(model: str) -> Flow[Sequence[Deployment]]:
+    """The deployments of a model, oldest first."""
+    said = _object((yield from ask(Request("GET", f"{_model(model)}/deployments"))))
+    return [Deployment.of(entry) for entry in said["deployments"]]
+
+
+def get_deployment(model: str, deployment: str = "production") -> Flow[Deployment]:
+    """One deployment, by its id or by the environment that points at it."""
+    return Deployment.of(_object((yield from ask(Request("GET", _of(model, deployment))))))
+
+
+def activate(model: str, deployment: str) -> Flow[bool]:
+    """Lets a deployment run again. Returns whether that changed anything."""
+    return (yield from _act(model, deployment, "activate"))
+
+
+def deactivate(model: str, deployment: str) -> Flow[bool]:
+    """Stops a deployment's replicas; its queued requests wait. Returns whether that changed anything."""
+    return (yield from _act(model, deployment, "deactivate"))
+
+
+def promote(model: str, deployment: str, environment: str = "production") -> Flow[Deployment]:
+    """Warms up a deployment, then switches an environment to it."""
+    path = f"{_model(model)}/environments/{_quoted(environment)}/promote"
+    body = _json({"deployment_id": deployment})
+    answer = yield from ask(Request("POST", path, headers=JSON, content=body))
+    return Deployment.of(_object(answer))
+
+
+def list_environments(model: str) -> Flow[Sequence[Environment]]:
+    """The environments of a model, and the deployments that they point at."""
+    said = _object((yield from ask(Request("GET", f"{_model(model)}/environments"))))
+    return [Environment.of(entry) for entry in said["environments"]]
+
+
+def get_environment(model: str, environment: str) -> Flow[Environment]:
+    """One environment of a model."""
+    path = f"{_model(model)}/environments/{_quoted(environment)}"
+    return Environment.of(_object((yield from ask(Request("GET", path)))))
+
+
+def _act(model: str, deployment: str, verb: str) -> Flow[bool]:
+    said = _object((yield from ask(Request("POST", f"{_of(model, deployment)}/{verb}"))))
+    return not said["no_op"]
+
+
+def _predict(
+    model: str,
+    model_input: object,
+    environment: str | None,
+    deployment: str | None,
+    timeout: float,
+) -> Request:
+    is_bytes = isinstance(model_input, bytes)
+    return Request(
+        "POST",
+        f"{_target(model, environment, deployment)}/predict",
+        headers=BYTES if is_bytes else JSON,
+        content=model_input if is_bytes else _json(model_input),
+        repeatable=False,  # the model may have begun
+        read_seconds=timeout,
+    )
+
+
+def _read() -> Flow[bytes]:
+    """The next bytes of an output that cannot be taken up again. Raises Unreachable when it breaks off."""
+    try:
+        return cast(bytes, (yield Read()))
+    except httpx.RequestError as error:
+        raise unreachable(error) from error
+
+
+def _target(model: str, environment: str | None, deployment: str | None) -> str:
+    if environment and deployment:
+        raise NotConfigured("Give an environment or a deployment, not both.")
+    if deployment:
+        target = f"deployment/{_quoted(deployment)}"
+    elif environment in (None, "production", "development"):
+        target = environment or "production"
+    else:
+        target = f"environments/{_quoted(environment or '')}"
+    return f"/models/{_quoted(model)}/{target}"
+
+
+def _model(model: str) -> str:
+    return f"/v1/models/{_quoted(model)}"
+
+
+def _of(model: str, deployment: str) -> str:
+    return f"{_model(model)}/deployments/{_quoted(deployment)}"
+
+
+def _request(request_id: str) -> str:
+    return f"/async_request/{_quoted(request_id)}"
+
+
+def _quoted(name: str) -> str:
+    """A name as a path segment. Raises NotConfigured for one that would lead elsewhere."""
+    if not name or name in (".", ".."):
+        raise NotConfigured(f"{name!r} is not the name or id of anything.")
+    return quote(name, safe="", errors="replace")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer. Raises ApiError for anything else, which is no answer of Kingpost's."""
+    try:
+        said: object = answer.json()
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        message = (
+            f"{answer.request.url} answers something that is not Kingpost's; check the address."
+        )
+        raise ApiError(message, answer.status_code, body=answer.content)
+    return cast("dict[str, Any]", said)
+
+
+def _output(answer: httpx.Response) -> Output:
+    headers = answer.headers
+    return Output(
+        answer.content, headers.get("content-type", ""), headers.get("x-baseten-request-id", "")
+    )

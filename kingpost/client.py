@@ -1,0 +1,295 @@
+"""`Client` and `AsyncClient`: the calls of `kingpost.calls` as methods, carried out with httpx.
+
+Both have the same methods. Those of `AsyncClient` are awaited, and its streams are read with `async for`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from kingpost import calls
+from kingpost.contexts import needed
+from kingpost.flow import Conversation, Emit, Flow, Step
+from kingpost.records import Accepted
+from kingpost.transports import Awaiting, Blocking, options
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E")
+Stream = Generator[Step | Emit[E], Any, None]
+
+RETRIES = 4  # of a call that had no effect
+
+
+class _Led:
+    """Has methods that block."""
+
+    def __init__(self, leader: Blocking) -> None:
+        self._leader = leader
+
+
+class _AsyncLed:
+    """Has methods that are awaited."""
+
+    def __init__(self, leader: Awaiting) -> None:
+        self._leader = leader
+
+
+# How a described call becomes a method: one decorator for each kind of client and of call.
+
+
+def _blocking(call: Callable[P, Flow[T]]) -> Callable[Concatenate[_Led, P], T]:
+    @wraps(call)
+    def method(self: _Led, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._leader.run(call(*args, **kwargs))
+
+    return method
+
+
+def _awaited(call: Callable[P, Flow[T]]) -> Callable[Concatenate[_AsyncLed, P], Awaitable[T]]:
+    @wraps(call)
+    def method(self: _AsyncLed, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return self._leader.run(call(*args, **kwargs))
+
+    return method
+
+
+def _iterated(call: Callable[P, Stream[E]]) -> Callable[Concatenate[_Led, P], Iterator[E]]:
+    @wraps(call)
+    def method(self: _Led, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[E]:
+        return self._leader.lead(Conversation(call(*args, **kwargs)))
+
+    return method
+
+
+def _async_iterated(
+    call: Callable[P, Stream[E]],
+) -> Callable[Concatenate[_AsyncLed, P], AsyncIterator[E]]:
+    @wraps(call)
+    def method(self: _AsyncLed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[E]:
+        return self._leader.lead(Conversation(call(*args, **kwargs)))
+
+    return method
+
+
+def _submitting(
+    call: Callable[P, Flow[Accepted]],
+) -> Callable[Concatenate[_Led, P], "Job"]:
+    @wraps(call)
+    def method(self: _Led, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        said = self._leader.run(call(*args, **kwargs))
+        return Job(self._leader, said.request_id, said.warnings)
+
+    return method
+
+
+def _async_submitting(
+    call: Callable[P, Flow[Accepted]],
+) -> Callable[Concatenate[_AsyncLed, P], Awaitable["AsyncJob"]]:
+    @wraps(call)
+    async def method(self: _AsyncLed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncJob:
+        said = await self._leader.run(call(*args, **kwargs))
+        return AsyncJob(self._leader, said.request_id, said.warnings)
+
+    return method
+
+
+def _own(
+    call: Callable[Concatenate[str, P], Flow[T]],
+) -> Callable[Concatenate["Job", P], T]:
+    @wraps(call)
+    def method(self: "Job", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._leader.run(call(self.id, *args, **kwargs))
+
+    return method
+
+
+def _async_own(
+    call: Callable[Concatenate[str, P], Flow[T]],
+) -> Callable[Concatenate["AsyncJob", P], Awaitable[T]]:
+    @wraps(call)
+    def method(self: "AsyncJob", /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return self._leader.run(call(self.id, *args, **kwargs))
+
+    return method
+
+
+class Job(_Led):
+    """A request that was queued. `warnings` are what the server said about the submission."""
+
+    def __init__(self, leader: Blocking, id: str, warnings: tuple[str, ...] = ()) -> None:
+        super().__init__(leader)
+        self.id, self.warnings = id, warnings
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    def events(self, after: str = "") -> "Iterator[calls.Event]":
+        """What happens to the request, as it happens, until it is final."""
+        return self._leader.lead(Conversation(calls.events(self.id, after)))
+
+    status = _own(calls.status)
+    wait = _own(calls.wait)
+    result = _own(calls.result)
+    output = _own(calls.output)
+    cancel = _own(calls.cancel)
+    set_priority = _own(calls.set_priority)
+
+
+class AsyncJob(_AsyncLed):
+    """A request that was queued. `warnings` are what the server said about the submission."""
+
+    def __init__(self, leader: Awaiting, id: str, warnings: tuple[str, ...] = ()) -> None:
+        super().__init__(leader)
+        self.id, self.warnings = id, warnings
+
+    def __repr__(self) -> str:
+        return f"AsyncJob({self.id!r})"
+
+    def events(self, after: str = "") -> "AsyncIterator[calls.Event]":
+        """What happens to the request, as it happens, until it is final."""
+        return self._leader.lead(Conversation(calls.events(self.id, after)))
+
+    status = _async_own(calls.status)
+    wait = _async_own(calls.wait)
+    result = _async_own(calls.result)
+    output = _async_own(calls.output)
+    cancel = _async_own(calls.cancel)
+    set_priority = _async_own(calls.set_priority)
+
+
+class Jobs(_Led):
+    """Your own requests."""
+
+    list = _blocking(calls.list_jobs)
+    every = _iterated(calls.every_job)
+
+    def get(self, request_id: str) -> Job:
+        """The request with that id. This asks the server nothing."""
+        return Job(self._leader, request_id)
+
+
+class AsyncJobs(_AsyncLed):
+    """Your own requests."""
+
+    list = _awaited(calls.list_jobs)
+    every = _async_iterated(calls.every_job)
+
+    def get(self, request_id: str) -> AsyncJob:
+        """The request with that id. This asks the server nothing."""
+        return AsyncJob(self._leader, request_id)
+
+
+class Models(_Led):
+    """The models of the server."""
+
+    list = _blocking(calls.list_models)
+    get = _blocking(calls.get_model)
+    environments = _blocking(calls.list_environments)
+    environment = _blocking(calls.get_environment)
+
+
+class AsyncModels(_AsyncLed):
+    """The models of the server."""
+
+    list = _awaited(calls.list_models)
+    get = _awaited(calls.get_model)
+    environments = _awaited(calls.list_environments)
+    environment = _awaited(calls.get_environment)
+
+
+class Deployments(_Led):
+    """The deployments of a model."""
+
+    list = _blocking(calls.list_deployments)
+    get = _blocking(calls.get_deployment)
+    promote = _blocking(calls.promote)
+    activate = _blocking(calls.activate)
+    deactivate = _blocking(calls.deactivate)
+
+
+class AsyncDeployments(_AsyncLed):
+    """The deployments of a model."""
+
+    list = _awaited(calls.list_deployments)
+    get = _awaited(calls.get_deployment)
+    promote = _awaited(calls.promote)
+    activate = _awaited(calls.activate)
+    deactivate = _awaited(calls.deactivate)
+
+
+class Client(_Led):
+    """A client that blocks. Several threads may share it.
+
+    Without an address or a key, it takes those of the variables KINGPOST_URL and KINGPOST_API_KEY, else those of the context that
+    `kingpost login` made.
+    """
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, retries: int = RETRIES
+    ) -> None:
+        self.server = needed(url, key)
+        http = httpx.Client(**options(self.server.url, self.server.key))
+        super().__init__(Blocking(http, retries))
+        self.jobs, self.models = Jobs(self._leader), Models(self._leader)
+        self.deployments = Deployments(self._leader)
+
+    run = _blocking(calls.run)
+    predict = _blocking(calls.predict)
+    stream = _iterated(calls.stream)
+    stream_bytes = _iterated(calls.stream_bytes)
+    submit = _submitting(calls.submit)
+    queue = _blocking(calls.queue)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._leader.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_AsyncLed):
+    """A client for asyncio. It finds its server as `Client` does."""
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, retries: int = RETRIES
+    ) -> None:
+        self.server = needed(url, key)
+        http = httpx.AsyncClient(**options(self.server.url, self.server.key))
+        super().__init__(Awaiting(http, retries))
+        self.jobs, self.models = AsyncJobs(self._leader), AsyncModels(self._leader)
+        self.deployments = AsyncDeployments(self._leader)
+
+    run = _awaited(calls.run)
+    predict = _awaited(calls.predict)
+    stream = _async_iterated(calls.stream)
+    stream_bytes = _async_iterated(calls.stream_bytes)
+    submit = _async_submitting(calls.submit)
+    queue = _awaited(calls.queue)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._leader.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,240 @@
+"""What the server answers, as frozen dataclasses. Fields that this version does not know are left out; `raw` has them all."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+FINAL = frozenset({"SUCCEEDED", "FAILED", "WEBHOOK_FAILED", "EXPIRED", "CANCELED"})
+WITH_RESULT = frozenset({"SUCCEEDED", "WEBHOOK_FAILED"})
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A JSON object of the server's."""
+
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, compare=False)
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Self:
+        """From the JSON object. Names that end in `_at` become datetimes."""
+        known = {entry.name for entry in fields(cls)} - {"raw"}
+        values = {
+            name: _value(name, value)
+            for name, value in said.items()
+            if name in known and value is not None
+        }
+        return cls(raw=said, **values)
+
+
+def _value(name: str, value: Any) -> Any:
+    if name.endswith("_at") and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    if name in _NESTED:
+        return _NESTED[name](value)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Record):
+    """What the model reported last; `fraction` is 0 to 1."""
+
+    fraction: float = 0.0
+    message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobError(Record):
+    """Why an attempt failed."""
+
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobStatus(Record):
+    """The status of a request."""
+
+    request_id: str
+    status: str
+    deployment_id: str = ""
+    model_id: str | None = None
+    chain_id: str | None = None
+    webhook_status: str = ""
+    priority: int = 0
+    attempt: int = 0
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+    waiting_for: str | None = None
+    waiting_reason: str | None = None
+    progress: Progress | None = None
+    errors: tuple[JobError, ...] = ()
+    created_at: datetime | None = None
+    status_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    stopped_at: datetime | None = None
+    stopped_by: str | None = None
+    predict_ms: float | None = None
+    result_url: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing happens to it any more."""
+        return self.status in FINAL
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the model has answered."""
+        return self.status in WITH_RESULT
+
+    @property
+    def reason(self) -> str:
+        """Why it has no result: the codes and messages of its errors, or its status."""
+        return "; ".join(f"{error.code}: {error.message}" for error in self.errors) or self.status
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedJob(Record):
+    """A row of the list of requests."""
+
+    request_id: str
+    status: str
+    model_id: str = ""
+    deployment_id: str = ""
+    priority: int = 0
+    created_at: datetime | None = None
+    status_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a list. `cursor` asks for the next part; None at the end."""
+
+    items: tuple[T, ...]
+    cursor: str | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted(Record):
+    """The answer to a submission. `warnings` name unknown fields, and why the request will wait."""
+
+    request_id: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canceled(Record):
+    """The answer to a cancel."""
+
+    request_id: str
+    canceled: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue(Record):
+    """How many requests of a deployment wait and run."""
+
+    deployment_id: str
+    model_id: str = ""
+    num_queued_requests: int = 0
+    num_in_progress_requests: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Record):
+    """A model. A key that may only run models learns no more than its name."""
+
+    name: str
+    id: str = ""
+    created_at: datetime | None = None
+    deployments_count: int | None = None
+    production_deployment_id: str | None = None
+    development_deployment_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment(Record):
+    """A deployment of a model."""
+
+    id: str
+    model_id: str = ""
+    name: str = ""
+    status: str = ""
+    status_reason: str | None = None
+    is_production: bool = False
+    is_development: bool = False
+    environment: str | None = None
+    active_replica_count: int = 0
+    autoscaling_settings: Mapping[str, int] = field(default_factory=dict[str, int])
+    warnings: tuple[str, ...] = ()
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Record):
+    """An environment of a model. `candidate_deployment` is the one that warms up for it."""
+
+    name: str
+    model_id: str = ""
+    current_deployment: Deployment | None = None
+    candidate_deployment: Deployment | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """The output of a model as it came."""
+
+    content: bytes
+    content_type: str = ""
+    request_id: str = ""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the server says that it is JSON."""
+        return media_type(self.content_type) == "application/json"
+
+    @property
+    def value(self) -> Any:
+        """JSON as Python has it, text as str, anything else as bytes."""
+        if self.is_json:
+            return json.loads(self.content)
+        if media_type(self.content_type).startswith("text/"):
+            return self.content.decode(errors="replace")
+        return self.content
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of an output that is streamed."""
+
+    data: bytes
+    content_type: str = ""
+
+
+def media_type(content_type: str) -> str:
+    """The type without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _errors(given: list[Mapping[str, Any]]) -> tuple[JobError, ...]:
+    return tuple(JobError.of(entry) for entry in given)
+
+
+_NESTED: Mapping[str, Any] = {
+    "progress": Progress.of,
+    "errors": _errors,
+    "warnings": tuple,
+    "current_deployment": Deployment.of,
+    "candidate_deployment": Deployment.of,
+}

@@ -1,0 +1,167 @@
+"""Carries out flows with httpx: `Blocking` for the sync client, `Awaiting` for asyncio."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import aclosing
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
+
+import httpx
+
+from kingpost.flow import Conversation, Emit, Flow, Open, Pause, Read, Request, Retries, Send, Step
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+
+
+class Blocking:
+    """Carries out flows and blocks meanwhile."""
+
+    def __init__(self, http: httpx.Client, retries: int) -> None:
+        self.http, self.retries = http, retries
+
+    def run(self, flow: Flow[T]) -> T:
+        """Leads a flow to its end and returns its result."""
+        talk = Conversation(flow)
+        for _ in self.lead(talk):
+            pass
+        return talk.result
+
+    def lead(self, talk: Conversation[Any]) -> Generator[Any]:
+        """Leads a flow to its end and yields what it emits."""
+        opened = _Opened()
+        try:
+            while (step := talk.step()) is not None:
+                if isinstance(step, Emit):
+                    yield step.value
+                    talk.answer(None)
+                    continue
+                try:
+                    talk.answer(self._take(step, opened))
+                except httpx.RequestError as error:
+                    talk.fail(error)
+        finally:
+            talk.close()
+            opened.close()
+
+    def _take(self, step: Step, opened: "_Opened") -> object:
+        match step:
+            case Send(request):
+                return self.http.send(_build(self.http, request))
+            case Open(request):
+                opened.close()
+                answer = self.http.send(_build(self.http, request), stream=True)
+                opened.answer = answer
+                if answer.is_success:
+                    opened.chunks = answer.iter_bytes()
+                else:
+                    answer.read()
+                return answer
+            case Read():
+                return next(opened.chunks, b"")
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case Retries():
+                return self.retries
+
+
+class _Opened:
+    """The answer that a flow reads."""
+
+    answer: httpx.Response | None = None
+    chunks: Iterator[bytes] = iter(())
+
+    def close(self) -> None:
+        if self.answer:
+            self.answer.close()
+
+
+class Awaiting:
+    """Carries out flows in an event loop."""
+
+    def __init__(self, http: httpx.AsyncClient, retries: int) -> None:
+        self.http, self.retries = http, retries
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Leads a flow to its end and returns its result."""
+        talk = Conversation(flow)
+        async with aclosing(self.lead(talk)) as emitted:
+            async for _ in emitted:
+                pass
+        return talk.result
+
+    async def lead(self, talk: Conversation[Any]) -> AsyncGenerator[Any]:
+        """Leads a flow to its end and yields what it emits."""
+        opened = _AsyncOpened()
+        try:
+            while (step := talk.step()) is not None:
+                if isinstance(step, Emit):
+                    yield step.value
+                    talk.answer(None)
+                    continue
+                try:
+                    talk.answer(await self._take(step, opened))
+                except httpx.RequestError as error:
+                    talk.fail(error)
+        finally:
+            talk.close()
+            await opened.close()
+
+    async def _take(self, step: Step, opened: "_AsyncOpened") -> object:
+        match step:
+            case Send(request):
+                return await self.http.send(_build(self.http, request))
+            case Open(request):
+                await opened.close()
+                answer = await self.http.send(_build(self.http, request), stream=True)
+                opened.answer = answer
+                if answer.is_success:
+                    opened.chunks = answer.aiter_bytes()
+                else:
+                    await answer.aread()
+                return answer
+            case Read():
+                return await anext(opened.chunks, b"") if opened.chunks else b""
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Retries():
+                return self.retries
+
+
+class _AsyncOpened:
+    """The answer that a flow reads."""
+
+    answer: httpx.Response | None = None
+    chunks: AsyncIterator[bytes] | None = None
+
+    async def close(self) -> None:
+        if self.answer:
+            await self.answer.aclose()
+
+
+def options(url: str, key: str) -> dict[str, Any]:
+    headers = {"authorization": f"Api-Key {key}", "user-agent": f"kingpost-python/{_version()}"}
+    return {"base_url": url, "headers": headers, "limits": CONNECTIONS}
+
+
+def _version() -> str:
+    try:
+        return version("kingpost")
+    except PackageNotFoundError:  # a copy of the folder that nobody has installed
+        return "0"
+
+
+def _build(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
+    seconds = httpx.Timeout(CONNECT_SECONDS, read=request.read_seconds, write=60.0)
+    headers = dict(request.headers)
+    return http.build_request(
+        request.method,
+        request.path,
+        params=request.params or None,
+        headers=headers,
+        content=request.content,
+        timeout=seconds,
+    )

@@ -1,0 +1,189 @@
+"""The commands of a laptop that has an address and a key, and nothing else of the stack."""
+
+import json
+import re
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from cli.stack.ports import free_port
+from tests.contract.client.conftest import PAINTER, Shell, Stack
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+
+
+def test_login_notes_server_and_key_and_logout_forgets_them(stack: Stack, far: Shell) -> None:
+    host = stack.url.removeprefix("http://")
+    said = far.type(f"kingpost login {stack.url}/", given=stack.key + "\n")
+    assert said.startswith(f"Logged in to {stack.url} as the context {host}; it serves ")
+    far.type(f"kingpost login {stack.url} --key {stack.key} --name work")
+    listed = json.loads(far.type("kingpost contexts --json"))
+    assert [(row["name"], row["current"]) for row in listed] == [(host, False), ("work", True)]
+    far.type(f"kingpost use {host}")
+    assert far.type("kingpost status").startswith(f"{stack.url} (context {host}) answers.\n")
+    far.type("kingpost logout")
+    assert "No running stack was found" in far.refused("kingpost status")
+    far.type("kingpost use work")
+    assert stack.key not in far.type("kingpost contexts")
+    assert "There is no context 'x' (known: work)" in far.refused("kingpost use x")
+
+
+def test_what_cannot_be_logged_in_to_is_one_sentence(stack: Stack, far: Shell) -> None:
+    def login(url: str, key: str = "key") -> str:
+        return far.refused(f"kingpost login {url} --key {key}")
+
+    wrong = login(stack.url, "kp_wrong")
+    assert f"{stack.url} does not take this key" in wrong
+    port = free_port()
+    assert f"http://127.0.0.1:{port} cannot be reached" in login(f"http://127.0.0.1:{port}")
+    assert f"give the address of the server alone: {stack.url}" in login(f"{stack.url}/v1/models")
+    assert "looks like https://" in login("127.0.0.1")
+    assert "is not an API key" in far.refused(f"kingpost login {stack.url}", given="\n")
+    assert not (Path(far.variables["XDG_CONFIG_HOME"]) / "kingpost").exists()
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Something that is no Kingpost: it redirects, or has a page for everything."""
+
+    def do_GET(self) -> None:
+        page = self.server.server_port % 2 == 0  # pyright: ignore[reportAttributeAccessIssue]
+        self.send_response(200 if page else 301)
+        self.send_header("location", "https://kingpost.example.com/v1/models")
+        self.end_headers()
+        self.wfile.write(b"<h1>Welcome</h1>" if page else b"")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def elsewhere(even: int) -> ThreadingHTTPServer:
+    port = next(port for port in iter(free_port, 0) if port % 2 == even)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Elsewhere)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def test_a_redirect_and_another_kind_of_server_are_one_sentence(far: Shell) -> None:
+    for even, sentence in (
+        (1, "redirects to https://kingpost.example.com; use that address."),
+        (0, "does not answer as a Kingpost server"),
+    ):
+        server = elsewhere(even)
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert f"{url} {sentence}" in far.refused(f"kingpost login {url} --key key")
+        server.shutdown()
+        server.server_close()
+
+
+def test_variables_and_options_win_over_the_context(stack: Stack, logged_in: Shell) -> None:
+    wrong = f"http://127.0.0.1:{free_port()}"
+    assert f"{wrong} cannot be reached" in logged_in.refused(
+        "kingpost status", KINGPOST_URL=wrong, KINGPOST_API_KEY="key"
+    )
+    assert "No key is known for" in logged_in.refused(f"kingpost status --url {wrong}")
+    assert "refuses this key" in logged_in.refused("kingpost status", KINGPOST_API_KEY="wrong")
+    local = f"--state {stack.shell.folder / '.kingpost'}"
+    assert logged_in.type(f"kingpost status {local}").startswith(f"{stack.url} answers.\n")
+    assert "No running stack was found" in logged_in.refused("kingpost status --state .")
+
+
+def test_predict_shows_json_streams_text_and_passes_bytes_on(logged_in: Shell) -> None:
+    assert json.loads(logged_in.type("kingpost predict hello -i name=Ada")) == {
+        "text": "Hello, Ada!"
+    }
+    assert logged_in.type("kingpost predict counter -i upto=3") == "1, 2, 3.\n"
+    (logged_in.folder / "in.json").write_text('{"name": "File"}')
+    assert "Hello, File!" in logged_in.type("kingpost predict hello -i @in.json")
+    assert "Hello, Pipe!" in logged_in.type(
+        "kingpost predict hello -i @-", given='{"name": "Pipe"}'
+    )
+    whole = json.loads(logged_in.type("kingpost predict counter -i upto=2 --json"))
+    assert whole["output"] == "1, 2.\n"
+    assert "There is no model 'nobody'" in logged_in.refused("kingpost predict nobody")
+    assert "neither KEY=VALUE" in logged_in.refused("kingpost predict hello -i Ada")
+    assert "missing.json cannot be used" in logged_in.refused(
+        "kingpost predict hello -i @missing.json"
+    )
+
+
+@pytest.fixture(scope="session")
+def painter(stack: Stack) -> str:
+    stack.shell.type(f"kingpost push {stack.package('painter', PAINTER)}")
+    return "painter"
+
+
+def test_pictures_bytes_and_base64_go_into_files(painter: str, logged_in: Shell) -> None:
+    paint = f"kingpost predict {painter} -i what="
+    assert logged_in.type(paint + "bytes -o a.png") == "a.png\n"
+    assert (logged_in.folder / "a.png").read_bytes() == PNG
+    assert logged_in.type(paint + "json -o b.png") == "b-1.png\nb-2.png\n"
+    assert (logged_in.folder / "b-1.png").read_bytes() == PNG
+    assert (logged_in.folder / "b-2.png").read_bytes() == b"hi"
+    logged_in.type(paint + "json -o c.json")
+    assert json.loads((logged_in.folder / "c.json").read_text())["image"].startswith("iVBOR")
+    said = json.loads(logged_in.type(paint + "json --async -o d.png --json"))
+    assert said["files"] == ["d-1.png", "d-2.png"] and len(said["request_id"]) == 32
+
+
+def test_the_queue_shows_how_it_goes_and_the_output(painter: str, logged_in: Shell) -> None:
+    done = logged_in.run("kingpost predict counter -i upto=3 --async --priority 1")
+    assert done.stdout == "1, 2, 3.\n"
+    (request_id,) = re.findall(r"^queued as ([0-9a-f]{32})$", done.stderr, re.M)
+    assert done.stderr.splitlines()[-2:] == ["in progress", "succeeded"]
+    shown = logged_in.type(f"kingpost jobs show {request_id}")
+    assert shown.startswith(f"{request_id}\n  status: SUCCEEDED\n") and "priority: 1" in shown
+    assert logged_in.type(f"kingpost jobs result {request_id}") == "1, 2, 3.\n"
+    steps = logged_in.run(f"kingpost predict {painter} -i what=steps --async").stderr
+    assert "100% step 2/2" in steps
+    failed = logged_in.run(f"kingpost predict {painter} -i what=fail --async")
+    assert (
+        failed.returncode == 1 and "no paint" in failed.stderr and "has no result" in failed.stderr
+    )
+
+
+def hold(painter: str, far: Shell, stack: Stack) -> str:
+    from kingpost import Client
+
+    with Client(stack.url, stack.key) as client:
+        return client.submit(painter, {"what": "hold"}).id
+
+
+def test_jobs_are_listed_whole_in_80_columns_watched_and_cancelled(
+    stack: Stack, painter: str, logged_in: Shell
+) -> None:
+    first, second = (hold(painter, logged_in, stack) for _ in range(2))
+    listed = logged_in.type("kingpost jobs ls -n 5")
+    assert {first, second} <= set(listed.split()) and "…" not in listed
+    assert max(len(line) for line in listed.splitlines()) <= 80
+    status = json.loads(logged_in.type(f"kingpost jobs show {second} --json"))
+    assert status["request_id"] == second
+    queue = json.loads(logged_in.type(f"kingpost queue {painter} --json"))
+    assert queue["num_queued_requests"] + queue["num_in_progress_requests"] == 2
+    watching = threading.Thread(
+        target=lambda: seen.append(logged_in.run(f"kingpost jobs watch {first} --json"))
+    )
+    seen: list[subprocess.CompletedProcess[str]] = []
+    watching.start()
+    assert second in logged_in.type(f"kingpost jobs cancel {second} {first}")
+    watching.join(60)
+    assert seen[0].returncode == 1  # it has no result
+    events = [json.loads(line) for line in seen[0].stdout.splitlines()]
+    assert events[-1]["kind"] == "done" and events[-2]["data"]["status"] == "CANCELED"
+    again = logged_in.run(f"kingpost jobs cancel {first}")
+    assert again.returncode == 1 and "already canceled" in again.stdout
+    assert "There is no such async request" in logged_in.refused(f"kingpost jobs show {'0' * 32}")
+    rows = json.loads(logged_in.type("kingpost jobs ls --status canceled --json"))
+    assert {first, second} <= {row["request_id"] for row in rows}
+
+
+def test_init_makes_packages_and_refuses_a_folder_with_something_in_it(far: Shell) -> None:
+    said = far.type("kingpost init 'my model'")
+    assert "kingpost push 'my model'" in said
+    assert 'model_name: "my model"' in (far.folder / "my model" / "config.yaml").read_text()
+    assert "is not an empty folder" in far.refused("kingpost init 'my model'")
+    assert "there are minimal, diffusers" in far.refused("kingpost init x --template y")
+    files = json.loads(far.type("kingpost init z --template custom-server --json"))["files"]
+    assert files == ["z/config.yaml", "z/server.py"]
