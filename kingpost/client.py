@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from kingpost import calls
-from kingpost.contexts import needed
+from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
 from kingpost.transports import Awaiting, Blocking, options
@@ -229,9 +229,9 @@ class Client(_Led):
     """
 
     def __init__(
-        self, url: str | None = None, key: str | None = None, *, retries: int = RETRIES
+        self, url: str | Server | None = None, key: str | None = None, *, retries: int = RETRIES
     ) -> None:
-        self.server = needed(url, key)
+        self.server = url if isinstance(url, Server) else needed(url, key)
         http = httpx.Client(**options(self.server.url, self.server.key))
         super().__init__(Blocking(http, retries))
         self.jobs, self.models = Jobs(self._leader), Models(self._leader)
@@ -264,9 +264,9 @@ class AsyncClient(_AsyncLed):
     """A client for asyncio. It finds its server as `Client` does."""
 
     def __init__(
-        self, url: str | None = None, key: str | None = None, *, retries: int = RETRIES
+        self, url: str | Server | None = None, key: str | None = None, *, retries: int = RETRIES
     ) -> None:
-        self.server = needed(url, key)
+        self.server = url if isinstance(url, Server) else needed(url, key)
         http = httpx.AsyncClient(**options(self.server.url, self.server.key))
         super().__init__(Awaiting(http, retries))
         self.jobs, self.models = AsyncJobs(self._leader), AsyncModels(self._leader)

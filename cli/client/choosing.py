@@ -30,8 +30,7 @@ def client() -> "Client":
     """A client of the chosen server, or of the local stack. Raises NotConfigured and NoStack."""
     from kingpost import Client
 
-    server = chosen_server() or local_server()
-    return Client(server.url, server.key, retries=RETRIES)
+    return Client(chosen_server() or local_server(), retries=RETRIES)
 
 
 def local_server() -> Server:

@@ -87,7 +87,7 @@ def _check(server: Server) -> str:
     """What the server serves, in words. Raises Unauthorized for a wrong key, NotConfigured for another kind of server."""
     from kingpost import Client
 
-    with Client(server.url, server.key, retries=0) as client:
+    with Client(server, retries=0) as client:
         try:
             models = client.models.list()
         except Forbidden:

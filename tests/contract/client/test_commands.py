@@ -7,10 +7,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
-
 from cli.stack.ports import free_port
-from tests.contract.client.conftest import PAINTER, Shell, Stack
+from tests.contract.client.conftest import Shell, Stack
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 
@@ -109,14 +107,8 @@ def test_predict_shows_json_streams_text_and_passes_bytes_on(logged_in: Shell) -
     )
 
 
-@pytest.fixture(scope="session")
-def painter(stack: Stack) -> str:
-    stack.shell.type(f"kingpost push {stack.package('painter', PAINTER)}")
-    return "painter"
-
-
-def test_pictures_bytes_and_base64_go_into_files(painter: str, logged_in: Shell) -> None:
-    paint = f"kingpost predict {painter} -i what="
+def test_pictures_bytes_and_base64_go_into_files(logged_in: Shell) -> None:
+    paint = "kingpost predict painter -i what="
     assert logged_in.type(paint + "bytes -o a.png") == "a.png\n"
     assert (logged_in.folder / "a.png").read_bytes() == PNG
     assert logged_in.type(paint + "json -o b.png") == "b-1.png\nb-2.png\n"
@@ -128,7 +120,7 @@ def test_pictures_bytes_and_base64_go_into_files(painter: str, logged_in: Shell)
     assert said["files"] == ["d-1.png", "d-2.png"] and len(said["request_id"]) == 32
 
 
-def test_the_queue_shows_how_it_goes_and_the_output(painter: str, logged_in: Shell) -> None:
+def test_the_queue_shows_how_it_goes_and_the_output(logged_in: Shell) -> None:
     done = logged_in.run("kingpost predict counter -i upto=3 --async --priority 1")
     assert done.stdout == "1, 2, 3.\n"
     (request_id,) = re.findall(r"^queued as ([0-9a-f]{32})$", done.stderr, re.M)
@@ -136,31 +128,31 @@ def test_the_queue_shows_how_it_goes_and_the_output(painter: str, logged_in: She
     shown = logged_in.type(f"kingpost jobs show {request_id}")
     assert shown.startswith(f"{request_id}\n  status: SUCCEEDED\n") and "priority: 1" in shown
     assert logged_in.type(f"kingpost jobs result {request_id}") == "1, 2, 3.\n"
-    steps = logged_in.run(f"kingpost predict {painter} -i what=steps --async").stderr
+    steps = logged_in.run("kingpost predict painter -i what=steps --async").stderr
     assert "100% step 2/2" in steps
-    failed = logged_in.run(f"kingpost predict {painter} -i what=fail --async")
+    failed = logged_in.run("kingpost predict painter -i what=fail --async")
     assert (
         failed.returncode == 1 and "no paint" in failed.stderr and "has no result" in failed.stderr
     )
 
 
-def hold(painter: str, far: Shell, stack: Stack) -> str:
+def hold(stack: Stack) -> str:
     from kingpost import Client
 
     with Client(stack.url, stack.key) as client:
-        return client.submit(painter, {"what": "hold"}).id
+        return client.submit("painter", {"what": "hold"}).id
 
 
 def test_jobs_are_listed_whole_in_80_columns_watched_and_cancelled(
-    stack: Stack, painter: str, logged_in: Shell
+    stack: Stack, logged_in: Shell
 ) -> None:
-    first, second = (hold(painter, logged_in, stack) for _ in range(2))
+    first, second = (hold(stack) for _ in range(2))
     listed = logged_in.type("kingpost jobs ls -n 5")
     assert {first, second} <= set(listed.split()) and "…" not in listed
     assert max(len(line) for line in listed.splitlines()) <= 80
     status = json.loads(logged_in.type(f"kingpost jobs show {second} --json"))
     assert status["request_id"] == second
-    queue = json.loads(logged_in.type(f"kingpost queue {painter} --json"))
+    queue = json.loads(logged_in.type("kingpost queue painter --json"))
     assert queue["num_queued_requests"] + queue["num_in_progress_requests"] == 2
     watching = threading.Thread(
         target=lambda: seen.append(logged_in.run(f"kingpost jobs watch {first} --json"))

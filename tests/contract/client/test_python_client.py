@@ -6,10 +6,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
 from kingpost import AsyncClient, Client, NotFinished, Unauthorized, Unreachable
+from tests.conditions import wait_until
 from tests.contract.client.conftest import Stack
 
 
@@ -29,14 +31,22 @@ class Cutting:
 
     def _pass(self, client: socket.socket) -> None:
         with client, socket.create_connection(self.target) as server, contextlib.suppress(OSError):
-            while request := client.recv(1 << 20):
-                self.passed.append(request)
-                server.sendall(request)
-                answer = server.recv(1 << 20)
-                if request.startswith(b"POST") and self.cuts:
+            asking = threading.Thread(target=self._ask, args=(client, server), daemon=True)
+            asking.start()
+            while answer := server.recv(1 << 20):
+                if self.passed[-1].startswith(b"POST") and self.cuts:
                     self.cuts -= 1
-                    return
+                    break
                 client.sendall(answer)
+            for end in (client, server):  # or the thread that reads would keep them open
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while request := client.recv(1 << 20):
+                if request.startswith((b"POST ", b"GET ")):
+                    self.passed.append(request)
+                server.sendall(request)
 
 
 @contextlib.contextmanager
@@ -109,6 +119,8 @@ def test_a_wrong_key_and_a_wait_that_is_too_short(stack: Stack) -> None:
         Client(stack.url, "kp_wrong").models.list()
     with Client(stack.url, stack.key) as client:
         client.deployments.deactivate("counter", "production")
+        counter = partial(client.deployments.get, "counter")
+        wait_until(lambda: counter().status == "INACTIVE", 60, "its replica stays")
         job = client.submit("counter", {"upto": 1})
         assert job.warnings
         with pytest.raises(NotFinished, match="is QUEUED after 0 s"):
