@@ -21,6 +21,9 @@ from api.routes import result as routes_result
 from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
 from api.routes.control import audit as routes_audit
+from api.routes.jobs import bulk as routes_bulk
+from api.routes.jobs import listing as routes_listing
+from api.routes.jobs import retrying as routes_retrying
 from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
 from tasks.machine import tell_time
@@ -81,6 +84,9 @@ def create_app(settings: Settings) -> FastAPI:
         routes_metrics,
         routes_management,
         routes_audit,
+        routes_listing,
+        routes_bulk,
+        routes_retrying,
     ):
         app.include_router(routes.router)
     app.include_router(routes_health.root)

@@ -18,12 +18,13 @@ from deployments.registry.directory import Directory
 from deployments.registry.management import Management
 from deployments.registry.records import Deployment
 from deployments.registry.resolver import Resolver, Target
-from deployments.registry.verbs import SCRIPTS
+from deployments.registry.verbs import SCRIPTS as REGISTRY
 from tasks.access.library import ACCESS
 from tasks.api_keys import GRANTS, ApiKey, ApiKeys, KeyCheck, Need, key_id
 from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
+from tasks.steering.verbs import SCRIPTS as STEERING
 from tasks.store.job_store import AsyncJobStore
 from tasks.store.scripting import JOBS
 
@@ -52,7 +53,7 @@ class Gateway:
     def create(cls, settings: Settings) -> "Gateway":
         """All parts for these settings. They connect later."""
         store = AsyncJobStore(settings)
-        store.prepare(JOBS, SCRIPTS, ACCESS)  # not when the first call comes
+        store.prepare(JOBS, REGISTRY, STEERING, ACCESS)  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
         return cls(
             settings=settings,
@@ -136,6 +137,11 @@ async def admin_of(request: Request) -> ApiKey:
 
 Caller = Annotated[ApiKey, Depends(caller_of)]
 Admin = Annotated[ApiKey, Depends(admin_of)]
+
+
+def owner_for(key: ApiKey) -> str:
+    """Whose jobs a key reads and steers: '' = everybody's, for the scope admin; else its own."""
+    return "" if key.may("admin") else key.id
 
 
 async def deployment_for(connection: HTTPConnection, key: ApiKey, target: Target) -> Deployment:

@@ -9,6 +9,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
+from api.routes.jobs.schemas import BulkBody, MoveBody
 from api.routes.management_schemas import (
     AutoscalingBody,
     EnvironmentBody,
@@ -31,6 +32,10 @@ MORE = {
     "result": (409, 410, 429),
     "events": (429,),
     "redeliver": (409,),
+    "retry": (409, 410, 429),
+    "cancel": (409,),
+    "move": (409, 410),
+    "purge": (409,),
     "{request_id}": (409, 429),
 }
 MODEL_ANSWERS = ("predict", "run_remote")
@@ -72,6 +77,10 @@ BODIES: dict[str, Any] = {
     "autoscaling_settings": AutoscalingBody,
     "environments": NewEnvironmentBody,
     "{name}": EnvironmentBody,
+    "jobs/cancel": BulkBody,
+    "jobs/retry": BulkBody,
+    "jobs/purge": BulkBody,
+    "jobs/move": MoveBody,
 }
 
 
@@ -139,8 +148,9 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
             parameter = {"name": name, "in": "path", "required": True, "description": text}
             kind = {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}
             operation.setdefault("parameters", []).append({**parameter, "schema": kind})
-    if action in BODIES and method in ("post", "patch"):
-        body = {"application/json": {"schema": _schema(BODIES[action], schemas)}}
+    kind = BODIES.get(action, BODIES.get("/".join(path.rsplit("/", 2)[1:])))
+    if kind is not None and method in ("post", "patch"):
+        body = {"application/json": {"schema": _schema(kind, schemas)}}
         operation["requestBody"] = {"required": True, "content": body}
 
 

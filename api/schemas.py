@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema
 
 from priority.order import DEFAULT_LEVEL, LEVELS
 from priority.waiting import NOTHING, Pace, Waiting
-from tasks.job import Job, JobError, QueueStatus, Reading, Retry
+from tasks.job import JobError, QueueStatus, Reading, Retry
 from tasks.state import FINAL, Status, WebhookStatus
 
 DEFAULTS = Retry()
@@ -142,6 +142,8 @@ class RequestStatus(BaseModel):
     result_url: str | None
     stopped_at: datetime | None
     stopped_by: str | None
+    retry_of: str | None = None
+    retried_as: str | None = None
 
     @classmethod
     def of(
@@ -161,8 +163,8 @@ class RequestStatus(BaseModel):
             deployment_id=job.deployment_id,
             status=public_status(reading),
             webhook_status=reading.webhook_status,
-            created_at=_time(job.created),
-            status_at=_time(job.status_at),
+            created_at=time_of(job.created),
+            status_at=time_of(job.status_at),
             errors=[AsyncError.of(error, detailed) for error in job.errors],
             priority=job.level,
             attempt=job.attempt,
@@ -171,12 +173,14 @@ class RequestStatus(BaseModel):
             waiting_for=waiting.what,
             waiting_reason=waiting.why,
             progress=None if fraction is None else Progress(fraction=fraction, message=job.message),
-            started_at=_maybe_time(job.started),
-            finished_at=_maybe_time(job.finished),
+            started_at=maybe_time(job.started),
+            finished_at=maybe_time(job.finished),
             predict_ms=job.predict_ms,
             result_url=f"/async_request/{job.request_id}/result" if job.output_type else None,
-            stopped_at=_maybe_time(job.stopped_at),
+            stopped_at=maybe_time(job.stopped_at),
             stopped_by=job.stopped_by,
+            retry_of=job.retry_of or None,
+            retried_as=job.retried_as or None,
         )
 
     @classmethod
@@ -228,38 +232,6 @@ class PriorityRequest(BaseModel):
     priority: LevelNumber
 
 
-class ListedRequest(BaseModel):
-    """One row of GET /async_requests."""
-
-    request_id: str
-    model_id: str
-    deployment_id: str
-    status: str
-    priority: int
-    created_at: datetime
-    status_at: datetime
-
-    @classmethod
-    def of(cls, job: Job) -> "ListedRequest":
-        """The row from the job's record."""
-        return cls(
-            request_id=job.request_id,
-            model_id=job.model_id,
-            deployment_id=job.deployment_id,
-            status=job.status,
-            priority=job.level,
-            created_at=_time(job.created),
-            status_at=_time(job.status_at),
-        )
-
-
-class RequestPage(BaseModel):
-    """GET /async_requests, newest first; `cursor` asks for the next page, null at the end."""
-
-    requests: list[ListedRequest]
-    cursor: str | None
-
-
 def public_status(reading: Reading) -> str:
     """The status for clients. A succeeded job whose webhook never arrived reads WEBHOOK_FAILED."""
     failed = reading.webhook_status == WebhookStatus.FAILED
@@ -282,9 +254,11 @@ def eta_seconds(reading: Reading, slots: int, waiting: Waiting = NOTHING) -> flo
     return pace.queued_job_seconds(reading.jobs_ahead or 0, reading.backoff_ms)
 
 
-def _time(milliseconds: int) -> datetime:
+def time_of(milliseconds: int) -> datetime:
+    """A time of the store."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _maybe_time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else _time(milliseconds)
+def maybe_time(milliseconds: int | None) -> datetime | None:
+    """The same, or None."""
+    return None if milliseconds is None else time_of(milliseconds)

@@ -29,6 +29,8 @@ from deployments.registry.records import Deployment
 from tasks.job import Claim as JobClaim
 from tasks.job import Outcome, RequestId
 from tasks.state import Status
+from tasks.steering import verbs as steering
+from tasks.steering.filters import START, JobFilter
 from tasks.store import scripting, verbs
 from tests.conditions import lasts, wait_until
 
@@ -117,7 +119,7 @@ class Deep:
         ends = time.monotonic() + SWEEPER_SECONDS
         while time.monotonic() < ends:
             self.store.run(verbs.queue_status(self.deployment.id))
-            self.store.run(verbs.list_jobs("benches1", 0, 100))
+            self.store.run(steering.find(JobFilter(key="benches1"), START, 100))
             lasts(0.05)
 
     def forget(self) -> None:
@@ -129,7 +131,7 @@ class Deep:
         """Verb -> ms of its slowest run in this round."""
         names = {
             script.sha.encode(): verb
-            for library in (scripting.JOBS, registry.SCRIPTS)
+            for library in (scripting.JOBS, registry.SCRIPTS, steering.SCRIPTS)
             for verb, script in library.build(self.stack.settings).items()
         }
         found: dict[str, float] = {}

@@ -43,6 +43,7 @@ class Submission:
     path: str = ""  # a route of the model host other than predict, such as /v1/chat/completions
     chain_id: str = ""  # of a chain's run; equal to model_id then
     input_ref: str = ""
+    retry_of: str = ""  # the job that is run anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,9 @@ class Job:
     output_ref: str = ""
     replica: str = ""
     deaths: int = 0  # hosts or workers that died under it in a row
+    max_time_in_queue_ms: Milliseconds = 600_000
+    retry_of: str = ""  # the job that it ran anew
+    retried_as: str = ""  # the latest job that ran it anew
 
 
 @dataclass(frozen=True, slots=True)

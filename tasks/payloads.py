@@ -79,6 +79,13 @@ class Payloads:
             await obstore.put_async(store, ref, payload)
             await asyncio.to_thread(_to_disk, store, ref)
 
+    async def copy(self, ref: str, to: str) -> None:
+        """Stores the same payload under another name. Raises NotFound too."""
+        with _available():
+            store = self._store()
+            await obstore.copy_async(store, ref, to)
+            await asyncio.to_thread(_to_disk, store, to)
+
     def writer(self, ref: str) -> "PayloadWriter":
         """Opens a payload that is written piece by piece."""
         return PayloadWriter(self._store(), ref)

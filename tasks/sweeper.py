@@ -19,6 +19,7 @@ T = TypeVar("T")
 # s; after the store was away, its workers get this long to renew their leases before any is taken from them
 GRACE_AFTER_OUTAGE = 3.0
 LOST = "the worker that ran it no longer reports"
+INDEXED_AT_ONCE = 500  # jobs that one script puts into the index of all: under a millisecond
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Swept:
     retried: int = 0
     forgotten: int = 0
     collected: int = 0
+    indexed: int = 0
 
 
 class Sweeper:
@@ -52,6 +54,10 @@ class Sweeper:
         self._cursor = 0
         self._steps = Guards("sweeper's step", monotonic=monotonic)
         self._no_rescue_before = 0.0
+        self._unindexed: list[str] | None = (
+            None  # API keys that the pass of `_reindex` has yet to visit
+        )
+        self._index_cursor = 0
 
     async def run_once(self) -> Swept:
         """One batch of each kind. Raises StoreUnavailable."""
@@ -73,7 +79,8 @@ class Sweeper:
         wakeups, retried = await self._step("rewake", self._rewake, (0, 0))
         forgotten = await self._step("forget", self._forget, 0)
         collected = await self._step("collect", self._collect, 0)
-        return Swept(rescued, stopped, expired, wakeups, retried, forgotten, collected)
+        indexed = await self._step("reindex", self._reindex, 0)
+        return Swept(rescued, stopped, expired, wakeups, retried, forgotten, collected, indexed)
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:
         """Runs one kind of work. A failure, such as a damaged record, does not stop the other kinds."""
@@ -116,6 +123,21 @@ class Sweeper:
                 return 0
             await self._store.run(verbs.collect(0, refs))
         return len(refs)
+
+    async def _reindex(self) -> int:
+        """Goes once over the jobs of every key after the start, as those of an earlier version are not in the index of all jobs."""
+        if self._unindexed is None:
+            self._unindexed = await self._store.run(verbs.owners())
+        indexed = 0
+        for _ in range(20):
+            if not self._unindexed:
+                break
+            call = verbs.reindex(self._unindexed[-1], self._index_cursor, INDEXED_AT_ONCE)
+            self._index_cursor, added = await self._store.run(call)
+            indexed += added
+            if not self._index_cursor:
+                self._unindexed.pop()
+        return indexed
 
 
 async def _until_short(batch: int, step: Callable[[], Awaitable[int]], rounds: int = 20) -> int:

@@ -1,4 +1,4 @@
-"""Async requests: submit, status, result, events, cancel, priority, list."""
+"""Async requests: submit, status, result, events, cancel, priority."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -11,14 +11,17 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from api import body as bodies
+from api.audit import steered
 from api.gateway import (
     Caller,
     Gateway,
     authenticate,
     deployment_for,
     gateway_of,
+    owner_for,
 )
 from api.problems import Problem, no_such_request
+from api.routes.jobs.schemas import PurgeResponse
 from api.routes.sse import event_source
 from api.routes.submitting import submit
 from api.routes.targets import TARGETS, TargetOf
@@ -28,15 +31,12 @@ from api.schemas import (
     AsyncPredictRequest,
     AsyncPredictResponse,
     CancelResponse,
-    ListedRequest,
     PriorityRequest,
     QueueStatusResponse,
-    RequestPage,
     RequestStatus,
 )
 from api.unknown_fields import warnings
 from api.upstream.waiting import FOR_OTHERS, deactivated, warning
-from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from priority.waiting import NOTHING, Waiting, for_a_replica, in_the_queue
 from tasks.api_keys import ApiKey, sees_model_errors
@@ -45,7 +45,7 @@ from tasks.job import Reading
 from tasks.outside_text import whole_number
 from tasks.state import FINAL, Status
 from tasks.store import verbs
-from tasks.store.verbs import CancelResult, MoveResult
+from tasks.store.verbs import CancelResult, MoveResult, PurgeResult
 from tasks.webhooks import verbs as outbox
 from tasks.webhooks.verbs import Redelivery
 
@@ -56,7 +56,6 @@ PRIORITY = TypeAdapter(PriorityRequest)
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 SMALL_BODY = 4096  # bytes
 LONGEST_WAIT = 60.0  # s, of one long poll
-LARGEST_PAGE = 1000
 
 
 async def async_predict(request: Request, target: TargetOf) -> Response:
@@ -140,26 +139,41 @@ async def cancel(request: Request, request_id: str) -> CancelResponse:
     """Cancels a queued or running request. No result is written afterwards."""
     gateway, key = gateway_of(request), await authenticate(request)
     rate = key.limits.status_calls_per_minute or 0
-    call = verbs.cancel(request_id, key.id, gateway.settings.cancel_running, rate)
-    word, final = await gateway.store.run(call)
-    if word is CancelResult.MISSING:
-        raise no_such_request()
+    stops = gateway.settings.cancel_running
+    call = verbs.cancel(request_id, owner_for(key), stops, rate, key.id)
+    async with steered(request, key, "request.cancel", request_id):
+        word, final = await gateway.store.run(call)
+        if word is CancelResult.MISSING:
+            raise no_such_request()
     canceled = word in (CancelResult.CANCELED, CancelResult.STOPPING)
     return CancelResponse(
         request_id=request_id, canceled=canceled, message=_cancel_message(word, final)
     )
 
 
+@router.post("/async_request/{request_id}/purge", response_model=PurgeResponse)
+async def purge(request: Request, request_id: str) -> PurgeResponse:
+    """Deletes a request with its input, output and events, before its time. One that is not final is cancelled."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    async with steered(request, key, "request.purge", request_id):
+        word = await gateway.store.run(verbs.purge(request_id, owner_for(key)))
+        if word is PurgeResult.MISSING:
+            raise no_such_request()
+    return PurgeResponse(request_id=request_id, purged=word is PurgeResult.PURGED)
+
+
 @router.patch("/async_request/{request_id}", response_model=RequestStatus)
 async def reprioritize(request: Request, request_id: str) -> RequestStatus:
     """Moves a queued request to another priority: `{"priority": 0..2}`."""
     gateway, key = gateway_of(request), await authenticate(request)
-    change = bodies.parse(PRIORITY, await bodies.read(request, SMALL_BODY))
-    word = await gateway.store.run(verbs.reprioritize(request_id, change.priority, key.id))
-    if word is MoveResult.MISSING:
-        raise no_such_request()
-    if word is MoveResult.NOT_QUEUED:
-        raise Problem(409, "client_error", "Only a queued request can change its priority.")
+    async with steered(request, key, "request.move", request_id):
+        change = bodies.parse(PRIORITY, await bodies.read(request, SMALL_BODY))
+        call = verbs.reprioritize(request_id, change.priority, owner_for(key))
+        word = await gateway.store.run(call)
+        if word is MoveResult.MISSING:
+            raise no_such_request()
+        if word is MoveResult.NOT_QUEUED:
+            raise Problem(409, "client_error", "Only a queued request can change its priority.")
     return await _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
 
 
@@ -182,35 +196,14 @@ async def events(request: Request, request_id: str) -> StreamingResponse:
 async def redeliver(request: Request, request_id: str) -> dict[str, str]:
     """Sends the webhook again with the same webhook-id and all its attempts."""
     gateway, key = gateway_of(request), await authenticate(request)
-    word = await gateway.store.run(outbox.redeliver(request_id, key.id))
-    if word is Redelivery.MISSING:
-        raise no_such_request()
-    if word is not Redelivery.QUEUED:
-        why = "is not final yet" if word is Redelivery.NOT_FINAL else "has no webhook"
-        raise Problem(409, "client_error", f"The request {why}.")
+    async with steered(request, key, "request.redeliver", request_id):
+        word = await gateway.store.run(outbox.redeliver(request_id, owner_for(key)))
+        if word is Redelivery.MISSING:
+            raise no_such_request()
+        if word is not Redelivery.QUEUED:
+            why = "is not final yet" if word is Redelivery.NOT_FINAL else "has no webhook"
+            raise Problem(409, "client_error", f"The request {why}.")
     return {"request_id": request_id, "webhook_status": "PENDING"}
-
-
-@router.get("/async_requests", response_model=RequestPage)
-async def listed(
-    request: Request,
-    key: Caller,
-    status: Status | None = None,
-    model: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
-    cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
-) -> RequestPage:
-    """The caller's own requests, newest first. Filters apply within a page."""
-    gateway = gateway_of(request)
-    jobs = await gateway.store.run(verbs.list_jobs(key.id, cursor, limit))
-    models = await gateway.store.run(registry.model_ids()) if model else {}
-    wanted = [
-        ListedRequest.of(job)
-        for job in jobs
-        if (status is None or job.status is status)
-        and (model is None or job.model_id in (model, models.get(model)))
-    ]
-    return RequestPage(requests=wanted, cursor=str(cursor + limit) if len(jobs) == limit else None)
 
 
 def _accepted(said: dict[str, object], warned: list[str], request_id: str = "") -> Response:
@@ -224,9 +217,9 @@ def _warning(request: Request, deployment: Deployment, key: ApiKey) -> list[str]
 
 
 async def _read(gateway: Gateway, request_id: str, key: ApiKey, counted: bool = True) -> Reading:
-    rate = key.limits.status_calls_per_minute or 0
+    rate = (key.limits.status_calls_per_minute or 0) if counted else 0
     try:
-        return await gateway.store.run(verbs.read(request_id, key.id, rate if counted else 0))
+        return await gateway.store.run(verbs.read(request_id, owner_for(key), rate, key.id))
     except NotFound:
         raise no_such_request() from None
 

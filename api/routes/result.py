@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.gateway import Gateway, authenticate, gateway_of
+from api.gateway import Gateway, authenticate, gateway_of, owner_for
 from api.problems import Problem, no_such_request
 from api.upstream.passing import ACTIVE, SANDBOX
 from tasks.api_keys import sees_model_errors
@@ -20,7 +20,8 @@ async def result(request: Request, request_id: str) -> Response:
     """The output with its content type. 409 while the request is not final, 410 with the errors if it failed."""
     gateway, key = gateway_of(request), await authenticate(request)
     try:
-        call = verbs.read(request_id, key.id, key.limits.status_calls_per_minute or 0)
+        rate = key.limits.status_calls_per_minute or 0
+        call = verbs.read(request_id, owner_for(key), rate, key.id)
         job = (await gateway.store.run(call)).job
         _refuse_without_output(job, sees_model_errors(gateway.settings, key.scope))
         return await _output(gateway, job)

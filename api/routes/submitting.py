@@ -29,10 +29,7 @@ async def submit(
     gateway, limits = gateway_of(request), key.limits
     trace = request.headers.get("traceparent", "")
     jobs = [_submission(gateway, deployment, item, trace) for item in asked]
-    idempotency_key = request.headers.get("idempotency-key", "")
-    if len(idempotency_key) > LONGEST_KEY:
-        message = f"An Idempotency-Key has at most {LONGEST_KEY} characters."
-        raise Problem(400, "client_error", message)
+    idempotency_key = idempotency_key_of(request)
     await _write_large(gateway, jobs)
     call = verbs.submit(
         jobs,
@@ -45,6 +42,15 @@ async def submit(
         limits.max_unfinished or 0,
     )
     return await gateway.store.run(call)
+
+
+def idempotency_key_of(request: Request) -> str:
+    """The Idempotency-Key, '' if there is none. Raises Problem 400 for one that is too long."""
+    given = request.headers.get("idempotency-key", "")
+    if len(given) > LONGEST_KEY:
+        message = f"An Idempotency-Key has at most {LONGEST_KEY} characters."
+        raise Problem(400, "client_error", message)
+    return given
 
 
 async def _write_large(gateway: Gateway, jobs: list[Submission]) -> None:

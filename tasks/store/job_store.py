@@ -203,6 +203,11 @@ class AsyncJobStore:
         with unavailable():
             return cast("bytes | None", await self.redis.get(keys.keyed("output", request_id)))
 
+    async def input(self, request_id: str) -> bytes | None:
+        """The bytes of the model input, None if they are not kept here."""
+        with unavailable():
+            return cast("bytes | None", await self.redis.get(keys.keyed("input", request_id)))
+
     async def close(self) -> None:
         """Closes the connections."""
         await self.redis.aclose()

@@ -22,11 +22,12 @@ PLAIN = {
     "unfinished": "hash api key -> how many of its jobs are not final",
     "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; others: a setting",
     "audit": "stream of what was changed, by whom; the days of a setting",
+    "all_jobs": "zset request_id -> created ms of every API key's jobs; from submit until forgotten",
     "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
 }
 KEYED = {
     "job": "hash, the record of one job; until forgotten",
-    "input": "string, the model input's bytes; until the final state",
+    "input": "string, the model input's bytes; until forgotten, or by a setting until the final state",
     "output": "string, the result's bytes; until forgotten",
     "events": "stream of the job's events; until forgotten",
     "delivery": "hash, the webhook delivery of one job; until forgotten",
@@ -41,7 +42,8 @@ KEYED = {
     "flows": "hash level:api key -> finish tag of one deployment; dropped when the queue runs empty",
     "claims": "hash claimer -> 'fence request_id' of one deployment, the claim made last",
     "runtimes": "list of recent run times in ms of one deployment",
-    "jobs": "zset request_id -> created ms of one API key",
+    "jobs": "zset request_id -> created ms of one API key; until forgotten",
+    "operation": "hash, how far a bulk operation of api key:name has come; a day after its last step",
     "idempotency": "string 'body_hash request_id'; 24 h",
     "wakeups": "list that Celery reads: the wake-ups of one deployment",
 }

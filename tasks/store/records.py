@@ -81,4 +81,7 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         output_ref=f.get("output_ref", ""),
         replica=f.get("replica", ""),
         deaths=int(f.get("deaths", 0)),
+        max_time_in_queue_ms=int(f.get("queue_ms", 600_000)),
+        retry_of=f.get("retry_of", ""),
+        retried_as=f.get("retried_as", ""),
     )

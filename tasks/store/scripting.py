@@ -80,6 +80,7 @@ def _settings_table(settings: Settings) -> str:
         "max_deaths": settings.max_deaths,
         "wakeup_cap": settings.wakeup_cap,
         "max_running_per_key": settings.max_running_per_key,
+        "keep_inputs": str(settings.keep_inputs).lower(),
         "expired_error": _error(
             ErrorCode.EXPIRED, "No replica took the request within max_time_in_queue_seconds."
         ),
@@ -96,7 +97,8 @@ def order(settings: Settings) -> str:
     return keys.lua() + _settings_table(settings) + WHOLE + priority.lua()
 
 
-def _of_jobs(settings: Settings) -> str:
+def of_jobs(settings: Settings) -> str:
+    """What the scripts that change jobs need beside lib.lua."""
     return order(settings) + f"local WAKEUP = {_quoted(template(make_app(settings)))}\n"
 
 
@@ -116,11 +118,13 @@ class Library:
 
     folder: Path
     prelude: Callable[[Settings], str]
+    below: tuple[Path, ...] = ()  # folders whose lib.lua comes before this one's
 
     def build(self, settings: Settings, movable_clock: bool = False) -> dict[str, Script]:
         """All scripts by name."""
         prelude = self.prelude(settings) + clock(settings, movable_clock)
-        prelude += re.sub(r"^\s*--.*\n", "", (self.folder / "lib.lua").read_text(), flags=re.M)
+        for folder in (*self.below, self.folder):
+            prelude += re.sub(r"^\s*--.*\n", "", (folder / "lib.lua").read_text(), flags=re.M)
         scripts: dict[str, Script] = {}
         for name, text in sources(self.folder).items():
             shebang, _, body = text.partition("\n")
@@ -130,4 +134,4 @@ class Library:
         return scripts
 
 
-JOBS = Library(FOLDER, _of_jobs)
+JOBS = Library(FOLDER, of_jobs)

@@ -3,7 +3,7 @@
 A store runs them: `store.run(verbs.claim(...))` in a worker, `await store.run(...)` in the API.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
@@ -11,7 +11,6 @@ from typing import Generic, NamedTuple, TypeVar
 from tasks.errors import IdempotencyConflict, KeyFull, NotFound, QueueFull, RateLimited
 from tasks.job import (
     Claim,
-    Job,
     JobError,
     Lease,
     Outcome,
@@ -86,6 +85,14 @@ class MoveResult(StrEnum):
     MISSING = "missing"
 
 
+class PurgeResult(StrEnum):
+    """The result of a purge. The record of a job whose call is being stopped goes when the call has ended."""
+
+    PURGED = "purged"
+    STOPPING = "stopping"
+    MISSING = "missing"
+
+
 def _settle_result(reply: Reply) -> SettleResult:
     return SettleResult(text(reply))
 
@@ -99,13 +106,14 @@ def submit(
     idempotency_ms: int = 0,
     per_minute: int = 0,
     max_unfinished: int = 0,
+    caller: str = "",
 ) -> ScriptCall[list[RequestId]]:
     """Queues the jobs, all or none. The reply has their ids, or the earlier ids for a repeated idempotency key.
 
-    A limit of 0 means no limit. Reading the reply raises an AdmissionError.
+    A limit of 0 means no limit. They count against the rate of `caller`, of `api_key` if there is none. Reading the reply raises an AdmissionError.
     """
     arguments: list[Argument] = [api_key, max_queued, idempotency_key, body_hash, idempotency_ms]
-    arguments += [per_minute, max_unfinished]
+    arguments += [per_minute, max_unfinished, caller or api_key]
     for job in jobs:
         arguments += [job.request_id, job.deployment_id, job.model_id, job.level]
         arguments += [job.max_time_in_queue_ms, job.retry.max_attempts, job.retry.initial_delay_ms]
@@ -117,7 +125,7 @@ def submit(
             job.path,
             job.chain_id,
         ]
-        arguments += [b"" if job.input_ref else job.input, job.input_ref]
+        arguments += [b"" if job.input_ref else job.input, job.input_ref, job.retry_of]
     return ScriptCall("submit", arguments, _read_submit)
 
 
@@ -210,30 +218,45 @@ def output_truncated(lease: Lease) -> ScriptCall[SettleResult]:
 
 
 def cancel(
-    request_id: str, api_key: str = "", cancel_running: bool = True, per_minute: int = 0
+    request_id: str,
+    owner: str = "",
+    cancel_running: bool = True,
+    per_minute: int = 0,
+    caller: str = "",
 ) -> ScriptCall[tuple[CancelResult, Status | None]]:
-    """Cancels a job. The key '' means any owner. ALREADY_FINAL comes with the status.
+    """Cancels a job. The owner '' means any. ALREADY_FINAL comes with the status.
 
-    Reading the reply raises RateLimited.
+    The call counts against the rate of `caller`, of the owner if there is none. Reading the reply raises RateLimited.
     """
 
     def read(reply: Reply) -> tuple[CancelResult, Status | None]:
         word, *rest = _let_in(reply)
         return CancelResult(text(word)), Status(text(rest[0])) if rest else None
 
-    return ScriptCall("cancel", [request_id, api_key, int(cancel_running), per_minute], read)
+    arguments = [request_id, owner, int(cancel_running), per_minute, caller or owner]
+    return ScriptCall("cancel", arguments, read)
 
 
-def reprioritize(request_id: str, level: int, api_key: str = "") -> ScriptCall[MoveResult]:
-    """Moves a queued job to another level."""
+def reprioritize(request_id: str, level: int, owner: str = "") -> ScriptCall[MoveResult]:
+    """Moves a queued job to another level. The owner '' means any."""
     return ScriptCall(
-        "reprioritize", [request_id, api_key, level], lambda reply: MoveResult(text(reply))
+        "reprioritize", [request_id, owner, level], lambda reply: MoveResult(text(reply))
     )
 
 
-def read(request_id: str, api_key: str = "", per_minute: int = 0) -> ScriptCall[Reading]:
-    """A job as its owner sees it. Reading the reply raises RateLimited, and NotFound also for somebody else's job."""
-    arguments = [request_id, api_key, per_minute]
+def purge(request_id: str, owner: str = "") -> ScriptCall[PurgeResult]:
+    """Drops a job with all its data. One that is not final is cancelled. The owner '' means any."""
+    return ScriptCall("purge", [request_id, owner], lambda reply: PurgeResult(text(reply)))
+
+
+def read(
+    request_id: str, owner: str = "", per_minute: int = 0, caller: str = ""
+) -> ScriptCall[Reading]:
+    """A job as its owner sees it; the owner '' means any. The call counts against the rate of `caller`, as for `cancel`.
+
+    Reading the reply raises RateLimited, and NotFound also for somebody else's job.
+    """
+    arguments = [request_id, owner, per_minute, caller or owner]
     return ScriptCall("read", arguments, lambda reply: _read_reading(request_id, reply))
 
 
@@ -291,16 +314,15 @@ def collect(limit: int, deleted: Sequence[str] = ()) -> ScriptCall[list[str]]:
     )
 
 
-def list_jobs(api_key: str, start: int, count: int) -> ScriptCall[list[Job]]:
-    """A page of one API key's jobs, newest first, from rank `start`."""
+def owners() -> ScriptCall[list[str]]:
+    """The ids of the API keys that have ever submitted a job."""
+    return ScriptCall("owners", [], lambda reply: [text(key) for key in items(reply)])
 
-    def read(reply: Reply) -> list[Job]:
-        pairs: Iterable[list[Reply]] = (items(entry) for entry in items(reply))
-        return [
-            records.job(text(request_id), items(flat)) for request_id, flat in pairs if items(flat)
-        ]
 
-    return ScriptCall("list", [api_key, start, count], read)
+def reindex(api_key: str, cursor: int, limit: int) -> ScriptCall[list[int]]:
+    """Puts jobs of a key into the index of all jobs. The reply is [next cursor, jobs added]; the cursor 0 ends it."""
+    arguments = [api_key, cursor, limit]
+    return ScriptCall("reindex", arguments, lambda reply: [number(part) for part in items(reply)])
 
 
 def tick(boot_id: str, boot_ms: int) -> ScriptCall[int]:

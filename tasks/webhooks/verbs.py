@@ -103,9 +103,9 @@ def settle_delivery(
     return ScriptCall("settle_delivery", arguments, lambda reply: DeliveryResult(text(reply)))
 
 
-def redeliver(request_id: str, api_key: str = "") -> ScriptCall[Redelivery]:
-    """Sends the webhook of a final job again."""
-    return ScriptCall("redeliver", [request_id, api_key], lambda reply: Redelivery(text(reply)))
+def redeliver(request_id: str, owner: str = "") -> ScriptCall[Redelivery]:
+    """Sends the webhook of a final job again. The owner '' means any."""
+    return ScriptCall("redeliver", [request_id, owner], lambda reply: Redelivery(text(reply)))
 
 
 def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:

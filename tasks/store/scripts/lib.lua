@@ -2,6 +2,12 @@
 -- WAKEUP (a Celery message with @ID@ and @QUEUE@ to fill in), whole(), now_ms() for leases and due times, wall_ms() for
 -- people, and the functions of order (priority/*.lua).
 
+-- Whether there is such a job, and it is of that API key; the key '' stands for any.
+local function is_of(owner, id)
+  local key = redis.call('HGET', K.job(id), 'key')
+  return key and (owner == '' or key == owner)
+end
+
 -- Pushes wake-ups for a deployment, never beyond the cap of waiting ones.
 local function wake(deployment, wanted)
   local list = K.wakeups(deployment)
@@ -49,18 +55,41 @@ local function with_error(errors, error)
   return errors .. ',' .. error
 end
 
+-- The record of a job says as what it was run anew last.
+local function link_retry(id, as)
+  if redis.call('EXISTS', K.job(id)) == 1 then redis.call('HSET', K.job(id), 'retried_as', as) end
+end
+
 -- A payload that nobody needs any more; the sweeper deletes it.
 local function discard(ref, now) redis.call('ZADD', K.garbage, whole(now), ref) end
+
+-- A job's input is here, or is a payload, which it adopts.
+local function store_input(id, ref, input)
+  if ref == '' then redis.call('SET', K.input(id), input) else redis.call('ZREM', K.garbage, ref) end
+end
+
+-- Everything of a final job whose slot is free goes.
+local function drop(id, now)
+  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref')
+  if job[1] then redis.call('ZREM', K.jobs(job[1]), id) end
+  for i = 2, 3 do
+    if job[i] then discard(job[i], now) end
+  end
+  redis.call('DEL', K.job(id), K.input(id), K.output(id), K.events(id), K.delivery(id))
+  for _, index in ipairs({K.all_jobs, K.exhausted, K.outbox, K.forget}) do redis.call('ZREM', index, id) end
+end
 
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
   local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key')
   local at = whole(wall_ms())
   redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at, 'errors', errors)
-  redis.call('DEL', K.input(id))
-  if job[3] then
-    redis.call('HDEL', K.job(id), 'input_ref')
-    discard(job[3], now)
+  if not S.keep_inputs then
+    redis.call('DEL', K.input(id))
+    if job[3] then
+      redis.call('HDEL', K.job(id), 'input_ref')
+      discard(job[3], now)
+    end
   end
   redis.call('HINCRBY', K.unfinished, job[4], -1)
   redis.call('ZREM', K.expiry, id)
@@ -91,6 +120,62 @@ local function unqueue(id)
   redis.call('ZREM', K.delayed(job[1]), job[2])
   let_go(job[1], job[3], job[2])
   if redis.call('ZREM', K.queue(job[1]), job[2]) == 1 then unhold_best(job[1], job[3]) end
+end
+
+-- QUEUED | IN_PROGRESS -> CANCELED, at once and for good. A running call loses its fence and is told to stop; its slot
+-- stays taken until `stopped` says that it has really ended. Returns the word to answer with, and a final job's status.
+local function cancel(id, running_too, now)
+  local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'errors')
+  if job[1] == 'CANCELED' then return 'already_canceled' end
+  if job[1] ~= 'QUEUED' and job[1] ~= 'IN_PROGRESS' then return 'already_final', job[1] end
+  if job[1] == 'QUEUED' then
+    unqueue(id)
+    finalize(id, 'CANCELED', now, with_error(job[3], S.canceled_error))
+    return 'canceled'
+  end
+  if not running_too then return 'running' end
+  redis.call('HSET', K.job(id), 'stopping', job[2], 'fence', '')
+  finalize(id, 'CANCELED', now, with_error(job[3], S.canceled_error))
+  redis.call('PUBLISH', K.cancels, id)
+  return 'stopping'
+end
+
+-- Ends a job and drops all of it. Of one whose call still runs, a record stays until the sweeper sees that it has ended.
+local function purge(id, now)
+  cancel(id, true, now)
+  redis.call('ZREM', K.outbox, id)
+  if not redis.call('ZSCORE', K.leases, id) then
+    drop(id, now)
+    return 'purged'
+  end
+  redis.call('ZADD', K.forget, whole(now), id)
+  return 'stopping'
+end
+
+-- A queued job goes to another level, behind its own API key's jobs there.
+local function set_level(id, level)
+  local job = redis.call('HMGET', K.job(id), 'level', 'deployment', 'key', 'member')
+  if job[1] == level then return 'unchanged' end
+  local score = whole(fair_score(job[2], level, job[3], 1))
+  redis.call('HSET', K.job(id), 'level', level, 'score', score)
+  for _, place in ipairs({K.queue(job[2]), K.held(job[2]), held_by(job[2], job[3])}) do
+    redis.call('ZADD', place, 'XX', score, job[4]) -- XX: it is in one of them, or waits out its backoff
+  end
+  return 'moved'
+end
+
+-- A queued job goes to another deployment, behind its API key's jobs there; an attempt waits out its backoff there.
+local function send_to(id, deployment, now)
+  local job = redis.call('HMGET', K.job(id), 'level', 'key', 'member', 'not_before')
+  unqueue(id)
+  local score = whole(fair_score(deployment, job[1], job[2], 1))
+  redis.call('HSET', K.job(id), 'deployment', deployment, 'score', score)
+  if tonumber(job[4] or 0) > now then
+    redis.call('ZADD', K.delayed(deployment), job[4], job[3])
+    redis.call('SADD', K.backlog, deployment)
+  else
+    enqueue(deployment, job[3], score)
+  end
 end
 
 -- The model call of a job has ended: its slot and its lease are free, and one held job of its key may go on.

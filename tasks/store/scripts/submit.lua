@@ -1,18 +1,17 @@
 #!lua
 -- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment. What they share is done once.
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
---       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any
---       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms,
---       max delay ms, webhook or '', content type, trace or '', path or '', chain or '',
---       input, payload or ''
+--       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any   8 api key id that the rate counts for
+--       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms, max delay ms,
+--       webhook or '', content type, trace or '', path or '', chain or '', input, payload or '', job that is run anew or ''
 -- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth} | {'key_full', n} | {'throttled', ms}
 local api_key, max_queued, idempotency_key, body_hash, idempotency_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local per_minute, max_unfinished, FIRST, FIELDS = ARGV[6], tonumber(ARGV[7]), 8, 15
-local DEPLOYMENT, MODEL, LEVEL, EXPIRES, ATTEMPTS, DELAY, MAX_DELAY, TYPE, INPUT, PAYLOAD = 1, 2, 3, 4, 5, 6, 7, 9, 13, 14
-local OPTIONAL = {webhook = 8, trace = 10, path = 11, chain = 12, input_ref = PAYLOAD}
-local now, ids = now_ms(), {}
+local per_minute, max_unfinished, FIRST, FIELDS = ARGV[6], tonumber(ARGV[7]), 9, 16
+local DEPLOYMENT, MODEL, LEVEL, EXPIRES, ATTEMPTS, DELAY, MAX_DELAY, TYPE, INPUT, PAYLOAD, RETRY_OF = 1, 2, 3, 4, 5, 6, 7, 9, 13, 14, 15
+local OPTIONAL = {webhook = 8, trace = 10, path = 11, chain = 12, input_ref = PAYLOAD, retry_of = RETRY_OF}
+local now, ids, idempotency = now_ms(), {}, K.idempotency(api_key .. ':' .. idempotency_key)
 for i = FIRST, #ARGV, FIELDS do ids[#ids + 1] = ARGV[i] end
-local joined, idempotency = table.concat(ids, ' '), K.idempotency(api_key .. ':' .. idempotency_key)
+local joined = table.concat(ids, ' ')
 if idempotency_key ~= '' then
   local seen = redis.call('GET', idempotency)
   if seen then
@@ -25,7 +24,7 @@ local deployment = ARGV[FIRST + DEPLOYMENT]
 local waiting, unfinished = depth(deployment), tonumber(redis.call('HGET', K.unfinished, api_key) or 0)
 if waiting + #ids > max_queued then return {'queue_full', waiting} end
 if max_unfinished ~= 0 and unfinished + #ids > max_unfinished then return {'key_full', unfinished} end
-local wait = throttle('submit', api_key, per_minute, #ids, now)
+local wait = throttle('submit', ARGV[8], per_minute, #ids, now)
 if wait > 0 then return {'throttled', wait} end
 local at, last = whole(wall_ms()), redis.call('INCRBY', K.sequence, #ids)
 local queued, expiries, made, counts, scores = {}, {}, {}, {}, {}
@@ -48,13 +47,14 @@ for n, id in ipairs(ids) do
     for field, place in pairs(OPTIONAL) do
       if ARGV[i + place] ~= '' then append(job, field, ARGV[i + place]) end
     end
+    if ARGV[i + EXPIRES] ~= '600000' then append(job, 'queue_ms', ARGV[i + EXPIRES]) end -- else the default
     redis.call('HSET', K.job(id), unpack(job))
-    if ARGV[i + PAYLOAD] == '' then redis.call('SET', K.input(id), ARGV[i + INPUT])
-    else redis.call('ZREM', K.garbage, ARGV[i + PAYLOAD]) end -- adopted
+    if ARGV[i + RETRY_OF] ~= '' then link_retry(ARGV[i + RETRY_OF], id) end
+    store_input(id, ARGV[i + PAYLOAD], ARGV[i + INPUT])
     append(queued, score, member); append(expiries, expires, id); append(made, at, id)
   end
 end
-add_all(K.expiry, expiries); add_all(K.jobs(api_key), made)
+add_all(K.expiry, expiries); add_all(K.jobs(api_key), made); add_all(K.all_jobs, made)
 redis.call('HINCRBY', K.unfinished, api_key, #queued / 2)
 enqueue_all(deployment, queued)
 if idempotency_key ~= '' then redis.call('SET', idempotency, body_hash .. ' ' .. joined, 'PX', idempotency_ms) end

@@ -14,11 +14,10 @@ from tests.contract.api.all_routes import MISSING, Route, every_route
 from tests.contract.api.conftest import Live
 
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-# These change nothing of the service: they run models, or are about the caller's own requests.
+# These change nothing of the service: they run models.
 NO_CHANGES = (
     r"/(production|development|environments/\{environment\}|deployment/\{deployment_id\})/.+",
     r"/v1/(chat/completions|completions|embeddings|messages|responses)",
-    r"/async_request/\{request_id\}(/webhook/redeliver)?",
 )
 Client = tuple[httpx.Client, str]  # and the id of its key
 

@@ -23,7 +23,8 @@ NEEDS: dict[str, Need] = {
     r"/metrics": "metrics",
     r"/v1/models/.+": "deploy",
     r"/v1/(packages|deployments)(/.+)?": "deploy",
-    r"/v1/(jobs|keys|audit|webhooks|webhook_secrets)(/.+)?": "admin",
+    r"/v1/jobs(/.+)?": "inference",
+    r"/v1/(keys|audit|webhooks|webhook_secrets)(/.+)?": "admin",
 }
 # Who may do what, as the documentation promises it; the table in the code must say the same.
 PROMISED: dict[Scope, set[Need]] = {

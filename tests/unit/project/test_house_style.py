@@ -14,6 +14,7 @@ import priority
 from deployments.registry.verbs import SCRIPTS
 from tasks.access.library import ACCESS
 from tasks.state import ALLOWED, Status
+from tasks.steering.verbs import SCRIPTS as STEERING
 from tasks.store import keys
 from tasks.store.scripting import JOBS
 
@@ -27,6 +28,7 @@ VERBS = (
     (JOBS, ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")),
     (SCRIPTS, ("deployments/registry/verbs.py",)),
     (ACCESS, ("tasks/access/audit.py",)),
+    (STEERING, ("tasks/steering/verbs.py",)),
 )
 
 

@@ -9,6 +9,8 @@ import redis
 
 from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
+from tasks.steering import verbs as steering
+from tasks.steering.filters import START, JobFilter
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tasks.webhooks.verbs import take_deliveries
@@ -79,7 +81,10 @@ def hot_path(store: JobStore, waiting: RequestId) -> None:
         outcome = Outcome(Status.SUCCEEDED, 1.0, b"{}", "application/json")
         store.run(verbs.finish(claim.lease, outcome))
     store.run(verbs.queue_status(DEPLOYMENT))
-    store.run(verbs.list_jobs(KEY, 0, 20))
+    for wanted in (JobFilter(key=KEY), JobFilter(deployments=(DEPLOYMENT,))):
+        store.run(steering.find(wanted, START, 20, looked_at=100))
+        store.run(steering.count(wanted, START, looked_at=100))
+    store.run(verbs.reindex(KEY, 0, 100))
     for sweep in (verbs.rescue(100), verbs.expire(100), verbs.rewake(0, 100), verbs.forget(100)):
         store.run(sweep)
     store.run(take_deliveries(100, 1000, "token"))

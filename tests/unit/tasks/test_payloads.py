@@ -111,8 +111,11 @@ async def test_what_no_job_adopts_is_deleted_and_what_one_adopts_stays(
     assert b"".join(payloads.read(refs[0])) == b"input"
     with pytest.raises(NotFound):
         payloads.read(refs[1])
-    store.run(verbs.cancel(job.request_id))  # final: nobody needs the input any more
-    assert (await sweeper.run_once()).collected == 1
+    store.run(verbs.cancel(job.request_id))  # final, but it can be retried
+    assert (await sweeper.run_once()).collected == 0
+    clock.advance(settings.retention_seconds)
+    swept = await sweeper.run_once()
+    assert (swept.forgotten, swept.collected) == (1, 1)
     with pytest.raises(NotFound):
         payloads.read(refs[0])
     await async_store.close()

@@ -4,6 +4,7 @@
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +17,13 @@ from tasks.errors import IdempotencyConflict
 from tasks.job import Claim, JobError, Outcome, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import ALLOWED, FINAL, ErrorCode, Status
+from tasks.steering import verbs as steering
+from tasks.steering.filters import JobFilter
+from tasks.steering.verbs import Progress
 from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
 from tasks.store.scripting import GAP_MS
-from tasks.store.verbs import CancelResult, Release, ScriptCall, SettleResult
+from tasks.store.verbs import CancelResult, PurgeResult, Release, ScriptCall, SettleResult
 from tests.conftest import Clock
 from tests.valkey import Valkey
 
@@ -45,6 +49,8 @@ class Known:
     deaths: int = 0
     webhook: bool = False
     api_key: str = "alice"
+    deployment: str = DEPLOYMENTS[0]
+    purged: bool = False  # its record goes when its call has ended
     back: bool = False  # it runs on after its lease had run out, whatever took its place meanwhile
 
 
@@ -61,6 +67,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.redis.flushall()
         self.clock = Clock(self.store.redis)
         self.jobs: dict[str, Known] = {}
+        self.gone: set[str] = set()  # purged
         self.large: set[str] = set()
         self.bodies: dict[str, tuple[str, str]] = {}
         self.replays: list[tuple[ScriptCall[Any], bool]] = []
@@ -91,7 +98,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.large.add(job.request_id)
             self.run(verbs.spill([job.input_ref], 10**9))
         assert self.run(verbs.submit([job], key, 10_000)) == [job.request_id]
-        self.jobs[job.request_id] = Known(webhook=webhook, api_key=key)
+        self.jobs[job.request_id] = Known(webhook=webhook, api_key=key, deployment=deployment)
         return job.request_id
 
     @rule(key=st.sampled_from(["k1", "k2"]), body=st.sampled_from(["b1", "b2"]))
@@ -147,7 +154,6 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(claim=claims, reason=st.sampled_from(list(Release)), delay=st.sampled_from([0, 3000]))
     def release(self, claim: Claim, reason: Release, delay: int) -> None:
         word = self.run(verbs.release(claim.lease, reason, delay, ERROR))
-        known = self.jobs[claim.job.request_id]
         if not self._holds(claim):
             assert word in (
                 SettleResult.STALE_FENCE,
@@ -155,6 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
                 SettleResult.MISSING,
             )
             return
+        known = self.jobs[claim.job.request_id]
         match reason:
             case Release.DEATH:
                 known.deaths += 1
@@ -180,6 +187,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(request_id=ids)
     def cancel(self, request_id: str) -> None:
+        if request_id in self.gone:
+            assert self.run(verbs.cancel(request_id))[0] is CancelResult.MISSING
+            return
         known = self.jobs[request_id]
         word, _ = self.run(verbs.cancel(request_id))
         if known.status in FINAL:
@@ -189,9 +199,46 @@ class StoreMachine(RuleBasedStateMachine):
         assert word is (CancelResult.STOPPING if running else CancelResult.CANCELED)
         self._move(request_id, Status.CANCELED)
 
+    @rule(request_id=consumes(ids))
+    def purge(self, request_id: str) -> None:
+        word = self.store.run(verbs.purge(request_id))
+        if request_id in self.gone:
+            assert word is PurgeResult.MISSING
+            return
+        known = self.jobs[request_id]
+        if known.status not in FINAL:
+            self._move(request_id, Status.CANCELED)
+        known.purged, known.webhook = True, False
+        self._notice_purged()
+        assert (word is PurgeResult.PURGED) == (request_id in self.gone)
+
+    @rule(deployment=st.sampled_from(DEPLOYMENTS), key=st.sampled_from(["", "alice"]))
+    def cancel_all(self, deployment: str, key: str) -> None:
+        statuses = (Status.QUEUED, Status.IN_PROGRESS)
+        matching = self._matching(deployment, key, statuses)
+        self._operate(steering.cancel_many, JobFilter(key, "", (deployment,), statuses), matching)
+        for request_id in matching:
+            self._move(request_id, Status.CANCELED)
+
+    @rule(there=st.booleans(), level=st.sampled_from([None, 0, 2]))
+    def move_all(self, there: bool, level: int | None) -> None:
+        deployment, to = DEPLOYMENTS if there else DEPLOYMENTS[::-1]
+        matching = self._matching(deployment, "", (Status.QUEUED,))
+        wanted = JobFilter(deployments=(deployment,), statuses=(Status.QUEUED,))
+        self._operate(
+            lambda name, wanted: steering.move_many(name, wanted, level, to, 10**6),
+            wanted,
+            matching,
+        )
+        for request_id in matching:
+            self.jobs[request_id].deployment = to
+
     @rule(request_id=ids, level=st.integers(0, 2))
     def reprioritize(self, request_id: str, level: int) -> None:
         word = self.run(verbs.reprioritize(request_id, level))
+        if request_id in self.gone:
+            assert word is verbs.MoveResult.MISSING
+            return
         queued = self.jobs[request_id].status is Status.QUEUED
         assert (word is verbs.MoveResult.NOT_QUEUED) == (not queued)
 
@@ -217,13 +264,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(verbs.rewake(0, 100))
         self.run(verbs.forget(100))
         self.store.run(verbs.collect(1, ["inputs/of-nobody"]))
+        self._notice_purged()
         self._learn({Status.QUEUED, Status.EXPIRED})
 
     @rule(data=st.data())
     def replay_an_earlier_call(self, data: st.DataObject) -> None:
         """The client library sends again what it has no reply for: nothing may happen twice."""
         harmless = [
-            call for call, _ in self.replays if call.script in ("finish", "release", "submit")
+            call
+            for call, _ in self.replays
+            if call.script in ("finish", "release", "submit")
+            and self.gone.isdisjoint(word for word in call.arguments if isinstance(word, str))
         ]
         if harmless:
             before = self._statuses()
@@ -234,6 +285,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def every_job_is_in_exactly_one_place(self) -> None:
         records, inputs, places = self._snapshot()
+        assert places.pop("all_jobs") == places.pop("jobs") == set(self.jobs)
         garbage = {
             raw_id.decode() for raw_id in self.store.redis.zrange(keys.plain("garbage"), 0, -1)
         }  # type: ignore[union-attr]
@@ -247,9 +299,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert ("finished" in record) == final
             large = f"inputs/{request_id}"
             if request_id in self.large:
-                assert ("input_ref" in record, large in garbage) == (not final, final)
+                assert ("input_ref" in record, large in garbage) == (True, False)
             else:
-                assert (request_id in inputs) == (not final)
+                assert request_id in inputs
             where = {name for name, members in places.items() if request_id in members}
             if known.status is Status.QUEUED:
                 assert len(where & {"queue", "delayed", "held"}) == 1
@@ -302,8 +354,40 @@ class StoreMachine(RuleBasedStateMachine):
             Retry(), "https://example.com/h" if webhook else "",
         )  # fmt: skip
 
+    def _matching(self, deployment: str, key: str, statuses: tuple[Status, ...]) -> list[str]:
+        return [
+            request_id
+            for request_id, known in self.jobs.items()
+            if known.deployment == deployment
+            and known.status in statuses
+            and key in ("", known.api_key)
+        ]
+
+    def _operate(
+        self,
+        step: Callable[[str, JobFilter], ScriptCall[Progress]],
+        wanted: JobFilter,
+        matching: list[str],
+    ) -> None:
+        """Leads a bulk operation to its end; everything that matches is done, once."""
+        name, progress = uuid.uuid4().hex, None
+        assert self.store.run(steering.open_operation(name, "digest", 10**6))
+        while progress is None or not progress.ended:
+            progress = self.store.run(step(name, wanted))
+        assert (progress.matched, progress.done) == (len(matching), len(matching))
+        assert self.store.run(step(name, wanted)) == progress
+
+    def _notice_purged(self) -> None:
+        """Those whose call has ended are gone with the next sweep."""
+        for request_id, known in list(self.jobs.items()):
+            if known.purged and self._field(request_id, "status") is None:
+                del self.jobs[request_id]
+                self.gone.add(request_id)
+
     def _holds(self, claim: Claim) -> bool:
         """Whether its lease counts; one that ran out counts again if nobody else has claimed the job."""
+        if claim.job.request_id in self.gone:
+            return False
         known = self.jobs[claim.job.request_id]
         if known.status is Status.QUEUED and known.rescued == claim.lease.fence:
             self._run_under(claim)
@@ -368,8 +452,10 @@ class StoreMachine(RuleBasedStateMachine):
             pipe.zrange(keys.keyed("delayed", deployment), 0, -1)
             pipe.zrange(keys.keyed("held", deployment), 0, -1)
             pipe.smembers(keys.keyed("running", deployment))
-        for name in ("leases", "forget", "outbox", "expiry"):
+        for name in ("leases", "forget", "outbox", "expiry", "all_jobs"):
             pipe.zrange(keys.plain(name), 0, -1)
+        for api_key in ("alice", "bob"):
+            pipe.zrange(keys.keyed("jobs", api_key), 0, -1)
         replies = iter(pipe.execute())
         raw = {request_id: next(replies) for request_id in ids}
         records = {
@@ -385,8 +471,9 @@ class StoreMachine(RuleBasedStateMachine):
             places["delayed"] |= {member.decode()[14:] for member in next(replies)}
             places["held"] |= {member.decode()[14:] for member in next(replies)}
             places["running"] |= {member.decode() for member in next(replies)}
-        for name in ("leases", "forget", "outbox", "expiry"):
+        for name in ("leases", "forget", "outbox", "expiry", "all_jobs"):
             places[name] = {member.decode() for member in next(replies)}
+        places["jobs"] = {member.decode() for members in replies for member in members}
         return records, inputs, places
 
 

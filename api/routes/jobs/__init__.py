@@ -1,0 +1,1 @@
+"""Jobs by a filter: lists, counts, and operations on all that match."""

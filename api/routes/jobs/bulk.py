@@ -1,0 +1,183 @@
+"""Operations on all requests that match a filter: cancel, retry, move, purge. Each works in small steps that the store counts."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import TypeAdapter
+
+from api import body as bodies
+from api.audit import steered
+from api.gateway import Gateway, authenticate, gateway_of, new_request_id
+from api.problems import Problem
+from api.routes.jobs.listing import filter_of
+from api.routes.jobs.retrying import check_deployment, submission, submit_again
+from api.routes.jobs.schemas import BulkAnswer, BulkBody, MoveBody
+from tasks.access.audit import Change
+from tasks.api_keys import ApiKey
+from tasks.job import Job, Submission
+from tasks.state import FINAL, Status
+from tasks.steering import verbs as steering
+from tasks.steering.filters import JobFilter
+from tasks.steering.verbs import Part, Progress
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+B = TypeVar("B", bound=BulkBody)
+BULK: TypeAdapter[BulkBody] = TypeAdapter(BulkBody)
+MOVE: TypeAdapter[MoveBody] = TypeAdapter(MoveBody)
+SMALL_BODY = 65_536  # bytes
+SECONDS = 10.0  # that one call works; a client calls again with the same `operation`
+UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
+
+
+@router.post("/cancel", response_model=BulkAnswer)
+async def cancel(request: Request) -> BulkAnswer:
+    """Cancels all queued and running requests that match."""
+    store, stops = gateway_of(request).store, gateway_of(request).settings.cancel_running
+
+    async def step(name: str, wanted: JobFilter) -> Progress:
+        return await store.run(steering.cancel_many(name, wanted, stops))
+
+    async with _steered(request, "cancel") as (key, change):
+        body = await _body(request, BULK)
+        operation = Operation("cancel", UNFINISHED if stops else UNFINISHED[:1], step)
+        return await operation.go_on(request, key, body, change)
+
+
+@router.post("/move", response_model=BulkAnswer)
+async def move(request: Request) -> BulkAnswer:
+    """Moves all queued requests that match to another priority, to another deployment of the same model, or both."""
+    gateway = gateway_of(request)
+
+    async with _steered(request, "move") as (key, change):
+        body = await _body(request, MOVE)
+        to, most = body.to_deployment or "", gateway.settings.max_queued
+        if body.to_priority is None and not to:
+            raise Problem(400, "client_error", "Say to_priority, to_deployment or both.")
+        if to:
+            found = await check_deployment(gateway, key, to)
+            if body.model not in (None, found.model_id, found.model_name):
+                raise Problem(400, "client_error", f"The deployment {to} is not of that model.")
+            body = body.model_copy(update={"model": found.model_id})
+
+        async def step(name: str, wanted: JobFilter) -> Progress:
+            call = steering.move_many(name, wanted, body.to_priority, to, most)
+            return await gateway.store.run(call)
+
+        return await Operation("move", (Status.QUEUED,), step).go_on(request, key, body, change)
+
+
+@router.post("/purge", response_model=BulkAnswer)
+async def purge(request: Request) -> BulkAnswer:
+    """Deletes all requests that match with their inputs, outputs and events. Those that are not final are cancelled."""
+    store = gateway_of(request).store
+
+    async def step(name: str, wanted: JobFilter) -> Progress:
+        return await store.run(steering.purge_many(name, wanted))
+
+    async with _steered(request, "purge") as (key, change):
+        body = await _body(request, BULK)
+        return await Operation("purge", tuple(Status), step).go_on(request, key, body, change)
+
+
+@router.post("/retry", response_model=BulkAnswer)
+async def retry(request: Request) -> BulkAnswer:
+    """Queues the inputs of all final requests that match again, as new requests."""
+    gateway = gateway_of(request)
+
+    async with _steered(request, "retry") as (key, change):
+        body = await _body(request, BULK)
+        # A limit may stop any of them, so each counts by itself then.
+        limited = key.limits.submits_per_minute or key.limits.max_unfinished
+        most = 1 if limited else steering.CHANGED
+
+        async def step(name: str, wanted: JobFilter) -> Progress:
+            part = await gateway.store.run(steering.next_part(name, wanted, most))
+            done = await _retried(gateway, key, name, part)
+            call = steering.advance(name, part, done, len(part.jobs) - done)
+            return await gateway.store.run(call)
+
+        return await Operation("retry", tuple(FINAL), step).go_on(request, key, body, change)
+
+
+@contextlib.asynccontextmanager
+async def _steered(request: Request, action: str) -> AsyncGenerator[tuple[ApiKey, Change]]:
+    key = await authenticate(request)
+    async with steered(request, key, f"requests.{action}") as change:
+        yield key, change
+
+
+async def _body(request: Request, adapter: TypeAdapter[B]) -> B:
+    return bodies.parse(adapter, await bodies.read(request, SMALL_BODY) or b"{}")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is done to requests in one of these states, a step at a time."""
+
+    action: str
+    possible: Collection[Status]
+    step: Callable[[str, JobFilter], Awaitable[Progress]]
+
+    async def go_on(
+        self, request: Request, key: ApiKey, body: BulkBody, change: Change
+    ) -> BulkAnswer:
+        """Goes on with the operation for a while. Raises Problem if it is not clear which one, or on what."""
+        store, operation = gateway_of(request).store, body.operation or new_request_id()
+        asked = body.model_dump_json(exclude={"operation"}, exclude_defaults=True)
+        change.target = f"operation={operation} {asked}"
+        wanted = await self._wanted(gateway_of(request), key, body)
+        name = await self._open(request, key, operation, asked)
+        ends = monotonic() + SECONDS
+        while True:
+            count = steering.tally(name, wanted)
+            progress = await (store.run(count) if body.dry_run else self.step(name, wanted))
+            if progress.ended or monotonic() > ends:
+                return BulkAnswer.of(operation, progress)
+
+    async def _open(self, request: Request, key: ApiKey, operation: str, asked: str) -> str:
+        """The name of the operation in the store."""
+        gateway, name = gateway_of(request), f"{key.id}:{operation}"
+        digest = hashlib.sha256((self.action + asked).encode(errors="backslashreplace")).hexdigest()
+        keep_ms = int(gateway.settings.idempotency_seconds * 1000)
+        if not await gateway.store.run(steering.open_operation(name, digest, keep_ms)):
+            message = f"The operation {operation} was begun with another body; choose another name."
+            raise Problem(409, "client_error", message)
+        return name
+
+    async def _wanted(self, gateway: Gateway, key: ApiKey, body: BulkBody) -> JobFilter:
+        if not body.asks:
+            raise Problem(400, "client_error", 'Say which requests, or "all": true.')
+        asked = body.status or self.possible
+        statuses = tuple(status for status in self.possible if status in asked)
+        if not statuses:
+            message = f"{self.action} is for requests that are {' or '.join(self.possible)}."
+            raise Problem(409, "client_error", message)
+        return replace(await filter_of(gateway, key, body), statuses=statuses)
+
+
+async def _retried(gateway: Gateway, key: ApiKey, name: str, part: Part) -> int:
+    """Retries the jobs of a part and returns how many could be. The same part gives the same new ids, so nothing runs twice."""
+    prepared = await asyncio.gather(*(_again(gateway, key, name, job) for job in part.jobs))
+    groups: dict[tuple[str, str], list[tuple[Job, Submission]]] = defaultdict(list)
+    for job, again in zip(part.jobs, prepared, strict=True):
+        if again:
+            groups[job.api_key, job.deployment_id].append((job, again))
+    for group in groups.values():
+        await submit_again(gateway, key, group[0][0], [again for _, again in group])
+    return sum(again is not None for again in prepared)
+
+
+async def _again(gateway: Gateway, key: ApiKey, name: str, job: Job) -> Submission | None:
+    new_id = hashlib.sha256(f"{name} {job.request_id}".encode()).hexdigest()[:32]
+    try:
+        await check_deployment(gateway, key, job.deployment_id)
+        return await submission(gateway, job, new_id)
+    except Problem:  # its input or its deployment is gone, or the key may not use it any more
+        return None

@@ -1,0 +1,68 @@
+"""Which jobs a list or a bulk operation is about, and the place that it has come to."""
+
+import re
+from dataclasses import dataclass
+
+from tasks.job import Milliseconds
+from tasks.outside_text import utf8
+from tasks.state import Status
+
+PLACE = re.compile(r"([0-9]{1,15})-([0-9A-Za-z]{1,64})")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """What a job must be like. An empty field matches any job; `deployments` matches none if it is an empty tuple."""
+
+    key: str = ""  # the id of its API key
+    model: str = ""  # the id of its model
+    deployments: tuple[str, ...] | None = None
+    statuses: tuple[Status, ...] = ()
+    level: int | None = None
+    created_after: Milliseconds | None = None  # at that time or later
+    created_before: Milliseconds | None = None  # earlier than that
+    error_code: str = ""
+    error_text: str = ""  # in capitals or not
+    detailed: bool = False  # the text may also be in what the model raised
+
+    def arguments(self) -> list[str]:
+        """The fields that are set, as pairs of name and value for the scripts."""
+        words = {
+            "key": self.key,
+            "model": self.model,
+            "deployments": None if self.deployments is None else " ".join(self.deployments),
+            "statuses": " ".join(self.statuses),
+            "level": self.level,
+            "after": self.created_after,
+            "before": self.created_before,
+            "code": self.error_code,
+            "text": utf8(self.error_text),
+            "detailed": "1" if self.detailed else "",
+        }
+        given = {name: str(word) for name, word in words.items() if word is not None}
+        return [
+            part
+            for name, word in given.items()
+            if word or name == "deployments"
+            for part in (name, word)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the index of jobs: just after that job, which may be forgotten meanwhile. Its text is a cursor."""
+
+    created: str = ""  # ms
+    request_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.created}-{self.request_id}"
+
+    @classmethod
+    def of(cls, cursor: str) -> "Place":
+        """The place of a cursor that matches PLACE; '' is the beginning."""
+        found = PLACE.fullmatch(cursor)
+        return cls(*found.groups()) if found else cls()
+
+
+START = Place()

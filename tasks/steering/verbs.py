@@ -1,0 +1,158 @@
+"""The verbs of lists and bulk operations, like those of single jobs in tasks/store/verbs.py.
+
+Each run looks at a bounded number of jobs, so that the store serves others in between.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tasks.job import Job
+from tasks.state import Status
+from tasks.steering.filters import JobFilter, Place
+from tasks.store import records
+from tasks.store.records import Reply, items, number, text
+from tasks.store.scripting import JOBS, Library, of_jobs
+from tasks.store.verbs import Argument, ScriptCall
+
+T = TypeVar("T")
+
+SCRIPTS = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder,))
+LOOKED_AT = 500  # jobs in one run of a list: 2 to 3 ms of the store
+CHANGED = 50  # jobs in one step of a bulk operation: others wait for no longer than that
+
+
+@dataclass(frozen=True)
+class Found:
+    """A part of a list, newest first, and where it goes on; `ended` if there is no more."""
+
+    jobs: list[Job]
+    ended: bool
+    place: Place
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a bulk operation has come. Each job counts once, however often a step or a client was cut off."""
+
+    ended: bool
+    seen: int  # jobs that it has looked at
+    matched: int
+    done: int  # of those that match
+    failed: int  # likewise
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a bulk operation is about next, for a caller who does it and then says so by `advance`."""
+
+    ended: bool
+    before: Place
+    after: Place
+    seen: int
+    jobs: list[Job]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many jobs of a part of a list have which status."""
+
+    counts: Counter[Status]
+    ended: bool
+    place: Place
+
+
+def _call(script: str, arguments: Sequence[Argument], read: Callable[[Reply], T]) -> ScriptCall[T]:
+    return ScriptCall(script, arguments, read, SCRIPTS)
+
+
+def _jobs(rows: Reply) -> list[Job]:
+    pairs = [items(row) for row in items(rows)]
+    return [records.job(text(request_id), items(flat)) for request_id, flat in pairs]
+
+
+def _place(created: Reply, request_id: Reply) -> Place:
+    return Place(text(created), text(request_id))
+
+
+def find(
+    wanted: JobFilter, place: Place, most: int, looked_at: int = LOOKED_AT
+) -> ScriptCall[Found]:
+    """The next jobs that match, at most `most`, among the next `looked_at`."""
+
+    def read(reply: Reply) -> Found:
+        ended, created, request_id, rows = items(reply)
+        return Found(_jobs(rows), number(ended) == 1, _place(created, request_id))
+
+    arguments = [place.created, place.request_id, looked_at, most, *wanted.arguments()]
+    return _call("find", arguments, read)
+
+
+def count(wanted: JobFilter, place: Place, looked_at: int = LOOKED_AT) -> ScriptCall[Counted]:
+    """The number of those that match among the next `looked_at`, by status."""
+
+    def read(reply: Reply) -> Counted:
+        ended, created, request_id, flat = items(reply)
+        words = [text(word) if isinstance(word, bytes) else str(word) for word in items(flat)]
+        pairs = zip(words[::2], words[1::2], strict=True)
+        counts = Counter({Status(status): int(found) for status, found in pairs})
+        return Counted(counts, number(ended) == 1, _place(created, request_id))
+
+    arguments = [place.created, place.request_id, looked_at, *wanted.arguments()]
+    return _call("count", arguments, read)
+
+
+def open_operation(name: str, digest: str, keep_ms: int) -> ScriptCall[bool]:
+    """Begins a bulk operation, or finds the one of that name. False when the name stands for something else."""
+    return _call("open", [name, digest, keep_ms], lambda reply: text(reply) == "open")
+
+
+def tally(name: str, wanted: JobFilter) -> ScriptCall[Progress]:
+    """The next step of an operation that only counts."""
+    return _call("tally", [name, LOOKED_AT, *wanted.arguments()], _progress)
+
+
+def cancel_many(name: str, wanted: JobFilter, cancel_running: bool = True) -> ScriptCall[Progress]:
+    """The next step of an operation that cancels."""
+    arguments = [name, CHANGED, int(cancel_running), *wanted.arguments()]
+    return _call("cancel_many", arguments, _progress)
+
+
+def purge_many(name: str, wanted: JobFilter) -> ScriptCall[Progress]:
+    """The next step of an operation that drops jobs with all their data."""
+    return _call("purge_many", [name, CHANGED, *wanted.arguments()], _progress)
+
+
+def move_many(
+    name: str, wanted: JobFilter, level: int | None, deployment_id: str, max_queued: int
+) -> ScriptCall[Progress]:
+    """The next step of an operation that moves queued jobs to a level, to a deployment ('' = their own), or both."""
+    to_level = "" if level is None else level
+    arguments = [name, CHANGED, to_level, deployment_id, max_queued, *wanted.arguments()]
+    return _call("move_many", arguments, _progress)
+
+
+def next_part(name: str, wanted: JobFilter, most: int) -> ScriptCall[Part]:
+    """The next jobs that an operation is about, which the caller does something to."""
+
+    def read(reply: Reply) -> Part:
+        ended, created, request_id, to_created, to_id, seen, rows = items(reply)
+        before, after = _place(created, request_id), _place(to_created, to_id)
+        return Part(number(ended) == 1, before, after, number(seen), _jobs(rows))
+
+    return _call("next", [name, most, *wanted.arguments()], read)
+
+
+def advance(name: str, part: Part, done: int, failed: int) -> ScriptCall[Progress]:
+    """Notes that the caller has done that part. Nothing is noted twice for a part."""
+    arguments: list[Argument] = [name, part.before.created, part.before.request_id]
+    arguments += [part.after.created, part.after.request_id, int(part.ended)]
+    arguments += [part.seen, len(part.jobs), done, failed]
+    return _call("advance", arguments, _progress)
+
+
+def _progress(reply: Reply) -> Progress:
+    ended, seen, matched, done, failed = (number(part) for part in items(reply))
+    return Progress(ended == 1, seen, matched, done, failed)
