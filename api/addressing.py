@@ -16,14 +16,15 @@ from urllib.parse import quote, unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import Problem, of_error
+from api.targets import HEADS
 from tasks.errors import KingpostError
 
 HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?))?\.", re.I)
 PREFIX = re.compile(r"/(models|chains)/([^/]+)(/.*)", re.S)
 # A name may hold slashes as they are, where the first of these segments shows its end.
-HEADS = "production|development|environments|deployment|v1|predict|async_predict|wake|run_remote"
-SLASHED = re.compile(rf"/(models|chains)/(.+?)(/(?:{HEADS})(?:/.*)?)", re.S)
-TARGETED = ("/production/", "/development/", "/environments/", "/deployment/")
+ENDS = "|".join((*HEADS, "v1", "predict", "async_predict", "wake", "run_remote"))
+SLASHED = re.compile(rf"/(models|chains)/(.+?)(/(?:{ENDS})(?:/.*)?)", re.S)
+TARGETED = tuple(f"/{head}/" for head in HEADS)
 ALWAYS_BARE = ("/async_request", "/health", "/docs", "/openapi.json", "/metrics")
 
 

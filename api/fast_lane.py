@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import targets
 from api.gateway import authenticate
 from api.problems import Problem, of_error
 from api.routes import async_requests as routes_async
@@ -23,10 +24,9 @@ from tasks.errors import KingpostError
 Answer = Awaitable[Response | BaseModel]
 Targeted = Callable[[Request, Target], Answer]
 
-# Matches like FastAPI: a segment is anything but a slash, a route is anything but a line break.
+# Matches like FastAPI: a route is anything but a line break.
 TARGETED = re.compile(
-    r"/(?:(production|development)|environments/([^/]+)|deployment/([^/]+))"
-    r"/(?:(async_predict|async_queue_status|predict|run_remote)|sync/(.*))"
+    rf"(?:{targets.PATTERN})/(?:(?P<action>async_predict|async_queue_status|predict|run_remote)|sync/(?P<route>.*))"
 )
 ONE_REQUEST = re.compile(r"/async_request/([^/]+)")
 ACTIONS: dict[tuple[str, str], Targeted] = {
@@ -69,13 +69,13 @@ def _answer(request: Request) -> Answer | None:
     match = TARGETED.fullmatch(path)
     if match is None:
         return None
-    fixed, environment, deployment_id, action, route = match.groups()
-    target = Target(None, deployment_id) if deployment_id else Target(fixed or environment)
-    if action:
+    names = match.groupdict()
+    target = targets.target(path, names)
+    if action := names["action"]:
         handler = ACTIONS.get((method, action))
         return handler(request, target) if handler else None
     if method in routes_sync.METHODS:
-        return routes_sync.sync_route(request, target, route)
+        return routes_sync.sync_route(request, target, names["route"])
     return None
 
 

@@ -2,14 +2,18 @@
 
 from difflib import get_close_matches
 
-TARGETS = ("production", "development", "environments/{name}", "deployment/{id}")
+from api.targets import HEADS, TARGETS
+
+FORMS = [
+    form[1:].replace("{environment}", "{name}").replace("deployment_id", "id") for form in TARGETS
+]
 ACTIONS = (
     "predict", "async_predict", "async_predict_batch", "async_queue_status", "run_remote", "async_run_remote",
     "wake", "websocket", "sync/{route}",
 )  # fmt: skip
 DOCUMENT = "GET /openapi.json lists every path."
 FORM = (
-    f"A model is called at [/models/{{name or id}}]/{{target}}/{{action}}; targets: {', '.join(TARGETS)};"
+    f"A model is called at [/models/{{name or id}}]/{{target}}/{{action}}; targets: {', '.join(FORMS)};"
     f" actions: {', '.join(ACTIONS)}."
 )
 SHOWN = 100  # characters of a path
@@ -28,8 +32,7 @@ def _guess(path: str) -> str:
     if action not in ACTIONS:
         near = get_close_matches(action[:SHOWN].lower(), ACTIONS, 1)
         return f"the action {near[0]}" if near else ""
-    wanted = [target.partition("/")[0] for target in TARGETS]
     first = target.partition("/")[0][:SHOWN].lower()
-    starting = [word for word in wanted if first and word.startswith(first)]
-    near = starting or get_close_matches(first, wanted, 1)
-    return f"the target {near[0]}" if near and first not in wanted else ""
+    starting = [word for word in HEADS if first and word.startswith(first)]
+    near = starting or get_close_matches(first, HEADS, 1)
+    return f"the target {near[0]}" if near and first not in HEADS else ""

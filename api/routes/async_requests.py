@@ -24,7 +24,7 @@ from api.problems import Problem, no_such_request
 from api.routes.jobs.schemas import PurgeResponse
 from api.routes.sse import event_source
 from api.routes.submitting import submit
-from api.routes.targets import TARGETS, TargetOf
+from api.routes.target import TargetOf
 from api.schemas import (
     AsyncPredictBatch,
     AsyncPredictBatchResponse,
@@ -35,6 +35,7 @@ from api.schemas import (
     QueueStatusResponse,
     RequestStatus,
 )
+from api.targets import TARGETS
 from api.unknown_fields import warnings
 from api.upstream.waiting import FOR_OTHERS, deactivated, warning
 from deployments.registry.records import Deployment

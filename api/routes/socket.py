@@ -11,7 +11,8 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 
 from api.gateway import addressed_of, authenticate, deployment_for, gateway_of, new_request_id
 from api.problems import NO_ROUTE, Problem, log
-from api.routes.targets import TARGETS, TargetOf
+from api.routes.target import TargetOf
+from api.targets import TARGETS
 from api.upstream.connection import reach
 from api.upstream.hosts import CONNECT_SECONDS, TOKEN, GateRefused, Upstreams
 from api.upstream.passing import PublicAddress, answered, forwarded, target_at

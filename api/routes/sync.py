@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from api.gateway import authenticate, deployment_for, gateway_of
-from api.routes.targets import TARGETS, TargetOf
+from api.routes.target import TargetOf
+from api.targets import TARGETS
 from api.upstream.proxy import proxied
 from api.upstream.waiting import Asking
 from deployments.registry import verbs as registry

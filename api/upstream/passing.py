@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
+from api.targets import path_of
 from deployments.http_client.exchange import RawHeaders
 from deployments.redirects import has_addresses, rewritten
 from deployments.registry.resolver import Target
@@ -31,7 +32,6 @@ ACTIVE = re.compile(rb"\s*(text/html|[^;\s]+/([^;\s]+\+)?xml)\s*(;|$)", re.IGNOR
 SANDBOX = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups")
 NAMED_NONE = frozenset({b"keep-alive", b"close"})
 IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
-IN_A_SEGMENT = "-._~!$&'()*+,;=:@"  # beside letters and digits; never a slash
 WEB = {"ws": "http", "wss": "https"}
 
 
@@ -88,13 +88,7 @@ class PublicAddress:
         scheme = connection.scope["scheme"]
         if addressed.environment is not None:
             return cls(scheme, host, "/sync")
-        if target.deployment_id:
-            place = f"deployment/{target.deployment_id}"
-        elif target.environment in ("production", "development"):
-            place = str(target.environment)
-        else:
-            place = f"environments/{quote(target.environment or '', IN_A_SEGMENT)}"
-        return cls(scheme, host, f"{addressed.prefix}/{place}/sync")
+        return cls(scheme, host, f"{addressed.prefix}{path_of(target)}/sync")
 
     def of_location(self, value: str) -> str:
         """A URL of the model host as its caller reaches it. Any other URL is unchanged."""
