@@ -21,6 +21,8 @@ from api.routes import result as routes_result
 from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
 from api.routes.control import audit as routes_audit
+from api.routes.control import keys as routes_keys
+from api.routes.control import webhooks as routes_webhooks
 from api.routes.jobs import bulk as routes_bulk
 from api.routes.jobs import listing as routes_listing
 from api.routes.jobs import retrying as routes_retrying
@@ -87,6 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
         routes_listing,
         routes_bulk,
         routes_retrying,
+        routes_keys,
+        routes_webhooks,
     ):
         app.include_router(routes.router)
     app.include_router(routes_health.root)

@@ -1,6 +1,5 @@
 """The parts that every route shares: the store, the registry, the live replicas and the check of keys."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Annotated, cast
 from uuid import uuid4
@@ -19,8 +18,10 @@ from deployments.registry.management import Management
 from deployments.registry.records import Deployment
 from deployments.registry.resolver import Resolver, Target
 from deployments.registry.verbs import SCRIPTS as REGISTRY
+from tasks.access import keys
+from tasks.access.keys import KeyCheck
 from tasks.access.library import ACCESS
-from tasks.api_keys import GRANTS, ApiKey, ApiKeys, KeyCheck, Need, key_id
+from tasks.api_keys import GRANTS, ApiKey, Need, key_id
 from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
@@ -61,7 +62,7 @@ class Gateway:
             epoch=Epoch(store),
             resolver=Resolver(store),
             directory=directory,
-            keys=KeyCheck(settings),
+            keys=KeyCheck(store, settings),
             hub=EventHub(settings),
             upstreams=Upstreams(directory),
             payloads=Payloads(settings),
@@ -73,19 +74,14 @@ class Gateway:
         """Makes the operator's key valid again in a store that has lost it. Raises StoreUnavailable."""
         if self.settings.api_key:
             plain = self.settings.api_key.get_secret_value()
-            await asyncio.to_thread(_install_missing, self.settings, plain)
+            if await self.store.run(keys.find(key_id(plain))) is None:
+                await self.store.run(keys.install(plain))
 
     async def close(self) -> None:
         """Gives every connection back."""
         self.upstreams.close()
-        for part in (self.hub, self.store, self.keys):
+        for part in (self.hub, self.store):
             await part.close()
-
-
-def _install_missing(settings: Settings, plain: str) -> None:
-    keys = ApiKeys(settings)
-    if key_id(plain) not in {key.id for key in keys.list()}:
-        keys.install(plain)
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

@@ -9,6 +9,8 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
+from api.routes.control.keys import NewKeyBody
+from api.routes.control.webhooks import RedriveBody
 from api.routes.jobs.schemas import BulkBody, MoveBody
 from api.routes.management_schemas import (
     AutoscalingBody,
@@ -81,6 +83,8 @@ BODIES: dict[str, Any] = {
     "jobs/retry": BulkBody,
     "jobs/purge": BulkBody,
     "jobs/move": MoveBody,
+    "keys": NewKeyBody,
+    "redrive": RedriveBody,
 }
 
 

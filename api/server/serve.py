@@ -11,11 +11,15 @@ import uvicorn
 from api.app import create_app
 from api.server.receiving import CountedWebSocket, protocol
 from deployments.socket_relay import MAX_MESSAGE
-from tasks.api_keys import ApiKeys
+from tasks.access import keys
 from tasks.errors import SettingsError
 from tasks.process import logs
 from tasks.process.listening import bound
+from tasks.process.logs import get_logger
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
+
+log = get_logger("api")
 
 OF_STRANGERS = (
     "Invalid HTTP request received.",
@@ -90,9 +94,12 @@ def _is_no_stranger_s(record: logging.LogRecord) -> bool:
 
 def refuse_open_door(settings: Settings, host: str) -> None:
     """Raises SettingsError for a public address without any API key, because nobody could call the API."""
-    if settings.api_key:
-        ApiKeys(settings).install(settings.api_key.get_secret_value())
-    if not _is_loopback(host) and not ApiKeys(settings).list():
+    store = JobStore(settings)
+    if settings.api_key and not store.run(keys.install(settings.api_key.get_secret_value())):
+        log.warning("key.revoked", told="KINGPOST_API_KEY stays revoked; choose a new one")
+    known = store.run(keys.known())
+    store.close()
+    if not _is_loopback(host) and not known:
         message = (
             f"Listening on {host} needs an API key: `kingpost keys create`, or KINGPOST_API_KEY."
         )

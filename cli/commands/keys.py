@@ -8,7 +8,8 @@ import typer
 from cli.auditing import audited
 from cli.running import current_settings
 from cli.tables import show
-from tasks.api_keys import SCOPES, ApiKey, ApiKeys, Limits, key_id
+from tasks.access import keys
+from tasks.api_keys import SCOPES, ApiKey, Limits, key_id
 from tasks.errors import SettingsError
 from tasks.store.job_store import JobStore
 
@@ -46,7 +47,7 @@ def create(
     if scope not in SCOPES:
         raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
     seconds = None if expires_in_days is None else expires_in_days * 86_400
-    settings = current_settings()
+    store, plain = JobStore(current_settings()), keys.fresh()
     limits = Limits(
         submits_per_minute,
         status_calls_per_minute,
@@ -54,9 +55,8 @@ def create(
         max_running=max_running,
     )
     only = (tuple(model or ()), tuple(environment or ()))
-    with audited(JobStore(settings), "key.create", name) as change:
-        plain = ApiKeys(settings).create(name, scope, *only, seconds, limits)
-        change.target = f"{key_id(plain)} {scope} {name}".rstrip()
+    with audited(store, "key.create", f"{key_id(plain)} {scope} {name}".rstrip()):
+        store.run(keys.create(plain, name, scope, *only, seconds, limits))
     print(plain)
     typer.echo("Keep this key: Kingpost stores only its hash and cannot show it again.", err=True)
 
@@ -64,12 +64,12 @@ def create(
 @app.command("list")
 def list_keys() -> None:
     """Lists all keys, without their secrets."""
-    keys = ApiKeys(current_settings()).list()
-    if not keys:
+    known = JobStore(current_settings()).run(keys.known())
+    if not known:
         print("There are no keys yet: `kingpost keys create`.")
         return
     rows: list[tuple[str, ...]] = []
-    for key in keys:
+    for key in (use.key for use in known):
         limits = [f"{name}={n}" for name, n in vars(key.limits).items() if n is not None]
         only = ", ".join((*key.models, *key.environments, *limits)) or "-"
         rows.append((key.id, key.name or "-", key.scope, _state(key), _date(key.created), only))
@@ -83,9 +83,9 @@ def revoke(
     ],
 ) -> None:
     """Revokes a key for good. It stops working everywhere within two seconds."""
-    settings = current_settings()
-    with audited(JobStore(settings), "key.revoke", identity):
-        ApiKeys(settings).revoke(identity)
+    store = JobStore(current_settings())
+    with audited(store, "key.revoke", identity):
+        store.run(keys.revoke(identity))
     print(f"The key {identity} is revoked.")
 
 

@@ -8,7 +8,8 @@ from cli.auditing import audited
 from cli.running import current_settings
 from tasks.errors import SettingsError
 from tasks.store.job_store import JobStore
-from tasks.webhooks.secrets import WebhookSecrets
+from tasks.webhooks import secrets
+from tasks.webhooks.signatures import new_secret
 
 app = typer.Typer(
     no_args_is_help=True, help="Manages the secrets that sign webhooks: create, rotate, list."
@@ -18,30 +19,34 @@ app = typer.Typer(
 @app.command()
 def create() -> None:
     """Creates the first secret and prints it. From then on webhooks are signed."""
-    if WebhookSecrets(current_settings()).list():
-        raise SettingsError(
-            "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
-        )
-    rotate()
+    _make(first=True)
 
 
 @app.command()
 def rotate() -> None:
     """Creates a new secret and prints it. The old one still signs for 24 hours."""
-    settings = current_settings()
-    with audited(JobStore(settings), "webhook_secret.rotate"):
-        print(WebhookSecrets(settings).rotate())
+    _make(first=False)
 
 
 @app.command("list")
 def list_secrets() -> None:
     """Lists the secrets that sign now, newest first, with their middle hidden."""
-    known = WebhookSecrets(current_settings()).list()
+    known = JobStore(current_settings()).run(secrets.signing())
     if not known:
         print("There are no webhook secrets yet: `kingpost webhook-secret create`.")
     for secret in known:
         until = "" if secret.expires is None else f", signs until {_date(secret.expires)}"
-        print(f"{secret.secret[:10]}...{secret.secret[-4:]}  made {_date(secret.created)}{until}")
+        print(f"{secret.hidden}  made {_date(secret.created)}{until}")
+
+
+def _make(first: bool) -> None:
+    store, fresh = JobStore(current_settings()), new_secret()
+    with audited(store, "webhook_secret.rotate"):
+        if not store.run(secrets.rotate(fresh, first)):
+            raise SettingsError(
+                "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
+            )
+    print(fresh)
 
 
 def _date(seconds: float) -> str:

@@ -6,8 +6,12 @@ from cli.stack.flower import write_secret
 from cli.stack.start_failed import StartFailed
 from deployments import chains
 from deployments.packages.package import PackageError
-from tasks.api_keys import ApiKeys
+from tasks.access import keys
+from tasks.process.logs import get_logger
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
+
+log = get_logger("chains")
 
 
 def build_one(folder: Path, out: Path) -> list[Path]:
@@ -26,11 +30,14 @@ def build_one(folder: Path, out: Path) -> list[Path]:
 
 def install_chain_key(settings: Settings) -> str:
     """The key with which chainlets call each other. It is kept in STATE/chain_api_key and survives restarts."""
-    path, keys = settings.state_dir / "chain_api_key", ApiKeys(settings)
+    path, store = settings.state_dir / "chain_api_key", JobStore(settings)
     if path.exists():
         plain = path.read_text().strip()
-        keys.install(plain, "chains", "inference")
-        return plain
-    plain = keys.create("chains", "inference")
-    write_secret(path, plain)
+        if not store.run(keys.install(plain, "chains", "inference")):
+            log.warning("key.revoked", told=f"the key in {path} stays revoked; remove the file")
+    else:
+        plain = keys.fresh()
+        store.run(keys.create(plain, "chains", "inference"))
+        write_secret(path, plain)
+    store.close()
     return plain

@@ -6,7 +6,8 @@ from deployments.chains import register as register_process
 from deployments.packages.package import PackageError
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from tasks.api_keys import ApiKeys, key_id
+from tasks.access import keys
+from tasks.api_keys import key_id
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
@@ -48,10 +49,10 @@ def install_key(settings: Settings) -> str | None:
 
     A key that the store has lost becomes valid again, because clients have it. A revoked key never does.
     """
-    path, keys = settings.state_dir / "api_key", ApiKeys(settings)
+    path, store = settings.state_dir / "api_key", JobStore(settings)
     if settings.api_key:
         plain = settings.api_key.get_secret_value()
-        if not keys.install(plain):
+        if not store.run(keys.install(plain)):
             raise SettingsError(
                 "KINGPOST_API_KEY is a key that was revoked and stays revoked; choose a new one."
             )
@@ -59,12 +60,12 @@ def install_key(settings: Settings) -> str | None:
         return None
     if path.exists():
         plain = path.read_text().strip()
-        known = {key.id: key for key in keys.list()}
-        found = known.get(key_id(plain))
+        found = store.run(keys.find(key_id(plain)))
         if not found:
-            keys.install(plain, MADE_BY_UP)
+            store.run(keys.install(plain, MADE_BY_UP))
         if not (found and found.revoked):
             return None
-    plain = keys.create(MADE_BY_UP)
+    plain = keys.fresh()
+    store.run(keys.create(plain, MADE_BY_UP))
     write_secret(path, plain)
     return plain

@@ -21,6 +21,8 @@ PLAIN = {
     "paused": "set of deployments whose jobs wait until they are resumed",
     "unfinished": "hash api key -> how many of its jobs are not final",
     "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; others: a setting",
+    "api-keys": "hash key id -> JSON of an ApiKey",
+    "webhook-secrets": "string, JSON list of WebhookSecret, newest first",
     "audit": "stream of what was changed, by whom; the days of a setting",
     "all_jobs": "zset request_id -> created ms of every API key's jobs; from submit until forgotten",
     "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
@@ -69,8 +71,8 @@ def wakeup_queue(deployment_id: str) -> str:
 
 
 def lua() -> str:
-    """The table `K` for the scripts: `K.leases`, `K.job(request_id)` and so on."""
-    rows = [f"{name} = '{TAG}:{name}'," for name in PLAIN]
+    """The table `K` for the scripts: `K.leases`, `K.job(request_id)` and so on. A hyphen in a name becomes an underscore."""
+    rows = [f"{name.replace('-', '_')} = '{TAG}:{name}'," for name in PLAIN]
     rows.append(f"cancels = '{CANCELS}',")
     for name in KEYED:
         prefix = keyed(name, "")

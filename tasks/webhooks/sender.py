@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
 
-from tasks.api_keys import KeyCheck, sees_model_errors
+from tasks.access.keys import KeyCheck
+from tasks.api_keys import sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.outside_text import text_of, utf8
 from tasks.payloads import Payloads
@@ -20,7 +21,7 @@ from tasks.store.job_store import AsyncJobStore
 from tasks.webhooks import payload, schedule, signatures, verbs
 from tasks.webhooks.egress import Egress, EgressDenied
 from tasks.webhooks.schedule import Attempt
-from tasks.webhooks.secrets import SecretReader
+from tasks.webhooks.secrets import signing
 from tasks.webhooks.verbs import Taken
 
 log = get_logger("webhooks")
@@ -42,9 +43,8 @@ class Sender:
         self._store = store
         self._settings = settings
         self._egress = egress or Egress(settings)
-        self._secrets = SecretReader(settings)
         self._payloads = Payloads(settings)
-        self._keys = KeyCheck(settings)
+        self._keys = KeyCheck(store, settings)
         self._lease_ms = int((settings.webhook_timeout_seconds + LEASE_MARGIN) * 1000)
         self._busy: Counter[bytes] = Counter()  # on their way, by API key and by host
         self._running: set[asyncio.Task[None]] = set()
@@ -62,7 +62,9 @@ class Sender:
             min(room, BATCH), self._lease_ms, token, room, per_host, +self._busy
         )
         rows = await self._store.run(call)
-        active = await self._secrets.active() if rows else []
+        # Read anew for each batch, so that a new secret signs the very next webhook.
+        known = await self._store.run(signing()) if rows else []
+        active = [secret.secret for secret in known]
         for taken in rows:
             task = asyncio.create_task(self._deliver(taken, active))
             self._running.add(task)
@@ -93,8 +95,6 @@ class Sender:
                 await pause(stop, IDLE_SECONDS)
         await self.settle()
         await self._egress.close()
-        await self._secrets.close()
-        await self._keys.close()
 
     async def settle(self) -> None:
         """Waits for all deliveries that are on their way."""

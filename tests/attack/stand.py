@@ -15,9 +15,9 @@ import httpx
 from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
+from tests.api_keys import ApiKeys
 from tests.conditions import lasts, wait_until
 from tests.processes import Process, variables
 from tests.valkey import Valkey

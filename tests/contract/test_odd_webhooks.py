@@ -196,6 +196,4 @@ async def make_sender() -> AsyncIterator[Any]:
             task.cancel()
         await asyncio.gather(*each._running, return_exceptions=True)
         await each._egress.close()
-        await each._secrets.close()
-        await each._keys.close()
         await outbox.close()

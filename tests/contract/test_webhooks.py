@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tasks.api_keys import ApiKeys, Scope, key_id
+from tasks.api_keys import Scope, key_id
 from tasks.job import JobError, Outcome, RequestId, Submission
 from tasks.process.loops import pause
 from tasks.settings import Settings
@@ -28,7 +28,7 @@ from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.webhooks import egress as egress_module
 from tasks.webhooks import signatures
 from tasks.webhooks.egress import Egress
-from tasks.webhooks.secrets import OVERLAP_SECONDS, WebhookSecrets, active
+from tasks.webhooks.secrets import OVERLAP_SECONDS, rotate, signing
 from tasks.webhooks.sender import Sender, headers_for
 from tasks.webhooks.targets import is_denied
 from tasks.webhooks.verbs import (
@@ -38,6 +38,7 @@ from tasks.webhooks.verbs import (
     settle_delivery,
     take_deliveries,
 )
+from tests.api_keys import ApiKeys
 from tests.conftest import Clock
 from tests.data import url_corpus
 from tests.unit.tasks.test_webhook_payload import Received
@@ -111,8 +112,6 @@ async def sender(hook_settings: Settings, store: JobStore) -> AsyncIterator[Send
     sender = Sender(outbox, hook_settings)
     yield sender
     await sender._egress.close()
-    await sender._secrets.close()
-    await sender._keys.close()
     await outbox.close()
 
 
@@ -145,6 +144,12 @@ async def send(sender: Sender) -> int:
     return taken
 
 
+def rotated(store: JobStore) -> str:
+    secret = signatures.new_secret()
+    assert store.run(rotate(secret))
+    return secret
+
+
 def webhook_status(store: JobStore, request_id: str) -> str:
     return store.run(verbs.read(request_id)).webhook_status
 
@@ -152,7 +157,7 @@ def webhook_status(store: JobStore, request_id: str) -> str:
 async def test_a_delivery_has_baseten_s_body_and_both_signatures(
     store: JobStore, hook_settings: Settings, sender: Sender, receiver: Receiver
 ) -> None:
-    secret = WebhookSecrets(hook_settings).rotate()
+    secret = rotated(store)
     request_id = finished(store, receiver.url)
     assert await send(sender) == 1
     headers, body = receiver.got[0]
@@ -189,7 +194,7 @@ async def test_the_first_webhook_after_a_secret_was_made_is_signed(
 ) -> None:
     finished(store, receiver.url)
     await send(sender)
-    secret = WebhookSecrets(hook_settings).rotate()
+    secret = rotated(store)
     finished(store, receiver.url)
     await send(sender)
     (unsigned, _), (headers, body) = receiver.got
@@ -244,13 +249,14 @@ def test_every_flipped_byte_is_refused() -> None:
 async def test_after_a_rotation_both_secrets_sign_newest_first(
     store: JobStore, hook_settings: Settings, sender: Sender, receiver: Receiver
 ) -> None:
-    old = WebhookSecrets(hook_settings).rotate()
-    new = WebhookSecrets(hook_settings).rotate()
+    old = rotated(store)
+    new = rotated(store)
     finished(store, receiver.url)
     await send(sender)
     verify(*receiver.got[0], [new, old])
-    known = WebhookSecrets(hook_settings).list()
-    assert active(known, known[0].created + OVERLAP_SECONDS + 1) == [new]
+    known = store.run(signing())
+    later = store.run(signing(known[0].created + OVERLAP_SECONDS + 1))
+    assert [[secret.secret for secret in at] for at in (known, later)] == [[new, old], [new]]
 
 
 async def test_a_receiver_that_fails_is_tried_again_under_the_same_id(
@@ -483,7 +489,6 @@ async def test_a_refused_target_is_final_and_says_why(store: JobStore, settings:
     log = store.redis.hget("{kingpost}:delivery:" + request_id, "log")
     assert b"not a public address" in (log or b"")
     await sender._egress.close()
-    await sender._secrets.close()
     await outbox.close()
 
 

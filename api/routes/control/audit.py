@@ -1,5 +1,6 @@
 """The audit log, for keys with the scope `admin`: by pages, or whole as JSON lines."""
 
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from api.gateway import Admin, gateway_of
 from tasks.access.audit import AuditEntry, AuditPage, read_audit
@@ -17,8 +18,18 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"])
 JSON_LINES = "application/x-ndjson"
 LARGEST_PAGE = 1000
 PAGE = 100
-CURSOR = r"^[0-9]{1,15}-[0-9]{1,15}$"
+CURSOR = r"^[1-9][0-9]{0,14}-[0-9]{1,15}$"  # an id of a stream
 ALSO: dict[int | str, dict[str, Any]] = {200: {"content": {JSON_LINES: {}}}}
+
+
+def _no_number(value: object) -> object:
+    """A time is text as in ISO 8601. A number would be taken as Unix seconds or milliseconds, whichever it looks like."""
+    if isinstance(value, str) and not re.match(r"\d{4}-\d\d", value):
+        raise ValueError("Input should be a time as 2026-01-31T12:00:00Z")
+    return value
+
+
+Time = Annotated[datetime, BeforeValidator(_no_number)]
 
 
 class AuditEntryView(BaseModel):
@@ -66,8 +77,8 @@ class _Wanted:
 async def entries(
     request: Request,
     _: Admin,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: Time | None = None,
+    until: Time | None = None,
     actor: Annotated[str, Query(max_length=100)] = "",
     action: Annotated[str, Query(max_length=100)] = "",
     cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,

@@ -14,9 +14,9 @@ import pytest
 from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
+from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey

@@ -122,7 +122,14 @@ LINES = {"Accept": "application/x-ndjson"}
 
 
 def test_what_cannot_be_asked_is_refused_with_a_sentence(admin: Client) -> None:
-    for query in ({"cursor": "(1-1"}, {"limit": 0}, {"since": "yesterday"}, {"format": "xml"}):
+    for query in (
+        {"cursor": "(1-1"},
+        {"cursor": "0-0"},
+        {"limit": 0},
+        {"since": "yesterday"},
+        {"until": 0.5},
+        {"format": "xml"},
+    ):
         answer = admin[0].get("/v1/audit", params=query)
         assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
         assert next(iter(query)) in answer.json()["error"]

@@ -8,9 +8,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from api.app import create_app
-from tasks.api_keys import GRANTS, SCOPES, ApiKeys, Need, Scope
+from tasks.api_keys import GRANTS, SCOPES, Need, Scope
 from tasks.errors import KeyRefused
 from tasks.settings import Settings
+from tests.api_keys import ApiKeys
 from tests.contract.api.all_routes import OPEN, Route, every_route
 from tests.contract.api.conftest import Live
 

@@ -10,9 +10,10 @@ import pytest
 
 from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
-from tasks.api_keys import ApiKeys, key_id
+from tasks.api_keys import key_id
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
+from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.api.all_routes import MISSING, every_route
 from tests.contract.api.conftest import KEY, Live, submit

@@ -11,10 +11,10 @@ import redis
 
 from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
-from tasks.api_keys import ApiKeys
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tasks.store.scripting import JOBS
+from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, _answers
 from tests.processes import Process, variables

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.sync.client import ClientConnection, connect
 
 from cli.log_lines import LogFolder, message_of
-from tasks.api_keys import ApiKeys
+from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack
 

@@ -12,10 +12,10 @@ from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
 from deployments.registry.records import Deployment, Replica
-from tasks.api_keys import ApiKeys
 from tasks.errors import KingpostError
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
+from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, variables

@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from tasks.api_keys import ApiKeys
+from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 

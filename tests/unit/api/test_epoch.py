@@ -8,8 +8,9 @@ from pydantic import SecretStr
 
 from api import app
 from api.gateway import Gateway
-from tasks.api_keys import ApiKeys, key_id
+from tasks.api_keys import key_id
 from tasks.settings import Settings
+from tests.api_keys import ApiKeys
 from tests.conditions import wait_until_async
 
 KEY = "an-operators-own-key"

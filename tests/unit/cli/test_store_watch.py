@@ -12,13 +12,15 @@ from cli.stack.registering import install_key
 from cli.stack.store_watch import StoreWatch
 from deployments.registry import store_copy
 from deployments.registry import verbs as registry
-from tasks.api_keys import ApiKeys, Limits, key_id
+from tasks.api_keys import Limits, key_id
 from tasks.errors import NotFound
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
 from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
-from tasks.webhooks.secrets import WebhookSecrets
+from tasks.webhooks.secrets import rotate
+from tasks.webhooks.signatures import new_secret
+from tests.api_keys import ApiKeys
 
 EPOCH = keys.plain("epoch")
 
@@ -49,7 +51,7 @@ def filled(settings: Settings) -> dict[str, str]:
         "bad": api_keys.create("bad"),
     }
     api_keys.revoke(key_id(made["bad"]))
-    WebhookSecrets(settings).rotate()
+    store.run(rotate(new_secret()))
     store.run(registry.register("folder", "/models/folder", "hash", 1))
     store.run(registry.push("pushed", "hash1", 1))
     second = store.run(registry.push("pushed", "hash2", 1))

@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.tables import lines
-from tasks.api_keys import ApiKeys, Limits
+from tasks.api_keys import Limits
 from tasks.settings import Settings
+from tests.api_keys import ApiKeys
 
 HEAD = ("id", "name", "scope", "only", "state")
 LONG = "a name that somebody wrote with great care " * 5

@@ -27,8 +27,8 @@ MOST_MODULES = 16  # of a folder
 VERBS = (
     (JOBS, ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")),
     (SCRIPTS, ("deployments/registry/verbs.py",)),
-    (ACCESS, ("tasks/access/audit.py",)),
     (STEERING, ("tasks/steering/verbs.py",)),
+    (ACCESS, ("tasks/access/audit.py", "tasks/access/keys.py", "tasks/webhooks/secrets.py")),
 )
 
 

@@ -1,0 +1,142 @@
+"""API keys, for keys with the scope `admin`: list, create, revoke. A key is shown once, and its hash never."""
+
+from datetime import UTC, datetime
+from time import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from api import body as bodies
+from api.audit import audits
+from api.gateway import Admin, gateway_of
+from api.schemas import WHOLE
+from tasks.access import keys
+from tasks.access.audit import Change
+from tasks.access.keys import KeyUse
+from tasks.api_keys import ApiKey, Limits, Scope
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+SMALL_BODY = 65_536  # bytes
+LONGEST_DAYS = 36_500.0
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Limit = Annotated[int, Field(ge=0, le=2**31), WHOLE]
+
+
+class KeyLimits(BaseModel):
+    """A key's own limits. Null means the limit of the settings, 0 means no limit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    submits_per_minute: Limit | None = None
+    status_calls_per_minute: Limit | None = None
+    queue_status_calls_per_minute: Limit | None = None
+    max_unfinished: Limit | None = None
+    max_running: Limit | None = None
+
+
+class NewKeyBody(BaseModel):
+    """POST /v1/keys. Without `models` and `environments` it is for all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scope: Scope
+    name: Annotated[str, Field(max_length=200)] = ""
+    models: Annotated[list[Name], Field(max_length=100)] = []
+    environments: Annotated[list[Name], Field(max_length=100)] = []
+    expires_in_days: Annotated[float, Field(gt=0, le=LONGEST_DAYS, strict=True)] | None = None
+    limits: KeyLimits = KeyLimits()
+
+
+class KeyView(BaseModel):
+    """A key, without its secret."""
+
+    id: str
+    name: str
+    scope: Scope
+    state: Literal["valid", "expired", "revoked"]
+    created_at: datetime
+    expires_at: datetime | None
+    models: list[str]
+    environments: list[str]
+    limits: KeyLimits
+
+    @classmethod
+    def of(cls, key: ApiKey) -> "KeyView":
+        """The key as it is shown."""
+        return cls(**_fields(key))
+
+
+class KeyUseView(KeyView):
+    """A key and its use."""
+
+    unfinished_requests: int = Field(description="Its requests that are queued or running.")
+    kept_requests: int = Field(description="All of its requests that are not forgotten yet.")
+
+
+class NewKeyView(KeyView):
+    """A key that has just been made."""
+
+    key: str = Field(description="The key itself. It is shown this once.")
+
+
+class KeysView(BaseModel):
+    """Every key, oldest first."""
+
+    keys: list[KeyUseView]
+
+
+@router.get("", response_model=KeysView)
+async def listed(request: Request, _: Admin) -> KeysView:
+    """Every key with its limits and its use, oldest first; also those that are revoked or have expired."""
+    return KeysView(keys=[_use(use) for use in await gateway_of(request).store.run(keys.known())])
+
+
+@router.post("", status_code=201, response_model=NewKeyView)
+async def create(
+    request: Request, change: Annotated[Change, audits("key.create", "admin")]
+) -> NewKeyView:
+    """Makes a key. The answer is the only place where it is ever shown."""
+    asked = bodies.parse(TypeAdapter(NewKeyBody), await bodies.read(request, SMALL_BODY))
+    plain, days = keys.fresh(), asked.expires_in_days
+    call = keys.create(
+        plain,
+        asked.name,
+        asked.scope,
+        asked.models,
+        asked.environments,
+        None if days is None else days * 86_400,
+        Limits(**asked.limits.model_dump()),
+    )
+    key = await gateway_of(request).store.run(call)
+    change.target = f"{key.id} {key.scope} {key.name}".rstrip()
+    return NewKeyView(**_fields(key), key=plain)
+
+
+@router.delete("/{key_id}", response_model=KeyView)
+async def revoke(
+    request: Request, key_id: str, _: Annotated[Change, audits("key.revoke", "admin")]
+) -> KeyView:
+    """Revokes a key for good. It stops working everywhere within two seconds. Its requests stay."""
+    return KeyView.of(await gateway_of(request).store.run(keys.revoke(key_id)))
+
+
+def _use(use: KeyUse) -> KeyUseView:
+    return KeyUseView(
+        **_fields(use.key), unfinished_requests=use.unfinished, kept_requests=use.requests
+    )
+
+
+def _fields(key: ApiKey) -> dict[str, Any]:
+    expired = key.expires is not None and key.expires < time()
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scope": key.scope,
+        "state": "revoked" if key.revoked else "expired" if expired else "valid",
+        "created_at": datetime.fromtimestamp(key.created, UTC),
+        "expires_at": None if key.expires is None else datetime.fromtimestamp(key.expires, UTC),
+        "models": list(key.models),
+        "environments": list(key.environments),
+        "limits": vars(key.limits),
+    }

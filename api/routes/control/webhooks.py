@@ -1,0 +1,134 @@
+"""Webhooks, for keys with the scope `admin`: the secrets that sign them, and those whose delivery was given up."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from api import body as bodies
+from api.audit import audits
+from api.gateway import Admin, gateway_of
+from tasks.access.audit import Change
+from tasks.outside_text import utf8
+from tasks.webhooks import secrets, verbs
+from tasks.webhooks.secrets import WebhookSecret
+from tasks.webhooks.signatures import new_secret
+from tasks.webhooks.verbs import GivenUp, Redelivery
+
+router = APIRouter(prefix="/v1", tags=["webhooks"])
+LARGEST_BODY = 200_000  # bytes
+MOST = 1000  # redeliveries in one call
+
+
+class SecretView(BaseModel):
+    """A secret that signs webhooks, with its middle hidden."""
+
+    secret: str
+    created_at: datetime
+    signs_until: datetime | None = Field(description="Null for the newest.")
+
+    @classmethod
+    def of(cls, secret: WebhookSecret) -> "SecretView":
+        """The secret as it is shown."""
+        expires = secret.expires
+        until = None if expires is None else datetime.fromtimestamp(expires, UTC)
+        made = datetime.fromtimestamp(secret.created, UTC)
+        return cls(secret=secret.hidden, created_at=made, signs_until=until)
+
+
+class SecretsView(BaseModel):
+    """The secrets that sign now, newest first."""
+
+    webhook_secrets: list[SecretView]
+
+
+class NewSecret(BaseModel):
+    """A secret that has just been made. It is shown this once."""
+
+    secret: str
+
+
+class GivenUpView(BaseModel):
+    """A webhook whose delivery was given up."""
+
+    request_id: str
+    given_up_at: datetime
+    url: str
+    attempts: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, given_up: GivenUp) -> "GivenUpView":
+        """It as it is shown."""
+        at = datetime.fromtimestamp(given_up.at / 1000, UTC)
+        return cls(
+            request_id=given_up.request_id,
+            given_up_at=at,
+            url=given_up.url,
+            attempts=given_up.attempts,
+        )
+
+
+class WebhooksView(BaseModel):
+    """How many webhooks are on their way and were given up, and the latest of these."""
+
+    pending: int
+    given_up: int
+    latest: list[GivenUpView]
+
+
+class RedriveBody(BaseModel):
+    """POST /v1/webhooks/redrive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_ids: Annotated[
+        list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=MOST)
+    ]
+
+
+class Redriven(BaseModel):
+    """What was found for each request: `queued`, `not_final`, `no_webhook` or `missing`."""
+
+    results: dict[str, Redelivery]
+
+
+@router.get("/webhook_secrets", response_model=SecretsView)
+async def listed_secrets(request: Request, _: Admin) -> SecretsView:
+    """The secrets that sign webhooks now, newest first, with their middle hidden."""
+    known = await gateway_of(request).store.run(secrets.signing())
+    return SecretsView(webhook_secrets=[SecretView.of(secret) for secret in known])
+
+
+@router.post("/webhook_secrets", status_code=201, response_model=NewSecret)
+async def rotate(
+    request: Request, _: Annotated[Change, audits("webhook_secret.rotate", "admin")]
+) -> NewSecret:
+    """Makes the first or the next secret, and shows it this once. The one before it still signs for 24 hours."""
+    fresh = new_secret()
+    await gateway_of(request).store.run(secrets.rotate(fresh))
+    return NewSecret(secret=fresh)
+
+
+@router.get("/webhooks", response_model=WebhooksView)
+async def given_up(
+    request: Request, _: Admin, limit: Annotated[int, Query(ge=0, le=MOST)] = 100
+) -> WebhooksView:
+    """The webhooks whose delivery was given up, the latest first, with every attempt."""
+    status = await gateway_of(request).store.run(verbs.outbox_status(limit))
+    latest = [GivenUpView.of(entry) for entry in status.latest]
+    return WebhooksView(pending=status.pending, given_up=status.exhausted, latest=latest)
+
+
+@router.post("/webhooks/redrive", response_model=Redriven)
+async def redrive(
+    request: Request, change: Annotated[Change, audits("webhook.redeliver", "admin")]
+) -> Redriven:
+    """Sends the webhooks of these requests again, each with its webhook-id and all its attempts."""
+    asked = bodies.parse(TypeAdapter(RedriveBody), await bodies.read(request, LARGEST_BODY))
+    store, results = gateway_of(request).store, dict[str, Redelivery]()
+    for request_id in asked.request_ids:
+        results[request_id] = await store.run(verbs.redeliver(utf8(request_id)))
+    queued = sum(word is Redelivery.QUEUED for word in results.values())
+    change.target = f"{queued} of {len(results)} requests: {', '.join(results)}"
+    return Redriven(results=results)

@@ -1,0 +1,75 @@
+"""Webhooks over REST: an admin makes the secrets that sign them, and sends again what was given up."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tasks.job import Outcome, RequestId, Submission
+from tasks.state import Status
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.webhooks.secrets import signing
+from tests.conditions import wait_until
+from tests.contract.api.conftest import Live
+
+
+@pytest.fixture(scope="module")
+def admin(live: Live) -> Iterator[httpx.Client]:
+    with live.client(live.new_key(scope="admin")) as client:
+        yield client
+
+
+def test_secrets_are_rotated_and_listed_without_their_middle(
+    live: Live, admin: httpx.Client
+) -> None:
+    first, second = (admin.post("/v1/webhook_secrets") for _ in range(2))
+    assert (first.status_code, second.status_code) == (201, 201)
+    plain = [answer.json()["secret"] for answer in (second, first)]
+    known = JobStore(live.settings).run(signing())
+    assert [secret.secret for secret in known[:2]] == plain
+    answer = admin.get("/v1/webhook_secrets")
+    newest, older = answer.json()["webhook_secrets"][:2]
+    assert newest["secret"] == f"{plain[0][:10]}...{plain[0][-4:]}"
+    assert (newest["signs_until"], bool(older["signs_until"])) == (None, True)
+    assert not [secret for secret in plain if secret in answer.text + admin.get("/v1/audit").text]
+
+
+def refused(store: JobStore) -> RequestId:
+    """A request whose webhook is given up at once, because its address is private."""
+    request_id = RequestId(uuid.uuid4().hex)
+    hook = "https://127.0.0.1/hook"
+    job = Submission(request_id, "nowhere", "model001", b"{}", webhook=hook)
+    store.run(verbs.submit([job], "k", 10**6))
+    claim = store.run(verbs.claim("nowhere", "r:0", uuid.uuid4().hex[:16], "r"))
+    assert claim is not None
+    store.run(verbs.finish(claim.lease, Outcome(Status.SUCCEEDED, 1.0, b"1", "application/json")))
+    return request_id
+
+
+def test_what_was_given_up_is_listed_and_sent_again(live: Live, admin: httpx.Client) -> None:
+    request_id = refused(JobStore(live.settings))
+
+    def given_up() -> dict[str, Any] | None:
+        latest = admin.get("/v1/webhooks").json()["latest"]
+        return next((hook for hook in latest if hook["request_id"] == request_id), None)
+
+    wait_until(lambda: given_up() is not None)
+    first = given_up()
+    assert first and first["url"] == "https://127.0.0.1/hook"
+    assert "refused" in first["attempts"][0]["error"]
+    answer = admin.post("/v1/webhooks/redrive", json={"request_ids": [request_id, "nobody"]})
+    assert answer.json() == {"results": {request_id: "queued", "nobody": "missing"}}
+    entry = admin.get("/v1/audit", params={"action": "webhook", "limit": 1}).json()["entries"][0]
+    assert entry["target"] == f"1 of 2 requests: {request_id}, nobody"
+
+    def again() -> bool:
+        found = given_up()
+        return bool(found and found["given_up_at"] > first["given_up_at"])
+
+    wait_until(again)
+    assert admin.get("/v1/webhooks?limit=0").json()["latest"] == []
+    for body in ({}, {"request_ids": []}, {"request_ids": [1]}, {"ids": ["a"]}):
+        assert admin.post("/v1/webhooks/redrive", json=body).status_code == 400
