@@ -22,17 +22,17 @@ OF_A_SERVER = {
     "jobs": ("cli.client.jobs:app", USE),
     "queue": ("cli.client.overview:queue", USE),
     "status": ("cli.client.overview:status", USE),
+    "models": ("cli.commands.models:list_models", DEPLOY),
+    "deployments": ("cli.commands.deployed:deployments", DEPLOY),
+    "promote": ("cli.commands.promoting:promote", DEPLOY),
+    "rollback": ("cli.commands.promoting:rollback", DEPLOY),
+    "activate": ("cli.commands.promoting:activate", DEPLOY),
+    "deactivate": ("cli.commands.promoting:deactivate", DEPLOY),
 }
 # These use the store or the state folder, so they have --state.
 OF_A_STACK = {
     "push": ("cli.commands.deploy:push", DEPLOY),
     "watch": ("cli.commands.watch:watch", DEPLOY),
-    "models": ("cli.commands.models:list_models", DEPLOY),
-    "deployments": ("cli.commands.deployed:deployments", DEPLOY),
-    "promote": ("cli.commands.deploy:promote", DEPLOY),
-    "rollback": ("cli.commands.deploy:rollback", DEPLOY),
-    "activate": ("cli.commands.deploy:activate", DEPLOY),
-    "deactivate": ("cli.commands.deploy:deactivate", DEPLOY),
     "logs": ("cli.commands.logs:logs", OPERATE),
     "pause": ("cli.commands.queues:pause", OPERATE),
     "resume": ("cli.commands.queues:resume", OPERATE),

@@ -111,12 +111,20 @@ def one_sentence(command: Callable[[], None]) -> None:
     _prepare()
     try:
         command()
-    except (KingpostError, Error) as error:
-        _refuse(str(error))
-    except OSError as error:
-        if error.filename is None:
-            raise  # a sentence without a file name would help nobody
-        _refuse(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        _refuse(sentence)
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What a user reads of an error. None for one that nobody has foreseen."""
+    if isinstance(error, KingpostError | Error):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
+    return None  # without a file name, the sentence of an OSError would help nobody
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -301,6 +301,20 @@ def promote(model: str, deployment: str, environment: str = "production") -> Flo
     return Deployment.of(_object(answer))
 
 
+def rollback(model: str, environment: str = "production") -> Flow[Environment]:
+    """Switches an environment back to its previous deployment, or cancels its promotion."""
+    path = f"{_model(model)}/environments/{_quoted(environment)}/rollback"
+    return Environment.of(_object((yield from ask(Request("POST", path, repeatable=False)))))
+
+
+def create_environment(model: str, environment: str) -> Flow[Environment]:
+    """Makes an environment that points at nothing yet."""
+    body = _json({"name": environment})
+    path = f"{_model(model)}/environments"
+    answer = yield from ask(Request("POST", path, headers=JSON, content=body, repeatable=False))
+    return Environment.of(_object(answer))
+
+
 def list_environments(model: str) -> Flow[Sequence[Environment]]:
     """The environments of a model, and the deployments that they point at."""
     said = _object((yield from ask(Request("GET", f"{_model(model)}/environments"))))

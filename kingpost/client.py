@@ -190,6 +190,7 @@ class Models(_Led):
     get = _blocking(calls.get_model)
     environments = _blocking(calls.list_environments)
     environment = _blocking(calls.get_environment)
+    create_environment = _blocking(calls.create_environment)
 
 
 class AsyncModels(_AsyncLed):
@@ -199,6 +200,7 @@ class AsyncModels(_AsyncLed):
     get = _awaited(calls.get_model)
     environments = _awaited(calls.list_environments)
     environment = _awaited(calls.get_environment)
+    create_environment = _awaited(calls.create_environment)
 
 
 class Deployments(_Led):
@@ -207,6 +209,7 @@ class Deployments(_Led):
     list = _blocking(calls.list_deployments)
     get = _blocking(calls.get_deployment)
     promote = _blocking(calls.promote)
+    rollback = _blocking(calls.rollback)
     activate = _blocking(calls.activate)
     deactivate = _blocking(calls.deactivate)
 
@@ -217,6 +220,7 @@ class AsyncDeployments(_AsyncLed):
     list = _awaited(calls.list_deployments)
     get = _awaited(calls.get_deployment)
     promote = _awaited(calls.promote)
+    rollback = _awaited(calls.rollback)
     activate = _awaited(calls.activate)
     deactivate = _awaited(calls.deactivate)
 

@@ -175,6 +175,11 @@ class Deployment(Record):
     is_development: bool = False
     environment: str | None = None
     active_replica_count: int = 0
+    wanted_replica_count: int = 0
+    slots: int = 0
+    environments: tuple[str, ...] = ()
+    candidate_for: tuple[str, ...] = ()
+    retired: bool = False
     autoscaling_settings: Mapping[str, int] = field(default_factory=dict[str, int])
     warnings: tuple[str, ...] = ()
     created_at: datetime | None = None
@@ -235,6 +240,8 @@ _NESTED: Mapping[str, Any] = {
     "progress": Progress.of,
     "errors": _errors,
     "warnings": tuple,
+    "environments": tuple,
+    "candidate_for": tuple,
     "current_deployment": Deployment.of,
     "candidate_deployment": Deployment.of,
 }

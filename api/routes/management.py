@@ -220,6 +220,17 @@ def _values(changes: Mapping[str, object]) -> str:
     return "".join(f" {name}={value}" for name, value in changes.items())
 
 
+@router.post(
+    "/{model}/environments/{name}/rollback",
+    response_model=EnvironmentView,
+    dependencies=[audits("deployment.rollback", "deploy")],
+)
+async def rollback(manage: Manage, model: str, name: str) -> EnvironmentView:
+    """Switches an environment back to its previous deployment, or cancels its promotion."""
+    await manage.rollback(model, name)
+    return await _environment(manage, model, name)
+
+
 async def _deployment(manage: Management, model: str, which: str) -> DeploymentView:
     of_model, deployment, status = await manage.deployment(model, which)
     return DeploymentView.of(deployment, of_model, status)

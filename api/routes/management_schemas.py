@@ -68,7 +68,7 @@ class RequestBackpressure(BaseModel):
 
 
 class DeploymentView(BaseModel):
-    """One deployment; `status_reason` and `warnings` are ours."""
+    """One deployment. `status_reason`, `warnings` and what stands below `request_backpressure_settings` are ours."""
 
     id: str
     created_at: datetime
@@ -85,11 +85,17 @@ class DeploymentView(BaseModel):
     labels: dict[str, str] | None = None
     warnings: list[str] = []  # what of its config.yaml is not honoured here
     request_backpressure_settings: RequestBackpressure = RequestBackpressure()
+    wanted_replica_count: int
+    slots: int  # calls that can run at once now
+    environments: list[str]  # that point at it
+    candidate_for: list[str]  # environments that will, once it is warm
+    retired: bool  # an environment has left it
 
     @classmethod
     def of(cls, deployment: Deployment, model: Model, status: DeploymentStatus) -> "DeploymentView":
         """From the registry and the live view."""
         names = [n for n, e in model.environments.items() if e.deployment_id == deployment.id]
+        soon = [n for n, e in model.environments.items() if e.candidate == deployment.id]
         return cls(
             id=deployment.id,
             created_at=_time(deployment.created),
@@ -103,6 +109,11 @@ class DeploymentView(BaseModel):
             autoscaling_settings=AutoscalingSettings(**asdict(deployment.autoscaling)),
             warnings=list(deployment.warnings),
             environment=next((n for n in ("production", *names) if n in names), None),
+            wanted_replica_count=deployment.wanted,
+            slots=status.ready * deployment.slots,
+            environments=names,
+            candidate_for=soon,
+            retired=deployment.retired,
         )
 
 

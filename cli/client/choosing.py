@@ -26,11 +26,19 @@ def chosen_server() -> Server | None:
     return contexts.chosen()
 
 
+def chosen_client() -> "Client | None":
+    """A client of the chosen server. None means the local stack. Raises NotConfigured."""
+    from kingpost import Client
+
+    server = chosen_server()
+    return Client(server, retries=RETRIES) if server else None
+
+
 def client() -> "Client":
     """A client of the chosen server, or of the local stack. Raises NotConfigured and NoStack."""
     from kingpost import Client
 
-    return Client(chosen_server() or local_server(), retries=RETRIES)
+    return chosen_client() or Client(local_server(), retries=RETRIES)
 
 
 def local_server() -> Server:

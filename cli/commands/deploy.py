@@ -1,4 +1,4 @@
-"""`kingpost push`, `promote`, `rollback`, `activate`, `deactivate`: from a folder to a running deployment."""
+"""`kingpost push`: from a folder to a running deployment."""
 
 import subprocess
 import tempfile
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from cli.accepting import accepted, check_named, say_warnings
 from cli.auditing import audited
+from cli.commands.promoting import OnStore, switch
 from cli.options import Unsupported
 from cli.running import check_package_folder, current_settings
 from deployments.config.values import PackageError
@@ -24,18 +25,15 @@ from deployments.packages.requirements import Requirements
 from deployments.packages.store import PackageStore
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from tasks.errors import KingpostError, NotFound
+from tasks.errors import KingpostError
 from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
-from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from workers.dry_load import SAID, UNSEEN
 from workers.virtualenvs.needs import host_needs
 
 CHECK_SECONDS = 300.0  # an import may bring torch
-DeploymentId = Annotated[str, typer.Argument(help="Id of the deployment.")]
-Environment = Annotated[str, typer.Option("--environment", "-e", help="Name of the environment.")]
 
 
 class PushRefused(KingpostError):
@@ -95,102 +93,13 @@ def _push(
     print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
     say_warnings(package)
     if wanted:
-        _promote(store, settings, deployment, wanted)
+        switch(OnStore(settings), deployment.model_id, deployment.id, wanted)
     elif _pointing(store, deployment):
         print(f"{', '.join(_pointing(store, deployment))} points at it.")
     else:
         print(f"Promote it: kingpost promote {deployment.model_name} {deployment.id}")
         return
     print("`kingpost models` shows whether it is loaded, and if not, why.")
-
-
-def promote(
-    model: Annotated[str, typer.Argument(help="A model's name or id.")],
-    deployment_id: Annotated[str, typer.Argument(help="Id of the deployment.")],
-    environment: Environment = "production",
-) -> None:
-    """Warms up a deployment, then switches an environment to it."""
-    settings = current_settings()
-    store = JobStore(settings)
-    deployment = store.run(registry.deployment(deployment_id))
-    if deployment.model_id != store.run(registry.model(model)).id:
-        raise NotFound(f"{model} has no deployment {deployment_id}.")
-    _promote(store, settings, deployment, environment)
-
-
-def rollback(
-    model: Annotated[str, typer.Argument(help="A model's name or id.")],
-    environment: Environment = "production",
-) -> None:
-    """Switches an environment back to its previous deployment."""
-    settings = current_settings()
-    store = JobStore(settings)
-    known = store.run(registry.model(model)).environments.get(environment)
-    if known is None:
-        raise NotFound(f"{model} has no environment {environment!r}.")
-    if known.candidate:
-        current = store.run(registry.deployment(known.deployment_id))
-        with audited(store, "deployment.promote", _aim(current, environment)):
-            store.run(registry.promote(current, environment))
-        kept = f"{environment} stays at {current.id}"
-        print(f"The promotion of {known.candidate} is canceled; {kept}.")
-        return
-    if known.previous is None:
-        raise NotFound(f"{environment} of {model} has no previous deployment to go back to.")
-    _promote(store, settings, store.run(registry.deployment(known.previous)), environment)
-
-
-def activate(deployment_id: DeploymentId) -> None:
-    """Lets a deployment run again after `deactivate` or failed loads."""
-    _set_active(deployment_id, True)
-
-
-def deactivate(deployment_id: DeploymentId) -> None:
-    """Stops a deployment's replicas. Its queued requests wait."""
-    _set_active(deployment_id, False)
-
-
-def _set_active(deployment_id: str, active: bool) -> None:
-    store = JobStore(current_settings())
-    deployment = store.run(registry.deployment(deployment_id))
-    action = "deployment.activate" if active else "deployment.deactivate"
-    with audited(store, action, f"{deployment.model_name}/{deployment_id}"):
-        store.run(registry.check_on_its_own(deployment))
-        changed = store.run(registry.activate(deployment_id, active))
-    state = "active" if active else "inactive"
-    print(f"{deployment_id} of {deployment.model_name} is {state}{'' if changed else ' already'}.")
-
-
-def _promote(store: JobStore, settings: Settings, deployment: Deployment, environment: str) -> None:
-    before = store.run(registry.environments(deployment.model_id)).get(environment)
-    id_ = deployment.id
-    with audited(store, "deployment.promote", _aim(deployment, environment)):
-        word = store.run(registry.promote(deployment, environment))
-    said = {
-        "switched": f"{environment} points at {id_} now.",
-        "warming": f"{environment} switches to {id_} as soon as a replica is ready.",
-        "unchanged": f"{environment} points at {id_} already.",
-    }
-    print(said[word])
-    if word == "warming" and before:
-        _say_queued(store, settings, before.deployment_id, id_)
-
-
-def _aim(deployment: Deployment, environment: str) -> str:
-    return f"{deployment.model_name}/{deployment.id} to {environment}"
-
-
-def _say_queued(store: JobStore, settings: Settings, old: str, new: str) -> None:
-    """What becomes of the requests that wait at the deployment that an environment leaves."""
-    if not (queued := store.run(verbs.queue_status(old)).queued):
-        return
-    requests = "1 queued request" if queued == 1 else f"{queued} queued requests"
-    if settings.queued_follow_environment:
-        print(f"{requests} of {old} will move to {new}.")
-        return
-    print(f"{requests} will stay with {old}, and expire if {old} does not run them in time.")
-    print("To move such requests, cancel them and send them again.")
-    print("A stack with KINGPOST_QUEUED_FOLLOW_ENVIRONMENT=1 moves them at each promotion.")
 
 
 def _pointing(store: JobStore, deployment: Deployment) -> list[str]:

@@ -1,11 +1,16 @@
 """`kingpost models`: shows what is deployed, whether it is loaded, and if not, why."""
 
+import json
 import shutil
 import textwrap
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from cli.commands.deployed import pointing_at
+from cli.client.choosing import chosen_client
+from cli.commands.deployed import pointing, pointing_at
+from cli.options import AsJson
 from cli.running import current_settings
 from cli.stack.readiness import last_line
 from cli.tables import lines
@@ -16,9 +21,19 @@ from tasks.settings import Settings
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 
+if TYPE_CHECKING:
+    from kingpost import Client
+    from kingpost.records import Deployment as Known
+
 # The state of a deployment is the best of its replicas' states.
 BEST_FIRST = ("ready", "loading", "building", "failed", "draining")
 PRODUCTION = "production"
+# The state in one word for each status of the API.
+STATES = {
+    "ACTIVE": "ready", "BUILDING": "building", "DEPLOYING": "stopped", "LOADING_MODEL": "loading",
+    "WAKING_UP": "loading", "DEPLOY_FAILED": "failed", "UNHEALTHY": "failed", "DEACTIVATING": "draining",
+    "INACTIVE": "stopped", "SCALED_TO_ZERO": "stopped",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,13 @@ class Row:
         return sum(replica.slots for replica in self.replicas if replica.state == "ready")
 
     @property
+    def line(self) -> "Line":
+        """What is shown of it."""
+        known = self.deployment
+        ids = (known.model_name, known.model_id, known.id, self.serves)
+        return Line(*ids, self.state, self.slots, self.queued, self.running, self.remark)
+
+    @property
     def is_history(self) -> bool:
         """Whether an environment has left it and nothing of it runs or waits."""
         busy = self.replicas or self.queued or self.running
@@ -68,14 +90,62 @@ class Row:
         return next(iter(said), None)
 
 
-def list_models() -> None:
+@dataclass(frozen=True)
+class Line:
+    """One deployment as it is shown."""
+
+    model: str
+    id: str
+    deployment: str
+    serves: str
+    state: str
+    slots: int
+    queued: int
+    running: int
+    remark: str | None
+
+
+def list_models(as_json: AsJson = False) -> None:
     """Shows what is deployed: state, slots, queue, and why a model is not loaded."""
-    rows = read(current_settings())
-    if not rows:
-        print("No model is deployed yet: `kingpost up` or `kingpost replica DIR`.")
+    client = chosen_client()
+    found = _on_server(client) if client else [row.line for row in read(current_settings())]
+    if as_json:
+        print(json.dumps([asdict(line) for line in found]))
         return
-    for line in render(rows, shutil.get_terminal_size((80, 24)).columns):
-        print(line)
+    if not found:
+        print("No model is deployed yet: `kingpost up` or `kingpost push DIR`.")
+        return
+    for text in table(found, shutil.get_terminal_size((80, 24)).columns):
+        print(text)
+
+
+def _on_server(client: "Client") -> list[Line]:
+    """The deployments that are not history: by model, production first, then the newest."""
+    found: list[Line] = []
+    for model in client.models.list():
+        known = sorted(
+            client.deployments.list(model.name), key=lambda entry: entry.raw["created_at"]
+        )
+        rows = [_line(client, model.name, entry) for entry in reversed(known)]
+        kept = [row for row in rows if row is not None]
+        found += sorted(kept, key=lambda row: row.serves != PRODUCTION)
+    return found
+
+
+def _line(client: "Client", model: str, known: "Known") -> Line | None:
+    """A deployment of a server; None if it is history."""
+    queue = client.queue(model, deployment=known.id)
+    queued, running = queue.num_queued_requests, queue.num_in_progress_requests
+    serves = pointing(known.environments, known.candidate_for)
+    serves = PRODUCTION if PRODUCTION in known.environments else serves
+    state = STATES.get(known.status, known.status.lower())
+    if known.retired and serves == "-" and state == "stopped" and not (queued or running):
+        return None
+    off = f"deactivated: kingpost activate {known.id}" if known.status == "INACTIVE" else ""
+    why = last_line(known.status_reason) if known.status_reason else ""
+    remark = why or off or "; ".join(known.warnings) or None
+    ids = (model, known.model_id, known.id)
+    return Line(*ids, serves, state, known.slots, queued, running, remark)
 
 
 def read(settings: Settings) -> list[Row]:
@@ -106,19 +176,18 @@ def _place(row: Row) -> tuple[str, str, bool, int, str]:
     return (*model, row.serves != PRODUCTION, -deployment.created, deployment.id)
 
 
-def render(rows: list[Row], width: int = 80) -> list[str]:
+def render(rows: Sequence[Row], width: int = 80) -> list[str]:
+    """The lines of the table."""
+    return table([row.line for row in rows], width)
+
+
+def table(found: Sequence[Line], width: int) -> list[str]:
     """The lines of the table. A reason stands below its deployment."""
     head = ("model", "id", "deployment", "serves", "state", "slots", "queued", "running")
-    cells = [
-        (
-            row.deployment.model_name, row.deployment.model_id, row.deployment.id, row.serves,
-            row.state, str(row.slots), str(row.queued), str(row.running),
-        )
-        for row in rows
-    ]  # fmt: skip
-    return lines(head, cells, width, [_remark(row, width) for row in rows])
+    cells = [[str(getattr(line, name)) for name in head] for line in found]
+    return lines(head, cells, width, [_remark(line, width) for line in found])
 
 
-def _remark(row: Row, width: int) -> list[str]:
-    text = printable(row.remark or "").replace("\n", " ")
+def _remark(line: Line, width: int) -> list[str]:
+    text = printable(line.remark or "").replace("\n", " ")
     return textwrap.wrap(text, width - 2, max_lines=3)

@@ -14,6 +14,17 @@ from tasks.store.job_store import AsyncJobStore
 RESERVED = ("production", "development")
 
 
+def rollback_target(model: Model, environment: str) -> str:
+    """The deployment that a rollback promotes: the previous one, or the current one if a promotion warms up. Raises NotFound."""
+    known = model.environments.get(environment)
+    if known is None:
+        raise NotFound(f"{model.name} has no environment {environment!r}.")
+    target = known.deployment_id if known.candidate else known.previous
+    if not target:
+        raise NotFound(f"{environment} of {model.name} has no previous deployment to go back to.")
+    return target
+
+
 class Management:
     """The operations. Methods raise NotFound, EnvironmentRefused, NotOnItsOwn, BadSetting and StoreUnavailable."""
 
@@ -85,6 +96,13 @@ class Management:
         model, deployment, _ = await self.deployment(reference, which)
         if environment not in model.environments and environment != "production":
             raise NotFound(f"{model.name} has no environment {environment!r}.")
+        await self._store.run(registry.promote(deployment, environment))
+
+    async def rollback(self, reference: str, environment: str) -> None:
+        """Switches an environment back to its previous deployment, or cancels a promotion that warms up."""
+        model = await self._store.run(registry.model(reference))
+        wanted = rollback_target(model, environment)
+        deployment = await self._store.run(registry.deployment(wanted))
         await self._store.run(registry.promote(deployment, environment))
 
     async def environment(self, reference: str, name: str) -> tuple[Model, Environment]:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cli.stack.ports import free_port
-from tests.contract.client.conftest import Shell, Stack
+from tests.contract.client.conftest import COUNTER, PAINTER, Shell, Stack
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 
@@ -154,10 +154,11 @@ def test_jobs_are_listed_whole_in_80_columns_watched_and_cancelled(
     assert status["request_id"] == second
     queue = json.loads(logged_in.type("kingpost queue painter --json"))
     assert queue["num_queued_requests"] + queue["num_in_progress_requests"] == 2
-    watching = threading.Thread(
-        target=lambda: seen.append(logged_in.run(f"kingpost jobs watch {first} --json"))
-    )
+    shell = Shell(logged_in.folder, logged_in.variables)  # a process of its own
     seen: list[subprocess.CompletedProcess[str]] = []
+    watching = threading.Thread(
+        target=lambda: seen.append(shell.run(f"kingpost jobs watch {first} --json"))
+    )
     watching.start()
     assert second in logged_in.type(f"kingpost jobs cancel {second} {first}")
     watching.join(60)
@@ -179,3 +180,43 @@ def test_init_makes_packages_and_refuses_a_folder_with_something_in_it(far: Shel
     assert "there are minimal, diffusers" in far.refused("kingpost init x --template y")
     files = json.loads(far.type("kingpost init z --template custom-server --json"))["files"]
     assert files == ["z/config.yaml", "z/server.py"]
+
+
+def test_an_environment_is_promoted_to_and_rolled_back_from_afar(
+    stack: Stack, logged_in: Shell
+) -> None:
+    first = stack.shell.type(f"kingpost push {stack.package('turns', COUNTER)}")
+    (stack.shell.folder / "turns" / "model" / "model.py").write_text(PAINTER)
+    second = stack.shell.type("kingpost push turns")
+    old, new = (re.findall(r"deployment (\w{8})", said)[0] for said in (first, second))
+    assert (
+        logged_in.type(f"kingpost promote turns {old}") == f"production points at {old} already.\n"
+    )
+    soon = f"production switches to {new} as soon as a replica is ready.\n"
+    assert logged_in.type(f"kingpost promote turns {new}") == soon
+    kept = f"The promotion of {new} is canceled; production stays at {old}.\n"
+    assert logged_in.type("kingpost rollback turns") == kept
+    assert "has no previous deployment" in logged_in.refused("kingpost rollback turns")
+    staged = logged_in.type(f"kingpost promote turns {new} -e staging")
+    assert staged.startswith(("staging points at", "staging switches to"))
+    assert logged_in.type(f"kingpost deactivate {new}") == f"{new} of turns is inactive.\n"
+    assert logged_in.type(f"kingpost activate {new}") == f"{new} of turns is active.\n"
+    assert logged_in.type(f"kingpost activate {new}") == f"{new} of turns is active already.\n"
+    assert "There is no deployment nothing" in logged_in.refused("kingpost activate nothing")
+    local = f"--state {stack.shell.folder / '.kingpost'}"
+    _same_on_both_ways(logged_in, local, old, new)
+
+
+def _same_on_both_ways(laptop: Shell, local: str, old: str, new: str) -> None:
+    """A server's API and its store are told in the same lines."""
+    for command, same in (
+        ("models", ("model", "deployment", "serves", "queued")),
+        ("deployments turns", ("model", "deployment", "wanted", "environments")),
+    ):
+        here, there = (
+            {row["deployment"]: [row[name] for name in same] for row in json.loads(said)}
+            for said in (laptop.type(f"kingpost {command} --json {way}") for way in (local, ""))
+        )
+        assert {old, new} <= here.keys() and here == there
+        lines = laptop.type(f"kingpost {command}").splitlines()
+        assert old in "".join(lines) and max(map(len, lines)) <= 80

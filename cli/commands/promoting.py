@@ -1,0 +1,220 @@
+"""`kingpost promote`, `rollback`, `activate`, `deactivate`: by a server's API, or on the store of this machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from cli.auditing import audited
+from cli.client.choosing import chosen_client
+from cli.running import current_settings
+from deployments.registry import verbs as registry
+from deployments.registry.management import RESERVED, rollback_target
+from kingpost.errors import NotFound as NotThere
+from tasks.errors import NotFound
+from tasks.settings import Settings
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+
+if TYPE_CHECKING:
+    from kingpost import Client
+
+Model = Annotated[str, typer.Argument(help="A model's name or id.")]
+DeploymentId = Annotated[str, typer.Argument(help="Id of the deployment.")]
+EnvironmentName = Annotated[
+    str, typer.Option("--environment", "-e", help="Name of the environment.")
+]
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """What an environment points at, and what warms up to take its place; '' for nothing."""
+
+    current: str = ""
+    candidate: str = ""
+
+
+class Registry(Protocol):
+    """Where models are managed."""
+
+    follows: (
+        bool | None
+    )  # whether queued requests follow an environment; None = only the server knows
+
+    def pointers(self, model: str, environment: str) -> Pointers:
+        """What the environment points at now."""
+        ...
+
+    def promote(self, model: str, deployment_id: str, environment: str) -> None:
+        """Warms up the deployment, then switches the environment to it."""
+        ...
+
+    def rollback(self, model: str, environment: str) -> None:
+        """Switches the environment back, or cancels its promotion."""
+        ...
+
+    def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
+        """The name of its model, and whether that changed anything."""
+        ...
+
+    def queued(self, model: str, deployment_id: str) -> int:
+        """How many requests wait."""
+        ...
+
+
+class OnStore:
+    """The registry in the store that this machine reaches."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.follows: bool | None = settings.queued_follow_environment
+        self._store = JobStore(settings)
+
+    def pointers(self, model: str, environment: str) -> Pointers:
+        """What the environment points at now."""
+        known = self._store.run(registry.model(model)).environments.get(environment)
+        return Pointers(known.deployment_id, known.candidate or "") if known else Pointers()
+
+    def promote(self, model: str, deployment_id: str, environment: str) -> None:
+        """Warms up the deployment, then switches the environment to it. Raises NotFound and EnvironmentRefused."""
+        deployment = self._store.run(registry.deployment(deployment_id))
+        if deployment.model_id != self._store.run(registry.model(model)).id:
+            raise NotFound(f"{model} has no deployment {deployment_id}.")
+        aim = f"{deployment.model_name}/{deployment.id} to {environment}"
+        with audited(self._store, "deployment.promote", aim):
+            self._store.run(registry.promote(deployment, environment))
+
+    def rollback(self, model: str, environment: str) -> None:
+        """Switches the environment back, or cancels its promotion. Raises NotFound."""
+        known = self._store.run(registry.model(model))
+        self.promote(model, rollback_target(known, environment), environment)
+
+    def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
+        """The name of its model, and whether that changed anything. Raises NotFound and NotOnItsOwn."""
+        deployment = self._store.run(registry.deployment(deployment_id))
+        action = "deployment.activate" if active else "deployment.deactivate"
+        with audited(self._store, action, f"{deployment.model_name}/{deployment_id}"):
+            self._store.run(registry.check_on_its_own(deployment))
+            changed = self._store.run(registry.activate(deployment_id, active))
+        return deployment.model_name, changed
+
+    def queued(self, model: str, deployment_id: str) -> int:  # noqa: ARG002 - ids are unique
+        """How many requests wait."""
+        return self._store.run(verbs.queue_status(deployment_id)).queued
+
+
+class OnServer:
+    """The registry of a server, by its API."""
+
+    follows: bool | None = None
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def pointers(self, model: str, environment: str) -> Pointers:
+        """What the environment points at now."""
+        try:
+            known = self._client.models.environment(model, environment)
+        except NotThere:
+            return Pointers()
+        current, candidate = known.current_deployment, known.candidate_deployment
+        return Pointers(current.id if current else "", candidate.id if candidate else "")
+
+    def promote(self, model: str, deployment_id: str, environment: str) -> None:
+        """Warms up the deployment, then switches the environment to it."""
+        names = {known.name for known in self._client.models.environments(model)}
+        if environment not in names and environment not in RESERVED:
+            self._client.models.create_environment(model, environment)
+        self._client.deployments.promote(model, deployment_id, environment)
+
+    def rollback(self, model: str, environment: str) -> None:
+        """Switches the environment back, or cancels its promotion."""
+        self._client.deployments.rollback(model, environment)
+
+    def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
+        """The name of its model, and whether that changed anything. Raises NotFound."""
+        for model in self._client.models.list():
+            if deployment_id in (known.id for known in self._client.deployments.list(model.name)):
+                act = (
+                    self._client.deployments.activate
+                    if active
+                    else self._client.deployments.deactivate
+                )
+                return model.name, act(model.name, deployment_id)
+        raise NotFound(f"There is no deployment {deployment_id}.")
+
+    def queued(self, model: str, deployment_id: str) -> int:
+        """How many requests wait."""
+        return self._client.queue(model, deployment=deployment_id).num_queued_requests
+
+
+def promote(
+    model: Model, deployment_id: DeploymentId, environment: EnvironmentName = "production"
+) -> None:
+    """Warms up a deployment, then switches an environment to it."""
+    switch(_registry(), model, deployment_id, environment)
+
+
+def rollback(model: Model, environment: EnvironmentName = "production") -> None:
+    """Switches an environment back to its previous deployment."""
+    known = _registry()
+    _change(known, model, environment, partial(known.rollback, model, environment))
+
+
+def activate(deployment_id: DeploymentId) -> None:
+    """Lets a deployment run again after `deactivate` or failed loads."""
+    _set_active(deployment_id, True)
+
+
+def deactivate(deployment_id: DeploymentId) -> None:
+    """Stops a deployment's replicas. Its queued requests wait."""
+    _set_active(deployment_id, False)
+
+
+def switch(known: Registry, model: str, deployment_id: str, environment: str) -> None:
+    """Promotes a deployment and says what becomes of the environment and of requests that wait."""
+    _change(known, model, environment, partial(known.promote, model, deployment_id, environment))
+
+
+def _registry() -> Registry:
+    client = chosen_client()
+    return OnServer(client) if client else OnStore(current_settings())
+
+
+def _set_active(deployment_id: str, active: bool) -> None:
+    name, changed = _registry().set_active(deployment_id, active)
+    state = "active" if active else "inactive"
+    print(f"{deployment_id} of {name} is {state}{'' if changed else ' already'}.")
+
+
+def _change(known: Registry, model: str, environment: str, change: Callable[[], None]) -> None:
+    before = known.pointers(model, environment)
+    change()
+    after = known.pointers(model, environment)
+    if after.candidate:
+        print(f"{environment} switches to {after.candidate} as soon as a replica is ready.")
+        if before.current:
+            _say_queued(known, model, before.current, after.candidate)
+    elif before.candidate and after.current == before.current:
+        kept = f"{environment} stays at {after.current}"
+        print(f"The promotion of {before.candidate} is canceled; {kept}.")
+    else:
+        word = "already" if after == before else "now"
+        print(f"{environment} points at {after.current} {word}.")
+
+
+def _say_queued(known: Registry, model: str, old: str, new: str) -> None:
+    """What becomes of the requests that wait at the deployment that an environment leaves."""
+    if not (queued := known.queued(model, old)):
+        return
+    requests = "1 queued request" if queued == 1 else f"{queued} queued requests"
+    if known.follows:
+        print(f"{requests} of {old} will move to {new}.")
+        return
+    if known.follows is None:
+        print(f"{requests} of {old} will move to {new} if the server has KINGPOST_QUEUED_FOLLOW_ENVIRONMENT=1, else stay.")  # fmt: skip
+        return
+    print(f"{requests} will stay with {old}, and expire if {old} does not run them in time.")
+    print("To move such requests, cancel them and send them again.")
+    print("A stack with KINGPOST_QUEUED_FOLLOW_ENVIRONMENT=1 moves them at each promotion.")
