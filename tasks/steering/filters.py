@@ -7,7 +7,7 @@ from tasks.job import Milliseconds
 from tasks.outside_text import utf8
 from tasks.state import Status
 
-PLACE = re.compile(r"([0-9]{1,15})-([0-9A-Za-z]{1,64})")
+PLACE = re.compile(r"([0-9]{1,15})-((?:[0-9]{13}:)?[0-9A-Za-z]{1,64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class Place:
     """A place in the index of jobs: just after that job, which may be forgotten meanwhile. Its text is a cursor."""
 
     created: str = ""  # ms
-    request_id: str = ""
+    member: str = ""  # as in the queue: in the order of arrival
 
     def __str__(self) -> str:
-        return f"{self.created}-{self.request_id}"
+        return f"{self.created}-{self.member}"
 
     @classmethod
     def of(cls, cursor: str) -> "Place":

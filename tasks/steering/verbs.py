@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 SCRIPTS = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder,))
 LOOKED_AT = 500  # jobs in one run of a list: 2 to 3 ms of the store
-CHANGED = 50  # jobs in one step of a bulk operation: others wait for no longer than that
+CHANGED = 10  # jobs in one step of a bulk operation: about a millisecond of the store
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def _jobs(rows: Reply) -> list[Job]:
     return [records.job(text(request_id), items(flat)) for request_id, flat in pairs]
 
 
-def _place(created: Reply, request_id: Reply) -> Place:
-    return Place(text(created), text(request_id))
+def _place(created: Reply, member: Reply) -> Place:
+    return Place(text(created), text(member))
 
 
 def find(
@@ -83,10 +83,10 @@ def find(
     """The next jobs that match, at most `most`, among the next `looked_at`."""
 
     def read(reply: Reply) -> Found:
-        ended, created, request_id, rows = items(reply)
-        return Found(_jobs(rows), number(ended) == 1, _place(created, request_id))
+        ended, created, member, rows = items(reply)
+        return Found(_jobs(rows), number(ended) == 1, _place(created, member))
 
-    arguments = [place.created, place.request_id, looked_at, most, *wanted.arguments()]
+    arguments = [place.created, place.member, looked_at, most, *wanted.arguments()]
     return _call("find", arguments, read)
 
 
@@ -94,13 +94,13 @@ def count(wanted: JobFilter, place: Place, looked_at: int = LOOKED_AT) -> Script
     """The number of those that match among the next `looked_at`, by status."""
 
     def read(reply: Reply) -> Counted:
-        ended, created, request_id, flat = items(reply)
+        ended, created, member, flat = items(reply)
         words = [text(word) if isinstance(word, bytes) else str(word) for word in items(flat)]
         pairs = zip(words[::2], words[1::2], strict=True)
         counts = Counter({Status(status): int(found) for status, found in pairs})
-        return Counted(counts, number(ended) == 1, _place(created, request_id))
+        return Counted(counts, number(ended) == 1, _place(created, member))
 
-    arguments = [place.created, place.request_id, looked_at, *wanted.arguments()]
+    arguments = [place.created, place.member, looked_at, *wanted.arguments()]
     return _call("count", arguments, read)
 
 
@@ -138,8 +138,8 @@ def next_part(name: str, wanted: JobFilter, most: int) -> ScriptCall[Part]:
     """The next jobs that an operation is about, which the caller does something to."""
 
     def read(reply: Reply) -> Part:
-        ended, created, request_id, to_created, to_id, seen, rows = items(reply)
-        before, after = _place(created, request_id), _place(to_created, to_id)
+        ended, created, member, to_created, to_member, seen, rows = items(reply)
+        before, after = _place(created, member), _place(to_created, to_member)
         return Part(number(ended) == 1, before, after, number(seen), _jobs(rows))
 
     return _call("next", [name, most, *wanted.arguments()], read)
@@ -147,8 +147,8 @@ def next_part(name: str, wanted: JobFilter, most: int) -> ScriptCall[Part]:
 
 def advance(name: str, part: Part, done: int, failed: int) -> ScriptCall[Progress]:
     """Notes that the caller has done that part. Nothing is noted twice for a part."""
-    arguments: list[Argument] = [name, part.before.created, part.before.request_id]
-    arguments += [part.after.created, part.after.request_id, int(part.ended)]
+    arguments: list[Argument] = [name, part.before.created, part.before.member]
+    arguments += [part.after.created, part.after.member, int(part.ended)]
     arguments += [part.seen, len(part.jobs), done, failed]
     return _call("advance", arguments, _progress)
 

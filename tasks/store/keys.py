@@ -24,7 +24,7 @@ PLAIN = {
     "api-keys": "hash key id -> JSON of an ApiKey",
     "webhook-secrets": "string, JSON list of WebhookSecret, newest first",
     "audit": "stream of what was changed, by whom; the days of a setting",
-    "all_jobs": "zset request_id -> created ms of every API key's jobs; from submit until forgotten",
+    "all_jobs": "zset member, as in the queue -> created ms of every API key's jobs; until forgotten",
     "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
 }
 KEYED = {
@@ -44,7 +44,7 @@ KEYED = {
     "flows": "hash level:api key -> finish tag of one deployment; dropped when the queue runs empty",
     "claims": "hash claimer -> 'fence request_id' of one deployment, the claim made last",
     "runtimes": "list of recent run times in ms of one deployment",
-    "jobs": "zset request_id -> created ms of one API key; until forgotten",
+    "jobs": "zset member -> created ms of one API key's jobs; until forgotten",
     "operation": "hash, how far a bulk operation of api key:name has come; a day after its last step",
     "idempotency": "string 'body_hash request_id'; 24 h",
     "wakeups": "list that Celery reads: the wake-ups of one deployment",

@@ -1,7 +1,7 @@
 -- lib: how jobs are listed and steered by a filter; comes after the lib.lua of jobs.
 -- A filter is a table of words: `key` picks the index, `after` and `before` are created ms, `deployments` and `statuses`
 -- have spaces between, `model` is an id, `code` and `text` are looked for in the errors, `detailed` = also in the
--- model's exception. A place in an index is {created ms, request_id} of the last job seen; '' = the beginning.
+-- model's exception. A place in an index is {created ms, member} of the last job seen; '' = the beginning.
 
 local function filter_from(first)
   local filter = {}
@@ -29,10 +29,14 @@ local function errors_match(errors, filter)
   return false
 end
 
+-- The id of a job in an index; its member is the id itself in what an earlier version wrote.
+local function id_at(member) return string.sub(member, 14, 14) == ':' and id_of(member) or member end
+
 -- The job's status, key and deployment if it matches, else nil.
-local function match(id, filter)
+local function match(member, filter)
+  local id = id_at(member)
   local job = redis.call('HMGET', K.job(id), 'status', 'key', 'deployment', 'model', 'level', 'errors')
-  if not job[1] then redis.call('ZREM', K.all_jobs, id) end -- forgotten by an earlier version
+  if not job[1] then redis.call('ZREM', K.all_jobs, member) end -- forgotten by an earlier version
   if not job[1] or (filter.key and job[2] ~= filter.key) then return nil end
   if filter.statuses and not has_word(filter.statuses, job[1]) then return nil end
   if filter.deployments and not has_word(filter.deployments, job[3]) then return nil end
@@ -42,21 +46,21 @@ local function match(id, filter)
 end
 
 -- The rank after that place, also where its job is gone: it is put back for a moment, so nothing is counted off.
-local function rank_after(index, ranked, created, id)
-  local added = redis.call('ZADD', index, 'NX', created, id)
-  local rank = redis.call(ranked, index, id)
-  if added == 1 then redis.call('ZREM', index, id) end
+local function rank_after(index, ranked, created, member)
+  local added = redis.call('ZADD', index, 'NX', created, member)
+  local rank = redis.call(ranked, index, member)
+  if added == 1 then redis.call('ZREM', index, member) end
   return rank + 1 - added
 end
 
 -- Visits the matching ones of the next `most` jobs after that place: newest or oldest first. visit(id, job) ends the
 -- walk by answering true. Returns whether this was the end, the next place, and how many were looked at.
-local function walk(filter, newest_first, created, id, most, visit)
+local function walk(filter, newest_first, created, member, most, visit)
   local index = filter.key and K.jobs(filter.key) or K.all_jobs
   local ranked, ranged, first = 'ZRANK', 'ZRANGE', 0
   if newest_first then ranked, ranged = 'ZREVRANK', 'ZREVRANGE' end
-  if id ~= '' then
-    first = rank_after(index, ranked, created, id)
+  if member ~= '' then
+    first = rank_after(index, ranked, created, member)
   elseif newest_first then
     first = redis.call('ZCOUNT', index, whole(filter.before), '+inf')
   else
@@ -66,18 +70,18 @@ local function walk(filter, newest_first, created, id, most, visit)
   for i = 1, #page, 2 do
     local at = tonumber(page[i + 1])
     local beyond = newest_first and at < filter.after or not newest_first and at >= filter.before
-    if beyond then return true, {created, id}, (i - 1) / 2 end
-    id, created = page[i], page[i + 1]
-    local job = match(id, filter)
-    if job and visit(id, job) then return false, {created, id}, (i + 1) / 2 end
+    if beyond then return true, {created, member}, (i - 1) / 2 end
+    member, created = page[i], page[i + 1]
+    local job = match(member, filter)
+    if job and visit(id_at(member), job) then return false, {created, member}, (i + 1) / 2 end
   end
-  return #page < 2 * most, {created, id}, #page / 2
+  return #page < 2 * most, {created, member}, #page / 2
 end
 
 -- Writes how far a bulk operation has come, and returns all of it.
 local function note(name, ended, place, more)
   local key = K.operation(name)
-  redis.call('HSET', key, 'ended', ended and 1 or 0, 'created', place[1], 'id', place[2])
+  redis.call('HSET', key, 'ended', ended and 1 or 0, 'created', place[1], 'member', place[2])
   for field, number in pairs(more) do redis.call('HINCRBY', key, field, number) end
   redis.call('PEXPIRE', key, redis.call('HGET', key, 'keep_ms'))
   return redis.call('HMGET', key, 'ended', 'seen', 'matched', 'done', 'failed')
@@ -86,9 +90,9 @@ end
 -- Goes on with the bulk operation of that name: among the next jobs, oldest first, at most `most` that match. They must
 -- have been there when it began. What is done and how far it has come are written together, so each job counts once.
 -- act(id, job) answers whether it has changed the job. Returns {1 at the end else 0, looked at, matched, done, failed}.
-local LOOKED_AT = 500
+local LOOKED_AT = 100 -- others wait for less than a millisecond
 local function step(name, filter, most, act)
-  local state = redis.call('HMGET', K.operation(name), 'created', 'id', 'until', 'ended')
+  local state = redis.call('HMGET', K.operation(name), 'created', 'member', 'last', 'ended')
   local ended, place, seen, matched, done = true, {state[1], state[2]}, 0, 0, 0
   if state[4] ~= '1' then
     filter.before = math.min(filter.before, tonumber(state[3]) + 1)

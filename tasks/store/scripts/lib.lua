@@ -70,13 +70,16 @@ end
 
 -- Everything of a final job whose slot is free goes.
 local function drop(id, now)
-  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref')
-  if job[1] then redis.call('ZREM', K.jobs(job[1]), id) end
+  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member')
+  if job[1] then
+    redis.call('ZREM', K.jobs(job[1]), job[4], id) -- an earlier version had the id there
+    redis.call('ZREM', K.all_jobs, job[4])
+  end
   for i = 2, 3 do
     if job[i] then discard(job[i], now) end
   end
   redis.call('DEL', K.job(id), K.input(id), K.output(id), K.events(id), K.delivery(id))
-  for _, index in ipairs({K.all_jobs, K.exhausted, K.outbox, K.forget}) do redis.call('ZREM', index, id) end
+  for _, index in ipairs({K.exhausted, K.outbox, K.forget}) do redis.call('ZREM', index, id) end
 end
 
 -- The one way into a final state: record, indexes, webhook outbox row and event together.

@@ -1,9 +1,18 @@
 #!lua flags=allow-oom
--- reindex: puts jobs of an API key into the index of all jobs, as those of an earlier version are not in it.
+-- reindex: puts jobs of an API key into the index of all jobs, for those of an earlier version are not in it. It had ids
+-- as members of the index of a key; a job's member in the queue takes their place, which keeps the order of arrival.
 -- ARGV  1 api key id   2 cursor over its jobs, 0 = begin   3 how many, about
 -- RETURNS {next cursor, how many were added}
-local page, pairs = redis.call('ZSCAN', K.jobs(ARGV[1]), ARGV[2], 'COUNT', ARGV[3]), {}
-for i = 1, #page[2], 2 do append(pairs, page[2][i + 1], page[2][i]) end
-local before = redis.call('ZCARD', K.all_jobs)
+local own, added, pairs = K.jobs(ARGV[1]), redis.call('ZCARD', K.all_jobs), {}
+local page = redis.call('ZSCAN', own, ARGV[2], 'COUNT', ARGV[3])
+for i = 1, #page[2], 2 do
+  local member, created = page[2][i], page[2][i + 1]
+  local known = redis.call('HGET', K.job(member), 'member')
+  if known then
+    redis.call('ZREM', own, member)
+    redis.call('ZADD', own, created, known)
+  end
+  append(pairs, created, known or member)
+end
 add_all(K.all_jobs, pairs)
-return {page[1], redis.call('ZCARD', K.all_jobs) - before}
+return {page[1], redis.call('ZCARD', K.all_jobs) - added}

@@ -9,9 +9,9 @@ local api_key, max_queued, idempotency_key, body_hash, idempotency_ms = ARGV[1],
 local per_minute, max_unfinished, FIRST, FIELDS = ARGV[6], tonumber(ARGV[7]), 9, 16
 local DEPLOYMENT, MODEL, LEVEL, EXPIRES, ATTEMPTS, DELAY, MAX_DELAY, TYPE, INPUT, PAYLOAD, RETRY_OF = 1, 2, 3, 4, 5, 6, 7, 9, 13, 14, 15
 local OPTIONAL = {webhook = 8, trace = 10, path = 11, chain = 12, input_ref = PAYLOAD, retry_of = RETRY_OF}
-local now, ids, idempotency = now_ms(), {}, K.idempotency(api_key .. ':' .. idempotency_key)
+local now, ids = now_ms(), {}
 for i = FIRST, #ARGV, FIELDS do ids[#ids + 1] = ARGV[i] end
-local joined = table.concat(ids, ' ')
+local joined, idempotency = table.concat(ids, ' '), K.idempotency(api_key .. ':' .. idempotency_key)
 if idempotency_key ~= '' then
   local seen = redis.call('GET', idempotency)
   if seen then
@@ -39,7 +39,6 @@ for n, id in ipairs(ids) do
     local i = FIRST + (n - 1) * FIELDS
     local level, member = ARGV[i + LEVEL], member_of(last - #ids + n, id)
     local score, expires = whole(scores[level]), whole(now + tonumber(ARGV[i + EXPIRES]))
-    scores[level] = scores[level] + 1
     local job = {'status', 'QUEUED', 'key', api_key, 'deployment', deployment, 'model', ARGV[i + MODEL],
       'level', level, 'max_attempts', ARGV[i + ATTEMPTS], 'initial_delay_ms', ARGV[i + DELAY],
       'max_delay_ms', ARGV[i + MAX_DELAY], 'content_type', ARGV[i + TYPE], 'attempt', 0, 'created', at,
@@ -51,7 +50,8 @@ for n, id in ipairs(ids) do
     redis.call('HSET', K.job(id), unpack(job))
     if ARGV[i + RETRY_OF] ~= '' then link_retry(ARGV[i + RETRY_OF], id) end
     store_input(id, ARGV[i + PAYLOAD], ARGV[i + INPUT])
-    append(queued, score, member); append(expiries, expires, id); append(made, at, id)
+    append(queued, score, member); append(expiries, expires, id); append(made, at, member)
+    scores[level] = scores[level] + 1
   end
 end
 add_all(K.expiry, expiries); add_all(K.jobs(api_key), made); add_all(K.all_jobs, made)

@@ -1,19 +1,25 @@
 """Lists of jobs by a filter and bulk operations, on a real Valkey, against what a filter in Python says."""
 
 import itertools
+import time
 import uuid
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tasks.job import Job, JobError, Outcome, RequestId, Submission
+from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
 from tasks.steering import verbs as steering
 from tasks.steering.filters import START, JobFilter, Place
 from tasks.store import keys, verbs
-from tasks.store.job_store import JobStore
+from tasks.store.job_store import AsyncJobStore, JobStore
+from tasks.store.verbs import PurgeResult
+from tasks.sweeper import Sweeper
 from tests.conftest import Clock
+from tests.valkey import Valkey
 
 DEPLOYMENTS = ("dep00001", "dep00002")
 MODELS = {"dep00001": "model001", "dep00002": "model002"}
@@ -37,6 +43,20 @@ def submit(
         for _ in range(count)
     ]
     return store.run(verbs.submit(jobs, key, 10**6))
+
+
+def claim(store: JobStore, deployment: str) -> RequestId:
+    found = store.run(verbs.claim(deployment, "r:0", f"fence{next(FENCES):011d}", "r"))
+    assert found is not None
+    return found.job.request_id
+
+
+def fail_once(store: JobStore, expected: RequestId) -> RequestId:
+    """Lets the next job fail so that it waits for another attempt."""
+    found = store.run(verbs.claim(DEPLOYMENTS[0], "r:0", f"fence{next(FENCES):011d}", "r"))
+    assert found is not None and found.job.request_id == expected
+    store.run(verbs.release(found.lease, verbs.Release.RETRY, 60_000, BOOM))
+    return expected
 
 
 def fail(store: JobStore, error: JobError, deployment: str = DEPLOYMENTS[0]) -> RequestId:
@@ -114,7 +134,7 @@ def many(store: JobStore, clock: Clock) -> dict[str, Job]:
 
 
 @given(wanted=FILTERS, page=st.integers(1, 7), looked_at=st.integers(1, 9), span=st.tuples(st.booleans(), st.booleans()))  # fmt: skip
-@settings(max_examples=150, deadline=None, suppress_health_check=SAME_STORE)
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=SAME_STORE)
 def test_the_pages_together_hold_all_that_match_newest_first(
     store: JobStore,
     many: dict[str, Job],
@@ -130,13 +150,11 @@ def test_the_pages_together_hold_all_that_match_newest_first(
     wanted = JobFilter(**fields)
     seen = listed(store, wanted, page, looked_at)
     expected = [job for job in many.values() if fits(job, wanted)]
-    assert sorted(seen) == sorted(job.request_id for job in expected)
-    created = [many[request_id].created for request_id in seen]
-    assert created == sorted(created, reverse=True)
+    assert seen == [job.request_id for job in expected[::-1]]
 
 
 @given(wanted=FILTERS)
-@settings(max_examples=30, deadline=None, suppress_health_check=SAME_STORE)
+@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=SAME_STORE)
 def test_the_counts_are_those_of_the_list(
     store: JobStore, many: dict[str, Job], wanted: JobFilter
 ) -> None:
@@ -199,14 +217,26 @@ def test_a_run_looks_at_a_bounded_number_of_jobs(store: JobStore) -> None:
 
 
 def test_a_cursor_is_the_text_of_its_place() -> None:
-    place = Place("1764412345678", uuid.uuid4().hex)
+    place = Place("1764412345678", f"0000000000042:{uuid.uuid4().hex}")
     assert Place.of(str(place)) == place
     assert Place.of("") == Place.of("x y") == START
 
 
+def age(store: JobStore) -> None:
+    """As an earlier version left it: ids in the index of each key, and no index of all jobs."""
+    store.redis.delete(keys.plain("all_jobs"))
+    for key in KEYS:
+        index = keys.keyed("jobs", key)
+        members: list[tuple[bytes, float]] = store.redis.zrange(index, 0, -1, withscores=True)  # type: ignore[assignment]
+        store.redis.delete(index)
+        for member, created in members:
+            store.redis.zadd(index, {member[14:]: created})
+
+
 def test_jobs_of_an_earlier_version_come_into_the_index(store: JobStore) -> None:
     ids = {key: submit(store, 700, key) for key in KEYS}
-    store.redis.delete(keys.plain("all_jobs"))
+    age(store)
+    assert sorted(listed(store, JobFilter(key="bob"), looked_at=500)) == sorted(ids["bob"])
     assert sorted(store.run(verbs.owners())) == sorted(KEYS)
     for key in KEYS:
         cursor, added = 0, 0
@@ -216,8 +246,19 @@ def test_jobs_of_an_earlier_version_come_into_the_index(store: JobStore) -> None
             if not cursor:
                 break
         assert added == 700
-    assert sorted(listed(store, looked_at=500)) == sorted([*ids["alice"], *ids["bob"]])
+    assert listed(store, looked_at=500) == [*ids["alice"], *ids["bob"]][::-1]
     assert store.run(verbs.reindex("alice", 0, 100))[1] == 0
+    store.run(verbs.purge(ids["bob"][0]))
+    assert listed(store, JobFilter(key="bob"), looked_at=500) == ids["bob"][:0:-1]
+
+
+def test_a_job_of_an_earlier_version_leaves_the_lists_before_they_are_converted_too(
+    store: JobStore,
+) -> None:
+    (request_id,) = submit(store)
+    age(store)
+    store.run(verbs.purge(request_id))
+    assert listed(store, JobFilter(key="alice")) == []
 
 
 def test_an_index_entry_without_a_job_is_dropped(store: JobStore) -> None:
@@ -225,3 +266,125 @@ def test_an_index_entry_without_a_job_is_dropped(store: JobStore) -> None:
     store.redis.zadd(keys.plain("all_jobs"), {"0" * 32: 1})
     assert listed(store) == []
     assert store.redis.zcard(keys.plain("all_jobs")) == 0
+
+
+def begin(store: JobStore) -> str:
+    name = uuid.uuid4().hex
+    assert store.run(steering.open_operation(name, "digest", 10**6))
+    return name
+
+
+def test_two_callers_of_one_operation_count_each_job_once(store: JobStore) -> None:
+    submit(store, 120)
+    stranger = submit(store, key="bob")
+    name, wanted = begin(store), JobFilter(key="alice")
+    calls = [steering.cancel_many(name, wanted) for _ in range(2)]
+    progress = [store.run(calls[turn % 2]) for turn in range(40)]  # neither knows of the other
+    assert progress[-1].ended
+    assert (progress[-1].matched, progress[-1].done) == (120, 120)
+    assert listed(store, JobFilter(statuses=(Status.QUEUED,))) == stranger
+    assert not store.run(steering.open_operation(name, "another digest", 10**6))
+
+
+def test_an_operation_is_about_the_jobs_that_were_there_when_it_began(
+    store: JobStore, clock: Clock
+) -> None:
+    submit(store, 3)
+    name = begin(store)
+    clock.jump(1)
+    later = submit(store, 2)
+    progress = store.run(steering.cancel_many(name, JobFilter(key="alice")))
+    assert (progress.ended, progress.done) == (True, 3)
+    assert sorted(listed(store, JobFilter(statuses=(Status.QUEUED,)))) == sorted(later)
+
+
+def test_a_part_that_was_cut_off_is_given_out_again_and_noted_once(store: JobStore) -> None:
+    ids = submit(store, 5)
+    for request_id in ids:
+        store.run(verbs.cancel(request_id))
+    name, wanted = begin(store), JobFilter(statuses=(Status.CANCELED,))
+    part = store.run(steering.next_part(name, wanted, 3))
+    assert store.run(steering.next_part(name, wanted, 3)) == part
+    noted = store.run(steering.advance(name, part, 2, 1))
+    assert store.run(steering.advance(name, part, 2, 1)) == noted
+    assert (noted.matched, noted.done, noted.failed, noted.ended) == (3, 2, 1, False)
+    rest = store.run(steering.next_part(name, wanted, 3))
+    ended = store.run(steering.advance(name, rest, 2, 0))
+    assert (ended.matched, ended.done, ended.failed, ended.ended) == (5, 4, 1, True)
+    assert {job.request_id for job in [*part.jobs, *rest.jobs]} == set(ids)
+
+
+def test_jobs_move_to_another_deployment_in_their_order(store: JobStore) -> None:
+    there = submit(store, 1, deployment=DEPLOYMENTS[1])
+    urgent, later = submit(store, 3, level=0), submit(store, 2, level=2)
+    waits = fail_once(store, urgent[0])
+    wanted = JobFilter(deployments=DEPLOYMENTS[:1])
+    progress = store.run(steering.move_many(begin(store), wanted, None, DEPLOYMENTS[1], 10**6))
+    assert (progress.matched, progress.done) == (5, 5)
+    assert store.run(verbs.queue_status(DEPLOYMENTS[0])).queued == 0
+    assert store.run(verbs.queue_status(DEPLOYMENTS[1])).queued == 6
+    claimed = [claim(store, DEPLOYMENTS[1]) for _ in range(5)]
+    assert claimed == [*urgent[1:], *there, *later]
+    assert store.run(verbs.read(waits)).backoff_ms > 0  # it waits out its backoff there
+
+
+def test_no_more_jobs_move_than_may_wait_there(store: JobStore) -> None:
+    submit(store, 5)
+    call = steering.move_many(begin(store), JobFilter(), None, DEPLOYMENTS[1], 3)
+    progress = store.run(call)
+    assert (progress.matched, progress.done) == (5, 3)
+    assert store.run(verbs.queue_status(DEPLOYMENTS[1])).queued == 3
+
+
+def test_a_purged_job_that_runs_goes_when_its_call_has_ended(store: JobStore, clock: Clock) -> None:
+    (request_id,) = submit(store)
+    found = store.run(verbs.claim(DEPLOYMENTS[0], "r:0", f"fence{next(FENCES):011d}", "r"))
+    assert found
+    assert store.run(verbs.purge(request_id, "bob")) is PurgeResult.MISSING
+    assert store.run(verbs.purge(request_id, "alice")) is PurgeResult.STOPPING
+    assert store.run(verbs.forget(100)) == 0
+    assert store.run(verbs.renew([found.lease])) == [verbs.Renewal.CANCELED]
+    store.run(verbs.stopped(found.lease, "cooperative"))
+    clock.advance(16)
+    assert store.run(verbs.forget(100)) == 1
+    assert not [key for key in store.redis.scan_iter() if request_id.encode() in key]
+    assert store.run(verbs.queue_status(DEPLOYMENTS[0])).in_progress == 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_input_is_kept_as_long_as_the_result_or_until_the_end(
+    valkey: Valkey, kept: bool
+) -> None:
+    store = JobStore(Settings(redis_url=valkey.url, keep_inputs=kept))
+    small, large = RequestId("a"), RequestId("b")
+    jobs = [Submission(small, DEPLOYMENTS[0], "m", b"{}"), Submission(large, DEPLOYMENTS[0], "m", b"", input_ref="x")]  # fmt: skip
+    store.run(verbs.submit(jobs, "alice", 10))
+    for request_id in (small, large):
+        store.run(verbs.cancel(request_id))
+    assert store.redis.exists(keys.keyed("input", small)) == kept
+    assert bool(store.run(verbs.read(large)).job.input_ref) == kept
+    assert (store.redis.zscore(keys.plain("garbage"), "x") is None) == kept
+    store.close()
+
+
+def test_a_retry_and_what_it_runs_again_know_each_other(store: JobStore) -> None:
+    (old,) = submit(store)
+    store.run(verbs.cancel(old))
+    again = Submission(RequestId("c" * 32), DEPLOYMENTS[0], "m", b"{}", retry_of=old, max_time_in_queue_ms=5000)  # fmt: skip
+    gone = Submission(RequestId("d" * 32), DEPLOYMENTS[0], "m", b"{}", retry_of="e" * 32)
+    store.run(verbs.submit([again, gone], "alice", 10))
+    assert store.run(verbs.read(old)).job.retried_as == again.request_id
+    job = store.run(verbs.read(again.request_id)).job
+    assert (job.retry_of, job.max_time_in_queue_ms) == (old, 5000)
+    assert not store.redis.exists(keys.keyed("job", "e" * 32))
+
+
+async def test_the_sweeper_puts_the_jobs_of_an_earlier_version_into_the_index(
+    settings: Settings, store: JobStore, async_store: AsyncJobStore
+) -> None:
+    ids = [request_id for key in KEYS for request_id in submit(store, 300, key)]
+    age(store)
+    sweeper = Sweeper(async_store, settings, time.monotonic)
+    assert (await sweeper.run_once()).indexed == 600
+    assert (await sweeper.run_once()).indexed == 0
+    assert listed(store) == ids[::-1]

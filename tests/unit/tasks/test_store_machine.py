@@ -471,9 +471,10 @@ class StoreMachine(RuleBasedStateMachine):
             places["delayed"] |= {member.decode()[14:] for member in next(replies)}
             places["held"] |= {member.decode()[14:] for member in next(replies)}
             places["running"] |= {member.decode() for member in next(replies)}
-        for name in ("leases", "forget", "outbox", "expiry", "all_jobs"):
+        for name in ("leases", "forget", "outbox", "expiry"):
             places[name] = {member.decode() for member in next(replies)}
-        places["jobs"] = {member.decode() for members in replies for member in members}
+        places["all_jobs"] = {member.decode()[14:] for member in next(replies)}
+        places["jobs"] = {member.decode()[14:] for members in replies for member in members}
         return records, inputs, places
 
 
