@@ -140,7 +140,8 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
     operation["security"] = [{"key": []}]
     # Where the model answers, its own errors pass through in its own shape.
     ours = {"$ref": REF.format(model="ErrorResponse")}
-    schema = {} if action in MODEL_ANSWERS or path.startswith("/v1/") else ours
+    passed = action in MODEL_ANSWERS or "model APIs" in operation.get("tags", ())
+    schema = {} if passed else ours
     content = {"application/json": {"schema": schema}}
     for status in (*EVERYWHERE, *MORE.get(action, ())):
         answer = {"description": "The gateway's error.", "content": content}

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from deployments.registry import verbs as registry
+from tasks.access.audit import read_audit
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 
@@ -286,6 +287,8 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
         for deployment in rig.store.run(registry.deployments())
         if deployment.model_name == "edited"
     )
+    (entry,) = rig.store.run(read_audit(1, action="deployment.watch")).entries
+    assert entry.target == f"edited/{deployment.id} follows {folder.resolve()}"
     rig.until_ready(deployment)
     assert rig.predict("edited") == ["a", "b", 1]
     host = rig.replicas(deployment)[0].host_pid

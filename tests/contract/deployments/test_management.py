@@ -9,6 +9,7 @@ from baseten.client import managementapi as api
 
 from cli.log_lines import LogFolder
 from deployments.registry import verbs as registry
+from tasks.access.audit import read_audit
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
@@ -29,6 +30,8 @@ def client(rig: Rig) -> Iterator[api.ApiClient]:
 
 def test_models_and_deployments_are_listed(rig: Rig, client: api.ApiClient) -> None:
     pushed = rig.push("listed", "one")
+    (entry,) = rig.store.run(read_audit(1, action="deployment.push")).entries
+    assert (entry.target, entry.result) == (f"listed/{pushed.id}", "done")
     rig.until_ready(pushed)
     (model,) = [entry for entry in client.get_models().models if entry.name == "listed"]
     assert (model.id, model.production_deployment_id) == (pushed.model_id, pushed.id)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
+from cli.lazily import OF_A_STACK
 from cli.main import app
 from deployments.registry import verbs as registry
 from tasks.access.audit import COMMAND_LINE, read_audit
@@ -15,6 +16,12 @@ from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 
 Run = Callable[..., str]
+# Commands that use the store itself. `push` and `watch` are tried in tests/contract/deployments, the others here.
+CHANGING = {
+    "push", "watch", "promote", "rollback", "activate", "deactivate", "pause", "resume", "keys", "webhook-secret", "webhooks",
+}  # fmt: skip
+READING = {"models", "deployments", "logs"}
+OF_THIS_MACHINE = {"repair", "virtualenvs"}  # they change files, and no store runs or is asked
 
 
 @pytest.fixture
@@ -29,6 +36,10 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
         return done.stdout
 
     return kingpost
+
+
+def test_every_command_that_uses_the_store_is_known_to_change_it_or_not() -> None:
+    assert set(OF_A_STACK) == CHANGING | READING | OF_THIS_MACHINE
 
 
 def entries(store: JobStore) -> list[tuple[str, str, str]]:
