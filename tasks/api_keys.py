@@ -11,7 +11,7 @@ from tasks.settings import Settings
 from tasks.store.keys import plain as plain_key
 
 Scope = Literal["full", "inference", "metrics", "deploy", "admin"]
-Need = Literal["inference", "metrics", "deploy", "full", "admin"]  # of a route
+Need = Literal["inference", "metrics", "deploy", "admin"]  # of a route
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 # Which scope grants which need: all who may do what.
@@ -19,7 +19,7 @@ GRANTS: dict[Scope, frozenset[Need]] = {
     "inference": frozenset({"inference"}),
     "metrics": frozenset({"metrics"}),
     "deploy": frozenset({"deploy", "inference"}),
-    "full": frozenset({"inference", "metrics", "deploy", "full"}),
+    "full": frozenset({"inference", "metrics", "deploy"}),
     "admin": frozenset(get_args(Need)),
 }
 # What a key may do that is restricted to models or environments.

@@ -60,7 +60,7 @@ def create(
 ) -> ScriptCall[ApiKey]:
     """Stores a key that `fresh` made; its plain text cannot be read again. Raises KeyRefused, as does reading the reply."""
     check_restrictions(scope, models, environments)
-    now = time.time()
+    now = _now()
     key = ApiKey(
         key_id(plain),
         sha256(plain),
@@ -69,7 +69,7 @@ def create(
         now,
         tuple(map(utf8, models)),
         tuple(map(utf8, environments)),
-        None if expires_in_seconds is None else now + expires_in_seconds,
+        None if expires_in_seconds is None else round(now + expires_in_seconds, 3),
         limits=limits,
     )
 
@@ -87,7 +87,7 @@ def install(plain: str, name: str = "preset", scope: Scope = "full") -> ScriptCa
     """
     if len(plain) < SHORTEST_PRESET:
         raise SettingsError(f"KINGPOST_API_KEY must have at least {SHORTEST_PRESET} characters.")
-    key = ApiKey(key_id(plain), sha256(plain), name, scope, time.time())
+    key = ApiKey(key_id(plain), sha256(plain), name, scope, _now())
     return _put(key, lambda reply: _stored(key, reply))
 
 
@@ -119,6 +119,11 @@ def revoke(identity: str) -> ScriptCall[ApiKey]:
         return parse(cast(bytes, reply))
 
     return ScriptCall("revoke_key", [utf8(identity)], read, ACCESS)
+
+
+def _now() -> float:
+    """Unix seconds as exact as the scripts' JSON keeps them."""
+    return round(time.time(), 3)
 
 
 def _put(key: ApiKey, read: Callable[[Reply], T]) -> ScriptCall[T]:
