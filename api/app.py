@@ -21,7 +21,9 @@ from api.routes import result as routes_result
 from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
 from api.routes.control import audit as routes_audit
+from api.routes.control import deployments as routes_deployments
 from api.routes.control import keys as routes_keys
+from api.routes.control import packages as routes_packages
 from api.routes.control import webhooks as routes_webhooks
 from api.routes.jobs import bulk as routes_bulk
 from api.routes.jobs import listing as routes_listing
@@ -84,6 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
         routes_socket,
         routes_model_apis,
         routes_metrics,
+        routes_packages,
+        routes_deployments,
         routes_management,
         routes_audit,
         routes_listing,

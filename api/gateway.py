@@ -13,9 +13,12 @@ from api.events import EventHub
 from api.problems import Problem, unauthorized
 from api.server.connections import Connection
 from api.upstream.hosts import Upstreams
+from deployments.packages.deploying import Deploying
+from deployments.packages.uploads import Uploads
 from deployments.registry.directory import Directory
 from deployments.registry.management import Management
 from deployments.registry.records import Deployment
+from deployments.registry.removal import Removal
 from deployments.registry.resolver import Resolver, Target
 from deployments.registry.verbs import SCRIPTS as REGISTRY
 from tasks.access import keys
@@ -48,6 +51,9 @@ class Gateway:
     upstreams: Upstreams
     payloads: Payloads
     management: Management
+    uploads: Uploads
+    deploying: Deploying
+    removal: Removal
     chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
 
     @classmethod
@@ -56,6 +62,7 @@ class Gateway:
         store = AsyncJobStore(settings)
         store.prepare(JOBS, REGISTRY, STEERING, ACCESS)  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
+        uploads = Uploads(store, settings)
         return cls(
             settings=settings,
             store=store,
@@ -67,6 +74,9 @@ class Gateway:
             upstreams=Upstreams(directory),
             payloads=Payloads(settings),
             management=Management(store),
+            uploads=uploads,
+            deploying=Deploying(store, uploads, settings),
+            removal=Removal(store),
             chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",
         )
 

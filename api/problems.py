@@ -11,7 +11,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api import unknown_paths
+from deployments.packages.uploads import PackageRefused
 from deployments.registry.autoscaling import BadSetting
+from deployments.registry.packages import UploadsFull, UploadTaken, WrongOffset
+from deployments.registry.removal import HasWork
 from deployments.registry.verbs import EnvironmentRefused, NotOnItsOwn
 from tasks.errors import (
     IdempotencyConflict,
@@ -30,6 +33,7 @@ log = get_logger("api")
 
 NO_ROUTE = "Not Found"  # what the framework says of a path that it does not know
 RETRY_STORE = "1"  # s; the store is back within seconds or somebody has been paged
+RETRY_UPLOAD = "60"  # s; somebody finishes an upload, or it is dropped
 RETRY_QUEUE = "10"  # s; a full queue drains slowly
 
 
@@ -71,7 +75,14 @@ def of_error(error: KingpostError) -> Problem:
             return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_QUEUE})
         case IdempotencyConflict():
             return Problem(409, "client_error", str(error))
-        case EnvironmentRefused() | NotOnItsOwn() | BadSetting() | KeyRefused():
+        case UploadsFull():
+            return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_UPLOAD})
+        case WrongOffset():
+            said = {"Upload-Offset": str(error.offset)}
+            return Problem(409, "client_error", str(error), said)
+        case UploadTaken() | HasWork():
+            return Problem(409, "client_error", str(error))
+        case EnvironmentRefused() | NotOnItsOwn() | BadSetting() | KeyRefused() | PackageRefused():
             return Problem(400, "client_error", str(error))
         case NotFound():
             return Problem(404, "model_does_not_exist", str(error))

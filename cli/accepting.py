@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from deployments.config.check import check_allowed
-from deployments.config.values import PackageError, read_yaml
-from deployments.packages.files import files_of
 from deployments.packages.package import Package
+from kingpost.packing.config_file import PackageError, read_yaml
+from kingpost.packing.files import files_of
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 

@@ -61,7 +61,7 @@ def replica(
         raise SettingsError("Give either the folder of a package or --deployment ID.")
     if package:
         from cli.accepting import check_named
-        from deployments.config.values import PackageError
+        from kingpost.packing.config_file import PackageError
 
         allowed = check_named(allow_unsupported, [package])
         try:
@@ -80,12 +80,19 @@ def node() -> None:
 
 
 def maintenance() -> None:
-    """Runs the sweeper, the webhook sender and the autoscaler. Several may run."""
-    from deployments.registry.autoscaler import EVERY_SECONDS, Autoscaler
+    """Runs the sweeper, the webhook sender, the autoscaler and the collector of packages. Several may run."""
+    from deployments.packages import collector
+    from deployments.registry import autoscaler
     from tasks.maintenance import run
 
     settings = _settings()
-    run(settings, lambda store: {Autoscaler(store, settings): EVERY_SECONDS})
+    run(
+        settings,
+        lambda store: {
+            autoscaler.Autoscaler(store, settings): autoscaler.EVERY_SECONDS,
+            collector.PackageCollector(store, settings): collector.EVERY_SECONDS,
+        },
+    )
 
 
 def flower(address: str = "127.0.0.1", port: Port = 5555) -> None:

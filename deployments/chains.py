@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from deployments.config.values import CONFIG_NAME, PackageError
-from deployments.packages.files import folder_hash
 from deployments.packages.package import Package
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
+from kingpost.packing.config_file import CONFIG_NAME, PackageError
+from kingpost.packing.files import folder_hash
 from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
 from tasks.store.job_store import JobStore

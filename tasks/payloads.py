@@ -86,6 +86,11 @@ class Payloads:
             await obstore.copy_async(store, ref, to)
             await asyncio.to_thread(_to_disk, store, to)
 
+    async def write_piece(self, ref: str, piece: bytes) -> None:
+        """Stores what is checked before it is used. It is not forced to the disk: a machine without power may lose it."""
+        with _available():
+            await obstore.put_async(self._store(), ref, piece)
+
     def writer(self, ref: str) -> "PayloadWriter":
         """Opens a payload that is written piece by piece."""
         return PayloadWriter(self._store(), ref)
@@ -110,6 +115,13 @@ class Payloads:
         except NotFound:
             return False
         return True
+
+    async def listed(self, folder: str) -> AsyncGenerator[tuple[str, float]]:
+        """The payloads in a folder, with the Unix time of their last change."""
+        with _available():
+            async for batch in obstore.list(self._store(), f"{folder}/"):
+                for found in batch:
+                    yield found["path"], found["last_modified"].timestamp()
 
     async def delete(self, refs: list[str]) -> None:
         """Deletes payloads. Those that are gone already are ignored."""

@@ -100,6 +100,12 @@ class Settings(BaseSettings):
 
     # deployments
     max_package_file_bytes: int = Field(5_000_000_000, ge=1)
+    max_package_bytes: int = Field(20_000_000_000, ge=1)
+    max_package_files: int = Field(20_000, ge=1)
+    max_upload_bytes: int = Field(100_000_000_000, ge=1)
+    max_upload_bytes_per_key: int = Field(40_000_000_000, ge=1)
+    upload_seconds: float = Field(24 * 3600.0, gt=0)
+    package_grace_seconds: float = Field(24 * 3600.0, ge=0)
     node_slots: int = Field(8, ge=1)
     node_gpus: str = "auto"
     node_loads: int = Field(0, ge=0)

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 
 from cli.stack.ports import free_port
-from deployments.packages.files import folder_hash
 from deployments.packages.package import Package
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Replica
+from kingpost.packing.files import folder_hash
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until

@@ -16,15 +16,16 @@ from cli.auditing import audited
 from cli.commands.promoting import OnStore, switch
 from cli.options import Unsupported
 from cli.running import check_package_folder, current_settings
-from deployments.config.values import PackageError
-from deployments.packages.files import Selection
-from deployments.packages.gathering import gather
+from deployments.packages.deploying import deployment_of
 from deployments.packages.names import check_model_name
 from deployments.packages.package import Package
 from deployments.packages.requirements import Requirements
 from deployments.packages.store import PackageStore
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
+from kingpost.packing.config_file import PackageError
+from kingpost.packing.files import Selection
+from kingpost.packing.gathering import gather
 from tasks.errors import KingpostError
 from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
@@ -79,14 +80,13 @@ def _push(
         try:
             package = accepted(settings, folder, allowed)
             check_model_name(name if name is not None else package.model_name)
-            selection = gather(package, settings.max_package_file_bytes, Path(scratch))
+            selection = gather(package.root, settings.max_package_file_bytes, Path(scratch))
+            _dry_load(package, "requirements" in allowed)
+            _store(settings, selection)
         except PackageError as error:
             raise PushRefused(error.shown) from error
-        _dry_load(package, "requirements" in allowed)
-        _store(settings, selection)
     store = JobStore(settings)
-    needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
-    call = registry.push(name or package.model_name, selection.content_hash, *needs)
+    call = deployment_of(package, name or package.model_name, selection.content_hash)
     with audited(store, "deployment.push", name or package.model_name) as change:
         deployment = store.run(call)
         change.target = f"{deployment.model_name}/{deployment.id}"
@@ -147,7 +147,7 @@ def _missing_module(package: Package, said: str, may_lack: bool) -> None:
 def _store(settings: Settings, selection: Selection) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("storing", total=selection.size)
+        task = progress.add_task("storing", total=selection.tar_size)
         advance: Callable[[int], None] = lambda count: progress.advance(task, count)  # noqa: E731
         new = PackageStore(settings).put(selection, advance)
     files = f"{len(selection.files)} files, {selection.size / 1e6:.1f} MB"

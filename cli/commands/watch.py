@@ -13,10 +13,10 @@ from cli.auditing import audited
 from cli.commands.deploy import PushRefused
 from cli.options import Unsupported
 from cli.running import current_settings
-from deployments.config.values import PackageError
-from deployments.packages.files import Stamps, all_stamps, folder_hash
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
+from kingpost.packing.config_file import PackageError
+from kingpost.packing.files import Stamps, all_stamps, folder_hash
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from workers.replica.reloads import changes

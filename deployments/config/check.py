@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from deployments.config.fates import KEY, Finding, findings, rows, wanted_at
 from deployments.config.schema import Config
-from deployments.config.values import PackageError
+from kingpost.packing.config_file import PackageError
 
 LONGEST_SHOWN = 80  # characters of a wrong value
 OPTION = "--allow-unsupported"

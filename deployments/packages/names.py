@@ -1,6 +1,6 @@
 """Checks the names of models. Names are only shown and looked up; paths, sockets, logs and queues use ids."""
 
-from deployments.config.values import PackageError
+from kingpost.packing.config_file import PackageError
 
 MOST_CHARACTERS, MOST_BYTES = 200, 400
 

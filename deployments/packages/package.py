@@ -9,9 +9,9 @@ from typing import Literal, cast
 from deployments.config import schema
 from deployments.config.check import checked, kept, refuse, unsupported
 from deployments.config.fates import Finding
-from deployments.config.values import PackageError, read_yaml
 from deployments.packages.names import check_model_name
 from deployments.packages.syntax import check_syntax
+from kingpost.packing.config_file import PackageError, read_yaml
 from tasks.outside_text import whole_number
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Literal, cast
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from deployments.config.values import PackageError
-from deployments.packages.files import folder_hash
 from deployments.packages.package import Package
+from kingpost.packing.config_file import PackageError
+from kingpost.packing.files import folder_hash
 
 Kind = Literal["list", "file", "pyproject", "uv_lock"]
 KINDS: dict[str, Kind] = {"pyproject.toml": "pyproject", "uv.lock": "uv_lock"}

@@ -2,15 +2,13 @@
 
 import fcntl
 import shutil
-import tarfile
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
-from deployments.config.values import PackageError
-from deployments.packages.files import Selection, content_hash
+from deployments.packages.archive import Limits, sketch, unpack
 from deployments.registry.records import Deployment
+from kingpost.packing.config_file import PackageError
+from kingpost.packing.files import Selection
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 
@@ -22,21 +20,23 @@ class PackageStore:
 
     def __init__(self, settings: Settings) -> None:
         self._payloads = Payloads(settings)
+        self._limits = Limits.of(settings)
         self._folder = settings.state_dir.resolve() / "packages"
 
     def put(self, selection: Selection, progress: Callable[[int], None]) -> bool:
-        """Stores a package and calls `progress` with the bytes sent. False if it was stored already."""
-        ref = _ref(selection.content_hash)
+        """Stores a package and calls `progress` with the bytes sent. False if it was stored already.
+
+        Raises PackageError for one that no node would unpack.
+        """
+        self._limits.check(len(selection.files), selection.size)
+        ref = package_ref(selection.content_hash)
         if self._payloads.has(ref):
             return False
-        with tempfile.TemporaryFile() as file:
-            selection.write_tar(file)
-            file.seek(0)
-            writer = self._payloads.writer(ref)
-            while chunk := file.read(CHUNK):
-                writer.write(chunk)
-                progress(len(chunk))
-            writer.close()
+        writer = self._payloads.writer(ref)
+        for piece in selection.tar():
+            writer.write(piece)
+            progress(len(piece))
+        writer.close()
         return True
 
     def folder(self, deployment: Deployment) -> Path:
@@ -55,28 +55,25 @@ class PackageStore:
                 self._unpack(wanted, folder)
         return folder
 
+    def sketch(self, wanted: str, to: Path) -> None:
+        """Writes into an empty folder what a check of the stored package needs. Raises PackageError."""
+        sketch(self._payloads.read(package_ref(wanted)), self._limits, to)
+
     def _unpack(self, wanted: str, folder: Path) -> None:
         fresh = folder.with_name(f"{wanted}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        with tempfile.TemporaryFile() as file:
-            _spool(self._payloads.read(_ref(wanted)), file)
-            with tarfile.open(fileobj=file) as tar:
-                tar.extractall(fresh, filter="data")
-        files = tuple(path for path in fresh.rglob("*") if path.is_file())
-        if content_hash(fresh, files) != wanted:
+        try:
+            unpack(self._payloads.read(package_ref(wanted)), wanted, self._limits, fresh)
+        except PackageError as error:
             shutil.rmtree(fresh)
-            raise PackageError(f"The stored package {wanted[:12]} is damaged; push it again.")
+            said = f"The stored package {wanted[:12]} is damaged; push it again. {error}"
+            raise PackageError(said) from None
         for inner in (fresh, *(path for path in fresh.rglob("*") if path.is_dir())):
             inner.chmod(0o755)  # for a custom server that runs as another user
         fresh.rename(folder)
 
 
-def _ref(wanted: str) -> str:
+def package_ref(wanted: str) -> str:
+    """The name of a package in the payload store."""
     return f"packages/{wanted[:2]}/{wanted}.tar"
-
-
-def _spool(pieces: Iterator[bytes], file: IO[bytes]) -> None:
-    for piece in pieces:
-        file.write(piece)
-    file.seek(0)

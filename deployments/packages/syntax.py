@@ -4,7 +4,7 @@ import ast
 import sys
 from pathlib import Path
 
-from deployments.config.values import PackageError, excerpt_of
+from kingpost.packing.config_file import PackageError, excerpt_of
 
 
 def check_syntax(file: Path, root: Path, python_version: str | None) -> None:

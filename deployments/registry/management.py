@@ -9,6 +9,7 @@ from deployments.registry.records import Deployment, Environment, Model, Replica
 from deployments.registry.statuses import DeploymentStatus, status_of
 from deployments.registry.verbs import EnvironmentRefused
 from tasks.errors import NotFound
+from tasks.store import verbs
 from tasks.store.job_store import AsyncJobStore
 
 RESERVED = ("production", "development")
@@ -104,6 +105,12 @@ class Management:
         wanted = rollback_target(model, environment)
         deployment = await self._store.run(registry.deployment(wanted))
         await self._store.run(registry.promote(deployment, environment))
+
+    async def pause(self, reference: str, paused: bool) -> int:
+        """Holds a model's jobs back, or lets them run again. Returns how many wait."""
+        model = await self._store.run(registry.model(reference))
+        found = await self._of(model)
+        return sum([await self._store.run(verbs.pause(known.id, paused)) for known in found])
 
     async def environment(self, reference: str, name: str) -> tuple[Model, Environment]:
         """One environment."""

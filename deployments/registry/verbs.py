@@ -79,6 +79,13 @@ def check_environment_name(name: str) -> None:
         raise EnvironmentRefused(message)
 
 
+def check_promotable(environment: str) -> None:
+    """Raises EnvironmentRefused for an environment that no deployment can be promoted to."""
+    if environment == "development":
+        raise EnvironmentRefused("The environment development follows a folder: kingpost watch.")
+    check_environment_name(environment)
+
+
 def _new_id() -> str:
     """A new id: 8 lowercase alphanumerics, by which clients recognise a model id."""
     return "".join(secrets.choice(ALPHABET) for _ in range(8))
@@ -215,9 +222,7 @@ def promote(target: Deployment, environment: str = "production") -> ScriptCall[s
 
     Raises EnvironmentRefused.
     """
-    if environment == "development":
-        raise EnvironmentRefused("The environment development follows a folder: kingpost watch.")
-    check_environment_name(environment)
+    check_promotable(environment)
     return _call("promote", [target.model_id, environment, target.id], text)
 
 

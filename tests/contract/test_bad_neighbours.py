@@ -14,8 +14,8 @@ import httpx
 import pytest
 import yaml
 
-from deployments.config.values import PackageError
 from deployments.packages.names import check_model_name
+from kingpost.packing.config_file import PackageError
 from tests.conditions import wait_until
 from tests.contract.test_up import Up
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad

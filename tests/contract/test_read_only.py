@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.packages.gathering import gather
-from deployments.packages.package import Package
+from kingpost.packing.gathering import gather
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from workers.hosting import client as host_client
@@ -40,7 +39,7 @@ def package(tmp_path: Path) -> Iterator[Path]:
 def test_a_read_only_package_is_pushed_and_served(package: Path, tmp_path: Path) -> None:
     touch = subprocess.run([*PREFIX, "touch", str(package / "x")], capture_output=True)
     assert touch.returncode != 0  # it is read-only indeed
-    assert len(gather(Package.accept(package), 1 << 20, tmp_path).files) == 2
+    assert len(gather(package, 1 << 20, tmp_path).files) == 2
     python = [*PREFIX, sys.executable, "-m"]
     look = [*python, "workers.dry_load", str(package)]
     done = subprocess.run(look, capture_output=True, text=True)

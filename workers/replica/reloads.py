@@ -3,8 +3,8 @@
 import ast
 from pathlib import Path
 
-from deployments.packages.files import Stamps, all_stamps
 from deployments.packages.package import Package
+from kingpost.packing.files import Stamps, all_stamps
 from tasks.process.logs import get_logger
 from workers.hosting import client as host_client
 from workers.hosting.process import HostProcess

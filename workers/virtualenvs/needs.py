@@ -13,7 +13,14 @@ from tasks.process.programs import ROOT
 DISTRIBUTION = "kingpost"
 EXTRA = re.compile(r"""(?: and )?extra == ["']([\w-]+)["']""")
 # What workers.host.main imports of ours: whole packages, and the one module of `tasks` that needs nothing else.
-CODE = ("workers", "deployments", "tasks/__init__.py", "tasks/outside_text.py")
+CODE = (
+    "workers",
+    "deployments",
+    "kingpost/__init__.py",
+    "kingpost/packing",
+    "tasks/__init__.py",
+    "tasks/outside_text.py",
+)
 # `-P`: neither the start folder nor a script's folder comes first. Our code comes last, after the model's.
 START = "import sys; sys.path.append(sys.argv.pop(1)); from workers.host.main import main; main()"
 CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host.main"

@@ -41,3 +41,8 @@ local function find(reference)
   if #chains == 1 then return chains[1] end
   return nil, #chains == 0 and 'no_model' or 'several'
 end
+
+local function drop_upload(id)
+  redis.call('ZREM', R.uploads, id)
+  redis.call('DEL', R.upload(id), R.upload_pieces(id))
+end

@@ -14,8 +14,10 @@ from tests.contract.api.all_routes import MISSING, Route, every_route
 from tests.contract.api.conftest import Live
 
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-# These change nothing of the service: they run models.
+# These change nothing of the service: they run models, or bring pieces of a package, whose entry is made when it is stored
+# or refused (test_packages.py).
 NO_CHANGES = (
+    r"/v1/packages(/uploads/\{upload_id\})?",
     r"/(production|development|environments/\{environment\}|deployment/\{deployment_id\})/.+",
     r"/v1/(chat/completions|completions|embeddings|messages|responses)",
 )

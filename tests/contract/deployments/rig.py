@@ -131,6 +131,11 @@ class Rig:
         ]
         return [replica for replica in found if replica.state == state]
 
+    def replicas_of(self, deployment_id: str) -> list[Replica]:
+        """All its replicas, in whatever state."""
+        found = self.store.run(registry.replicas())
+        return [replica for replica in found if replica.deployment_id == deployment_id]
+
     def until_ready(self, deployment: Deployment, count: int = 1) -> None:
         """Waits until so many replicas of it are ready."""
         wait_until(lambda: len(self.replicas(deployment)) == count, 60, "no replica is ready")

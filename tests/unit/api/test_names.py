@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 
 from api.addressing import Addressed, named
-from deployments.config.values import PackageError
 from deployments.packages.names import check_model_name
+from kingpost.packing.config_file import PackageError
 
 GOOD = [
     "echo",

@@ -10,7 +10,7 @@ from cli.accepting import accepted
 from cli.client.init import EXAMPLES, init
 from cli.client.inputs import BadInput, model_input
 from cli.client.outputs import write
-from deployments.packages.files import files_of
+from kingpost.packing.files import files_of
 from kingpost.records import Output
 from tasks.settings import Settings
 

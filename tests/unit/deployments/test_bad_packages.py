@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 from cli.commands.deploy import PushRefused, _dry_load
-from deployments.config.values import PackageError
-from deployments.packages.files import files_of
-from deployments.packages.gathering import gather
 from deployments.packages.names import check_model_name
 from deployments.packages.package import Package
+from kingpost.packing.config_file import PackageError
+from kingpost.packing.files import files_of
+from kingpost.packing.gathering import gather
 from tests.unit.bad_packages import BAD, GOOD_MODEL, Bad
 from workers.virtualenvs.build import _reason
 
@@ -22,7 +22,7 @@ def push_check(folder: Path) -> Package:
     """What a push asks before it imports anything."""
     package = Package.accept(folder)
     (scratch := folder.parent / "scratch").mkdir(exist_ok=True)
-    gather(package, CAP, scratch)
+    gather(package.root, CAP, scratch)
     return package
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.config.check import checked, refuse, unsupported
 from deployments.config.fates import rows
-from deployments.config.values import PackageError, plain
+from kingpost.packing.config_file import PackageError, plain
 
 truss_config = pytest.importorskip("truss.base.truss_config")
 

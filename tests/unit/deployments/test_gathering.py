@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployments.config.values import PackageError
-from deployments.packages import gathering
-from deployments.packages.files import content_hash, files_of
-from deployments.packages.gathering import gather
 from deployments.packages.package import Package
+from kingpost.packing import gathering
+from kingpost.packing.config_file import PackageError
+from kingpost.packing.files import content_hash, files_of
+from kingpost.packing.gathering import gather
 from tests.contract.host.running import write_package
 
 MODEL = "import shared\nclass Model:\n    def predict(self, x): return shared.VALUE\n"
@@ -32,9 +32,9 @@ def test_their_content_lands_in_packages_and_what_is_unpacked_is_a_package(tmp_p
     package = package_in(tmp_path)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    selection = gather(package, CAP, scratch)
+    selection = gather(package.root, CAP, scratch)
     with (tmp_path / "tar").open("wb") as out:
-        selection.write_tar(out)
+        out.writelines(selection.tar())
     with tarfile.open(tmp_path / "tar") as tar:
         tar.extractall(tmp_path / "unpacked", filter="data")
     unpacked = Package.load(tmp_path / "unpacked")
@@ -47,11 +47,11 @@ def test_their_content_lands_in_packages_and_what_is_unpacked_is_a_package(tmp_p
 
 def test_a_package_without_them_is_taken_as_it_is(tmp_path: Path) -> None:
     package = package_in(tmp_path, "external_package_dirs: [own]  # a comment stays")
-    selection = gather(package, CAP, tmp_path)
+    selection = gather(package.root, CAP, tmp_path)
     assert selection.content_hash == content_hash(package.root, files_of(package.root))
 
 
 def test_they_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "MOST_FILES", 1)
     with pytest.raises(PackageError, match="is too large to be included"):
-        gather(package_in(tmp_path), CAP, tmp_path)
+        gather(package_in(tmp_path).root, CAP, tmp_path)

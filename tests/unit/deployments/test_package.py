@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from deployments.packages.files import folder_hash
 from deployments.packages.package import (
     Batching,
     DockerServer,
@@ -13,6 +12,7 @@ from deployments.packages.package import (
     Runtime,
     Transport,
 )
+from kingpost.packing.files import folder_hash
 
 SERVER = """
 docker_server:

@@ -7,15 +7,19 @@ import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from pathspec import GitIgnoreSpec
 
-from deployments.config.values import PackageError, read_text
+from kingpost.packing.config_file import PackageError, read_text
 
 IGNORE_FILES = (".kingpostignore", ".gitignore")  # the first that is there counts
 NEVER = (".git/", "__pycache__/", ".venv/", ".kingpost/")
+
+
+PIECE = 1 << 20  # bytes that are read at once
+TAR_END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 @dataclass(frozen=True)
@@ -27,21 +31,59 @@ class Selection:
     content_hash: str
     size: int  # bytes of all files
 
-    def write_tar(self, out: IO[bytes]) -> None:
-        """The files as a tar without owners and times, so that it is the same on every machine."""
-        with tarfile.open(fileobj=out, mode="w|") as tar:
-            for name, path in self.files.items():
-                info = tarfile.TarInfo(name)
-                info.size = path.stat().st_size
-                info.mode = 0o755 if os.access(path, os.X_OK) else 0o644
-                with path.open("rb") as content:
-                    tar.addfile(info, content)
+    @cached_property
+    def tar_size(self) -> int:
+        """The bytes of the tar."""
+        return sum(_padded(len(head) + size) for head, _, size in self._parts) + len(TAR_END)
+
+    def tar(self, offset: int = 0) -> Iterator[bytes]:
+        """The files as a tar from that byte on, in pieces. It has no owners and times, so it is the same on every machine.
+
+        Raises PackageError for a file that has changed since it was selected.
+        """
+        for head, path, size in self._parts:
+            length = _padded(len(head) + size)
+            if offset < length:
+                yield from _of_part(head, path, size, offset)
+            offset = max(offset - length, 0)
+        yield TAR_END[offset:]
+
+    @cached_property
+    def _parts(self) -> list[tuple[bytes, Path, int]]:
+        """For each file the header in the tar, the file and its size. The header is a multiple of a block."""
+        found: list[tuple[bytes, Path, int]] = []
+        for name, path in self.files.items():
+            info = tarfile.TarInfo(name)
+            info.size = path.stat().st_size
+            info.mode = 0o755 if os.access(path, os.X_OK) else 0o644
+            found.append((info.tobuf(tarfile.PAX_FORMAT), path, info.size))
+        return found
+
+
+def _of_part(head: bytes, path: Path, size: int, offset: int) -> Iterator[bytes]:
+    """One file of a tar from that byte on."""
+    yield head[offset:]
+    done = max(offset - len(head), 0)
+    with path.open("rb") as content:
+        content.seek(done)
+        while done < size and (piece := content.read(min(PIECE, size - done))):
+            done += len(piece)
+            yield piece
+    if done < size:
+        raise PackageError(f"{path} has become shorter meanwhile; push again.")
+    yield bytes(_padded(size) - done)
+
+
+def _padded(size: int) -> int:
+    """The size in whole blocks."""
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 def selection_of(root: Path, named: Mapping[str, Path]) -> Selection:
     """The selection of these files under these names."""
     files = {name: named[name] for name in sorted(named, key=PurePosixPath)}
-    return Selection(root, files, _hash(files), sum(p.stat().st_size for p in files.values()))
+    found = hash_of({name: _digest(path) for name, path in files.items()})
+    return Selection(root, files, found, sum(p.stat().st_size for p in files.values()))
 
 
 def files_of(root: Path, max_file_bytes: int = sys.maxsize) -> tuple[Path, ...]:
@@ -56,16 +98,20 @@ def folder_hash(root: Path) -> str:
 
 def content_hash(root: Path, files: tuple[Path, ...]) -> str:
     """sha256 hex over relative paths and bytes."""
-    return _hash({path.relative_to(root).as_posix(): path for path in sorted(files)})
+    return hash_of({path.relative_to(root).as_posix(): _digest(path) for path in files})
 
 
-def _hash(files: Mapping[str, Path]) -> str:
+def hash_of(digests: Mapping[str, bytes]) -> str:
+    """The content hash of files by their names in the package and the sha256 of each."""
     digest = hashlib.sha256()
-    for name, path in files.items():
-        with path.open("rb") as content:
-            of_file = hashlib.file_digest(content, "sha256").digest()
-        digest.update(name.encode() + b"\0" + of_file)
+    for name in sorted(digests, key=PurePosixPath):
+        digest.update(name.encode() + b"\0" + digests[name])
     return digest.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 Stamps = dict[str, tuple[int, int]]  # relative path -> time of the last change in ns, bytes
