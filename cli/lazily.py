@@ -106,9 +106,7 @@ def _command(name: str) -> Any:
 def _help(where: str) -> str:
     """A function's docstring, or the help of a group's `app`. It reads the source and imports nothing."""
     module, _, attribute = where.partition(":")
-    spec = find_spec(module)
-    source = Path(spec.origin or "").read_text(encoding="utf-8") if spec else ""
-    for statement in ast.parse(source).body:
+    for statement in _statements(module):
         if isinstance(statement, ast.FunctionDef) and statement.name == attribute:
             return ast.get_docstring(statement) or ""
         value = statement.value if isinstance(statement, ast.Assign) else None
@@ -117,3 +115,11 @@ def _help(where: str) -> str:
             if "help" in words:
                 return str(ast.literal_eval(words["help"]))
     raise LookupError(where)
+
+
+@functools.cache
+def _statements(module: str) -> list[ast.stmt]:
+    """The module's source, parsed once for all commands in it."""
+    spec = find_spec(module)
+    source = Path(spec.origin or "").read_text(encoding="utf-8") if spec else ""
+    return ast.parse(source).body

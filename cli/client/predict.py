@@ -11,6 +11,7 @@ from cli.client.choosing import client
 from cli.client.inputs import model_input
 from cli.client.outputs import CannotShow, Out, finish
 from cli.options import AsJson
+from kingpost.errors import ApiError, Error
 from kingpost.records import Output
 from tasks.outside_text import printable
 
@@ -55,8 +56,14 @@ def predict(
     with client() as server:
         if queued:
             _queued(server, model, sent, target, priority, out, as_json)
-        else:
+            return
+        try:
             _at_once(server, model, sent, target, out, as_json)
+        except ApiError as error:
+            if error.status == 500:  # the model raised something, and tells callers no more
+                way = f"`kingpost logs {model}` on the server's machine shows why"
+                raise Error(f"{str(error).rstrip('.')}; {way}.") from None
+            raise
 
 
 def _at_once(

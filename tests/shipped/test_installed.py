@@ -122,7 +122,7 @@ def test_up_push_sync_async_and_a_webhook(place: Place, hook: str) -> None:
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-for top in ("api", "celeryconfig", "cli", "deployments", "priority", "tasks", "workers"):
+for top in ("api", "celeryconfig", "cli", "deployments", "kingpost", "priority", "tasks", "workers"):
     path = getattr(importlib.import_module(top), "__path__", None)
     for module in pkgutil.walk_packages(path, top + ".") if path else ():
         if module.name != "workers.chains.build":  # needs the extra `chains`
