@@ -64,7 +64,10 @@ async def offer(request: Request, key: Deployer) -> PackageView:
     asked = await read_body(request, OfferBody)
     if await uploads.is_stored(asked.content_hash):
         return PackageView(content_hash=asked.content_hash, stored=True)
-    return _view(await uploads.open(key.id, asked.content_hash, asked.size))
+    try:
+        return _view(await uploads.open(key.id, asked.content_hash, asked.size))
+    except PackageRefused as error:
+        raise Problem(413, "payload_too_large", str(error)) from None
 
 
 @router.patch("/uploads/{upload_id}", response_model=PackageView, openapi_extra=PIECE)

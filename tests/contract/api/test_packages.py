@@ -194,7 +194,7 @@ def test_unfinished_uploads_are_bounded_and_can_be_dropped(http: httpx.Client) -
 
 def test_what_cannot_be_a_package_is_refused_before_it_is_sent(http: httpx.Client) -> None:
     too_large = http.post("/v1/packages", json={"content_hash": "a" * 64, "size": 10**11})
-    assert too_large.status_code == 400
+    assert (too_large.status_code, too_large.json()["error_code"]) == (413, "payload_too_large")
     assert "more than 20000000000 bytes" in too_large.json()["error"]
     for wrong in ({"content_hash": "x", "size": 1}, {"content_hash": "a" * 64, "size": 0}, {}):
         assert http.post("/v1/packages", json=wrong).status_code == 400
