@@ -22,6 +22,7 @@ OF_A_SERVER = {
     "jobs": ("cli.client.jobs:app", USE),
     "queue": ("cli.client.overview:queue", USE),
     "status": ("cli.client.overview:status", USE),
+    "push": ("cli.commands.push:push", DEPLOY),
     "models": ("cli.commands.models:list_models", DEPLOY),
     "deployments": ("cli.commands.deployed:deployments", DEPLOY),
     "promote": ("cli.commands.promoting:promote", DEPLOY),
@@ -31,7 +32,6 @@ OF_A_SERVER = {
 }
 # These use the store or the state folder, so they have --state.
 OF_A_STACK = {
-    "push": ("cli.commands.deploy:push", DEPLOY),
     "watch": ("cli.commands.watch:watch", DEPLOY),
     "logs": ("cli.commands.logs:logs", OPERATE),
     "pause": ("cli.commands.queues:pause", OPERATE),
@@ -48,6 +48,7 @@ OF_NOTHING = {
     "contexts": ("cli.client.contexts:list_contexts", USE),
     "use": ("cli.client.contexts:use", USE),
     "init": ("cli.client.init:init", DEPLOY),
+    "key": ("cli.client.contexts:key", USE),
 }
 PARTS = {
     "api": ("cli.parts:api", RUN),

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from kingpost import calls
+from kingpost import calls, packages
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
@@ -247,6 +247,7 @@ class Client(_Led):
     stream_bytes = _iterated(calls.stream_bytes)
     submit = _submitting(calls.submit)
     queue = _blocking(calls.queue)
+    push = _iterated(packages.push)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -282,6 +283,7 @@ class AsyncClient(_AsyncLed):
     stream_bytes = _async_iterated(calls.stream_bytes)
     submit = _async_submitting(calls.submit)
     queue = _awaited(calls.queue)
+    push = _async_iterated(packages.push)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -73,6 +73,11 @@ def use(name: Name) -> None:
     print(f"Commands use {known.servers[name].url} from now on.")
 
 
+def key() -> None:
+    """Prints the API key of the current context, for `$(kingpost key)` in a shell."""
+    print(contexts.needed().key)
+
+
 def _ask(url: str) -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline()

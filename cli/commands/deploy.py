@@ -2,11 +2,9 @@
 
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -14,7 +12,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from cli.accepting import accepted, check_named, say_warnings
 from cli.auditing import audited
 from cli.commands.promoting import OnStore, switch
-from cli.options import Unsupported
 from cli.running import check_package_folder, current_settings
 from deployments.packages.deploying import deployment_of
 from deployments.packages.names import check_model_name
@@ -41,31 +38,13 @@ class PushRefused(KingpostError):
     """The package cannot be pushed as it is."""
 
 
-def push(
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR", help="Folders of Truss packages.")
-    ],
-    name: Annotated[
-        str | None, typer.Option(help="Model name to use instead of model_name in config.yaml.")
-    ] = None,
-    environment: Annotated[
-        str | None,
-        typer.Option("--environment", "-e", help="Promote the deployment to this environment."),
-    ] = None,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Promote the deployment to production.")
-    ] = False,
-    allow_unsupported: Unsupported = None,
+def push_here(
+    folders: Sequence[Path], name: str | None, wanted: str | None, unsupported: list[str] | None
 ) -> None:
-    """Deploys Truss packages. The first deployment of a model becomes its production."""
-    if name and len(folders) > 1:
-        raise PushRefused(
-            "--name works with one package only; push the others in separate commands."
-        )
+    """Deploys packages on the store of this machine."""
     settings = current_settings()
     check_package_folder(settings)
-    wanted = environment or ("production" if promote else None)
-    allowed = check_named(allow_unsupported, folders)
+    allowed = check_named(unsupported, folders)
     for folder in folders:
         try:
             _push(settings, folder, name, wanted, allowed)

@@ -19,8 +19,8 @@ def gather(folder: Path, max_file_bytes: int, scratch: Path) -> Selection:
     The new config.yaml, which no longer names these folders, is written to `scratch`.
     """
     root = folder.resolve()
-    named = {path.relative_to(root).as_posix(): path for path in files_of(root, max_file_bytes)}
     config, _ = read_yaml(root)
+    named = {path.relative_to(root).as_posix(): path for path in files_of(root, max_file_bytes)}
     given = {said: root / said for said in _listed(config, "external_package_dirs")}
     outside = {said: path for said, path in given.items() if not _lies_in(path, root)}
     if outside:

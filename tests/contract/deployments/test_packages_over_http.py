@@ -1,18 +1,29 @@
 """Packages that come over HTTP: deployed, followed until they are ready or have failed, rolled back and deleted."""
 
+import contextlib
 import json
+import socket
+import subprocess
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
 from deployments.packages.store import package_ref
 from deployments.registry import packages as stored
 from deployments.registry import verbs as registry
+from kingpost import Client
+from kingpost.errors import Error
+from kingpost.packages import DeploymentStep, Sent
 from kingpost.packing.files import files_of, selection_of
 from tests.conditions import wait_until
-from tests.contract.deployments.rig import Rig
+from tests.contract.deployments.rig import KEY, Rig
 
 SLOW = """
 import asyncio
@@ -212,3 +223,89 @@ def test_a_package_is_collected_when_nothing_has_used_it_for_a_while(rig: Rig) -
     assert not rig.store.run(stored.keep_package(content_hash))
     rig.store.run(stored.dropped_package(content_hash))
     assert rig.store.run(stored.keep_package(content_hash))
+
+
+@dataclass
+class Cutting:
+    """A proxy that hangs up on each of the first connections after so many bytes of the client."""
+
+    target: tuple[str, int]
+    cuts: int
+    after: int
+
+    def serve(self, listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listening.accept()
+                threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+
+    def _pass(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self.target) as server, contextlib.suppress(OSError):
+            threading.Thread(target=self._answer, args=(client, server), daemon=True).start()
+            passed = 0
+            while data := client.recv(1 << 16):
+                server.sendall(data)
+                passed += len(data)
+                if passed > self.after and self.cuts:
+                    self.cuts -= 1
+                    break
+            for end in (client, server):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(1 << 16):
+                client.sendall(data)
+
+
+def test_a_push_that_is_cut_five_times_ends_with_the_same_package(rig: Rig) -> None:
+    folder = rig.package("cut", "one")
+    (folder / "weights.bin").write_bytes(Random(7).randbytes(20_000_000))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        proxy = Cutting(("127.0.0.1", rig.port), 5, 3_000_000)
+        threading.Thread(target=proxy.serve, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with Client(url, KEY, retries=8) as client:
+            given = list(client.push(folder))
+        listening.shutdown(socket.SHUT_RDWR)
+    assert proxy.cuts == 0
+    sent = [step.done for step in given if isinstance(step, Sent)]
+    assert sent == sorted(sent) and len(set(sent)) > 5  # it never began again
+    assert isinstance(given[-1], DeploymentStep) and given[-1].state == "ready"
+    assert rig.predict("cut") == "one"
+    with Client(f"http://127.0.0.1:{rig.port}", KEY) as client:
+        again = client.push(folder)
+        first = next(again)
+        assert isinstance(first, Sent) and first.done == first.total  # nothing is sent again
+
+
+def test_kingpost_push_to_a_server_waits_and_ends_with_a_line_that_works(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINGPOST_API_KEY", KEY)
+    folder = rig.package("typed", "one")
+    config = "model_name: typed\nmodel_metadata: {example_model_input: {it's: 1}}\n"
+    (folder / "config.yaml").write_text(config)
+    url = f"http://127.0.0.1:{rig.port}"
+    said = rig.kingpost("push", str(folder), "--url", url)
+    assert "ready: http://127.0.0.1" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("curl ")]
+    done = subprocess.run(["sh", "-c", f"{line} -s"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == '"one"', (line, done.stderr)
+    told = json.loads(rig.kingpost("push", str(folder), "--url", url, "--json").splitlines()[-1])
+    assert (told["model"], told["state"]) == ("typed", "ready")
+    later = rig.kingpost("push", str(rig.package("typed", "two")), "--url", url, "--no-wait")
+    assert "Promote it: kingpost promote typed" in later
+
+
+def test_kingpost_push_says_why_it_failed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINGPOST_API_KEY", KEY)
+    url = f"http://127.0.0.1:{rig.port}"
+    model = "class Model:\n    def load(self): raise OSError('no disk')\n    def predict(self, x): ...\n"
+    for folder, why in (
+        (rig.package("nodisk", "one", model), "no disk"),
+        (rig.folder / "nowhere", "There is no config.yaml"),
+    ):
+        done = CliRunner().invoke(app, ["push", str(folder), "--url", url])
+        assert done.exit_code == 1
+        assert isinstance(done.exception, Error) and why in str(done.exception)

@@ -1,0 +1,231 @@
+"""`kingpost push`: from a folder to a running deployment, on a server or on the local stack."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from cli.client.choosing import chosen_server
+from cli.options import AsJson, Unsupported
+from kingpost import contexts
+from kingpost.errors import Error
+from kingpost.packing.config_file import PackageError, read_yaml
+from tasks.outside_text import printable
+from tasks.process.variables import is_set
+
+if TYPE_CHECKING:
+    from kingpost.contexts import Server
+    from kingpost.packages import Deployed, DeploymentStep, Sent
+
+RETRIES = 8  # a broken upload goes on where it ended
+MOST_EXAMPLE = 2000  # characters of an input that is shown
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+
+
+class PushFailed(Error):
+    """The package was not deployed, or does not run."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options of a push say."""
+
+    name: str | None
+    environment: str | None
+    allow_unsupported: list[str]
+    wait: bool
+    as_json: bool
+
+
+def push(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Folders of Truss packages.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Model name to use instead of model_name in config.yaml.")
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option("--environment", "-e", help="Promote the deployment to this environment."),
+    ] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Promote the deployment to production.")
+    ] = False,
+    allow_unsupported: Unsupported = None,
+    wait: Annotated[
+        bool | None,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Wait until it is ready or has failed (default for a server).",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deploys Truss packages. The first deployment of a model becomes its production."""
+    if name and len(folders) > 1:
+        raise PushFailed(
+            "--name works with one package only; push the others in separate commands."
+        )
+    wanted = environment or ("production" if promote else None)
+    server = chosen_server()
+    if server is None:
+        if wait or as_json:
+            raise PushFailed(
+                "--wait and --json need a server: name it with --url, or `kingpost login`."
+            )
+        from cli.commands.deploy import push_here
+
+        push_here(folders, name, wanted, allow_unsupported)
+        return
+    options = Wanted(name, wanted, allow_unsupported or [], wait is not False, as_json)
+    for folder in folders:
+        try:
+            _push(server, folder, options)
+        except PackageError as error:
+            raise PushFailed(f"{folder}: {error.shown}") from error
+
+
+def _push(server: "Server", folder: Path, wanted: Wanted) -> None:
+    from kingpost import Client
+
+    with Client(server, retries=RETRIES) as client:
+        going = client.push(
+            folder,
+            name=wanted.name,
+            environment=wanted.environment,
+            allow_unsupported=wanted.allow_unsupported,
+        )
+        deployed = _upload(going, folder)
+        if not wanted.as_json:
+            _say(deployed)
+        last = _follow(going, deployed) if wanted.wait else None
+    if wanted.as_json:
+        print(json.dumps(_summary(server, deployed, last)))
+    else:
+        _say_how_to_call(server, folder, deployed, wanted.environment, last)
+    if last and last.state not in ("ready", "asleep"):
+        reason = last.message.strip().splitlines()
+        raise PushFailed(
+            f"{deployed.model_name} is {last.state}: {reason[-1] if reason else last.status}"
+        )
+
+
+def _upload(going: Iterator[Any], folder: Path) -> "Deployed":
+    """Shows the upload, and returns the deployment that it leads to."""
+    from kingpost.packages import Sent
+
+    with Progress(*COLUMNS, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(f"checking {folder.name}", total=None)
+        for step in going:
+            if not isinstance(step, Sent):
+                return step
+            bars.update(task, description="uploading", completed=step.done, total=step.total)
+            if step.done == step.total:
+                bars.update(task, description="checking on the server")
+    raise PushFailed("The push ended without a deployment.")
+
+
+def _say(deployed: "Deployed") -> None:
+    found = deployed.deployment
+    print(f"{deployed.model_name}: deployment {found.id} (model {found.model_id})")
+    for warning in found.warnings:
+        typer.echo(printable(f"{deployed.model_name}: {warning}"), err=True)
+    promote = f"Promote it: kingpost promote {shlex.quote(deployed.model_name)} {found.id}"
+    said = {
+        "switched": "The environment points at it now.",
+        "warming": "The environment switches to it as soon as a replica is ready.",
+        "unchanged": "The environment points at it already.",
+        None: f"{found.environment} points at it." if found.environment else promote,
+    }
+    print(said[deployed.promotion])
+
+
+def _follow(
+    going: Iterator["Sent | Deployed | DeploymentStep"], deployed: "Deployed"
+) -> "DeploymentStep | None":
+    """Shows the steps of a deployment; the last one."""
+    from kingpost.packages import DeploymentStep
+
+    last: DeploymentStep | None = None
+    console = Console(stderr=True, highlight=False)
+    try:
+        with console.status("queued") as status:
+            for step in going:
+                if not isinstance(step, DeploymentStep):
+                    continue
+                last = step
+                status.update(printable(_words(step)))
+                if not console.is_terminal:
+                    print(printable(_words(step)), file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        typer.echo(f"It goes on: kingpost status {deployed.model_name}", err=True)
+        raise
+    if last and last.state == "failed":
+        console.print(printable(last.message), markup=False, style="dim")
+    return last
+
+
+def _words(step: "DeploymentStep") -> str:
+    note = step.message.strip().splitlines()
+    return f"{step.state}: {note[-1]}" if note else step.state
+
+
+def _path(deployed: "Deployed", environment: str | None, last: "DeploymentStep | None") -> str:
+    """The path at which the deployment is called: by its environment if that points at it, or will, else by its id."""
+    found = deployed.deployment
+    model = f"/models/{quote(found.model_id)}"
+    target = environment or found.environment
+    if target is None or (deployed.promotion == "warming" and last is None):
+        return f"{model}/deployment/{found.id}/predict"
+    plain = target in ("production", "development")
+    return f"{model}/{target if plain else f'environments/{target}'}/predict"
+
+
+def _summary(
+    server: "Server", deployed: "Deployed", last: "DeploymentStep | None"
+) -> dict[str, object]:
+    found = deployed.deployment
+    return {
+        "model": deployed.model_name,
+        "model_id": found.model_id,
+        "deployment_id": found.id,
+        "promotion": deployed.promotion,
+        "state": last.state if last else None,
+        "message": last.message if last else None,
+        "url": f"{server.url}/models/{found.model_id}/deployment/{found.id}/predict",
+        "warnings": list(found.warnings),
+    }
+
+
+def _say_how_to_call(
+    server: "Server",
+    folder: Path,
+    deployed: "Deployed",
+    environment: str | None,
+    last: "DeploymentStep | None",
+) -> None:
+    if last and last.state not in ("ready", "asleep"):
+        return
+    url = server.url + _path(deployed, environment, last)
+    key = f"${contexts.KEY}" if is_set(contexts.KEY) else "$(kingpost key)"
+    print(f"{'ready' if last else 'deployed'}: {url}")
+    print(
+        f'curl -X POST {shlex.quote(url)} -H "Authorization: Api-Key {key}" -d {_example(folder)}'
+    )
+
+
+def _example(folder: Path) -> str:
+    """The example input of config.yaml for a shell, `{}` without one."""
+    metadata = read_yaml(folder.resolve())[0].get("model_metadata")
+    known = cast("dict[str, object]", metadata if isinstance(metadata, dict) else {})
+    text = json.dumps(known.get("example_model_input", {}))
+    return shlex.quote(text if len(text) <= MOST_EXAMPLE else "{}")

@@ -1,0 +1,198 @@
+"""Pushes a package over HTTP: what the server has is not sent again, and an upload that broke off goes on where it ended."""
+
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+
+from kingpost.calls import JSON, QUIET_SECONDS, _json, _object, _of
+from kingpost.errors import Conflict, NotFound, Unreachable
+from kingpost.events import Parser
+from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
+from kingpost.records import Deployment, Record
+
+if TYPE_CHECKING:
+    from kingpost.packing.files import Selection
+
+PIECE = 8 << 20  # bytes of one request
+CHECK_SECONDS = 1800.0  # until the server has checked a large archive
+OTHERS_SECONDS = 1.0  # between two looks at an upload that somebody else sends
+MOST_FILE_BYTES = 1 << 62  # the server knows its limit
+UPLOADS = "/v1/packages/uploads/"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How much of the package has arrived."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed(Record):
+    """The deployment of a push. `promotion` is 'switched', 'warming' or 'unchanged', None without one."""
+
+    deployment: Deployment
+    model_name: str
+    promotion: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentStep(Record):
+    """Where a deployment is on its way: `queued`, `building`, `loading`, and at the end one of FINAL.
+
+    `message` is what happens, or the frames and in its last line the error.
+    """
+
+    state: str
+    status: str = ""
+    message: str = ""
+    ready_replicas: int = 0
+
+
+Told = Sent | Deployed | DeploymentStep
+Telling = Generator[Step | Emit[Told], Any, None]
+FINAL = frozenset({"ready", "asleep", "failed", "inactive", "deleted"})
+
+
+def push(
+    folder: Path | str,
+    *,
+    name: str | None = None,
+    environment: str | None = None,
+    allow_unsupported: Sequence[str] = (),
+) -> Telling:
+    """Uploads a package's folder, deploys it, and follows the deployment until it is ready or has failed.
+
+    Gives `Sent` while it uploads, `Deployed`, and then each `DeploymentStep`. Leave it after `Deployed` not to wait. Raises
+    PackageError for a folder that cannot be read, and ApiError with the server's sentence for one that it refuses.
+    """
+    from kingpost.packing.gathering import (
+        gather,  # it needs yaml and pathspec, which only a push does
+    )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        selection = gather(Path(folder), MOST_FILE_BYTES, Path(scratch))
+        yield from upload(selection)
+    wanted = name or name_of(folder)
+    deployed = yield from deploy(
+        selection.content_hash,
+        name=wanted,
+        environment=environment,
+        allow_unsupported=allow_unsupported,
+    )
+    yield Emit(deployed)
+    yield from follow(deployed.deployment.model_id, deployed.deployment.id)
+
+
+def name_of(folder: Path | str) -> str | None:
+    """The name of the model in a folder: the folder's, if config.yaml has none. None leaves a wrong one to the server."""
+    from kingpost.packing.config_file import read_yaml
+
+    root = Path(folder).resolve()
+    said = read_yaml(root)[0].get("model_name")
+    return root.name if said is None else None
+
+
+def upload(selection: "Selection") -> Telling:
+    """Uploads the files of a package, as far as the server does not have them."""
+    total, failed, before = selection.tar_size, 0, -1
+    offer = _json({"content_hash": selection.content_hash, "size": total})
+    while True:
+        answer = yield from ask(Request("POST", "/v1/packages", headers=JSON, content=offer))
+        said = _object(answer)
+        if said["stored"]:
+            yield Emit(Sent(total, total))
+            return
+        at = said["upload"]
+        yield Emit(Sent(at["offset"], total))
+        if at[
+            "active"
+        ]:  # somebody else pushes it, or the server has not noticed yet that our connection broke
+            yield Pause(OTHERS_SECONDS)
+            continue
+        failed = 0 if at["offset"] > before else failed + 1
+        if failed > (yield Retries()):
+            raise Unreachable("The upload breaks off again and again; push again to go on.")
+        before = at["offset"]
+        yield Pause(pause(failed) if failed else 0)
+        yield from _send(at["id"], at["offset"], selection)
+
+
+def _send(upload_id: str, offset: int, selection: "Selection") -> Telling:
+    """Sends the rest of an upload, until it is complete or breaks off: then the server says where it goes on."""
+    for piece in _pieces(selection.tar(offset)):
+        headers = {"content-type": "application/octet-stream", "upload-offset": str(offset)}
+        request = Request(
+            "PATCH",
+            UPLOADS + upload_id,
+            headers=headers,
+            content=piece,
+            repeatable=False,
+            read_seconds=CHECK_SECONDS if offset + len(piece) == selection.tar_size else 60.0,
+        )
+        try:
+            yield from ask(request)
+        except (Unreachable, Conflict, NotFound):
+            return
+        offset += len(piece)
+        yield Emit(Sent(offset, selection.tar_size))
+
+
+def _pieces(tar: Iterator[bytes]) -> Iterator[bytes]:
+    held = bytearray()
+    for part in tar:
+        held += part
+        while len(held) >= PIECE:
+            yield bytes(held[:PIECE])
+            del held[:PIECE]
+    if held:
+        yield bytes(held)
+
+
+def deploy(
+    content_hash: str,
+    *,
+    name: str | None = None,
+    environment: str | None = None,
+    allow_unsupported: Sequence[str] = (),
+) -> Flow[Deployed]:
+    """Makes a deployment of a package that the server has. The same package for the same model is the same deployment."""
+    asked = {"content_hash": content_hash, "name": name, "environment": environment}
+    body = _json({**asked, "allow_unsupported": list(allow_unsupported)})
+    answer = yield from ask(
+        Request("POST", "/v1/deployments", headers=JSON, content=body, read_seconds=300.0)
+    )
+    said = _object(answer)
+    return Deployed.of({**said, "deployment": Deployment.of(said["deployment"])})
+
+
+def follow(model: str, deployment: str) -> Telling:
+    """The steps of a deployment until it is ready or has failed. A stream that breaks off is taken up again."""
+    last, path = None, f"{_of(model, deployment)}/events"
+    for tries in count():
+        silent, parser = True, Parser()
+        yield from ask(Request("GET", path, read_seconds=QUIET_SECONDS), opened=True)
+        try:
+            while data := cast(bytes, (yield Read())):
+                silent = False
+                for event in parser.feed(data):
+                    if event.kind != "deployment":
+                        continue
+                    step = DeploymentStep.of(event.json())
+                    if step != last:
+                        yield Emit(step)
+                    last = step
+                    if step.state in FINAL:
+                        return
+        except httpx.RequestError as error:
+            if silent and tries >= (yield Retries()):
+                raise unreachable(error) from error
+        if silent and tries >= (yield Retries()):
+            raise Unreachable(f"The events of {deployment} end before it is ready.")
+        yield Pause(pause(2))
