@@ -8,8 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cli.stack.ports import free_port
-from tests.contract.client.conftest import COUNTER, PAINTER, Shell, Stack
+from tests.contract.client.conftest import COUNTER, Shell, Stack
 
+NEVER_READY = """
+class Model:
+    def load(self):
+        raise ValueError("no weights")
+
+    def predict(self, model_input):
+        return model_input
+"""
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 
 
@@ -188,7 +196,7 @@ def test_an_environment_is_promoted_to_and_rolled_back_from_afar(
     stack: Stack, logged_in: Shell
 ) -> None:
     first = stack.shell.type(f"kingpost push {stack.package('turns', COUNTER)}")
-    (stack.shell.folder / "turns" / "model" / "model.py").write_text(PAINTER)
+    (stack.shell.folder / "turns" / "model" / "model.py").write_text(NEVER_READY)
     second = stack.shell.type("kingpost push turns")
     old, new = (re.findall(r"deployment (\w{8})", said)[0] for said in (first, second))
     assert (
