@@ -40,7 +40,7 @@ def follow(job: "Job", tokens: Tokens | None = None, as_json: bool = False) -> F
     show = _Lines(as_json) if as_json or not sys.stderr.isatty() else _Bar(job)
     try:
         for event in job.events():
-            _note(seen, event)
+            _update(seen, event)
             if event.kind == "output" and tokens:
                 show.stop()  # the tokens take its place
                 tokens(event.data)
@@ -51,7 +51,7 @@ def follow(job: "Job", tokens: Tokens | None = None, as_json: bool = False) -> F
     return seen
 
 
-def _note(seen: Followed, event: "Event") -> None:
+def _update(seen: Followed, event: "Event") -> None:
     match event.kind:
         case "status":
             seen.status = event.json()["status"]

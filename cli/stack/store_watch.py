@@ -69,12 +69,12 @@ class StoreWatch:
             now, before = self._held(), self._before
             if before is None or not now.lacks(before):
                 self._before = now = now if now.epoch else replace(now, epoch=self._new_epoch())
-                self._note(now)
+                self._write_note(now)
                 return ""
             store_copy.write(self._redis, self._copy)
             self._redis.set(EPOCH, before.epoch)  # last: who waits for it finds the rest
             self._before = after = self._held()
-            self._note(after)
+            self._write_note(after)
         return _told(before, now, after)
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class StoreWatch:
         self._redis.set(EPOCH, secrets.token_hex(8), nx=True)  # an API may be quicker
         return cast("bytes", self._redis.get(EPOCH)).decode()
 
-    def _note(self, now: Held) -> None:
+    def _write_note(self, now: Held) -> None:
         """Writes the note: at once when the number of keys or deployments changed, else every few seconds."""
         shape = (now.epoch, now.keys, now.deployments)
         same = shape == (self._noted.epoch, self._noted.keys, self._noted.deployments)

@@ -101,7 +101,7 @@ class _Stack:
         self._choices = choices
         self._found = found
         self._began = began  # on the monotonic clock
-        self._note = note  # for other commands: what this one does
+        self._say_state = note  # for other commands: what this one does
         count = len(found.processes)
         self._state = settings.state_dir
         self._before = children()  # of who became this process by `exec`: not ours to end
@@ -137,7 +137,7 @@ class _Stack:
 
     def _on_signal(self) -> None:
         if not self._stop.is_set():
-            self._note(STOPPING)
+            self._say_state(STOPPING)
             self._stop.set()
         elif self._hurry is None:
             self._hurry = asyncio.create_task(self._end_now())
@@ -184,7 +184,7 @@ class _Stack:
             self._ready = True
             self._replicas = await asyncio.to_thread(self._read_replicas)
             self._write_up_json()
-            self._note(RUNNING)
+            self._say_state(RUNNING)
             _say(banner.ready(self._choices, self._settings, self._outcome(new_key)))
             self._follower = asyncio.create_task(self._follow())
 
@@ -414,7 +414,7 @@ class _Stack:
 
     async def _end(self) -> None:
         self._ready = False
-        self._note(STOPPING)
+        self._say_state(STOPPING)
         if self._follower:
             self._follower.cancel()
         with contextlib.suppress(OSError):  # whatever ails the folder, the parts have to end

@@ -68,7 +68,7 @@ class Guard:
         except StoreUnavailable as error:
             self._away(error)
         except Exception as error:  # the point of this class: no cause ends a loop
-            self._note(error, self._monotonic() - began)
+            self._failed(error, self._monotonic() - began)
         else:
             self._succeeded()
 
@@ -81,7 +81,7 @@ class Guard:
         except StoreUnavailable:
             raise
         except Exception as error:  # as in `round`
-            self._note(error, self._monotonic() - began)
+            self._failed(error, self._monotonic() - began)
         else:
             self._succeeded()
 
@@ -92,7 +92,7 @@ class Guard:
                 log.warning("store.unavailable", loop=self.name, error=str(error))
             self._logged["store"], self._told = now, True
 
-    def _note(self, error: Exception, lasted: float) -> None:
+    def _failed(self, error: Exception, lasted: float) -> None:
         self.failed += 1
         self._in_a_row = 1 if lasted > HEALTHY_SECONDS else self._in_a_row + 1
         wait = min(BACKOFF_FIRST * 2 ** min(self._in_a_row - 1, 16), self._longest)
