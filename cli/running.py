@@ -59,7 +59,12 @@ def no_stack(settings: Settings, what: str) -> NoStack:
     """The error for a state folder without a stack."""
     folder = settings.state_dir.absolute()
     ways = "name another one with --state FOLDER, KINGPOST_STATE_DIR or KINGPOST_REDIS_URL"
-    return NoStack(f"{what} {folder}; start one with `kingpost up`, or {ways}.")
+    message = f"{what} {folder}; start one with `kingpost up`, or {ways}."
+    from cli.client.choosing import chosen_server  # late: it uses this module
+
+    if server := chosen_server():  # and yet the command asks here
+        return NoStack(f"{message} This command does not work from afar, as {server.url} is.")
+    return NoStack(f"{message} For a server elsewhere: `kingpost login URL`.")
 
 
 def check_package_folder(settings: Settings) -> None:

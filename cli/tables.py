@@ -55,3 +55,8 @@ def _line(row: Sequence[str], beside: list[int], widths: list[int]) -> str:
 
 def _in_a_line(text: str) -> str:
     return printable(text).replace("\n", " ")
+
+
+def last_line(error: str | None) -> str:
+    """The sentence at the end of a replica's error."""
+    return error.strip().splitlines()[-1] if error and error.strip() else "no reason was given"

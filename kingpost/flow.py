@@ -148,7 +148,7 @@ def _may_repeat(request: Request, error: httpx.RequestError) -> bool:
 def unreachable(error: httpx.RequestError) -> Unreachable:
     """The error for a call without an answer."""
     where = _origin(error.request.url)
-    why = str(error) or type(error).__name__
+    why = str(error).rstrip(".") or type(error).__name__
     if isinstance(error, httpx.ReadTimeout):
         return Unreachable(f"{where} did not answer in time.")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):

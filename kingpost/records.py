@@ -1,6 +1,7 @@
 """What the server answers, as frozen dataclasses. Fields that this version does not know are left out; `raw` has them all."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -93,7 +94,8 @@ class JobStatus(Record):
     @property
     def reason(self) -> str:
         """Why it has no result: the codes and messages of its errors, or its status."""
-        return "; ".join(f"{error.code}: {error.message}" for error in self.errors) or self.status
+        said = Counter(f"{error.code}: {error.message.rstrip('.')}" for error in self.errors)
+        return "; ".join(_times(words, count) for words, count in said.items()) or self.status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,3 +247,7 @@ _NESTED: Mapping[str, Any] = {
     "current_deployment": Deployment.of,
     "candidate_deployment": Deployment.of,
 }
+
+
+def _times(words: str, count: int) -> str:
+    return words if count == 1 else f"{words} ({count} times)"

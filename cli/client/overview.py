@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cli.client.choosing import client
 from cli.client.predict import DeploymentId, Environment, Model
 from cli.options import AsJson
-from cli.tables import show
+from cli.tables import last_line, show
 from kingpost.errors import Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _row(server: "Client", model: str) -> dict[str, Any]:
         row["deployment"] = queue.deployment_id
         found = server.deployments.get(model)
         row |= {"status": found.status, "ready": found.active_replica_count}
-        row["reason"] = found.status_reason
+        row["reason"] = last_line(found.status_reason) if found.status_reason else None
     except (Forbidden, NotFound):
         pass  # the key is for inference alone, or nothing is in production
     return row

@@ -11,8 +11,7 @@ import typer
 from cli.client.choosing import chosen_client
 from cli.options import AsJson
 from cli.running import current_settings
-from cli.stack.readiness import last_line
-from cli.tables import show
+from cli.tables import last_line, show
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Environment, Replica
 from deployments.registry.statuses import status_of

@@ -12,8 +12,7 @@ from cli.client.choosing import chosen_client
 from cli.commands.deployed import pointing, pointing_at
 from cli.options import AsJson
 from cli.running import current_settings
-from cli.stack.readiness import last_line
-from cli.tables import lines
+from cli.tables import last_line, lines
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Replica
 from tasks.outside_text import printable

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from cli.client.choosing import chosen_server
 from cli.options import AsJson, Unsupported
 from kingpost import contexts
-from kingpost.errors import Error
+from kingpost.errors import ApiError, Error, Unreachable
 from kingpost.packing.config_file import PackageError, read_yaml
 from tasks.outside_text import printable
 from tasks.process.variables import is_set
@@ -92,6 +92,8 @@ def push(
             _push(server, folder, options)
         except PackageError as error:
             raise PushFailed(f"{folder}: {error.shown}") from error
+        except (ApiError, Unreachable) as error:
+            raise PushFailed(f"{folder}: {error}") from error
 
 
 def _push(server: "Server", folder: Path, wanted: Wanted) -> None:
@@ -124,13 +126,20 @@ def _upload(going: Iterator[Any], folder: Path) -> "Deployed":
     from kingpost.packages import Sent
 
     with Progress(*COLUMNS, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(f"checking {folder.name}", total=None)
-        for step in going:
-            if not isinstance(step, Sent):
-                return step
-            bars.update(task, description="uploading", completed=step.done, total=step.total)
-            if step.done == step.total:
-                bars.update(task, description="checking on the server")
+        task, sent = bars.add_task(f"checking {folder.name}", total=None), ""
+        try:
+            for step in going:
+                if not isinstance(step, Sent):
+                    return step
+                sent = f"{step.done / 1e6:.1f} of {step.total / 1e6:.1f} MB"
+                bars.update(task, description="uploading", completed=step.done, total=step.total)
+                if step.done == step.total:
+                    bars.update(task, description="checking on the server")
+        except Unreachable as error:
+            if not sent:
+                raise
+            message = f"{error} About {sent} have arrived; the same command goes on from there."
+            raise Unreachable(message) from error
     raise PushFailed("The push ended without a deployment.")
 
 
@@ -167,7 +176,7 @@ def _follow(
                 if not console.is_terminal:
                     print(printable(_words(step)), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
-        typer.echo(f"It goes on: kingpost status {deployed.model_name}", err=True)
+        typer.echo(f"It goes on: kingpost deployments {shlex.quote(deployed.model_name)}", err=True)
         raise
     if last and last.state == "failed":
         console.print(printable(last.message), markup=False, style="dim")

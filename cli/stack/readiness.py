@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli.stack.found import Broken
+from cli.tables import last_line
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Replica
 from tasks.settings import Settings
@@ -23,11 +24,6 @@ def http_answers(url: str) -> bool:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
-
-
-def last_line(error: str | None) -> str:
-    """The sentence at the end of a replica's error."""
-    return error.strip().splitlines()[-1] if error and error.strip() else "no reason was given"
 
 
 class Models:

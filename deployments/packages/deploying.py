@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployments.config.check import check_allowed
@@ -19,6 +19,7 @@ from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 from tasks.store.verbs import ScriptCall
 
+UNKNOWN_GPUS = "resources.accelerator is not compared with the nodes from afar: a node without a GPU runs the model on its CPU."
 NAMELESS = "config.yaml has no model_name; set it, or give a name with the push."
 
 
@@ -91,4 +92,6 @@ def _accepted(folder: Path, wish: Wish) -> ScriptCall[Deployment]:
     name = wish.name or (package.model_name if raw.get("model_name") else "")
     if not name:
         raise PackageError(NAMELESS)
+    if package.gpus and "resources.accelerator" not in wish.allow_unsupported:
+        package = replace(package, warnings=(*package.warnings, UNKNOWN_GPUS))
     return deployment_of(package, name, wish.content_hash)

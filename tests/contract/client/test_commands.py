@@ -31,8 +31,11 @@ def test_login_notes_server_and_key_and_logout_forgets_them(stack: Stack, far: S
     far.type(f"kingpost use {host}")
     assert far.type("kingpost status").startswith(f"{stack.url} (context {host}) answers.\n")
     far.type("kingpost logout")
-    assert "No running stack was found" in far.refused("kingpost status")
+    said = far.refused("kingpost status")
+    assert "No running stack was found" in said and "`kingpost login URL`" in said
     far.type("kingpost use work")
+    said = far.refused("kingpost pause hello")
+    assert f"This command does not work from afar, as {stack.url} is." in said
     assert stack.key not in far.type("kingpost contexts")
     assert "There is no context 'x' (known: work)" in far.refused("kingpost use x")
 

@@ -144,6 +144,15 @@ def test_what_is_not_supported_can_be_allowed_and_is_said(rig: Rig) -> None:
     assert made["deployment"]["warnings"][0].startswith("model_cache is not downloaded")
 
 
+def test_a_gpu_that_nobody_looked_for_is_said(rig: Rig) -> None:
+    folder = rig.package("graphics", "one")
+    (folder / "config.yaml").write_text("model_name: graphics\nresources: {accelerator: A10G}\n")
+    made = deploy(rig, folder)["deployment"]
+    assert "a node without a GPU runs the model on its CPU" in made["warnings"][-1]
+    allowed = deploy(rig, folder, allow_unsupported=["resources.accelerator"])["deployment"]
+    assert not any("runs the model on its CPU" in warning for warning in allowed["warnings"])
+
+
 def test_a_name_is_needed_and_checked(rig: Rig) -> None:
     folder = rig.package("nameless", "one")
     (folder / "config.yaml").write_text("runtime: {predict_concurrency: 1}\n")
