@@ -4,10 +4,11 @@ The package also holds the entry point of the `kingpost` command, because `kingp
 other projects do not use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# No import may stand here that runs: `kingpost.__main__` has yet to take foreign folders off the import path, and they may hold a typing.py.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from kingpost.client import AsyncClient, AsyncJob, Client, Job
     from kingpost.errors import (
         ApiError,
@@ -64,7 +65,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name not in _WHERE:
         raise AttributeError(f"module 'kingpost' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)
