@@ -7,8 +7,9 @@ that callers expect.
 import asyncio
 import random
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from api.upstream.passing import PublicAddress, answered
@@ -74,7 +75,10 @@ class _Wire(asyncio.Transport):
     """The gateway's connection to a host that is this test."""
 
     aborted: bool = False
-    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Its socket is one of this machine."""
+        return SimpleNamespace(family=socket.AF_UNIX) if name == "socket" else default
 
     def write(self, data: Any) -> None:
         """Nobody reads it."""

@@ -1,7 +1,6 @@
 """One stack for all tests of the client: `kingpost up` in an empty folder, and what docs/client.md types after it."""
 
 import contextlib
-import contextvars
 import os
 import re
 import shlex
@@ -11,16 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from cli.parts import sentence_of
 from cli.stack.ports import free_port
 from tests.conditions import wait_until
+from tests.typed import typed
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "client.md").read_text()
@@ -91,9 +88,8 @@ class Laptop(Shell):
     def run(self, line: str, given: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
         """Types a line; what it said and its exit code."""
         words, variables = shlex.split(line), self.variables | more
-        with contextlib.chdir(self.folder):  # options are kept in context variables
-            invoke = partial(CliRunner().invoke, app, words[1:], input=given, env=variables)
-            done = contextvars.copy_context().run(invoke)
+        with contextlib.chdir(self.folder):
+            done = typed(words[1:], input=given, env=variables)
         if done.exception and not isinstance(done.exception, SystemExit):
             sentence = sentence_of(done.exception)
             if sentence is None:

@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from typer.testing import CliRunner
 
-from cli.main import app
+from cli.parts import sentence_of
 from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
 from deployments.registry.records import Deployment, Replica
-from tasks.errors import KingpostError
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, variables
+from tests.typed import typed
 from tests.valkey import Valkey
 
 KEY = "kp_deptests.0123456789abcdef0123456789abcdef"
@@ -100,10 +99,11 @@ class Rig:
 
     def kingpost(self, *arguments: str, code: int = 0) -> str:
         """Runs a command in this process, as imports would take longer than most of them; what it says."""
-        done = CliRunner().invoke(app, arguments, env=variables(self.settings))
-        refused = done.exception if isinstance(done.exception, KingpostError) else None
-        if done.exception and not refused and not isinstance(done.exception, SystemExit):
-            raise done.exception
+        done, refused = typed(arguments, env=variables(self.settings)), None
+        if done.exception and not isinstance(done.exception, SystemExit):
+            refused = sentence_of(done.exception)
+            if refused is None:
+                raise done.exception
         said = f"{done.output}{refused or ''}"
         assert done.exit_code == code, said
         return said

@@ -12,9 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from deployments.packages.store import package_ref
 from deployments.registry import packages as stored
 from deployments.registry import verbs as registry
@@ -24,6 +22,7 @@ from kingpost.packages import DeploymentStep, Sent
 from kingpost.packing.files import files_of, selection_of
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
+from tests.typed import typed
 
 SLOW = """
 import asyncio
@@ -315,6 +314,6 @@ def test_kingpost_push_says_why_it_failed(rig: Rig, monkeypatch: pytest.MonkeyPa
         (rig.package("nodisk", "one", model), "no disk"),
         (rig.folder / "nowhere", "There is no config.yaml"),
     ):
-        done = CliRunner().invoke(app, ["push", str(folder), "--url", url])
+        done = typed(["push", str(folder), "--url", url])
         assert done.exit_code == 1
         assert isinstance(done.exception, Error) and why in str(done.exception)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from cli.commands.models import Row
 from cli.commands.models import render as render_models
 from cli.log_lines import Line, LogFolder, render
-from cli.main import app
 from deployments.registry.records import Deployment, Replica
 from tasks.errors import NotFound
+from tests.typed import typed
 from workers.processes.lines import json_line
 
 ID = "24ca3092e7bc4488a4913f9aefff97f1"
@@ -41,7 +40,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def shown(*arguments: str) -> list[str]:
-    result = CliRunner().invoke(app, ["logs", *arguments], catch_exceptions=False)
+    result = typed(["logs", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return [text for text in result.stdout.splitlines() if not text.startswith("-- ")]
 
@@ -58,7 +57,7 @@ def test_lines_of_a_model_or_a_request_in_the_order_of_time(state: Path) -> None
 
 def test_what_nothing_is_about_is_said_with_what_there_is(state: Path) -> None:
     with pytest.raises(NotFound, match=r"about 'nope' \(models there: m\)"):
-        CliRunner().invoke(app, ["logs", "nope"], catch_exceptions=False)
+        typed(["logs", "nope"], catch_exceptions=False)
 
 
 def test_a_line_is_wrapped_below_its_message() -> None:
