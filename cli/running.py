@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from cli.options import chosen_state
+from kingpost.errors import NotConfigured
 from tasks import store_address
 from tasks.errors import KingpostError, SettingsError, StoreUnavailable
 from tasks.settings import Settings
@@ -57,14 +58,18 @@ def _why_none(settings: Settings, known: bool) -> KingpostError:
 
 def no_stack(settings: Settings, what: str) -> NoStack:
     """The error for a state folder without a stack."""
-    folder = settings.state_dir.absolute()
-    ways = "name another one with --state FOLDER, KINGPOST_STATE_DIR or KINGPOST_REDIS_URL"
-    message = f"{what} {folder}; start one with `kingpost up`, or {ways}."
     from cli.client.choosing import chosen_server  # late: it uses this module
 
-    if server := chosen_server():  # and yet the command asks here
-        return NoStack(f"{message} This command does not work from afar, as {server.url} is.")
-    return NoStack(f"{message} For a server elsewhere: `kingpost login URL`.")
+    folder = settings.state_dir.absolute()
+    server = None
+    with contextlib.suppress(NotConfigured):  # it is the stack here that is missing
+        server = chosen_server()
+    if server:
+        here = "this command works only on the machine of the stack, with --state FOLDER"
+        return NoStack(f"{what} {folder}, and {here}; it does not use {server.url}.")
+    ways = "name another one with --state FOLDER, KINGPOST_STATE_DIR or KINGPOST_REDIS_URL"
+    login = "For a server elsewhere: `kingpost login URL`."
+    return NoStack(f"{what} {folder}; start one with `kingpost up`, or {ways}. {login}")
 
 
 def check_package_folder(settings: Settings) -> None:

@@ -139,7 +139,7 @@ def submit(
     }
     given = {name: value for name, value in options.items() if value is not None}
     key = idempotency_key or uuid.uuid4().hex
-    path = f"{_target(model, environment, deployment)}/async_predict"
+    path = f"{target_path(model, environment, deployment)}/async_predict"
     body = _json({"model_input": model_input, **given})
     headers = {**JSON, "idempotency-key": key}
     answer = yield from ask(Request("POST", path, headers=headers, content=body))
@@ -255,7 +255,7 @@ def queue(
     model: str, *, environment: str | None = None, deployment: str | None = None
 ) -> Flow[Queue]:
     """How many requests wait and run."""
-    path = f"{_target(model, environment, deployment)}/async_queue_status"
+    path = f"{target_path(model, environment, deployment)}/async_queue_status"
     return Queue.of(_object((yield from ask(Request("GET", path)))))
 
 
@@ -342,7 +342,7 @@ def _predict(
     is_bytes = isinstance(model_input, bytes)
     return Request(
         "POST",
-        f"{_target(model, environment, deployment)}/predict",
+        f"{target_path(model, environment, deployment)}/predict",
         headers=BYTES if is_bytes else JSON,
         content=model_input if is_bytes else _json(model_input),
         repeatable=False,  # the model may have begun
@@ -358,7 +358,8 @@ def _read() -> Flow[bytes]:
         raise unreachable(error) from error
 
 
-def _target(model: str, environment: str | None, deployment: str | None) -> str:
+def target_path(model: str, environment: str | None = None, deployment: str | None = None) -> str:
+    """The path of a model's target: production without an environment or a deployment. Raises NotConfigured for both."""
     if environment and deployment:
         raise NotConfigured("Give an environment or a deployment, not both.")
     if deployment:

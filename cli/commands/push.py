@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -189,19 +188,21 @@ def _words(step: "DeploymentStep") -> str:
 
 
 def _path(deployed: "Deployed", environment: str | None, last: "DeploymentStep | None") -> str:
-    """The path at which the deployment is called: by its environment if that points at it, or will, else by its id."""
+    """The path of the target at which the deployment is called: by its environment if that points at it, or will, else by its id."""
+    from kingpost.calls import target_path
+
     found = deployed.deployment
-    model = f"/models/{quote(found.model_id)}"
     target = environment or found.environment
     if target is None or (deployed.promotion == "warming" and last is None):
-        return f"{model}/deployment/{found.id}/predict"
-    plain = target in ("production", "development")
-    return f"{model}/{target if plain else f'environments/{target}'}/predict"
+        return target_path(found.model_id, deployment=found.id)
+    return target_path(found.model_id, target)
 
 
 def _summary(
     server: "Server", deployed: "Deployed", last: "DeploymentStep | None"
 ) -> dict[str, object]:
+    from kingpost.calls import target_path
+
     found = deployed.deployment
     return {
         "model": deployed.model_name,
@@ -210,7 +211,7 @@ def _summary(
         "promotion": deployed.promotion,
         "state": last.state if last else None,
         "message": last.message if last else None,
-        "url": f"{server.url}/models/{found.model_id}/deployment/{found.id}/predict",
+        "url": f"{server.url}{target_path(found.model_id, deployment=found.id)}/predict",
         "warnings": list(found.warnings),
     }
 
@@ -224,7 +225,7 @@ def _say_how_to_call(
 ) -> None:
     if last and last.state not in ("ready", "asleep"):
         return
-    url = server.url + _path(deployed, environment, last)
+    url = f"{server.url}{_path(deployed, environment, last)}/predict"
     key = f"${contexts.KEY}" if is_set(contexts.KEY) else "$(kingpost key)"
     print(f"{'ready' if last else 'deployed'}: {url}")
     print(

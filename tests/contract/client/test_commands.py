@@ -35,7 +35,10 @@ def test_login_notes_server_and_key_and_logout_forgets_them(stack: Stack, far: S
     assert "No running stack was found" in said and "`kingpost login URL`" in said
     far.type("kingpost use work")
     said = far.refused("kingpost pause hello")
-    assert f"This command does not work from afar, as {stack.url} is." in said
+    assert (
+        f"only on the machine of the stack, with --state FOLDER; it does not use {stack.url}."
+        in said
+    )
     assert stack.key not in far.type("kingpost contexts")
     assert "There is no context 'x' (known: work)" in far.refused("kingpost use x")
 

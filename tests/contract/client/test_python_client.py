@@ -1,11 +1,6 @@
 """`kingpost.Client` and `AsyncClient` on a real stack: what the page does not show."""
 
 import asyncio
-import contextlib
-import socket
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
@@ -13,54 +8,11 @@ import pytest
 from kingpost import AsyncClient, Client, NotFinished, Unauthorized, Unreachable
 from tests.conditions import wait_until
 from tests.contract.client.conftest import Stack
-
-
-@dataclass
-class Cutting:
-    """A proxy that passes requests on and cuts the connection before the first `cuts` answers to a POST."""
-
-    target: tuple[str, int]
-    cuts: int
-    passed: list[bytes] = field(default_factory=list[bytes])
-
-    def serve(self, listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listening.accept()
-                threading.Thread(target=self._pass, args=(client,), daemon=True).start()
-
-    def _pass(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self.target) as server, contextlib.suppress(OSError):
-            asking = threading.Thread(target=self._ask, args=(client, server), daemon=True)
-            asking.start()
-            while answer := server.recv(1 << 20):
-                if self.passed[-1].startswith(b"POST") and self.cuts:
-                    self.cuts -= 1
-                    break
-                client.sendall(answer)
-            for end in (client, server):  # or the thread that reads would keep them open
-                end.shutdown(socket.SHUT_RDWR)
-
-    def _ask(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while request := client.recv(1 << 20):
-                if request.startswith((b"POST ", b"GET ")):
-                    self.passed.append(request)
-                server.sendall(request)
-
-
-@contextlib.contextmanager
-def cutting(stack: Stack, cuts: int) -> Iterator[tuple[Cutting, str]]:
-    host, port = stack.url.removeprefix("http://").split(":")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        proxy = Cutting((host, int(port)), cuts)
-        threading.Thread(target=proxy.serve, args=(listening,), daemon=True).start()
-        yield proxy, f"http://127.0.0.1:{listening.getsockname()[1]}"
-        listening.shutdown(socket.SHUT_RDWR)
+from tests.cutting import cutting
 
 
 def test_a_submission_whose_answers_are_lost_is_queued_once(stack: Stack) -> None:
-    with Client(stack.url, stack.key) as direct, cutting(stack, 2) as (proxy, url):
+    with Client(stack.url, stack.key) as direct, cutting(stack.url, 2) as (proxy, url):
         before = {row.request_id for row in direct.jobs.every()}
         job = Client(url, stack.key).submit("hello", {"name": "Once"})
         assert sum(request.startswith(b"POST") for request in proxy.passed) == 3
@@ -69,7 +21,7 @@ def test_a_submission_whose_answers_are_lost_is_queued_once(stack: Stack) -> Non
 
 
 async def test_the_same_with_asyncio(stack: Stack) -> None:
-    with cutting(stack, 1) as (proxy, url):
+    with cutting(stack.url, 1) as (proxy, url):
         async with AsyncClient(url, stack.key) as client:
             job = await client.submit("hello", {"name": "Once"})
             assert sum(request.startswith(b"POST") for request in proxy.passed) == 2
@@ -80,7 +32,7 @@ async def test_the_same_with_asyncio(stack: Stack) -> None:
 
 
 def test_a_model_whose_answer_is_lost_is_not_called_again(stack: Stack) -> None:
-    with cutting(stack, 1) as (proxy, url), pytest.raises(Unreachable, match="broke off"):
+    with cutting(stack.url, 1) as (proxy, url), pytest.raises(Unreachable, match="broke off"):
         Client(url, stack.key).run("hello", {"name": "Twice"})
     assert len(proxy.passed) == 1
 

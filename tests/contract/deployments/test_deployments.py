@@ -88,7 +88,7 @@ def test_a_model_is_told_which_environment_it_serves_and_whenever_that_changes(r
     assert says(first.id)["pid"] == before["pid"]
 
 
-def test_several_folders_are_pushed_at_once_and_have_a_door_of_their_own_each(rig: Rig) -> None:
+def test_several_folders_are_pushed_at_once_and_have_a_gate_of_their_own_each(rig: Rig) -> None:
     folders = [str(rig.package(name, "one")) for name in ("left", "right")]
     rig.kingpost("push", "--promote", *folders)
     assert [rig.predict(name) for name in ("left", "right")] == ["one", "one"]

@@ -1,12 +1,8 @@
 """Packages that come over HTTP: deployed, followed until they are ready or have failed, rolled back and deleted."""
 
-import contextlib
 import json
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +18,7 @@ from kingpost.packages import DeploymentStep, Sent
 from kingpost.packing.files import files_of, selection_of
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
+from tests.cutting import cutting
 from tests.typed import typed
 
 SLOW = """
@@ -233,55 +230,21 @@ def test_a_package_is_collected_when_nothing_has_used_it_for_a_while(rig: Rig) -
     assert rig.store.run(stored.keep_package(content_hash))
 
 
-@dataclass
-class Cutting:
-    """A proxy that hangs up on each of the first connections after so many bytes of the client."""
-
-    target: tuple[str, int]
-    cuts: int
-    after: int
-
-    def serve(self, listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listening.accept()
-                threading.Thread(target=self._pass, args=(client,), daemon=True).start()
-
-    def _pass(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self.target) as server, contextlib.suppress(OSError):
-            threading.Thread(target=self._answer, args=(client, server), daemon=True).start()
-            passed = 0
-            while data := client.recv(1 << 16):
-                server.sendall(data)
-                passed += len(data)
-                if passed > self.after and self.cuts:
-                    self.cuts -= 1
-                    break
-            for end in (client, server):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def _answer(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(1 << 16):
-                client.sendall(data)
-
-
 def test_a_push_that_is_cut_five_times_ends_with_the_same_package(rig: Rig) -> None:
     folder = rig.package("cut", "one")
     (folder / "weights.bin").write_bytes(Random(7).randbytes(20_000_000))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        proxy = Cutting(("127.0.0.1", rig.port), 5, 3_000_000)
-        threading.Thread(target=proxy.serve, args=(listening,), daemon=True).start()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with Client(url, KEY, retries=8) as client:
-            given = list(client.push(folder))
-        listening.shutdown(socket.SHUT_RDWR)
+    server = f"http://127.0.0.1:{rig.port}"
+    with (
+        cutting(server, 5, after=3_000_000) as (proxy, url),
+        Client(url, KEY, retries=8) as client,
+    ):
+        given = list(client.push(folder))
     assert proxy.cuts == 0
     sent = [step.done for step in given if isinstance(step, Sent)]
     assert sent == sorted(sent) and len(set(sent)) > 5  # it never began again
     assert isinstance(given[-1], DeploymentStep) and given[-1].state == "ready"
     assert rig.predict("cut") == "one"
-    with Client(f"http://127.0.0.1:{rig.port}", KEY) as client:
+    with Client(server, KEY) as client:
         again = client.push(folder)
         first = next(again)
         assert isinstance(first, Sent) and first.done == first.total  # nothing is sent again

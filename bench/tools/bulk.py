@@ -1,4 +1,4 @@
-"""Cancels queued jobs by a filter, with a client that is cut off on its way: `python -m bench.bulk [--jobs N]`.
+"""Cancels queued jobs by a filter, with a client that is cut off on its way: `python -m bench.tools.bulk [--jobs N]`.
 
 Prints how long it takes, whether the count is exact, and what others notice: their p99 while it runs against before.
 """
