@@ -78,17 +78,21 @@ class OnStore:
 
     def promote(self, model: str, deployment_id: str, environment: str) -> None:
         """Warms up the deployment, then switches the environment to it. Raises NotFound and EnvironmentRefused."""
+        self._switch("deployment.promote", model, deployment_id, environment)
+
+    def _switch(self, action: str, model: str, deployment_id: str, environment: str) -> None:
         deployment = self._store.run(registry.deployment(deployment_id))
         if deployment.model_id != self._store.run(registry.model(model)).id:
             raise NotFound(f"{model} has no deployment {deployment_id}.")
         aim = f"{deployment.model_name}/{deployment.id} to {environment}"
-        with audited(self._store, "deployment.promote", aim):
+        with audited(self._store, action, aim):
             self._store.run(registry.promote(deployment, environment))
 
     def rollback(self, model: str, environment: str) -> None:
         """Switches the environment back, or cancels its promotion. Raises NotFound."""
         known = self._store.run(registry.model(model))
-        self.promote(model, rollback_target(known, environment), environment)
+        target = rollback_target(known, environment)
+        self._switch("deployment.rollback", model, target, environment)
 
     def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
         """The name of its model, and whether that changed anything. Raises NotFound and NotOnItsOwn."""

@@ -60,7 +60,7 @@ def test_commands_on_deployments_make_entries(store: JobStore, run: Run) -> None
     run("pause", "nobody")
     assert entries(store) == [
         ("deployment.promote", f"m/{new.id} to production", "done"),
-        ("deployment.promote", f"m/{old.id} to production", "done"),
+        ("deployment.rollback", f"m/{old.id} to production", "done"),
         ("deployment.deactivate", f"m/{new.id}", "done"),
         ("deployment.activate", f"m/{new.id}", "done"),
         ("model.pause", "m", "done"),

@@ -1,11 +1,14 @@
-"""A peer that reads slowly is not a peer that is gone. `tests/contract/api/test_two_machines.py` has the machines that are gone."""
+"""A peer that is gone, by what the kernel says of it, and one that only reads slowly. `tests/contract/api/test_two_machines.py` loses machines for real."""
 
 import asyncio
 import socket
 
 import pytest
 
+from api.upstream.connection import connect
 from deployments import silence
+from deployments.host_address import HostAddress
+from deployments.http_client.connection import BrokenCall
 from tests.conditions import wait_until
 
 MEGABYTES = 64
@@ -39,3 +42,29 @@ async def test_a_peer_that_reads_nothing_for_long_keeps_its_connection(
 def _probes_doubled(connection: socket.socket) -> int:
     """How often the kernel has doubled its wait between two looks at the closed window: `tcpi_backoff`."""
     return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 5)[4]
+
+
+@pytest.mark.parametrize(
+    ("repeats", "seconds", "ends"), [(2, 100.0, True), (2, 0.0, False), (0, 100.0, False)]
+)
+async def test_a_call_ends_when_the_kernel_repeats_and_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch, repeats: int, seconds: float, ends: bool
+) -> None:
+    looks = list[socket.socket]()
+
+    def said(connection: socket.socket) -> silence.Unacknowledged:
+        looks.append(connection)
+        return silence.Unacknowledged(repeats, seconds)
+
+    monkeypatch.setattr(silence, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(silence, "UNACKNOWLEDGED_SECONDS", 0.05)
+    monkeypatch.setattr(silence.Unacknowledged, "of", said)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = HostAddress("{}:{}".format(*server.getsockname()), "token")
+        connection = await connect(address, 2)
+        call = asyncio.create_task(connection.call("GET", "/", [], None))
+        await asyncio.to_thread(wait_until, lambda: connection.lost or len(looks) > 30)
+        assert connection.lost is ends
+        connection.close()
+        with pytest.raises(BrokenCall):
+            await call
