@@ -72,10 +72,12 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def offline(wheelhouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """pip finds those wheels and nothing else."""
+    """pip and uv find those wheels and nothing else: no index, not even one that uv's cache remembers."""
+    config = tmp_path / "uv.toml"
+    config.write_text(f"no-index = true\nfind-links = [{json.dumps(str(wheelhouse))}]\n")
     for name, value in {
         "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": "/dev/null",
-        "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheelhouse),
+        "UV_OFFLINE": "1", "UV_CONFIG_FILE": str(config),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     return tmp_path

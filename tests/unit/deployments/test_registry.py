@@ -246,6 +246,9 @@ def test_deaths_are_told_once_and_orderly_ends_are_not() -> None:
     assert deaths.look([replica, other]) == []
     loading = replace(replica, state="loading", host_pid=13)
     told = "The {} of m {} and is started again; `kingpost logs m` shows more."
+    assert (
+        deaths.look([replace(replica, state="loading"), other]) == []
+    )  # the next host is not there
     assert deaths.look([loading, other]) == [told.format("model host", "ended")]
     assert deaths.look([loading, replace(other, state="draining", host_pid=None)]) == []
     assert deaths.look([]) == []  # its entry ran out before the next one reported

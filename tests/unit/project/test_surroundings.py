@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from tasks.errors import StoreUnavailable
+from tasks.process.logs import get_logger
 from tests.surroundings import clean
+from tests.typed import typed
 
 FOREIGN = (
     "KINGPOST_REDIS_URL", "KINGPOST_API_KEY", "CELERY_BROKER_URL", "FLOWER_PORT", "FLOWER_URL_PREFIX",
@@ -44,3 +48,14 @@ def test_installers_find_their_configuration_from_another_home(tmp_path: Path) -
     assert found["UV_CONFIG_FILE"] == str(old / ".config/uv/uv.toml")
     given = {"HOME": str(old), "PIP_CONFIG_FILE": "/given"}
     assert clean(given, new)["PIP_CONFIG_FILE"] == "/given"
+
+
+def test_a_command_in_this_process_leaves_no_logger_that_a_later_test_cannot_capture() -> None:
+    log = get_logger("of a module")
+    for _ in range(2):
+        done = typed(["api"], env={"KINGPOST_REDIS_URL": "redis://127.0.0.1:1"})
+        assert isinstance(done.exception, StoreUnavailable)  # by then, logs are set up
+        log.info("used.meanwhile")
+    with capture_logs() as logged:
+        log.info("said.now")
+    assert [entry["event"] for entry in logged] == ["said.now"]
