@@ -18,6 +18,7 @@ from kingpost.packing.config_file import PackageError
 from tasks.errors import KingpostError, NotFound, PayloadUnavailable
 from tasks.payloads import Payloads
 from tasks.process.logs import get_logger
+from tasks.process.loops import Guard
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 
@@ -118,9 +119,11 @@ class Uploads:
         log.info("package.stored", content_hash=upload.content_hash, bytes=upload.size)
 
     async def _show_life(self, upload_id: str, sender: str) -> None:
+        guard = Guard("a sign of life of an upload", ALIVE_SECONDS)
         while True:
             await asyncio.sleep(ALIVE_SECONDS)
-            await self._store.run(registry.advance_upload(upload_id, sender))
+            with guard.round():  # a stall of the store must not end them
+                await self._store.run(registry.advance_upload(upload_id, sender))
 
     def _check_and_store(self, content_hash: str, refs: Sequence[str]) -> None:
         """Reads the pieces twice: a package that is stored was checked as a whole."""

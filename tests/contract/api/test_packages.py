@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncGenerator, Iterator
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -10,12 +11,19 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
+from deployments.packages import uploads as uploads_module
 from deployments.packages.store import package_ref
+from deployments.packages.uploads import Uploads
 from tasks.api_keys import key_id
-from tests.conditions import wait_until
+from tasks.errors import StoreUnavailable
+from tasks.settings import Settings
+from tasks.store.job_store import AsyncJobStore
+from tests.conditions import wait_until, wait_until_async
 from tests.contract.api.conftest import KEY, Live
 from tests.unit.deployments import archives
+from tests.valkey import Valkey
 
 AWAY = 200_000  # bytes that a broken connection may still hold, in the server's own buffers
 BIG = Random(5).randbytes(11_000_000)  # more than two pieces
@@ -228,3 +236,49 @@ def test_the_audit_log_tells_of_a_package_that_is_stored_or_refused(
     assert [entry["target"] for entry in entries] == [refused, content_hash]
     assert entries[0]["result"].startswith("400: The files have the content hash")
     assert entries[1]["result"] == "done"
+
+
+async def test_a_stall_of_the_store_does_not_end_the_signs_of_life_of_a_check(
+    settings: Settings, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them, another connection could take the upload while its archive is checked."""
+    checking, checked = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        checking.set()
+        checked.wait(10)
+
+    monkeypatch.setattr(uploads_module, "verify", slow)
+    monkeypatch.setattr(uploads_module, "ALIVE_SECONDS", 0.02)
+    store = AsyncJobStore(settings.model_copy(update={"store_timeout_seconds": 0.2}))
+    uploads = Uploads(store, settings)
+    content_hash, archive = package("stall")
+
+    async def whole() -> AsyncGenerator[bytes]:
+        yield archive
+
+    upload = await uploads.open("a key", content_hash, len(archive))
+    sending = asyncio.create_task(uploads.append("a key", upload.id, 0, whole()))
+    with redis.Redis(port=valkey.port) as client:
+
+        def alive_until() -> int:
+            found = client.hget(f"{{kingpost}}:upload:{upload.id}", "sending_until")
+            assert isinstance(found, bytes)
+            return int(found)
+
+        async def sign_after(before: int) -> bool:
+            return alive_until() > before
+
+        await asyncio.to_thread(checking.wait, 60)
+        client.client_pause(60_000, all=False)  # scripts are not answered
+        for _ in range(3):  # longer than any sign of life that was on its way
+            with pytest.raises(StoreUnavailable):
+                await uploads.find("a key", upload.id)
+        before = alive_until()
+        client.client_unpause()
+        await wait_until_async(lambda: sign_after(before))
+        before = alive_until()
+        await wait_until_async(lambda: sign_after(before))
+    checked.set()
+    assert (await sending).offset == len(archive)
+    await store.close()
