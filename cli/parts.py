@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -24,6 +25,10 @@ from tasks.process.variables import prepare_variables
 if TYPE_CHECKING:  # `kingpost --help` reads no settings
     from tasks.settings import Settings
 
+LIGHT = (
+    "This command runs a part of a stack, or looks into the stack of this machine, and only the client is installed here;"
+    " install the rest with: pip install 'kingpost[server]'. For a server elsewhere: `kingpost login URL`."
+)
 ME = list(PART)  # how a part is started by another one
 
 
@@ -129,6 +134,8 @@ def sentence_of(error: BaseException) -> str | None:
     """What a user reads of an error. None for one that nobody has foreseen."""
     if isinstance(error, KingpostError | Error):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and find_spec("celery") is None:
+        return LIGHT
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
     return None  # without a file name, the sentence of an OSError would help nobody

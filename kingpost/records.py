@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "WEBHOOK_FAILED", "EXPIRED", "CANCELED"})
 WITH_RESULT = frozenset({"SUCCEEDED", "WEBHOOK_FAILED"})
+RESERVED = ("production", "development")  # environments that the server makes itself
 T = TypeVar("T")
 
 

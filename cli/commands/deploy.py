@@ -11,7 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from cli.accepting import accepted, check_named, say_warnings
 from cli.auditing import audited
-from cli.commands.promoting import OnStore, switch
+from cli.commands.promoting import switch
+from cli.local.promoting import OnStore
 from cli.running import check_package_folder, current_settings
 from deployments.packages.deploying import deployment_of
 from deployments.packages.names import check_model_name

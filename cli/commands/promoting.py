@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from cli.auditing import audited
 from cli.client.choosing import chosen_client
-from cli.running import current_settings
-from deployments.registry import verbs as registry
-from deployments.registry.management import RESERVED, rollback_target
 from kingpost.errors import NotFound as NotThere
+from kingpost.records import RESERVED
 from tasks.errors import NotFound
-from tasks.settings import Settings
-from tasks.store import verbs
-from tasks.store.job_store import JobStore
 
 if TYPE_CHECKING:
     from kingpost import Client
@@ -62,50 +56,6 @@ class Registry(Protocol):
     def queued(self, model: str, deployment_id: str) -> int:
         """How many requests wait."""
         ...
-
-
-class OnStore:
-    """The registry in the store that this machine reaches."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.follows: bool | None = settings.queued_follow_environment
-        self._store = JobStore(settings)
-
-    def pointers(self, model: str, environment: str) -> Pointers:
-        """What the environment points at now."""
-        known = self._store.run(registry.model(model)).environments.get(environment)
-        return Pointers(known.deployment_id, known.candidate or "") if known else Pointers()
-
-    def promote(self, model: str, deployment_id: str, environment: str) -> None:
-        """Warms up the deployment, then switches the environment to it. Raises NotFound and EnvironmentRefused."""
-        self._switch("deployment.promote", model, deployment_id, environment)
-
-    def _switch(self, action: str, model: str, deployment_id: str, environment: str) -> None:
-        deployment = self._store.run(registry.deployment(deployment_id))
-        if deployment.model_id != self._store.run(registry.model(model)).id:
-            raise NotFound(f"{model} has no deployment {deployment_id}.")
-        aim = f"{deployment.model_name}/{deployment.id} to {environment}"
-        with audited(self._store, action, aim):
-            self._store.run(registry.promote(deployment, environment))
-
-    def rollback(self, model: str, environment: str) -> None:
-        """Switches the environment back, or cancels its promotion. Raises NotFound."""
-        known = self._store.run(registry.model(model))
-        target = rollback_target(known, environment)
-        self._switch("deployment.rollback", model, target, environment)
-
-    def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
-        """The name of its model, and whether that changed anything. Raises NotFound and NotOnItsOwn."""
-        deployment = self._store.run(registry.deployment(deployment_id))
-        action = "deployment.activate" if active else "deployment.deactivate"
-        with audited(self._store, action, f"{deployment.model_name}/{deployment_id}"):
-            self._store.run(registry.check_on_its_own(deployment))
-            changed = self._store.run(registry.activate(deployment_id, active))
-        return deployment.model_name, changed
-
-    def queued(self, model: str, deployment_id: str) -> int:  # noqa: ARG002 - ids are unique
-        """How many requests wait."""
-        return self._store.run(verbs.queue_status(deployment_id)).queued
 
 
 class OnServer:
@@ -182,8 +132,12 @@ def switch(known: Registry, model: str, deployment_id: str, environment: str) ->
 
 
 def _registry() -> Registry:
-    client = chosen_client()
-    return OnServer(client) if client else OnStore(current_settings())
+    if client := chosen_client():
+        return OnServer(client)
+    from cli.local.promoting import OnStore
+    from cli.running import current_settings
+
+    return OnStore(current_settings())
 
 
 def _set_active(deployment_id: str, active: bool) -> None:

@@ -8,11 +8,10 @@ from deployments.registry.autoscaling import Autoscaling
 from deployments.registry.records import Deployment, Environment, Model, Replica
 from deployments.registry.statuses import DeploymentStatus, status_of
 from deployments.registry.verbs import EnvironmentRefused
+from kingpost.records import RESERVED
 from tasks.errors import NotFound
 from tasks.store import verbs
 from tasks.store.job_store import AsyncJobStore
-
-RESERVED = ("production", "development")
 
 
 def rollback_target(model: Model, environment: str) -> str:

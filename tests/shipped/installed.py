@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ class Installed:
 
     def program(self, name: str) -> str:
         return str(self.folder / "bin" / name)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files in it."""
+        files = (path for path in self.folder.rglob("*") if not path.is_symlink())
+        return sum(path.stat().st_size for path in files if path.is_file())
 
     def install(self, *what: str) -> None:
         """By uv, or by pip where uv finds no index; everything that is required is resolved and fetched."""
@@ -57,7 +64,7 @@ def install_as_the_image_does(environment: Installed, context: Path) -> None:
     installs = [command for command in commands if command[0] == "pip" and command[-1] != "torch"]
     assert installs
     for _, *words in installs:
-        plain = [re.sub(r"\[.*\]$", "", word) for word in words]
+        plain = [re.sub(r"\[models\]$", "[server]", word) for word in words]
         said = _run([environment.program("pip"), *plain], context)
         assert said is None, said
 
@@ -99,13 +106,22 @@ class Place:
 
     def says(self, *command: str) -> str:
         """What a program of the environment prints that has to end well."""
+        done = self._run(command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refuses(self, *command: str) -> str:
+        """What a program of the environment says that has to end with 1."""
+        done = self._run(command)
+        assert done.returncode == 1, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def _run(self, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         program, *words = command
-        done = subprocess.run(
+        return subprocess.run(
             [self.environment.program(program), *words],
             cwd=self.folder, env=self._environment(), capture_output=True, text=True, timeout=300,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     def said(self, name: str) -> str:
         return self._log(name).read_text()

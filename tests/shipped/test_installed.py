@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 KEY = "kp_shippeds.0123456789abcdef0123456789abcdef"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 LOOPBACK_HOOKS = {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1", "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
+LIGHT_BYTES = 30_000_000  # the client with all that it needs
 SHOUT = "class Model:\n    def predict(self, given): return given.upper()\n"
 CHAIN = """import truss_chains as chains
 
@@ -57,10 +58,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel in an environment that has nothing else."""
+    """The wheel with its server in an environment that has nothing else."""
     environment = make(tmp_path_factory.mktemp("wheel") / "venv")
-    environment.install(str(wheel))
+    environment.install(f"{wheel}[server]")
     return environment
+
+
+@pytest.fixture
+def laptop(wheel: Path, tmp_path: Path) -> Place:
+    """The wheel alone, with a home of its own."""
+    (tmp_path / "laptop" / "work").mkdir(parents=True)
+    environment = make(tmp_path / "laptop" / "venv")
+    before = environment.size
+    environment.install(str(wheel))
+    assert environment.size - before < LIGHT_BYTES
+    return Place(environment, hostile(tmp_path / "laptop" / "work"))
 
 
 @pytest.fixture
@@ -117,6 +129,33 @@ def test_up_push_sync_async_and_a_webhook(place: Place, hook: str) -> None:
     assert place.result(key, submitted) == "SUCCEEDED"
     wait_until(lambda: len(Hook.got) == 1, 30, "the webhook does not come")
     assert (Hook.got[0]["request_id"], Hook.got[0]["data"]) == (submitted["request_id"], "LATER")
+    assert place.stop() == {"up": 0}
+
+
+def test_a_laptop_with_the_client_alone_does_all_over_http(place: Place, laptop: Place) -> None:
+    address = f"http://127.0.0.1:{place.port}"
+    key = up(place)
+    assert "Usage: kingpost" in laptop.says("kingpost", "--help")
+    laptop.says("kingpost", "login", address, "--key", key)
+    laptop.says("kingpost", "init", "hello")
+    assert "ready: http" in laptop.says("kingpost", "push", "hello")
+    said = laptop.says("kingpost", "predict", "hello", "-i", "name=Ada")
+    assert json.loads(said) == {"text": "Hello, Ada!"}
+    said = laptop.says("kingpost", "predict", "hello", "-i", "name=Eve", "--async")
+    assert json.loads(said) == {"text": "Hello, Eve!"}
+    (listed,) = json.loads(laptop.says("kingpost", "jobs", "ls", "--json"))
+    assert listed["status"] == "SUCCEEDED"
+    (deployed,) = json.loads(laptop.says("kingpost", "deployments", "--json"))
+    assert (deployed["model"], deployed["status"]) == ("hello", "ACTIVE")
+    laptop.says("kingpost", "deactivate", deployed["deployment"])
+    laptop.says("kingpost", "activate", deployed["deployment"])
+    for words in (["models"], ["queue", "hello"], ["status"], ["contexts"], ["key"]):
+        assert laptop.says("kingpost", *words)
+    laptop.says("kingpost", "logout")
+    for words in (["up"], ["models"], ["node"], ["virtualenvs", "prune"]):
+        said = laptop.refuses("kingpost", *words)
+        assert "only the client is installed here" in said
+        assert "Traceback" not in said
     assert place.stop() == {"up": 0}
 
 

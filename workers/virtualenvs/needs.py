@@ -36,7 +36,7 @@ def host_needs() -> tuple[str, ...]:
     needs += [
         requirement
         for requirement in declared
-        if requirement.name == "fastapi" and not _extra(requirement)
+        if requirement.name == "fastapi" and _extra(requirement) == "server"
     ]
     return tuple(sorted({_without_extra(requirement) for requirement in needs}))
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.commands.models import read, render
+from cli.commands.models import table
+from cli.local.listing import read
 from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
@@ -103,9 +104,9 @@ def test_a_chainlet_that_cannot_be_loaded_fails_its_process_and_is_named(togethe
         assert 'raise ValueError("no letters here")' in errors["Letters.Spell"]
         why = "Letters.Spell, in the same process, could not be loaded: ValueError: no letters here"
         assert errors["Letters"] == why
-        table = "\n".join(render(read(together.settings), 200))
-        assert why in table
-        assert "in the process of orders" in table
+        shown = "\n".join(table([row.line for row in read(together.settings)], 200))
+        assert why in shown
+        assert "in the process of orders" in shown
     finally:
         for package in packages:
             (package / "broken").unlink()

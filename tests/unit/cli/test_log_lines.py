@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.commands.models import Row
-from cli.commands.models import render as render_models
+from cli.commands.models import table
+from cli.local.listing import Row
 from cli.log_lines import Line, LogFolder, render
 from deployments.registry.records import Deployment, Replica
 from tasks.errors import NotFound
@@ -106,6 +106,10 @@ def row(name: str, *replicas: tuple[str, str | None]) -> Row:
     return Row(deployment, made, 1234567, 12)
 
 
+def models_shown(rows: list[Row]) -> list[str]:
+    return table([row.line for row in rows], 80)
+
+
 def test_the_table_of_models_fits_80_columns() -> None:
     error = 'Traceback:\n  File "model.py"\nValueError: ' + "no weights " * 40
     rows = [
@@ -114,7 +118,7 @@ def test_the_table_of_models_fits_80_columns() -> None:
         row("asleep"),
         row("fresh", ("building", None), ("failed", None)),
     ]
-    text = render_models(rows, 80)
+    text = models_shown(rows)
     assert all(len(line) <= 80 for line in text), text
     ids = ["m9v6enbt", "dddddddd"]
     assert text[1].split() == ["echo", *ids, "-", "ready", "2", "1234567", "12"]
@@ -133,7 +137,7 @@ def test_two_deployments_of_a_model_are_told_apart_within_80_columns() -> None:
         for name in names
         for serves in ("production", "(production soon)")
     ]
-    text = render_models(rows[:1] + rows[2:3], 80)
+    text = models_shown(rows[:1] + rows[2:3])
     assert all(len(line) <= 80 for line in text), text
     assert text[0].split() == [
         "model", "id", "deployment", "serves", "state", "slots", "queued", "running",
@@ -141,7 +145,7 @@ def test_two_deployments_of_a_model_are_told_apart_within_80_columns() -> None:
     assert text[1] == names[0]
     assert text[2].split()[1:4] == ["dddddddd", "production", "ready"]
     assert text[3].split()[0] == "echo"
-    soon = render_models(rows, 80)
+    soon = models_shown(rows)
     assert all(len(line) <= 80 for line in soon), soon
     assert sum("(production soon)" in line for line in soon) == 2
 

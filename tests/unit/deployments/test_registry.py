@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from cli.commands.models import read as read_models
+from cli.local.listing import read as read_models
 from cli.stack.readiness import Deaths, Models
 from deployments.packages.package import Package, PackageError, memory_bytes
 from deployments.registry import keys as registry_keys
