@@ -87,31 +87,32 @@ class Models:
 
 
 class Deaths:
-    """Notices from the directory that a replica or a model host was replaced without being told to end."""
+    """Notices from the directory that a replica or a model host was replaced without being told to end.
+
+    Both are counted or numbered there, so a death between two looks is not missed.
+    """
 
     def __init__(self) -> None:
-        self._pids: dict[str, int] = {}  # by replica id
-        self._hosts: dict[str, int] = {}  # those that were ready and whose end is not yet seen
+        self._known: dict[str, Replica] = {}  # by id
 
     def look(self, replicas: Sequence[Replica]) -> list[str]:
         """One line for each death since the last look."""
-        return list(dict.fromkeys(line for replica in replicas if (line := self._death(replica))))
+        lines: list[str] = []
+        for replica in replicas:
+            before = self._known.pop(replica.id, replica)
+            if replica.state != "draining":
+                self._known[replica.id] = replica
+                lines += _death(before, replica)
+        return list(dict.fromkeys(lines))
 
-    def _death(self, replica: Replica) -> str | None:
-        pid = self._pids.pop(replica.id, replica.pid)
-        host = self._hosts.pop(replica.id, None)
-        if replica.state == "draining":
-            return None
-        self._pids[replica.id] = replica.pid
-        # A host that ended is reported with its old id until the next one starts.
-        if replica.host_pid and (replica.state == "ready" or replica.host_pid == host):
-            self._hosts[replica.id] = replica.host_pid
-        logs = f"`kingpost logs {replica.model_name}` shows more"
-        if replica.pid != pid:
-            return f"The replica of {replica.model_name} died and is started again; {logs}."
-        if host and replica.host_pid != host:
-            return f"The model host of {replica.model_name} ended and is started again; {logs}."
-        return None
+
+def _death(before: Replica, now: Replica) -> list[str]:
+    logs = f"`kingpost logs {now.model_name}` shows more"
+    if now.pid != before.pid:
+        return [f"The replica of {now.model_name} died and is started again; {logs}."]
+    if now.host_ends > before.host_ends:
+        return [f"The model host of {now.model_name} ended and is started again; {logs}."]
+    return []
 
 
 def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[str, str]:

@@ -108,6 +108,7 @@ class Replica:
     machine: str = ""  # where the Unix socket is
     tcp: str | None = None  # HOST:PORT of the host's gate for other machines
     token_ref: str | None = None  # of the token that the gate asks for
+    host_ends: int = 0  # how many hosts that were ready have ended, and another one followed
 
 
 REPLICA_FIELDS = frozenset(field.name for field in fields(Replica))

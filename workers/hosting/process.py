@@ -63,6 +63,7 @@ class HostProcess:
         self.error: str | None = None
         self.note: str | None = None
         self.generation = 0
+        self.ends = 0  # of hosts that were ready, while the replica goes on
         self._broken: HostSocket | None = None  # whose load failed, of several
         self._settings = settings
         self._on_change = on_change
@@ -255,6 +256,7 @@ class HostProcess:
             self._exited.notify_all()
         if self._stopping.is_set():
             return
+        self.ends += became_ready
         because = self.ended_because(self.generation)
         if because is None and self.generation not in self._given_up:
             log.warning("host.died", exit=how)

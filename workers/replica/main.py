@@ -279,6 +279,7 @@ class ReplicaWorker:
             served=said.served if said else 0,
             pid=os.getpid(),
             host_pid=self.host.pid,
+            host_ends=self.host.ends,
             note=self.host.note,
             machine=machine(),
             tcp=serving.gate.address if serving.gate else None,

@@ -244,13 +244,10 @@ def test_deaths_are_told_once_and_orderly_ends_are_not() -> None:
     other = replace(replica, id="r2", pid=21, host_pid=22)
     deaths = Deaths()
     assert deaths.look([replica, other]) == []
-    loading = replace(replica, state="loading", host_pid=13)
     told = "The {} of m {} and is started again; `kingpost logs m` shows more."
-    assert (
-        deaths.look([replace(replica, state="loading"), other]) == []
-    )  # the next host is not there
-    assert deaths.look([loading, other]) == [told.format("model host", "ended")]
-    assert deaths.look([loading, replace(other, state="draining", host_pid=None)]) == []
+    ended = replace(replica, host_pid=13, host_ends=1)  # the next one is ready before anybody looks
+    assert deaths.look([ended, other]) == [told.format("model host", "ended")]
+    assert deaths.look([ended, replace(other, state="draining", host_pid=None)]) == []
     assert deaths.look([]) == []  # its entry ran out before the next one reported
     assert deaths.look([replace(replica, pid=14)]) == [told.format("replica", "died")]
     assert deaths.look([replace(replica, pid=14)]) == []
