@@ -26,6 +26,7 @@ from api.routes.control import keys as routes_keys
 from api.routes.control import packages as routes_packages
 from api.routes.control import webhooks as routes_webhooks
 from api.routes.jobs import bulk as routes_bulk
+from api.routes.jobs import inputs as routes_inputs
 from api.routes.jobs import listing as routes_listing
 from api.routes.jobs import retrying as routes_retrying
 from api.server.connections import Connections
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes_listing,
         routes_bulk,
         routes_retrying,
+        routes_inputs,
         routes_keys,
         routes_webhooks,
     ):

@@ -31,7 +31,8 @@ async def audited(
         result = _told(error)
         raise
     finally:
-        await gateway_of(connection).store.run(change.entry(result))
+        if change.changes:
+            await gateway_of(connection).store.run(change.entry(result))
 
 
 @contextlib.asynccontextmanager

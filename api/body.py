@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 from starlette.requests import Request
 
 from api.problems import Problem
-from api.unknown_fields import guess
+from api.unknown_fields import NO_FIELD, guess
 from tasks.outside_text import utf8, whole_number
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ def _sentence(error: ValidationError, adapter: TypeAdapter[Any], before: str = "
         where = before + ".".join(str(part) for part in mistake["loc"])
         text = mistake["msg"]
         if mistake["type"] == "extra_forbidden":
-            text = "there is no such field." + guess(str(mistake["loc"][-1]), _fields(adapter))
+            text = NO_FIELD + guess(str(mistake["loc"][-1]), _fields(adapter))
         said.append(f"{where}: {text}" if where else text)
     sentences = "; ".join(said)
     return utf8(sentences)

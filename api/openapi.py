@@ -11,13 +11,13 @@ from pydantic import BaseModel, TypeAdapter
 
 from api.routes.control.keys import NewKeyBody
 from api.routes.control.webhooks import RedriveBody
-from api.routes.jobs.schemas import BulkBody, MoveBody
+from api.routes.jobs.schemas import BulkBody, MoveBody, MoveRequest, RetryBody
 from api.routes.management_schemas import (
     AutoscalingBody,
     EnvironmentBody,
     NewEnvironmentBody,
 )
-from api.schemas import AsyncPredictBatch, AsyncPredictRequest, PriorityRequest
+from api.schemas import AsyncPredictBatch, AsyncPredictRequest
 from api.webhook_urls import LONGEST, PATTERN
 
 Schema = dict[str, Any]
@@ -38,7 +38,8 @@ MORE = {
     "cancel": (409,),
     "move": (409, 410),
     "purge": (409,),
-    "{request_id}": (409, 429),
+    "{request_id}": (409, 410, 429),
+    "input": (410, 429),
 }
 MODEL_ANSWERS = ("predict", "run_remote")
 NAMES = {"environment": "The environment's name.", "deployment_id": "The deployment's id."}
@@ -75,7 +76,8 @@ BODIES: dict[str, Any] = {
     "async_run_remote": dict[str, Any],
     "predict": ANY_JSON,
     "run_remote": ANY_JSON,
-    "{request_id}": PriorityRequest,
+    "{request_id}": MoveRequest,
+    "{request_id}/retry": RetryBody,
     "autoscaling_settings": AutoscalingBody,
     "environments": NewEnvironmentBody,
     "{name}": EnvironmentBody,
@@ -156,7 +158,7 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
     kind = BODIES.get(action, BODIES.get("/".join(path.rsplit("/", 2)[1:])))
     if kind is not None and method in ("post", "patch"):
         body = {"application/json": {"schema": _schema(kind, schemas)}}
-        operation["requestBody"] = {"required": True, "content": body}
+        operation["requestBody"] = {"required": kind is not RetryBody, "content": body}
 
 
 def _schema(kind: Any, schemas: Schema) -> Schema:

@@ -2,8 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api import unknown_paths
+from api.unknown_fields import NO_FIELD, guess
 from deployments.packages.uploads import PackageRefused
 from deployments.registry.autoscaling import BadSetting
 from deployments.registry.packages import UploadsFull, UploadTaken, WrongOffset
@@ -27,6 +28,7 @@ from tasks.errors import (
     RateLimited,
     StoreUnavailable,
 )
+from tasks.outside_text import utf8
 from tasks.process.logs import get_logger
 
 log = get_logger("api")
@@ -90,10 +92,26 @@ def of_error(error: KingpostError) -> Problem:
             return Problem(500, "internal_baseten_error", "Kingpost could not do this.")
 
 
-def of_validation(error: RequestValidationError) -> Problem:
-    """The answer for invalid fields, with one sentence for each."""
-    said = [f"{_where(mistake['loc'])}{mistake['msg']}" for mistake in error.errors()[:10]]
-    return Problem(400, "client_error", "; ".join(said))
+def of_validation(error: RequestValidationError, known: Iterable[str] = ()) -> Problem:
+    """The answer for invalid fields, with one sentence for each. `known` are the names that an unknown one may stand for."""
+    names = list(known)
+    said = [
+        f"{_where(mistake['loc'])}{_mistake(mistake, names)}" for mistake in error.errors()[:10]
+    ]
+    return Problem(400, "client_error", utf8("; ".join(said)))
+
+
+def _mistake(mistake: Mapping[str, Any], known: Iterable[str]) -> str:
+    if mistake["type"] != "extra_forbidden":
+        return str(mistake["msg"])
+    return NO_FIELD + guess(str(mistake["loc"][-1]), known)
+
+
+def _parameters(request: Request) -> list[str]:
+    """The names of the query parameters that the route has."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    kinds = [parameter.field_info for parameter in getattr(dependant, "query_params", ())]
+    return [name for kind in kinds for name in getattr(kind.annotation, "model_fields", ())]
 
 
 def _where(location: tuple[object, ...]) -> str:
@@ -131,8 +149,8 @@ def install(app: FastAPI) -> None:
     async def on_error(_: Request, error: Exception) -> JSONResponse:
         return of_error(cast(KingpostError, error)).response()
 
-    async def on_validation(_: Request, error: Exception) -> JSONResponse:
-        return of_validation(cast(RequestValidationError, error)).response()
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        return of_validation(cast(RequestValidationError, error), _parameters(request)).response()
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         problem = cast(HTTPException, error)

@@ -226,12 +226,6 @@ class QueueStatusResponse(BaseModel):
         )
 
 
-class PriorityRequest(BaseModel):
-    """The body of PATCH /async_request/{id}."""
-
-    priority: LevelNumber
-
-
 def public_status(reading: Reading) -> str:
     """The status for clients. A succeeded job whose webhook never arrived reads WEBHOOK_FAILED."""
     failed = reading.webhook_status == WebhookStatus.FAILED

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from api.schemas import AsyncPredictRequest
 from tasks.outside_text import utf8
 
+NO_FIELD = "there is no such field."
 MOST = 10  # that are told
 LONGEST = 60  # characters of a name that is shown
 

@@ -31,10 +31,8 @@ from kingpost.records import (
     Deployment,
     Environment,
     JobStatus,
-    ListedJob,
     Model,
     Output,
-    Page,
     Queue,
 )
 
@@ -42,6 +40,7 @@ LONGEST_WAIT = 60.0  # s, of one long poll
 PREDICT_SECONDS = 1260.0  # the server gives up after 1200 s by itself
 QUIET_SECONDS = 45.0  # an event stream says something every 15 s
 JSON = {"content-type": "application/json"}
+SAME_INPUT: object = object()
 BYTES = {"content-type": "application/octet-stream"}
 
 
@@ -218,37 +217,46 @@ def cancel(request_id: str) -> Flow[Canceled]:
 
 def set_priority(request_id: str, priority: int) -> Flow[JobStatus]:
     """Moves a request that waits to another priority."""
-    body = _json({"priority": priority})
+    return (yield from move(request_id, priority=priority))
+
+
+def move(
+    request_id: str, *, priority: int | None = None, deployment: str | None = None
+) -> Flow[JobStatus]:
+    """Moves a request that waits to another priority, to another deployment of its model (by id), or both."""
+    options = {"priority": priority, "deployment_id": deployment}
+    body = _json({name: value for name, value in options.items() if value is not None})
     answer = yield from ask(Request("PATCH", _request(request_id), headers=JSON, content=body))
     return JobStatus.of(_object(answer))
 
 
-def list_jobs(
+def retry(
+    request_id: str,
+    model_input: object = SAME_INPUT,
     *,
-    status: str | None = None,
-    model: str | None = None,
-    limit: int = 100,
-    cursor: str | None = None,
-) -> Flow[Page[ListedJob]]:
-    """Your own requests, newest first. A filter applies within a page, so a page may have fewer rows, or none."""
-    options = {"status": status, "model": model, "limit": limit, "cursor": cursor}
-    params = {name: str(value) for name, value in options.items() if value is not None}
-    said = _object((yield from ask(Request("GET", "/async_requests", params))))
-    return Page(tuple(map(ListedJob.of, said["requests"])), said["cursor"])
+    idempotency_key: str | None = None,
+) -> Flow[Accepted]:
+    """Runs a final request again as a new one, with the same input or with another.
+
+    It has an idempotency key, as `submit`. Raises ApiError 410 if the input is not kept any more, and Conflict while the request is
+    not final.
+    """
+    said = {} if model_input is SAME_INPUT else {"model_input": model_input}
+    headers = {**JSON, "idempotency-key": idempotency_key or uuid.uuid4().hex}
+    path = f"{_request(request_id)}/retry"
+    answer = yield from ask(Request("POST", path, headers=headers, content=_json(said)))
+    return Accepted.of(_object(answer))
 
 
-def every_job(
-    *, status: str | None = None, model: str | None = None
-) -> Generator[Step | Emit[ListedJob], Any, None]:
-    """All your own requests, newest first, page by page."""
-    cursor: str | None = None
-    while True:
-        page = yield from list_jobs(status=status, model=model, limit=1000, cursor=cursor)
-        for row in page:
-            yield Emit(row)
-        cursor = page.cursor
-        if cursor is None:
-            return
+def job_input(request_id: str) -> Flow[Any]:
+    """The input of a request, while it is kept: JSON as Python has it. Raises ApiError 410 if it is not kept any more."""
+    return (yield from input_as_sent(request_id)).value
+
+
+def input_as_sent(request_id: str) -> Flow[Output]:
+    """As `job_input`, but the input stays as it was sent, with its content type."""
+    path = f"/v1/jobs/{_quoted(request_id)}/input"
+    return _output((yield from ask(Request("GET", path, read_seconds=PREDICT_SECONDS))))
 
 
 def queue(

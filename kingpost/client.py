@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from kingpost import calls, packages
+from kingpost import calls, packages, steering
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
@@ -137,6 +137,14 @@ class Job(_Led):
     output = _own(calls.output)
     cancel = _own(calls.cancel)
     set_priority = _own(calls.set_priority)
+    move = _own(calls.move)
+    input = _own(calls.job_input)
+    input_as_sent = _own(calls.input_as_sent)
+
+    def retry(self, model_input: object = calls.SAME_INPUT) -> "Job":
+        """Runs it again as a new request, with the same input or with another, once it is final."""
+        said = self._leader.run(calls.retry(self.id, model_input))
+        return Job(self._leader, said.request_id, said.warnings)
 
 
 class AsyncJob(_AsyncLed):
@@ -159,13 +167,23 @@ class AsyncJob(_AsyncLed):
     output = _async_own(calls.output)
     cancel = _async_own(calls.cancel)
     set_priority = _async_own(calls.set_priority)
+    move = _async_own(calls.move)
+    input = _async_own(calls.job_input)
+    input_as_sent = _async_own(calls.input_as_sent)
+
+    async def retry(self, model_input: object = calls.SAME_INPUT) -> "AsyncJob":
+        """Runs it again as a new request, with the same input or with another, once it is final."""
+        said = await self._leader.run(calls.retry(self.id, model_input))
+        return AsyncJob(self._leader, said.request_id, said.warnings)
 
 
 class Jobs(_Led):
-    """Your own requests."""
+    """Your own requests; with a key of the scope `admin`, those of all keys."""
 
-    list = _blocking(calls.list_jobs)
-    every = _iterated(calls.every_job)
+    list = _blocking(steering.list_jobs)
+    every = _iterated(steering.every_job)
+    counts = _blocking(steering.count_jobs)
+    bulk = _iterated(steering.bulk)
 
     def get(self, request_id: str) -> Job:
         """The request with that id. This asks the server nothing."""
@@ -173,10 +191,12 @@ class Jobs(_Led):
 
 
 class AsyncJobs(_AsyncLed):
-    """Your own requests."""
+    """Your own requests; with a key of the scope `admin`, those of all keys."""
 
-    list = _awaited(calls.list_jobs)
-    every = _async_iterated(calls.every_job)
+    list = _awaited(steering.list_jobs)
+    every = _async_iterated(steering.every_job)
+    counts = _awaited(steering.count_jobs)
+    bulk = _async_iterated(steering.bulk)
 
     def get(self, request_id: str) -> AsyncJob:
         """The request with that id. This asks the server nothing."""

@@ -67,6 +67,8 @@ class JobStatus(Record):
     webhook_status: str = ""
     priority: int = 0
     attempt: int = 0
+    retry_of: str | None = None
+    retried_as: str | None = None
     queue_position: int | None = None
     eta_seconds: float | None = None
     waiting_for: str | None = None
@@ -101,15 +103,33 @@ class JobStatus(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ListedJob(Record):
-    """A row of the list of requests."""
+    """A row of the list of requests. `key` is the id of the API key that submitted it."""
 
     request_id: str
     status: str
     model_id: str = ""
     deployment_id: str = ""
+    key: str = ""
     priority: int = 0
+    attempt: int = 0
+    errors: tuple[JobError, ...] = ()
     created_at: datetime | None = None
     status_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    predict_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkProgress(Record):
+    """How far an operation on many requests has come. `failed` could not be done, such as a retry whose input is gone."""
+
+    operation: str
+    finished: bool
+    examined: int = 0
+    matched: int = 0
+    done: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from api.gateway import (
     owner_for,
 )
 from api.problems import Problem, no_such_request
-from api.routes.jobs.schemas import PurgeResponse
+from api.routes.jobs.retrying import check_deployment
+from api.routes.jobs.schemas import MoveRequest, PurgeResponse
 from api.routes.sse import event_source
 from api.routes.submitting import submit
 from api.routes.target import TargetOf
@@ -31,7 +32,6 @@ from api.schemas import (
     AsyncPredictRequest,
     AsyncPredictResponse,
     CancelResponse,
-    PriorityRequest,
     QueueStatusResponse,
     RequestStatus,
 )
@@ -41,7 +41,7 @@ from api.upstream.waiting import FOR_OTHERS, deactivated, warning
 from deployments.registry.records import Deployment
 from priority.waiting import NOTHING, Waiting, for_a_replica, in_the_queue
 from tasks.api_keys import ApiKey, sees_model_errors
-from tasks.errors import NotFound
+from tasks.errors import NotFound, QueueFull
 from tasks.job import Reading
 from tasks.outside_text import whole_number
 from tasks.state import FINAL, Status
@@ -53,7 +53,7 @@ from tasks.webhooks.verbs import Redelivery
 router = APIRouter(tags=["async"])
 ONE = TypeAdapter(AsyncPredictRequest)
 MANY: TypeAdapter[list[AsyncPredictRequest]] = TypeAdapter(AsyncPredictBatch)
-PRIORITY = TypeAdapter(PriorityRequest)
+MOVE = TypeAdapter(MoveRequest)
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 SMALL_BODY = 4096  # bytes
 LONGEST_WAIT = 60.0  # s, of one long poll
@@ -164,17 +164,24 @@ async def purge(request: Request, request_id: str) -> PurgeResponse:
 
 
 @router.patch("/async_request/{request_id}", response_model=RequestStatus)
-async def reprioritize(request: Request, request_id: str) -> RequestStatus:
-    """Moves a queued request to another priority: `{"priority": 0..2}`."""
+async def move(request: Request, request_id: str) -> RequestStatus:
+    """Moves a queued request to another priority, to another deployment of its model, or both: `{"priority": 0..2, "deployment_id": ID}`."""
     gateway, key = gateway_of(request), await authenticate(request)
-    async with steered(request, key, "request.move", request_id):
-        change = bodies.parse(PRIORITY, await bodies.read(request, SMALL_BODY))
-        call = verbs.reprioritize(request_id, change.priority, owner_for(key))
-        word = await gateway.store.run(call)
-        if word is MoveResult.MISSING:
-            raise no_such_request()
-        if word is MoveResult.NOT_QUEUED:
-            raise Problem(409, "client_error", "Only a queued request can change its priority.")
+    async with steered(request, key, "request.move", request_id) as change:
+        body = await bodies.read(request, SMALL_BODY)
+        asked, model_id = bodies.parse(MOVE, body), ""
+        change.target = f"{request_id} {asked.model_dump_json(exclude_none=True)}"
+        if asked.deployment_id:
+            model_id = (await check_deployment(gateway, key, asked.deployment_id)).model_id
+        call = verbs.move(
+            request_id,
+            asked.priority,
+            owner_for(key),
+            asked.deployment_id or "",
+            model_id,
+            gateway.settings.max_queued,
+        )
+        _refuse_unmoved(await gateway.store.run(call))
     return await _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
 
 
@@ -205,6 +212,17 @@ async def redeliver(request: Request, request_id: str) -> dict[str, str]:
             why = "is not final yet" if word is Redelivery.NOT_FINAL else "has no webhook"
             raise Problem(409, "client_error", f"The request {why}.")
     return {"request_id": request_id, "webhook_status": "PENDING"}
+
+
+def _refuse_unmoved(word: MoveResult) -> None:
+    if word is MoveResult.MISSING:
+        raise no_such_request()
+    if word is MoveResult.NOT_QUEUED:
+        raise Problem(409, "client_error", "Only a queued request can be moved.")
+    if word is MoveResult.OTHER_MODEL:
+        raise Problem(409, "client_error", "The deployment is not of the request's model.")
+    if word is MoveResult.FULL:
+        raise QueueFull
 
 
 def _accepted(said: dict[str, object], warned: list[str], request_id: str = "") -> Response:

@@ -30,7 +30,7 @@ async def submit(
     trace = request.headers.get("traceparent", "")
     jobs = [_submission(gateway, deployment, item, trace) for item in asked]
     idempotency_key = idempotency_key_of(request)
-    await _write_large(gateway, jobs)
+    await write_large(gateway, jobs)
     call = verbs.submit(
         jobs,
         key.id,
@@ -53,7 +53,7 @@ def idempotency_key_of(request: Request) -> str:
     return given
 
 
-async def _write_large(gateway: Gateway, jobs: list[Submission]) -> None:
+async def write_large(gateway: Gateway, jobs: list[Submission]) -> None:
     """Stores large inputs in the payload store. Those of a refused submission are deleted later."""
     large = [job for job in jobs if job.input_ref]
     if large:

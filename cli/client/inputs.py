@@ -2,12 +2,16 @@
 
 import base64
 import json
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from kingpost.errors import Error
+from tasks.process.variables import editor
 
 STDIN = "-"
 
@@ -30,6 +34,25 @@ def model_input(given: Sequence[str]) -> Any:
             return value
         merged |= cast("dict[str, Any]", value)
     return merged
+
+
+def edited(value: Any) -> Any:
+    """The value as the user leaves it in $VISUAL or $EDITOR. Raises BadInput if that is no JSON, or nothing was saved."""
+    command = editor()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "input.json"
+        path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+        before = path.stat()
+        try:
+            done = subprocess.run([*shlex.split(command), str(path)], check=False)
+        except (OSError, ValueError) as error:
+            message = f"The editor {command!r} cannot be started ({error}); set EDITOR."
+            raise BadInput(message) from None
+        after = path.stat()
+        saved = (before.st_mtime_ns, before.st_ino) != (after.st_mtime_ns, after.st_ino)
+        if done.returncode or not saved:
+            raise BadInput("The input was not saved, so nothing runs.")
+        return _parsed(path.read_bytes(), "The input")
 
 
 def _part(text: str) -> Any:

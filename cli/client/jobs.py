@@ -1,48 +1,54 @@
-"""`kingpost jobs`: lists, shows, follows and cancels requests."""
+"""`kingpost jobs`: lists, shows and follows requests, cancels them, runs them again and moves them."""
 
 import json
-from collections.abc import Mapping
-from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from cli.client.bulk import All, DryRun, How, Ids, Operation, To, Yes, named, steer
 from cli.client.choosing import client
+from cli.client.filtering import BadFilter, Wanted, filtered
+from cli.client.inputs import BadInput, edited, model_input
 from cli.client.outputs import Out, finish
 from cli.options import AsJson
 from cli.tables import show
+from kingpost.errors import ApiError
 from tasks.outside_text import printable
 
 if TYPE_CHECKING:
-    from kingpost.records import JobStatus, ListedJob, Model
+    from kingpost import Job
+    from kingpost.records import Canceled, JobStatus, ListedJob, Model
 
-app = typer.Typer(no_args_is_help=True, help="Lists, shows, follows and cancels requests.")
+app = typer.Typer(
+    no_args_is_help=True, help="Lists, shows, follows, cancels, retries and moves requests."
+)
 RequestId = Annotated[str, typer.Argument(help="Id of the request.")]
 # What `show` says of a status, in this order; what is empty is left out.
 SHOWN = (
     "status", "model_id", "chain_id", "deployment_id", "priority", "attempt", "queue_position", "eta_seconds",
     "waiting_for", "waiting_reason", "created_at", "started_at", "finished_at", "predict_ms", "stopped_at",
-    "stopped_by", "webhook_status",
+    "stopped_by", "webhook_status", "retry_of", "retried_as",
 )  # fmt: skip
 
 
 @app.command("ls")
+@filtered
 def list_jobs(
-    status: Annotated[str | None, typer.Option(help="Only this status, such as QUEUED.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only this model, by name or id.")] = None,
+    wanted: Wanted,
     count: Annotated[int, typer.Option("-n", min=1, help="How many at most.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Lists your requests, newest first."""
+    """Lists your requests, newest first; for a key with the scope admin, those of all keys."""
     with client() as server:
-        wanted = status.upper() if status else None
-        found = list(islice(server.jobs.every(status=wanted, model=model), count))
+        found = list(server.jobs.every(limit=count, **wanted.filter()))
         names = _names(server.models.list()) if found and not as_json else {}
     if as_json:
         print(json.dumps([job.raw for job in found]))
     elif found:
-        show(("request", "status", "level", "sent", "model"), [_row(job, names) for job in found])
+        show(*_table(found, names))
     else:
         print("There are no such requests.")
 
@@ -80,27 +86,186 @@ def result(request_id: RequestId, out: Out = None, as_json: AsJson = False) -> N
         finish(server.jobs.get(request_id).output(), out, as_json, request_id)
 
 
+@app.command("input")
+def show_input(request_id: RequestId, out: Out = None, as_json: AsJson = False) -> None:
+    """Shows the input of a request, while it is kept."""
+    with client() as server:
+        finish(server.jobs.get(request_id).input_as_sent(), out, as_json, request_id)
+
+
 @app.command()
+@filtered
 def cancel(
-    request_ids: Annotated[list[str], typer.Argument(help="Ids of the requests.")],
+    wanted: Wanted,
+    request_ids: Ids = None,
+    all: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operation: Operation = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cancels requests, also those that run. The exit code is 1 if one could not be cancelled."""
+    """Cancels requests, also those that run: by their ids, or all that match. The exit code is 1 if one could not be cancelled."""
+    how = How(all, dry_run, yes, operation, as_json)
+    if not named(request_ids, wanted, how):
+        steer("cancel", wanted, how)
+        return
     with client() as server:
-        done = [server.jobs.get(request_id).cancel() for request_id in request_ids]
-    if as_json:
-        print(json.dumps([entry.raw for entry in done]))
-    else:
-        for entry in done:
-            print(f"{entry.request_id}: {entry.message}")
-    if not all(entry.canceled for entry in done):
+        _each(request_ids, how, lambda id: _canceled(server.jobs.get(id).cancel()))
+
+
+@app.command()
+@filtered
+def retry(
+    wanted: Wanted,
+    request_ids: Ids = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="KEY=VALUE|@FILE.json",
+            help="With ids: change a part of the input, as for predict.",
+        ),
+    ] = None,
+    edit: Annotated[
+        bool, typer.Option("--edit", help="With ids: change the input in $EDITOR first.")
+    ] = False,
+    all: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operation: Operation = None,
+    as_json: AsJson = False,
+) -> None:
+    """Runs final requests again as new ones, with the same input or a changed one: by their ids, or all that match."""
+    how = How(all, dry_run, yes, operation, as_json)
+    if not named(request_ids, wanted, how):
+        if given or edit:
+            raise BadFilter("--input and --edit are for ids, not for a filter.")
+        steer("retry", wanted, how)
+        return
+    change = model_input(given) if given else None
+    with client() as server:
+        _each(request_ids, how, lambda id: _retried(server.jobs.get(id), change, edit))
+
+
+@app.command()
+@filtered
+def move(
+    wanted: Wanted,
+    request_ids: Ids = None,
+    to_level: Annotated[
+        int | None, typer.Option(min=0, max=2, help="The new priority; 0 is the most urgent.")
+    ] = None,
+    to_deployment: Annotated[
+        str | None, typer.Option(help="Id of another deployment of the same model.")
+    ] = None,
+    all: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operation: Operation = None,
+    as_json: AsJson = False,
+) -> None:
+    """Moves queued requests to another priority or deployment: by their ids, or all that match."""
+    if to_level is None and to_deployment is None:
+        raise BadFilter("Say --to-level, --to-deployment or both.")
+    how = How(all, dry_run, yes, operation, as_json)
+    if not named(request_ids, wanted, how):
+        steer("move", wanted, how, To(to_level, to_deployment))
+        return
+    with client() as server:
+        _each(
+            request_ids,
+            how,
+            lambda id: _moved(
+                server.jobs.get(id).move(priority=to_level, deployment=to_deployment)
+            ),
+        )
+
+
+Done = tuple[bool, Mapping[str, Any], str]  # whether it was done, as JSON, and in words
+
+
+def _each(ids: Sequence[str] | None, how: How, act: Callable[[str], Done]) -> None:
+    """Does it with each of the requests. One that cannot be does not stop the others; the exit code is 1 then."""
+    failed, rows = False, list[Mapping[str, Any]]()
+    for request_id in ids or ():
+        try:
+            done, row, words = act(request_id)
+            if not how.as_json:
+                print(f"{request_id}: {printable(words)}")
+        except ApiError as error:
+            if error.status in (401, 403):
+                raise  # it holds for all
+            done, row = False, {"request_id": request_id, "error": str(error)}
+            print(f"{request_id}: {printable(str(error))}", file=sys.stderr)
+        failed |= not done
+        rows.append(row)
+    if how.as_json:
+        print(json.dumps(rows))
+    if failed:
         raise typer.Exit(1)
 
 
-def _row(job: "ListedJob", names: Mapping[str, str]) -> tuple[str, ...]:
-    sent = _time(job.created_at)
-    model = names.get(job.model_id, job.model_id)
-    return job.request_id, job.status, str(job.priority), sent, model
+def _canceled(said: "Canceled") -> Done:
+    return said.canceled, said.raw, said.message
+
+
+def _moved(said: "JobStatus") -> Done:
+    where = f"deployment {said.deployment_id}, priority {said.priority}"
+    return True, said.raw, f"it waits at {where}."
+
+
+def _retried(job: "Job", change: Any, edit: bool) -> Done:
+    """Runs the job again, with its input as the options change it."""
+    if change is None and not edit:
+        again = job.retry()
+    else:
+        again = job.retry(_changed(job.input(), change, edit))
+    said = {"request_id": again.id, "retry_of": job.id}
+    return True, said, f"it runs again as {again.id}."
+
+
+def _changed(old: Any, change: Any, edit: bool) -> Any:
+    """An input as it is to be. Raises BadInput for bytes, and for what is not JSON after the change."""
+    new: Any = change if change is not None else old
+    if isinstance(change, dict) and isinstance(old, dict):
+        new = cast("dict[str, Any]", old) | cast("dict[str, Any]", change)
+    if not edit:
+        return new
+    if isinstance(new, bytes):
+        raise BadInput("The input is not JSON, so it cannot be edited.")
+    return edited(new)
+
+
+def _table(
+    jobs: "Sequence[ListedJob]", names: Mapping[str, str]
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Head and rows. The keys are shown where there are several."""
+    now, several = datetime.now(UTC), len({job.key for job in jobs}) > 1
+    rows = [
+        (
+            job.request_id,
+            job.status,
+            str(job.priority),
+            _age(job.created_at, now),
+            *([job.key] if several else []),
+            names.get(job.model_id, job.model_id),
+        )
+        for job in jobs
+    ]
+    key = ("key",) if several else ()
+    return ("request", "status", "level", "age", *key, "model"), rows
+
+
+def _age(at: datetime | None, now: datetime) -> str:
+    """How long ago that was, in the largest whole unit."""
+    if at is None:
+        return "-"
+    seconds = max(int((now - at).total_seconds()), 0)
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def _names(models: "list[Model] | Any") -> dict[str, str]:

@@ -32,17 +32,19 @@ class AuditEntry:
 
 @dataclass
 class Change:
-    """A change that is being made. Whoever makes it may name its target more exactly."""
+    """A change that is being made. Whoever makes it may name its target more exactly, or say that it changes nothing."""
 
     actor: str
     name: str
     action: str
     target: str = ""
+    changes: bool = True  # false for a call that only counts, which makes no entry
 
     def entry(self, result: str) -> ScriptCall[str]:
         """Appends it to the audit log, with its result."""
         arguments: list[str | int] = [MOST_ENTRIES]
-        for name, value in {**vars(self), "result": result}.items():
+        fields = {name: getattr(self, name) for name in ("actor", "name", "action", "target")}
+        for name, value in {**fields, "result": result}.items():
             arguments += [name, printable(utf8(value))[:LONGEST]]
         return ScriptCall("write_audit", arguments, text, ACCESS)
 

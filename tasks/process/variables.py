@@ -29,6 +29,11 @@ def is_set(name: str) -> bool:
     return bool(os.environ.get(name))
 
 
+def editor() -> str:
+    """The command of the user's editor."""
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+
+
 def set_aside() -> list[str]:
     """The names of the variables that this process was given and ignores."""
     return sorted(_set_aside)

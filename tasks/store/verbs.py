@@ -77,11 +77,13 @@ class CancelResult(StrEnum):
 
 
 class MoveResult(StrEnum):
-    """The result of a change of priority."""
+    """The result of a move."""
 
     MOVED = "moved"
     UNCHANGED = "unchanged"
     NOT_QUEUED = "not_queued"
+    OTHER_MODEL = "other_model"
+    FULL = "full"
     MISSING = "missing"
 
 
@@ -237,11 +239,18 @@ def cancel(
     return ScriptCall("cancel", arguments, read)
 
 
-def reprioritize(request_id: str, level: int, owner: str = "") -> ScriptCall[MoveResult]:
-    """Moves a queued job to another level. The owner '' means any."""
-    return ScriptCall(
-        "reprioritize", [request_id, owner, level], lambda reply: MoveResult(text(reply))
-    )
+def move(
+    request_id: str,
+    level: int | None,
+    owner: str = "",
+    deployment_id: str = "",
+    model_id: str = "",
+    max_queued: int = 0,
+) -> ScriptCall[MoveResult]:
+    """Moves a queued job to a level (None = its own), to a deployment of its model ('' = its own), or both. The owner '' means any."""
+    to_level = "" if level is None else level
+    arguments = [request_id, owner, to_level, deployment_id, model_id, max_queued]
+    return ScriptCall("move", arguments, lambda reply: MoveResult(text(reply)))
 
 
 def purge(request_id: str, owner: str = "") -> ScriptCall[PurgeResult]:

@@ -131,7 +131,7 @@ class Operation:
         """Goes on with the operation for a while. Raises Problem if it is not clear which one, or on what."""
         store, operation = gateway_of(request).store, body.operation or new_request_id()
         asked = body.model_dump_json(exclude={"operation"}, exclude_defaults=True)
-        change.target = f"operation={operation} {asked}"
+        change.target, change.changes = f"operation={operation} {asked}", not body.dry_run
         wanted = await self._wanted(gateway_of(request), key, body)
         name = await self._open(request, key, operation, asked)
         ends = monotonic() + SECONDS

@@ -1,5 +1,6 @@
 """Lists and counts of jobs: a key's own, or everybody's for the scope admin."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
@@ -23,7 +24,7 @@ from api.routes.jobs.schemas import (
     RequestPage,
 )
 from deployments.registry import verbs as registry
-from deployments.registry.records import Model
+from deployments.registry.records import Model, no_model
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Job
@@ -32,6 +33,7 @@ from tasks.steering import verbs as steering
 from tasks.steering.filters import JobFilter, Place
 
 router = APIRouter(tags=["jobs"])
+MODEL_ID = re.compile(r"[0-9a-z]{8}")
 MOST_STEPS = 20  # scripts of one call; a client goes on with the cursor
 
 
@@ -103,8 +105,11 @@ async def _models(gateway: Gateway, key: ApiKey) -> list[Model]:
 
 
 def _model_id(reference: str | None, models: Iterable[Model]) -> str:
-    """The id of a model by its id or name. A model that is gone has left requests, which its id finds."""
-    return next((model.id for model in models if model.name == reference), reference or "")
+    """The id of a model by its id or name. A model that is gone has left requests, which its id finds. Raises NotFound."""
+    found = next((model.id for model in models if model.name == reference), reference or "")
+    if found and not MODEL_ID.fullmatch(found):
+        raise NotFound(no_model(found))
+    return found
 
 
 def _deployments(query: JobQuery, models: list[Model]) -> tuple[str, ...] | None:

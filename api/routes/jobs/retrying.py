@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter
 
+from api import body as bodies
 from api.audit import steered
 from api.gateway import RESTRICTED, Gateway, authenticate, gateway_of, new_request_id, owner_for
 from api.problems import Problem, no_such_request
-from api.routes.jobs.schemas import RetryResponse
-from api.routes.submitting import idempotency_key_of
+from api.routes.jobs.schemas import RetryBody, RetryResponse
+from api.routes.submitting import idempotency_key_of, write_large
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from tasks import payloads
@@ -21,6 +23,8 @@ from tasks.state import FINAL
 from tasks.store import verbs
 
 router = APIRouter(tags=["jobs"])
+BODY = TypeAdapter(RetryBody)
+JSON = "application/json"
 GONE = "The input of the request is gone; submit it again with its input."
 
 
@@ -37,16 +41,19 @@ ONCE = Idempotency()
 
 @router.post("/async_request/{request_id}/retry", status_code=201, response_model=RetryResponse)
 async def retry(request: Request, request_id: str, response: Response) -> RetryResponse:
-    """Queues the input of a final request again, as a new request. 410 if the input is gone."""
+    """Queues the input of a final request again, or another `model_input` in its place, as a new request. 410 if the input is gone."""
     key = await authenticate(request)
     async with steered(request, key, "request.retry", request_id):
-        new_id = await _retried(request, key, request_id)
+        most = gateway_of(request).settings.max_async_body_bytes
+        body = await bodies.read(request, most)
+        new_id = await _retried(request, key, request_id, body)
     response.headers["x-baseten-request-id"] = new_id
     return RetryResponse(request_id=new_id, retry_of=request_id)
 
 
-async def _retried(request: Request, key: ApiKey, request_id: str) -> RequestId:
+async def _retried(request: Request, key: ApiKey, request_id: str, body: bytes) -> RequestId:
     """The id of the new request."""
+    asked = bodies.parse(BODY, body or b"{}")
     gateway, rate = gateway_of(request), key.limits.status_calls_per_minute or 0
     try:
         call = verbs.read(request_id, owner_for(key), rate, key.id)
@@ -57,17 +64,31 @@ async def _retried(request: Request, key: ApiKey, request_id: str) -> RequestId:
         message = f"The request is {job.status}; only a final request can be retried."
         raise Problem(409, "client_error", message)
     await check_deployment(gateway, key, job.deployment_id)
-    again = await submission(gateway, job, new_request_id())
-    (new_id,) = await submit_again(gateway, key, job, [again], _idempotency(request, key, job))
+    if asked.edits:
+        again = await _edited(gateway, job, bodies.encoded(asked.model_input))
+    else:
+        again = await submission(gateway, job, new_request_id())
+    once = _idempotency(request, key, job, body if asked.edits else b"")
+    (new_id,) = await submit_again(gateway, key, job, [again], once)
     return new_id
 
 
-def _idempotency(request: Request, key: ApiKey, job: Job) -> Idempotency:
+async def _edited(gateway: Gateway, job: Job, model_input: bytes) -> Submission:
+    """The same job with another input, which is JSON."""
+    new_id = RequestId(new_request_id())
+    again = replace(_same(job, new_id), input=model_input, content_type=JSON)
+    if len(model_input) > gateway.settings.spill_bytes:
+        again = replace(again, input_ref=payloads.input_ref(new_id))
+        await write_large(gateway, [again])
+    return again
+
+
+def _idempotency(request: Request, key: ApiKey, job: Job, edit: bytes) -> Idempotency:
     given = idempotency_key_of(request)
     if not given:
         return ONCE
     # Keys of submissions are the owner's. This one must not meet them.
-    digest = hashlib.sha256(f"retry {job.request_id}".encode()).hexdigest()
+    digest = hashlib.sha256(f"retry {job.request_id}".encode() + edit).hexdigest()
     return Idempotency(f"retry:{key.id}:{given}", digest)
 
 
@@ -102,11 +123,16 @@ async def submission(gateway: Gateway, job: Job, request_id: str) -> Submission:
         if found is None:
             raise Problem(410, "application_error", GONE)
         model_input = found
+    return replace(_same(job, RequestId(request_id)), input=model_input, input_ref=ref)
+
+
+def _same(job: Job, request_id: RequestId) -> Submission:
+    """The same job under a new id, without its input."""
     return Submission(
-        request_id=RequestId(request_id),
+        request_id=request_id,
         deployment_id=job.deployment_id,
         model_id=job.model_id,
-        input=model_input,
+        input=b"",
         level=job.level,
         max_time_in_queue_ms=job.max_time_in_queue_ms,
         retry=job.retry,
@@ -115,7 +141,6 @@ async def submission(gateway: Gateway, job: Job, request_id: str) -> Submission:
         traceparent=job.traceparent,
         path=job.path,
         chain_id=job.chain_id,
-        input_ref=ref,
         retry_of=job.request_id,
     )
 

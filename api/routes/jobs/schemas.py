@@ -2,9 +2,17 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    model_validator,
+)
 
 from api.schemas import AsyncError, LevelNumber, maybe_time, time_of
 from priority.order import LEVELS
@@ -151,6 +159,44 @@ class BulkAnswer(BaseModel):
             done=progress.done,
             failed=progress.failed,
         )
+
+
+class RetryBody(BaseModel):
+    """The body of a retry, which may be left out: another input for the new request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model_input: Annotated[Any, Field(description="Instead of the input of the old request.")] = (
+        None
+    )
+
+    @property
+    def edits(self) -> bool:
+        """Whether it brings an input; null is one."""
+        return "model_input" in self.model_fields_set
+
+
+def _says_what(schema: dict[str, Any]) -> None:
+    """One of the fields at least says what is to change."""
+    schema["anyOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+        for name in schema["properties"]
+    ]
+
+
+class MoveRequest(BaseModel):
+    """The body of PATCH /async_request/{id}: a priority, a deployment of the same model, or both."""
+
+    model_config = ConfigDict(json_schema_extra=_says_what)
+
+    priority: LevelNumber | None = None
+    deployment_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.priority is None and self.deployment_id is None:
+            raise ValueError("say priority, deployment_id or both")
+        return self
 
 
 class RetryResponse(BaseModel):

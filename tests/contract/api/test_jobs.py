@@ -102,12 +102,25 @@ def test_a_list_holds_what_matches_in_stable_pages(live: Live) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["stauts=FAILED", "cursor=3", "limit=0", "created_after=yesterday", "created_after=2026-01-01T00:00:00", "error_text=", "status=DONE"],
+    ["stauts=FAILED", "model=nobody", "cursor=3", "limit=0", "created_after=yesterday", "created_after=2026-01-01T00:00:00", "error_text=", "status=DONE"],
 )  # fmt: skip
 def test_a_wrong_query_is_refused(http: httpx.Client, query: str) -> None:
     answer = http.get(f"/v1/jobs?{query}")
-    assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
-    assert query.partition("=")[0] in answer.json()["error"]
+    unknown = query == "model=nobody"
+    expected = (404, "model_does_not_exist") if unknown else (400, "client_error")
+    assert (answer.status_code, answer.json()["error_code"]) == expected
+    name, _, value = query.partition("=")
+    assert (value if unknown else name) in answer.json()["error"]
+
+
+@pytest.mark.parametrize("wanted", [{"stauts": "FAILED"}, {"model": "nobody"}])
+def test_lists_counts_and_operations_refuse_in_the_same_words(
+    http: httpx.Client, wanted: dict[str, str]
+) -> None:
+    answers = [http.get(f"/v1/jobs{path}", params=wanted) for path in ("", "/counts")]
+    answers.append(http.post("/v1/jobs/cancel", json=wanted))
+    (said,) = {(answer.status_code, answer.text) for answer in answers}
+    assert "Did you mean status?" in said[1] or "There is no model 'nobody'" in said[1]
 
 
 def test_an_admin_reads_and_steers_what_others_cannot_see(

@@ -80,7 +80,7 @@ class Both:
             self.store.run(verbs.cancel(request_id))
             self.model.remove(request_id)
         else:
-            self.store.run(verbs.reprioritize(request_id, level))
+            self.store.run(verbs.move(request_id, level))
             self.model.move(request_id, level)
 
     def queued(self) -> list[str]:

@@ -72,7 +72,7 @@ def hot_path(store: JobStore, waiting: RequestId) -> None:
     (canceled,) = store.run(verbs.submit([submission("https://a.example/x")], KEY, 10**6))
     store.run(verbs.read(waiting, KEY))
     store.run(verbs.cancel(canceled, KEY))
-    store.run(verbs.reprioritize(waiting, 1, KEY))
+    store.run(verbs.move(waiting, 1, KEY))
     for number in range(3):
         claim = store.run(verbs.claim(DEPLOYMENT, "r:0", f"fence{number:011d}", "r"))
         assert claim is not None

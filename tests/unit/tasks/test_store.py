@@ -236,7 +236,7 @@ def test_a_cancelled_running_job_holds_its_slot_until_it_stopped(store: JobStore
 def test_a_strangers_job_is_missing(store: JobStore) -> None:
     request_id = submit(store, key="alice")
     assert store.run(verbs.cancel(request_id, "mallory")) == (CancelResult.MISSING, None)
-    assert store.run(verbs.reprioritize(request_id, 1, "mallory")) is MoveResult.MISSING
+    assert store.run(verbs.move(request_id, 1, "mallory")) is MoveResult.MISSING
 
 
 def test_a_job_expires_without_any_worker(store: JobStore, clock: Clock) -> None:
@@ -294,13 +294,31 @@ def test_a_newcomer_is_served_second_at_most(store: JobStore) -> None:
     assert bob in [claim(store).job.request_id for _ in range(2)]
 
 
-def test_reprioritize_moves_a_job(store: JobStore) -> None:
+def test_a_move_changes_the_level(store: JobStore) -> None:
     first, second = submit(store, level=1), submit(store, level=1)
-    assert store.run(verbs.reprioritize(second, 0)) is MoveResult.MOVED
+    assert store.run(verbs.move(second, 0)) is MoveResult.MOVED
     assert [store.run(verbs.read(request_id)).jobs_ahead for request_id in (first, second)] == [
         1,
         0,
     ]
+
+
+def test_a_move_to_another_deployment_stays_within_the_model_and_the_cap(store: JobStore) -> None:
+    first, second = submit(store, level=1), submit(store, level=1)
+
+    def moved(request_id: RequestId, model: str, most: int) -> MoveResult:
+        return store.run(verbs.move(request_id, None, "", "dep00002", model, most))
+
+    model = store.run(verbs.read(first)).job.model_id
+    assert moved(first, "another1", 9) is MoveResult.OTHER_MODEL
+    assert moved(first, model, 1) is MoveResult.MOVED
+    assert moved(second, model, 1) is MoveResult.FULL
+    assert moved(first, "another1", 0) is MoveResult.UNCHANGED
+    assert store.run(verbs.move(second, 0, "", "dep00002", model, 2)) is MoveResult.MOVED
+    found = [store.run(verbs.read(request_id)).job for request_id in (first, second)]
+    assert [(job.deployment_id, job.level) for job in found] == [("dep00002", 1), ("dep00002", 0)]
+    assert store.run(verbs.queue_status(DEPLOYMENT)).queued == 0
+    assert store.run(verbs.queue_status("dep00002")).queued == 2
 
 
 def test_lost_wakeups_are_sent_again(store: JobStore) -> None:

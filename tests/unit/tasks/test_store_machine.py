@@ -235,7 +235,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(request_id=ids, level=st.integers(0, 2))
     def reprioritize(self, request_id: str, level: int) -> None:
-        word = self.run(verbs.reprioritize(request_id, level))
+        word = self.run(verbs.move(request_id, level))
         if request_id in self.gone:
             assert word is verbs.MoveResult.MISSING
             return
