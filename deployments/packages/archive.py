@@ -28,6 +28,7 @@ KINDS = {
     tarfile.FIFOTYPE: "a pipe",
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
+NO_FILES = "The archive holds no files."
 LOOKED_AT = (CONFIG_NAME, ".py")
 HARMLESS = {"mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment"}
 
@@ -68,6 +69,7 @@ class Entry:
     name: str
     is_folder: bool
     is_executable: bool
+    size: int
     content: Iterator[bytes]
 
 
@@ -91,7 +93,7 @@ def entries(pieces: Iterable[bytes], limits: Limits) -> Iterator[Entry]:
             raise PackageError(f"{name} has {count} bytes, above the limit of {limits.file_size}.")
         limits.check(names.count, size)
         content = source.content(count)
-        yield Entry(name, info.isdir(), bool(info.mode & 0o100), content)
+        yield Entry(name, info.isdir(), bool(info.mode & 0o100), count, content)
         for _ in content:
             pass  # what nobody wanted to read
         source.take(-count % BLOCK)
@@ -99,12 +101,15 @@ def entries(pieces: Iterable[bytes], limits: Limits) -> Iterator[Entry]:
 
 def verify(pieces: Iterable[bytes], wanted: str, limits: Limits) -> None:
     """Reads a whole archive. Raises PackageError unless it is one of a package with that content hash."""
-    digests = {
-        entry.name: _digest(entry.content)
-        for entry in entries(pieces, limits)
-        if not entry.is_folder
-    }
-    _check_hash(digests, wanted)
+    _check_hash(_digests(pieces, limits), wanted)
+
+
+def content_hash(pieces: Iterable[bytes], limits: Limits) -> str:
+    """The content hash of a whole archive. Raises PackageError unless it is one of a package."""
+    digests = _digests(pieces, limits)
+    if not digests:
+        raise PackageError(NO_FILES)
+    return hash_of(digests)
 
 
 def unpack(pieces: Iterable[bytes], wanted: str, limits: Limits, to: Path) -> None:
@@ -141,6 +146,14 @@ def _written(content: Iterator[bytes], write: Callable[[bytes], object]) -> Iter
         yield piece
 
 
+def _digests(pieces: Iterable[bytes], limits: Limits) -> dict[str, bytes]:
+    return {
+        entry.name: _digest(entry.content)
+        for entry in entries(pieces, limits)
+        if not entry.is_folder
+    }
+
+
 def _digest(content: Iterable[bytes]) -> bytes:
     digest = hashlib.sha256()
     for piece in content:
@@ -150,7 +163,7 @@ def _digest(content: Iterable[bytes]) -> bytes:
 
 def _check_hash(digests: dict[str, bytes], wanted: str) -> None:
     if not digests:
-        raise PackageError("The archive holds no files.")
+        raise PackageError(NO_FILES)
     if (found := hash_of(digests)) != wanted:
         raise PackageError(
             f"The files have the content hash {found[:12]}..., not {wanted[:12]}...; push again."

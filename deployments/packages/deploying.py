@@ -25,12 +25,16 @@ NAMELESS = "config.yaml has no model_name; set it, or give a name with the push.
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants to deploy. An empty name is that of config.yaml; an empty environment promotes nothing."""
+    """What somebody wants to deploy. An empty name is that of config.yaml; an empty environment promotes nothing.
+
+    A draft becomes the model's `development`, unless that follows a folder on a machine of the server.
+    """
 
     content_hash: str
     name: str = ""
     environment: str = ""
     allow_unsupported: Sequence[str] = ()
+    draft: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,22 @@ class Deploying:
             raise PackageMissing(f"{message}; upload it first: POST /v1/packages.")
         call = await asyncio.to_thread(self._checked, wish)
         deployment, promotion = await self._store.run(call), ""
-        if wish.environment:
+        if wish.draft:
+            await self._check_follows_no_folder(deployment)
+            promotion = await self._store.run(registry.draft(deployment))
+        elif wish.environment:
             call = registry.promote(deployment, wish.environment)
             promotion = await self._store.run(call)
         return Deployed(deployment, promotion)
+
+    async def _check_follows_no_folder(self, draft: Deployment) -> None:
+        model = await self._store.run(registry.model(draft.model_id))
+        known = model.environments.get("development")
+        if known and known.deployment_id:
+            current = await self._store.run(registry.deployment(known.deployment_id))
+            if current.package:
+                message = f"The environment development of {model.name} follows a folder of the server's machine"
+                raise registry.EnvironmentRefused(f"{message}; publish it, or use another name.")
 
     def _checked(self, wish: Wish) -> ScriptCall[Deployment]:
         with tempfile.TemporaryDirectory() as scratch:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 
+from deployments.packages import archive
 from deployments.packages.archive import Limits, verify
 from deployments.packages.store import package_ref
 from deployments.registry import packages as registry
@@ -92,7 +93,7 @@ class Uploads:
         return upload
 
     async def _receive(self, upload: Upload, sender: str, chunks: AsyncIterator[bytes]) -> Upload:
-        async for piece in _pieces(chunks):
+        async for piece in pieces_of(chunks):
             ref = f"{PIECES}/{upload.id}.{upload.offset:015d}.{sender}"
             await self._payloads.write_piece(ref, piece)
             call = registry.advance_upload(upload.id, sender, len(piece), ref)
@@ -118,6 +119,24 @@ class Uploads:
         await self._drop(upload.id, refs)
         log.info("package.stored", content_hash=upload.content_hash, bytes=upload.size)
 
+    async def take(self, refs: Sequence[str], keep: bool = True) -> str:
+        """Checks an archive whose pieces have all come, and stores it unless `keep` is false. Returns its content hash.
+
+        Raises PackageRefused.
+        """
+        async with self._checks:
+            try:
+                found = await asyncio.to_thread(
+                    archive.content_hash, self._read(refs), self._limits
+                )
+            except PackageError as error:
+                raise PackageRefused(str(error)) from None
+            if keep and not await self.is_stored(found):
+                await asyncio.to_thread(self._store_package, found, refs)
+                await self.is_stored(found)  # for a deployment that comes soon
+                log.info("package.stored", content_hash=found)
+        return found
+
     async def _show_life(self, upload_id: str, sender: str) -> None:
         guard = Guard("a sign of life of an upload", ALIVE_SECONDS)
         while True:
@@ -128,6 +147,9 @@ class Uploads:
     def _check_and_store(self, content_hash: str, refs: Sequence[str]) -> None:
         """Reads the pieces twice: a package that is stored was checked as a whole."""
         verify(self._read(refs), content_hash, self._limits)
+        self._store_package(content_hash, refs)
+
+    def _store_package(self, content_hash: str, refs: Sequence[str]) -> None:
         writer = self._payloads.writer(package_ref(content_hash))
         for piece in self._read(refs):
             writer.write(piece)
@@ -143,12 +165,12 @@ class Uploads:
             await self._payloads.delete(refs)
 
 
-async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """The chunks in pieces of PIECE bytes; the last one may be smaller."""
+async def pieces_of(chunks: AsyncIterator[bytes], size: int = PIECE) -> AsyncGenerator[bytes]:
+    """The chunks in pieces of that many bytes, or a little more; the last one may be smaller."""
     held = bytearray()
     async for chunk in chunks:
         held += chunk
-        if len(held) >= PIECE:
+        if len(held) >= size:
             yield bytes(held)
             held.clear()
     if held:

@@ -24,8 +24,9 @@ KEYED = {
     "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
     "replica": "string, JSON of what one replica said last; three heartbeats",
-    "upload": "hash of one upload: api_key, content_hash, size, offset, sender, sending_until",
+    "upload": "hash of one upload: api_key, content_hash, size, offset, sender, sending_until; of a transfer, see transfers.py",
     "upload_pieces": "list of payloads, the pieces of one upload in their order",
+    "upload_parts": "hash number -> bytes, MD5 and payloads of one part of a transfer, in one text",
     "going_package": "string while the stored package of that content hash is being deleted; a minute",
     "host-token": "string, the token of a replica's gate, by reference: entries are shown and logged; three heartbeats",
 }

@@ -56,7 +56,7 @@ def open_upload(
     def read(reply: Reply) -> Upload:
         word, *rest = items(reply)
         if text(word) == "full":
-            raise UploadsFull(_full(text(rest[0]), settings))
+            raise UploadsFull(full_sentence(text(rest[0]), settings))
         upload_id, offset, active = rest
         return Upload(text(upload_id), content_hash, size, int(text(offset)), text(active) == "1")
 
@@ -66,7 +66,8 @@ def open_upload(
     return _call("open_upload", arguments, read)
 
 
-def _full(whose: str, settings: Settings) -> str:
+def full_sentence(whose: str, settings: Settings) -> str:
+    """What to tell somebody for whose upload there is no room: of the `key`, or of `all`."""
     if whose == "key":
         limit = f"{MOST_OF_KEY} with {settings.max_upload_bytes_per_key} bytes"
         return f"This key has too many unfinished uploads (at most {limit}); finish them, or wait until they are dropped."

@@ -226,6 +226,11 @@ def promote(target: Deployment, environment: str = "production") -> ScriptCall[s
     return _call("promote", [target.model_id, environment, target.id], text)
 
 
+def draft(target: Deployment) -> ScriptCall[str]:
+    """Lets an immutable deployment take over `development` once it is warm: 'switched', 'warming' or 'unchanged'."""
+    return _call("promote", [target.model_id, "development", target.id], text)
+
+
 def switch(model_id: str, environment: str, deployment_id: str) -> ScriptCall[bool]:
     """Points an environment at its candidate. False if that is no longer its candidate."""
     return _call("switch", [model_id, environment, deployment_id], _says("switched"))

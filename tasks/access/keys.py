@@ -175,3 +175,10 @@ class KeyCheck:
         """The scope of the key with this id, None if it is unknown or revoked. Raises StoreUnavailable."""
         key = await self._known.get(identity)
         return None if key is None or key.revoked else key.scope
+
+    async def of(self, identity: str) -> ApiKey | None:
+        """The key with this id, None if it is unknown, expired or revoked. Raises StoreUnavailable."""
+        key = await self._known.get(identity)
+        if key is None or key.revoked:
+            return None
+        return None if key.expires is not None and key.expires < time.time() else key

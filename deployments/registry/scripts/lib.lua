@@ -44,5 +44,5 @@ end
 
 local function drop_upload(id)
   redis.call('ZREM', R.uploads, id)
-  redis.call('DEL', R.upload(id), R.upload_pieces(id))
+  redis.call('DEL', R.upload(id), R.upload_pieces(id), R.upload_parts(id))
 end

@@ -7,13 +7,14 @@ local now, of_key, bytes_of_key, bytes = now_ms(), 0, 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', R.uploads, '-inf', now)) do drop_upload(id) end
 local open = redis.call('ZRANGE', R.uploads, 0, -1)
 for _, id in ipairs(open) do
-  local known = redis.call('HMGET', R.upload(id), 'api_key', 'content_hash', 'size', 'offset', 'sending_until')
+  local known = redis.call('HMGET', R.upload(id), 'api_key', 'content_hash', 'size', 'offset', 'sending_until',
+    'owner')
   if known[1] == ARGV[2] and known[2] == ARGV[3] and known[3] == ARGV[4] then
     return {'open', id, known[4], tonumber(known[5]) > now and '1' or '0'}
   end
   local size = tonumber(known[3])
   bytes = bytes + size
-  if known[1] == ARGV[2] then of_key, bytes_of_key = of_key + 1, bytes_of_key + size end
+  if (known[1] or known[6]) == ARGV[2] then of_key, bytes_of_key = of_key + 1, bytes_of_key + size end
 end
 local size = tonumber(ARGV[4])
 if of_key >= tonumber(ARGV[6]) or bytes_of_key + size > tonumber(ARGV[8]) then return {'full', 'key'} end

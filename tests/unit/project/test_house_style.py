@@ -26,7 +26,13 @@ LONGEST_SCRIPT = 60
 MOST_MODULES = 16  # of a folder
 VERBS = (
     (JOBS, ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")),
-    (SCRIPTS, [f"deployments/registry/{name}.py" for name in ("verbs", "packages", "removal")]),
+    (
+        SCRIPTS,
+        [
+            f"deployments/registry/{name}.py"
+            for name in ("verbs", "packages", "transfers", "removal")
+        ],
+    ),
     (STEERING, ("tasks/steering/verbs.py",)),
     (ACCESS, ("tasks/access/audit.py", "tasks/access/keys.py", "tasks/webhooks/secrets.py")),
 )
