@@ -29,6 +29,8 @@ from api.routes.jobs import bulk as routes_bulk
 from api.routes.jobs import inputs as routes_inputs
 from api.routes.jobs import listing as routes_listing
 from api.routes.jobs import retrying as routes_retrying
+from api.routes.truss import graphql as routes_graphql
+from api.routes.truss import objects as routes_objects
 from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
 from tasks.machine import tell_time
@@ -97,6 +99,8 @@ def create_app(settings: Settings) -> FastAPI:
         routes_inputs,
         routes_keys,
         routes_webhooks,
+        routes_graphql,
+        routes_objects,
     ):
         app.include_router(routes.router)
     app.include_router(routes_health.root)

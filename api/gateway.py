@@ -14,6 +14,8 @@ from api.problems import Problem, unauthorized
 from api.server.connections import Connection
 from api.upstream.hosts import Upstreams
 from deployments.packages.deploying import Deploying
+from deployments.packages.patching import Patching
+from deployments.packages.transfers import Transfers
 from deployments.packages.uploads import Uploads
 from deployments.registry.directory import Directory
 from deployments.registry.management import Management
@@ -52,6 +54,8 @@ class Gateway:
     payloads: Payloads
     management: Management
     uploads: Uploads
+    transfers: Transfers
+    patching: Patching
     deploying: Deploying
     removal: Removal
     chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
@@ -63,6 +67,7 @@ class Gateway:
         store.prepare(JOBS, REGISTRY, STEERING, ACCESS)  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
         uploads = Uploads(store, settings)
+        transfers = Transfers(store, uploads, settings)
         return cls(
             settings=settings,
             store=store,
@@ -75,6 +80,8 @@ class Gateway:
             payloads=Payloads(settings),
             management=Management(store),
             uploads=uploads,
+            transfers=transfers,
+            patching=Patching(transfers, settings),
             deploying=Deploying(store, uploads, settings),
             removal=Removal(store),
             chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",

@@ -1,0 +1,1 @@
+"""What the `truss` command of Baseten speaks: GraphQL, and S3 for its uploads."""

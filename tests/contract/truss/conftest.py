@@ -1,0 +1,81 @@
+"""A stack, and Baseten's own `truss` command as somebody has it on a laptop: it knows the stack by a remote in its .trussrc."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.contract.deployments.rig import KEY, Rig
+
+TRUSS = Path(sys.executable).with_name("truss")
+LOCAL = (
+    "http://localhost:8000"  # the only remote of a server of one's own whose REST API truss finds
+)
+
+
+@dataclass
+class Laptop:
+    """A home folder with a .trussrc. `direct` names the server itself, `kingpost` goes through its address as a proxy."""
+
+    home: Path
+    url: str
+    key: str = KEY
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        remotes = {"kingpost": LOCAL, "direct": self.url}
+        lines = [
+            f"[{name}]\nremote_provider = baseten\napi_key = {self.key}\nremote_url = {url}\n"
+            for name, url in remotes.items()
+        ]
+        (self.home / ".trussrc").write_text("\n".join(lines))
+
+    def environment(self) -> dict[str, str]:
+        known = {
+            "PATH": f"{TRUSS.parent}:{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "COLUMNS": "200",
+            "TRUSS_NO_UPDATE_CHECK": "1",
+            "http_proxy": self.url,
+            "https_proxy": "http://127.0.0.1:9",  # nothing goes to anybody else
+            "no_proxy": "127.0.0.1",
+        }
+        return known | self.variables
+
+    def start(
+        self, *arguments: str, remote: str = "kingpost", out: "int | IO[bytes]" = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
+        """Starts the command."""
+        return subprocess.Popen(
+            [TRUSS, *arguments, "--remote", remote], cwd=self.home, env=self.environment(),
+            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def truss(self, *arguments: str, remote: str = "kingpost", code: int = 0) -> str:
+        """Runs the command; what it says."""
+        process = self.start(*arguments, remote=remote)
+        try:
+            said, _ = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        assert process.returncode == code, said
+        return said
+
+
+@pytest.fixture(scope="package")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("rig")) as rig:
+        rig.node(KINGPOST_NODE_SLOTS="8")
+        yield rig
+
+
+@pytest.fixture(scope="package")
+def laptop(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Laptop:
+    return Laptop(tmp_path_factory.mktemp("laptop") / "home", f"http://127.0.0.1:{rig.port}")
