@@ -23,6 +23,7 @@ from api.routes import sync as routes_sync
 from api.routes.control import audit as routes_audit
 from api.routes.control import deployments as routes_deployments
 from api.routes.control import keys as routes_keys
+from api.routes.control import logs as routes_logs
 from api.routes.control import packages as routes_packages
 from api.routes.control import webhooks as routes_webhooks
 from api.routes.jobs import bulk as routes_bulk
@@ -33,6 +34,7 @@ from api.routes.truss import graphql as routes_graphql
 from api.routes.truss import objects as routes_objects
 from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
+from tasks.log_store.shipper import LogShipper
 from tasks.machine import tell_time
 from tasks.process.loops import end, keep
 from tasks.settings import Settings
@@ -68,7 +70,10 @@ def create_app(settings: Settings) -> FastAPI:
             await tell_time(gateway.store)
             await gateway.epoch.trouble()  # from now on it knows the store
         running = [asyncio.create_task(keep(name, work)) for name, work in endless.items()]
+        shipper = LogShipper(settings)
+        shipper.start()
         yield
+        await asyncio.to_thread(shipper.stop)
         await end(running)
         await gateway.close()
 
@@ -101,6 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes_webhooks,
         routes_graphql,
         routes_objects,
+        routes_logs,
     ):
         app.include_router(routes.router)
     app.include_router(routes_health.root)

@@ -42,6 +42,7 @@ class EventHub:
         self._seconds = settings.store_timeout_seconds
         self._watchers: dict[bytes, set[asyncio.Event]] = defaultdict(set)
         self._subscribed: dict[bytes, asyncio.Event] = {}
+        self._stopping = asyncio.Event()
         self._asking = asyncio.Lock()  # two who connect at once would get a connection each
 
     @contextlib.asynccontextmanager
@@ -80,6 +81,11 @@ class EventHub:
                 return await news.wait()
         except TimeoutError:
             return False
+
+    async def pause(self, seconds: float) -> None:
+        """Waits for that time, or until the API stops."""
+        if not self.closing:
+            await self.wait(self._stopping, seconds)
 
     async def listen(self) -> None:
         """Passes messages on until cancelled. After a lost connection, it wakes all waiting calls once."""
@@ -129,6 +135,7 @@ class EventHub:
     def let_go(self) -> None:
         """Wakes all waiting calls for good: the API stops, and their clients find the next one."""
         self.closing = True
+        self._stopping.set()
         self._wake_all()
 
     async def close(self) -> None:

@@ -1,5 +1,7 @@
 """The parts that every route shares: the store, the registry, the live replicas and the check of keys."""
 
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Annotated, cast
 from uuid import uuid4
@@ -28,6 +30,7 @@ from tasks.access.keys import KeyCheck
 from tasks.access.library import ACCESS
 from tasks.api_keys import GRANTS, ApiKey, Need, key_id
 from tasks.errors import NotFound
+from tasks.log_store.library import LOGS
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.steering.verbs import SCRIPTS as STEERING
@@ -37,6 +40,22 @@ from tasks.store.scripting import JOBS
 SCHEMES = ("bearer", "api-key")
 RESTRICTED = "This key is restricted to other models or environments."
 MAY_NOT_MANAGE = "A key that is restricted to models or environments may not manage anything."
+
+
+@dataclass
+class Viewers:
+    """Counts those who follow logs."""
+
+    count: int = 0
+
+    @contextlib.contextmanager
+    def counted(self) -> Generator[None]:
+        """Counts one more until the end."""
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
 
 
 @dataclass(frozen=True)
@@ -58,13 +77,14 @@ class Gateway:
     patching: Patching
     deploying: Deploying
     removal: Removal
+    log_viewers: Viewers
     chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
 
     @classmethod
     def create(cls, settings: Settings) -> "Gateway":
         """All parts for these settings. They connect later."""
         store = AsyncJobStore(settings)
-        store.prepare(JOBS, REGISTRY, STEERING, ACCESS)  # not when the first call comes
+        store.prepare(JOBS, REGISTRY, STEERING, ACCESS, LOGS)  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
         uploads = Uploads(store, settings)
         transfers = Transfers(store, uploads, settings)
@@ -84,6 +104,7 @@ class Gateway:
             patching=Patching(transfers, settings),
             deploying=Deploying(store, uploads, settings),
             removal=Removal(store),
+            log_viewers=Viewers(),
             chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",
         )
 

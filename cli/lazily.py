@@ -29,11 +29,11 @@ OF_A_SERVER = {
     "rollback": ("cli.commands.promoting:rollback", DEPLOY),
     "activate": ("cli.commands.promoting:activate", DEPLOY),
     "deactivate": ("cli.commands.promoting:deactivate", DEPLOY),
+    "logs": ("cli.commands.logs:logs", OPERATE),
 }
 # These use the store or the state folder, so they have --state.
 OF_A_STACK = {
     "watch": ("cli.commands.watch:watch", DEPLOY),
-    "logs": ("cli.commands.logs:logs", OPERATE),
     "pause": ("cli.commands.queues:pause", OPERATE),
     "resume": ("cli.commands.queues:resume", OPERATE),
     "keys": ("cli.commands.keys:app", OPERATE),

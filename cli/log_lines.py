@@ -6,7 +6,7 @@ import textwrap
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,6 +18,8 @@ TIMES = ("ts", "timestamp")  # of model hosts; of our own processes
 IDS = ("request_id", "chain_request_id")
 KNOWN = {*TIMES, *IDS, "level", "event", "message", "model", "part", "traceback", "exception"}
 LEVELS = {"warning": "warn", "critical": "crit"}
+RANKS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}  # of `--level`
+SHORT_RANKS = {"debug": 0, "warn": 2, "error": 3, "excep": 3, "crit": 4, "fatal": 4}  # others: info
 COLOURS = {"warn": "yellow", "error": "red", "crit": "red", "debug": "dim"}
 
 
@@ -50,6 +52,31 @@ class Line:
         return what == self.request_id or (
             len(what) >= PREFIX_SHORTEST and self.request_id.startswith(what)
         )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines are asked for: those about a model or a request, of a least level, since a time."""
+
+    what: str
+    rank: int = 0
+    since: datetime | None = None
+
+    def has(self, line: Line) -> bool:
+        """Whether the line is one of them."""
+        if not line.is_about(self.what) or SHORT_RANKS.get(level_of(line), 1) < self.rank:
+            return False
+        return self.since is None or (line.at is not None and _zoned(line.at) >= self.since)
+
+    @property
+    def words(self) -> str:
+        """For the sentence that there are none."""
+        narrow = " of that level and time" if self.rank or self.since else ""
+        return f"lines{narrow} about {self.what!r}"
+
+
+def _zoned(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def parse(raw: bytes) -> Line | None:
@@ -120,9 +147,9 @@ class Follower:
 class LogFolder:
     """All log files of a folder."""
 
-    def __init__(self, folder: Path, what: str) -> None:
+    def __init__(self, folder: Path, wanted: Wanted) -> None:
         self._folder = folder
-        self._what = what
+        self._wanted = wanted
         self._followers: dict[Path, Follower] = {}
 
     def past(self, count: int) -> list[Line]:
@@ -163,9 +190,9 @@ class LogFolder:
         return sorted(found)
 
     def _about(self, lines: "Iterator[bytes] | BinaryIO") -> Iterator[Line]:
-        wanted = json.dumps(self._what)[1:-1].encode()
+        what = json.dumps(self._wanted.what)[1:-1].encode()
         for raw in lines:
-            if wanted in raw and (line := parse(raw)) and line.is_about(self._what):
+            if what in raw and (line := parse(raw)) and self._wanted.has(line):
                 yield line
 
 

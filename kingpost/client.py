@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from kingpost import calls, packages, steering
+from kingpost import calls, log_calls, packages, steering
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
@@ -267,6 +267,7 @@ class Client(_Led):
     stream_bytes = _iterated(calls.stream_bytes)
     submit = _submitting(calls.submit)
     queue = _blocking(calls.queue)
+    logs = _iterated(log_calls.logs)
     push = _iterated(packages.push)
 
     def close(self) -> None:
@@ -303,6 +304,7 @@ class AsyncClient(_AsyncLed):
     stream_bytes = _async_iterated(calls.stream_bytes)
     submit = _async_submitting(calls.submit)
     queue = _awaited(calls.queue)
+    logs = _async_iterated(log_calls.logs)
     push = _async_iterated(packages.push)
 
     async def close(self) -> None:

@@ -21,7 +21,7 @@ class Record:
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Self:
-        """From the JSON object. Names that end in `_at` become datetimes."""
+        """From the JSON object. `at`, and names that end in `_at`, become datetimes."""
         known = {entry.name for entry in fields(cls)} - {"raw"}
         values = {
             name: _value(name, value)
@@ -32,7 +32,7 @@ class Record:
 
 
 def _value(name: str, value: Any) -> Any:
-    if name.endswith("_at") and isinstance(value, str):
+    if (name == "at" or name.endswith("_at")) and isinstance(value, str):
         return datetime.fromisoformat(value)
     if name in _NESTED:
         return _NESTED[name](value)
@@ -217,6 +217,20 @@ class Environment(Record):
     current_deployment: Deployment | None = None
     candidate_deployment: Deployment | None = None
     created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine(Record):
+    """A line that a model printed or a process logged. `fields` has all that was logged."""
+
+    id: str
+    at: datetime
+    level: str = "info"
+    model: str = ""
+    deployment_id: str = ""
+    request_id: str | None = None
+    message: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
+from tasks.log_store.shipper import LogShipper
 from tasks.process import logs
 from tasks.process.loops import Loop, keep, run_forever
 from tasks.settings import Settings
@@ -18,7 +19,12 @@ More = Callable[[AsyncJobStore], Mapping[Loop, float]]
 def run(settings: Settings, more: More) -> None:
     """Runs until SIGTERM or SIGINT. `more` makes further loops, with the seconds between their rounds."""
     logs.configure(settings)
-    asyncio.run(_main(settings, more))
+    shipper = LogShipper(settings)
+    shipper.start()
+    try:
+        asyncio.run(_main(settings, more))
+    finally:
+        shipper.stop()
 
 
 async def _main(settings: Settings, more: More) -> None:

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_file: Path | None = None
     max_log_bytes: int = Field(20_000_000, ge=1000)
+    log_store_lines: int = Field(5000, ge=0, le=1_000_000)
+    log_store_bytes: int = Field(2_000_000, ge=10_000)
+    log_store_seconds: float = Field(72 * 3600.0, ge=1)
+    log_store_lines_per_second: int = Field(200, ge=1, le=10_000)
 
     # model hosts over TCP, for an API on another machine; empty = Unix sockets only
     host_address: str = ""

@@ -1,10 +1,11 @@
 """The sweeper: rescues, expires, wakes and forgets jobs in bounded batches. Any number of sweepers may run."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tasks.errors import PayloadUnavailable, StoreUnavailable
+from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.machine import since_boot_ms, tell_time
 from tasks.payloads import Payloads
 from tasks.process.logs import get_logger
@@ -96,10 +97,18 @@ class Sweeper:
     async def _rescue(self) -> tuple[int, int]:
         rescued = await self._store.run(verbs.rescue(self._batch))
         for request_id in rescued.queued:
-            log.warning("job.requeued", request_id=request_id, why=LOST)
+            log.warning("job.requeued", why=LOST, **await self._named(request_id))
         for request_id in rescued.stopped:
-            log.info("job.stopped", request_id=request_id, why=LOST)
+            log.info("job.stopped", why=LOST, **await self._named(request_id))
         return len(rescued.queued), len(rescued.stopped)
+
+    async def _named(self, request_id: str) -> dict[str, str]:
+        """The job for a log line, with the replica that had it."""
+        named = {"request_id": request_id}
+        with contextlib.suppress(NotFound):
+            job = (await self._store.run(verbs.read(request_id))).job
+            named |= {"deployment": job.deployment_id, "replica": job.replica}
+        return named
 
     async def _expire(self) -> int:
         return await _until_short(self._batch, lambda: self._store.run(verbs.expire(self._batch)))

@@ -101,7 +101,8 @@ async def _opened(
         try:
             server = await _handshake(call.opening(address), address)
         except (OSError, InvalidMessage) as error:  # the latter: the host died meanwhile
-            log.warning("replica.failed", replica=replica.id, error=repr(error))
+            of = {"replica": replica.id, "request_id": call.request_id, "deployment": deployment_id}
+            log.warning("replica.failed", error=repr(error), model=replica.model_name, **of)
             upstreams.shun(replica)
             failed |= {replica.id}
         else:

@@ -128,7 +128,7 @@ class ProxyResponse(Response):
                     raise  # the answer has begun: the client sees it break off
                 if error.errno in NONE_LEFT:  # no fault of the replica's
                     raise Problem(503, "internal_baseten_error", TOO_MANY, AGAIN) from None
-                log.warning("replica.failed", replica=replica.id, error=repr(error))
+                self._log(replica, error)
                 if isinstance(error, BrokenAnswer):
                     break  # the model ran
                 call.gateway.upstreams.shun(replica)
@@ -137,6 +137,17 @@ class ProxyResponse(Response):
                     break
                 failed |= {replica.id}
         raise Problem(502, "model_unavailable", "Error making prediction")
+
+    def _log(self, replica: Replica, error: OSError) -> None:
+        deployment = self._call.deployment
+        log.warning(
+            "replica.failed",
+            replica=replica.id,
+            request_id=self._call.request_id,
+            deployment=deployment.id,
+            model=deployment.model_name,
+            error=repr(error),
+        )
 
     async def _wait_for_replica(self, failed: bool) -> None:
         gateway = self._call.gateway

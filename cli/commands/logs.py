@@ -1,20 +1,31 @@
-"""`kingpost logs`: shows what a model or a request wrote to the log files of `kingpost up`."""
+"""`kingpost logs`: shows what a model or a request wrote: to the log files of `kingpost up`, or to the log store of a server."""
 
+import json
+import re
 import shutil
 import sys
 import threading
-from datetime import date
-from typing import Annotated
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from cli.log_lines import COLOURS, Line, LogFolder, level_of, render
+from cli.client.choosing import chosen_client
+from cli.log_lines import COLOURS, RANKS, Line, LogFolder, Wanted, level_of, render
 from cli.running import no_stack, state_settings
-from tasks.errors import NotFound
+from tasks.errors import NotFound, SettingsError
 from tasks.outside_text import utf8
 
+if TYPE_CHECKING:
+    from kingpost import Client
+
 LOOK_EVERY = 0.3  # s, while following
+REQUEST_ID = re.compile(r"[0-9a-f]{8,40}")  # or its beginning
+AGO = re.compile(r"([0-9]{1,9})\s*([smhd])")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_AGO = timedelta(days=3650)
 
 
 def logs(
@@ -28,31 +39,93 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Follow new lines until Ctrl-C.")
     ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of past lines.")] = 200,
+    level: Annotated[
+        str, typer.Option(help="Only lines of this level and worse: debug, info, warning, error.")
+    ] = "debug",
+    since: Annotated[
+        str | None, typer.Option(help="Only lines since then: 10m, 2h, 1d or 2026-01-31T12:00.")
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the JSON lines of the files.")
+        bool, typer.Option("--json", help="Print the JSON lines as they were logged.")
     ] = False,
 ) -> None:
     """Shows what a model, or one request, printed and logged."""
+    if level not in RANKS:
+        raise SettingsError(f"--level is one of {', '.join(RANKS)}, not {level!r}.")
+    wanted = Wanted(what, RANKS[level], _time(since) if since else None)
+    server, show = chosen_client(), Printer(as_json)
+    try:
+        if server:
+            with server:
+                _of_server(server, wanted, level, lines, follow, show)
+        else:
+            _of_files(wanted, lines, follow, show)
+    except KeyboardInterrupt:
+        return
+
+
+def _of_files(wanted: Wanted, count: int, follow: bool, show: "Printer") -> None:
     settings = state_settings()
     folder = settings.state_dir / "logs"
     if not folder.is_dir():
         raise no_stack(settings, "There are no logs in")
-    reader = LogFolder(folder, what)
-    past = reader.past(lines)
-    if not past and lines and not follow:
+    reader = LogFolder(folder, wanted)
+    past = reader.past(count)
+    if not past and count and not follow:
         known = ", ".join(reader.models()) or "none"
-        raise NotFound(f"{folder} has no lines about {what!r} (models there: {known}).")
-    show = Printer(as_json)
+        raise NotFound(f"{folder} has no {wanted.words} (models there: {known}).")
     for line in past:
         show(line)
     never = threading.Event()
+    while follow:
+        for line in reader.fresh():
+            show(line)
+        never.wait(LOOK_EVERY)
+
+
+def _of_server(
+    server: "Client", wanted: Wanted, level: str, count: int, follow: bool, show: "Printer"
+) -> None:
+    shown = 0
+    for line in _asked(server, wanted, level, count, follow):
+        show(line)
+        shown += 1
+    if not shown and count:
+        raise NotFound(f"{server.server.url} keeps no {wanted.words}.")
+
+
+def _asked(
+    server: "Client", wanted: Wanted, level: str, count: int, follow: bool
+) -> Iterator[Line]:
+    is_request = _is_request(server, wanted.what)
+    found = server.logs(
+        None if is_request else wanted.what,
+        request_id=wanted.what if is_request else None,
+        level=level,
+        since=wanted.since,
+        limit=count,
+        follow=follow,
+    )
+    for line in found:
+        yield Line(json.dumps(line.fields), dict(line.fields))
+
+
+def _is_request(server: "Client", what: str) -> bool:
+    """Whether that is a request id. A model may have a name that looks like one."""
+    if not REQUEST_ID.fullmatch(what):
+        return False
+    return all(what not in (model.name, model.id) for model in server.models.list())
+
+
+def _time(said: str) -> datetime:
+    """The time of `--since`. Raises SettingsError."""
+    if ago := AGO.fullmatch(said.strip()):
+        past = timedelta(seconds=int(ago[1]) * SECONDS[ago[2]])
+        return datetime.now(UTC) - min(past, LONGEST_AGO)
     try:
-        while follow:
-            for line in reader.fresh():
-                show(line)
-            never.wait(LOOK_EVERY)
-    except KeyboardInterrupt:
-        return
+        return datetime.fromisoformat(said).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"--since is like 10m, 2h, 1d or 2026-01-31T12:00, not {said!r}.") from None  # fmt: skip
 
 
 class Printer:

@@ -3,12 +3,16 @@
 import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from typing import TextIO, cast
 
 import structlog
 
 from tasks.process.log_files import take_over
 from tasks.settings import Settings
+
+Take = Callable[[str], None]
+_takers: list[Take] = []
 
 
 class _Lossy:
@@ -19,6 +23,7 @@ class _Lossy:
 
     def write(self, text: str) -> None:
         """Writes the text, or drops it."""
+        _tell(text)
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
 
@@ -52,3 +57,28 @@ def configure(settings: Settings, **always: str) -> None:
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger that names its part of the system in every line."""
     return cast(structlog.stdlib.BoundLogger, structlog.get_logger(part=name))
+
+
+def also_to(take: Take) -> None:
+    """Gives every line of this process from now on to `take`, too. It is called by whoever logs, and must not wait."""
+    _takers.append(take)
+
+
+def no_longer_to(take: Take) -> None:
+    """Ends that."""
+    if take in _takers:
+        _takers.remove(take)
+
+
+def write_line(line: str) -> None:
+    """Writes a line of a child process, a JSON object, to stdout. Raises OSError when that cannot be written."""
+    _tell(line)
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _tell(text: str) -> None:
+    """Hands a line to those who take it. Whoever logs goes on, whatever they do with it."""
+    line = text.strip()
+    for take in _takers if line else ():
+        take(line)

@@ -24,6 +24,8 @@ PLAIN = {
     "api-keys": "hash key id -> JSON of an ApiKey",
     "webhook-secrets": "string, JSON list of WebhookSecret, newest first",
     "audit": "stream of what was changed, by whom; the days of a setting",
+    "logged": "zset deployment -> ms of its latest log line; until that line goes",
+    "log_end": "string, the id of the latest log line of all deployments",
     "all_jobs": "zset member, as in the queue -> created ms of every API key's jobs; until forgotten",
     "backlog": "set of deployments that may have queued jobs; the sweeper drops empty ones",
 }
@@ -46,6 +48,8 @@ KEYED = {
     "runtimes": "list of recent run times in ms of one deployment",
     "jobs": "zset member -> created ms of one API key's jobs; until forgotten",
     "operation": "hash, how far a bulk operation of api key:name has come; a day after its last step",
+    "log": "stream of the latest log lines of one deployment; within the limits of settings",
+    "log_bytes": "string, the bytes that these lines count for; as long as they",
     "idempotency": "string 'body_hash request_id'; 24 h",
     "wakeups": "list that Celery reads: the wake-ups of one deployment",
 }

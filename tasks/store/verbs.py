@@ -360,6 +360,15 @@ def rescue(limit: int) -> ScriptCall[Rescued]:
     return ScriptCall("rescue", [limit], read)
 
 
+def running_on(deployment_id: str, replica: str, limit: int) -> ScriptCall[list[RequestId]]:
+    """The jobs of a deployment that a replica runs, at most that many."""
+
+    def read(reply: Reply) -> list[RequestId]:
+        return [RequestId(text(request_id)) for request_id in items(reply)]
+
+    return ScriptCall("running_on", [deployment_id, replica, limit], read)
+
+
 def expire(limit: int) -> ScriptCall[int]:
     """Ends jobs that waited too long for their first claim. The reply is their number."""
     return ScriptCall("expire", [limit], number)

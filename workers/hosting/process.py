@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deployments.packages.package import Package
-from tasks.process.logs import get_logger
+from tasks.process.logs import get_logger, write_line
 from tasks.process.loops import Guard
 from tasks.process.private_files import users_umask
 from tasks.settings import Settings
@@ -315,8 +314,7 @@ class HostProcess:
 
     def _take_line(self, text: str, model: str, tail: deque[str]) -> None:
         tail.append(words_of(text)[:TAIL_CHARACTERS])
-        sys.stdout.write(json_line(text, model) + "\n")
-        sys.stdout.flush()
+        write_line(json_line(text, model))
 
 
 def _why(state: HostState | None) -> str | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Replica, Seat
+from tasks.log_store.shipper import LogShipper
 from tasks.process.logs import configure, get_logger
 from tasks.process.loops import Guard, Guards, run_forever
 from tasks.process.private_files import users_umask
@@ -27,7 +28,8 @@ from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 from workers.gate import gate as host_door
 from workers.node.capacity import Capacity, Place
-from workers.processes.supervisor import Part, Supervisor
+from workers.node.deaths import tell_death
+from workers.processes.supervisor import DIED, Part, Supervisor
 
 log = get_logger("node")
 
@@ -72,7 +74,12 @@ async def _main(settings: Settings) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await Node(settings, _report, ends_orphans=True).run_forever(stop)
+    shipper = LogShipper(settings)
+    shipper.start()
+    try:
+        await Node(settings, _report, ends_orphans=True).run_forever(stop)
+    finally:
+        await asyncio.to_thread(shipper.stop)
 
 
 def _report(part: Part, what: str) -> None:
@@ -93,7 +100,9 @@ class Node:
         self._settings = settings
         self._store = AsyncJobStore(settings)
         self._capacity = Capacity.of(settings)
-        self._supervisor = Supervisor(changed, ends_orphans)
+        self._changed = changed
+        self._supervisor = Supervisor(self._part_changed, ends_orphans)
+        self._deaths: list[tuple[Part, str]] = []
         self._monotonic = monotonic
         self._running: dict[str, Running] = {}
         self._notes = settings.state_dir / "run" / "node-seats.json"
@@ -115,12 +124,27 @@ class Node:
         seats = [running.seat for running in self._running.values() if running.leaving is None]
         view = await self._look(seats)
         self._follow(view)
+        await self._tell_deaths(view)
         for replica_id, word in view.words.items():
             if word != "held":
                 self._leave(self._running[replica_id], word)
         await self._start_what_fits(view)
         await self._make_room(view)
         return view
+
+    def _part_changed(self, part: Part, what: str) -> None:
+        self._changed(part, what)
+        if what.startswith(DIED):
+            self._deaths.append((part, what.removeprefix(DIED).strip(" ()")))
+
+    async def _tell_deaths(self, view: View) -> None:
+        while self._deaths:
+            part, how = self._deaths.pop(0)
+            for running in [each for each in self._running.values() if each.part is part]:
+                led = running.seat.deployment_id
+                served = [d for d in view.deployments.values() if led in (d.id, d.leader)]
+                with self._aside.part():
+                    await tell_death(self._store, running.seat.replica_id, how, served)
 
     async def _give_up_old_seats(self) -> None:
         """Frees the seats of an earlier node that died. Its replicas ended with it."""
@@ -217,7 +241,8 @@ class Node:
             why = f"A node could not start its replica: {error}"
             await self._store.run(registry.fail_load(deployment.id, why, self._settings))
             raise
-        log.info("replica.started", replica=seat.replica_id, devices=place.devices)
+        of = {"deployment": deployment.id, "model": deployment.model_name}
+        log.info("replica.started", replica=seat.replica_id, devices=place.devices, **of)
         running = Running(seat, place, part, deployment.kind, self._monotonic())
         self._running[seat.replica_id] = running
         self._note_seats()
@@ -286,7 +311,8 @@ class Node:
 
     def _leave(self, running: Running, why: str) -> None:
         if running.leaving is None:
-            log.info("replica.leaving", replica=running.seat.replica_id, why=why)
+            of = {"deployment": running.seat.deployment_id, "model": running.part.name}
+            log.info("replica.leaving", replica=running.seat.replica_id, why=why, **of)
             running.leaving = asyncio.create_task(self._end(running))
 
     async def _end(self, running: Running) -> None:

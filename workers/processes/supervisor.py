@@ -26,6 +26,7 @@ HEALTHY_SECONDS_IF_KILLED = (
 )
 KILLERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
+DIED = "died"  # how what is said of a death begins
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Supervisor:
             if part.stopping:
                 return
             self._end_orphans()
-            self._tell(part, f"died ({exit_words(part.exit_code)})")
+            self._tell(part, f"{DIED} ({exit_words(part.exit_code)})")
             delay = delay_after(part.exit_code, monotonic() - began, delay)
             await asyncio.sleep(delay)
             await self._spawn_again(part)

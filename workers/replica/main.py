@@ -29,6 +29,7 @@ from deployments.registry.records import Deployment, Replica
 from deployments.registry.verbs import NotOnItsOwn
 from tasks.celery_app import make_app
 from tasks.errors import KingpostError, PayloadUnavailable, StoreUnavailable
+from tasks.log_store.shipper import LogShipper
 from tasks.machine import machine
 from tasks.process import logs
 from tasks.settings import Settings
@@ -88,6 +89,8 @@ class ReplicaWorker:
         self._settings = settings
         self.store = JobStore(settings)
         self.store.prepare(JOBS)  # not when the first job comes
+        of_models = {deployment.model_name: deployment.id for _, deployment in served}
+        self._shipper = LogShipper(settings, of_models, self.deployment.id)
         self.app = make_app(settings)
         self._runs = Runs()
         self._draining: set[str] = set()  # of `servings`
@@ -149,6 +152,7 @@ class ReplicaWorker:
 
     def start(self) -> None:
         """Starts the host and every thread of the worker."""
+        self._shipper.start()
         for gate in self._gates():
             gate.start()
         self._environment.start()  # before the host, which reads it
@@ -195,6 +199,7 @@ class ReplicaWorker:
             for address in (serving.socket.address, serving.socket.worker_address):
                 Path(address).unlink(missing_ok=True)
         shutil.rmtree(self._config_dir, ignore_errors=True)
+        self._shipper.stop()
         self.store.close()
 
     def _gates(self) -> list[HostGate]:

@@ -68,7 +68,7 @@ class _Wanted:
     action: str
 
     async def page(self, store: AsyncJobStore, limit: int, cursor: str | None) -> AuditPage:
-        since, until = _milliseconds(self.since) or 0, _milliseconds(self.until)
+        since, until = milliseconds(self.since) or 0, milliseconds(self.until)
         call = read_audit(limit, cursor, since, until, self.actor, self.action)
         return await store.run(call)
 
@@ -109,7 +109,8 @@ async def _lines(
             return
 
 
-def _milliseconds(at: datetime | None) -> int | None:
+def milliseconds(at: datetime | None) -> int | None:
+    """A time as Unix milliseconds. One without a zone is in UTC."""
     if at is None:
         return None
     return max(int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000), 0)

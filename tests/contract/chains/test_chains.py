@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.sync.client import ClientConnection, connect
 
-from cli.log_lines import LogFolder, message_of
+from cli.log_lines import LogFolder, Wanted, message_of
 from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack
@@ -269,12 +269,13 @@ def test_a_line_says_which_chainlet_wrote_it(stack: Stack, http: httpx.Client) -
     answer = http.post("/chains/Letters/production/run_remote", json={"word": "logged"})
     run = answer.headers["x-baseten-request-id"]
     lines = {
-        message_of(line) for line in LogFolder(stack.state / "logs", "Letters.Spell").past(200)
+        message_of(line)
+        for line in LogFolder(stack.state / "logs", Wanted("Letters.Spell")).past(200)
     }
     assert {"Spell is made", "spelt logged"} <= lines
-    of_the_run = LogFolder(stack.state / "logs", run).past(9)
+    of_the_run = LogFolder(stack.state / "logs", Wanted(run)).past(9)
     assert "spelt logged" in {message_of(line) for line in of_the_run}
-    entrypoint = LogFolder(stack.state / "logs", "Letters").past(200)
+    entrypoint = LogFolder(stack.state / "logs", Wanted("Letters")).past(200)
     assert "spelt logged" not in {message_of(line) for line in entrypoint if line not in of_the_run}
 
 

@@ -7,7 +7,7 @@ import pytest
 from baseten.client import ManagementClient
 from baseten.client import managementapi as api
 
-from cli.log_lines import LogFolder
+from cli.log_lines import LogFolder, Wanted
 from deployments.registry import verbs as registry
 from tasks.access.audit import read_audit
 from tests.conditions import wait_until
@@ -187,7 +187,7 @@ def test_a_name_with_a_slash_works_end_to_end_and_no_name_becomes_a_path(rig: Ri
         assert rig.result(request_id) == "one"
         logs = rig.folder / "node" / "logs"
         assert (logs / f"replica-{deployment.id}.log").exists()
-        assert any(line.request_id for line in LogFolder(logs, name).past(500))
+        assert any(line.request_id for line in LogFolder(logs, Wanted(name)).past(500))
     assert rig.http.post("/models/zai-org/GLM-5/production/predict", json={}).json() == "one"
     fresh = set(rig.folder.parent.rglob("*.sock")) - before
     assert all(rig.folder / "node" / "run" == path.parent for path in fresh)

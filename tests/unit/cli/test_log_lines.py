@@ -9,7 +9,7 @@ import pytest
 
 from cli.commands.models import table
 from cli.local.listing import Row
-from cli.log_lines import Line, LogFolder, render
+from cli.log_lines import Line, LogFolder, Wanted, render
 from deployments.registry.records import Deployment, Replica
 from tasks.errors import NotFound
 from tests.typed import typed
@@ -81,7 +81,7 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 
 
 def test_files_that_appear_later_are_read_from_their_beginning(state: Path) -> None:
-    reader = LogFolder(state, "m")
+    reader = LogFolder(state, Wanted("m"))
     assert len(reader.past(10)) == 3
     (state / "replica-new.log").write_text(line("late").raw + "\n" + line("half").raw[:20])
     assert [line.fields["message"] for line in reader.fresh()] == ["late"]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.log_lines import LogFolder
+from cli.log_lines import LogFolder, Wanted
 from tasks.process.log_files import KEPT, oldest_first, turn_over
 from tests.conditions import wait_until
 
@@ -52,7 +52,7 @@ def test_old_files_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_follower_sees_every_line_once_over_turned_files(tmp_path: Path) -> None:
-    reader = LogFolder(tmp_path, "m")
+    reader = LogFolder(tmp_path, Wanted("m"))
     seen = [line.fields["message"] for line in reader.past(10)]
     writer = write(tmp_path / "part.log", 1_200_000, 40_000)
 
@@ -64,7 +64,7 @@ def test_a_follower_sees_every_line_once_over_turned_files(tmp_path: Path) -> No
     assert writer.wait(10) == 0
     assert not reader.fresh()
     assert seen == [str(number) for number in range(40_000)]
-    past = LogFolder(tmp_path, "m").past(3)
+    past = LogFolder(tmp_path, Wanted("m")).past(3)
     assert [line.fields["message"] for line in past] == ["39997", "39998", "39999"]
 
 

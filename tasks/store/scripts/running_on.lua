@@ -1,0 +1,10 @@
+#!lua flags=no-writes
+-- running_on: jobs of a deployment that a replica runs, as far as the store knows.
+-- ARGV  1 deployment   2 replica   3 how many at most
+-- RETURNS a list of their ids
+local found = {}
+for _, id in ipairs(redis.call('SMEMBERS', K.running(ARGV[1]))) do
+  if #found == tonumber(ARGV[3]) then break end
+  if redis.call('HGET', K.job(id), 'replica') == ARGV[2] then found[#found + 1] = id end
+end
+return found
