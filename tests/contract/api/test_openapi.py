@@ -21,6 +21,7 @@ def test_schemathesis_finds_nothing(live: Live, tmp_path: Path) -> None:
     key = live.new_key(scope="admin")  # the only one that every route answers
     command += ["-H", f"Authorization: Api-Key {key}", "--max-examples", "3", "--checks", "all"]
     command += ["--phases", "examples,coverage,fuzzing", "--seed", "1"]
+    command += ["--exclude-path", "/v1/logs/events"]  # a stream without an end
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert result.returncode == 0, result.stdout[-4000:]
     assert " passed" in result.stdout

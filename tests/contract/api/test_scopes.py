@@ -23,7 +23,7 @@ NEEDS: dict[str, Need] = {
     r"/v1/models": "inference",
     r"/metrics": "metrics",
     r"/v1/models/.+": "deploy",
-    r"/v1/(packages|deployments)(/.+)?": "deploy",
+    r"/v1/(packages|deployments|logs)(/.+)?": "deploy",
     r"/graphql/?": "deploy",
     r"/v1/jobs(/.+)?": "inference",
     r"/v1/(keys|audit|webhooks|webhook_secrets)(/.+)?": "admin",
