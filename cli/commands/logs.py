@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -13,15 +12,13 @@ import typer
 from rich.console import Console
 
 from cli.client.choosing import chosen_client
-from cli.log_lines import COLOURS, RANKS, Line, LogFolder, Wanted, level_of, render
-from cli.running import no_stack, state_settings
+from cli.log_lines import COLOURS, RANKS, Line, Wanted, level_of, render
 from tasks.errors import NotFound, SettingsError
 from tasks.outside_text import utf8
 
 if TYPE_CHECKING:
     from kingpost import Client
 
-LOOK_EVERY = 0.3  # s, while following
 REQUEST_ID = re.compile(r"[0-9a-f]{8,40}")  # or its beginning
 AGO = re.compile(r"([0-9]{1,9})\s*([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -59,28 +56,11 @@ def logs(
             with server:
                 _of_server(server, wanted, level, lines, follow, show)
         else:
-            _of_files(wanted, lines, follow, show)
+            from cli.local.logs import show_files
+
+            show_files(wanted, lines, follow, show)
     except KeyboardInterrupt:
         return
-
-
-def _of_files(wanted: Wanted, count: int, follow: bool, show: "Printer") -> None:
-    settings = state_settings()
-    folder = settings.state_dir / "logs"
-    if not folder.is_dir():
-        raise no_stack(settings, "There are no logs in")
-    reader = LogFolder(folder, wanted)
-    past = reader.past(count)
-    if not past and count and not follow:
-        known = ", ".join(reader.models()) or "none"
-        raise NotFound(f"{folder} has no {wanted.words} (models there: {known}).")
-    for line in past:
-        show(line)
-    never = threading.Event()
-    while follow:
-        for line in reader.fresh():
-            show(line)
-        never.wait(LOOK_EVERY)
 
 
 def _of_server(
