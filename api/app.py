@@ -49,6 +49,28 @@ CORS: dict[str, Any] = {
 ABOUT = (
     "Baseten's inference API on your own machines: async requests with priorities, sync, streaming."
 )
+ROUTES = (
+    routes_health,
+    routes_async,
+    routes_result,
+    routes_sync,
+    routes_socket,
+    routes_model_apis,
+    routes_metrics,
+    routes_packages,
+    routes_deployments,
+    routes_management,
+    routes_audit,
+    routes_listing,
+    routes_bulk,
+    routes_retrying,
+    routes_inputs,
+    routes_keys,
+    routes_webhooks,
+    routes_graphql,
+    routes_objects,
+    routes_logs,
+)
 LOOK_SECONDS = 10.0  # between two looks at the store
 
 
@@ -86,28 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.connections = Connections(settings.max_connections, settings.max_connections_per_key)
     problems.install(app)
-    for routes in (
-        routes_health,
-        routes_async,
-        routes_result,
-        routes_sync,
-        routes_socket,
-        routes_model_apis,
-        routes_metrics,
-        routes_packages,
-        routes_deployments,
-        routes_management,
-        routes_audit,
-        routes_listing,
-        routes_bulk,
-        routes_retrying,
-        routes_inputs,
-        routes_keys,
-        routes_webhooks,
-        routes_graphql,
-        routes_objects,
-        routes_logs,
-    ):
+    for routes in ROUTES:
         app.include_router(routes.router)
     app.include_router(routes_health.root)
     app.add_middleware(FastLane)
