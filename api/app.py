@@ -110,6 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for routes in ROUTES:
         app.include_router(routes.router)
+    app.include_router(routes_keys.own)
     app.include_router(routes_health.root)
     app.add_middleware(FastLane)
     app.add_middleware(Addressing)  # the last one added is the first to see a request

@@ -132,13 +132,13 @@ def addressed_of(connection: HTTPConnection) -> Addressed:
     return cast(Addressed, connection.scope["state"]["addressed"])
 
 
-async def authenticate(connection: HTTPConnection, need: Need = "inference") -> ApiKey:
-    """The caller's key. Raises Problem 401, or 403 for a key that may not do this."""
+async def authenticate(connection: HTTPConnection, need: Need | None = "inference") -> ApiKey:
+    """The caller's key; the need None is for every valid key. Raises Problem 401, or 403 for a key that may not do this."""
     plain = _key_of(connection)
     key = await gateway_of(connection).keys.check(plain) if plain else None
     if key is None:
         raise unauthorized()
-    if not key.may(need):
+    if need and not key.may(need):
         message = f"This key has the scope {key.scope}; this call needs {need}."
         granted = need in GRANTS[key.scope]
         raise Problem(403, "unauthorized", MAY_NOT_MANAGE if granted else message)

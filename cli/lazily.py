@@ -22,6 +22,7 @@ OF_A_SERVER = {
     "jobs": ("cli.client.jobs:app", USE),
     "queue": ("cli.client.overview:queue", USE),
     "status": ("cli.client.overview:status", USE),
+    "open": ("cli.client.opening:open_page", USE),
     "push": ("cli.commands.push:push", DEPLOY),
     "models": ("cli.commands.models:list_models", DEPLOY),
     "deployments": ("cli.commands.deployed:deployments", DEPLOY),
@@ -30,6 +31,7 @@ OF_A_SERVER = {
     "activate": ("cli.commands.promoting:activate", DEPLOY),
     "deactivate": ("cli.commands.promoting:deactivate", DEPLOY),
     "logs": ("cli.commands.logs:logs", OPERATE),
+    "doctor": ("cli.client.doctor:doctor", OPERATE),
 }
 # These use the store or the state folder, so they have --state.
 OF_A_STACK = {

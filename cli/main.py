@@ -13,7 +13,7 @@ from cli.parts import one_sentence
 app = typer.Typer(
     cls=Lazily,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     help=__doc__,
     pretty_exceptions_enable=False,
 )

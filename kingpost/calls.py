@@ -26,6 +26,7 @@ from kingpost.flow import (
 )
 from kingpost.records import (
     Accepted,
+    ApiKey,
     Canceled,
     Chunk,
     Deployment,
@@ -265,6 +266,11 @@ def queue(
     """How many requests wait and run."""
     path = f"{target_path(model, environment, deployment)}/async_queue_status"
     return Queue.of(_object((yield from ask(Request("GET", path)))))
+
+
+def own_key() -> Flow[ApiKey]:
+    """The key of this client: what it may do, and until when."""
+    return ApiKey.of(_object((yield from ask(Request("GET", "/v1/key")))))
 
 
 def list_models() -> Flow[Sequence[Model]]:

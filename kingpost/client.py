@@ -268,6 +268,7 @@ class Client(_Led):
     submit = _submitting(calls.submit)
     queue = _blocking(calls.queue)
     logs = _iterated(log_calls.logs)
+    key = _blocking(calls.own_key)
     push = _iterated(packages.push)
 
     def close(self) -> None:
@@ -305,6 +306,7 @@ class AsyncClient(_AsyncLed):
     submit = _async_submitting(calls.submit)
     queue = _awaited(calls.queue)
     logs = _async_iterated(log_calls.logs)
+    key = _awaited(calls.own_key)
     push = _async_iterated(packages.push)
 
     async def close(self) -> None:

@@ -164,6 +164,20 @@ class Canceled(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ApiKey(Record):
+    """An API key, without its secret. Empty `models` and `environments` mean all."""
+
+    id: str
+    name: str = ""
+    scope: str = ""
+    state: str = ""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    models: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Queue(Record):
     """How many requests of a deployment wait and run."""
 
@@ -278,6 +292,7 @@ _NESTED: Mapping[str, Any] = {
     "errors": _errors,
     "warnings": tuple,
     "environments": tuple,
+    "models": tuple,
     "candidate_for": tuple,
     "current_deployment": Deployment.of,
     "candidate_deployment": Deployment.of,

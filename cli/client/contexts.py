@@ -30,9 +30,9 @@ def login(
     """Notes a server and a key for all later commands, after a look whether the server takes the key."""
     address = contexts.address(url)
     server = Server(address, contexts.checked_key(key or _ask(address)), name or _host(address))
-    models = _check(server)
+    said = _check(server)
     path = Contexts.read().with_server(server).write()
-    print(f"Logged in to {server.url} as the context {server.context}; it serves {models}.")
+    print(f"Logged in to {server.url} as the context {server.context}; {said}.")
     print(f"The key is in {path}, which only you can read.")
 
 
@@ -89,14 +89,17 @@ def _host(url: str) -> str:
 
 
 def _check(server: Server) -> str:
-    """What the server serves, in words. Raises Unauthorized for a wrong key, NotConfigured for another kind of server."""
+    """What the server serves, or what the key may not do. Raises Unauthorized for a wrong key, NotConfigured for another kind of server."""
     from kingpost import Client
 
     with Client(server, retries=0) as client:
         try:
             models = client.models.list()
         except Forbidden:
-            return "no models to this key"  # it is valid, for something else
+            scope = client.key().scope  # it is valid, for something else
+            return (
+                f"the key has the scope {scope}, so it may neither run models nor manage anything"
+            )
         except Unauthorized as error:
             message = (
                 f"{server.url} does not take this key; `kingpost keys create` makes one there."
@@ -108,4 +111,4 @@ def _check(server: Server) -> str:
                 f"{server.url} does not answer as a Kingpost server{status}; check the address."
             )
             raise NotConfigured(message) from None
-    return "1 model" if len(models) == 1 else f"{len(models)} models"
+    return "it serves 1 model" if len(models) == 1 else f"it serves {len(models)} models"

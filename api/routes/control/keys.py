@@ -9,14 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import body as bodies
 from api.audit import audits
-from api.gateway import Admin, gateway_of
+from api.gateway import Admin, authenticate, gateway_of
+from api.problems import Problem
 from api.schemas import WHOLE
 from tasks.access import keys
 from tasks.access.audit import Change
 from tasks.access.keys import KeyUse
 from tasks.api_keys import ApiKey, Limits, Scope
+from tasks.errors import NotFound
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
+own = APIRouter(tags=["keys"])
 SMALL_BODY = 65_536  # bytes
 LONGEST_DAYS = 36_500.0
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -86,6 +89,12 @@ class KeysView(BaseModel):
     keys: list[KeyUseView]
 
 
+@own.get("/v1/key", response_model=KeyView)
+async def own_key(request: Request) -> KeyView:
+    """The key of this call: what it may do, and until when. Every valid key may ask."""
+    return KeyView.of(await authenticate(request, None))
+
+
 @router.get("", response_model=KeysView)
 async def listed(request: Request, _: Admin) -> KeysView:
     """Every key with its limits and its use, oldest first; also those that are revoked or have expired."""
@@ -118,7 +127,10 @@ async def revoke(
     request: Request, key_id: str, _: Annotated[Change, audits("key.revoke", "admin")]
 ) -> KeyView:
     """Revokes a key for good. It stops working everywhere within two seconds. Its requests stay."""
-    return KeyView.of(await gateway_of(request).store.run(keys.revoke(key_id)))
+    try:
+        return KeyView.of(await gateway_of(request).store.run(keys.revoke(key_id)))
+    except NotFound as error:
+        raise Problem(404, "client_error", str(error)) from None
 
 
 def _use(use: KeyUse) -> KeyUseView:

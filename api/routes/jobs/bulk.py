@@ -33,6 +33,8 @@ BULK: TypeAdapter[BulkBody] = TypeAdapter(BulkBody)
 MOVE: TypeAdapter[MoveBody] = TypeAdapter(MoveBody)
 SMALL_BODY = 65_536  # bytes
 SECONDS = 10.0  # that one call works; a client calls again with the same `operation`
+REST = 2.0  # times as long as a step took, before the next: meanwhile the store serves others
+LONGEST_REST = 0.05  # s
 UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
 
 
@@ -136,10 +138,11 @@ class Operation:
         name = await self._open(request, key, operation, asked)
         ends = monotonic() + SECONDS
         while True:
-            count = steering.tally(name, wanted)
+            began, count = monotonic(), steering.tally(name, wanted)
             progress = await (store.run(count) if body.dry_run else self.step(name, wanted))
             if progress.ended or monotonic() > ends:
                 return BulkAnswer.of(operation, progress)
+            await asyncio.sleep(min(REST * (monotonic() - began), LONGEST_REST))
 
     async def _open(self, request: Request, key: ApiKey, operation: str, asked: str) -> str:
         """The name of the operation in the store."""

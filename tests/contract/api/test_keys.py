@@ -83,6 +83,7 @@ def test_what_is_no_key_is_refused_with_a_sentence(admin: httpx.Client) -> None:
         assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
         assert sentence in answer.json()["error"]
     missing = admin.delete("/v1/keys/nobody")
+    assert missing.json()["error_code"] == "client_error"
     assert (missing.status_code, "no API key with the id nobody" in missing.text) == (404, True)
     assert len(admin.get("/v1/keys").json()["keys"]) == before
 

@@ -1,0 +1,120 @@
+"""`kingpost doctor`: what could keep a stack, or this user's way to a server, from working, and what to do about it."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from cli.client.choosing import RETRIES, chosen_server
+from cli.options import AsJson
+from kingpost.errors import ApiError, Error, Unreachable
+from tasks.outside_text import printable
+
+if TYPE_CHECKING:
+    from kingpost.contexts import Server
+
+Level = Literal["ok", "warn", "fail"]
+COLORS: dict[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
+SECONDS = 10.0  # for the server to answer
+CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0  # s; the header Date has whole seconds
+MAY_NOT = {
+    "inference": "it runs models; it manages neither models nor keys",
+    "metrics": "it reads /metrics alone; it runs no model and manages nothing",
+    "deploy": "it runs and manages models; it manages no keys and sees its own requests only",
+    "full": "it does everything but managing keys and seeing the requests of others",
+    "admin": "it may do everything",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: how it is, and what to do unless it is ok."""
+
+    name: str
+    level: Level
+    said: str
+    advice: str = ""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Checks this machine and its stack, or the way to a server elsewhere, and says what to do. The exit code is 1 if something fails."""
+    server = chosen_server()
+    if server:
+        findings = on_server(server)
+    else:
+        from cli.local.doctor import on_this_machine
+
+        findings = on_this_machine()
+    failed = False
+    shown: list[Finding] = []
+    for finding in findings:
+        failed |= finding.level == "fail"
+        shown.append(finding)
+        if not as_json:
+            _show(finding)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in shown]))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show(finding: Finding) -> None:
+    level = typer.style(f"{finding.level:<4}", fg=COLORS[finding.level])
+    typer.echo(f"{level}  {finding.name:<11}  {printable(finding.said)}")
+    if finding.advice:
+        typer.echo(f"{'':19}{printable(finding.advice)}")
+
+
+def on_server(server: "Server") -> Iterator[Finding]:
+    """What is to be known of a server elsewhere and of the key for it."""
+    import httpx
+
+    from kingpost import Client
+
+    where = server.url + (f" (context {server.context})" if server.context else "")
+    began = time.monotonic()
+    try:
+        answer = httpx.get(f"{server.url}/health/ready", timeout=SECONDS)
+    except httpx.HTTPError as error:
+        why = str(error) or type(error).__name__
+        yield Finding("server", "fail", f"{where} cannot be reached: {why}.", "Check the address, and whether a firewall or a proxy is in between.")  # fmt: skip
+        return
+    took = (time.monotonic() - began) * 1000
+    if answer.is_success:
+        yield Finding("server", "ok", f"{where} answers in {took:.0f} ms.")
+    else:
+        yield Finding("server", "fail", f"{where} answers {answer.status_code}: {answer.text[:200]}", "Run `kingpost doctor` on its machine.")  # fmt: skip
+    yield _clock(answer.headers.get("date", ""))
+    with Client(server, retries=RETRIES) as client:
+        try:
+            key = client.key()
+            said = MAY_NOT.get(key.scope, "")
+            limits = [*key.models, *key.environments]
+            only = f" It is for {', '.join(limits)} alone." if limits else ""
+            until = f" It ends at {key.expires_at:%Y-%m-%d %H:%M}." if key.expires_at else ""
+            yield Finding("key", "ok", f"{key.id} has the scope {key.scope}: {said}.{only}{until}")
+        except (ApiError, Unreachable) as error:
+            yield Finding("key", "fail", str(error), "`kingpost login` with another key; `kingpost keys create` makes one there.")  # fmt: skip
+        except Error as error:
+            yield Finding("key", "fail", str(error))
+
+
+def _clock(date: str) -> Finding:
+    try:
+        there = parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):
+        return Finding("clock", "warn", "The server does not say its time.")
+    return clock(time.time() - there, "the server's", CLOCK_WARN)
+
+
+def clock(apart: float, whose: str, most: float) -> Finding:
+    """How far this machine's clock is from another one. Webhooks are signed with the time."""
+    said = f"This machine's clock and {whose} are {abs(apart):.1f} s apart."
+    if abs(apart) <= most:
+        return Finding("clock", "ok", said)
+    level = "fail" if abs(apart) > CLOCK_FAIL else "warn"
+    return Finding("clock", level, said, "Let both follow NTP (chrony or systemd-timesyncd).")

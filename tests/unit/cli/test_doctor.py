@@ -1,0 +1,76 @@
+"""What `kingpost doctor` says of stores and machines that are set up wrongly."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from cli.local import doctor
+from tasks.settings import Settings
+from tests.typed import typed
+from tests.valkey import Valkey
+
+
+def levels(settings: Settings) -> dict[str, str]:
+    """The level of each thing that is said of the store, by its first word."""
+    found = doctor._store(settings)  # pyright: ignore[reportPrivateUsage]
+    return {finding.said.split()[0]: finding.level for finding in found}
+
+
+def test_a_store_that_may_lose_requests_fails(tmp_path: Path) -> None:
+    (tmp_path / "valkey").mkdir()
+    server = Valkey(tmp_path / "valkey", fsync="always").start()
+    settings = Settings(redis_url=server.url, state_dir=tmp_path)
+    try:
+        assert set(levels(settings).values()) == {"ok"}
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            client.config_set("appendfsync", "everysec")
+            client.config_set("appendonly", "no")
+        said = levels(settings)
+        assert said["maxmemory-policy"] == said["appendonly"] == "fail"
+        assert said["appendfsync"] == "warn" and said["Valkey"] == "ok"
+    finally:
+        server.stop()
+    (gone,) = levels(settings).values()
+    assert gone == "fail"
+
+
+def test_each_line_that_is_not_ok_says_what_to_do_and_a_failure_is_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("DISK_WARN", "DISK_FAIL"):
+        monkeypatch.setattr(doctor, bound, 1e18)
+    monkeypatch.setattr(doctor, "TORCH", "raise ImportError('libcudart.so.12: no such file')")
+    monkeypatch.setattr(doctor, "DRIVER", [sys.executable, "-c", "exit('driver mismatch')"])
+    done = typed(["doctor", "--state", str(tmp_path), "--json"])
+    assert done.exit_code == 1, done.output
+    found = {row["name"]: row for row in json.loads(done.stdout)}
+    assert found["stack"]["level"] == "warn" and "No stack runs" in found["stack"]["said"]
+    assert [found[name]["level"] for name in ("driver", "torch", "disk")] == ["fail"] * 3
+    assert "driver mismatch" in found["driver"]["said"] and "libcudart" in found["torch"]["said"]
+    assert all(row["advice"] for row in found.values() if row["level"] != "ok")
+
+
+def test_a_wrong_setting_is_a_finding(tmp_path: Path) -> None:
+    done = typed(["doctor", "--state", str(tmp_path)], env={"KINGPOST_LEASE_SECOND": "3"})
+    assert done.exit_code == 1
+    assert "fail  settings" in done.stdout and "KINGPOST_LEASE_SECOND" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [("kingpost jobs r", ["result", "retry"]), ("kingpost doc", ["doctor"])]
+)
+def test_commands_are_completed(words: str, said: list[str], tmp_path: Path) -> None:
+    """As bash asks for it after `kingpost --install-completion`."""
+    variables = {
+        "_KINGPOST_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    program = str(Path(sys.executable).parent / "kingpost")
+    done = subprocess.run([program], env=variables, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split() == said, done.stderr
