@@ -26,6 +26,7 @@ from api.routes.control import keys as routes_keys
 from api.routes.control import logs as routes_logs
 from api.routes.control import packages as routes_packages
 from api.routes.control import webhooks as routes_webhooks
+from api.routes.files import uploads as routes_uploads
 from api.routes.jobs import bulk as routes_bulk
 from api.routes.jobs import inputs as routes_inputs
 from api.routes.jobs import listing as routes_listing
@@ -58,6 +59,7 @@ ROUTES = (
     routes_model_apis,
     routes_metrics,
     routes_packages,
+    routes_uploads,
     routes_deployments,
     routes_management,
     routes_audit,

@@ -30,6 +30,8 @@ from tasks.access.keys import KeyCheck
 from tasks.access.library import ACCESS
 from tasks.api_keys import GRANTS, ApiKey, Need, key_id
 from tasks.errors import NotFound
+from tasks.files.files import FileUploads
+from tasks.files.verbs import FILES
 from tasks.log_store.library import LOGS
 from tasks.payloads import Payloads
 from tasks.settings import Settings
@@ -75,6 +77,7 @@ class Gateway:
     uploads: Uploads
     transfers: Transfers
     patching: Patching
+    files: FileUploads
     deploying: Deploying
     removal: Removal
     log_viewers: Viewers
@@ -84,7 +87,9 @@ class Gateway:
     def create(cls, settings: Settings) -> "Gateway":
         """All parts for these settings. They connect later."""
         store = AsyncJobStore(settings)
-        store.prepare(JOBS, REGISTRY, STEERING, ACCESS, LOGS)  # not when the first call comes
+        store.prepare(
+            JOBS, REGISTRY, STEERING, ACCESS, LOGS, FILES
+        )  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
         uploads = Uploads(store, settings)
         transfers = Transfers(store, uploads, settings)
@@ -102,6 +107,7 @@ class Gateway:
             uploads=uploads,
             transfers=transfers,
             patching=Patching(transfers, settings),
+            files=FileUploads(store, settings),
             deploying=Deploying(store, uploads, settings),
             removal=Removal(store),
             log_viewers=Viewers(),

@@ -12,12 +12,11 @@ from starlette.exceptions import HTTPException
 
 from api import unknown_paths
 from api.unknown_fields import NO_FIELD, guess
-from deployments.packages.uploads import PackageRefused
 from deployments.registry.autoscaling import BadSetting
-from deployments.registry.packages import UploadsFull, UploadTaken, WrongOffset
 from deployments.registry.removal import HasWork
 from deployments.registry.verbs import EnvironmentRefused, NotOnItsOwn
 from tasks.errors import (
+    FileMissing,
     IdempotencyConflict,
     KeyFull,
     KeyRefused,
@@ -28,6 +27,8 @@ from tasks.errors import (
     RateLimited,
     StoreUnavailable,
 )
+from tasks.files.receiving import UploadRefused
+from tasks.files.verbs import FilesFull, UploadsFull, UploadTaken, WrongOffset
 from tasks.outside_text import utf8
 from tasks.process.logs import get_logger
 
@@ -84,7 +85,11 @@ def of_error(error: KingpostError) -> Problem:
             return Problem(409, "client_error", str(error), said)
         case UploadTaken() | HasWork():
             return Problem(409, "client_error", str(error))
-        case EnvironmentRefused() | NotOnItsOwn() | BadSetting() | KeyRefused() | PackageRefused():
+        case FilesFull():
+            return Problem(413, "payload_too_large", str(error))
+        case EnvironmentRefused() | NotOnItsOwn() | BadSetting() | KeyRefused():
+            return Problem(400, "client_error", str(error))
+        case UploadRefused() | FileMissing():
             return Problem(400, "client_error", str(error))
         case NotFound():
             return Problem(404, "model_does_not_exist", str(error))

@@ -10,6 +10,7 @@ KingpostError
 |   |-- KeyFull              the API key has as many unfinished requests as it may have
 |   |-- RateLimited          the API key has called too often
 |   `-- IdempotencyConflict
+|-- FileMissing              an input refers to a file that this key may not use
 `-- NotFound                 no such model, environment, deployment or request
 """
 
@@ -59,6 +60,15 @@ class RateLimited(AdmissionError):
 
 class IdempotencyConflict(AdmissionError):
     """This Idempotency-Key was used with a different body within the last 24 hours."""
+
+
+class FileMissing(KingpostError):
+    """There is no such file of this key, or it has expired; upload it again."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(
+            f"There is no file {file_id} of this key, or it has expired; upload it again: POST /v1/uploads."
+        )
 
 
 class NotFound(KingpostError):

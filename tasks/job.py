@@ -44,6 +44,7 @@ class Submission:
     chain_id: str = ""  # of a chain's run; equal to model_id then
     input_ref: str = ""
     retry_of: str = ""  # the job that is run anew
+    files: str = ""  # that its input refers to: words `id:bytes:ending`
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Job:
     max_time_in_queue_ms: Milliseconds = 600_000
     retry_of: str = ""  # the job that it ran anew
     retried_as: str = ""  # the latest job that ran it anew
+    files: str = ""  # that its input refers to: words `id:bytes:ending`
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(4_000_000, ge=0)
     spill_bytes: int = Field(65_536, ge=0, le=1_000_000)
 
+    # files that an input refers to, or that an output is
+    max_file_bytes: int = Field(5_000_000_000, ge=1)
+    max_file_bytes_per_key: int = Field(50_000_000_000, ge=1)
+    file_seconds: float = Field(24 * 3600.0, gt=0)
+
     # per API key; 0 = no limit
     submits_per_minute: int = Field(0, ge=0)
     status_calls_per_minute: int = Field(0, ge=0)

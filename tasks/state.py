@@ -50,6 +50,7 @@ class ErrorCode(StrEnum):
     EXPIRED = "EXPIRED"
     CANCELED = "CANCELED"
     OUTPUT_NOT_STORED = "OUTPUT_NOT_STORED"
+    FILE_NOT_FOUND = "FILE_NOT_FOUND"  # ours: the input refers to a file that is gone
 
 
 RETRIED: frozenset[ErrorCode] = frozenset(

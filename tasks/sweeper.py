@@ -33,6 +33,7 @@ class Swept:
     wakeups: int = 0
     retried: int = 0
     forgotten: int = 0
+    files: int = 0
     collected: int = 0
     indexed: int = 0
 
@@ -79,9 +80,12 @@ class Sweeper:
         expired = await self._step("expire", self._expire, 0)
         wakeups, retried = await self._step("rewake", self._rewake, (0, 0))
         forgotten = await self._step("forget", self._forget, 0)
+        files = await self._step("forget files", self._forget_files, 0)
         collected = await self._step("collect", self._collect, 0)
         indexed = await self._step("reindex", self._reindex, 0)
-        return Swept(rescued, stopped, expired, wakeups, retried, forgotten, collected, indexed)
+        return Swept(
+            rescued, stopped, expired, wakeups, retried, forgotten, files, collected, indexed
+        )
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:
         """Runs one kind of work. A failure, such as a damaged record, does not stop the other kinds."""
@@ -120,6 +124,10 @@ class Sweeper:
 
     async def _forget(self) -> int:
         return await _until_short(self._batch, lambda: self._store.run(verbs.forget(self._batch)))
+
+    async def _forget_files(self) -> int:
+        call = verbs.forget_files(self._batch)
+        return await _until_short(self._batch, lambda: self._store.run(call))
 
     async def _collect(self) -> int:
         """Deletes payloads that no job needs and returns their number. What cannot be deleted now is tried the next time."""

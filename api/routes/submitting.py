@@ -1,6 +1,7 @@
 """Turns the body of a submission into queued jobs: checks limits, stores large inputs, runs one script."""
 
 import hashlib
+from dataclasses import replace
 
 from fastapi import Request
 
@@ -8,7 +9,9 @@ from api import body as bodies
 from api.gateway import Gateway, gateway_of, new_request_id
 from api.problems import Problem
 from api.schemas import AsyncPredictRequest
+from api.upstream.attaching import attached, files_of, may_refer
 from api.webhook_urls import check_webhook
+from deployments.attached import written
 from deployments.registry.records import Deployment
 from tasks import payloads
 from tasks.api_keys import ApiKey
@@ -25,10 +28,11 @@ async def submit(
     body: bytes,
     asked: list[AsyncPredictRequest],
 ) -> list[RequestId]:
-    """Queues the requests, all or none. Raises Problem, AdmissionError and the errors of the stores."""
+    """Queues the requests, all or none. Raises Problem, AdmissionError, FileMissing and the errors of the stores."""
     gateway, limits = gateway_of(request), key.limits
     trace = request.headers.get("traceparent", "")
     jobs = [_submission(gateway, deployment, item, trace) for item in asked]
+    jobs = await _with_files(gateway, key.id, jobs, asked)
     idempotency_key = idempotency_key_of(request)
     await write_large(gateway, jobs)
     call = verbs.submit(
@@ -42,6 +46,18 @@ async def submit(
         limits.max_unfinished or 0,
     )
     return await gateway.store.run(call)
+
+
+async def _with_files(
+    gateway: Gateway, key_id: str, jobs: list[Submission], asked: list[AsyncPredictRequest]
+) -> list[Submission]:
+    """The jobs, each with the files that its input refers to. Raises Problem and FileMissing."""
+    if not any(may_refer(job.input) for job in jobs):
+        return jobs
+    found = await files_of(gateway, key_id, [item.model_input for item in asked])
+    return [
+        replace(job, files=written(attached(files))) for job, files in zip(jobs, found, strict=True)
+    ]
 
 
 def idempotency_key_of(request: Request) -> str:

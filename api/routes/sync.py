@@ -5,13 +5,12 @@ from fastapi import APIRouter, Request, Response
 from api.gateway import authenticate, deployment_for, gateway_of
 from api.routes.target import TargetOf
 from api.targets import TARGETS
-from api.upstream.proxy import proxied
+from api.upstream.proxy import PREDICT, proxied
 from api.upstream.waiting import Asking
 from deployments.registry import verbs as registry
 from tasks.store import verbs
 
 router = APIRouter(tags=["sync"])
-PREDICT = "/v1/models/model:predict"
 WAKE_MS = 60_000  # how long a deployment that was woken keeps a replica without a call
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 

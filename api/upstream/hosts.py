@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -39,6 +39,7 @@ class ReplayableBody:
     held_bytes: int = 0
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     absent: bool = False  # there is none, not even an empty one
+    before: Callable[[], AsyncGenerator[bytes]] | None = None  # makes what is sent ahead of it
     _coming: asyncio.Task[bytes | None] | None = None
 
     @property
@@ -55,6 +56,8 @@ class ReplayableBody:
 
     def to_send(self) -> bytes | AsyncGenerator[bytes]:
         """The bytes of the body if it was read completely, so that they are sent with the head; else the stream."""
+        if self.before:
+            return self._after(self.before())
         if self.finished.is_set() and self.replayable:
             return b"".join(self.held)
         return self.stream()
@@ -76,6 +79,12 @@ class ReplayableBody:
             else:
                 self._hold(chunk)
                 yield chunk
+
+    async def _after(self, before: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        async for chunk in before:
+            yield chunk
+        async for chunk in self.stream():
+            yield chunk
 
     def close(self) -> None:
         """Stops reading the body."""

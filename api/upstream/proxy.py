@@ -1,6 +1,7 @@
 """The sync path: passes a request to a replica, and its answer back chunk by chunk without parsing it."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +19,23 @@ from api.gateway import (
     new_request_id,
 )
 from api.problems import Problem, log, of_error
+from api.upstream.attaching import attached, files_of, may_refer
 from api.upstream.hosts import BODILESS, ReplayableBody
 from api.upstream.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded, target_at
 from api.upstream.waiting import Asking
+from deployments.attached import FILES, written
 from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
 from deployments.http_client.exchange import RawHeaders
 from deployments.registry.records import Deployment, Replica
 from deployments.registry.resolver import Target
 from deployments.sendable import why_unsendable
-from tasks.errors import KingpostError
+from tasks.errors import FileMissing, KingpostError, NotFound
+from tasks.files.verbs import File
 from tasks.outside_text import whole_number
 from tasks.process.descriptors import NONE_LEFT
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
+PREDICT = "/v1/models/model:predict"
 MOST_TRIES = 16
 TOO_MANY = "There are too many connections right now; try again shortly."
 AGAIN = {"Retry-After": "1"}
@@ -46,7 +51,9 @@ class ProxiedCall:
     path: str
     request_id: str
     chain_id: bytes
+    key_id: str
     body: bytes | None = None
+    files: str = ""  # that go along: the header that names them
     attempts: int = 0
     sending: bool = False
 
@@ -54,6 +61,12 @@ class ProxiedCall:
     def gateway(self) -> Gateway:
         """The gateway of the call."""
         return self.asking.gateway
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether its input may refer to files: that of predict, in JSON."""
+        kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return self.path.partition("?")[0] == PREDICT and kind != "application/octet-stream"
 
     @property
     def deployment(self) -> Deployment:
@@ -106,10 +119,21 @@ class ProxyResponse(Response):
             async with asyncio.timeout(limit):
                 if _is_small(self._call.request):
                     await body.receive()
+                    await self._attach(body)
                 await self._try_replicas(body, send)
         except TimeoutError:
             message = f"The model did not answer within {limit:g} s."
             raise Problem(504, "timeout", message) from None
+
+    async def _attach(self, body: ReplayableBody) -> None:
+        """Finds the files that an input in JSON refers to, which are sent ahead of it. Raises Problem and FileMissing."""
+        call, raw = self._call, b"".join(body.held)
+        if not (call.takes_files and may_refer(raw)):
+            return
+        (files,) = await files_of(call.gateway, call.key_id, [bodies.decoded(raw)])
+        if files:
+            call.files = written(attached(files))
+            body.before = lambda: _contents(call.gateway, files)
 
     async def _try_replicas(self, body: ReplayableBody, send: Send) -> None:
         call, failed, runs = self._call, frozenset[str](), 0
@@ -158,6 +182,8 @@ class ProxyResponse(Response):
     async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
         call = self._call
         headers = forwarded(call.request, call.request_id, call.chain_id)
+        if call.files:
+            headers.append((FILES.encode(), call.files.encode()))
         method = call.request.method
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body
@@ -182,6 +208,17 @@ def _body_of(call: ProxiedCall) -> ReplayableBody:
     if call.body is not None or body.absent:
         body.finished.set()
     return body
+
+
+async def _contents(gateway: Gateway, files: Sequence[File]) -> AsyncGenerator[bytes]:
+    """The bytes of files, one after the other. Raises Problem 410 if one has gone meanwhile."""
+    for file in files:
+        try:
+            pieces = await gateway.payloads.read_async(file.ref)
+        except NotFound:
+            raise Problem(410, "application_error", str(FileMissing(file.id))) from None
+        async for piece in pieces:
+            yield piece
 
 
 def _has_no_body(request: Request) -> bool:
@@ -235,7 +272,7 @@ async def proxied(
     request_id, gateway = new_request_id(), gateway_of(request)
     chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
     asking = Asking.of(gateway, deployment, key)
-    call = ProxiedCall(asking, request, target, full, request_id, chain_id, body)
+    call = ProxiedCall(asking, request, target, full, request_id, chain_id, key.id, body)
     return ProxyResponse(call)
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from deployments.packages.store import package_ref
-from deployments.packages.uploads import PIECES
 from deployments.registry import packages as registry
+from tasks.files.receiving import PIECES
 from tasks.payloads import Payloads
 from tasks.process.logs import get_logger
 from tasks.settings import Settings

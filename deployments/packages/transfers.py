@@ -9,10 +9,11 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
-from deployments.packages.uploads import PIECES, PackageRefused, Uploads, pieces_of
-from deployments.registry import transfers as registry
-from deployments.registry.transfers import Part, Purpose, Transfer
+from deployments.packages.uploads import PackageRefused, Uploads
 from tasks.errors import NotFound
+from tasks.files import transfers as verbs
+from tasks.files.receiving import PIECES, pieces_of
+from tasks.files.transfers import Part, Purpose, Transfer
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
@@ -34,13 +35,13 @@ class Transfers:
     async def open(self, api_key: str, purpose: Purpose) -> Transfer:
         """A new transfer for that key. Raises UploadsFull."""
         fresh = Transfer(secrets.token_hex(16), api_key, secrets.token_urlsafe(32), purpose)
-        call = registry.open_transfer(fresh.id, api_key, fresh.secret, purpose, self._settings)
+        call = verbs.open_transfer(fresh.id, api_key, fresh.secret, purpose, self._settings)
         await self._delete(await self._store.run(call))
         return fresh
 
     async def find(self, transfer_id: str) -> Transfer:
         """The transfer without its parts. Raises NotFound."""
-        return await self._store.run(registry.transfer(transfer_id))
+        return await self._store.run(verbs.transfer(transfer_id))
 
     async def add(self, transfer: Transfer, number: int, chunks: AsyncIterator[bytes]) -> Part:
         """Takes a part. Raises UploadsFull and NotFound, and what the chunks raise."""
@@ -54,7 +55,7 @@ class Transfers:
                 digest.update(piece)
                 size += len(piece)
             part = Part(size, digest.hexdigest(), tuple(refs))
-            call = registry.add_part(transfer.id, number, part, self._settings)
+            call = verbs.add_part(transfer.id, number, part, self._settings)
             replaced = await self._store.run(call)
         except BaseException:
             await self._payloads.delete(refs)
@@ -67,7 +68,7 @@ class Transfers:
 
         Raises PackageRefused, also for a client that asks again, and NotFound.
         """
-        known = await self._store.run(registry.transfer(transfer_id, with_parts=True))
+        known = await self._store.run(verbs.transfer(transfer_id, with_parts=True))
         if known.refused:
             raise PackageRefused(known.refused)
         if known.content_hash:
@@ -87,7 +88,7 @@ class Transfers:
 
     async def give_up(self, transfer_id: str) -> None:
         """Drops what has arrived. Raises NotFound."""
-        known = await self._store.run(registry.transfer(transfer_id, with_parts=True))
+        known = await self._store.run(verbs.transfer(transfer_id, with_parts=True))
         if not known.ended:
             await self._end(known, refused="The transfer was given up.")
 
@@ -99,7 +100,7 @@ class Transfers:
         return known.content_hash
 
     async def _end(self, known: Transfer, content_hash: str = "", refused: str = "") -> None:
-        await self._store.run(registry.end_transfer(known.id, content_hash, refused))
+        await self._store.run(verbs.end_transfer(known.id, content_hash, refused))
         await self._delete(known.parts.values())
 
     async def _delete(self, parts: Iterable[Part]) -> None:

@@ -10,7 +10,6 @@ PLAIN = {
     "needy": "zset deployment -> ms since when it has work and no replica",
     "switches": "string, counts replicas that were stopped so that another deployment could run",
     "autoscaler": "string, who scales now; a few seconds",
-    "uploads": "zset upload id -> ms when it is dropped, of packages that are on their way",
     "unused_packages": "zset content hash -> ms since when no deployment uses that stored package",
     "replicas": "set of replica ids; those whose entry has ended are dropped when a new one comes",
 }
@@ -24,9 +23,6 @@ KEYED = {
     "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
     "replica": "string, JSON of what one replica said last; three heartbeats",
-    "upload": "hash of one upload: api_key, content_hash, size, offset, sender, sending_until; of a transfer, see transfers.py",
-    "upload_pieces": "list of payloads, the pieces of one upload in their order",
-    "upload_parts": "hash number -> bytes, MD5 and payloads of one part of a transfer, in one text",
     "going_package": "string while the stored package of that content hash is being deleted; a minute",
     "host-token": "string, the token of a replica's gate, by reference: entries are shown and logged; three heartbeats",
 }

@@ -18,6 +18,7 @@ PLAIN = {
     "exhausted": "zset request_id -> ms when its webhook was given up; until redelivered or forgotten",
     "forget": "zset request_id -> ms when the record goes; from a final state on",
     "garbage": "zset payload -> ms when it may be deleted, unless a job has adopted it by then",
+    "files": "zset file -> ms when it may go; files that no request uses",
     "paused": "set of deployments whose jobs wait until they are resumed",
     "unfinished": "hash api key -> how many of its jobs are not final",
     "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; others: a setting",
@@ -51,6 +52,12 @@ KEYED = {
     "log": "stream of the latest log lines of one deployment; within the limits of settings",
     "log_bytes": "string, the bytes that these lines count for; as long as they",
     "idempotency": "string 'body_hash request_id'; 24 h",
+    "uploads": "zset upload id -> ms when it is dropped, of packages or of files that are on their way",
+    "upload": "hash of one upload: kind, api_key, what, size, offset, sender, sending_until; of a transfer, see tasks/files/transfers.py",
+    "upload_pieces": "list of payloads, the pieces of one upload in their order",
+    "upload_parts": "hash number -> bytes, MD5 and payloads of one part of a transfer, in one text",
+    "file": "hash of one file: key, ref, size, ending, type, expires, uses; until it expires and no request uses it",
+    "files_of": "hash bytes, count of the files of one API key",
     "wakeups": "list that Celery reads: the wake-ups of one deployment",
 }
 CANCELS = f"{TAG}:cancels"  # pub/sub channel: request_id of a running job that was cancelled

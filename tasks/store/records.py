@@ -84,4 +84,5 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         max_time_in_queue_ms=int(f.get("queue_ms", 600_000)),
         retry_of=f.get("retry_of", ""),
         retried_as=f.get("retried_as", ""),
+        files=f.get("files", ""),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
-from tasks.errors import IdempotencyConflict, KeyFull, NotFound, QueueFull, RateLimited
+from tasks.errors import FileMissing, IdempotencyConflict, KeyFull, NotFound, QueueFull, RateLimited
 from tasks.job import (
     Claim,
     JobError,
@@ -112,7 +112,7 @@ def submit(
 ) -> ScriptCall[list[RequestId]]:
     """Queues the jobs, all or none. The reply has their ids, or the earlier ids for a repeated idempotency key.
 
-    A limit of 0 means no limit. They count against the rate of `caller`, of `api_key` if there is none. Reading the reply raises an AdmissionError.
+    A limit of 0 means no limit. They count against the rate of `caller`, of `api_key` if there is none. Reading the reply raises an AdmissionError or FileMissing.
     """
     arguments: list[Argument] = [api_key, max_queued, idempotency_key, body_hash, idempotency_ms]
     arguments += [per_minute, max_unfinished, caller or api_key]
@@ -127,7 +127,7 @@ def submit(
             job.path,
             job.chain_id,
         ]
-        arguments += [b"" if job.input_ref else job.input, job.input_ref, job.retry_of]
+        arguments += [b"" if job.input_ref else job.input, job.input_ref, job.retry_of, job.files]
     return ScriptCall("submit", arguments, _read_submit)
 
 
@@ -142,6 +142,8 @@ def _read_submit(reply: Reply) -> list[RequestId]:
             raise KeyFull
         case "throttled":
             raise RateLimited(number(rest[0]))
+        case "no_file":
+            raise FileMissing(text(rest[0]))
         case _:
             raise IdempotencyConflict
 
@@ -384,3 +386,8 @@ def rewake(cursor: int, limit: int) -> ScriptCall[list[int]]:
 def forget(limit: int) -> ScriptCall[int]:
     """Drops records whose retention is over. The reply is their number."""
     return ScriptCall("forget", [limit], number)
+
+
+def forget_files(limit: int) -> ScriptCall[int]:
+    """Drops files that have expired and that no request uses. The reply is their number."""
+    return ScriptCall("forget_files", [limit], number)

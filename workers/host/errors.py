@@ -8,6 +8,8 @@ HostError                      status  X-BASETEN-ERROR-CODE
 |-- UserCodeError               500    600   the model raised; the text goes to the log only
 |-- ModelExit                   500    -     the model called sys.exit; plain text
 |-- UnsendableResponse          500    600   the model's own Response cannot be sent over HTTP
+|-- FilesNotStored              503    600
+|-- FilesRefused                400    700
 `-- ClientGone                  499    600
 """
 
@@ -80,6 +82,28 @@ class UnsendableResponse(HostError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"The model's response cannot be sent: {why}.")
+
+
+class FilesNotStored(HostError):
+    """The files of the input cannot be written here, because the disk is full, say."""
+
+    status = 503
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"The files of the input cannot be stored here: {error.strerror}.")
+
+
+class FilesRefused(HostError):
+    """The model takes no files."""
+
+    status = 400
+    code = CLIENT
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The input refers to files, and this model is a server of its own (docker_server), which gets no paths: send the "
+            "content, or a URL that the server can fetch."
+        )
 
 
 class ClientGone(HostError):

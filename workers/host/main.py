@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from deployments.packages.package import Package, PackageError
+from workers.host import files_folder
 from workers.host import logs as host_logs
 from workers.host.call.answer import answer
 from workers.host.docker_server.server import ServerHost, create_server_app
@@ -77,6 +78,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--dynamic-config-dir", type=_path, help="of a chainlet: where its peers are"
     )
+    parser.add_argument(
+        "--files-dir", type=_path, help="for the files of running calls; without it none are taken"
+    )
     return parser.parse_args()
 
 
@@ -93,6 +97,8 @@ def _drop_own_folder() -> None:
 
 def _serve(packages: list[Package], options: argparse.Namespace) -> None:
     around = surroundings(options.secrets_dir, options.environment_file)
+    if options.files_dir:
+        around = replace(around, files_dir=files_folder.take(options.files_dir))
     sockets = [Sockets(*pair) for pair in zip(options.uds, options.worker_uds, strict=True)]
     if len(packages) == 1:
         _server(packages[0], sockets[0], options, around).run()

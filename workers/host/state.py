@@ -5,6 +5,7 @@ import threading
 import time
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import Literal, Protocol
 
 from deployments.packages.package import Package
@@ -45,6 +46,7 @@ class Host(Protocol):
     traffic: Traffic
     state: State
     failure: LoadFailure | None
+    files_dir: Path | None  # where files of calls are kept; None = it takes none
 
     def drain(self) -> None:
         """Sets the state to say that this process is about to end."""
@@ -64,6 +66,7 @@ class ModelHost:
         self.traffic = Traffic()
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
+        self.files_dir: Path | None = around.files_dir
         self._around = around
         self._live: LiveModel | None = None
         self._made: LiveModel | None = None  # has not yet loaded

@@ -34,7 +34,8 @@ class HostExtras:
 def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtras:
     """Writes the folder that the host reads. Raises SettingsError if a chainlet has no key."""
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = ("--environment-file", str(folder / ENVIRONMENT_FILE))
+    files = files_dir(settings, folder)
+    arguments = ("--environment-file", str(folder / ENVIRONMENT_FILE), "--files-dir", str(files))
     if member is None:
         return HostExtras(arguments)
     if settings.chain_api_key is None:
@@ -48,6 +49,11 @@ def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtra
         return HostExtras(arguments, {KEY_VARIABLE: key})
     name = f"{member.chain}.{member.process}"
     return HostExtras(arguments, {KEY_VARIABLE: key}, name)
+
+
+def files_dir(settings: Settings, folder: Path) -> Path:
+    """Where the host with that folder keeps the files of running calls: in the state folder, not in /tmp, which may be in memory."""
+    return settings.state_dir.resolve() / "call-files" / folder.stem
 
 
 def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
+from deployments import attached
+from tasks.errors import FileMissing, NotFound, PayloadUnavailable, StoreUnavailable
+from tasks.files.files import file_ref
 from tasks.job import Claim
 from tasks.payloads import Payloads, output_ms, output_ref
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
+from tasks.state import ErrorCode
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from workers.hosting.client import (
@@ -61,6 +64,7 @@ class InputUnreadable:
     """The host never got the call, because the input could not be read."""
 
     why: str
+    code: ErrorCode = ErrorCode.INTERNAL_SERVER_ERROR
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ class Refused:
 
 
 End = Answered | HostDied | NotCalled | InputUnreadable | Refused
+
+
+class _StoppedBefore(Exception):
+    """The job was stopped while the files of its input were sent."""
 
 
 def never_called(end: End) -> bool:
@@ -108,10 +116,13 @@ class Attempts:
         except HostRefused as error:
             log.warning("host.refused", request_id=run.request_id, error=str(error))
             return Refused()
+        except FileMissing as error:
+            client.close()
+            return InputUnreadable(str(error), ErrorCode.FILE_NOT_FOUND)
         except (NotFound, PayloadUnavailable) as error:
             client.close()
             return InputUnreadable(str(error))
-        except HostUnreached:
+        except (HostUnreached, _StoppedBefore):
             client.close()
             return NotCalled()
         except HostUnavailable as error:
@@ -128,9 +139,21 @@ class Attempts:
             log.info("host.stopped", request_id=run.request_id, why=why)
 
     def _input(self, run: Run) -> bytes | Iterator[bytes]:
-        """The input for the host. Raises NotFound and PayloadUnavailable."""
-        ref = run.claim.job.input_ref
-        return self._payloads.read(ref) if ref else run.claim.input
+        """The input for the host, after the files that it refers to. Raises NotFound and PayloadUnavailable."""
+        job = run.claim.job
+        model_input = self._payloads.read(job.input_ref) if job.input_ref else run.claim.input
+        return self._after_files(run, model_input) if job.files else model_input
+
+    def _after_files(self, run: Run, model_input: bytes | Iterator[bytes]) -> Iterator[bytes]:
+        for file in attached.read(run.claim.job.files):
+            try:
+                for piece in self._payloads.read(file_ref(file.id)):
+                    if run.reason is not None:
+                        raise _StoppedBefore
+                    yield piece
+            except NotFound:
+                raise FileMissing(file.id) from None
+        yield from [model_input] if isinstance(model_input, bytes) else model_input
 
     def _spool(self, run: Run) -> Spool:
         ref = output_ref(run.request_id, run.lease.fence)
@@ -182,4 +205,5 @@ def _job(claim: Claim, slot: str) -> RunJob:
         content_type=job.content_type,
         traceparent=job.traceparent,
         chain_request_id=job.request_id if job.chain_id else "",
+        files=job.files,
     )

@@ -39,7 +39,7 @@ from tasks.store.scripting import JOBS
 from tasks.wakeups import TASK_NAME
 from workers.gate.gate import HostGate
 from workers.hosting import client as host_client
-from workers.hosting.chainlet import ENVIRONMENT_FILE, extras
+from workers.hosting.chainlet import ENVIRONMENT_FILE, extras, files_dir
 from workers.hosting.process import HostProcess
 from workers.hosting.sockets import HostSocket, worker_address
 from workers.node.findings import machine_findings
@@ -103,6 +103,7 @@ class ReplicaWorker:
             for name, (of_it, deployment) in zip(ids, served, strict=True)
         ]
         self._config_dir = Path(sockets[0].address).with_suffix(".config")
+        self._files_dir = files_dir(settings, self._config_dir)
         on_top = extras(member_of(package), settings, self._config_dir).named(
             self.deployment.model_name
         )
@@ -198,7 +199,8 @@ class ReplicaWorker:
                 log.warning("directory.unavailable", error=str(error))  # its entry ends by itself
             for address in (serving.socket.address, serving.socket.worker_address):
                 Path(address).unlink(missing_ok=True)
-        shutil.rmtree(self._config_dir, ignore_errors=True)
+        for folder in (self._config_dir, self._files_dir):
+            shutil.rmtree(folder, ignore_errors=True)
         self._shipper.stop()
         self.store.close()
 

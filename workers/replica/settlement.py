@@ -89,8 +89,8 @@ class Settlements:
                 if self._host.ended_by_us(run.generation):
                     return self._give_back(run, claim)
                 return self._died(run, claim)
-            case InputUnreadable(why):
-                error = JobError(ErrorCode.INTERNAL_SERVER_ERROR, why)
+            case InputUnreadable(why, code):
+                error = JobError(code, why)
                 return self._conclude(run, failed_attempt(run.claim.job, error, 0.0), claim)
             case NotCalled():
                 return self._give_back(run, claim)

@@ -20,6 +20,7 @@ PRIVATE_PREFIX = b"x-kingpost-"  # of headers that the model never sees
 FENCE, SLOT, KEEP_SLOT, PATH = (
     f"{PRIVATE_PREFIX.decode()}{name}" for name in ("fence", "slot", "keep-slot", "path")
 )
+FILES = f"{PRIVATE_PREFIX.decode()}files"  # as callers name them, too: see deployments/attached.py
 REQUEST_ID, CHAIN_REQUEST_ID = "x-baseten-request-id", "x-baseten-chain-request-id"
 
 
@@ -35,6 +36,7 @@ class RunJob:
     content_type: str = ""
     traceparent: str = ""
     chain_request_id: str = ""
+    files: str = ""  # that its body has before the input
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def decode_call(
                 said.get("content-type", ""),
                 said.get("traceparent", ""),
                 said.get(CHAIN_REQUEST_ID, ""),
+                said.get(FILES, ""),
             )
         case "DELETE", ["jobs", request_id] if request_id:
             return CancelJob(request_id, _said(headers).get(FENCE, ""))
@@ -170,6 +173,7 @@ def _headers(call: RunJob) -> dict[str, str]:
         PATH: call.path,
         "traceparent": call.traceparent,
         CHAIN_REQUEST_ID: call.chain_request_id,
+        FILES: call.files,
     }
     return headers | {name: value for name, value in optional.items() if value}
 

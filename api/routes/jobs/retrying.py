@@ -142,6 +142,7 @@ def _same(job: Job, request_id: RequestId) -> Submission:
         path=job.path,
         chain_id=job.chain_id,
         retry_of=job.request_id,
+        files=job.files,
     )
 
 

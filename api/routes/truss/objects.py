@@ -20,9 +20,9 @@ from api.routes.truss.signature import Asked, Signature
 from api.server.connections import Connection
 from deployments.packages.transfers import MOST_OF_PART, MOST_PARTS
 from deployments.packages.uploads import PackageRefused
-from deployments.registry.transfers import Transfer
 from tasks.api_keys import GRANTS, ApiKey
 from tasks.errors import KingpostError, NotFound
+from tasks.files.transfers import Transfer
 
 PREFIX = "/truss/s3"
 BUCKET = "kingpost_uploads"  # with an underscore it can be no host name, so that clients put it into the path

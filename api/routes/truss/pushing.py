@@ -8,7 +8,7 @@ from api.routes.truss.models import version
 from api.routes.truss.objects import BUCKET, PREFIX, s3_key, transfer_id_of
 from deployments.packages.deploying import Wish
 from deployments.registry import verbs as registry
-from deployments.registry.transfers import Purpose
+from tasks.files.transfers import Purpose
 
 NO_NAMES = "Kingpost's deployments have no names"
 NO_LABELS = "Kingpost's deployments have no labels"

@@ -41,8 +41,3 @@ local function find(reference)
   if #chains == 1 then return chains[1] end
   return nil, #chains == 0 and 'no_model' or 'several'
 end
-
-local function drop_upload(id)
-  redis.call('ZREM', R.uploads, id)
-  redis.call('DEL', R.upload(id), R.upload_pieces(id), R.upload_parts(id))
-end

@@ -63,14 +63,64 @@ end
 -- A payload that nobody needs any more; the sweeper deletes it.
 local function discard(ref, now) redis.call('ZADD', K.garbage, whole(now), ref) end
 
--- A job's input is here, or is a payload, which it adopts.
-local function store_input(id, ref, input)
+-- `files` are words `id:bytes:ending`. The first that this API key may not use; a request that is
+-- run anew may use what has expired meanwhile.
+local function unusable_file(files, api_key, again, now)
+  for id in string.gmatch(files, '(%x+):%d+:') do
+    local file = redis.call('HMGET', K.file(id), 'key', 'expires')
+    if file[1] ~= api_key or not again and tonumber(file[2]) <= now then return id end
+  end
+end
+
+local function use_files(files)
+  for id in string.gmatch(files, '(%x+):%d+:') do
+    redis.call('HINCRBY', K.file(id), 'uses', 1)
+    redis.call('ZREM', K.files, id)
+  end
+end
+
+-- The first file that one of the jobs in ARGV may not use.
+local function missing_file(api_key, first, fields, files, retry_of, now)
+  for i = first, #ARGV, fields do
+    local missing = unusable_file(ARGV[i + files], api_key, ARGV[i + retry_of] ~= '', now)
+    if missing then return missing end
+  end
+end
+
+local function release_files(files)
+  for id in string.gmatch(files, '(%x+):%d+:') do
+    local expires = redis.call('HGET', K.file(id), 'expires')
+    if expires and redis.call('HINCRBY', K.file(id), 'uses', -1) <= 0 then redis.call('ZADD', K.files, expires, id) end
+  end
+end
+
+-- A file expires now; the sweeper deletes it unless a request uses it.
+local function end_file(id, now)
+  redis.call('HSET', K.file(id), 'expires', whole(now))
+  if redis.call('HGET', K.file(id), 'uses') == '0' then redis.call('ZADD', K.files, whole(now), id) end
+end
+
+local function drop_file(id, now)
+  local file = redis.call('HMGET', K.file(id), 'key', 'size', 'ref')
+  redis.call('DEL', K.file(id))
+  redis.call('ZREM', K.files, id)
+  if not file[1] then return end
+  discard(file[3], now)
+  redis.call('HINCRBY', K.files_of(file[1]), 'bytes', -file[2])
+  if redis.call('HINCRBY', K.files_of(file[1]), 'count', -1) <= 0 then redis.call('DEL', K.files_of(file[1])) end
+end
+
+-- What a new job takes along. Its input is here, or is a payload, which it adopts.
+local function attach(id, ref, input, files, retry_of)
+  if retry_of ~= '' then link_retry(retry_of, id) end
   if ref == '' then redis.call('SET', K.input(id), input) else redis.call('ZREM', K.garbage, ref) end
+  use_files(files)
 end
 
 -- Everything of a final job whose slot is free goes.
 local function drop(id, now)
-  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member')
+  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member', 'files')
+  if job[5] then release_files(job[5]) end
   if job[1] then
     redis.call('ZREM', K.jobs(job[1]), job[4], id) -- an earlier version had the id there
     redis.call('ZREM', K.all_jobs, job[4])
@@ -84,7 +134,7 @@ end
 
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
-  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key')
+  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key', 'files')
   local at = whole(wall_ms())
   redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at, 'errors', errors)
   if not S.keep_inputs then
@@ -92,6 +142,10 @@ local function finalize(id, status, now, errors)
     if job[3] then
       redis.call('HDEL', K.job(id), 'input_ref')
       discard(job[3], now)
+    end
+    if job[5] then
+      redis.call('HDEL', K.job(id), 'files')
+      release_files(job[5])
     end
   end
   redis.call('HINCRBY', K.unfinished, job[4], -1)

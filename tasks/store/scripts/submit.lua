@@ -3,12 +3,12 @@
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
 --       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any   8 api key id that the rate counts for
 --       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms, max delay ms,
---       webhook or '', content type, trace or '', path or '', chain or '', input, payload or '', job that is run anew or ''
--- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth} | {'key_full', n} | {'throttled', ms}
+--       webhook or '', content type, trace or '', path or '', chain or '', input, payload or '', job that is run anew or '', files or ''
+-- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth} | {'key_full', n} | {'throttled', ms} | {'no_file', id}
 local api_key, max_queued, idempotency_key, body_hash, idempotency_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local per_minute, max_unfinished, FIRST, FIELDS = ARGV[6], tonumber(ARGV[7]), 9, 16
-local DEPLOYMENT, MODEL, LEVEL, EXPIRES, ATTEMPTS, DELAY, MAX_DELAY, TYPE, INPUT, PAYLOAD, RETRY_OF = 1, 2, 3, 4, 5, 6, 7, 9, 13, 14, 15
-local OPTIONAL = {webhook = 8, trace = 10, path = 11, chain = 12, input_ref = PAYLOAD, retry_of = RETRY_OF}
+local per_minute, max_unfinished, FIRST, FIELDS = ARGV[6], tonumber(ARGV[7]), 9, 17
+local DEPLOYMENT, MODEL, LEVEL, EXPIRES, ATTEMPTS, DELAY, MAX_DELAY, TYPE, INPUT, PAYLOAD, RETRY_OF, FILES = 1, 2, 3, 4, 5, 6, 7, 9, 13, 14, 15, 16
+local OPTIONAL = {webhook = 8, trace = 10, path = 11, chain = 12, input_ref = PAYLOAD, retry_of = RETRY_OF, files = FILES}
 local now, ids = now_ms(), {}
 for i = FIRST, #ARGV, FIELDS do ids[#ids + 1] = ARGV[i] end
 local joined, idempotency = table.concat(ids, ' '), K.idempotency(api_key .. ':' .. idempotency_key)
@@ -24,6 +24,7 @@ local deployment = ARGV[FIRST + DEPLOYMENT]
 local waiting, unfinished = depth(deployment), tonumber(redis.call('HGET', K.unfinished, api_key) or 0)
 if waiting + #ids > max_queued then return {'queue_full', waiting} end
 if max_unfinished ~= 0 and unfinished + #ids > max_unfinished then return {'key_full', unfinished} end
+local missing = missing_file(api_key, FIRST, FIELDS, FILES, RETRY_OF, now); if missing then return {'no_file', missing} end
 local wait = throttle('submit', ARGV[8], per_minute, #ids, now)
 if wait > 0 then return {'throttled', wait} end
 local at, last = whole(wall_ms()), redis.call('INCRBY', K.sequence, #ids)
@@ -48,8 +49,7 @@ for n, id in ipairs(ids) do
     end
     if ARGV[i + EXPIRES] ~= '600000' then append(job, 'queue_ms', ARGV[i + EXPIRES]) end -- else the default
     redis.call('HSET', K.job(id), unpack(job))
-    if ARGV[i + RETRY_OF] ~= '' then link_retry(ARGV[i + RETRY_OF], id) end
-    store_input(id, ARGV[i + PAYLOAD], ARGV[i + INPUT])
+    attach(id, ARGV[i + PAYLOAD], ARGV[i + INPUT], ARGV[i + FILES], ARGV[i + RETRY_OF])
     append(queued, score, member); append(expiries, expires, id); append(made, at, member)
     scores[level] = scores[level] + 1
   end

@@ -15,9 +15,10 @@ from tests.contract.api.conftest import Live
 
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 # These change nothing of the service: they run models, or bring pieces of a package, whose entry is made when it is stored
-# or refused (test_packages.py), or may be a query (tests/contract/truss has the mutations).
+# or refused (test_packages.py), or files for the key's own requests, or may be a query (tests/contract/truss has the mutations).
 NO_CHANGES = (
     r"/v1/packages(/uploads/\{upload_id\})?",
+    r"/v1/uploads(/\{upload_id\})?",
     r"/graphql/?",
     r"/(production|development|environments/\{environment\}|deployment/\{deployment_id\})/.+",
     r"/v1/(chat/completions|completions|embeddings|messages|responses)",

@@ -18,6 +18,7 @@ from deployments.packages.store import package_ref
 from deployments.packages.uploads import Uploads
 from tasks.api_keys import key_id
 from tasks.errors import StoreUnavailable
+from tasks.files import receiving
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 from tests.conditions import wait_until, wait_until_async
@@ -249,7 +250,7 @@ async def test_a_stall_of_the_store_does_not_end_the_signs_of_life_of_a_check(
         checked.wait(10)
 
     monkeypatch.setattr(uploads_module, "verify", slow)
-    monkeypatch.setattr(uploads_module, "ALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(receiving, "ALIVE_SECONDS", 0.02)
     store = AsyncJobStore(settings.model_copy(update={"store_timeout_seconds": 0.2}))
     uploads = Uploads(store, settings)
     content_hash, archive = package("stall")

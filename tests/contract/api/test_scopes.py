@@ -26,7 +26,7 @@ NEEDS: dict[str, Need | None] = {  # None: every valid key
     r"/v1/models/.+": "deploy",
     r"/v1/(packages|deployments|logs)(/.+)?": "deploy",
     r"/graphql/?": "deploy",
-    r"/v1/jobs(/.+)?": "inference",
+    r"/v1/(jobs|uploads)(/.+)?": "inference",
     r"/v1/(keys|audit|webhooks|webhook_secrets)(/.+)?": "admin",
 }
 # Who may do what, as the documentation promises it; the table in the code must say the same.

@@ -9,6 +9,7 @@ from deployments.packages.collector import Collected, PackageCollector
 from deployments.packages.store import package_ref
 from deployments.registry import packages as stored
 from deployments.registry import verbs as registry
+from tasks.files import verbs as uploads
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore, JobStore
 from tests.conftest import Clock
@@ -74,18 +75,18 @@ async def test_pieces_that_no_upload_can_need_any_more_go(
 async def test_an_upload_is_dropped_after_its_time(
     settings: Settings, async_store: AsyncJobStore, store: JobStore, clock: Clock
 ) -> None:
-    first = store.run(stored.open_upload("alice", "a" * 64, 10, settings))
-    again = store.run(stored.open_upload("alice", "a" * 64, 10, settings))
+    first = store.run(uploads.open_upload("alice", "package", "a" * 64, 10, settings))
+    again = store.run(uploads.open_upload("alice", "package", "a" * 64, 10, settings))
     assert (again.id, again.active) == (first.id, False)
-    store.run(stored.claim_upload(first.id, "alice", "me", 0))
-    assert store.run(stored.advance_upload(first.id, "me", 4, "piece"))
-    seen = store.run(stored.open_upload("alice", "a" * 64, 10, settings))
+    store.run(uploads.claim_upload(first.id, "alice", "package", "me", 0))
+    assert store.run(uploads.advance_upload(first.id, "me", 4, "piece"))
+    seen = store.run(uploads.open_upload("alice", "package", "a" * 64, 10, settings))
     assert (seen.offset, seen.active) == (4, True)
     clock.advance(31)
-    assert not store.run(stored.open_upload("alice", "a" * 64, 10, settings)).active
-    store.run(stored.claim_upload(first.id, "alice", "other", 4))
-    assert not store.run(stored.advance_upload(first.id, "me", 4, "late"))
-    assert store.run(stored.upload_pieces(first.id)) == ["piece"]
+    assert not store.run(uploads.open_upload("alice", "package", "a" * 64, 10, settings)).active
+    store.run(uploads.claim_upload(first.id, "alice", "package", "other", 4))
+    assert not store.run(uploads.advance_upload(first.id, "me", 4, "late"))
+    assert store.run(uploads.upload_pieces(first.id)) == ["piece"]
     clock.advance(settings.upload_seconds)
-    assert store.run(stored.open_upload("alice", "a" * 64, 10, settings)).id != first.id
-    assert store.run(stored.upload_pieces(first.id)) == []
+    assert store.run(uploads.open_upload("alice", "package", "a" * 64, 10, settings)).id != first.id
+    assert store.run(uploads.upload_pieces(first.id)) == []

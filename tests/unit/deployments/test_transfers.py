@@ -2,10 +2,11 @@
 
 import pytest
 
-from deployments.registry import packages, transfers
-from deployments.registry.packages import MOST_OF_KEY, UploadsFull
-from deployments.registry.transfers import IDLE_MS, LASTS_MS, Part
 from tasks.errors import NotFound
+from tasks.files import transfers
+from tasks.files import verbs as uploads
+from tasks.files.transfers import IDLE_MS, LASTS_MS, Part
+from tasks.files.verbs import MOST_OF_KEY, UploadsFull
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conftest import Clock
@@ -67,7 +68,7 @@ def test_a_key_that_has_too_many_loses_an_idle_one_with_its_payloads(
     with pytest.raises(UploadsFull, match="too many unfinished uploads"):
         opened(store, settings, "more")
     with pytest.raises(UploadsFull):
-        store.run(packages.open_upload("alice", "f" * 64, 5, settings))
+        store.run(uploads.open_upload("alice", "package", "f" * 64, 5, settings))
     assert opened(store, settings, "hers", "bob") == []
     clock.advance(IDLE_MS / 1000 + 1)
     store.run(transfers.add_part("t1", 1, part(5, "x", "y"), settings))
@@ -83,7 +84,7 @@ def test_bytes_count_together_with_those_of_other_uploads(
     store: JobStore, settings: Settings
 ) -> None:
     few = settings.model_copy(update={"max_upload_bytes_per_key": 100, "max_upload_bytes": 150})
-    store.run(packages.open_upload("alice", "f" * 64, 60, few))
+    store.run(uploads.open_upload("alice", "package", "f" * 64, 60, few))
     for name, key in {"t": "alice", "hers": "bob"}.items():
         opened(store, few, name, key)
     store.run(transfers.add_part("t", 1, part(40), few))
@@ -95,10 +96,10 @@ def test_bytes_count_together_with_those_of_other_uploads(
     store.run(transfers.end_transfer("t", content_hash="h"))
     store.run(transfers.add_part("hers", 1, part(61), few))
     with pytest.raises(UploadsFull, match="This key"):
-        store.run(packages.open_upload("bob", "e" * 64, 40, few))
+        store.run(uploads.open_upload("bob", "package", "e" * 64, 40, few))
 
 
 def test_a_transfer_is_no_upload_to_append_to(store: JobStore, settings: Settings) -> None:
     opened(store, settings, "t")
     with pytest.raises(NotFound, match="no such upload"):
-        store.run(packages.claim_upload("t", "alice", "sender", 0))
+        store.run(uploads.claim_upload("t", "alice", "package", "sender", 0))

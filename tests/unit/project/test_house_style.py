@@ -13,6 +13,7 @@ import pytest
 import priority
 from deployments.registry.verbs import SCRIPTS
 from tasks.access.library import ACCESS
+from tasks.files.verbs import FILES
 from tasks.state import ALLOWED, Status
 from tasks.steering.verbs import SCRIPTS as STEERING
 from tasks.store import keys
@@ -26,13 +27,8 @@ LONGEST_SCRIPT = 60
 MOST_MODULES = 16  # of a folder
 VERBS = (
     (JOBS, ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")),
-    (
-        SCRIPTS,
-        [
-            f"deployments/registry/{name}.py"
-            for name in ("verbs", "packages", "transfers", "removal")
-        ],
-    ),
+    (SCRIPTS, [f"deployments/registry/{name}.py" for name in ("verbs", "packages", "removal")]),
+    (FILES, ("tasks/files/verbs.py", "tasks/files/transfers.py")),
     (STEERING, ("tasks/steering/verbs.py",)),
     (ACCESS, ("tasks/access/audit.py", "tasks/access/keys.py", "tasks/webhooks/secrets.py")),
 )

@@ -153,7 +153,7 @@ def test_no_progress_beyond_the_end_can_be_made() -> None:
 
 WHOLE = RunJob(
     "a1", "f1", "s1", keep_slot=True, path="/v1/x", content_type="a/b", traceparent="00-1",
-    chain_request_id="c1",
+    chain_request_id="c1", files="f:1:png",
 )  # fmt: skip
 CALLS: list[tuple[WorkerCall, HttpCall]] = [
     (
@@ -174,6 +174,7 @@ CALLS: list[tuple[WorkerCall, HttpCall]] = [
                 "x-kingpost-path": "/v1/x",
                 "traceparent": "00-1",
                 "x-baseten-chain-request-id": "c1",
+                "x-kingpost-files": "f:1:png",
             },
         ),
     ),

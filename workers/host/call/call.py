@@ -5,12 +5,15 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
+from deployments import attached
+from workers.host.call.files import NONE, CallFiles, chunks_of, received
 from workers.host.call.slots import CallKind
 from workers.host.errors import ClientGone
 from workers.wire.calls import PRIVATE_PREFIX
@@ -28,8 +31,16 @@ def no_progress(fraction: float, message: str | None = None) -> None:
 class ModelCall:
     """One call. It belongs to the event loop, but any thread may use `stopped` and `progress`."""
 
-    def __init__(self, scope: Scope, body: bytes, kind: CallKind, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        body: bytes,
+        kind: CallKind,
+        grace_seconds: float,
+        files: CallFiles = NONE,
+    ) -> None:
         self.scope = scope
+        self.files = files
         self.headers = Headers(scope=scope)
         self.body = body
         self.kind = kind
@@ -136,6 +147,7 @@ class ModelRequest(Request):
         self._call = call
         self.state.watch_disconnect = self._watch_disconnect
         self.state.progress = call.progress
+        self.state.files = call.files.paths
 
     async def is_disconnected(self) -> bool:
         return self._call.stopped.is_set()
@@ -180,16 +192,15 @@ def body_receiver(call: ModelCall) -> Receive:
     return receive
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Reads the whole body. Raises ClientGone if the client leaves in the middle."""
-    message = await receive()
-    chunks: list[bytes] = []
-    while message["type"] == "http.request":
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        message = await receive()
-    raise ClientGone("reading the request")
+async def read_call(receive: Receive, files: str, parent: Path | None) -> tuple[CallFiles, bytes]:
+    """Reads the files that the header FILES names into a folder in `parent`, and the whole input.
+
+    Raises ClientGone if the client leaves in the middle, FilesNotStored, and without a parent FilesRefused.
+    """
+    if files:
+        return await received(receive, attached.read(files), parent)
+    chunks = [chunk async for chunk in chunks_of(receive)]
+    return NONE, chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def watch_client(call: ModelCall, receive: Receive) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from starlette.types import Message, Receive, Scope, Send
 
 from workers.host.call.answer import AnswerCall, check_head, close_stream, failed_reply, send_reply
-from workers.host.call.call import ModelCall, body_receiver, read_body, watch_client
+from workers.host.call.call import ModelCall, body_receiver, read_call, watch_client
 from workers.host.call.frames import FrameStream, ProgressFrames
 from workers.host.call.slots import CallKind, Slot
 from workers.host.errors import (
     ClientGone,
+    HostError,
     ModelNotReady,
     Reply,
     error_reply,
@@ -82,11 +83,14 @@ class Jobs:
         attempt = (job.request_id, job.fence)
         request_id.set(job.request_id)
         try:
-            body = await read_body(receive)
+            files, body = await read_call(receive, job.files, self._host.files_dir)
         except ClientGone:
             return
+        except HostError as error:
+            await self._refuse(job, error, send)
+            return
         grace = self._host.package.runtime.stop_grace_seconds
-        call = ModelCall(_scope_for_model(scope, job), body, CallKind.JOB, grace)
+        call = ModelCall(_scope_for_model(scope, job), body, CallKind.JOB, grace, files)
         stream = FrameStream(send)
         progress = ProgressFrames(stream)
         call.progress = progress
@@ -97,8 +101,17 @@ class Jobs:
         finally:
             watcher.cancel()
             del self._running[attempt]
+            await files.remove()
             end_request()
         await stream.finish(b"".join([progress.pending(), *frames]))
+
+    async def _refuse(self, job: RunJob, error: HostError, send: Send) -> None:
+        """Answers for a call whose files could not be taken."""
+        if slot := self._host.reservations.take(job.slot):
+            slot.release()
+        end = End(False, None, 0.0, still_running=False)
+        frames = [*Outcome(error_reply(error)).frames(), encode(end)]
+        await FrameStream(send).finish(b"".join(frames))
 
     async def _run(self, job: RunJob, call: ModelCall, stream: FrameStream) -> list[bytes]:
         """Takes a slot, runs the pipeline and records the outcome. It never raises. The slot is then kept or free."""

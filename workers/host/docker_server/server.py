@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -56,6 +57,7 @@ class ServerHost:
         self.traffic = Traffic()
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
+        self.files_dir: Path | None = None  # a server of its own gets no paths
         self._child: ServerChild | None = None
 
     async def run(self) -> None:
@@ -180,7 +182,7 @@ def create_server_app(host: ServerHost) -> Starlette:
     async def ready(_: Request) -> Response:
         return await _health(host, host.server.readiness_endpoint)
 
-    passed_on = SyncEndpoint(host.answer, host.package.runtime.stop_grace_seconds)
+    passed_on = SyncEndpoint(host, host.answer)
     return Starlette(
         routes=[
             only_get("/", live),

@@ -51,6 +51,7 @@ class Surroundings:
     environment_file: Path = Path("/etc/b10_dynamic_config/environment")
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     load_retries: int = 1
+    files_dir: Path | None = None  # for files of calls; None = it takes none
     shared: bool = False  # whether other models live in this process
     # Held while one of them loads: imports of one library in several threads at once do not always end well.
     loading: AbstractContextManager[object] = field(default_factory=nullcontext[None])

@@ -6,22 +6,24 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from workers.host.call.answer import AnswerCall, StreamAborted, answer, send_answer
-from workers.host.call.call import ModelCall, read_body, watch_client
+from workers.host.call.answer import AnswerCall, StreamAborted, answer, send_answer, send_reply
+from workers.host.call.call import ModelCall, read_call, watch_client
 from workers.host.call.slots import CallKind
-from workers.host.errors import ClientGone, ModelNotReady, downstream_error, error_reply
+from workers.host.errors import ClientGone, HostError, ModelNotReady, downstream_error, error_reply
 from workers.host.logs import chain_request_id, end_request, request_id
 from workers.host.model.methods import V1_METHODS
 from workers.host.routes.metrics import metrics_app
 from workers.host.routes.private import plain_error, to_response
 from workers.host.routes.websocket import WebSocketEndpoint
-from workers.host.state import ModelHost
+from workers.host.state import Host, ModelHost
+from workers.wire.calls import FILES
 
 MODEL = "/v1/models/{model_name}"  # any name will do
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -45,7 +47,7 @@ def create_app(host: ModelHost) -> Starlette:
 
 
 def _model_routes(host: ModelHost) -> list[BaseRoute]:
-    endpoint = SyncEndpoint(partial(answer, host), host.package.runtime.stop_grace_seconds)
+    endpoint = SyncEndpoint(host, partial(answer, host))
     paths = [f"{MODEL}:predict", f"{MODEL}:predict_binary", "/invocations"]
     routes: list[BaseRoute] = [Route(p, endpoint, methods=["POST"]) for p in [*paths, *V1_METHODS]]
     return [*routes, WebSocketRoute("/v1/websocket", WebSocketEndpoint(host))]
@@ -73,16 +75,22 @@ def only_get(path: str, endpoint: Endpoint) -> Route:
 class SyncEndpoint:
     """Sync calls over ASGI."""
 
-    def __init__(self, answer: AnswerCall, grace_seconds: float) -> None:
+    def __init__(self, host: Host, answer: AnswerCall) -> None:
+        self._host = host
         self._answer = answer
-        self._grace = grace_seconds
+        self._grace = host.package.runtime.stop_grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call. A client that leaves stops it."""
+        named = Headers(scope=scope).get(FILES, "")
         try:
-            call = ModelCall(scope, await read_body(receive), CallKind.SYNC, self._grace)
+            files, body = await read_call(receive, named, self._host.files_dir)
         except ClientGone:
             return
+        except HostError as error:
+            await send_reply(error_reply(error), send)
+            return
+        call = ModelCall(scope, body, CallKind.SYNC, self._grace, files)
         request_id.set(call.headers.get("x-baseten-request-id"))
         chain_request_id.set(call.headers.get("x-baseten-chain-request-id"))
         watcher = asyncio.create_task(watch_client(call, receive))
@@ -93,6 +101,7 @@ class SyncEndpoint:
             return  # without the end of the body, which makes the server cut the connection
         finally:
             watcher.cancel()
+            await files.remove()
             end_request()
 
 

@@ -1,8 +1,10 @@
 """Speaks the five /v1 shapes; predict streams on request, gated by files so that tests need no clock."""
 
+import hashlib
 import json
 import os
 import time
+from pathlib import Path
 
 from fastapi import HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
@@ -25,6 +27,23 @@ def wait_for(path):
         time.sleep(0.01)
 
 
+def described(path):
+    """What the model gets for a file; anything else as it came."""
+    if not isinstance(path, Path):
+        return path
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    about = path.stat()
+    return {
+        "path": str(path),
+        "sha256": digest.hexdigest(),
+        "size": about.st_size,
+        "mode": oct(about.st_mode & 0o777),
+    }
+
+
 class Model:
     """A model without weights."""
 
@@ -36,6 +55,9 @@ class Model:
                 open(order["gone"] + ".started", "w").close()
                 gone.wait(30)
                 open(order["gone"], "w").close()
+        if "files" in order:
+            wait_for(order.get("gate"))
+            return [described(path) for path in order["files"]]
         if "cookie" in order:
             return Response(request.headers.get("cookie", "none"), headers={"set-cookie": "who=me"})
         if "odd" in order:  # an answer of this model's own; a line in the file for each run

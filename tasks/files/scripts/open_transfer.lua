@@ -5,10 +5,10 @@
 --       6 most uploads of a key   7 most of all   8 ms after which one is idle
 -- RETURNS {'open', payloads of the one that was dropped...} | {'full', 'key' | 'all'}
 local now, of_key, idle, freed = now_ms(), 0, nil, {'open'}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', R.uploads, '-inf', now)) do drop_upload(id) end
-local open = redis.call('ZRANGE', R.uploads, 0, -1, 'WITHSCORES')
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.uploads('package'), '-inf', now)) do drop_upload(id) end
+local open = redis.call('ZRANGE', K.uploads('package'), 0, -1, 'WITHSCORES')
 for i = 1, #open, 2 do
-  local known = redis.call('HMGET', R.upload(open[i]), 'api_key', 'owner')
+  local known = redis.call('HMGET', K.upload(open[i]), 'api_key', 'owner')
   if (known[1] or known[2]) == ARGV[2] then
     of_key = of_key + 1
     local last = tonumber(open[i + 1]) - tonumber(ARGV[5])
@@ -18,13 +18,13 @@ end
 local room = #open / 2 < tonumber(ARGV[7])
 if of_key >= tonumber(ARGV[6]) or (idle and not room) then
   if not idle then return {'full', 'key'} end
-  for _, part in ipairs(redis.call('HVALS', R.upload_parts(idle))) do
+  for _, part in ipairs(redis.call('HVALS', K.upload_parts(idle))) do
     freed[#freed + 1] = part
   end
   drop_upload(idle)
 elseif not room then
   return {'full', 'all'}
 end
-redis.call('ZADD', R.uploads, whole(now + ARGV[5]), ARGV[1])
-redis.call('HSET', R.upload(ARGV[1]), 'owner', ARGV[2], 'secret', ARGV[3], 'purpose', ARGV[4], 'size', 0)
+redis.call('ZADD', K.uploads('package'), whole(now + ARGV[5]), ARGV[1])
+redis.call('HSET', K.upload(ARGV[1]), 'kind', 'package', 'owner', ARGV[2], 'secret', ARGV[3], 'purpose', ARGV[4], 'size', 0)
 return freed

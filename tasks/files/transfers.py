@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, cast
 
-from deployments.registry.packages import MOST_OF_ALL, MOST_OF_KEY, UploadsFull, full_sentence
-from deployments.registry.verbs import SCRIPTS
 from tasks.errors import NotFound
+from tasks.files.verbs import FILES, MOST_OF_ALL, MOST_OF_KEY, full
 from tasks.settings import Settings
 from tasks.store.records import Reply, items, text
 from tasks.store.verbs import Argument, ScriptCall
@@ -57,7 +56,7 @@ class Transfer:
 
 
 def _call(script: str, arguments: list[Argument], read: Callable[[Reply], T]) -> ScriptCall[T]:
-    return ScriptCall(script, arguments, read, SCRIPTS)
+    return ScriptCall(script, arguments, read, FILES)
 
 
 def open_transfer(
@@ -68,7 +67,7 @@ def open_transfer(
     def read(reply: Reply) -> list[Part]:
         word, *rest = (text(part) for part in items(reply))
         if word == "full":
-            raise UploadsFull(full_sentence(rest[0], settings))
+            raise full(rest[0], settings)
         return [Part.read(said) for said in rest]
 
     arguments: list[Argument] = [transfer_id, api_key, secret, purpose, LASTS_MS]
@@ -102,7 +101,7 @@ def add_part(
         if word == "missing":
             raise NotFound("This transfer takes no parts any more; push again.")
         if word == "full":
-            raise UploadsFull(full_sentence(rest[0], settings))
+            raise full(rest[0], settings)
         return Part.read(rest[0]) if rest[0] else None
 
     limits = (settings.max_upload_bytes_per_key, settings.max_upload_bytes)

@@ -2,4 +2,4 @@
 -- upload_pieces: the payloads of an upload, in their order.
 -- ARGV  1 upload
 -- RETURNS a list of payloads
-return redis.call('LRANGE', R.upload_pieces(ARGV[1]), 0, -1)
+return redis.call('LRANGE', K.upload_pieces(ARGV[1]), 0, -1)

@@ -1,0 +1,1 @@
+"""Files: uploads for the inputs of models, and what uploads of every kind share."""

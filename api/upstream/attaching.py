@@ -1,0 +1,31 @@
+"""Finds the files that an input refers to, and checks that its key may use them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from api.gateway import Gateway
+from api.problems import Problem
+from deployments.attached import MARK, Attached, BadReference, ids_in
+from tasks.files.verbs import File
+
+
+async def files_of(gateway: Gateway, key_id: str, inputs: Sequence[Any]) -> list[list[File]]:
+    """The files of each input. Raises Problem 400 for references that cannot be, and FileMissing."""
+    try:
+        ids = [ids_in(model_input) for model_input in inputs]
+    except BadReference as error:
+        raise Problem(400, "client_error", str(error)) from None
+    wanted = list(dict.fromkeys(file_id for some in ids for file_id in some))
+    found = await gateway.files.stored(key_id, wanted) if wanted else []
+    known = {file.id: file for file in found}
+    return [[known[file_id] for file_id in some] for some in ids]
+
+
+def attached(files: Sequence[File]) -> list[Attached]:
+    """The files as a call of a model host names them."""
+    return [Attached(file.id, file.size, file.ending) for file in files]
+
+
+def may_refer(encoded: bytes) -> bool:
+    """Whether this JSON can refer to files at all; most cannot, and are not looked into."""
+    return MARK in encoded

@@ -1,0 +1,1 @@
+"""Files by reference: uploads that can be resumed, the records of files, and what their bytes are."""

@@ -1,0 +1,86 @@
+"""Files of calls in the host: received whatever the cuts, never left behind, and never somewhere else."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from starlette.types import Message, Receive
+
+from deployments import attached
+from deployments.attached import Attached
+from workers.host import files_folder
+from workers.host.call.files import received
+from workers.host.errors import ClientGone, FilesNotStored, FilesRefused
+from workers.wire.calls import FILES
+
+FIRST, SECOND = Attached("a" * 32, 5, "png"), Attached("b" * 32, 0)
+
+
+def body(*chunks: bytes, cut: bool = False) -> Receive:
+    last = {"type": "http.disconnect"} if cut else {"type": "http.request", "body": b""}
+    messages: list[Message] = [
+        {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
+    ]
+    left = iter([*messages, last])
+
+    async def receive() -> Message:
+        return next(left)
+
+    return receive
+
+
+def nothing_in(folder: Path) -> bool:
+    return not list(folder.iterdir())
+
+
+def test_the_header_is_the_same_on_both_sides() -> None:
+    assert attached.FILES == FILES
+    assert attached.read(attached.written([FIRST, SECOND])) == [FIRST, SECOND]
+    for wrong in ("x", "../x:1:", f"{'a' * 32}:1:a/b", f"{'a' * 32}:-1:", f"{'a' * 32}:1"):
+        with pytest.raises(ValueError, match="names no files"):
+            attached.read(wrong)
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 7, 100])
+async def test_files_and_input_are_told_apart_whatever_the_cuts(tmp_path: Path, step: int) -> None:
+    whole = b"12345" + b'{"a": 1}'
+    chunks = [whole[at : at + step] for at in range(0, len(whole), step)]
+    files, rest = await received(body(*chunks), [FIRST, SECOND], tmp_path)
+    assert rest == b'{"a": 1}'
+    assert files.paths[FIRST.id].read_bytes() == b"12345"
+    assert files.paths[FIRST.id].name == f"{FIRST.id}.png"
+    assert files.paths[SECOND.id].read_bytes() == b""
+    refers = {"x": [attached.reference(FIRST.id)]}
+    assert files.in_place(refers) == {"x": [files.paths[FIRST.id]]}
+    await files.remove()
+    assert nothing_in(tmp_path)
+
+
+async def test_what_breaks_off_or_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ClientGone):
+        await received(body(b"123", cut=True), [FIRST], tmp_path)
+    with pytest.raises(ClientGone):
+        await received(body(b"123"), [FIRST], tmp_path)
+    assert nothing_in(tmp_path)
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    with pytest.raises(FilesNotStored):
+        await received(body(b"12345{}"), [FIRST], no_folder)
+    with pytest.raises(FilesRefused):
+        await received(body(b"12345{}"), [FIRST], None)
+
+
+def test_folders_of_hosts_that_are_gone_go_and_others_stay(tmp_path: Path) -> None:
+    root = tmp_path / "call-files"
+    gone, alive = root / "gone", root / "alive"
+    for folder in (gone, alive):
+        (folder / "call").mkdir(parents=True)
+        folder.with_name(f"{folder.name}.lock").touch()
+    held = os.open(root / "alive.lock", os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (root / "mine" / "old").mkdir(parents=True)
+    assert files_folder.take(root / "mine") == root / "mine"
+    assert not list((root / "mine").iterdir())
+    assert not gone.exists() and (alive / "call").is_dir()
+    os.close(held)

@@ -1,0 +1,47 @@
+"""The folder for files of calls: a host has one of its own, and removes those of hosts that were killed."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+_held: list[int] = []  # locks, until this process ends
+
+
+def take(folder: Path) -> Path:
+    """Makes the folder, empty, for this process alone. Folders beside it whose process has ended go."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _held.append(_locked(_lock_of(folder)))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    for lock in folder.parent.glob("*.lock"):
+        if lock != _lock_of(folder):
+            _remove_if_free(lock)
+    return folder
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _locked(lock: Path) -> int:
+    """A descriptor that holds the lock. A file that another process removes meanwhile is made again."""
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(handle).st_ino == lock.stat().st_ino:
+                return handle
+        os.close(handle)
+
+
+def _remove_if_free(lock: Path) -> None:
+    with contextlib.suppress(OSError):  # it runs, or somebody else has removed it
+        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.with_name(lock.name.removesuffix(".lock")), ignore_errors=True)
+            lock.unlink()
+        finally:
+            os.close(handle)
