@@ -76,7 +76,7 @@ async def append(
     return _view(upload)
 
 
-@router.head("/uploads/{upload_id}")
+@router.head("/uploads/{upload_id}", response_class=Response)
 async def progress(request: Request, key: Deployer, upload_id: str) -> Response:
     """How much of an upload has arrived, in `Upload-Offset`."""
     with missing_is_404():

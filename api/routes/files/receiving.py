@@ -18,7 +18,7 @@ MOST_BYTES = 2**53 - 1  # that JSON's readers agree on
 Offset = Annotated[str, Header(alias="Upload-Offset", pattern=r"^[0-9]{1,15}$")]
 PIECE: dict[str, Any] = {
     "requestBody": {
-        "required": True,
+        "required": False,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }

@@ -99,7 +99,7 @@ async def show(request: Request, key: Caller, upload_id: str) -> FileView:
             return _stored(file)
 
 
-@router.head("/{upload_id}")
+@router.head("/{upload_id}", response_class=Response)
 async def progress(request: Request, key: Caller, upload_id: str) -> Response:
     """How much of a file has arrived, in `Upload-Offset`."""
     with missing_is_404():
