@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unreachable,
     )
+    from kingpost.records import FileRef
     from kingpost.webhooks import verify_webhook
 
 # Each name and its module. They are imported on first use, so that the command starts without httpx.
@@ -36,6 +37,7 @@ _WHERE = {
         "kingpost.client": "AsyncClient AsyncJob Client Job",
         "kingpost.errors": "ApiError BadSignature Conflict Error Forbidden JobFailed NotConfigured NotFinished NotFound"
         " RateLimited TimedOut TooLarge Unauthorized Unavailable Unreachable",
+        "kingpost.records": "FileRef",
         "kingpost.webhooks": "verify_webhook",
     }.items()
     for name in names.split()
@@ -49,6 +51,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Error",
+    "FileRef",
     "Forbidden",
     "Job",
     "JobFailed",

@@ -31,6 +31,7 @@ from kingpost.records import (
     Chunk,
     Deployment,
     Environment,
+    FileRef,
     JobStatus,
     Model,
     Output,
@@ -405,7 +406,15 @@ def _quoted(name: str) -> str:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return json.dumps(value, separators=(",", ":"), default=_plain).encode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, FileRef):
+        return value.as_input
+    raise TypeError(
+        f"JSON cannot hold {type(value).__name__}; a file is uploaded first: client.upload(path)."
+    )
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:

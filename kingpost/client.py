@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from kingpost import calls, log_calls, packages, steering
+from kingpost import calls, files, log_calls, packages, steering
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
@@ -270,6 +270,7 @@ class Client(_Led):
     logs = _iterated(log_calls.logs)
     key = _blocking(calls.own_key)
     push = _iterated(packages.push)
+    upload = _blocking(files.upload)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -308,6 +309,7 @@ class AsyncClient(_AsyncLed):
     logs = _async_iterated(log_calls.logs)
     key = _awaited(calls.own_key)
     push = _async_iterated(packages.push)
+    upload = _awaited(files.upload)
 
     async def close(self) -> None:
         """Closes the connections."""

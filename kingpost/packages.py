@@ -1,7 +1,7 @@
 """Pushes a package over HTTP: what the server has is not sent again, and an upload that broke off goes on where it ended."""
 
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -10,27 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from kingpost.calls import JSON, QUIET_SECONDS, _json, _object, _of
-from kingpost.errors import Conflict, NotFound, Unreachable
+from kingpost.errors import Unreachable
 from kingpost.events import Parser
 from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
 from kingpost.records import Deployment, Record
+from kingpost.uploading import Sent, sending
 
 if TYPE_CHECKING:
     from kingpost.packing.files import Selection
 
-PIECE = 8 << 20  # bytes of one request
-CHECK_SECONDS = 1800.0  # until the server has checked a large archive
-OTHERS_SECONDS = 1.0  # between two looks at an upload that somebody else sends
 MOST_FILE_BYTES = 1 << 62  # the server knows its limit
-UPLOADS = "/v1/packages/uploads/"
-
-
-@dataclass(frozen=True)
-class Sent:
-    """How much of the package has arrived."""
-
-    done: int
-    total: int
+UPLOADS = "/v1/packages/uploads"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,58 +91,10 @@ def name_of(folder: Path | str) -> str | None:
 
 def upload(selection: "Selection") -> Telling:
     """Uploads the files of a package, as far as the server does not have them."""
-    total, failed, before = selection.tar_size, 0, -1
+    total = selection.tar_size
     offer = _json({"content_hash": selection.content_hash, "size": total})
-    while True:
-        answer = yield from ask(Request("POST", "/v1/packages", headers=JSON, content=offer))
-        said = _object(answer)
-        if said["stored"]:
-            yield Emit(Sent(total, total))
-            return
-        at = said["upload"]
-        yield Emit(Sent(at["offset"], total))
-        if at[
-            "active"
-        ]:  # somebody else pushes it, or the server has not noticed yet that our connection broke
-            yield Pause(OTHERS_SECONDS)
-            continue
-        failed = 0 if at["offset"] > before else failed + 1
-        if failed > (yield Retries()):
-            raise Unreachable("The upload breaks off again and again; push again to go on.")
-        before = at["offset"]
-        yield Pause(pause(failed) if failed else 0)
-        yield from _send(at["id"], at["offset"], selection)
-
-
-def _send(upload_id: str, offset: int, selection: "Selection") -> Telling:
-    """Sends the rest of an upload, until it is complete or breaks off: then the server says where it goes on."""
-    for piece in _pieces(selection.tar(offset)):
-        headers = {"content-type": "application/octet-stream", "upload-offset": str(offset)}
-        request = Request(
-            "PATCH",
-            UPLOADS + upload_id,
-            headers=headers,
-            content=piece,
-            repeatable=False,
-            read_seconds=CHECK_SECONDS if offset + len(piece) == selection.tar_size else 60.0,
-        )
-        try:
-            yield from ask(request)
-        except (Unreachable, Conflict, NotFound):
-            return
-        offset += len(piece)
-        yield Emit(Sent(offset, selection.tar_size))
-
-
-def _pieces(tar: Iterator[bytes]) -> Iterator[bytes]:
-    held = bytearray()
-    for part in tar:
-        held += part
-        while len(held) >= PIECE:
-            yield bytes(held[:PIECE])
-            del held[:PIECE]
-    if held:
-        yield bytes(held)
+    asked = Request("POST", "/v1/packages", headers=JSON, content=offer)
+    yield from sending(lambda _: asked, UPLOADS, selection.tar, total)
 
 
 def deploy(

@@ -155,6 +155,22 @@ class Accepted(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileRef(Record):
+    """A file that was uploaded. In an input it stands for the file, until `expires_at`."""
+
+    ref: str
+    id: str = ""
+    size: int = 0
+    content_type: str = ""
+    expires_at: datetime | None = None
+
+    @property
+    def as_input(self) -> dict[str, str]:
+        """What an input in JSON has for it."""
+        return {"$ref": self.ref}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Canceled(Record):
     """The answer to a cancel."""
 

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from kingpost.errors import Error
+from tasks.outside_text import printable
 from tasks.process.variables import editor
+
+if TYPE_CHECKING:
+    from kingpost import Client, FileRef
 
 STDIN = "-"
 
@@ -20,8 +24,44 @@ class BadInput(Error):
     """An input cannot be read."""
 
 
+class LargeFile:
+    """A file that is uploaded, so that the input can refer to it. Raises BadInput if it cannot be read."""
+
+    def __init__(self, name: str) -> None:
+        self.path = Path(name)
+        if not self.path.is_file():
+            raise BadInput(f"There is no file {name}.")
+
+
+def with_files(value: Any, server: "Client") -> Any:
+    """The input with a reference in place of each LargeFile, which is uploaded now."""
+    if not isinstance(value, dict):
+        return value  # only KEY=@@FILE makes one
+    members = cast("dict[str, Any]", value)
+    return {
+        key: _upload(member.path, server) if isinstance(member, LargeFile) else member
+        for key, member in members.items()
+    }
+
+
+def _upload(path: Path, server: "Client") -> "FileRef":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(24), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(f"uploading {printable(path.name)}", total=None)
+
+        def show(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        return server.upload(path, progress=show)
+
+
 def model_input(given: Sequence[str]) -> Any:
-    """The input from `KEY=VALUE`, `KEY=@FILE`, `@FILE.json`, `@-` and JSON. Without any it is `{}`. Raises BadInput.
+    """The input from `KEY=VALUE`, `KEY=@FILE`, `KEY=@@FILE`, `@FILE.json`, `@-` and JSON. Without any it is `{}`. Raises BadInput.
+
+    `KEY=@@FILE` becomes a LargeFile, which is yet to be uploaded.
 
     Objects are merged, a later option wins. Anything but an object stands alone.
     """
@@ -67,7 +107,9 @@ def _part(text: str) -> Any:
 
 
 def _value(text: str) -> Any:
-    """JSON if it is JSON, the content of a file for `@FILE`, else the text itself."""
+    """JSON if it is JSON, the content of a file for `@FILE`, a file to upload for `@@FILE`, else the text itself."""
+    if text.startswith("@@"):
+        return LargeFile(text[2:])
     if text.startswith("@"):
         name = text[1:]
         if name.lower().endswith(".json"):

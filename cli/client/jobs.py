@@ -11,7 +11,7 @@ import typer
 from cli.client.bulk import All, DryRun, How, Ids, Operation, To, Yes, named, steer
 from cli.client.choosing import client
 from cli.client.filtering import BadFilter, Wanted, filtered
-from cli.client.inputs import BadInput, edited, model_input
+from cli.client.inputs import BadInput, edited, model_input, with_files
 from cli.client.outputs import Out, finish
 from cli.options import AsJson
 from cli.tables import show
@@ -145,6 +145,7 @@ def retry(
         return
     change = model_input(given) if given else None
     with client() as server:
+        change = with_files(change, server)
         _each(request_ids, how, lambda id: _retried(server.jobs.get(id), change, edit))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.client.choosing import client
-from cli.client.inputs import model_input
+from cli.client.inputs import model_input, with_files
 from cli.client.outputs import CannotShow, Out, finish
 from cli.options import AsJson
 from kingpost.errors import ApiError, Error
@@ -34,7 +34,7 @@ def predict(
         list[str] | None,
         typer.Option(
             "--input", "-i", metavar="KEY=VALUE|@FILE.json",
-            help="A part of the input. VALUE is JSON, @FILE for the content of a file, else text. Repeat for more.",
+            help="A part of the input. VALUE is JSON, @FILE for the content of a file, @@FILE to upload a large one, else text. Repeat for more.",
         ),
     ] = None,
     out: Out = None,
@@ -54,6 +54,7 @@ def predict(
     sent = model_input(given or ())
     target = {"environment": environment, "deployment": deployment}
     with client() as server:
+        sent = with_files(sent, server)
         if queued:
             _queued(server, model, sent, target, priority, out, as_json)
             return

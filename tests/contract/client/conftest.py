@@ -28,6 +28,11 @@ class Model:
         for number in range(1, upto + 1):
             yield f"{number}" + (".\\n" if number == upto else ", ")
 """
+WEIGHER = """
+class Model:
+    def predict(self, model_input):
+        return {"bytes": model_input["file"].stat().st_size}
+"""
 PAINTER = """
 import base64
 from starlette.responses import Response
@@ -143,7 +148,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         said = {line: shell.type(line) for line in lines}
         seconds = time.monotonic() - began
         stack = Stack(shell, f"http://127.0.0.1:{port}", seconds, said)
-        for name, model in {"counter": COUNTER, "painter": PAINTER}.items():
+        for name, model in {"counter": COUNTER, "painter": PAINTER, "weigher": WEIGHER}.items():
             shell.type(f"kingpost push {stack.package(name, model)}")
         yield stack
     finally:

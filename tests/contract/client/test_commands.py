@@ -236,3 +236,13 @@ def _same_on_both_ways(laptop: Shell, local: str, old: str, new: str) -> None:
         assert {old, new} <= here.keys() and here == there
         lines = laptop.type(f"kingpost {command}").splitlines()
         assert old in "".join(lines) and max(map(len, lines)) <= 80
+
+
+def test_a_large_file_is_uploaded_and_referred_to(logged_in: Shell) -> None:
+    content = bytes(range(256)) * 50_000  # two requests
+    (logged_in.folder / "big.bin").write_bytes(content)
+    for more in ("", " --async"):
+        said = logged_in.type(f"kingpost predict weigher -i file=@@big.bin --json{more}")
+        assert json.loads(said)["output"] == {"bytes": len(content)}
+    refused = logged_in.refused("kingpost predict weigher -i file=@@none.bin")
+    assert refused == "There is no file none.bin."

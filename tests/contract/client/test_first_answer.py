@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,10 @@ def test_the_page_leads_from_an_empty_folder_to_an_answer(stack: Stack) -> None:
     print(f"first answer after {stack.first_answer_seconds:.1f} s (promised: {LONGEST:g} s)")
 
 
-def test_the_examples_of_the_page_are_true(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_page_are_true(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KINGPOST_URL", stack.url)
     monkeypatch.setenv("KINGPOST_API_KEY", stack.key)
     examples = doctest.DocTestParser().get_doctest(PAGE, {}, "docs/client.md", None, 0)

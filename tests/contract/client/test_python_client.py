@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,20 @@ def test_a_wrong_key_and_a_wait_that_is_too_short(stack: Stack) -> None:
         assert job.set_priority(2).priority == 2
         assert job.cancel().canceled
         client.deployments.activate("counter", "production")
+
+
+async def test_a_file_is_uploaded_with_asyncio_and_belongs_into_an_input(
+    stack: Stack, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" * 10)
+    seen: list[tuple[int, int]] = []
+    async with AsyncClient(stack.url, stack.key) as client:
+        ref = await client.upload(file, progress=lambda done, total: seen.append((done, total)))
+        assert (ref.size, ref.content_type) == (80, "image/png")
+        assert seen == [(0, 80), (80, 80)]
+        assert await client.run("weigher", {"file": ref}) == {"bytes": 80}
+        job = await client.submit("weigher", {"file": ref})
+        assert await job.result() == {"bytes": 80}
+        with pytest.raises(TypeError, match=r"client.upload\(path\)"):
+            await client.run("weigher", {"file": file})
