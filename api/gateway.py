@@ -15,6 +15,7 @@ from api.events import EventHub
 from api.problems import Problem, unauthorized
 from api.server.connections import Connection
 from api.upstream.hosts import Upstreams
+from deployments.chain_deploying import ChainDeploying
 from deployments.packages.deploying import Deploying
 from deployments.packages.patching import Patching
 from deployments.packages.transfers import Transfers
@@ -79,6 +80,7 @@ class Gateway:
     patching: Patching
     files: FileUploads
     deploying: Deploying
+    chains: ChainDeploying
     removal: Removal
     log_viewers: Viewers
     chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
@@ -93,6 +95,7 @@ class Gateway:
         directory, chain_key = Directory(store), settings.chain_api_key
         uploads = Uploads(store, settings)
         transfers = Transfers(store, uploads, settings)
+        deploying, patching = Deploying(store, uploads, settings), Patching(transfers, settings)
         return cls(
             settings=settings,
             store=store,
@@ -106,9 +109,10 @@ class Gateway:
             management=Management(store),
             uploads=uploads,
             transfers=transfers,
-            patching=Patching(transfers, settings),
             files=FileUploads(store, settings),
-            deploying=Deploying(store, uploads, settings),
+            patching=patching,
+            deploying=deploying,
+            chains=ChainDeploying(store, deploying, patching, settings),
             removal=Removal(store),
             log_viewers=Viewers(),
             chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",

@@ -14,7 +14,7 @@ from api import unknown_paths
 from api.unknown_fields import NO_FIELD, guess
 from deployments.registry.autoscaling import BadSetting
 from deployments.registry.removal import HasWork
-from deployments.registry.verbs import EnvironmentRefused, NotOnItsOwn
+from deployments.registry.verbs import EnvironmentRefused, NameTaken, NotOnItsOwn
 from tasks.errors import (
     FileMissing,
     IdempotencyConflict,
@@ -87,7 +87,7 @@ def of_error(error: KingpostError) -> Problem:
             return Problem(409, "client_error", str(error))
         case FilesFull():
             return Problem(413, "payload_too_large", str(error))
-        case EnvironmentRefused() | NotOnItsOwn() | BadSetting() | KeyRefused():
+        case EnvironmentRefused() | NameTaken() | NotOnItsOwn() | BadSetting() | KeyRefused():
             return Problem(400, "client_error", str(error))
         case UploadRefused() | FileMissing():
             return Problem(400, "client_error", str(error))

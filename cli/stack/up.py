@@ -24,7 +24,6 @@ from cli.stack.registering import install_key, register
 from cli.stack.start_failed import StartFailed
 from cli.stack.state_lock import RUNNING, STARTING, STOPPING, Note, locked
 from cli.stack.store_watch import StoreWatch
-from deployments.chains import member_of
 from deployments.registry import verbs as registry
 from tasks.errors import KingpostError, StoreUnavailable
 from tasks.outside_text import printable
@@ -234,8 +233,7 @@ class _Stack:
         await self._part("api", "api", command, self._chain_environment(), numbers)
 
     def _chain_environment(self) -> dict[str, str]:
-        if not any(member_of(package) for package in self._found.packages):
-            return {}
+        """What chainlets need to call each other, also of a chain that is pushed later."""
         return {
             "KINGPOST_GATEWAY_URL": self._url(),
             "KINGPOST_CHAIN_API_KEY": install_chain_key(self._settings),

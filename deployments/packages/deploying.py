@@ -12,7 +12,7 @@ from deployments.packages.package import Package
 from deployments.packages.store import PackageStore
 from deployments.packages.uploads import PackageRefused, Uploads
 from deployments.registry import verbs as registry
-from deployments.registry.records import Deployment
+from deployments.registry.records import Deployment, Kind
 from kingpost.packing.config_file import PackageError, read_yaml
 from tasks.errors import NotFound
 from tasks.settings import Settings
@@ -49,11 +49,13 @@ class PackageMissing(NotFound):
     """The package is not stored."""
 
 
-def deployment_of(package: Package, name: str, content_hash: str) -> ScriptCall[Deployment]:
+def deployment_of(
+    package: Package, name: str, content_hash: str, kind: Kind = "model"
+) -> ScriptCall[Deployment]:
     """The call that makes a deployment of a package that was checked. Raises PackageError for the name."""
     check_model_name(name)
     needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
-    return registry.push(name, content_hash, *needs)
+    return registry.push(name, content_hash, *needs, kind)
 
 
 class Deploying:
@@ -68,10 +70,7 @@ class Deploying:
         """Checks the package as `kingpost push` does and deploys it. Raises PackageMissing, PackageRefused, EnvironmentRefused."""
         if wish.environment:
             registry.check_promotable(wish.environment)
-        if not await self._uploads.is_stored(wish.content_hash):
-            message = f"The package {wish.content_hash[:12]}... is not stored"
-            raise PackageMissing(f"{message}; upload it first: POST /v1/packages.")
-        call = await asyncio.to_thread(self._checked, wish)
+        call = await self.check(wish)
         deployment, promotion = await self._store.run(call), ""
         if wish.draft:
             await self._check_follows_no_folder(deployment)
@@ -80,6 +79,13 @@ class Deploying:
             call = registry.promote(deployment, wish.environment)
             promotion = await self._store.run(call)
         return Deployed(deployment, promotion)
+
+    async def check(self, wish: Wish, kind: Kind = "model") -> ScriptCall[Deployment]:
+        """The call that makes the deployment of a package that passes all checks. Raises PackageMissing and PackageRefused."""
+        if not await self._uploads.is_stored(wish.content_hash):
+            message = f"The package {wish.content_hash[:12]}... is not stored"
+            raise PackageMissing(f"{message}; upload it first: POST /v1/packages.")
+        return await asyncio.to_thread(self._checked, wish, kind)
 
     async def _check_follows_no_folder(self, draft: Deployment) -> None:
         model = await self._store.run(registry.model(draft.model_id))
@@ -90,18 +96,18 @@ class Deploying:
                 message = f"The environment development of {model.name} follows a folder of the server's machine"
                 raise registry.EnvironmentRefused(f"{message}; publish it, or use another name.")
 
-    def _checked(self, wish: Wish) -> ScriptCall[Deployment]:
+    def _checked(self, wish: Wish, kind: Kind) -> ScriptCall[Deployment]:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch).resolve()
             try:
                 self._packages.sketch(wish.content_hash, folder)
-                return _accepted(folder, wish)
+                return _accepted(folder, wish, kind)
             except PackageError as error:
                 said = error.shown.replace(str(folder), "the package")
                 raise PackageRefused(said) from None
 
 
-def _accepted(folder: Path, wish: Wish) -> ScriptCall[Deployment]:
+def _accepted(folder: Path, wish: Wish, kind: Kind) -> ScriptCall[Deployment]:
     raw = read_yaml(folder)[0]
     check_allowed(wish.allow_unsupported, [raw])
     package = Package.accept(folder, wish.allow_unsupported)
@@ -110,4 +116,4 @@ def _accepted(folder: Path, wish: Wish) -> ScriptCall[Deployment]:
         raise PackageError(NAMELESS)
     if package.gpus and "resources.accelerator" not in wish.allow_unsupported:
         package = replace(package, warnings=(*package.warnings, UNKNOWN_GPUS))
-    return deployment_of(package, name, wish.content_hash)
+    return deployment_of(package, name, wish.content_hash, kind)

@@ -20,6 +20,7 @@ KEYED = {
     "deployments_of": "zset deployment id -> created ms, of one model",
     "deployment": "hash of one deployment; see deployments/registry/records.py",
     "seats": "zset replica id -> ms until when it may run, of one deployment",
+    "chainlets_of": "hash display name -> deployment id, of one deployment of a chain that was pushed",
     "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
     "replica": "string, JSON of what one replica said last; three heartbeats",

@@ -44,8 +44,8 @@ class Removal:
     async def model(self, reference: str, force: bool) -> Removed:
         """Deletes a model with its deployments. All are looked at before the first one is deleted."""
         model, known = await self._management.deployments(reference)
-        if model.kind != "model":
-            raise EnvironmentRefused(f"{model.name} is a {model.kind}; it follows its folder.")
+        if model.kind == "chainlet":
+            raise EnvironmentRefused(f"{model.name} is a chainlet; delete its chain.")
         found = [deployment for deployment, _ in known]
         for deployment in found:
             _check_follows_nothing(deployment)
@@ -66,6 +66,7 @@ class Removal:
     async def _delete(self, found: Deployment, force: bool, in_use: bool) -> int:
         """Deletes a deployment, if wished also one that an environment points at. Returns the number of canceled requests."""
         _check_follows_nothing(found)
+        chainlets = await self._store.run(registry.chainlets_of(found.id))
         word, *rest = await self._store.run(_delete_deployment(found.id, force, in_use))
         match word:
             case "work":
@@ -76,7 +77,18 @@ class Removal:
             case "missing":
                 raise NotFound(f"There is no deployment {found.id}.")
             case _:
-                return await self._cancel_all(found.id)
+                canceled = await self._cancel_all(found.id)
+                return canceled + sum([await self._delete_chainlet(i) for i in chainlets.values()])
+
+    async def _delete_chainlet(self, deployment_id: str) -> int:
+        """Deletes a chainlet with its model, which no other deployment of its chain has."""
+        try:
+            found = await self._store.run(registry.deployment(deployment_id))
+        except NotFound:
+            return 0
+        canceled = await self._delete(found, True, True)
+        await self._store.run(_delete_model(found.model_id))
+        return canceled
 
     async def _cancel_all(self, deployment_id: str) -> int:
         """Cancels what waits or runs. New requests do not come: there is no such deployment any more."""

@@ -9,7 +9,7 @@ import re
 import secrets
 import string
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -46,6 +46,10 @@ DEMAND_MS = 15_000  # how long one call that waits for a replica keeps it wanted
 
 class EnvironmentRefused(KingpostError):
     """This environment cannot be made or promoted to."""
+
+
+class NameTaken(KingpostError):
+    """A model, chain or chainlet of another kind has that name."""
 
 
 class NotOnItsOwn(KingpostError):
@@ -119,11 +123,33 @@ def push(
     gpus: int = 0,
     gpu_memory: int = 0,
     warnings: Sequence[str] = (),
+    kind: Kind = "model",
 ) -> ScriptCall[Deployment]:
-    """Creates an immutable deployment of a stored package. The same content is the same deployment."""
+    """Creates an immutable deployment of a stored package. The same content is the same deployment.
+
+    Reading the reply raises NameTaken.
+    """
+
+    def read(reply: Reply) -> Deployment:
+        word, *rest = items(reply)
+        if text(word) == "other":
+            raise NameTaken(f"There is a {text(rest[0])} with the name {name}; use another name.")
+        return _read_deployment(rest)
+
     arguments = [name, slots, content_hash, _new_id(), _new_id()]
-    arguments += [gpus, gpu_memory, json.dumps(warnings)]
-    return _call("push", arguments, lambda reply: _read_deployment(items(reply)[1:]))
+    arguments += [gpus, gpu_memory, json.dumps(warnings), kind]
+    return _call("push", arguments, read)
+
+
+def link_chainlets(deployment_id: str, chainlets: Mapping[str, str]) -> ScriptCall[str]:
+    """Records the deployments of the chainlets that a chain's deployment calls, by their display names."""
+    pairs = [part for pair in chainlets.items() for part in pair]
+    return _call("link_chainlets", [deployment_id, *pairs], text)
+
+
+def chainlets_of(deployment_id: str) -> ScriptCall[dict[str, str]]:
+    """What `link_chainlets` recorded; empty for a model, and for a chain that follows a folder."""
+    return _call("chainlets_of", [deployment_id], records.texts)
 
 
 def _read_deployment(row: list[Reply]) -> Deployment:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from api import body as bodies
 from api.problems import of_error
 from api.routes.control.deployer import Deployer
-from api.routes.truss import models, pushing, watching
+from api.routes.truss import chains, models, pushing, watching
 from api.routes.truss.asked import Field as Asked
 from api.routes.truss.asked import QueryError, project
 from api.routes.truss.call import Answer, Call
@@ -41,11 +41,16 @@ ANSWERS: Mapping[tuple[str, str], Answer] = {
     ("query", "truss_watch_state"): watching.watch_state,
     ("query", "truss_validation"): pushing.validation,
     ("query", "model_s3_upload_credentials"): pushing.model_credentials,
+    ("query", "chains"): chains.chains,
+    ("query", "chain"): chains.chain,
+    ("query", "chain_deployment"): chains.chain_deployment,
+    ("query", "chain_s3_upload_credentials"): pushing.chain_credentials,
     ("mutation", "create_model_from_truss"): pushing.create_model,
     ("mutation", "create_model_version_from_truss"): pushing.create_version,
     ("mutation", "deploy_draft_truss"): pushing.create_draft,
     ("mutation", "stage_patch_for_draft_truss"): watching.stage_patch,
     ("mutation", "sync_draft_truss"): watching.sync,
+    ("mutation", "deploy_chain_atomic"): chains.deploy,
 }
 WHOLE = ("model_s3_upload_credentials",)  # answered with more than was asked for
 QUERY = TypeAdapter(QueryBody)

@@ -20,6 +20,11 @@ async def model_credentials(call: Call) -> dict[str, Any]:
     return {**await _credentials(call, "package"), "endpoint_url": call.base + PREFIX}
 
 
+async def chain_credentials(call: Call) -> dict[str, Any]:
+    """Credentials for the source of a chain. Its client takes no endpoint of ours, but boto3 reads one from ~/.aws/config."""
+    return await _credentials(call, "source")
+
+
 async def _credentials(call: Call, purpose: Purpose) -> dict[str, Any]:
     opened = await call.gateway.transfers.open(call.key.id, purpose)
     return {

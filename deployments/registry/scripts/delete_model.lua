@@ -7,6 +7,8 @@ local name = redis.call('HGET', model, 'name')
 if not name then return 'missing' end
 if redis.call('ZCARD', R.deployments_of(id)) > 0 then return 'deployments' end
 for _, environment in ipairs(environments(id)) do redis.call('DEL', R.environment(id .. ':' .. environment[1])) end
-if redis.call('HGET', R.models, name) == id then redis.call('HDEL', R.models, name) end
+for _, names in ipairs({R.models, R.chainlets}) do
+  if redis.call('HGET', names, name) == id then redis.call('HDEL', names, name) end
+end
 redis.call('DEL', model, R.environments(id), R.deployments_of(id))
 return 'deleted'

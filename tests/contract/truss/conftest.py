@@ -10,9 +10,11 @@ from typing import IO
 
 import pytest
 
+from tests.api_keys import ApiKeys
 from tests.contract.deployments.rig import KEY, Rig
 
 TRUSS = Path(sys.executable).with_name("truss")
+CHAIN_KEY = "kp_chaintests.0123456789abcdef0123456789abcdef"
 LOCAL = (
     "http://localhost:8000"  # the only remote of a server of one's own whose REST API truss finds
 )
@@ -71,8 +73,10 @@ class Laptop:
 
 @pytest.fixture(scope="package")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("rig")) as rig:
-        rig.node(KINGPOST_NODE_SLOTS="8")
+    with Rig(tmp_path_factory.mktemp("rig"), {"KINGPOST_CHAIN_API_KEY": CHAIN_KEY}) as rig:
+        ApiKeys(rig.settings).install(CHAIN_KEY)
+        gateway = f"http://127.0.0.1:{rig.port}"
+        rig.node(KINGPOST_NODE_SLOTS="8", KINGPOST_GATEWAY_URL=gateway)
         yield rig
 
 

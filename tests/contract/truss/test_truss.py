@@ -66,6 +66,42 @@ def test_a_draft_follows_the_folder_while_it_is_watched(rig: Rig, laptop: Laptop
     assert "development deployment ID" in said and answer(said) == "three"
 
 
+CHAIN = """
+import truss_chains as chains
+
+class Shout(chains.ChainletBase):
+    async def run_remote(self, text: str) -> str:
+        return text.upper()
+
+@chains.mark_entrypoint("greeter")
+class Greeter(chains.ChainletBase):
+    def __init__(self, shout: Shout = chains.depends(Shout, retries=3)) -> None:
+        self._shout = shout
+
+    async def run_remote(self, name: str) -> str:
+        return "{version} " + await self._shout.run_remote(name)
+"""
+
+
+@pytest.mark.slow
+def test_a_chain_is_pushed_called_and_replaced(rig: Rig, laptop: Laptop) -> None:
+    file = laptop.home / "chain" / "greeter.py"
+    file.parent.mkdir()
+    (laptop.home / ".aws").mkdir()
+    (laptop.home / ".aws" / "config").write_text(
+        f"[default]\nendpoint_url = {laptop.url}/truss/s3\n"
+    )
+    run, given, said = "/chains/greeter/production/run_remote", {"name": "you"}, ""
+    for version, remote, more in (("Hello", "direct", ()), ("Goodbye", "kingpost", ("--promote",))):
+        file.write_text(CHAIN.format(version=version))
+        said = laptop.truss("chains", "push", str(file), *more, remote=remote)
+        assert "Deployment succeeded." in said and "Shout" in said, said
+        expected = f"{version} YOU"
+        wait_until(lambda: rig.http.post(run, json=given).json() == expected, 30)  # noqa: B023
+    address = re.search(r"curl -X POST 'http://localhost:8000(\S+)'", said)
+    assert address and rig.http.post(address[1], json=given).json() == "Goodbye YOU"
+
+
 @pytest.mark.slow
 def test_a_push_is_promoted_and_waited_for(rig: Rig, laptop: Laptop) -> None:
     first = laptop.truss("push", str(rig.package("promoted", "one")), "--wait")
