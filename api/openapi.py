@@ -36,6 +36,7 @@ MORE = {
     "redeliver": (409,),
     "retry": (409, 410, 429),
     "cancel": (409,),
+    "webhook_secrets": (409,),
     "move": (409, 410),
     "purge": (409,),
     "{request_id}": (409, 410, 429),

@@ -32,15 +32,15 @@ OF_A_SERVER = {
     "deactivate": ("cli.commands.promoting:deactivate", DEPLOY),
     "logs": ("cli.commands.logs:logs", OPERATE),
     "doctor": ("cli.client.doctor:doctor", OPERATE),
-}
-# These use the store or the state folder, so they have --state.
-OF_A_STACK = {
-    "watch": ("cli.commands.watch:watch", DEPLOY),
     "pause": ("cli.commands.queues:pause", OPERATE),
     "resume": ("cli.commands.queues:resume", OPERATE),
     "keys": ("cli.commands.keys:app", OPERATE),
     "webhook-secret": ("cli.commands.webhook_secrets:app", OPERATE),
     "webhooks": ("cli.commands.webhooks:app", OPERATE),
+}
+# These use the store or the state folder, so they have --state.
+OF_A_STACK = {
+    "watch": ("cli.commands.watch:watch", DEPLOY),
     "repair": ("cli.commands.repair:repair", OPERATE),
     "virtualenvs": ("cli.commands.virtualenvs:app", OPERATE),
 }

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from kingpost import calls, files, log_calls, packages, steering
+from kingpost import calls, files, log_calls, operating, packages, steering
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
@@ -211,6 +211,8 @@ class Models(_Led):
     environments = _blocking(calls.list_environments)
     environment = _blocking(calls.get_environment)
     create_environment = _blocking(calls.create_environment)
+    pause = _blocking(operating.pause)
+    resume = _blocking(operating.resume)
 
 
 class AsyncModels(_AsyncLed):
@@ -221,6 +223,8 @@ class AsyncModels(_AsyncLed):
     environments = _awaited(calls.list_environments)
     environment = _awaited(calls.get_environment)
     create_environment = _awaited(calls.create_environment)
+    pause = _awaited(operating.pause)
+    resume = _awaited(operating.resume)
 
 
 class Deployments(_Led):
@@ -245,6 +249,40 @@ class AsyncDeployments(_AsyncLed):
     deactivate = _awaited(calls.deactivate)
 
 
+class Keys(_Led):
+    """The API keys of the server, for a key with the scope `admin`."""
+
+    list = _blocking(operating.list_keys)
+    create = _blocking(operating.create_key)
+    revoke = _blocking(operating.revoke_key)
+
+
+class AsyncKeys(_AsyncLed):
+    """The API keys of the server, for a key with the scope `admin`."""
+
+    list = _awaited(operating.list_keys)
+    create = _awaited(operating.create_key)
+    revoke = _awaited(operating.revoke_key)
+
+
+class Hooks(_Led):
+    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`."""
+
+    list = _blocking(operating.list_webhooks)
+    resend = _blocking(operating.resend)
+    secrets = _blocking(operating.list_secrets)
+    new_secret = _blocking(operating.new_secret)
+
+
+class AsyncHooks(_AsyncLed):
+    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`."""
+
+    list = _awaited(operating.list_webhooks)
+    resend = _awaited(operating.resend)
+    secrets = _awaited(operating.list_secrets)
+    new_secret = _awaited(operating.new_secret)
+
+
 class Client(_Led):
     """A client that blocks. Several threads may share it.
 
@@ -260,6 +298,7 @@ class Client(_Led):
         super().__init__(Blocking(http, retries))
         self.jobs, self.models = Jobs(self._leader), Models(self._leader)
         self.deployments = Deployments(self._leader)
+        self.keys, self.webhooks = Keys(self._leader), Hooks(self._leader)
 
     run = _blocking(calls.run)
     predict = _blocking(calls.predict)
@@ -299,6 +338,7 @@ class AsyncClient(_AsyncLed):
         super().__init__(Awaiting(http, retries))
         self.jobs, self.models = AsyncJobs(self._leader), AsyncModels(self._leader)
         self.deployments = AsyncDeployments(self._leader)
+        self.keys, self.webhooks = AsyncKeys(self._leader), AsyncHooks(self._leader)
 
     run = _awaited(calls.run)
     predict = _awaited(calls.predict)

@@ -21,7 +21,7 @@ class Record:
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Self:
-        """From the JSON object. `at`, and names that end in `_at`, become datetimes."""
+        """From the JSON object. `at`, and names that end in `_at` or `_until`, become datetimes."""
         known = {entry.name for entry in fields(cls)} - {"raw"}
         values = {
             name: _value(name, value)
@@ -32,7 +32,7 @@ class Record:
 
 
 def _value(name: str, value: Any) -> Any:
-    if (name == "at" or name.endswith("_at")) and isinstance(value, str):
+    if (name == "at" or name.endswith(("_at", "_until"))) and isinstance(value, str):
         return datetime.fromisoformat(value)
     if name in _NESTED:
         return _NESTED[name](value)

@@ -1,15 +1,13 @@
 """`kingpost webhook-secret`: create, rotate and list the secrets that webhooks are signed with."""
 
-from datetime import UTC, datetime
+import json
+from dataclasses import asdict
+from datetime import datetime
 
 import typer
 
-from cli.auditing import audited
-from cli.running import current_settings
-from tasks.errors import SettingsError
-from tasks.store.job_store import JobStore
-from tasks.webhooks import secrets
-from tasks.webhooks.signatures import new_secret
+from cli.client.operator import operator
+from cli.options import AsJson
 
 app = typer.Typer(
     no_args_is_help=True, help="Manages the secrets that sign webhooks: create, rotate, list."
@@ -19,35 +17,29 @@ app = typer.Typer(
 @app.command()
 def create() -> None:
     """Creates the first secret and prints it. From then on webhooks are signed."""
-    _make(first=True)
+    print(operator().new_secret(first=True))
 
 
 @app.command()
 def rotate() -> None:
     """Creates a new secret and prints it. The old one still signs for 24 hours."""
-    _make(first=False)
+    print(operator().new_secret(first=False))
 
 
 @app.command("list")
-def list_secrets() -> None:
+def list_secrets(as_json: AsJson = False) -> None:
     """Lists the secrets that sign now, newest first, with their middle hidden."""
-    known = JobStore(current_settings()).run(secrets.signing())
+    known = operator().secrets()
+    if as_json:
+        rows = [{k: v for k, v in asdict(secret).items() if k != "raw"} for secret in known]
+        print(json.dumps(rows, default=str))
+        return
     if not known:
         print("There are no webhook secrets yet: `kingpost webhook-secret create`.")
     for secret in known:
-        until = "" if secret.expires is None else f", signs until {_date(secret.expires)}"
-        print(f"{secret.hidden}  made {_date(secret.created)}{until}")
+        until = f", signs until {_date(secret.signs_until)}" if secret.signs_until else ""
+        print(f"{secret.secret}  made {_date(secret.created_at)}{until}")
 
 
-def _make(first: bool) -> None:
-    store, fresh = JobStore(current_settings()), new_secret()
-    with audited(store, "webhook_secret.rotate"):
-        if not store.run(secrets.rotate(fresh, first)):
-            raise SettingsError(
-                "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
-            )
-    print(fresh)
-
-
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+def _date(at: datetime | None) -> str:
+    return at.strftime("%Y-%m-%d %H:%M") if at else "-"

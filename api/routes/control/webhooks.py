@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from api import body as bodies
 from api.audit import audits
 from api.gateway import Admin, gateway_of
+from api.problems import Problem
 from tasks.access.audit import Change
 from tasks.outside_text import utf8
 from tasks.webhooks import secrets, verbs
@@ -102,11 +103,14 @@ async def listed_secrets(request: Request, _: Admin) -> SecretsView:
 
 @router.post("/webhook_secrets", status_code=201, response_model=NewSecret)
 async def rotate(
-    request: Request, _: Annotated[Change, audits("webhook_secret.rotate", "admin")]
+    request: Request,
+    _: Annotated[Change, audits("webhook_secret.rotate", "admin")],
+    first: Annotated[bool, Query(description="Only if no other secret signs; else 409.")] = False,
 ) -> NewSecret:
     """Makes the first or the next secret, and shows it this once. The one before it still signs for 24 hours."""
     fresh = new_secret()
-    await gateway_of(request).store.run(secrets.rotate(fresh))
+    if not await gateway_of(request).store.run(secrets.rotate(fresh, first)):
+        raise Problem(409, "client_error", "There is a secret already, which signs webhooks.")
     return NewSecret(secret=fresh)
 
 

@@ -34,7 +34,7 @@ def test_login_notes_server_and_key_and_logout_forgets_them(stack: Stack, far: S
     said = far.refused("kingpost status")
     assert "No running stack was found" in said and "`kingpost login URL`" in said
     far.type("kingpost use work")
-    said = far.refused("kingpost pause hello")
+    said = far.refused("kingpost watch .")
     assert (
         f"only on the machine of the stack, with --state FOLDER; it does not use {stack.url}."
         in said

@@ -1,0 +1,112 @@
+"""What the commands of operators do, by the API of a server or on the store of this machine."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from cli.client.choosing import chosen_client
+from kingpost.errors import Conflict
+
+if TYPE_CHECKING:
+    from kingpost import Client
+    from kingpost.operating import ApiKey, Webhooks, WebhookSecret
+
+EXISTS = "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
+
+
+class Operator(Protocol):
+    """Where somebody operates."""
+
+    def pause(self, model: str) -> int:
+        """Holds a model's queued requests back. Returns how many wait."""
+        ...
+
+    def resume(self, model: str) -> int:
+        """Lets them run again. Returns how many wait."""
+        ...
+
+    def keys(self) -> "Sequence[ApiKey]":
+        """Every key, oldest first."""
+        ...
+
+    def create_key(
+        self,
+        scope: str,
+        name: str,
+        models: Sequence[str],
+        environments: Sequence[str],
+        days: float | None,
+        limits: Mapping[str, int | None],
+    ) -> str:
+        """Makes a key. Returns the key itself."""
+        ...
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revokes a key for good."""
+        ...
+
+    def secrets(self) -> "Sequence[WebhookSecret]":
+        """The secrets that sign webhooks now, newest first."""
+        ...
+
+    def new_secret(self, first: bool) -> str:
+        """Makes the first or the next secret."""
+        ...
+
+    def webhooks(self, limit: int) -> "Webhooks":
+        """The webhooks that were given up."""
+        ...
+
+    def resend(self, request_id: str) -> None:
+        """Sends a request's webhook again."""
+        ...
+
+
+class OnServer:
+    """By the API of a server. Methods raise the errors of the client."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self.pause, self.resume = client.models.pause, client.models.resume
+        self.keys, self.secrets = client.keys.list, client.webhooks.secrets
+        self.webhooks, self.resend = client.webhooks.list, client.webhooks.resend
+
+    def create_key(
+        self,
+        scope: str,
+        name: str,
+        models: Sequence[str],
+        environments: Sequence[str],
+        days: float | None,
+        limits: Mapping[str, int | None],
+    ) -> str:
+        """Makes a key. Returns the key itself."""
+        made = self._client.keys.create(
+            scope,
+            name=name,
+            models=models,
+            environments=environments,
+            expires_in_days=days,
+            limits=limits,
+        )
+        return made.key
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revokes a key for good."""
+        self._client.keys.revoke(key_id)
+
+    def new_secret(self, first: bool) -> str:
+        """Makes the first or the next secret."""
+        try:
+            return self._client.webhooks.new_secret(first=first)
+        except Conflict as error:
+            raise Conflict(EXISTS, error.status, error.code) from None
+
+
+def operator() -> Operator:
+    """That of the chosen server, or of the stack on this machine. Raises NotConfigured and NoStack."""
+    if client := chosen_client():
+        return OnServer(client)
+    from cli.local.operating import OnStore
+    from cli.running import current_settings
+
+    return OnStore(current_settings())

@@ -1,0 +1,140 @@
+"""Pause, resume, keys and webhooks on the store of this machine, with the entries in the audit log that the API makes."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from cli.auditing import audited
+from cli.client.operator import EXISTS
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
+from kingpost.operating import NOT_RESENT, ApiKey, GivenUp, Webhooks, WebhookSecret
+from tasks.access import keys
+from tasks.access.keys import KeyUse
+from tasks.api_keys import SCOPES, Limits, key_id
+from tasks.errors import NotFound, SettingsError
+from tasks.settings import Settings
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.webhooks import secrets, signatures
+from tasks.webhooks import verbs as outbox
+from tasks.webhooks.verbs import Redelivery
+
+
+class OnStore:
+    """The store that this machine reaches."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = JobStore(settings)
+
+    def pause(self, model: str) -> int:
+        """Holds a model's queued requests back. Returns how many wait. Raises NotFound."""
+        return self._set_paused(model, True)
+
+    def resume(self, model: str) -> int:
+        """Lets them run again. Returns how many wait. Raises NotFound."""
+        return self._set_paused(model, False)
+
+    def _set_paused(self, model: str, paused: bool) -> int:
+        with audited(self._store, "model.pause" if paused else "model.resume", model):
+            return sum(
+                self._store.run(verbs.pause(deployment.id, paused))
+                for deployment in self._deployments(model)
+            )
+
+    def _deployments(self, model: str) -> list[Deployment]:
+        known = self._store.run(registry.deployments())
+        found = [each for each in known if model in (each.model_name, each.model_id)]
+        if not found:
+            names = ", ".join(sorted({each.model_name for each in known})) or "none"
+            raise NotFound(f"There is no model {model!r} (deployed: {names}).")
+        return found
+
+    def keys(self) -> list[ApiKey]:
+        """Every key, oldest first."""
+        return [_shown(use) for use in self._store.run(keys.known())]
+
+    def create_key(
+        self,
+        scope: str,
+        name: str,
+        models: Sequence[str],
+        environments: Sequence[str],
+        days: float | None,
+        limits: Mapping[str, int | None],
+    ) -> str:
+        """Makes a key. Returns the key itself. Raises SettingsError and KeyRefused."""
+        if scope not in SCOPES:
+            raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
+        plain, seconds = keys.fresh(), None if days is None else days * 86_400
+        only = (tuple(models), tuple(environments))
+        with audited(self._store, "key.create", f"{key_id(plain)} {scope} {name}".rstrip()):
+            call = keys.create(plain, name, scope, *only, seconds, Limits(**limits))
+            self._store.run(call)
+        return plain
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revokes a key for good. Raises NotFound."""
+        with audited(self._store, "key.revoke", key_id):
+            self._store.run(keys.revoke(key_id))
+
+    def secrets(self) -> list[WebhookSecret]:
+        """The secrets that sign webhooks now, newest first."""
+        return [
+            WebhookSecret(
+                secret=secret.hidden,
+                created_at=_time(secret.created),
+                signs_until=_time(secret.expires),
+            )
+            for secret in self._store.run(secrets.signing())
+        ]
+
+    def new_secret(self, first: bool) -> str:
+        """Makes the first or the next secret. Raises SettingsError if it is not the first one."""
+        fresh = signatures.new_secret()
+        with audited(self._store, "webhook_secret.rotate"):
+            if not self._store.run(secrets.rotate(fresh, first)):
+                raise SettingsError(EXISTS)
+        return fresh
+
+    def webhooks(self, limit: int) -> Webhooks:
+        """The webhooks that were given up."""
+        status = self._store.run(outbox.outbox_status(limit))
+        latest = [
+            GivenUp(
+                request_id=row.request_id,
+                url=row.url,
+                given_up_at=_time(row.at / 1000),
+                attempts=row.attempts,
+            )
+            for row in status.latest
+        ]
+        return Webhooks(status.pending, status.exhausted, latest)
+
+    def resend(self, request_id: str) -> None:
+        """Sends a request's webhook again. Raises NotFound."""
+        with audited(self._store, "webhook.redeliver", request_id):
+            word = self._store.run(outbox.redeliver(request_id))
+            if word is not Redelivery.QUEUED:
+                raise NotFound(f"The request {request_id} {NOT_RESENT[word]}.")
+
+
+def _shown(use: KeyUse) -> ApiKey:
+    key = use.key
+    expired = key.expires is not None and key.expires < datetime.now(UTC).timestamp()
+    return ApiKey(
+        id=key.id,
+        scope=key.scope,
+        name=key.name,
+        state="revoked" if key.revoked else "expired" if expired else "valid",
+        created_at=_time(key.created),
+        expires_at=_time(key.expires),
+        models=key.models,
+        environments=key.environments,
+        limits=vars(key.limits),
+        unfinished_requests=use.unfinished,
+        kept_requests=use.requests,
+    )
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

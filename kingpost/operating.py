@@ -1,0 +1,141 @@
+"""The calls of whoever operates a server, described as those of `kingpost.calls`: keys, webhooks, models that are held back.
+
+Keys and webhooks need a key with the scope `admin`; holding a model back needs one that may deploy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from kingpost.calls import JSON, _json, _model, _object, _quoted
+from kingpost.errors import NotFound
+from kingpost.flow import Flow, Request, ask
+from kingpost.records import Record
+
+RESENT = "queued"
+# Why a webhook is not sent again, by the word of the server.
+NOT_RESENT = {"not_final": "is not final yet", "no_webhook": "has no webhook", "missing": "does not exist"}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey(Record):
+    """An API key. `key` is the key itself, which only its creation says. In `limits` None means the limit of the settings."""
+
+    id: str
+    scope: str
+    name: str = ""
+    state: str = "valid"
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    models: Sequence[str] = ()
+    environments: Sequence[str] = ()
+    limits: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    unfinished_requests: int = 0
+    kept_requests: int = 0
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookSecret(Record):
+    """A secret that signs webhooks, with its middle hidden. The newest signs without an end."""
+
+    secret: str
+    created_at: datetime | None = None
+    signs_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenUp(Record):
+    """A webhook whose delivery was given up, with every attempt."""
+
+    request_id: str
+    url: str = ""
+    given_up_at: datetime | None = None
+    attempts: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """How many webhooks are on their way and were given up, and the latest of these."""
+
+    pending: int
+    given_up: int
+    latest: Sequence[GivenUp]
+
+
+def list_keys() -> Flow[Sequence[ApiKey]]:
+    """Every key with its limits and its use, oldest first; never the key itself."""
+    said = _object((yield from ask(Request("GET", "/v1/keys"))))
+    return [ApiKey.of(entry) for entry in said["keys"]]
+
+
+def create_key(
+    scope: str,
+    *,
+    name: str = "",
+    models: Sequence[str] = (),
+    environments: Sequence[str] = (),
+    expires_in_days: float | None = None,
+    limits: Mapping[str, int | None] | None = None,
+) -> Flow[ApiKey]:
+    """Makes a key. The answer alone has the key itself."""
+    asked = {
+        "scope": scope,
+        "name": name,
+        "models": list(models),
+        "environments": list(environments),
+        "expires_in_days": expires_in_days,
+        "limits": dict(limits or {}),
+    }
+    request = Request("POST", "/v1/keys", headers=JSON, content=_json(asked), repeatable=False)
+    return ApiKey.of(_object((yield from ask(request))))
+
+
+def revoke_key(key_id: str) -> Flow[ApiKey]:
+    """Revokes a key for good. It stops working everywhere within two seconds. Its requests stay."""
+    path = f"/v1/keys/{_quoted(key_id)}"
+    return ApiKey.of(_object((yield from ask(Request("DELETE", path)))))
+
+
+def list_secrets() -> Flow[Sequence[WebhookSecret]]:
+    """The secrets that sign webhooks now, newest first."""
+    said = _object((yield from ask(Request("GET", "/v1/webhook_secrets"))))
+    return [WebhookSecret.of(entry) for entry in said["webhook_secrets"]]
+
+
+def new_secret(*, first: bool = False) -> Flow[str]:
+    """Makes a secret, which is shown this once; the one before it signs for 24 hours more. With `first` there must be none: raises Conflict."""
+    params = {"first": "true"} if first else {}
+    request = Request("POST", "/v1/webhook_secrets", params, repeatable=False)
+    return str(_object((yield from ask(request)))["secret"])
+
+
+def list_webhooks(limit: int = 100) -> Flow[Webhooks]:
+    """The webhooks whose delivery was given up, the latest first."""
+    said = _object((yield from ask(Request("GET", "/v1/webhooks", {"limit": str(limit)}))))
+    return Webhooks(said["pending"], said["given_up"], [GivenUp.of(row) for row in said["latest"]])
+
+
+def resend(request_id: str) -> Flow[None]:
+    """Sends the webhook of a request again, with all its attempts. Raises NotFound if there is none to send."""
+    body = _json({"request_ids": [request_id]})
+    request = Request("POST", "/v1/webhooks/redrive", headers=JSON, content=body)
+    word = _object((yield from ask(request)))["results"].get(request_id, "missing")
+    if word != RESENT:
+        raise NotFound(f"The request {request_id} {NOT_RESENT.get(word, word)}.", 404)
+
+
+def pause(model: str) -> Flow[int]:
+    """Holds a model's queued requests back. Running ones finish. Returns how many wait."""
+    return (yield from _hold(model, "pause"))
+
+
+def resume(model: str) -> Flow[int]:
+    """Lets a model's queued requests run again. Returns how many wait."""
+    return (yield from _hold(model, "resume"))
+
+
+def _hold(model: str, verb: str) -> Flow[int]:
+    said = _object((yield from ask(Request("POST", f"{_model(model)}/{verb}"))))
+    return int(said["waiting"])

@@ -1,0 +1,99 @@
+"""Keys, webhooks and models that are held back, from a laptop with a key of the scope `admin`."""
+
+import json
+
+import httpx
+import pytest
+
+from kingpost import Client, Conflict, Forbidden, NotFound
+from tests.contract.client.conftest import Shell, Stack
+
+
+@pytest.fixture
+def admin(stack: Stack, far: Shell) -> Shell:
+    key = stack.shell.type("kingpost keys create --scope admin --name laptop").strip()
+    far.type(f"kingpost login {stack.url} --key {key}")
+    return far
+
+
+def test_a_model_is_held_back_and_let_go(stack: Stack, logged_in: Shell) -> None:
+    assert "hello is paused. Requests that wait: 0." in logged_in.type("kingpost pause hello")
+    with Client(stack.url, stack.key) as client:
+        job = client.submit("hello", {"name": "Late"})
+        assert job.status().waiting_for == "paused"
+        assert client.models.pause("hello") == 1
+        assert logged_in.type("kingpost resume hello").startswith("hello runs again.")
+        assert job.result() == {"text": "Hello, Late!"}
+        with pytest.raises(NotFound):
+            client.models.resume("nobody")
+    assert "There is no model 'nobody'" in logged_in.refused("kingpost pause nobody")
+    assert "hello runs again." in stack.shell.type("kingpost resume hello")
+
+
+def test_keys_are_made_listed_and_revoked(stack: Stack, admin: Shell) -> None:
+    made = admin.type(
+        "kingpost keys create --name ci --scope inference --model hello --max-running 2"
+    )
+    plain = made.strip()
+    listed = admin.type("kingpost keys list")
+    assert listed == stack.shell.type("kingpost keys list")
+    key_id = plain.removeprefix("kp_").partition(".")[0]
+    (row,) = [line for line in listed.splitlines() if line.startswith(key_id)]
+    assert "ci" in row and "inference" in row and "valid" in row
+    assert "hello, max_running=2" in listed and plain not in listed
+    rows = json.loads(admin.type("kingpost keys list --json"))
+    assert [row["limits"]["max_running"] for row in rows if row["id"] == key_id] == [2]
+    with Client(stack.url, plain) as client:
+        assert client.run("hello", {"name": "Ci"}) == {"text": "Hello, Ci!"}
+    assert admin.type(f"kingpost keys revoke {key_id}") == f"The key {key_id} is revoked.\n"
+    assert f"{key_id}  ci" in admin.type("kingpost keys list")
+    refused = admin.refused("kingpost keys revoke nobody")
+    assert refused == "There is no API key with the id nobody."
+    assert "scope" in admin.refused("kingpost keys create --scope everything")
+    audit = [entry["action"] for entry in _audit(stack, admin)]
+    assert audit.count("key.revoke") == 2 and "key.create" in audit
+
+
+def _audit(stack: Stack, admin: Shell) -> list[dict[str, str]]:
+    headers = {"authorization": f"Api-Key {admin.type('kingpost key').strip()}"}
+    return httpx.get(f"{stack.url}/v1/audit?limit=50", headers=headers).json()["entries"]
+
+
+def test_a_key_that_may_not_is_told_what_it_lacks(logged_in: Shell) -> None:
+    said = logged_in.refused("kingpost keys list")
+    assert said == "This key has the scope full; this call needs admin."
+
+
+def test_secrets_and_webhooks(stack: Stack, admin: Shell) -> None:
+    first = admin.type("kingpost webhook-secret create").strip()
+    assert first.startswith("whsec_")
+    again = admin.refused("kingpost webhook-secret create")
+    assert again.startswith("There is a secret already; `kingpost webhook-secret rotate`")
+    assert again in stack.shell.refused("kingpost webhook-secret create")
+    second = admin.type("kingpost webhook-secret rotate").strip()
+    listed = admin.type("kingpost webhook-secret list")
+    assert listed == stack.shell.type("kingpost webhook-secret list")
+    assert [line[:10] for line in listed.splitlines()] == [second[:10], first[:10]]
+    assert "signs until" in listed.splitlines()[1] and first not in listed
+    assert admin.type("kingpost webhooks list") == stack.shell.type("kingpost webhooks list")
+    assert json.loads(admin.type("kingpost webhooks list --json"))["latest"] == []
+    job = json.loads(admin.type("kingpost jobs ls -n 1 --json"))[0]["request_id"]
+    assert admin.refused(f"kingpost webhooks resend {job}").endswith("has no webhook.")
+    assert admin.refused("kingpost webhooks resend nobody") == "The request nobody does not exist."
+
+
+def test_the_client_has_the_same_calls(stack: Stack, admin: Shell) -> None:
+    with Client(stack.url, admin.type("kingpost key").strip()) as client:
+        made = client.keys.create("inference", name="py", limits={"max_running": 1})
+        assert made.key.startswith("kp_") and made.limits["max_running"] == 1
+        assert made.key not in repr(made)
+        assert client.keys.revoke(made.id).state == "revoked"
+        assert "py" in [key.name for key in client.keys.list()]
+        assert client.webhooks.new_secret() and client.webhooks.secrets()
+        with pytest.raises(Conflict):
+            client.webhooks.new_secret(first=True)
+        assert client.webhooks.list(5).given_up == 0
+        with pytest.raises(NotFound):
+            client.webhooks.resend("nobody")
+    with Client(stack.url, stack.key) as client, pytest.raises(Forbidden):
+        client.keys.list()
