@@ -32,6 +32,7 @@ from api.routes.jobs import inputs as routes_inputs
 from api.routes.jobs import listing as routes_listing
 from api.routes.jobs import retrying as routes_retrying
 from api.routes.truss import graphql as routes_graphql
+from api.routes.truss import logs as routes_truss_logs
 from api.routes.truss import objects as routes_objects
 from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
@@ -70,6 +71,7 @@ ROUTES = (
     routes_keys,
     routes_webhooks,
     routes_graphql,
+    routes_truss_logs,
     routes_objects,
     routes_logs,
 )

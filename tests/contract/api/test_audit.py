@@ -20,6 +20,7 @@ NO_CHANGES = (
     r"/v1/packages(/uploads/\{upload_id\})?",
     r"/v1/uploads(/\{upload_id\})?",
     r"/graphql/?",
+    r"/v1/models/\{model\}/deployments/\{which\}/logs",
     r"/(production|development|environments/\{environment\}|deployment/\{deployment_id\})/.+",
     r"/v1/(chat/completions|completions|embeddings|messages|responses)",
 )

@@ -11,8 +11,11 @@ from typing import IO
 import pytest
 
 from tests.api_keys import ApiKeys
+from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
+from tests.processes import Process
 
+ROOT = Path(__file__).parents[3]
 TRUSS = Path(sys.executable).with_name("truss")
 CHAIN_KEY = "kp_chaintests.0123456789abcdef0123456789abcdef"
 LOCAL = (
@@ -28,6 +31,7 @@ class Laptop:
     url: str
     key: str = KEY
     variables: dict[str, str] = field(default_factory=dict[str, str])
+    within: tuple[str, ...] = ()  # the command that runs truss, as in a namespace of its own
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -55,7 +59,7 @@ class Laptop:
     ) -> "subprocess.Popen[str]":
         """Starts the command."""
         return subprocess.Popen(
-            [TRUSS, *arguments, "--remote", remote], cwd=self.home, env=self.environment(),
+            [*self.within, str(TRUSS), *arguments, "--remote", remote], cwd=self.home, env=self.environment(),
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
@@ -78,6 +82,22 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         gateway = f"http://127.0.0.1:{rig.port}"
         rig.node(KINGPOST_NODE_SLOTS="8", KINGPOST_GATEWAY_URL=gateway)
         yield rig
+
+
+@pytest.fixture
+def elsewhere(rig: Rig, tmp_path: Path) -> Iterator[Laptop]:
+    """A laptop in a network namespace that reaches nothing but the server's port, as its own port 8000."""
+    if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
+        pytest.skip("needs unshare and the right to make namespaces")
+    socket = str(tmp_path / "cable")
+    program = ("-m", "tests.contract.truss.cable", socket, str(rig.port))
+    cable = Process([""], dict(os.environ), tmp_path / "cable.log", program=program).start()
+    wait_until(Path(socket).exists, 30, "no cable")
+    within = ("unshare", "-rn", sys.executable, "-m", "tests.contract.deployments.namespace")
+    laptop = Laptop(tmp_path / "home", "http://127.0.0.1:8000", within=(*within, socket, "8000"))
+    laptop.variables["PYTHONPATH"] = str(ROOT)
+    yield laptop
+    cable.kill()
 
 
 @pytest.fixture(scope="package")

@@ -5,6 +5,7 @@ import json
 import re
 import tarfile
 from base64 import b64encode
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -343,3 +344,37 @@ def test_the_page_lists_every_operation() -> None:
         for name in re.findall(r"`(\w+)`", names)
     }
     assert listed == set(ANSWERS)
+
+
+TALKING = """class Model:
+    def predict(self, given):
+        print("given", given)
+        return 1 / given
+"""
+
+
+def test_the_logs_of_a_deployment_are_those_of_baseten_s_route(rig: Rig) -> None:
+    made = pushed(rig, "talking", tar(**{"model__model.py": TALKING.encode()}))
+    version = made["data"]["create_model_from_truss"]["model_version"]
+    for given in (7, 0):
+        rig.http.post("/models/talking/production/predict", json=given)
+    path = f"/v1/models/{version['oracle']['id']}/deployments/{version['id']}/logs"
+
+    def lines(**asked: Any) -> list[str]:
+        answer = rig.http.post(path, json=asked)
+        assert answer.status_code == 200, answer.text
+        return [line["message"] for line in answer.json()["logs"]]
+
+    wait_until(lambda: any("ZeroDivisionError" in line for line in lines()), 20, "no traceback")
+    found = rig.http.post(path, json={"includes": ["given"]}).json()["logs"]
+    said = [line["message"] for line in found if line["message"].startswith("given")]
+    assert said == ["given 0", "given 7"]  # the latest first
+    assert abs(int(found[0]["timestamp"]) / 1e9 - datetime.now(UTC).timestamp()) < 600
+    assert "given 7" not in lines(min_level="ERROR") and "given 7" not in lines(excludes=["7"])
+    assert lines(end_epoch_millis=1) == [] == lines(replica="another")
+    for asked, sentence in (
+        ({"search_pattern": "(a+)+"}, "regular"),
+        ({"min_level": "loud"}, "one of"),
+    ):
+        answer = rig.http.post(path, json=asked)
+        assert answer.status_code == 400 and sentence in answer.json()["error"]

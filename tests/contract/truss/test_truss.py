@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,14 +84,19 @@ class Greeter(chains.ChainletBase):
 """
 
 
-@pytest.mark.slow
-def test_a_chain_is_pushed_called_and_replaced(rig: Rig, laptop: Laptop) -> None:
-    file = laptop.home / "chain" / "greeter.py"
-    file.parent.mkdir()
-    (laptop.home / ".aws").mkdir()
+def chain_file(laptop: Laptop) -> Path:
+    """Where the chain is, and the place to which its source goes."""
+    for folder in ("chain", ".aws"):
+        (laptop.home / folder).mkdir()
     (laptop.home / ".aws" / "config").write_text(
         f"[default]\nendpoint_url = {laptop.url}/truss/s3\n"
     )
+    return laptop.home / "chain" / "greeter.py"
+
+
+@pytest.mark.slow
+def test_a_chain_is_pushed_called_and_replaced(rig: Rig, laptop: Laptop) -> None:
+    file = chain_file(laptop)
     run, given, said = "/chains/greeter/production/run_remote", {"name": "you"}, ""
     for version, remote, more in (("Hello", "direct", ()), ("Goodbye", "kingpost", ("--promote",))):
         file.write_text(CHAIN.format(version=version))
@@ -100,6 +106,20 @@ def test_a_chain_is_pushed_called_and_replaced(rig: Rig, laptop: Laptop) -> None
         wait_until(lambda: rig.http.post(run, json=given).json() == expected, 30)  # noqa: B023
     address = re.search(r"curl -X POST 'http://localhost:8000(\S+)'", said)
     assert address and rig.http.post(address[1], json=given).json() == "Goodbye YOU"
+
+
+@pytest.mark.slow
+def test_a_laptop_that_reaches_only_the_port_does_it_all(rig: Rig, elsewhere: Laptop) -> None:
+    folder = rig.package("far", "one")
+    said = elsewhere.truss("push", str(folder), "--wait")
+    assert "Deployment succeeded." in said
+    given = ("predict", "--target-directory", str(folder), "--published", "-d", "{}")
+    assert answer(elsewhere.truss(*given)) == "one"
+    which = ("--model-id", id_of("Model", said), "--deployment-id", id_of("Deployment", said))
+    assert elsewhere.truss("model-logs", *which, "--since", "1h").strip()
+    file = chain_file(elsewhere)
+    file.write_text(CHAIN.format(version="Far").replace('"greeter"', '"far-greeter"'))
+    assert "Deployment succeeded." in elsewhere.truss("chains", "push", str(file))
 
 
 @pytest.mark.slow
