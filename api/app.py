@@ -24,6 +24,7 @@ from api.routes.control import audit as routes_audit
 from api.routes.control import deployments as routes_deployments
 from api.routes.control import keys as routes_keys
 from api.routes.control import logs as routes_logs
+from api.routes.control import overview as routes_overview
 from api.routes.control import packages as routes_packages
 from api.routes.control import webhooks as routes_webhooks
 from api.routes.files import uploads as routes_uploads
@@ -74,6 +75,7 @@ ROUTES = (
     routes_truss_logs,
     routes_objects,
     routes_logs,
+    routes_overview,
 )
 LOOK_SECONDS = 10.0  # between two looks at the store
 

@@ -30,6 +30,8 @@ OF_A_SERVER = {
     "rollback": ("cli.commands.promoting:rollback", DEPLOY),
     "activate": ("cli.commands.promoting:activate", DEPLOY),
     "deactivate": ("cli.commands.promoting:deactivate", DEPLOY),
+    "top": ("cli.live.top:top", OPERATE),
+    "nodes": ("cli.live.nodes:nodes", OPERATE),
     "logs": ("cli.commands.logs:logs", OPERATE),
     "doctor": ("cli.client.doctor:doctor", OPERATE),
     "pause": ("cli.commands.queues:pause", OPERATE),

@@ -64,6 +64,55 @@ class Webhooks:
     latest: Sequence[GivenUp]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Node(Record):
+    """A machine that runs replicas. `devices` and `replicas` are as the server says them."""
+
+    id: str
+    host: str = ""
+    alive: bool = False
+    reported_at: datetime | None = None
+    heartbeat_age_seconds: float = 0.0
+    started_at: datetime | None = None
+    slots: int = 0
+    free_slots: int = 0
+    devices: Sequence[Mapping[str, Any]] = ()
+    replicas: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Record):
+    """A deployment and its work. `slots` are calls that can run at once now."""
+
+    model: str
+    deployment_id: str
+    environments: Sequence[str] = ()
+    status: str = ""
+    paused: bool = False
+    queued: int = 0
+    running: int = 0
+    ready_replicas: int = 0
+    wanted_replicas: int = 0
+    slots: int = 0
+
+
+def nodes() -> Flow[Sequence[Node]]:
+    """The nodes by host. One that is silent is shown for ten minutes. It needs a key that may deploy."""
+    said = _object((yield from ask(Request("GET", "/v1/nodes"))))
+    return [Node.of(entry) for entry in said["nodes"]]
+
+
+def overview() -> Flow[Sequence[Work]]:
+    """Every deployment that is in use or has work, by model. It needs a key that may deploy."""
+    said = _object((yield from ask(Request("GET", "/v1/overview"))))
+    return [Work.of(entry) for entry in said["deployments"]]
+
+
+def settings() -> Flow[Mapping[str, Any]]:
+    """The settings in force of the API, by variable, without secrets. It needs the scope `admin`."""
+    return _object((yield from ask(Request("GET", "/v1/settings"))))["settings"]
+
+
 def list_keys() -> Flow[Sequence[ApiKey]]:
     """Every key with its limits and its use, oldest first; never the key itself."""
     said = _object((yield from ask(Request("GET", "/v1/keys"))))

@@ -11,6 +11,7 @@ PLAIN = {
     "switches": "string, counts replicas that were stopped so that another deployment could run",
     "autoscaler": "string, who scales now; a few seconds",
     "unused_packages": "zset content hash -> ms since when no deployment uses that stored package",
+    "nodes": "zset node id -> ms when it last reported",
     "replicas": "set of replica ids; those whose entry has ended are dropped when a new one comes",
 }
 KEYED = {
@@ -23,6 +24,7 @@ KEYED = {
     "chainlets_of": "hash display name -> deployment id, of one deployment of a chain that was pushed",
     "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
+    "node": "string, JSON of what one node said last; ten minutes",
     "replica": "string, JSON of what one replica said last; three heartbeats",
     "going_package": "string while the stored package of that content hash is being deleted; a minute",
     "host-token": "string, the token of a replica's gate, by reference: entries are shown and logged; three heartbeats",

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.registry import verbs as registry
+from deployments.registry.nodes import Node as NodeEntry
+from deployments.registry.nodes import NodeDevice, NodeReplica, forget_node, report_node
 from deployments.registry.records import Deployment, Replica, Seat
 from tasks.log_store.shipper import LogShipper
 from tasks.process.logs import configure, get_logger
@@ -34,6 +36,7 @@ from workers.processes.supervisor import DIED, Part, Supervisor
 log = get_logger("node")
 
 TICK = 0.5  # s
+REPORT_EVERY = 2.0  # s
 LONGEST_PAUSE = 5.0  # s, after rounds that failed: seats have to be held
 STOP_SECONDS = 10.0  # beyond the drain
 KINDS = ("chain", "model", "chainlet")  # in the order of the end: an entrypoint needs its chainlets
@@ -104,6 +107,7 @@ class Node:
         self._supervisor = Supervisor(self._part_changed, ends_orphans)
         self._deaths: list[tuple[Part, str]] = []
         self._monotonic = monotonic
+        self._began, self._reported = int(time.time() * 1000), -REPORT_EVERY
         self._running: dict[str, Running] = {}
         self._notes = settings.state_dir / "run" / "node-seats.json"
         self._starts = Guards("start of", monotonic=monotonic)  # by deployment
@@ -130,7 +134,36 @@ class Node:
                 self._leave(self._running[replica_id], word)
         await self._start_what_fits(view)
         await self._make_room(view)
+        await self._report()
         return view
+
+    async def _report(self) -> None:
+        """Says now and then what this machine has, and what runs here."""
+        if self._monotonic() - self._reported < REPORT_EVERY:
+            return
+        self._reported = self._monotonic()
+        here = [
+            NodeReplica(
+                running.seat.replica_id,
+                running.seat.deployment_id,
+                running.part.name,
+                running.place.devices,
+                running.place.share,
+                running.leaving is not None,
+            )
+            for running in self._running.values()
+        ]
+        slots, free, devices = (
+            self._settings.node_slots,
+            self._capacity.slots,
+            self._capacity.devices,
+        )
+        found = tuple(NodeDevice(each.index, each.memory, each.free) for each in devices)
+        entry = NodeEntry(
+            self.id, os.uname().nodename, os.getpid(), self._began, slots, free, found, tuple(here)
+        )
+        with self._aside.part():
+            await self._store.run(report_node(entry))
 
     def _part_changed(self, part: Part, what: str) -> None:
         self._changed(part, what)
@@ -176,6 +209,8 @@ class Node:
                 await self._give_up_seat(running.seat)
                 self._leave(running, "the node stops")
             await asyncio.gather(*(running.leaving for running in mine if running.leaving))
+        with self._aside.round():
+            await self._store.run(forget_node(self.id))
         await self._store.close()
 
     async def _look(self, seats: list[Seat]) -> View:

@@ -24,10 +24,10 @@ NEEDS: dict[str, Need | None] = {  # None: every valid key
     r"/v1/models": "inference",
     r"/metrics": "metrics",
     r"/v1/models/.+": "deploy",
-    r"/v1/(packages|deployments|logs)(/.+)?": "deploy",
+    r"/v1/(packages|deployments|logs|nodes|overview)(/.+)?": "deploy",
     r"/graphql/?": "deploy",
     r"/v1/(jobs|uploads)(/.+)?": "inference",
-    r"/v1/(keys|audit|webhooks|webhook_secrets)(/.+)?": "admin",
+    r"/v1/(keys|audit|webhooks|webhook_secrets|settings)(/.+)?": "admin",
 }
 # Who may do what, as the documentation promises it; the table in the code must say the same.
 PROMISED: dict[Scope, set[Need]] = {

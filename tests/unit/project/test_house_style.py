@@ -14,6 +14,7 @@ import priority
 from deployments.registry.verbs import SCRIPTS
 from tasks.access.library import ACCESS
 from tasks.files.verbs import FILES
+from tasks.log_store.library import LOGS
 from tasks.state import ALLOWED, Status
 from tasks.steering.verbs import SCRIPTS as STEERING
 from tasks.store import keys
@@ -27,9 +28,13 @@ LONGEST_SCRIPT = 60
 MOST_MODULES = 16  # of a folder
 VERBS = (
     (JOBS, ("tasks/store/verbs.py", "tasks/webhooks/verbs.py")),
-    (SCRIPTS, [f"deployments/registry/{name}.py" for name in ("verbs", "packages", "removal")]),
+    (
+        SCRIPTS,
+        [f"deployments/registry/{name}.py" for name in ("verbs", "nodes", "packages", "removal")],
+    ),
     (FILES, ("tasks/files/verbs.py", "tasks/files/transfers.py")),
     (STEERING, ("tasks/steering/verbs.py",)),
+    (LOGS, ("tasks/log_store/verbs.py",)),
     (ACCESS, ("tasks/access/audit.py", "tasks/access/keys.py", "tasks/webhooks/secrets.py")),
 )
 

@@ -1,0 +1,211 @@
+"""What runs where, for keys that may deploy: the nodes with their devices, and all deployments with their queues; and the settings, for admins."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field, SecretStr
+
+from api.gateway import Admin, Gateway, gateway_of
+from api.routes.control.deployer import Deployer
+from api.schemas import time_of
+from deployments.registry import nodes as node_registry
+from deployments.registry import verbs as registry
+from deployments.registry.nodes import Heard
+from deployments.registry.records import Deployment, Model, Replica
+from deployments.registry.statuses import status_of
+from tasks.process.variables import PREFIX
+from tasks.settings import Settings
+from tasks.store import verbs
+
+router = APIRouter(prefix="/v1", tags=["operating"])
+LOGIN = re.compile(r"(?<=://)[^/?#]*@")  # of an address
+
+
+class DeviceView(BaseModel):
+    """A GPU."""
+
+    index: str
+    memory_bytes: int = Field(description="0 if nobody knows.")
+    free_share: float = Field(description="The share of it that no replica has.")
+    replicas: list[str] = Field(description="The ids of the replicas that sit there.")
+
+
+class NodeReplicaView(BaseModel):
+    """A replica. `state`, `busy` and `slots` are null until it reports."""
+
+    id: str
+    model: str
+    deployment_id: str
+    devices: list[str]
+    leaving: bool
+    state: str | None
+    busy: int | None
+    slots: int | None
+
+
+class NodeView(BaseModel):
+    """A node. Slots are places for replicas without a GPU."""
+
+    id: str
+    host: str
+    alive: bool = Field(description="Whether it reported within the time for which a seat holds.")
+    reported_at: datetime
+    heartbeat_age_seconds: float
+    started_at: datetime
+    slots: int
+    free_slots: int
+    devices: list[DeviceView]
+    replicas: list[NodeReplicaView]
+
+    @classmethod
+    def of(cls, heard: Heard, known: dict[str, Replica], alive_seconds: float) -> "NodeView":
+        """The node with what its replicas say themselves."""
+        node, age = heard.node, heard.age / 1000
+        replicas: list[NodeReplicaView] = []
+        for each in node.replicas:
+            said = known.get(each.id)
+            replicas.append(
+                NodeReplicaView(
+                    id=each.id,
+                    model=each.model_name,
+                    deployment_id=each.deployment_id,
+                    devices=list(each.devices),
+                    leaving=each.leaving,
+                    state=said.state if said else None,
+                    busy=said.busy if said else None,
+                    slots=said.slots if said else None,
+                )
+            )
+        devices = [
+            DeviceView(
+                index=device.index,
+                memory_bytes=device.memory,
+                free_share=round(device.free, 4),
+                replicas=[each.id for each in node.replicas if device.index in each.devices],
+            )
+            for device in node.devices
+        ]
+        return cls(
+            id=node.id,
+            host=node.host,
+            alive=age <= alive_seconds,
+            reported_at=time_of(heard.at),
+            heartbeat_age_seconds=age,
+            started_at=time_of(node.started),
+            slots=node.slots,
+            free_slots=node.free_slots,
+            devices=devices,
+            replicas=replicas,
+        )
+
+
+class NodesView(BaseModel):
+    """The nodes by host. One that is silent is shown for ten minutes."""
+
+    nodes: list[NodeView]
+
+
+class WorkView(BaseModel):
+    """A deployment and its work."""
+
+    model: str
+    deployment_id: str
+    environments: list[str]
+    status: str
+    paused: bool
+    queued: int
+    running: int
+    ready_replicas: int
+    wanted_replicas: int
+    slots: int = Field(description="Calls that can run at once now.")
+
+
+class OverviewView(BaseModel):
+    """All deployments that are in use or have work, by model."""
+
+    deployments: list[WorkView]
+
+
+class SettingsView(BaseModel):
+    """The settings of the API process that answered. Other processes may have others."""
+
+    settings: dict[str, Any] = Field(
+        description="By variable. A secret is `set` or null; an address has no login."
+    )
+    changed: list[str] = Field(description="Those that are not the default.")
+
+
+@router.get("/nodes", response_model=NodesView)
+async def nodes(request: Request, _: Deployer) -> NodesView:
+    """The nodes: their devices and what sits there, their replicas, and when they last reported."""
+    gateway = gateway_of(request)
+    known = {replica.id: replica for replica in gateway.directory.everyone()}
+    alive = gateway.settings.seat_seconds
+    heard = await gateway.store.run(node_registry.nodes())
+    return NodesView(nodes=[NodeView.of(each, known, alive) for each in heard])
+
+
+@router.get("/overview", response_model=OverviewView)
+async def overview(request: Request, _: Deployer) -> OverviewView:
+    """Every deployment that is in use or has work: its status, replicas, and how many requests wait and run."""
+    gateway = gateway_of(request)
+    models = {model.id: model for model in await gateway.store.run(registry.models())}
+    known = await gateway.store.run(registry.deployments())
+    rows = await _rows(gateway, known, models)
+    rows = [row for row in rows if row.environments or row.queued or row.running or row.ready_replicas]  # fmt: skip
+    return OverviewView(deployments=sorted(rows, key=lambda row: (row.model, row.deployment_id)))
+
+
+async def _rows(
+    gateway: Gateway, known: Sequence[Deployment], models: dict[str, Model]
+) -> list[WorkView]:
+    calls = [gateway.store.run(verbs.queue_status(deployment.id)) for deployment in known]
+    rows: list[WorkView] = []
+    for deployment, queue in zip(known, await asyncio.gather(*calls), strict=True):
+        replicas = gateway.directory.of(deployment.id)
+        status, model = status_of(deployment, replicas), models.get(deployment.model_id)
+        rows.append(
+            WorkView(
+                model=deployment.model_name,
+                deployment_id=deployment.id,
+                environments=_environments(model, deployment.id),
+                status=status.name,
+                paused=queue.paused,
+                queued=queue.queued,
+                running=queue.in_progress,
+                ready_replicas=status.ready,
+                wanted_replicas=deployment.wanted if deployment.active else 0,
+                slots=sum(replica.slots for replica in replicas if replica.state == "ready"),
+            )
+        )
+    return rows
+
+
+def _environments(model: Model | None, deployment_id: str) -> list[str]:
+    known = model.environments.values() if model else ()
+    return sorted(each.name for each in known if each.deployment_id == deployment_id)
+
+
+@router.get("/settings", response_model=SettingsView)
+async def settings(request: Request, _: Admin) -> SettingsView:
+    """The settings in force, without secrets."""
+    chosen, defaults = gateway_of(request).settings, Settings.model_fields
+    shown = {PREFIX + name.upper(): _shown(getattr(chosen, name)) for name in defaults}
+    changed = [
+        PREFIX + name.upper()
+        for name, field in defaults.items()
+        if getattr(chosen, name) != field.default
+    ]
+    return SettingsView(settings=shown, changed=sorted(changed))
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return "set"
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    return LOGIN.sub("***@", str(value))

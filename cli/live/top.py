@@ -1,0 +1,105 @@
+"""`kingpost top`: models, queues, replicas and nodes, again and again."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.cells import set_cell_size
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from cli.client.choosing import client
+from cli.live.nodes import HEAD, in_short, notes
+from cli.options import AsJson
+from cli.tables import lines
+from kingpost.errors import Unavailable, Unreachable
+
+if TYPE_CHECKING:
+    from kingpost import Client
+    from kingpost.operating import Node, Work
+
+MODELS = ("model", "deployment", "status", "queued", "running", "ready", "serves")
+
+
+def top(
+    every: Annotated[
+        float, typer.Option(min=0.5, max=3600, help="Seconds between two looks.")
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, without a live view.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Shows models, queues, replicas and nodes, live until Ctrl-C."""
+    with client() as server:
+        if as_json:
+            said = {"deployments": server.overview(), "nodes": server.nodes()}
+            print(json.dumps({name: [row.raw for row in rows] for name, rows in said.items()}))
+        elif once or not sys.stdout.isatty():
+            console = Console()
+            print("\n".join(picture(server, console.width)))
+        else:
+            _live(server, every)
+
+
+def _live(server: "Client", every: float) -> None:
+    """Draws on a screen of its own, which is left as it was. A server that is away for a while is waited for."""
+    console = Console()
+    shown: list[str] = []
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        try:
+            while True:
+                shown, trouble = _looked(server, console.width, shown)
+                live.update(_fitted([*trouble, *shown], console), refresh=True)
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
+
+
+def _looked(server: "Client", width: int, before: list[str]) -> tuple[list[str], list[str]]:
+    try:
+        return picture(server, width), []
+    except (Unreachable, Unavailable) as error:
+        return before, [f"{error} Trying again."]
+
+
+def _fitted(shown: Sequence[str], console: Console) -> Text:
+    """As much as the terminal has room for; the last line says what is missing."""
+    height, width = max(console.height, 2), console.width
+    kept = list(shown)
+    if len(kept) > height:
+        kept = [*kept[: height - 1], f"... {len(kept) - height + 1} lines more: --once shows all"]
+    return Text("\n".join(set_cell_size(line, width).rstrip() for line in kept), no_wrap=True)
+
+
+def picture(server: "Client", width: int) -> list[str]:
+    """The lines of one look, at most as wide as that."""
+    work, machines = server.overview(), server.nodes()
+    shown = [_summary(server.server.url, work, machines), ""]
+    if work:
+        shown += lines(MODELS, [_row(each) for each in work], width)
+    else:
+        shown.append("No model is deployed yet: `kingpost push DIR`.")
+    if machines:
+        shown += ["", *lines(HEAD, in_short(machines), width, [notes(each) for each in machines])]
+    return shown
+
+
+def _summary(url: str, work: "Sequence[Work]", machines: "Sequence[Node]") -> str:
+    queued, running = sum(each.queued for each in work), sum(each.running for each in work)
+    ready = sum(each.ready_replicas for each in work)
+    up = sum(each.alive for each in machines)
+    now = datetime.now().strftime("%H:%M:%S")
+    return f"{now}  {queued} queued, {running} running, {ready} replicas ready, {up} nodes  {url}"
+
+
+def _row(each: "Work") -> tuple[str, ...]:
+    status = "PAUSED" if each.paused else each.status
+    ready = f"{each.ready_replicas}/{each.wanted_replicas}"
+    serves = ", ".join(each.environments) or "-"
+    return (
+        each.model, each.deployment_id, status, str(each.queued), str(each.running), ready, serves
+    )  # fmt: skip
