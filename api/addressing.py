@@ -25,7 +25,7 @@ PREFIX = re.compile(r"/(models|chains)/([^/]+)(/.*)", re.S)
 ENDS = "|".join((*HEADS, "v1", "predict", "async_predict", "wake", "run_remote"))
 SLASHED = re.compile(rf"/(models|chains)/(.+?)(/(?:{ENDS})(?:/.*)?)", re.S)
 TARGETED = tuple(f"/{head}/" for head in HEADS)
-ALWAYS_BARE = ("/async_request", "/health", "/docs", "/openapi.json", "/metrics")
+ALWAYS_BARE = ("/async_request", "/health", "/docs", "/openapi.json", "/metrics", "/ui")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from api import openapi, problems
 from api.addressing import Addressing
+from api.console import pages as console
+from api.console.bridge import Bridge
+from api.console.pulse import Pulse
 from api.fast_lane import FastLane
 from api.gateway import Gateway
 from api.routes import async_requests as routes_async
@@ -86,7 +89,9 @@ def create_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         gateway = app.state.gateway = Gateway.create(settings)
+        app.state.pulse = Pulse(gateway.store, gateway.directory)
         endless = {
+            "pulse": app.state.pulse.run,
             "directory": gateway.directory.follow,
             "events": gateway.hub.listen,
             "upstreams": lambda: _tidy(gateway),
@@ -120,6 +125,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes_health.root)
     app.add_middleware(FastLane)
     app.add_middleware(Addressing)  # the last one added is the first to see a request
+    if settings.console:
+        app.include_router(console.router)
+        app.add_middleware(Bridge)
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
     openapi.install(app)

@@ -40,6 +40,7 @@ from tasks.steering.verbs import SCRIPTS as STEERING
 from tasks.store.job_store import AsyncJobStore
 from tasks.store.scripting import JOBS
 
+SESSION_KEY = "session_key"  # in the scope's state: the key of a login of the console, which was checked before
 SCHEMES = ("bearer", "api-key")
 RESTRICTED = "This key is restricted to other models or environments."
 MAY_NOT_MANAGE = "A key that is restricted to models or environments may not manage anything."
@@ -144,8 +145,9 @@ def addressed_of(connection: HTTPConnection) -> Addressed:
 
 async def authenticate(connection: HTTPConnection, need: Need | None = "inference") -> ApiKey:
     """The caller's key; the need None is for every valid key. Raises Problem 401, or 403 for a key that may not do this."""
-    plain = _key_of(connection)
-    key = await gateway_of(connection).keys.check(plain) if plain else None
+    key = cast("ApiKey | None", connection.scope["state"].get(SESSION_KEY))
+    plain = "" if key else _key_of(connection)
+    key = await gateway_of(connection).keys.check(plain) if plain else key
     if key is None:
         raise unauthorized()
     if need and not key.may(need):

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from api import unknown_paths
 from api.unknown_fields import NO_FIELD, guess
 from deployments.registry.autoscaling import BadSetting
-from deployments.registry.removal import HasWork
+from deployments.registry.removal import HasWork, NotRemovable
 from deployments.registry.verbs import EnvironmentRefused, NameTaken, NotOnItsOwn
 from tasks.errors import (
     FileMissing,
@@ -83,7 +83,7 @@ def of_error(error: KingpostError) -> Problem:
         case WrongOffset():
             said = {"Upload-Offset": str(error.offset)}
             return Problem(409, "client_error", str(error), said)
-        case UploadTaken() | HasWork():
+        case UploadTaken() | HasWork() | NotRemovable():
             return Problem(409, "client_error", str(error))
         case FilesFull():
             return Problem(413, "payload_too_large", str(error))

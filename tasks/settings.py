@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     keep_alive_seconds: int = Field(75, ge=0)
     trusted_proxies: str = "127.0.0.1"
     cors_origins: str = ""
+    console: bool = True
     retention_seconds: float = Field(72 * 3600.0, gt=0)
     idempotency_seconds: float = Field(24 * 3600.0, gt=0)
     keep_inputs: bool = True

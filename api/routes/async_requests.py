@@ -135,6 +135,12 @@ async def status(
     return await _status_of(gateway, reading, key)
 
 
+async def status_of_request(request: Request, request_id: str, key: ApiKey) -> RequestStatus:
+    """The same for a page, which counts for no rate: one page shows many requests. Raises Problem 404."""
+    gateway = gateway_of(request)
+    return await _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
+
+
 @router.delete("/async_request/{request_id}", response_model=CancelResponse)
 async def cancel(request: Request, request_id: str) -> CancelResponse:
     """Cancels a queued or running request. No result is written afterwards."""

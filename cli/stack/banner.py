@@ -54,6 +54,8 @@ def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
     lines = [f"Kingpost is ready after {outcome.seconds:.1f} s: {api}"]
     lines.append(f"  Models   {', '.join(names) or 'none yet'}")
     lines += _limits(public)
+    if settings.console:
+        lines.append(f"  Console  {api}/ui shows what runs and waits, and why")
     lines.append(f"  API      {api}/docs describes it")
     if flower := flower_url(choices):
         lines.append(f"  Flower   {flower}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from deployments.registry import verbs as registry
 from deployments.registry.management import Management
 from deployments.registry.records import Deployment
-from deployments.registry.verbs import EnvironmentRefused
 from tasks.errors import KingpostError, NotFound
 from tasks.store import verbs
 from tasks.store.job_store import AsyncJobStore
@@ -15,6 +14,10 @@ from tasks.store.verbs import CancelResult, ScriptCall
 
 BATCH = 500  # requests that are looked up at once
 FINISHED = (CancelResult.CANCELED, CancelResult.STOPPING)
+
+
+class NotRemovable(KingpostError):
+    """It cannot be deleted as long as it serves, or follows a folder."""
 
 
 class HasWork(KingpostError):
@@ -30,7 +33,7 @@ class Removed:
 
 
 class Removal:
-    """Methods raise NotFound, HasWork, EnvironmentRefused and StoreUnavailable."""
+    """Methods raise NotFound, HasWork, NotRemovable and StoreUnavailable."""
 
     def __init__(self, store: AsyncJobStore) -> None:
         self._store = store
@@ -45,7 +48,7 @@ class Removal:
         """Deletes a model with its deployments. All are looked at before the first one is deleted."""
         model, known = await self._management.deployments(reference)
         if model.kind == "chainlet":
-            raise EnvironmentRefused(f"{model.name} is a chainlet; delete its chain.")
+            raise NotRemovable(f"{model.name} is a chainlet; delete its chain.")
         found = [deployment for deployment, _ in known]
         for deployment in found:
             _check_follows_nothing(deployment)
@@ -73,7 +76,7 @@ class Removal:
                 raise _has_work(found, int(rest[0]))
             case "environment":
                 message = f"{rest[0]} points at {found.id}; promote another deployment first"
-                raise EnvironmentRefused(f"{message}, or delete it with force=true.")
+                raise NotRemovable(f"{message}, or delete it with force=true.")
             case "missing":
                 raise NotFound(f"There is no deployment {found.id}.")
             case _:
@@ -106,7 +109,7 @@ class Removal:
 def _check_follows_nothing(deployment: Deployment) -> None:
     if deployment.package or deployment.leader:
         message = f"{deployment.id} of {deployment.model_name} follows a folder"
-        raise EnvironmentRefused(f"{message}; remove the folder and restart `kingpost up`.")
+        raise NotRemovable(f"{message}; remove the folder and restart `kingpost up`.")
 
 
 def _has_work(deployment: Deployment, requests: int) -> HasWork:

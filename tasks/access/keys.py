@@ -143,6 +143,10 @@ def _use(row: list[Reply]) -> KeyUse:
     return KeyUse(parse(cast(bytes, raw)), number(unfinished), number(requests))
 
 
+def _holds(key: ApiKey) -> bool:
+    return not key.revoked and (key.expires is None or key.expires >= time.time())
+
+
 class KeyCheck:
     """Checks keys for the API. It remembers each result for `CACHE_SECONDS`."""
 
@@ -163,9 +167,12 @@ class KeyCheck:
         key = await self._known.get(key_id(plain))
         # Compare against something in any case: an unknown id must not answer sooner.
         same = hmac.compare_digest(sha256(plain), key.sha256 if key else sha256(""))
-        if key is None or not same or key.revoked:
-            return None
-        return None if key.expires is not None and key.expires < time.time() else key
+        return key if key and same and _holds(key) else None
+
+    async def of_id(self, identity: str) -> ApiKey | None:
+        """The same for a key that has been checked before, such as that of a session."""
+        key = await self._known.get(identity)
+        return key if key and _holds(key) else None
 
     async def _look_up(self, identity: str) -> ApiKey | None:
         key = await self._store.run(find(identity))

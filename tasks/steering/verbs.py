@@ -77,6 +77,11 @@ def _place(created: Reply, member: Reply) -> Place:
     return Place(text(created), text(member))
 
 
+def pulse() -> ScriptCall[tuple[int, ...]]:
+    """Numbers that change whenever a list of jobs would look different, but for progress and levels."""
+    return _call("pulse", [], lambda reply: tuple(map(number, items(reply))))
+
+
 def find(
     wanted: JobFilter, place: Place, most: int, looked_at: int = LOOKED_AT
 ) -> ScriptCall[Found]:

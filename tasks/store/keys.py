@@ -48,6 +48,8 @@ KEYED = {
     "claims": "hash claimer -> 'fence request_id' of one deployment, the claim made last",
     "runtimes": "list of recent run times in ms of one deployment",
     "jobs": "zset member -> created ms of one API key's jobs; until forgotten",
+    "session": "hash, a login of the console, by the SHA-256 of its token; some hours",
+    "sessions": "zset SHA-256 of a token -> ms of the login, of one API key's logins; as long",
     "operation": "hash, how far a bulk operation of api key:name has come; a day after its last step",
     "log": "stream of the latest log lines of one deployment; within the limits of settings",
     "log_bytes": "string, the bytes that these lines count for; as long as they",

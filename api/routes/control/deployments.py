@@ -1,6 +1,6 @@
 """Deployments of stored packages: made, followed and deleted; models: paused and deleted."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
@@ -55,6 +55,9 @@ class Deleted(BaseModel):
     canceled_requests: int
 
 
+IN_USE: dict[int | str, dict[str, Any]] = {
+    409: {"description": "It has work, serves, or follows a folder."}
+}
 router = APIRouter(prefix="/v1", tags=["deployments"])
 
 
@@ -107,6 +110,7 @@ async def events(
 @router.delete(
     "/models/{model}/deployments/{which}",
     response_model=Deleted,
+    responses=IN_USE,
     dependencies=[audits("deployment.delete", "deploy")],
 )
 async def delete_deployment(
@@ -117,7 +121,10 @@ async def delete_deployment(
 
 
 @router.delete(
-    "/models/{model}", response_model=Deleted, dependencies=[audits("model.delete", "deploy")]
+    "/models/{model}",
+    response_model=Deleted,
+    responses=IN_USE,
+    dependencies=[audits("model.delete", "deploy")],
 )
 async def delete_model(request: Request, model: str, force: Force = False) -> Deleted:
     """Deletes a model with all its deployments and environments. One with requests needs `force`."""

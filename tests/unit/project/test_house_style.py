@@ -35,7 +35,13 @@ VERBS = (
     (FILES, ("tasks/files/verbs.py", "tasks/files/transfers.py")),
     (STEERING, ("tasks/steering/verbs.py",)),
     (LOGS, ("tasks/log_store/verbs.py",)),
-    (ACCESS, ("tasks/access/audit.py", "tasks/access/keys.py", "tasks/webhooks/secrets.py")),
+    (
+        ACCESS,
+        (
+            *(f"tasks/access/{name}.py" for name in ("audit", "keys", "sessions")),
+            "tasks/webhooks/secrets.py",
+        ),
+    ),
 )
 
 

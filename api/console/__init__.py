@@ -1,0 +1,1 @@
+"""The console: pages for people, at `/ui`. What they do goes through the REST API."""

@@ -1,0 +1,187 @@
+"""The pages of the console. Each asks the same code as the REST API; a change goes through the bridge to the REST route itself."""
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Annotated
+from urllib.parse import parse_qs, urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from api import body as bodies
+from api.console import overview, sessions
+from api.console.jobs import example, given_again, job_page, jobs_page
+from api.console.rendering import SECURITY, page, static
+from api.console.routing import PageRoute
+from api.console.sessions import Viewer, Viewing
+from api.gateway import authenticate, gateway_of
+from api.problems import Problem
+from api.routes.control import audit as audit_routes
+from api.routes.control import keys as key_routes
+from api.routes.control import webhooks as webhook_routes
+from tasks.api_keys import SCOPES
+from tasks.errors import NotFound
+from tasks.outside_text import utf8
+
+router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
+LOGIN_BODY = 4096  # bytes
+WRONG_KEY = "This key is unknown, revoked or expired, or it may not use models."
+
+
+@router.get("/static/{digest}/{name}")
+async def static_file(digest: str, name: str) -> Response:  # noqa: ARG001 - of the address alone
+    """A style sheet or a script of ours."""
+    return static(name) or Response("There is no such file.", 404, SECURITY)
+
+
+@router.get("/login")
+async def login_form(request: Request, next: str = "/ui") -> Response:
+    """Asks for an API key."""
+    if await sessions.viewer_in(request):
+        return RedirectResponse(_inside(next), 303, SECURITY)
+    return page(request, "login.html", None, next=_inside(next), wrong="")
+
+
+@router.post("/login")
+async def login(request: Request) -> Response:
+    """Begins a session."""
+    _check_same_origin(request)
+    body = await bodies.read(request, LOGIN_BODY)
+    form = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
+    then = _inside(form.get("next", "/ui"))
+    response = RedirectResponse(then, 303, SECURITY)
+    if await sessions.log_in(request, response, utf8(form.get("key", "").strip())):
+        return response
+    return page(request, "login.html", None, 401, next=then, wrong=WRONG_KEY)
+
+
+@router.post("/logout")
+async def logout(request: Request, viewer: Viewing) -> Response:
+    """Ends every session of the viewer's key, in every browser."""
+    sessions.check_not_forged(request, viewer, request.method)
+    response = Response(status_code=204, headers=SECURITY | {"hx-redirect": "/ui/login"})
+    await sessions.log_out(request, response, viewer)
+    return response
+
+
+@router.get("/pulse")
+async def pulse(request: Request, viewer: Viewing) -> StreamingResponse:  # noqa: ARG001 - logged in
+    """Server-Sent Events: one whenever pages should ask for their content again."""
+    return StreamingResponse(_beats(request), 200, SECURITY, "text/event-stream")
+
+
+async def _beats(request: Request) -> AsyncGenerator[str]:
+    gateway, beating = gateway_of(request), request.app.state.pulse
+    yield "retry: 3000\n\n"
+    async for number in beating.changes():
+        if gateway.hub.closing:
+            return
+        yield ": still here\n\n" if number is None else f"data: {number}\n\n"
+
+
+@router.get("")
+async def home(request: Request, viewer: Viewing) -> Response:
+    """What runs, what waits, and what needs somebody."""
+    gateway = gateway_of(request)
+    rows = await overview.model_rows(gateway, viewer)
+    needs = await overview.attention(gateway, viewer, rows)
+    return page(request, "overview.html", viewer, models=rows, attention=needs)
+
+
+@router.get("/models/{model}")
+async def model(request: Request, viewer: Viewing, model: str) -> Response:
+    """One model: its deployments, environments, replicas, and what can be done with them."""
+    (row,) = await _one_model(request, viewer, model)
+    return page(request, "model.html", viewer, row=row)
+
+
+@router.get("/models/{model}/try")
+async def playground(
+    request: Request, viewer: Viewing, model: str, again: Annotated[str, Query(max_length=64)] = ""
+) -> Response:
+    """Runs a model by hand. With `again`, the input is that of an earlier request."""
+    (row,) = await _one_model(request, viewer, model)
+    if again:
+        given = await given_again(request, again)
+    else:
+        given = await example(request, viewer, row.model.id)
+    return page(request, "playground.html", viewer, row=row, given=given)
+
+
+async def _one_model(request: Request, viewer: Viewer, model: str) -> list[overview.ModelRow]:
+    rows = await overview.model_rows(gateway_of(request), viewer, model)
+    if not rows:
+        raise NotFound(f"There is no model {model} that this key may use.")
+    return rows
+
+
+@router.get("/jobs")
+async def jobs(request: Request, viewer: Viewing) -> Response:
+    """Requests by a filter, which is in the address."""
+    wanted = {name: value for name, value in request.query_params.items() if value}
+    found, wrong = {"rows": [], "cursor": None}, ""
+    try:
+        found = await jobs_page(request, viewer, wanted)
+    except Problem as problem:
+        wrong = problem.message
+    names = {
+        row.model.id: row.model.name
+        for row in await overview.model_rows(gateway_of(request), viewer)
+    }
+    more = urlencode({**wanted, "cursor": found["cursor"]}) if found["cursor"] else ""
+    plain = {name: value for name, value in wanted.items() if name != "cursor"}
+    return page(
+        request, "jobs.html", viewer, wanted=plain, more=more, names=names, wrong=wrong, **found,
+        filter_json=json.dumps(plain),
+    )  # fmt: skip
+
+
+@router.get("/jobs/{request_id}")
+async def job(request: Request, viewer: Viewing, request_id: str) -> Response:
+    """One request: what became of it and why, its input and its output."""
+    return page(request, "job.html", viewer, **await job_page(request, viewer, request_id))
+
+
+@router.get("/keys")
+async def keys(request: Request, viewer: Viewing) -> Response:
+    """API keys: who has one, what it may do, and its use."""
+    found = await key_routes.listed(request, await authenticate(request, "admin"))
+    return page(request, "keys.html", viewer, keys=found.keys, scopes=SCOPES)
+
+
+@router.get("/webhooks")
+async def webhooks(request: Request, viewer: Viewing) -> Response:
+    """Webhooks that were given up, with every attempt, and the secrets that sign."""
+    admin = await authenticate(request, "admin")
+    found = await webhook_routes.given_up(request, admin)
+    signing = await webhook_routes.listed_secrets(request, admin)
+    return page(request, "webhooks.html", viewer, found=found, secrets=signing.webhook_secrets)
+
+
+@router.get("/audit")
+async def audit(
+    request: Request,
+    viewer: Viewing,
+    cursor: Annotated[str | None, Query(pattern=audit_routes.CURSOR)] = None,
+) -> Response:
+    """Who changed what."""
+    admin = await authenticate(request, "admin")
+    found = await audit_routes.entries(request, admin, cursor=cursor, limit=100)
+    return page(request, "audit.html", viewer, entries=found.entries, cursor=found.cursor)
+
+
+@router.get("/{rest:path}")
+async def nowhere(viewer: Viewing, rest: str) -> Response:  # noqa: ARG001 - for who is logged in
+    """A page that does not exist."""
+    raise Problem(404, "client_error", f"The console has no page /ui/{rest[:100]}.")
+
+
+def _inside(path: str) -> str:
+    """The path, if it is one of the console's; else the first page."""
+    return path if path == "/ui" or path.startswith(("/ui/", "/ui?")) else "/ui"
+
+
+def _check_same_origin(request: Request) -> None:
+    """A login form on a foreign page must not log a browser in. Raises Problem 403."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Problem(403, "unauthorized", "This login was sent by a page of another site.")

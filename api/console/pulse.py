@@ -1,0 +1,70 @@
+"""Tells open pages that something has changed, so that they ask for their content again. All pages of a process share one look."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from deployments.registry.directory import Directory
+from tasks.errors import StoreUnavailable
+from tasks.process.loops import Guard
+from tasks.steering import verbs as steering
+from tasks.store.job_store import AsyncJobStore
+
+EVERY_SECONDS = 1.0
+BEAT_SECONDS = 15.0  # between signs of life on a silent stream
+
+
+class Pulse:
+    """Looks once a second while somebody looks at a page. The number grows with every change."""
+
+    def __init__(self, store: AsyncJobStore, directory: Directory) -> None:
+        self._store, self._directory = store, directory
+        self._viewers = 0
+        self._seen: object = None
+        self._number = 0
+        self._changed = asyncio.Condition()
+        self._wanted = asyncio.Event()
+        self._guard = Guard("console's pulse")
+
+    async def run(self) -> None:
+        """Looks until cancelled."""
+        while True:
+            await self._wanted.wait()
+            with self._guard.round():
+                await self._look()
+            await asyncio.sleep(max(EVERY_SECONDS, self._guard.delay))
+
+    async def _look(self) -> None:
+        replicas = tuple(
+            (replica.id, replica.state, replica.error, replica.note, replica.slots)
+            for replica in self._directory.everyone()
+        )
+        seen: object = None
+        with contextlib.suppress(StoreUnavailable):  # that is a change, too
+            seen = (await self._store.run(steering.pulse()), replicas)
+        if seen != self._seen:
+            async with self._changed:
+                self._seen, self._number = seen, self._number + 1
+                self._changed.notify_all()
+
+    async def changes(self) -> AsyncGenerator[int | None]:
+        """The number after each change, and None now and then meanwhile."""
+        self._viewers += 1
+        self._wanted.set()
+        try:
+            known = self._number
+            while True:
+                changed = await self._wait(known)
+                known = self._number if changed else known
+                yield known if changed else None
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                self._wanted.clear()
+
+    async def _wait(self, known: int) -> bool:
+        """Whether the number is another one before the next sign of life is due."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BEAT_SECONDS), self._changed:
+                return await self._changed.wait_for(lambda: self._number != known)
+        return False

@@ -1,0 +1,114 @@
+"""Renders the templates. Whatever a model or a client has written is escaped, and no page runs a script but our own."""
+
+import contextlib
+import hashlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from api.console.sessions import Viewer
+from api.schemas import time_of
+from tasks.outside_text import printable
+
+STATIC = Path(__file__).parent / "static"
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+LEVEL_NAMES = {0: "high", 1: "medium", 2: "low"}
+MOST_SHOWN = 200_000  # characters of a text in a page; the rest is a download
+SECURITY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def _shown(value: Any) -> Any:
+    """What a template writes: text without control characters. What is HTML already was text before."""
+    return printable(value) if type(value) is str else value
+
+
+TEMPLATES = Environment(
+    loader=PackageLoader("api.console"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    finalize=_shown,
+)
+
+
+def page(
+    request: Request, template: str, viewer: Viewer | None, status: int = 200, **values: Any
+) -> Response:
+    """A page, or only its live part if a page asks for that (`HX-Request`)."""
+    part = "live" if request.headers.get("hx-request") == "true" else None
+    known = {"viewer": viewer, "path": request.url.path, "query": request.url.query}
+    known |= {"asset": asset, "LEVELS": LEVEL_NAMES}
+    found = TEMPLATES.get_template(template)
+    if part and part in found.blocks:
+        context = found.new_context(known | values)
+        text = "".join(found.blocks[part](context))
+    else:
+        text = found.render(known | values)
+    return HTMLResponse(text, status, SECURITY | {"vary": "HX-Request"})
+
+
+@cache
+def asset(name: str) -> str:
+    """The address of a static file. It names the content, so a browser may keep it for ever."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/ui/static/{digest}/{name}"
+
+
+def static(name: str) -> Response | None:
+    """A static file, None if there is none of that name."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,60}", name) or not (STATIC / name).is_file():
+        return None
+    kind = MEDIA_TYPES.get(Path(name).suffix, "text/plain")
+    kept = {"cache-control": "public, max-age=31536000, immutable"}
+    return Response((STATIC / name).read_bytes(), 200, SECURITY | kept, kind)
+
+
+def pretty(raw: bytes | str) -> str:
+    """JSON with indents, or the text as it is; long ones are cut."""
+    words = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
+    if len(words) <= MOST_SHOWN:
+        with contextlib.suppress(ValueError, RecursionError):
+            words = json.dumps(json.loads(words), indent=2, ensure_ascii=False)
+    if len(words) > MOST_SHOWN:
+        words = words[:MOST_SHOWN] + "\n[cut here; the download has all of it]"
+    return printable(words)
+
+
+def number(value: float | None) -> str:
+    """A duration in seconds as people say it."""
+    if value is None:
+        return ""
+    for unit, seconds in (("h", 3600), ("min", 60)):
+        if value >= seconds:
+            return f"{value / seconds:.3g} {unit}"
+    return f"{value:.3g} s"
+
+
+def milliseconds(value: float | None) -> str:
+    """The same of milliseconds."""
+    return "" if value is None else f"{value:.3g} ms" if value < 1000 else number(value / 1000)
+
+
+FILTERS: dict[str, Any] = {
+    "at": time_of,
+    "seconds": number,
+    "milliseconds": milliseconds,
+}
+TEMPLATES.filters.update(FILTERS)
+# For templates and for the part of a page alone, which is rendered without what stands around it.
+PARTS: dict[str, Any] = vars(TEMPLATES.get_template("parts.html").module)
+TEMPLATES.globals.update({name: part for name, part in PARTS.items() if not name.startswith("_")})

@@ -1,0 +1,321 @@
+// The console's behaviour: pages refresh when the server says so, and buttons call the REST API with the session's key.
+"use strict";
+
+const csrf = document.querySelector('meta[name="csrf"]')?.content ?? "";
+const $ = (selector, within = document) => within.querySelector(selector);
+
+// --- calls
+
+async function call(method, address, body) {
+  const headers = { "X-Kingpost-Csrf": csrf };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch("/ui/api" + address, { method, headers, body, credentials: "same-origin" });
+  if (answer.status === 401) location.assign("/ui/login?next=" + encodeURIComponent(location.pathname + location.search));
+  const text = await answer.text();
+  let said = text;
+  try { said = JSON.parse(text); } catch { /* the answer is text */ }
+  if (!answer.ok) throw new Error(said?.error ?? `The server answered ${answer.status}.`);
+  return said;
+}
+
+function note(text, wrong = false) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  line.classList.toggle("wrong", wrong);
+  $("#notes").append(line);
+  setTimeout(() => line.remove(), wrong ? 15000 : 5000);
+}
+
+function ask(question) {
+  const dialog = $("#ask");
+  $("p", dialog).textContent = question;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
+}
+
+const refresh = () => { if (!("still" in $("#main").dataset)) htmx.trigger(document.body, "refresh"); };
+
+// --- buttons and forms that change something
+
+async function act(element, body) {
+  const { method, address, said } = element.dataset;
+  if (element.dataset.ask && !(await ask(element.dataset.ask))) return;
+  const button = element.matches("form") ? $("button", element) : element;
+  button.disabled = true;
+  try {
+    const answer = await call(method, address, body ?? element.dataset.body);
+    if (said === "job") return location.assign("/ui/jobs/" + answer.request_id);
+    if (said === "key") showSecret(answer.key);
+    note(answer?.message ?? "Done.");
+    refresh();
+  } catch (error) {
+    note(error.message, true);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function showSecret(text) {
+  $("#secret pre").textContent = text;
+  $("#secret").hidden = false;
+}
+
+async function showInput(button) {
+  try {
+    const said = await call("GET", button.dataset.show);
+    const shown = document.createElement("pre");
+    shown.textContent = typeof said === "string" ? said : JSON.stringify(said, null, 2);
+    $("#main").dataset.still = "yes"; // a refresh would take it away again
+    button.parentElement.replaceChildren(shown);
+  } catch (error) { note(error.message, true); }
+}
+
+function valuesOf(form) {
+  const values = {};
+  for (const field of form.elements) {
+    if (!field.name || field.value === "") continue;
+    values[field.name] = field.type === "number" ? Number(field.value) : field.value;
+  }
+  return values;
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.method) await act(button);
+  else if ("logout" in button.dataset) {
+    await fetch("/ui/logout", { method: "POST", headers: { "X-Kingpost-Csrf": csrf } });
+    location.assign("/ui/login");
+  } else if ("copy" in button.dataset) {
+    await navigator.clipboard.writeText($("pre", button.parentElement).textContent);
+    note("Copied.");
+  } else if (button.dataset.show) await showInput(button);
+  else if (button.dataset.bulk) await bulk(button);
+});
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (form.id === "try") { event.preventDefault(); await run(form); }
+  else if ("json" in form.dataset) { event.preventDefault(); await act(form, JSON.stringify(valuesOf(form))); }
+});
+
+// --- bulk operations: a count first, then step by step until the end
+
+async function bulk(button) {
+  const section = button.closest("[data-filter]");
+  const wanted = JSON.parse(section.dataset.filter);
+  const filter = { ...wanted };
+  if (filter.status) filter.status = filter.status.split(",");
+  if (filter.priority) filter.priority = Number(filter.priority);
+  const kind = button.dataset.bulk;
+  if (kind === "move") filter.to_priority = Number($("#to-level").value);
+  const said = $("#bulk-said");
+  const address = "/v1/jobs/" + kind;
+  button.disabled = true;
+  try {
+    said.textContent = "counting";
+    const count = await steps(address, { ...filter, dry_run: true }, (now) => { said.textContent = `${now.matched} so far`; });
+    said.textContent = "";
+    const words = { cancel: "Cancel", retry: "Run again", move: "Move" }[kind];
+    if (!count.matched) return note("No request matches.");
+    if (!(await ask(`${words} ${count.matched} requests?`))) return;
+    const done = await steps(address, filter, (now) => { said.textContent = `${now.done} of ${count.matched}`; });
+    said.textContent = "";
+    note(`${done.done} done` + (done.failed ? `, ${done.failed} could not be` : "") + ".");
+    refresh();
+  } catch (error) {
+    said.textContent = "";
+    note(error.message, true);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function steps(address, body, told) {
+  const operation = crypto.randomUUID?.().replaceAll("-", "") ?? Math.random().toString(16).slice(2);
+  for (;;) {
+    const now = await call("POST", address, JSON.stringify({ ...body, operation }));
+    told(now);
+    if (now.finished) return now;
+  }
+}
+
+// --- the playground
+
+let running = null; // what Stop stops
+
+async function run(form) {
+  const wrong = $("#input-wrong"), result = $("#result"), text = form.input.value;
+  wrong.hidden = true;
+  let input;
+  try { input = JSON.parse(text); } catch (error) {
+    wrong.textContent = `The input is no JSON: ${error.message}`;
+    wrong.hidden = false;
+    form.input.focus();
+    return;
+  }
+  const base = `/models/${form.dataset.model}/${form.deployment.value}`;
+  const button = $("button", form), stop = $("#stop");
+  button.disabled = true;
+  running = new AbortController();
+  stop.hidden = false;
+  const began = performance.now();
+  show(result, "p", "Running …");
+  try {
+    if (form.how.value === "async") {
+      const body = JSON.stringify({ model_input: input, priority: Number(form.priority.value) });
+      const { request_id } = await call("POST", base + "/async_predict", body);
+      location.assign("/ui/jobs/" + request_id);
+      return;
+    }
+    await sync(base, text, result);
+    const took = document.createElement("small");
+    took.textContent = `${((performance.now() - began) / 1000).toFixed(2)} s`;
+    result.append(took);
+  } catch (error) {
+    show(result, "p", error.name === "AbortError" ? "Stopped." : error.message).className = "wrong";
+  } finally {
+    button.disabled = false;
+    stop.hidden = true;
+    running = null;
+  }
+}
+
+async function sync(base, body, result) {
+  const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
+  const answer = await fetch(`/ui/api${base}/predict`, { method: "POST", headers, body, signal: running.signal });
+  const kind = (answer.headers.get("content-type") ?? "").split(";")[0];
+  if (!answer.ok) {
+    const said = await answer.text();
+    let words = said;
+    try { words = JSON.parse(said).error ?? said; } catch { /* text */ }
+    throw new Error(words);
+  }
+  if (/^(image\/(png|jpeg|gif|webp)|audio\/|video\/)/.test(kind)) return media(result, kind, await answer.blob());
+  const shown = show(result, "pre", "");
+  const decoder = new TextDecoder();
+  const reader = answer.body.getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    text += decoder.decode(value, { stream: true });
+    shown.textContent = text.slice(0, 200000);
+  }
+  if (kind !== "application/json") return;
+  let value;
+  try { value = JSON.parse(text); } catch { return; }
+  shown.textContent = JSON.stringify(value, shortened, 2).slice(0, 200000);
+  for (const picture of pictures(value)) {
+    const image = document.createElement("img");
+    image.src = picture;
+    image.className = "output";
+    image.alt = "A picture in the answer";
+    result.prepend(image);
+  }
+}
+
+function show(result, kind, text) {
+  const element = document.createElement(kind);
+  element.textContent = text;
+  result.replaceChildren(element);
+  return element;
+}
+
+function media(result, kind, blob) {
+  const element = show(result, { image: "img", audio: "audio", video: "video" }[kind.split("/")[0]], "");
+  element.src = URL.createObjectURL(blob);
+  element.className = "output";
+  if (element.tagName === "IMG") element.alt = "The answer of the model"; else element.controls = true;
+}
+
+const starts = { iVBORw0KGgo: "image/png", "/9j/": "image/jpeg", R0lGOD: "image/gif", UklGR: "image/webp" };
+
+function shortened(_, value) {
+  if (typeof value !== "string" || value.length < 200) return value;
+  if (Object.keys(starts).some((start) => value.startsWith(start))) return `(a picture in base64, ${value.length} characters)`;
+  return value.length > 5000 ? value.slice(0, 80) + ` … (${value.length} characters)` : value;
+}
+
+function pictures(value) {
+  const found = [], waiting = [value];
+  while (waiting.length && found.length < 12) {
+    const next = waiting.shift();
+    if (typeof next === "string") {
+      const start = Object.keys(starts).find((start) => next.startsWith(start));
+      if (start && next.length > 60) found.push(`data:${starts[start]};base64,${next}`);
+    } else if (next && typeof next === "object") waiting.push(...Object.values(next).slice(0, 200));
+  }
+  return found;
+}
+
+document.addEventListener("click", (event) => { if (event.target.id === "stop") running?.abort(); });
+
+// --- what changes by itself
+
+function localize() {
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.getAttribute("datetime"));
+    const text = full.format(at);
+    time.title = text;
+    const words = "ago" in time.dataset ? ago((Date.now() - at) / 1000) : text;
+    if (time.textContent !== words) time.textContent = words;
+  }
+}
+
+function ago(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s ago`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h ago`;
+  return `${Math.round(seconds / 86400)} days ago`;
+}
+
+function link(state) {
+  const element = $("#link");
+  element.textContent = { live: "live", lost: "connection lost" }[state];
+  element.className = state;
+}
+
+let stale = false; // something changed while nobody looked
+function changed() {
+  if (document.hidden) { stale = true; return; }
+  refresh();
+}
+
+function follow() {
+  const pulse = new EventSource("/ui/pulse");
+  pulse.addEventListener("open", () => { link("live"); changed(); });
+  pulse.addEventListener("message", changed);
+  pulse.addEventListener("error", () => link("lost"));
+  addEventListener("pagehide", () => pulse.close());
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; refresh(); } });
+}
+
+function followJob() {
+  const job = $("[data-job][data-follow]");
+  if (!job) return;
+  const events = new EventSource(`/ui/api/async_request/${job.dataset.job}/events`);
+  for (const kind of ["progress", "output", "status"]) events.addEventListener(kind, soon);
+  for (const kind of ["done", "error"]) events.addEventListener(kind, () => { events.close(); soon(); });
+  addEventListener("pagehide", () => events.close());
+}
+
+let waiting = false; // a refresh comes soon: a model may report a hundred times a second
+function soon() {
+  if (waiting) return;
+  waiting = true;
+  setTimeout(() => { waiting = false; refresh(); }, 500);
+}
+
+document.addEventListener("htmx:afterSwap", localize); // in the same task: nobody sees the times of the server
+document.addEventListener("htmx:responseError", () => link("lost"));
+document.addEventListener("htmx:sendError", () => link("lost"));
+document.addEventListener("DOMContentLoaded", () => {
+  localize();
+  if (!csrf) return;
+  setInterval(localize, 1000);
+  follow();
+  followJob();
+});

@@ -1,0 +1,9 @@
+#!lua flags=no-writes
+-- pulse: numbers of which at least one changes when a job is queued, claimed, put back, finished or forgotten, or a webhook is sent.
+-- ARGV  none
+-- RETURNS a list of numbers
+return {
+  tonumber(redis.call('GET', K.sequence) or 0), redis.call('ZCARD', K.expiry), redis.call('ZCARD', K.leases),
+  redis.call('ZCARD', K.forget), redis.call('ZCARD', K.all_jobs), redis.call('ZCARD', K.outbox),
+  redis.call('ZCARD', K.exhausted), redis.call('SCARD', K.paused),
+}
