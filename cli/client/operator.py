@@ -1,15 +1,19 @@
 """What the commands of operators do, by the API of a server or on the store of this machine."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from cli.client.choosing import chosen_client
-from kingpost.errors import Conflict
+from kingpost.errors import Conflict, Forbidden
 
 if TYPE_CHECKING:
     from kingpost import Client
     from kingpost.operating import ApiKey, Webhooks, WebhookSecret
 
+NO_KEY = "On the machine of the stack, the same command with --state FOLDER needs no key."
+P = ParamSpec("P")
+T = TypeVar("T")
 EXISTS = "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
 
 
@@ -65,10 +69,12 @@ class OnServer:
     """By the API of a server. Methods raise the errors of the client."""
 
     def __init__(self, client: "Client") -> None:
-        self._client = client
         self.pause, self.resume = client.models.pause, client.models.resume
-        self.keys, self.secrets = client.keys.list, client.webhooks.secrets
-        self.webhooks, self.resend = client.webhooks.list, client.webhooks.resend
+        self.keys, self.secrets = _hinting(client.keys.list), _hinting(client.webhooks.secrets)
+        self.webhooks = _hinting(client.webhooks.list)
+        self.resend = _hinting(client.webhooks.resend)
+        self._create, self._revoke = _hinting(client.keys.create), _hinting(client.keys.revoke)
+        self._new_secret = _hinting(client.webhooks.new_secret)
 
     def create_key(
         self,
@@ -80,7 +86,7 @@ class OnServer:
         limits: Mapping[str, int | None],
     ) -> str:
         """Makes a key. Returns the key itself."""
-        made = self._client.keys.create(
+        made = self._create(
             scope,
             name=name,
             models=models,
@@ -92,14 +98,27 @@ class OnServer:
 
     def revoke_key(self, key_id: str) -> None:
         """Revokes a key for good."""
-        self._client.keys.revoke(key_id)
+        self._revoke(key_id)
 
     def new_secret(self, first: bool) -> str:
         """Makes the first or the next secret."""
         try:
-            return self._client.webhooks.new_secret(first=first)
+            return self._new_secret(first=first)
         except Conflict as error:
             raise Conflict(EXISTS, error.status, error.code) from None
+
+
+def _hinting(call: Callable[P, T]) -> Callable[P, T]:
+    """The call. Who may not make it learns where no key is needed."""
+
+    @functools.wraps(call)
+    def hinting(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except Forbidden as error:
+            raise Forbidden(f"{error} {NO_KEY}", error.status, error.code) from None
+
+    return hinting
 
 
 def operator() -> Operator:

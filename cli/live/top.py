@@ -93,7 +93,9 @@ def _summary(url: str, work: "Sequence[Work]", machines: "Sequence[Node]") -> st
     ready = sum(each.ready_replicas for each in work)
     up = sum(each.alive for each in machines)
     now = datetime.now().strftime("%H:%M:%S")
-    return f"{now}  {queued} queued, {running} running, {ready} replicas ready, {up} nodes  {url}"
+    return (
+        f"{now}  {queued} queued, {running} running, replicas ready: {ready}, nodes up: {up}  {url}"
+    )
 
 
 def _row(each: "Work") -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def test_top_is_live_in_80_columns_and_leaves_the_terminal_as_it_was(
     )
     os.close(child)
     try:
-        seen = read_until(parent, lambda said: said.count(b"replicas ready") >= 3)
+        seen = read_until(parent, lambda said: said.count(b"replicas ready:") >= 3)
         process.send_signal(signal.SIGINT)
         seen += read_until(parent, lambda said: LEFT in said)
         assert process.wait(20) == 0

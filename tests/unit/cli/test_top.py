@@ -39,7 +39,7 @@ def drawn(width: int) -> list[str]:
 def test_everything_fits_into_80_columns() -> None:
     said = drawn(80)
     assert all(cell_len(line) <= 80 for line in said[1:])
-    assert "12345 queued, 4 running, 2 replicas ready, 1 nodes" in said[0]
+    assert "12345 queued, 4 running, replicas ready: 2, nodes up: 1" in said[0]
     assert any("GPU 0: 80 GiB, 75% taken by digits" in line for line in said)
     assert any("silent" in line and "75 s ago" in line for line in said)
     assert any("digits r1: ready, 1 of 4 slots busy" in line for line in said)
