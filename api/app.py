@@ -17,6 +17,7 @@ from api.fast_lane import FastLane
 from api.gateway import Gateway
 from api.routes import async_requests as routes_async
 from api.routes import health as routes_health
+from api.routes import listening as routes_listening
 from api.routes import management as routes_management
 from api.routes import metrics as routes_metrics
 from api.routes import model_apis as routes_model_apis
@@ -74,6 +75,7 @@ ROUTES = (
     routes_inputs,
     routes_keys,
     routes_webhooks,
+    routes_listening,
     routes_graphql,
     routes_truss_logs,
     routes_objects,

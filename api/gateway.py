@@ -1,6 +1,7 @@
 """The parts that every route shares: the store, the registry, the live replicas and the check of keys."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -84,6 +85,7 @@ class Gateway:
     chains: ChainDeploying
     removal: Removal
     log_viewers: Viewers
+    listening: Counter[str]  # streams and tests of webhooks that are open, by key
     chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
 
     @classmethod
@@ -116,6 +118,7 @@ class Gateway:
             chains=ChainDeploying(store, deploying, patching, settings),
             removal=Removal(store),
             log_viewers=Viewers(),
+            listening=Counter(),
             chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",
         )
 

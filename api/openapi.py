@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from api.routes.control.keys import NewKeyBody
 from api.routes.control.webhooks import RedriveBody
 from api.routes.jobs.schemas import BulkBody, MoveBody, MoveRequest, RetryBody
+from api.routes.listening import TestBody
 from api.routes.management_schemas import (
     AutoscalingBody,
     EnvironmentBody,
@@ -41,6 +42,8 @@ MORE = {
     "purge": (409,),
     "{request_id}": (409, 410, 429),
     "input": (410, 429),
+    "listen": (429,),
+    "test": (429,),
 }
 MODEL_ANSWERS = ("predict", "run_remote")
 NAMES = {"environment": "The environment's name.", "deployment_id": "The deployment's id."}
@@ -88,6 +91,7 @@ BODIES: dict[str, Any] = {
     "jobs/move": MoveBody,
     "keys": NewKeyBody,
     "redrive": RedriveBody,
+    "webhooks/test": TestBody,
 }
 
 

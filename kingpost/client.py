@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from kingpost import calls, files, log_calls, operating, packages, steering
+from kingpost import calls, files, log_calls, operating, packages, steering, webhooks
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
@@ -266,21 +266,25 @@ class AsyncKeys(_AsyncLed):
 
 
 class Hooks(_Led):
-    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`."""
+    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`; `listen` and `send_test` are for every key."""
 
     list = _blocking(operating.list_webhooks)
     resend = _blocking(operating.resend)
     secrets = _blocking(operating.list_secrets)
     new_secret = _blocking(operating.new_secret)
+    listen = _iterated(webhooks.listen)
+    send_test = _blocking(webhooks.send_test)
 
 
 class AsyncHooks(_AsyncLed):
-    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`."""
+    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`; `listen` and `send_test` are for every key."""
 
     list = _awaited(operating.list_webhooks)
     resend = _awaited(operating.resend)
     secrets = _awaited(operating.list_secrets)
     new_secret = _awaited(operating.new_secret)
+    listen = _async_iterated(webhooks.listen)
+    send_test = _awaited(webhooks.send_test)
 
 
 class Client(_Led):

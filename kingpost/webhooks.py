@@ -1,4 +1,4 @@
-"""Checks that a webhook comes from the server: Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`)."""
+"""Webhooks: checks that they come from the server, by Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), and tries them."""
 
 import base64
 import binascii
@@ -6,10 +6,17 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
-from kingpost.errors import BadSignature
+import httpx
+
+from kingpost.calls import JSON, QUIET_SECONDS, _json, _object
+from kingpost.errors import BadSignature, Unreachable
+from kingpost.events import Parser
+from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
+from kingpost.records import Record
 
 PREFIX = "whsec_"
 NAMES = ("webhook-id", "webhook-timestamp", "webhook-signature")
@@ -65,3 +72,71 @@ def _key(secret: str) -> bytes:
             f"A webhook secret begins with {PREFIX}, as `kingpost webhook-secret create` prints it."
         )
         raise BadSignature(message) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery(Record):
+    """A webhook as the server would send it: its headers, and its body to the byte. The first one of a stream is empty."""
+
+    place: str = ""  # where `listen(after=...)` goes on
+    request_id: str = ""
+    status: str = ""
+    webhook_endpoint: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: str = ""
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the server has a secret to sign with."""
+        return "webhook-signature" in self.headers
+
+    def verify(self, secrets: str | list[str]) -> dict[str, Any]:
+        """The content, if one of the secrets signed it. Raises BadSignature."""
+        return verify_webhook(self.body.encode(), self.headers, secrets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookTest(Record):
+    """What a receiver answered to a test: `status` and the beginning of the answer, or why none came."""
+
+    status: int | None = None
+    answer: str = ""
+    error: str | None = None
+    milliseconds: float = 0.0
+    signed: bool = False
+
+
+def listen(after: str = "") -> Generator[Step | Emit[Delivery], Any, None]:
+    """The webhooks of your own requests that become final from now on, with an endpoint or without, until you stop.
+
+    A stream that breaks off is taken up where it ended. An empty delivery says that it has begun.
+    """
+    silent, begun = 0, False  # how many streams in a row said nothing
+    while True:
+        headers = {"last-event-id": after} if after else {}
+        path = "/v1/webhooks/listen"
+        yield from ask(Request("GET", path, headers=headers, read_seconds=QUIET_SECONDS), True)
+        parser, silent = Parser(), silent + 1
+        broken = Unreachable("The stream of webhooks ends.")
+        try:
+            while data := cast(bytes, (yield Read())):
+                for event in parser.feed(data):
+                    silent, after = 0, event.id or after
+                    if event.kind == "delivery":
+                        yield Emit(Delivery.of({**json.loads(event.data), "place": after}))
+                    elif not begun:
+                        begun = True
+                        yield Emit(Delivery(place=after))
+        except httpx.RequestError as error:
+            broken = unreachable(error)
+        if silent > (yield Retries()):
+            raise broken
+        yield Pause(pause(2))
+
+
+def send_test(url: str) -> Flow[WebhookTest]:
+    """Lets the server send one signed webhook to a URL, and tells what came back."""
+    request = Request(
+        "POST", "/v1/webhooks/test", headers=JSON, content=_json({"url": url}), repeatable=False
+    )
+    return WebhookTest.of(_object((yield from ask(request))))

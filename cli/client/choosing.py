@@ -34,11 +34,11 @@ def chosen_client() -> "Client | None":
     return Client(server, retries=RETRIES) if server else None
 
 
-def client() -> "Client":
+def client(retries: int = RETRIES) -> "Client":
     """A client of the chosen server, or of the local stack. Raises NotConfigured and NoStack."""
     from kingpost import Client
 
-    return chosen_client() or Client(local_server(), retries=RETRIES)
+    return Client(chosen_server() or local_server(), retries=retries)
 
 
 def local_server() -> Server:

@@ -172,13 +172,16 @@ def _follow(
                     continue
                 last = step
                 status.update(printable(_words(step)))
-                if not console.is_terminal:
-                    print(printable(_words(step)), file=sys.stderr, flush=True)
+                if not console.is_terminal:  # an error is said once, at the end
+                    words = _words(step) if step.state == "building" else step.state
+                    print(printable(words), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         typer.echo(f"It goes on: kingpost deployments {shlex.quote(deployed.model_name)}", err=True)
         raise
-    if last and last.state == "failed":
-        console.print(printable(last.message), markup=False, style="dim")
+    frames = last.message.strip().splitlines()[:-1] if last and last.state == "failed" else []
+    if frames:  # the last line is the sentence of the exit
+        told = printable("\n".join(frames))
+        console.print(told, markup=False, style="dim", soft_wrap=True)
     return last
 
 

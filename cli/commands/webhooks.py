@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.client.operator import operator
+from cli.client.webhooks import listen, send_test
 from cli.options import AsJson
 from cli.tables import show
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from kingpost.operating import GivenUp
 
 app = typer.Typer(
-    no_args_is_help=True, help="Manages webhooks whose delivery was given up: list, resend."
+    no_args_is_help=True,
+    help="Tries webhooks (listen, test), and manages those whose delivery was given up (list, resend).",
 )
+app.command()(listen)
+app.command("test")(send_test)
 
 
 @app.command("list")

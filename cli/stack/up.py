@@ -194,7 +194,8 @@ class _Stack:
             for deployment in JobStore(self._settings).run(registry.deployments())
             if deployment.active and not deployment.package
         ]
-        pushed = sorted({deployment.model_name for deployment in known} - ours)
+        sound = {deployment.model_name for deployment in known if not deployment.failure}
+        pushed = sorted({deployment.model_name for deployment in known} - ours, key=lambda name: (name not in sound, name))  # fmt: skip
         seconds = time.monotonic() - self._began
         return banner.Outcome(self._found.packages, pushed, self.broken, seconds, new_key)
 

@@ -83,6 +83,20 @@ def body(
     return said.model_dump_json().encode()
 
 
+def test_body(request_id: str) -> bytes:
+    """The bytes of a webhook that stands for no request."""
+    told = {"message": "This is a test of Kingpost's webhooks."}
+    said = WebhookBody(
+        request_id=request_id,
+        model_id="test",
+        deployment_id="test",
+        time=datetime.now(UTC),
+        data=told,
+        errors=[],
+    )
+    return said.model_dump_json().encode()
+
+
 def _data(output: bytes, content_type: str) -> tuple[Any, str | None]:
     """`data` and `content_type`: JSON as it is, else text as a string, else base64, with the type."""
     if content_type.startswith(JSON):

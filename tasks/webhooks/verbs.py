@@ -1,6 +1,7 @@
 """The verbs of the outbox, like those of the queue in tasks/store/verbs.py."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,7 @@ from tasks.store import records
 from tasks.store.records import Reply, items, number, text
 from tasks.store.verbs import Argument, ScriptCall
 
+FINALS_PLACE = re.compile(r"([0-9]{1,15})-([0-9A-Za-z]{0,64})")
 LOOKED_AT = 1000  # due rows in one taking: some milliseconds of the store
 
 
@@ -49,6 +51,43 @@ class OutboxStatus:
     pending: int
     exhausted: int
     latest: list[GivenUp]
+
+
+@dataclass(frozen=True)
+class FinalsPlace:
+    """A place in the order in which requests became final. Its text is the id of an event."""
+
+    score: str = ""  # ms at which the request is forgotten
+    request_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.score}-{self.request_id}"
+
+    @classmethod
+    def of(cls, given: str) -> "FinalsPlace":
+        """The place of such a text; of anything else the beginning."""
+        found = FINALS_PLACE.fullmatch(given)
+        return cls(*found.groups()) if found else cls()
+
+
+BEGINNING = FinalsPlace()
+
+
+@dataclass(frozen=True)
+class Final:
+    """A final request, its output if the job store has it, and its place."""
+
+    job: Job
+    output: bytes
+    place: FinalsPlace
+
+
+@dataclass(frozen=True)
+class Finals:
+    """Some requests that became final, and where it goes on."""
+
+    finals: list[Final]
+    place: FinalsPlace
 
 
 class DeliveryResult(StrEnum):
@@ -117,6 +156,27 @@ def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:
         return OutboxStatus(number(pending), number(exhausted), given_up)
 
     return ScriptCall("outbox_status", [latest], read)
+
+
+def finals(
+    api_key: str, place: FinalsPlace, looked_at: int = LOOKED_AT, most: int = 10
+) -> ScriptCall[Finals]:
+    """The next requests of a key that became final after that place. BEGINNING gives none, and the place of now."""
+
+    def read(reply: Reply) -> Finals:
+        score, last, rows = items(reply)
+        return Finals(
+            [_final(items(row)) for row in items(rows)], FinalsPlace(text(score), text(last))
+        )
+
+    arguments: list[Argument] = [api_key, place.score, place.request_id, looked_at, most]
+    return ScriptCall("finals", arguments, read)
+
+
+def _final(row: list[Reply]) -> Final:
+    request_id, score, record, output = row
+    job = records.job(text(request_id), items(record))
+    return Final(job, cast(bytes, output), FinalsPlace(text(score), text(request_id)))
 
 
 def _given_up(row: list[Reply]) -> GivenUp:

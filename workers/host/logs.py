@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import os
+import re
 import sys
 import threading
 import traceback
@@ -13,6 +15,7 @@ from typing import BinaryIO, TextIO
 
 from tasks.outside_text import utf8
 
+LIBRARIES = re.compile(r'File "[^"\n]*/(?:site-packages|dist-packages|lib/python3\.\d+)/')
 LONGEST = 64 * 1024  # characters of a message; more would make one line a log of its own
 
 chainlet: ContextVar[str | None] = ContextVar("chainlet", default=None)  # in a shared process
@@ -169,8 +172,13 @@ class _JsonHandler(logging.Handler):
 
 
 def user_frames(error: BaseException, model_file: str) -> str:
-    """The traceback as text, from the model's file downward. Without such frames, the error alone."""
-    return _formatted(error, _first_of_user(error, model_file))
+    """The traceback as text, from the model's file downward. Without such frames, the error alone.
+
+    Files are named from the package's folder or the library's on, because it is shown to whoever deploys.
+    """
+    told = _formatted(error, _first_of_user(error, model_file))
+    here = 'File "' + os.getcwd() + os.sep
+    return LIBRARIES.sub('File "', told.replace(here, 'File "'))
 
 
 def log_user_error(message: str, error: BaseException, model_file: str) -> None:

@@ -21,7 +21,8 @@ def test_schemathesis_finds_nothing(live: Live, tmp_path: Path) -> None:
     key = live.new_key(scope="admin")  # the only one that every route answers
     command += ["-H", f"Authorization: Api-Key {key}", "--max-examples", "3", "--checks", "all"]
     command += ["--phases", "examples,coverage,fuzzing", "--seed", "1"]
-    command += ["--exclude-path", "/v1/logs/events"]  # a stream without an end
+    for left_out in ("/v1/logs/events", "/v1/webhooks/listen", "/v1/webhooks/test"):
+        command += ["--exclude-path", left_out]  # streams without an end, and calls of the outside
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     failures = result.stdout.partition("= FAILURES =")[2] or result.stdout
     assert result.returncode == 0, failures[:4000]

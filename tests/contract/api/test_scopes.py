@@ -27,7 +27,8 @@ NEEDS: dict[str, Need | None] = {  # None: every valid key
     r"/v1/(packages|deployments|logs|nodes|overview)(/.+)?": "deploy",
     r"/graphql/?": "deploy",
     r"/v1/(jobs|uploads)(/.+)?": "inference",
-    r"/v1/(keys|audit|webhooks|webhook_secrets|settings)(/.+)?": "admin",
+    r"/v1/(keys|audit|webhook_secrets|settings)(/.+)?|/v1/webhooks(/redrive)?": "admin",
+    r"/v1/webhooks/(listen|test)": "inference",
 }
 # Who may do what, as the documentation promises it; the table in the code must say the same.
 PROMISED: dict[Scope, set[Need]] = {

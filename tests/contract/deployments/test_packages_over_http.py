@@ -94,6 +94,8 @@ def test_a_load_that_fails_ends_with_the_reason(rig: Rig) -> None:
     steps = follow(rig, deploy(rig, rig.package("broken", "one", model)))
     assert steps[-1]["state"] == "failed"
     assert "no weights here" in steps[-1]["message"].splitlines()[-1]
+    assert 'File "model/model.py", line 2, in load' in steps[-1]["message"]
+    assert str(rig.folder) not in steps[-1]["message"]
 
 
 def test_signatures_are_checked_by_the_load(rig: Rig) -> None:
@@ -280,3 +282,4 @@ def test_kingpost_push_says_why_it_failed(rig: Rig, monkeypatch: pytest.MonkeyPa
         done = typed(["push", str(folder), "--url", url])
         assert done.exit_code == 1
         assert isinstance(done.exception, Error) and why in str(done.exception)
+        assert f"OSError: {why}" not in done.output  # it is said once, by the exit

@@ -234,6 +234,13 @@ BROKEN = [
 ]
 
 
+@pytest.mark.kingpost_only("Truss's server names no way out")
+def test_3_1_another_name_of_the_class_is_told_with_the_key_for_it(start_host: StartHost) -> None:
+    host = start_host("class Modell:\n    def predict(self, x): pass", state=None)
+    said = host.wait("failed").text()
+    assert "has no attribute 'Model' but Modell; rename the class, or set model_class_name" in said
+
+
 def test_3_1_what_cannot_be_imported_or_made_fails_the_load(start_host: StartHost) -> None:
     hosts = [start_host(source, state=None) for source, _ in BROKEN]
     for (source, complaint), host in zip(BROKEN, hosts, strict=True):

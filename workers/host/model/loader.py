@@ -137,6 +137,22 @@ _bundled = _Bundled()
 sys.meta_path.insert(0, _bundled)
 
 
+def _class_of(module: ModuleType, package: Package) -> Any:
+    """The model's class. Raises AttributeError that says how the package names it."""
+    name = package.model_class_name
+    if hasattr(module, name):
+        return getattr(module, name)
+    own = [
+        word
+        for word, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+    known = f" but {', '.join(own)}" if own else ""
+    raise AttributeError(
+        f"module {module.__name__!r} has no attribute {name!r}{known}; rename the class, or set model_class_name in config.yaml"
+    )
+
+
 def make_model(package: Package, around: Surroundings) -> LiveModel:
     """The instance before its load. The working folder is the package, in a shared process that of the leader.
 
@@ -146,7 +162,7 @@ def make_model(package: Package, around: Surroundings) -> LiveModel:
     with contextlib.suppress(OSError):  # a package that cannot be written to serves without it
         data_dir.mkdir(parents=True, exist_ok=True)
     module = import_model_file(package, around.shared)
-    model_class = getattr(module, package.model_class_name)
+    model_class = _class_of(module, package)
     environment = read_environment(around.environment_file)
     offered = {
         "config": full_config(package),
@@ -231,7 +247,7 @@ def reload_methods(package: Package, live: LiveModel, around: Surroundings) -> M
         if _lies_in(module, folder):
             del sys.modules[name]
     importlib.invalidate_caches()
-    fresh = getattr(import_model_file(package, around.shared), package.model_class_name)
+    fresh = _class_of(import_model_file(package, around.shared), package)
     before = live.instance.__class__
     live.instance.__class__ = fresh
     try:

@@ -1,0 +1,181 @@
+"""Webhooks without a receiver that the server reaches: a key's own as Server-Sent Events, and one delivery as a test."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+import aiohttp
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from api import body as bodies
+from api.audit import audited
+from api.gateway import Gateway, authenticate, gateway_of, new_request_id
+from api.problems import Problem
+from api.webhook_urls import LONGEST, PATTERN, check_webhook
+from tasks.api_keys import ApiKey, sees_model_errors
+from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
+from tasks.job import Job
+from tasks.outside_text import text_of
+from tasks.webhooks import payload, verbs
+from tasks.webhooks.egress import Egress, EgressDenied
+from tasks.webhooks.secrets import signing
+from tasks.webhooks.sender import headers_for, said
+from tasks.webhooks.verbs import BEGINNING, Final, FinalsPlace
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+LOOK_SECONDS = 1.0  # between two looks for final requests
+PING_LOOKS = 15  # looks without one, after which a comment keeps proxies from closing the stream
+MOST = 4  # streams and tests of a key at once, on one process of the API
+SMALL_BODY = 4096  # bytes
+ANSWER_SHOWN = 1000  # bytes
+GOODBYE = "retry: 1000\n: the server stops; connect again\n\n"
+
+
+class TestBody(BaseModel):
+    """POST /v1/webhooks/test."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Annotated[str, Field(max_length=LONGEST, json_schema_extra={"pattern": PATTERN})]
+
+
+class Tested(BaseModel):
+    """What came back: `status` and `answer` (its first 1,000 bytes), or `error`; and what was sent."""
+
+    status: int | None
+    answer: str
+    error: str | None
+    milliseconds: float
+    signed: bool = Field(description="False while the server has no webhook secret.")
+    headers: dict[str, str]
+    body: str
+
+
+@router.get("/listen", responses=EVENT_STREAM, response_class=Response)
+async def listen(request: Request) -> StreamingResponse:
+    """Server-Sent Events: `delivery` with the headers and the body of a webhook for each of the key's own requests that becomes final, with a `webhook_endpoint` or without. Resumes after `Last-Event-ID`."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    place = FinalsPlace.of(request.headers.get("last-event-id", ""))
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    _check_room(gateway, key)
+    stream = _deliveries(gateway, key, place)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@router.post("/test", response_model=Tested)
+async def send_test(request: Request) -> Tested:
+    """Sends one signed webhook to a URL, by the rules for webhook endpoints, and tells what came back."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    async with audited(request, key, "webhook.test") as change:
+        body = await bodies.read(request, SMALL_BODY)
+        url = bodies.parse(TypeAdapter(TestBody), body).url
+        change.target = url
+        check_webhook(url, gateway.settings)
+        _check_room(gateway, key)
+        with _held(gateway, key):
+            return await _sent(gateway, url)
+
+
+def _check_room(gateway: Gateway, key: ApiKey) -> None:
+    if gateway.listening[key.id] >= MOST:
+        message = f"This key listens to webhooks or tests them {MOST} times already; end one first."
+        raise Problem(429, "rate_limited", message, {"Retry-After": "10"})
+
+
+@contextlib.contextmanager
+def _held(gateway: Gateway, key: ApiKey) -> Any:
+    gateway.listening[key.id] += 1
+    try:
+        yield
+    finally:
+        gateway.listening[key.id] -= 1
+
+
+async def _deliveries(gateway: Gateway, key: ApiKey, place: FinalsPlace) -> AsyncGenerator[str]:
+    """Frames until the API stops, the client leaves or the store cannot be reached."""
+    with _held(gateway, key), contextlib.suppress(StoreUnavailable, PayloadUnavailable):
+        if place == BEGINNING:
+            place = (await gateway.store.run(verbs.finals(key.id, place))).place
+        yield _frame(place, "listening", {})
+        quiet = 0
+        while not gateway.hub.closing:
+            part = await gateway.store.run(verbs.finals(key.id, place))
+            for final in part.finals:
+                yield _frame(final.place, "delivery", await _delivery(gateway, key, final))
+            quiet = 0 if part.finals else quiet + 1
+            if part.place == place:
+                await asyncio.sleep(LOOK_SECONDS)
+            place = part.place
+            if quiet and quiet % PING_LOOKS == 0:
+                yield f"id: {place}\n: still here\n\n"
+    yield GOODBYE
+
+
+async def _delivery(gateway: Gateway, key: ApiKey, final: Final) -> dict[str, Any]:
+    """The webhook of a final request as the sender would send it now. Raises PayloadUnavailable."""
+    job = final.job
+    detailed = sees_model_errors(gateway.settings, key.scope)
+    body = payload.body(job, await _output(gateway, job, final.output), detailed=detailed)
+    return {
+        "request_id": job.request_id,
+        "status": job.status,
+        "webhook_endpoint": job.webhook or None,
+        "headers": headers_for(job.request_id, body, await _secrets(gateway), int(time.time())),
+        "body": body.decode(),
+    }
+
+
+async def _output(gateway: Gateway, job: Job, output: bytes) -> bytes | None:
+    """The output to send, None if it is too large for a webhook or gone."""
+    if not job.output_ref:
+        return output
+    if (job.output_bytes or 0) > gateway.settings.webhook_max_data_bytes:
+        return None
+    try:
+        pieces = await gateway.payloads.read_async(job.output_ref)
+        return b"".join([piece async for piece in pieces])
+    except NotFound:
+        return None
+
+
+async def _secrets(gateway: Gateway) -> list[str]:
+    return [secret.secret for secret in await gateway.store.run(signing())]
+
+
+async def _sent(gateway: Gateway, url: str) -> Tested:
+    request_id = new_request_id()
+    body = payload.test_body(request_id)
+    active = await _secrets(gateway)
+    headers = headers_for(request_id, body, active, int(time.time()))
+    status, answer, error, began = None, b"", None, time.monotonic()
+    egress = Egress(gateway.settings)
+    try:
+        got = await egress.post(url, headers, body)
+        status, answer = got.status, got.body[:ANSWER_SHOWN]
+    except EgressDenied as denied:
+        error = f"refused: {denied}"
+    except TimeoutError:
+        error = f"no answer in {gateway.settings.webhook_timeout_seconds:g} s"
+    except (aiohttp.ClientError, OSError) as failed:
+        error = said(failed)
+    finally:
+        await egress.close()
+    return Tested(
+        status=status,
+        answer=text_of(answer),
+        error=error,
+        milliseconds=round((time.monotonic() - began) * 1000, 1),
+        signed=bool(active),
+        headers=headers,
+        body=body.decode(),
+    )
+
+
+def _frame(place: FinalsPlace, kind: str, said: dict[str, Any]) -> str:
+    return f"id: {place}\nevent: {kind}\ndata: {json.dumps(said)}\n\n"
