@@ -58,6 +58,7 @@ def test_a_chain_has_chainlets_of_its_own_and_takes_them_along(rig: Rig) -> None
     ids = [known["id"] for known in ask(rig, asked)["data"]["chain"]["deployments"]]
     assert ids == [first["id"], second["id"]]
     refused = rig.http.delete(f"/v1/models/{models[0]}")
+    assert refused.status_code == 409
     assert refused.json()["error"] == "duo.Low-1 is a chainlet; delete its chain."
     gone = rig.http.delete(f"/v1/models/{chain}/deployments/{second['id']}?force=true")
     assert gone.status_code == 200, gone.text
