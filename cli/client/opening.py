@@ -10,7 +10,7 @@ from cli.client.choosing import chosen_server, local_server
 from cli.options import AsJson
 from kingpost.errors import Error
 
-PAGES = ("docs", "flower")
+PAGES = {"console": "/ui", "docs": "/docs", "flower": ""}
 
 
 class NoPage(Error):
@@ -18,7 +18,9 @@ class NoPage(Error):
 
 
 def open_page(
-    page: Annotated[str, typer.Argument(help="docs (the API), or flower (the requests).")] = "docs",
+    page: Annotated[
+        str, typer.Argument(help="console, docs (the API), or flower (the workers).")
+    ] = "console",
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open it, or only print it.")
     ] = True,
@@ -26,12 +28,12 @@ def open_page(
 ) -> None:
     """Prints the address of a server's page, and opens it in the browser."""
     if page not in PAGES:
-        raise NoPage(f"There is no page {page!r}; there are {' and '.join(PAGES)}.")
+        raise NoPage(f"There is no page {page!r}; there are {', '.join(PAGES)}.")
     server = chosen_server()
     if page == "flower":
         url, note = _flower(server is None)
     else:
-        url, note = f"{(server or local_server()).url}/docs", ""
+        url, note = f"{(server or local_server()).url}{PAGES[page]}", ""
     print(json.dumps({"url": url}) if as_json else url)
     if note and not as_json:
         typer.echo(note, err=True)

@@ -41,9 +41,10 @@ def test_a_login_says_what_a_key_for_metrics_may_not(stack: Stack, far: Shell) -
 
 def test_the_pages_of_a_server_are_printed(stack: Stack, far: Shell) -> None:
     local = f"--state {stack.shell.folder / '.kingpost'}"
-    assert far.type(f"kingpost open {local}") == f"{stack.url}/docs\n"
+    assert far.type(f"kingpost open {local}") == f"{stack.url}/ui\n"
+    assert far.type(f"kingpost open docs {local}") == f"{stack.url}/docs\n"
     assert "runs without Flower" in far.refused(f"kingpost open flower {local}")
-    assert "there are docs and flower" in far.refused(f"kingpost open console {local}")
+    assert "there are console, docs, flower" in far.refused(f"kingpost open page {local}")
     far.type(f"kingpost login {stack.url}", given=stack.key)
-    assert far.type("kingpost open") == f"{stack.url}/docs\n"
+    assert far.type("kingpost open") == f"{stack.url}/ui\n"
     assert "on the machine of the stack" in far.refused("kingpost open flower")

@@ -1,0 +1,207 @@
+"""The console as people use it: Chromium on a real stack, narrow and wide, light and dark."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.contract.api.conftest import Live, submit
+
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+OPTIONS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDE, NARROW = 1440, 390
+ECHO = "/models/echo/production/async_predict"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Console:
+    """A page of the console, and what went wrong on it."""
+
+    def __init__(self, chromium: Browser, live: Live, key: str, width: int, theme: str) -> None:
+        self.wrong: list[str] = []
+        self._context = chromium.new_context(
+            base_url=live.url,
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,  # type: ignore[arg-type]
+        )
+        self.page: Page = self._context.new_page()
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on(
+            "console", lambda said: self.wrong.append(said.text) if said.type == "error" else None
+        )
+        self.page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
+        self.page.goto("/ui")
+        self.page.get_by_label("API key").fill(key)
+        self.page.get_by_role("button", name="Log in").click()
+        self.live()
+
+    def live(self) -> None:
+        """Waits until the page hears of changes."""
+        self.page.locator("#link.live").wait_for()
+
+    def at(self, path: str) -> None:
+        self.page.goto(path)
+        self.live()
+
+    def see(self, text: str) -> None:
+        self.page.get_by_text(text).first.wait_for()
+
+    def close(self) -> None:
+        self._context.close()
+
+
+@pytest.fixture(params=[(WIDE, "light"), (NARROW, "dark")], ids=["wide-light", "narrow-dark"])
+def console(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iterator[Console]:
+    width, theme = request.param
+    console = Console(chromium, live, live.new_key(scope="admin", name="operator"), width, theme)
+    yield console
+    console.close()
+
+
+def test_every_page_fits_can_be_read_and_has_no_error(live: Live, console: Console) -> None:
+    with live.client() as http:
+        request_id = submit(http, {"a": 1}, ECHO)
+    model = live.deployment("echo").model_id
+    for path in ("/ui", "/ui/jobs", "/ui/jobs?status=FAILED", f"/ui/jobs/{request_id}", f"/ui/models/{model}",
+                 f"/ui/models/{model}/try", "/ui/keys", "/ui/webhooks", "/ui/audit"):  # fmt: skip
+        console.at(path)
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert console.page.evaluate(wider) == 0, path
+        found = Axe().run(console.page).response["violations"]
+        serious = [
+            (fault["id"], fault["nodes"][0]["html"])
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+        ]
+        assert not serious, path
+    assert console.wrong == []
+
+
+def test_a_model_is_tried_and_its_request_watched_and_run_again(
+    live: Live, console: Console
+) -> None:
+    page = console.page
+    page.get_by_role("link", name="Try").first.wait_for()
+    page.goto(f"/ui/models/{live.deployment('echo').model_id}/try")
+    page.get_by_label("Input (JSON)").fill("{")
+    page.get_by_role("button", name="Run", exact=True).click()
+    console.see("The input is no JSON")
+    page.get_by_label("Input (JSON)").fill('{"said": "hello"}')
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator("#result pre", has_text="hello").wait_for()
+    page.get_by_label("through the queue").check()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/ui/jobs/*")
+    page.locator("h1 .s-succeeded").wait_for()
+    first = page.url
+    page.get_by_role("button", name="Run again").click()
+    page.wait_for_url(lambda url: url != first)
+    page.locator("h1 .s-succeeded").wait_for()
+    page.get_by_role("link", name="Edit and run").click()
+    assert '"said": "hello"' in page.get_by_label("Input (JSON)").input_value()
+    assert console.wrong == []
+
+
+def test_a_waiting_job_says_why_moves_and_is_cancelled_without_a_reload(
+    live: Live, console: Console
+) -> None:
+    page, model = console.page, live.deployment("talker").model_id
+    page.goto(f"/ui/models/{model}")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").wait_for()
+    try:
+        with live.client() as http:
+            request_id = submit(http, {}, "/models/talker/production/async_predict", priority=1)
+            other = submit(http, {}, "/models/talker/production/async_predict", priority=1)
+        console.at(f"/ui/jobs/{request_id}")
+        console.see("the model is paused")
+        page.get_by_role("button", name="Level 2 low").click()
+        console.see("2 low")
+        page.get_by_role("button", name="Cancel").first.click()
+        page.get_by_role("button", name="Go on").click()
+        page.locator("h1 .s-canceled").wait_for()
+        console.at(f"/ui/jobs?model={model}&status=QUEUED")
+        page.locator(f"#r{other}").wait_for()
+        page.locator("[data-bulk=cancel]").click()
+        console.see("Cancel 1 requests?")
+        page.get_by_role("button", name="Go on").click()
+        console.see("No request matches")
+        console.at("/ui")
+        page.get_by_text("paused").first.wait_for()
+    finally:
+        page.goto(f"/ui/models/{model}")
+        page.get_by_role("button", name="Resume").click()
+        page.get_by_role("button", name="Pause").wait_for()
+    assert console.wrong == []
+
+
+def test_nothing_that_a_client_or_model_writes_runs(live: Live, console: Console) -> None:
+    page = console.page
+    with live.client(live.new_key(scope="full", name=HOSTILE)) as http:
+        request_id = submit(http, {HOSTILE: HOSTILE}, ECHO)
+        failed = submit(
+            http,
+            {"odd": HOSTILE},
+            "/models/talker/production/async_predict",
+            inference_retry_config={"max_attempts": 1},
+        )
+        for known in (request_id, failed):
+            http.get(f"/async_request/{known}?wait=30")
+    for path in (
+        f"/ui/jobs/{request_id}",
+        f"/ui/jobs/{failed}",
+        "/ui/jobs",
+        "/ui/keys",
+        "/ui/audit",
+    ):
+        console.at(path)
+        assert "owned" not in page.title(), path
+        assert (
+            page.evaluate("document.querySelectorAll('main img[src=x], main script').length") == 0
+        )
+    page.goto(f"/ui/models/{live.deployment('echo').model_id}/try?again={request_id}")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator("#result pre", has_text="onerror").wait_for()
+    assert "owned" not in page.title()
+    assert console.wrong == []
+
+
+def test_a_key_is_made_shown_once_and_revoked_and_a_logout_is_one(
+    live: Live, console: Console
+) -> None:
+    page, name = console.page, f"by hand {os.getpid()} {time.monotonic_ns()}"
+    page.goto("/ui/keys")
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Make a key").click()
+    secret = page.locator("#secret pre")
+    secret.wait_for()
+    made = secret.inner_text()
+    with live.client(made) as http:
+        assert http.get("/async_requests").status_code == 200
+    row = page.get_by_role("row", name=name)
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Go on").click()
+    row.get_by_text("revoked").wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("API key").wait_for()
+    page.goto("/ui/jobs")
+    page.get_by_label("API key").wait_for()
+    assert console.wrong == []
