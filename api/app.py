@@ -31,6 +31,7 @@ from api.routes.control import logs as routes_logs
 from api.routes.control import overview as routes_overview
 from api.routes.control import packages as routes_packages
 from api.routes.control import webhooks as routes_webhooks
+from api.routes.files import fetching as routes_fetching
 from api.routes.files import uploads as routes_uploads
 from api.routes.jobs import bulk as routes_bulk
 from api.routes.jobs import inputs as routes_inputs
@@ -66,6 +67,7 @@ ROUTES = (
     routes_metrics,
     routes_packages,
     routes_uploads,
+    routes_fetching,
     routes_deployments,
     routes_management,
     routes_audit,

@@ -60,6 +60,7 @@ class AsyncPredictRequest(BaseModel):
     priority: LevelNumber | None = DEFAULT_LEVEL
     max_time_in_queue_seconds: Annotated[int, Field(ge=10, le=259_200), WHOLE] | None = 600
     inference_retry_config: RetryConfig | None = None
+    output_files: bool | None = None  # ours: files in the output are stored, and fetched by URL
 
     @property
     def level(self) -> int:

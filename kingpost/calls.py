@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -44,6 +45,7 @@ QUIET_SECONDS = 45.0  # an event stream says something every 15 s
 JSON = {"content-type": "application/json"}
 SAME_INPUT: object = object()
 BYTES = {"content-type": "application/octet-stream"}
+FILES = {"x-kingpost-output-files": "true"}
 
 
 def run(
@@ -53,14 +55,21 @@ def run(
     environment: str | None = None,
     deployment: str | None = None,
     timeout: float = PREDICT_SECONDS,
+    output_files: bool = False,
 ) -> Flow[Any]:
     """Runs a model and waits for its output: JSON as Python has it, text as str, anything else as bytes.
 
     `model` is a name or an id. It runs in production, unless an environment or the id of a deployment is given.
-    `model_input` is anything that JSON can hold, or bytes.
+    `model_input` is anything that JSON can hold, or bytes. With `output_files`, images, bytes and files in the output are stored on
+    the server, and `download` fetches them.
     """
     answer = yield from predict(
-        model, model_input, environment=environment, deployment=deployment, timeout=timeout
+        model,
+        model_input,
+        environment=environment,
+        deployment=deployment,
+        timeout=timeout,
+        output_files=output_files,
     )
     return answer.value
 
@@ -72,9 +81,12 @@ def predict(
     environment: str | None = None,
     deployment: str | None = None,
     timeout: float = PREDICT_SECONDS,
+    output_files: bool = False,
 ) -> Flow[Output]:
     """As `run`, but the output stays as it came, with its content type."""
-    answer = yield from ask(_predict(model, model_input, environment, deployment, timeout))
+    answer = yield from ask(
+        _predict(model, model_input, environment, deployment, timeout, output_files)
+    )
     return _output(answer)
 
 
@@ -85,10 +97,11 @@ def stream(
     environment: str | None = None,
     deployment: str | None = None,
     timeout: float = PREDICT_SECONDS,
+    output_files: bool = False,
 ) -> Generator[Step | Emit[str], Any, None]:
     """Runs a model and gives its output as text, as it comes."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    request = _predict(model, model_input, environment, deployment, timeout)
+    request = _predict(model, model_input, environment, deployment, timeout, output_files)
     yield from ask(request, opened=True)
     while data := (yield from _read()):
         if text := decoder.decode(data):
@@ -104,9 +117,10 @@ def stream_bytes(
     environment: str | None = None,
     deployment: str | None = None,
     timeout: float = PREDICT_SECONDS,
+    output_files: bool = False,
 ) -> Generator[Step | Emit[Chunk], Any, None]:
     """Runs a model and gives its output as bytes, as they come, with their content type. The first chunk is empty."""
-    request = _predict(model, model_input, environment, deployment, timeout)
+    request = _predict(model, model_input, environment, deployment, timeout, output_files)
     answer = yield from ask(request, opened=True)
     content_type = answer.headers.get("content-type", "")
     yield Emit(Chunk(b"", content_type))
@@ -125,6 +139,7 @@ def submit(
     max_time_in_queue_seconds: int | None = None,
     retry: Mapping[str, int] | None = None,
     idempotency_key: str | None = None,
+    output_files: bool = False,
 ) -> Flow[Accepted]:
     """Queues a request.
 
@@ -137,6 +152,7 @@ def submit(
         "webhook_endpoint": webhook,
         "max_time_in_queue_seconds": max_time_in_queue_seconds,
         "inference_retry_config": retry,
+        "output_files": output_files or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
     key = idempotency_key or uuid.uuid4().hex
@@ -353,16 +369,29 @@ def _predict(
     environment: str | None,
     deployment: str | None,
     timeout: float,
+    output_files: bool,
 ) -> Request:
     is_bytes = isinstance(model_input, bytes)
     return Request(
         "POST",
         f"{target_path(model, environment, deployment)}/predict",
-        headers=BYTES if is_bytes else JSON,
+        headers=(BYTES if is_bytes else JSON) | (FILES if output_files else {}),
         content=model_input if is_bytes else _json(model_input),
         repeatable=False,  # the model may have begun
         read_seconds=timeout,
     )
+
+
+def download(file: Mapping[str, Any] | str, path: Path | str) -> Flow[Path]:
+    """Writes a file of an output into `path`. `file` is what stands for it in the output, or its `url`."""
+    url = file if isinstance(file, str) else file.get("url")
+    if not isinstance(url, str) or not url.startswith("/v1/files/"):
+        raise NotConfigured(f"{url!r} is not the URL of a file of an output.")
+    yield from ask(Request("GET", url, read_seconds=QUIET_SECONDS), opened=True)
+    with Path(path).open("wb") as out:
+        while data := (yield from _read()):
+            out.write(data)
+    return Path(path)
 
 
 def _read() -> Flow[bytes]:

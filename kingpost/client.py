@@ -317,6 +317,7 @@ class Client(_Led):
     key = _blocking(calls.own_key)
     push = _iterated(packages.push)
     upload = _blocking(files.upload)
+    download = _blocking(calls.download)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -360,6 +361,7 @@ class AsyncClient(_AsyncLed):
     key = _awaited(calls.own_key)
     push = _async_iterated(packages.push)
     upload = _awaited(files.upload)
+    download = _awaited(calls.download)
 
     async def close(self) -> None:
         """Closes the connections."""

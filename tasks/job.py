@@ -45,6 +45,7 @@ class Submission:
     input_ref: str = ""
     retry_of: str = ""  # the job that is run anew
     files: str = ""  # that its input refers to: words `id:bytes:ending`
+    output_files: bool = False  # whether files in its output are stored apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Job:
     retry_of: str = ""  # the job that it ran anew
     retried_as: str = ""  # the latest job that ran it anew
     files: str = ""  # that its input refers to: words `id:bytes:ending`
+    output_files: bool = False  # whether files in its output are stored apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,13 @@ class Payloads:
             stream = (await obstore.get_async(self._store(), ref)).stream(PIECE)
         return _pieces_async(stream)
 
+    async def read_part(self, ref: str, start: int, end: int) -> AsyncGenerator[bytes]:
+        """The bytes from `start` up to `end`, which does not belong to them. Errors of opening are raised at once."""
+        with _available():
+            found = await obstore.get_async(self._store(), ref, options={"range": (start, end)})
+            stream = found.stream(PIECE)
+        return _pieces_async(stream)
+
     def has(self, ref: str) -> bool:
         """Whether that payload exists."""
         try:

@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(5_000_000_000, ge=1)
     max_file_bytes_per_key: int = Field(50_000_000_000, ge=1)
     file_seconds: float = Field(24 * 3600.0, gt=0)
+    file_url_seconds: float = Field(72 * 3600.0, gt=0, le=31_536_000)
 
     # per API key; 0 = no limit
     submits_per_minute: int = Field(0, ge=0)

@@ -99,4 +99,5 @@ def _submission(
         traceparent=trace,
         chain_id=deployment.model_id if deployment.kind == "chain" else "",
         input_ref=payloads.input_ref(request_id) if large else "",
+        output_files=bool(asked.output_files),
     )

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from api.addressing import Addressed
 from api.targets import path_of
 from deployments.http_client.exchange import RawHeaders
+from deployments.output_files import OUTPUT
 from deployments.redirects import has_addresses, rewritten
 from deployments.registry.resolver import Target
 
@@ -25,7 +26,8 @@ FRAMING = {b"host", b"content-length", b"expect"}
 SECRET = {b"authorization", b"cookie", b"x-api-key"}
 NOT_FORWARDED = HOP_BY_HOP | FRAMING | SECRET | {b"forwarded", b"x-real-ip"}
 OURS = (b"x-baseten-", b"x-kingpost-", b"x-forwarded-")
-NOT_ANSWERED = HOP_BY_HOP | {b"x-baseten-request-id", b"x-baseten-model-prediction-attempts"}
+SAID_BY_US = {b"x-baseten-request-id", b"x-baseten-model-prediction-attempts", OUTPUT.encode()}
+NOT_ANSWERED = HOP_BY_HOP | SAID_BY_US
 CHAIN_REQUEST_ID = b"x-baseten-chain-request-id"
 # Documents in which a browser runs scripts. In a sandbox they have no origin, so they cannot act as pages of this service.
 ACTIVE = re.compile(rb"\s*(text/html|[^;\s]+/([^;\s]+\+)?xml)\s*(;|$)", re.IGNORECASE)

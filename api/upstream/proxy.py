@@ -21,11 +21,13 @@ from api.gateway import (
 from api.problems import Problem, log, of_error
 from api.upstream.attaching import attached, files_of, may_refer
 from api.upstream.hosts import BODILESS, ReplayableBody
+from api.upstream.output_files import AnswerFiles, link_for
 from api.upstream.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded, target_at
 from api.upstream.waiting import Asking
 from deployments.attached import FILES, written
 from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
 from deployments.http_client.exchange import RawHeaders
+from deployments.output_files import ASKED, OUTPUT, Link
 from deployments.registry.records import Deployment, Replica
 from deployments.registry.resolver import Target
 from deployments.sendable import why_unsendable
@@ -54,6 +56,7 @@ class ProxiedCall:
     key_id: str
     body: bytes | None = None
     files: str = ""  # that go along: the header that names them
+    link: Link | None = None  # for files of the output, if the caller wants them by URL
     attempts: int = 0
     sending: bool = False
 
@@ -184,19 +187,35 @@ class ProxyResponse(Response):
         headers = forwarded(call.request, call.request_id, call.chain_id)
         if call.files:
             headers.append((FILES.encode(), call.files.encode()))
+        if call.link:
+            headers.append((ASKED.encode(), str(call.link).encode()))
         method = call.request.method
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body
         ) as answer:
             check_sendable(answer)
+            apart = AnswerFiles.of(call.gateway, call.key_id, call.link, answer)
+            first = await apart.store(answer) if apart else b""
             call.sending = True
+            kept = _without(answer.headers, apart.size) if apart else answer.headers
             await send({"type": "http.response.start", "status": answer.status,
-                        "headers": _answer_headers(answer.headers, call)})  # fmt: skip
-            more = True
+                        "headers": _answer_headers(kept, call)})  # fmt: skip
+            more = not (apart and apart.ended)
+            if apart:
+                await send({"type": "http.response.body", "body": first, "more_body": more})
             while more:
                 chunk = await answer.read()
                 more = not answer.complete
                 await send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+def _without(headers: RawHeaders, size: int) -> RawHeaders:
+    """The headers of an answer whose files were taken out, which have that many bytes."""
+    kept = [pair for pair in headers if pair[0] != OUTPUT.encode()]
+    return [
+        (name, b"%d" % (int(value) - size)) if name == b"content-length" else (name, value)
+        for name, value in kept
+    ]
 
 
 def _body_of(call: ProxiedCall) -> ReplayableBody:
@@ -273,6 +292,8 @@ async def proxied(
     chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
     asking = Asking.of(gateway, deployment, key)
     call = ProxiedCall(asking, request, target, full, request_id, chain_id, key.id, body)
+    if call.takes_files:
+        call.link = await link_for(gateway, request)
     return ProxyResponse(call)
 
 

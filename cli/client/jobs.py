@@ -83,14 +83,14 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> None:
 def result(request_id: RequestId, out: Out = None, as_json: AsJson = False) -> None:
     """Waits for a request and shows its output."""
     with client() as server:
-        finish(server.jobs.get(request_id).output(), out, as_json, request_id)
+        finish(server.jobs.get(request_id).output(), out, as_json, server, request_id)
 
 
 @app.command("input")
 def show_input(request_id: RequestId, out: Out = None, as_json: AsJson = False) -> None:
     """Shows the input of a request, while it is kept."""
     with client() as server:
-        finish(server.jobs.get(request_id).input_as_sent(), out, as_json, request_id)
+        finish(server.jobs.get(request_id).input_as_sent(), out, as_json, server, request_id)
 
 
 @app.command()

@@ -7,13 +7,16 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from kingpost.errors import Error
 from kingpost.records import Output
 from tasks.outside_text import printable
+
+if TYPE_CHECKING:
+    from kingpost import Client
 
 Out = Annotated[
     Path | None,
@@ -39,20 +42,24 @@ class CannotShow(Error):
         super().__init__(self.__doc__)
 
 
-def write(output: Output, out: Path) -> list[Path]:
+def write(output: Output, out: Path, server: "Client | None" = None) -> list[Path]:
     """Writes the output into a file and returns the paths that it wrote.
 
-    Base64 in JSON is decoded: a file for each image, sound or document in it. With several, the names get numbers. JSON without
+    Base64 in JSON is decoded: a file for each image, sound or document in it. What stands for a file of the output is downloaded
+    from the server. With several, the names get numbers. JSON without
     such a file is written as it is; so is every output if the file is to end in `.json`.
     """
-    contents = [output.content]
+    contents: list[bytes | str] = [output.content]
     if output.is_json and out.suffix.lower() != ".json":
-        contents = list(_files(output.value, DEEPEST)) or contents
+        contents = list(_files(output.value, DEEPEST, server is not None)) or contents
     names = [out]
     if len(contents) > 1:
         names = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(contents) + 1)]
     for name, content in zip(names, contents, strict=True):
-        name.write_bytes(content)
+        if isinstance(content, bytes):
+            name.write_bytes(content)
+        elif server:
+            server.download(content, name)
     return names
 
 
@@ -70,9 +77,11 @@ def text_of(output: Output) -> str:
     return printable(text)
 
 
-def finish(output: Output, out: Path | None, as_json: bool, request_id: str = "") -> None:
+def finish(
+    output: Output, out: Path | None, as_json: bool, server: "Client", request_id: str = ""
+) -> None:
     """Writes or shows an output that is complete."""
-    paths = [str(path) for path in write(output, out)] if out else []
+    paths = [str(path) for path in write(output, out, server)] if out else []
     if as_json:
         said: dict[str, Any] = {"content_type": output.content_type, "bytes": len(output.content)}
         said |= {"request_id": request_id} if request_id else {}
@@ -97,11 +106,13 @@ def _plain(output: Output) -> Any:
         return base64.b64encode(output.content).decode()
 
 
-def _files(value: Any, depth: int) -> Iterator[bytes]:
-    """The files in a JSON value, in its order."""
+def _files(value: Any, depth: int, linked: bool) -> Iterator[bytes | str]:
+    """The files in a JSON value, in its order; if they may be `linked`, the URLs of those that are on the server."""
     if isinstance(value, str):
         if (content := _decoded(value)) is not None:
             yield content
+    elif linked and (url := _url_of(value)) is not None:
+        yield url
     elif depth:
         inner: list[Any] = []
         if isinstance(value, dict):
@@ -109,7 +120,17 @@ def _files(value: Any, depth: int) -> Iterator[bytes]:
         elif isinstance(value, list):
             inner = cast("list[Any]", value)
         for part in inner:
-            yield from _files(part, depth - 1)
+            yield from _files(part, depth - 1, linked)
+
+
+def _url_of(value: Any) -> str | None:
+    """The URL of a file of the output, if the value stands for one."""
+    if not isinstance(value, dict):
+        return None
+    members = cast("dict[str, Any]", value)
+    ref, url = members.get("$ref"), members.get("url")
+    known = isinstance(ref, str) and isinstance(url, str) and url.startswith("/v1/files/")
+    return cast(str, url) if known else None
 
 
 def _decoded(text: str) -> bytes | None:

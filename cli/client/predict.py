@@ -70,11 +70,11 @@ def predict(
 def _at_once(
     server: "Client", model: str, sent: Any, target: dict[str, Any], out: Path | None, as_json: bool
 ) -> None:
-    chunks = server.stream_bytes(model, sent, **target)
+    chunks = server.stream_bytes(model, sent, output_files=out is not None, **target)
     content_type = next(chunks).content_type
     if out or as_json or Output(b"", content_type).is_json:
         content = b"".join(chunk.data for chunk in chunks)
-        finish(Output(content, content_type), out, as_json)
+        finish(Output(content, content_type), out, as_json, server)
         return
     screen = Screen()
     for chunk in chunks:
@@ -93,7 +93,7 @@ def _queued(
 ) -> None:
     from cli.client.following import follow
 
-    job = server.submit(model, sent, priority=priority, **target)
+    job = server.submit(model, sent, priority=priority, output_files=out is not None, **target)
     for warning in job.warnings:
         typer.echo(printable(warning), err=True)
     if not as_json:
@@ -108,7 +108,7 @@ def _queued(
         screen.end()
         return
     output = job.output()
-    finish(output, out, as_json, job.id)
+    finish(output, out, as_json, server, job.id)
 
 
 def _nothing(_: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tasks.errors import AdmissionError, FileMissing, KingpostError, NotFound
+from tasks.job import Lease
 from tasks.settings import Settings
 from tasks.store.records import Reply, items, number, text
 from tasks.store.scripting import JOBS, Library, of_jobs
@@ -168,8 +169,20 @@ def keep_file(file: File, api_key: str) -> ScriptCall[str]:
     return _call("keep_file", [*arguments, file.content_type, file.left_ms], text)
 
 
+def keep_output(file: File, lease: Lease) -> ScriptCall[bool]:
+    """The same for a file of a job's output, which goes with the job. False if the lease is lost."""
+    arguments: list[Argument] = [lease.request_id, lease.fence, file.id, file.ref, file.size]
+    arguments += [file.ending, file.content_type, file.left_ms]
+    return _call("keep_output", arguments, _says("kept"))
+
+
+def file_secret() -> ScriptCall[bytes]:
+    """The secret that signs the URLs of files. It is made at the first call."""
+    return _call("file_secret", [secrets.token_hex(32)], lambda reply: text(reply).encode())
+
+
 def find_files(api_key: str, ids: Sequence[str]) -> ScriptCall[list[File]]:
-    """Files of that key, in the order of their ids. Reading the reply raises FileMissing for the first that is not there or has expired."""
+    """Files of that key ('' = of any), in the order of their ids. Reading the reply raises FileMissing for the first that is not there or has expired."""
 
     def read(reply: Reply) -> list[File]:
         word, *found = items(reply)

@@ -85,4 +85,5 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         retry_of=f.get("retry_of", ""),
         retried_as=f.get("retried_as", ""),
         files=f.get("files", ""),
+        output_files="output_files" in f,
     )

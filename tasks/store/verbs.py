@@ -128,6 +128,7 @@ def submit(
             job.chain_id,
         ]
         arguments += [b"" if job.input_ref else job.input, job.input_ref, job.retry_of, job.files]
+        arguments.append("1" if job.output_files else "")
     return ScriptCall("submit", arguments, _read_submit)
 
 

@@ -16,10 +16,12 @@ HostError                      status  X-BASETEN-ERROR-CODE
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from typing_extensions import TypeIs
 
+from deployments import output_files
 from deployments.sendable import is_final
 from tasks.outside_text import utf8, utf8_json
 from workers.wire.messages import MODEL_ERROR
@@ -116,17 +118,28 @@ class ClientGone(HostError):
 
 
 @dataclass(frozen=True)
+class OutputFile:
+    """A file of an output: its bytes, or where they are."""
+
+    size: int
+    content: bytes | Path
+
+
+@dataclass(frozen=True)
 class Reply:
-    """An answer whose body is complete. Header names are in lower case."""
+    """An answer whose body is complete. Header names are in lower case. Its files are sent before the body."""
 
     status: int
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...] = ()
     failure: str = ""  # of the model, for its owner: goes to the worker, never into an answer
+    files: tuple[OutputFile, ...] = ()
 
     def all_headers(self) -> list[tuple[str, str]]:
-        return [("content-type", self.content_type), *self.headers]
+        sizes = output_files.written([file.size for file in self.files])
+        told = [(output_files.OUTPUT, sizes)] if self.files else []
+        return [("content-type", self.content_type), *self.headers, *told]
 
 
 def json_reply(status: int, content: object) -> Reply:

@@ -4,6 +4,9 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
+from deployments.output_files import OUTPUT
+from tasks.errors import PayloadUnavailable, StoreUnavailable
+from tasks.files.outputs import OutputWriter
 from tasks.job import Lease
 from workers.hosting.connection import HostConnection, Response
 from workers.hosting.spool import Spool
@@ -55,6 +58,7 @@ class HostNotReady(Exception):
     """The model host answers, but its model is not loaded."""
 
 
+FilesOf = Callable[[str], OutputWriter]  # for the sizes that the answer says
 Report = Callable[[Progress | OutputChunk], None]  # gets them as they come
 
 
@@ -71,6 +75,8 @@ class HostAnswer:
     stopped_by: str | None = None
     ms: float = 0.0
     failure: str = ""  # what the model raised, for its owner
+    files_of: FilesOf | None = None  # None = the request has not asked for files
+    files: OutputWriter | None = None
 
 
 @contextlib.contextmanager
@@ -107,14 +113,19 @@ class HostClient:
             self._quick(ReleaseSlot(slot))
 
     def run(
-        self, job: RunJob, body: bytes | Iterator[bytes], output: Spool, report: Report
+        self,
+        job: RunJob,
+        body: bytes | Iterator[bytes],
+        output: Spool,
+        report: Report,
+        files_of: FilesOf | None = None,
     ) -> HostAnswer:
-        """Runs a job.
+        """Runs a job. `files_of` makes what takes the files of its output.
 
         Raises HostRefused when it did not take the call, HostUnreached when it never got it, and HostUnavailable
         when it died before its end.
         """
-        answer = HostAnswer(output)
+        answer = HostAnswer(output, files_of=files_of)
         try:
             _send(self._connection, job, body)
         except OSError as error:
@@ -181,8 +192,11 @@ def _take(message: Message, answer: HostAnswer, report: Report) -> None:
             if not message.streamed:
                 answer.output.clear()
                 answer.output.head_only = answer.status >= 400
+            sizes = message.headers.get(OUTPUT)
+            if sizes and answer.files_of:
+                _guarded(answer, lambda: _begin(answer, sizes))
         case BodyPiece():
-            answer.output.write(message.data)
+            _guarded(answer, lambda: answer.output.write(_rest(answer, message.data)))
         case End():
             answer.slot_kept, answer.stopped_by = message.slot_kept, message.stopped_by
             answer.ms, answer.still_running = message.ms, message.still_running
@@ -193,6 +207,26 @@ def _take(message: Message, answer: HostAnswer, report: Report) -> None:
             report(message)
         case Failure():
             answer.failure = message.text
+
+
+def _begin(answer: HostAnswer, sizes: str) -> None:
+    assert answer.files_of
+    answer.files = answer.files_of(sizes)
+    answer.files.take(b"")
+
+
+def _rest(answer: HostAnswer, data: bytes) -> bytes:
+    return answer.files.take(data) if answer.files else data
+
+
+def _guarded(answer: HostAnswer, step: Callable[[], None]) -> None:
+    """A file that cannot be stored is the failure of the output."""
+    if answer.output.failure:
+        return
+    try:
+        step()
+    except (PayloadUnavailable, StoreUnavailable, ValueError) as error:
+        answer.output.failure = str(error)
 
 
 def _asked(address: str, call: WorkerCall, seconds: float = QUICK_SECONDS) -> _Said:

@@ -1,13 +1,17 @@
 """One attempt: calls the model host, beside other jobs or alone, and tells the ways in which the call can end apart."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from deployments import attached
+from deployments import attached, output_files
+from deployments.output_files import Link
 from tasks.errors import FileMissing, NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.files.files import file_ref
+from tasks.files.outputs import OutputWriter
+from tasks.files.verbs import file_secret, keep_output
 from tasks.job import Claim
 from tasks.payloads import Payloads, output_ms, output_ref
 from tasks.process.logs import get_logger
@@ -110,9 +114,11 @@ class Attempts:
 
     def _call(self, run: Run, client: HostClient, slot: Slot) -> End:
         try:
-            body, spool = self._input(run), self._spool(run)
-            job = _job(run.claim, slot.token)
-            return Answered(client.run(job, body, spool, partial(self._report, run)))
+            body, spool, link = self._input(run), self._spool(run), self._link(run)
+            job = _job(run.claim, slot.token, str(link or ""))
+            files_of = partial(self._files_of, link) if link else None
+            answer = client.run(job, body, spool, partial(self._report, run), files_of)
+            return Answered(self._with_files(run, answer))
         except HostRefused as error:
             log.warning("host.refused", request_id=run.request_id, error=str(error))
             return Refused()
@@ -122,6 +128,8 @@ class Attempts:
         except (NotFound, PayloadUnavailable) as error:
             client.close()
             return InputUnreadable(str(error))
+        except StoreUnavailable:  # before the call; the job waits for the store
+            return NotCalled()
         except (HostUnreached, _StoppedBefore):
             client.close()
             return NotCalled()
@@ -154,6 +162,30 @@ class Attempts:
             except NotFound:
                 raise FileMissing(file.id) from None
         yield from [model_input] if isinstance(model_input, bytes) else model_input
+
+    def _link(self, run: Run) -> Link | None:
+        """The link for files of the output, if the request wants them by URL. Raises StoreUnavailable."""
+        if not run.claim.job.output_files:
+            return None
+        expires = int(time.time() + self._settings.file_url_seconds)
+        return Link.signed(self._store.run(file_secret()), secrets.token_hex(15), expires)
+
+    def _files_of(self, link: Link, sizes: str) -> OutputWriter:
+        """Raises ValueError for sizes that cannot be, and StoreUnavailable."""
+        left = int(self._settings.file_url_seconds * 1000)
+        found = output_files.read(sizes, self._settings.max_file_bytes)
+        writer = OutputWriter(self._payloads, found, link.id_of, left)
+        self._store.run(verbs.spill(writer.refs, output_ms(self._settings)))
+        return writer
+
+    def _with_files(self, run: Run, answer: HostAnswer) -> HostAnswer:
+        """Makes the records of the output's files, which are the job's from now on."""
+        try:
+            for file in answer.files.files if answer.files else ():
+                self._store.run(keep_output(file, run.lease))
+        except StoreUnavailable as error:
+            answer.output.failure = str(error)
+        return answer
 
     def _spool(self, run: Run) -> Spool:
         ref = output_ref(run.request_id, run.lease.fence)
@@ -194,7 +226,7 @@ class Attempts:
             )
 
 
-def _job(claim: Claim, slot: str) -> RunJob:
+def _job(claim: Claim, slot: str, link: str) -> RunJob:
     job = claim.job
     return RunJob(
         job.request_id,
@@ -206,4 +238,5 @@ def _job(claim: Claim, slot: str) -> RunJob:
         traceparent=job.traceparent,
         chain_request_id=job.request_id if job.chain_id else "",
         files=job.files,
+        link=link,
     )

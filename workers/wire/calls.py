@@ -21,6 +21,7 @@ FENCE, SLOT, KEEP_SLOT, PATH = (
     f"{PRIVATE_PREFIX.decode()}{name}" for name in ("fence", "slot", "keep-slot", "path")
 )
 FILES = f"{PRIVATE_PREFIX.decode()}files"  # as callers name them, too: see deployments/attached.py
+LINK = f"{PRIVATE_PREFIX.decode()}output-files"
 REQUEST_ID, CHAIN_REQUEST_ID = "x-baseten-request-id", "x-baseten-chain-request-id"
 
 
@@ -37,6 +38,7 @@ class RunJob:
     traceparent: str = ""
     chain_request_id: str = ""
     files: str = ""  # that its body has before the input
+    link: str = ""  # for files of the output: see deployments/output_files.py
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def decode_call(
                 said.get("traceparent", ""),
                 said.get(CHAIN_REQUEST_ID, ""),
                 said.get(FILES, ""),
+                said.get(LINK, ""),
             )
         case "DELETE", ["jobs", request_id] if request_id:
             return CancelJob(request_id, _said(headers).get(FENCE, ""))
@@ -174,6 +177,7 @@ def _headers(call: RunJob) -> dict[str, str]:
         "traceparent": call.traceparent,
         CHAIN_REQUEST_ID: call.chain_request_id,
         FILES: call.files,
+        LINK: call.link,
     }
     return headers | {name: value for name, value in optional.items() if value}
 

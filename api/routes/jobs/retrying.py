@@ -143,6 +143,7 @@ def _same(job: Job, request_id: RequestId) -> Submission:
         chain_id=job.chain_id,
         retry_of=job.request_id,
         files=job.files,
+        output_files=job.output_files,
     )
 
 

@@ -97,7 +97,7 @@ end
 -- A file expires now; the sweeper deletes it unless a request uses it.
 local function end_file(id, now)
   redis.call('HSET', K.file(id), 'expires', whole(now))
-  if redis.call('HGET', K.file(id), 'uses') == '0' then redis.call('ZADD', K.files, whole(now), id) end
+  if tonumber(redis.call('HGET', K.file(id), 'uses')) <= 0 then redis.call('ZADD', K.files, whole(now), id) end
 end
 
 local function drop_file(id, now)
@@ -110,6 +110,16 @@ local function drop_file(id, now)
   if redis.call('HINCRBY', K.files_of(file[1]), 'count', -1) <= 0 then redis.call('DEL', K.files_of(file[1])) end
 end
 
+-- The files of a job's output: they go with it, or with the last request that uses them.
+local function end_files(ids, now)
+  for id in string.gmatch(ids, '%x+') do
+    if redis.call('EXISTS', K.file(id)) == 1 then
+      redis.call('HINCRBY', K.file(id), 'uses', -1)
+      end_file(id, now)
+    end
+  end
+end
+
 -- What a new job takes along. Its input is here, or is a payload, which it adopts.
 local function attach(id, ref, input, files, retry_of)
   if retry_of ~= '' then link_retry(retry_of, id) end
@@ -119,8 +129,9 @@ end
 
 -- Everything of a final job whose slot is free goes.
 local function drop(id, now)
-  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member', 'files')
+  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member', 'files', 'made')
   if job[5] then release_files(job[5]) end
+  if job[6] then end_files(job[6], now) end
   if job[1] then
     redis.call('ZREM', K.jobs(job[1]), job[4], id) -- an earlier version had the id there
     redis.call('ZREM', K.all_jobs, job[4])

@@ -246,3 +246,16 @@ def test_a_large_file_is_uploaded_and_referred_to(logged_in: Shell) -> None:
         assert json.loads(said)["output"] == {"bytes": len(content)}
     refused = logged_in.refused("kingpost predict weigher -i file=@@none.bin")
     assert refused == "There is no file none.bin."
+
+
+def test_files_of_an_output_are_downloaded(logged_in: Shell) -> None:
+    content = bytes(range(256)) * 1000
+    (logged_in.folder / "in.bin").write_bytes(content)
+    for more in ("", " --async"):
+        said = logged_in.type(
+            f"kingpost predict weigher -i file=@@in.bin -i copy=1 -o out.bin{more}"
+        )
+        assert said.split() == ["out-1.bin", "out-2.bin"]
+        for name in said.split():
+            assert (logged_in.folder / name).read_bytes() == content
+            (logged_in.folder / name).unlink()

@@ -9,9 +9,11 @@ from starlette.types import Message, Receive
 
 from deployments import attached
 from deployments.attached import Attached
+from deployments.output_files import Link, Token
 from workers.host import files_folder
-from workers.host.call.files import received
+from workers.host.call.files import contents, received
 from workers.host.errors import ClientGone, FilesNotStored, FilesRefused
+from workers.host.model.files import taken_out
 from workers.wire.calls import FILES
 
 FIRST, SECOND = Attached("a" * 32, 5, "png"), Attached("b" * 32, 0)
@@ -84,3 +86,28 @@ def test_folders_of_hosts_that_are_gone_go_and_others_stay(tmp_path: Path) -> No
     assert not list((root / "mine").iterdir())
     assert not gone.exists() and (alive / "call").is_dir()
     os.close(held)
+
+
+async def test_files_are_taken_out_of_an_output_wherever_they_are(tmp_path: Path) -> None:
+    images = pytest.importorskip("PIL.Image")
+    path = tmp_path / "made.txt"
+    path.write_text("made")
+    link = Link.signed(b"secret", "c" * 30, 1_900_000_000)
+    image = images.new("RGB", (2, 2))
+    told, files = taken_out({"a": [image, (b"raw",)], "b": path, "c": "text"}, link)
+    assert told["c"] == "text" and told["a"][0]["$ref"] == f"kingpost-file:{'c' * 30}00"
+    assert told["b"] == {
+        "$ref": f"kingpost-file:{'c' * 30}02", "url": link.url_of(2), "size": 4
+    }  # fmt: skip
+    sent = [piece async for piece in contents(files)]
+    assert sent[0].startswith(b"\x89PNG") and sent[1:] == [b"raw", b"made"]
+    path.write_text("")
+    with pytest.raises(OSError, match="became shorter"):
+        [piece async for piece in contents(files)]
+
+
+def test_a_url_opens_for_its_own_secret_alone() -> None:
+    link = Link.signed(b"secret", "c" * 30, 1_900_000_000)
+    token = Token.read(link.url_of(7).rpartition("/")[2])
+    assert token and token.is_genuine(b"secret") and not token.is_genuine(b"other")
+    assert Link.read(str(link)) == link

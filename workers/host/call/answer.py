@@ -10,6 +10,7 @@ from starlette.types import Message, Send
 
 from deployments.sendable import why_unsendable
 from workers.host.call.call import ModelCall, body_receiver
+from workers.host.call.files import contents
 from workers.host.errors import (
     CLIENT,
     ClientGone,
@@ -88,9 +89,15 @@ async def send_reply(reply: Reply, send: Send) -> None:
     if reply.status in (204, 304):  # these have none, even if a model's HTTPException has a detail
         body = b""
     else:
-        headers.append(("content-length", str(len(body))))
+        size = len(body) + sum(file.size for file in reply.files)
+        headers.append(("content-length", str(size)))
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+    try:
+        async for piece in contents(reply.files):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except OSError as error:
+        raise StreamAborted from error
     await send({"type": "http.response.body", "body": body})
 
 

@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from deployments import attached
+from deployments.output_files import Link
 from workers.host.call.files import NONE, CallFiles, chunks_of, received
 from workers.host.call.slots import CallKind
 from workers.host.errors import ClientGone
-from workers.wire.calls import PRIVATE_PREFIX
+from workers.wire.calls import LINK, PRIVATE_PREFIX
 
 Result = TypeVar("Result")
 StoppedBy = Literal["cooperative", "closed"]
@@ -70,6 +71,12 @@ class ModelCall:
         """
         agent = self.headers.get("user-agent", "").lower()
         return self.headers.get("accept") == "application/json" and "openai" not in agent
+
+    @cached_property
+    def link(self) -> Link | None:
+        """Where files of the output go, None if the caller has not asked for files."""
+        said = self.headers.get(LINK, "")
+        return Link.read(said) if said else None
 
     @cached_property
     def request(self) -> "ModelRequest":

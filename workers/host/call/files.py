@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Receive
 
 from deployments.attached import Attached, replaced
-from workers.host.errors import ClientGone, FilesNotStored, FilesRefused, HostError
+from workers.host.errors import ClientGone, FilesNotStored, FilesRefused, HostError, OutputFile
 
 WRITTEN_AT_ONCE = 1 << 20  # bytes that one turn of a thread writes
 
@@ -126,6 +126,23 @@ async def _receive(body: _Body, path: Path, size: int) -> None:
             await asyncio.to_thread(_write, handle, b"".join(pieces))
     finally:
         os.close(handle)
+
+
+async def contents(files: Sequence[OutputFile]) -> AsyncGenerator[bytes]:
+    """The bytes of output files, one after the other. Raises OSError for one that became shorter."""
+    for file in files:
+        if isinstance(file.content, bytes):
+            if file.content:
+                yield file.content
+            continue
+        with await asyncio.to_thread(file.content.open, "rb") as opened:
+            left = file.size
+            while left:
+                piece = await asyncio.to_thread(opened.read, min(WRITTEN_AT_ONCE, left))
+                if not piece:
+                    raise OSError(f"{file.content} became shorter while it was sent")
+                left -= len(piece)
+                yield piece
 
 
 def _write(handle: int, data: bytes) -> None:

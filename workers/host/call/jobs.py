@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from workers.host.call.answer import AnswerCall, check_head, close_stream, failed_reply, send_reply
 from workers.host.call.call import ModelCall, body_receiver, read_call, watch_client
+from workers.host.call.files import contents
 from workers.host.call.frames import FrameStream, ProgressFrames
 from workers.host.call.slots import CallKind, Slot
 from workers.host.errors import (
@@ -132,7 +133,18 @@ class Jobs:
         elif slot and not kept:
             slot.release()
         end = End(kept, stopped, round(ms, 3), still_running=result.closing is not None)
+        if result.reply.files:
+            await self._send_files(result, stream)
+            return [*encode_body(result.reply.body), encode(end)]
         return [*result.frames(), encode(end)]
+
+    async def _send_files(self, result: Outcome, stream: FrameStream) -> None:
+        """Sends the head of the answer and the files of the output, which are never joined in memory."""
+        reply = result.reply
+        await stream.write(encode(Result(reply.status, dict(reply.all_headers()), False, False)))
+        async for piece in contents(reply.files):
+            for frame in encode_body(piece):
+                await stream.write(frame)
 
     def _keep(self, job: RunJob, slot: Slot | None) -> bool:
         """Keeps the slot for the worker's next job, unless a sync call waits, because sync calls go first."""

@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError
 
 from workers.host.call.call import ModelCall
 from workers.host.errors import InputParsingError, Reply
+from workers.host.model.files import taken_out
 from workers.host.model.schema import ModelType, validate
 
 JSON = "application/json"
@@ -48,6 +49,9 @@ def encode_result(result: object, call: ModelCall) -> Reply:
         if isinstance(result, BaseModel):
             result = result.model_dump(mode="python")
         return Reply(200, result if isinstance(result, bytes) else pack(result), BINARY)
+    if call.link:
+        result, files = taken_out(result, call.link)
+        return Reply(200, json.dumps(result, default=_to_json).encode(), JSON, files=files)
     if isinstance(result, BaseModel):
         return Reply(200, _model_json(result).encode(), JSON)
     return Reply(200, json.dumps(result, default=_to_json).encode(), JSON)

@@ -44,6 +44,20 @@ def described(path):
     }
 
 
+def made(kind, path=None):
+    """An output with files of every kind, or one that cannot be."""
+    if kind == "many":
+        return [b"x"] * 101
+    if kind == "large":
+        return {"file": Path(path)}
+    return {
+        "image": b"\x89PNG\r\n\x1a\n" + bytes(range(200)),
+        "deep": [{"html": b"<html><script>alert(1)</script>"}, (b"<svg onload='x()'/>",), b""],
+        "path": Path(__file__),
+        "number": 7,
+    }
+
+
 class Model:
     """A model without weights."""
 
@@ -55,6 +69,8 @@ class Model:
                 open(order["gone"] + ".started", "w").close()
                 gone.wait(30)
                 open(order["gone"], "w").close()
+        if "make" in order:
+            return made(**order["make"])
         if "files" in order:
             wait_for(order.get("gate"))
             return [described(path) for path in order["files"]]
