@@ -4,8 +4,7 @@ import codecs
 import json
 import time
 import uuid
-from collections.abc import Generator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -30,11 +29,8 @@ from kingpost.records import (
     ApiKey,
     Canceled,
     Chunk,
-    Deployment,
-    Environment,
     FileRef,
     JobStatus,
-    Model,
     Output,
     Queue,
 )
@@ -290,79 +286,6 @@ def own_key() -> Flow[ApiKey]:
     return ApiKey.of(_object((yield from ask(Request("GET", "/v1/key")))))
 
 
-def list_models() -> Flow[Sequence[Model]]:
-    """Every model that the key may call."""
-    said = _object((yield from ask(Request("GET", "/v1/models"))))
-    if "models" in said:
-        return [Model.of(entry) for entry in said["models"]]
-    return [Model(name=entry["id"], raw=entry) for entry in said["data"]]
-
-
-def get_model(model: str) -> Flow[Model]:
-    """One model, by name or id."""
-    return Model.of(_object((yield from ask(Request("GET", _model(model))))))
-
-
-def list_deployments(model: str) -> Flow[Sequence[Deployment]]:
-    """The deployments of a model, oldest first."""
-    said = _object((yield from ask(Request("GET", f"{_model(model)}/deployments"))))
-    return [Deployment.of(entry) for entry in said["deployments"]]
-
-
-def get_deployment(model: str, deployment: str = "production") -> Flow[Deployment]:
-    """One deployment, by its id or by the environment that points at it."""
-    return Deployment.of(_object((yield from ask(Request("GET", _of(model, deployment))))))
-
-
-def activate(model: str, deployment: str) -> Flow[bool]:
-    """Lets a deployment run again. Returns whether that changed anything."""
-    return (yield from _act(model, deployment, "activate"))
-
-
-def deactivate(model: str, deployment: str) -> Flow[bool]:
-    """Stops a deployment's replicas; its queued requests wait. Returns whether that changed anything."""
-    return (yield from _act(model, deployment, "deactivate"))
-
-
-def promote(model: str, deployment: str, environment: str = "production") -> Flow[Deployment]:
-    """Warms up a deployment, then switches an environment to it."""
-    path = f"{_model(model)}/environments/{_quoted(environment)}/promote"
-    body = _json({"deployment_id": deployment})
-    answer = yield from ask(Request("POST", path, headers=JSON, content=body))
-    return Deployment.of(_object(answer))
-
-
-def rollback(model: str, environment: str = "production") -> Flow[Environment]:
-    """Switches an environment back to its previous deployment, or cancels its promotion."""
-    path = f"{_model(model)}/environments/{_quoted(environment)}/rollback"
-    return Environment.of(_object((yield from ask(Request("POST", path, repeatable=False)))))
-
-
-def create_environment(model: str, environment: str) -> Flow[Environment]:
-    """Makes an environment that points at nothing yet."""
-    body = _json({"name": environment})
-    path = f"{_model(model)}/environments"
-    answer = yield from ask(Request("POST", path, headers=JSON, content=body, repeatable=False))
-    return Environment.of(_object(answer))
-
-
-def list_environments(model: str) -> Flow[Sequence[Environment]]:
-    """The environments of a model, and the deployments that they point at."""
-    said = _object((yield from ask(Request("GET", f"{_model(model)}/environments"))))
-    return [Environment.of(entry) for entry in said["environments"]]
-
-
-def get_environment(model: str, environment: str) -> Flow[Environment]:
-    """One environment of a model."""
-    path = f"{_model(model)}/environments/{_quoted(environment)}"
-    return Environment.of(_object((yield from ask(Request("GET", path)))))
-
-
-def _act(model: str, deployment: str, verb: str) -> Flow[bool]:
-    said = _object((yield from ask(Request("POST", f"{_of(model, deployment)}/{verb}"))))
-    return not said["no_op"]
-
-
 def _predict(
     model: str,
     model_input: object,
@@ -380,18 +303,6 @@ def _predict(
         repeatable=False,  # the model may have begun
         read_seconds=timeout,
     )
-
-
-def download(file: Mapping[str, Any] | str, path: Path | str) -> Flow[Path]:
-    """Writes a file of an output into `path`. `file` is what stands for it in the output, or its `url`."""
-    url = file if isinstance(file, str) else file.get("url")
-    if not isinstance(url, str) or not url.startswith("/v1/files/"):
-        raise NotConfigured(f"{url!r} is not the URL of a file of an output.")
-    yield from ask(Request("GET", url, read_seconds=QUIET_SECONDS), opened=True)
-    with Path(path).open("wb") as out:
-        while data := (yield from _read()):
-            out.write(data)
-    return Path(path)
 
 
 def _read() -> Flow[bytes]:
@@ -413,14 +324,6 @@ def target_path(model: str, environment: str | None = None, deployment: str | No
     else:
         target = f"environments/{_quoted(environment or '')}"
     return f"/models/{_quoted(model)}/{target}"
-
-
-def _model(model: str) -> str:
-    return f"/v1/models/{_quoted(model)}"
-
-
-def _of(model: str, deployment: str) -> str:
-    return f"{_model(model)}/deployments/{_quoted(deployment)}"
 
 
 def _request(request_id: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from kingpost import calls, files, log_calls, operating, packages, steering, webhooks
+from kingpost import calls, files, log_calls, managing, operating, packages, steering, webhooks
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
@@ -206,11 +206,11 @@ class AsyncJobs(_AsyncLed):
 class Models(_Led):
     """The models of the server."""
 
-    list = _blocking(calls.list_models)
-    get = _blocking(calls.get_model)
-    environments = _blocking(calls.list_environments)
-    environment = _blocking(calls.get_environment)
-    create_environment = _blocking(calls.create_environment)
+    list = _blocking(managing.list_models)
+    get = _blocking(managing.get_model)
+    environments = _blocking(managing.list_environments)
+    environment = _blocking(managing.get_environment)
+    create_environment = _blocking(managing.create_environment)
     pause = _blocking(operating.pause)
     resume = _blocking(operating.resume)
 
@@ -218,11 +218,11 @@ class Models(_Led):
 class AsyncModels(_AsyncLed):
     """The models of the server."""
 
-    list = _awaited(calls.list_models)
-    get = _awaited(calls.get_model)
-    environments = _awaited(calls.list_environments)
-    environment = _awaited(calls.get_environment)
-    create_environment = _awaited(calls.create_environment)
+    list = _awaited(managing.list_models)
+    get = _awaited(managing.get_model)
+    environments = _awaited(managing.list_environments)
+    environment = _awaited(managing.get_environment)
+    create_environment = _awaited(managing.create_environment)
     pause = _awaited(operating.pause)
     resume = _awaited(operating.resume)
 
@@ -230,23 +230,23 @@ class AsyncModels(_AsyncLed):
 class Deployments(_Led):
     """The deployments of a model."""
 
-    list = _blocking(calls.list_deployments)
-    get = _blocking(calls.get_deployment)
-    promote = _blocking(calls.promote)
-    rollback = _blocking(calls.rollback)
-    activate = _blocking(calls.activate)
-    deactivate = _blocking(calls.deactivate)
+    list = _blocking(managing.list_deployments)
+    get = _blocking(managing.get_deployment)
+    promote = _blocking(managing.promote)
+    rollback = _blocking(managing.rollback)
+    activate = _blocking(managing.activate)
+    deactivate = _blocking(managing.deactivate)
 
 
 class AsyncDeployments(_AsyncLed):
     """The deployments of a model."""
 
-    list = _awaited(calls.list_deployments)
-    get = _awaited(calls.get_deployment)
-    promote = _awaited(calls.promote)
-    rollback = _awaited(calls.rollback)
-    activate = _awaited(calls.activate)
-    deactivate = _awaited(calls.deactivate)
+    list = _awaited(managing.list_deployments)
+    get = _awaited(managing.get_deployment)
+    promote = _awaited(managing.promote)
+    rollback = _awaited(managing.rollback)
+    activate = _awaited(managing.activate)
+    deactivate = _awaited(managing.deactivate)
 
 
 class Keys(_Led):
@@ -317,7 +317,7 @@ class Client(_Led):
     key = _blocking(calls.own_key)
     push = _iterated(packages.push)
     upload = _blocking(files.upload)
-    download = _blocking(calls.download)
+    download = _blocking(files.download)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -361,7 +361,7 @@ class AsyncClient(_AsyncLed):
     key = _awaited(calls.own_key)
     push = _async_iterated(packages.push)
     upload = _awaited(files.upload)
-    download = _awaited(calls.download)
+    download = _awaited(files.download)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kingpost.calls import JSON, _json, _model, _object, _quoted
+from kingpost.calls import JSON, _json, _object, _quoted
 from kingpost.errors import NotFound
 from kingpost.flow import Flow, Request, ask
+from kingpost.managing import _model
 from kingpost.records import Record
 
 RESENT = "queued"
