@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import body as bodies
-from api.audit import audited
+from api.audit import steered
 from api.gateway import Gateway, authenticate, gateway_of, new_request_id
 from api.problems import Problem
 from api.webhook_urls import LONGEST, PATTERN, check_webhook
@@ -72,7 +72,7 @@ async def listen(request: Request) -> StreamingResponse:
 async def send_test(request: Request) -> Tested:
     """Sends one signed webhook to a URL, by the rules for webhook endpoints, and tells what came back."""
     gateway, key = gateway_of(request), await authenticate(request)
-    async with audited(request, key, "webhook.test") as change:
+    async with steered(request, key, "webhook.test") as change:
         body = await bodies.read(request, SMALL_BODY)
         url = bodies.parse(TypeAdapter(TestBody), body).url
         change.target = url

@@ -71,6 +71,17 @@ def test_a_route_that_changes_something_makes_an_entry(admin: Client, route: Rou
     assert named[:1] == re.findall(f"zzzzzzzz|{MISSING}", entry["target"])[:1]
 
 
+def test_a_key_that_changes_nothing_cannot_fill_the_log(live: Live, admin: Client) -> None:
+    client, _ = admin
+    before = newest(client)["id"]
+    with live.client(live.new_key(scope="inference")) as plain:
+        refused = plain.post("/v1/webhooks/test", json={"url": "https://127.0.0.1/"})
+        assert refused.status_code in (200, 400)
+        for route in changing():
+            plain.request(route.method, route.path, json={})
+    assert newest(client)["id"] == before
+
+
 def test_an_entry_says_who_what_when_on_what_and_with_which_result(
     live: Live, admin: Client
 ) -> None:
