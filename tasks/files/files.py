@@ -1,12 +1,13 @@
 """Files that clients upload for the inputs of models."""
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.errors import FileMissing
+from tasks.errors import FileMissing, PayloadUnavailable
 from tasks.files import verbs
 from tasks.files.kinds import HEAD_BYTES, ending_of, sniffed
 from tasks.files.receiving import Receiver, UploadRefused
@@ -74,6 +75,8 @@ class FileUploads(Receiver):
         await self._store.run(spill([ref], INPUT_MS))
         head, digest = await asyncio.to_thread(self._join, ref, refs)
         if what.is_known and digest != what.digest:
+            with contextlib.suppress(PayloadUnavailable):  # the collector deletes it later
+                await self._payloads.delete([ref])  # it counts for nobody, so it must not stay
             raise UploadRefused(
                 f"The file has the sha256 {digest}, not {what.digest}; upload it again."
             )

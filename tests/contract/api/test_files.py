@@ -120,7 +120,9 @@ def test_a_model_gets_a_read_only_path_that_is_gone_after_the_call(
     wait_until(lambda: not path.parent.exists())
 
 
-def test_an_upload_goes_on_where_it_ended_and_its_content_is_checked(http: httpx.Client) -> None:
+def test_an_upload_goes_on_where_it_ended_and_its_content_is_checked(
+    live: Live, http: httpx.Client
+) -> None:
     digest = sha256(BIG).hexdigest()
     upload = opened(http, len(BIG), sha256=digest)
     assert (upload["stored"], upload["offset"], upload["ref"]) == (False, 0, PREFIX + upload["id"])
@@ -139,6 +141,8 @@ def test_an_upload_goes_on_where_it_ended_and_its_content_is_checked(http: httpx
     refused = send(http, lie["id"], 0, b"lie")
     assert refused.status_code == 400 and "has the sha256" in refused.json()["error"]
     assert http.get(f"/v1/uploads/{lie['id']}").status_code == 404
+    stored = live.folder / "payloads" / file_ref(lie["id"])
+    assert not stored.exists()  # nobody's limit counts it
 
 
 def test_who_may_not_use_a_file_is_told_at_the_submission(live: Live, http: httpx.Client) -> None:
