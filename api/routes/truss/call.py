@@ -9,6 +9,7 @@ from fastapi import Request
 from api.gateway import Gateway, gateway_of
 from api.routes.truss.asked import Field, QueryError
 from tasks.api_keys import ApiKey
+from tasks.outside_text import utf8
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Call:
         value = self.field.arguments.get(name)
         if value is not None and not isinstance(value, str):
             raise QueryError(f"The argument {name} must be a string.")
-        return value or ""
+        return utf8(value or "")
 
     def refuse(self, name: str, option: str, why: str) -> None:
         """Raises QueryError if an argument was given that would have no effect here."""

@@ -261,3 +261,12 @@ def test_our_pages_say_what_they_load_and_let_nobody_frame_them(live: Live, path
 )
 def test_every_answer_of_ours_says_that_its_type_is_meant(live: Live, path: str) -> None:
     assert httpx.get(live.url + path).headers["x-content-type-options"] == "nosniff"
+
+
+def test_half_a_character_in_a_query_is_an_answer(live: Live) -> None:
+    query = "query($n: String) { model(name: $n) { id } }"
+    body = b'{"query": "%s", "variables": {"n": "\\ud800"}}' % query.encode()
+    with live.client(live.new_key(scope="deploy")) as client:
+        answer = client.post("/graphql/", content=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["errors"][0]["extensions"]["code"] == "RESOURCE_NOT_FOUND"
