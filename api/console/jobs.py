@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, cast
+from urllib.parse import quote
 
 from pydantic import TypeAdapter
 from starlette.requests import Request
@@ -74,7 +75,13 @@ async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[st
         "output": await _output(gateway, job),
         "steps": _steps(now),
         "final": job.status in FINAL,
-        "calls": _calls(request, name, job, given),
+        "calls": calls(
+            f"{request.url.scheme}://{request.url.netloc}",
+            name,
+            job.deployment_id,
+            job.level,
+            given,
+        ),
     }
 
 
@@ -190,20 +197,23 @@ def _steps(now: Any) -> list[dict[str, Any]]:
     return steps
 
 
-def _calls(request: Request, name: str, job: Job, given: bytes | None) -> dict[str, str]:
-    """The same request as it is sent by other means."""
-    base = f"{request.url.scheme}://{request.url.netloc}"
+def calls(
+    base: str, name: str, deployment_id: str, level: int, given: bytes | None
+) -> dict[str, str]:
+    """The same request as it is sent by other means. Somebody may copy a line into a shell, so what others named is quoted."""
     text = (given or b"{}").decode(errors="replace")
     if len(text) > 2000:
         text = '{"...": "the input is too long for a command line"}'
     try:
-        body = json.dumps({"model_input": json.loads(text), "priority": job.level})
+        body = json.dumps({"model_input": json.loads(text), "priority": level})
         python_input = repr(json.loads(text))
     except ValueError:
         body, python_input = json.dumps({"model_input": text}), repr(text)
-    url = f"{base}/models/{name}/deployment/{job.deployment_id}/async_predict"
+    url = shlex.quote(
+        f"{base}/models/{quote(name, safe='')}/deployment/{deployment_id}/async_predict"
+    )
     return {
         "curl": f'curl {url} -H "Authorization: Api-Key $KINGPOST_API_KEY" -d {shlex.quote(body)}',
-        "Python": f"from kingpost import Client\n\njob = Client({base!r}).submit({name!r}, {python_input}, deployment={job.deployment_id!r}, priority={job.level})\nprint(job.wait())",
-        "kingpost": f"kingpost predict {name} --deployment {job.deployment_id} --async --priority {job.level} -i {shlex.quote(text)}",
+        "Python": f"from kingpost import Client\n\njob = Client({base!r}).submit({name!r}, {python_input}, deployment={deployment_id!r}, priority={level})\nprint(job.wait())",
+        "kingpost": f"kingpost predict {shlex.quote(name)} --deployment {deployment_id} --async --priority {level} -i {shlex.quote(text)}",
     }
