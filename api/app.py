@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         gateway = app.state.gateway = Gateway.create(settings)
-        app.state.pulse = Pulse(gateway.store, gateway.directory)
+        app.state.pulse = Pulse(gateway.store, gateway.directory, gateway.hub)
         endless = {
             "pulse": app.state.pulse.run,
             "directory": gateway.directory.follow,

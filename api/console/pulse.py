@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
+from api.events import EventHub
 from deployments.registry.directory import Directory
 from tasks.errors import StoreUnavailable
 from tasks.process.loops import Guard
@@ -17,8 +18,8 @@ BEAT_SECONDS = 15.0  # between signs of life on a silent stream
 class Pulse:
     """Looks once a second while somebody looks at a page. The number grows with every change."""
 
-    def __init__(self, store: AsyncJobStore, directory: Directory) -> None:
-        self._store, self._directory = store, directory
+    def __init__(self, store: AsyncJobStore, directory: Directory, hub: EventHub) -> None:
+        self._store, self._directory, self._hub = store, directory, hub
         self._viewers = 0
         self._seen: object = None
         self._number = 0
@@ -42,7 +43,7 @@ class Pulse:
         seen: object = None
         with contextlib.suppress(StoreUnavailable):  # that is a change, too
             seen = (await self._store.run(steering.pulse()), replicas)
-        if seen != self._seen:
+        if seen != self._seen or self._hub.closing:  # then the streams end
             async with self._changed:
                 self._seen, self._number = seen, self._number + 1
                 self._changed.notify_all()

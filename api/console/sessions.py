@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from api.gateway import SESSION_KEY, gateway_of
+from api.gateway import SESSION_KEY, authenticate, gateway_of
 from api.problems import Problem
 from tasks.access import sessions
 from tasks.api_keys import ApiKey, Need
@@ -59,6 +59,9 @@ async def _viewer(request: Request) -> Viewer:
         query = request.url.query
         raise LoginNeeded(request.url.path + (f"?{query}" if query else ""))
     request.scope["state"][SESSION_KEY] = viewer.key  # routes that a page asks know it by this
+    await authenticate(
+        request
+    )  # so that the connection counts for the key, and not as a stranger's
     return viewer
 
 
