@@ -46,6 +46,8 @@ class _Allowance:
 class LogShipper:
     """Ships the lines of one process. A line belongs to the deployment that it names, else to that of its model, else to `default`.
 
+    With a `default`, which a replica has, only that one and those of `models` can be named.
+
     Warnings and errors have an allowance of their own, so that prints do not displace them.
     """
 
@@ -133,9 +135,13 @@ class LogShipper:
 
     def _deployment_of(self, fields: Mapping[str, Any]) -> str:
         said = fields.get("deployment")
-        if isinstance(said, str) and said:
+        if isinstance(said, str) and said and self._may_name(said):
             return said
         return self._models.get(str(fields.get("model")), self._default)
+
+    def _may_name(self, deployment: str) -> bool:
+        """Whether its lines go to that deployment. What a replica prints is a model's, which must not fill other logs, or endless new ones."""
+        return not self._default or deployment in (self._default, *self._models.values())
 
     def _note_dropped(self) -> None:
         now = self._monotonic()

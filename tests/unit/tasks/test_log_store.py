@@ -171,10 +171,24 @@ def test_a_line_goes_to_the_deployment_that_it_is_about(
 ) -> None:
     shipping.take("own", model="m")
     shipping.take("along", model="n")
-    shipping.take("named", deployment="d3")
+    shipping.take("named", deployment="d2", model="m")
     shipping.take("without")
     shipping.ship()
-    assert [messages(store, each) for each in ("d1", "d2", "d3")] == [["own", "without"], ["along"], ["named"]]  # fmt: skip
+    assert [messages(store, each) for each in ("d1", "d2")] == [["own", "without"], ["along", "named"]]  # fmt: skip
+
+
+def test_what_a_model_prints_fills_no_log_but_its_own(
+    settings: Settings, shipping: Shipping, store: JobStore
+) -> None:
+    for number in range(5):
+        shipping.take(str(number), deployment=f"elsewhere-{number}")
+    shipping.ship()
+    assert messages(store) == ["0", "1", "2", "3", "4"]
+    assert store.run(logged())[1] == ["d1"]
+    of_a_node = LogShipper(settings)
+    of_a_node.take(json.dumps({"ts": "t", "event": "e", "message": "m", "deployment": "d3"}))
+    of_a_node.run_once()
+    assert messages(store, "d3") == ["m"]
 
 
 def test_a_flood_is_cut_off_counted_and_said_and_displaces_no_error(
