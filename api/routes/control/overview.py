@@ -22,7 +22,9 @@ from tasks.settings import Settings
 from tasks.store import verbs
 
 router = APIRouter(prefix="/v1", tags=["operating"])
-LOGIN = re.compile(r"(?<=://)[^/?#]*@")  # of an address
+LOGIN = re.compile(
+    r"(?<=://)[^/?#]*(?=@)|(?<=[?&]username=)[^&#]*|(?<=[?&]password=)[^&#]*"
+)  # of an address
 
 
 class DeviceView(BaseModel):
@@ -194,7 +196,7 @@ def _environments(model: Model | None, deployment_id: str) -> list[str]:
 async def settings(request: Request, _: Admin) -> SettingsView:
     """The settings in force, without secrets."""
     chosen, defaults = gateway_of(request).settings, Settings.model_fields
-    shown = {PREFIX + name.upper(): _shown(getattr(chosen, name)) for name in defaults}
+    shown = {PREFIX + name.upper(): shown_value(getattr(chosen, name)) for name in defaults}
     changed = [
         PREFIX + name.upper()
         for name, field in defaults.items()
@@ -203,9 +205,10 @@ async def settings(request: Request, _: Admin) -> SettingsView:
     return SettingsView(settings=shown, changed=sorted(changed))
 
 
-def _shown(value: object) -> object:
+def shown_value(value: object) -> object:
+    """A value of a setting, without a secret or a login."""
     if isinstance(value, SecretStr):
         return "set"
     if isinstance(value, bool | int | float) or value is None:
         return value
-    return LOGIN.sub("***@", str(value))
+    return LOGIN.sub("***", str(value))
