@@ -68,7 +68,7 @@ async def sender_of(request: Request) -> Sender:
     except NotFound as error:
         refuse("InvalidAccessKeyId", str(error), 403)
     asked = _asked(request)
-    token = request.headers["x-amz-security-token"]
+    token = request.headers.get("x-amz-security-token")
     if token != transfer.id or not signature.is_of(asked, transfer.secret):
         refuse("SignatureDoesNotMatch", "The signature is not that of these credentials.", 403)
     if not signature.is_recent(asked, datetime.now(UTC)):
