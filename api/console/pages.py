@@ -124,6 +124,8 @@ async def jobs(request: Request, viewer: Viewing) -> Response:
         found = await jobs_page(request, viewer, wanted)
     except Problem as problem:
         wrong = problem.message
+    except NotFound as error:  # the model or the environment of the filter
+        wrong = str(error)
     names = {
         row.model.id: row.model.name
         for row in await overview.model_rows(gateway_of(request), viewer)

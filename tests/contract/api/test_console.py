@@ -238,7 +238,7 @@ def test_a_filter_is_in_the_address_and_a_wrong_one_is_said(admin: Browser) -> N
     page = Page(admin.get("/ui/jobs?status=FAILED&priority=2").text)
     chosen = [option["value"] for option in page.all("option") if "selected" in option]
     assert chosen == ["FAILED", "2"]
-    for query in ("status=NOPE", "priority=9", "nonsense=1", "cursor=x"):
+    for query in ("status=NOPE", "priority=9", "nonsense=1", "cursor=x", "model=none.such"):
         answer = admin.get(f"/ui/jobs?{query}")
         assert answer.status_code == 200
         assert query.partition("=")[0] in Page(answer.text).found.__str__() or "role" in answer.text
