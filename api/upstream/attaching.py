@@ -5,20 +5,35 @@ from typing import Any
 
 from api.gateway import Gateway
 from api.problems import Problem
-from deployments.attached import MARK, Attached, BadReference, ids_in
+from deployments.attached import MARK, Attached, BadReference, ids_in, read
 from tasks.files.verbs import File
+from tasks.job import Job
 
 
 async def files_of(gateway: Gateway, key_id: str, inputs: Sequence[Any]) -> list[list[File]]:
     """The files of each input. Raises Problem 400 for references that cannot be, and FileMissing."""
-    try:
-        ids = [ids_in(model_input) for model_input in inputs]
-    except BadReference as error:
-        raise Problem(400, "client_error", str(error)) from None
+    ids = [_ids_in(model_input) for model_input in inputs]
     wanted = list(dict.fromkeys(file_id for some in ids for file_id in some))
     found = await gateway.files.stored(key_id, wanted) if wanted else []
     known = {file.id: file for file in found}
     return [[known[file_id] for file_id in some] for some in ids]
+
+
+async def files_again(gateway: Gateway, job: Job, model_input: Any) -> list[Attached]:
+    """The files of another input for a job that runs again: those that it has, although they may have expired, and others of its key."""
+    kept = {file.id: file for file in read(job.files)}
+    ids = _ids_in(model_input)
+    fresh = [file_id for file_id in ids if file_id not in kept]
+    found = await gateway.files.stored(job.api_key, fresh) if fresh else []
+    known = kept | {file.id: file for file in attached(found)}
+    return [known[file_id] for file_id in ids]
+
+
+def _ids_in(model_input: Any) -> list[str]:
+    try:
+        return ids_in(model_input)
+    except BadReference as error:
+        raise Problem(400, "client_error", str(error)) from None
 
 
 def attached(files: Sequence[File]) -> list[Attached]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
@@ -13,6 +14,8 @@ from api.gateway import RESTRICTED, Gateway, authenticate, gateway_of, new_reque
 from api.problems import Problem, no_such_request
 from api.routes.jobs.schemas import RetryBody, RetryResponse
 from api.routes.submitting import idempotency_key_of, write_large
+from api.upstream.attaching import files_again, may_refer
+from deployments.attached import written
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from tasks import payloads
@@ -65,7 +68,7 @@ async def _retried(request: Request, key: ApiKey, request_id: str, body: bytes) 
         raise Problem(409, "client_error", message)
     await check_deployment(gateway, key, job.deployment_id)
     if asked.edits:
-        again = await _edited(gateway, job, bodies.encoded(asked.model_input))
+        again = await _edited(gateway, job, asked.model_input)
     else:
         again = await submission(gateway, job, new_request_id())
     once = _idempotency(request, key, job, body if asked.edits else b"")
@@ -73,10 +76,11 @@ async def _retried(request: Request, key: ApiKey, request_id: str, body: bytes) 
     return new_id
 
 
-async def _edited(gateway: Gateway, job: Job, model_input: bytes) -> Submission:
-    """The same job with another input, which is JSON."""
-    new_id = RequestId(new_request_id())
-    again = replace(_same(job, new_id), input=model_input, content_type=JSON)
+async def _edited(gateway: Gateway, job: Job, asked: Any) -> Submission:
+    """The same job with another input, which is JSON, and with the files of that one. Raises Problem 400 and FileMissing."""
+    new_id, model_input = RequestId(new_request_id()), bodies.encoded(asked)
+    files = await files_again(gateway, job, asked) if may_refer(model_input) else []
+    again = replace(_same(job, new_id), input=model_input, content_type=JSON, files=written(files))
     if len(model_input) > gateway.settings.spill_bytes:
         again = replace(again, input_ref=payloads.input_ref(new_id))
         await write_large(gateway, [again])

@@ -178,6 +178,26 @@ def test_what_is_no_id_is_refused(http: httpx.Client, text: str) -> None:
     assert answer.status_code == 400 and "refers to no file" in answer.json()["error"]
 
 
+def test_an_input_that_is_edited_refers_to_files_of_its_own(live: Live, http: httpx.Client) -> None:
+    first, second = uploaded(http, SMALL), uploaded(http, BIG)
+    old = submit(http, {"files": [first]}, "/models/talker/production/async_predict")
+    plain = submit(http, {"files": []}, "/models/talker/production/async_predict")
+    assert [final(http, each)["status"] for each in (old, plain)] == ["SUCCEEDED"] * 2
+    age(live, first)  # what the request has, its next run has too
+    for again, files in ((old, [second]), (old, [first, second]), (plain, [second])):
+        answer = http.post(f"/async_request/{again}/retry", json={"model_input": {"files": files}})
+        new = answer.json()["request_id"]
+        assert final(http, new)["status"] == "SUCCEEDED", final(http, new)
+        said = http.get(f"/async_request/{new}/result").json()
+        contents = {id_of(first): SMALL, id_of(second): BIG}
+        assert [entry["sha256"] for entry in said] == [
+            sha256(contents[id_of(each)]).hexdigest() for each in files
+        ]
+    with live.client(live.new_key()) as other:
+        foreign = {"model_input": {"files": [uploaded(other, SMALL)]}}
+    assert http.post(f"/async_request/{old}/retry", json=foreign).status_code == 400
+
+
 def test_many_references_and_references_of_references(http: httpx.Client) -> None:
     many = [{"$ref": f"{PREFIX}{number:032x}"} for number in range(MOST + 1)]
     for path, body in (("async_predict", {"model_input": many}), ("predict", many)):
