@@ -4,18 +4,18 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from typing import Annotated, Any
 
 import aiohttp
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import body as bodies
 from api.audit import steered
 from api.gateway import Gateway, authenticate, gateway_of, new_request_id
 from api.problems import Problem
+from api.routes.sse import HeldStream
 from api.webhook_urls import LONGEST, PATTERN, check_webhook
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
@@ -58,14 +58,12 @@ class Tested(BaseModel):
 
 
 @router.get("/listen", responses=EVENT_STREAM, response_class=Response)
-async def listen(request: Request) -> StreamingResponse:
+async def listen(request: Request) -> HeldStream:
     """Server-Sent Events: `delivery` with the headers and the body of a webhook for each of the key's own requests that becomes final, with a `webhook_endpoint` or without. Resumes after `Last-Event-ID`."""
     gateway, key = gateway_of(request), await authenticate(request)
     place = FinalsPlace.of(request.headers.get("last-event-id", ""))
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     _check_room(gateway, key)
-    stream = _deliveries(gateway, key, place)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+    return HeldStream(_deliveries(gateway, key, place), _held(gateway, key))
 
 
 @router.post("/test", response_model=Tested)
@@ -89,7 +87,7 @@ def _check_room(gateway: Gateway, key: ApiKey) -> None:
 
 
 @contextlib.contextmanager
-def _held(gateway: Gateway, key: ApiKey) -> Any:
+def _held(gateway: Gateway, key: ApiKey) -> Generator[None]:
     gateway.listening[key.id] += 1
     try:
         yield
@@ -99,7 +97,7 @@ def _held(gateway: Gateway, key: ApiKey) -> Any:
 
 async def _deliveries(gateway: Gateway, key: ApiKey, place: FinalsPlace) -> AsyncGenerator[str]:
     """Frames until the API stops, the client leaves or the store cannot be reached."""
-    with _held(gateway, key), contextlib.suppress(StoreUnavailable, PayloadUnavailable):
+    with contextlib.suppress(StoreUnavailable, PayloadUnavailable):
         if place == BEGINNING:
             place = (await gateway.store.run(verbs.finals(key.id, place))).place
         yield _frame(place, "listening", {})

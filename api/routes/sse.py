@@ -4,8 +4,12 @@ import codecs
 import json
 import re
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from io import IncrementalNewlineDecoder
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.events import Event, EventHub
 from tasks.job import Reading
@@ -18,6 +22,23 @@ START = "0-0"
 GOODBYE = "retry: 1000\n: the server stops; connect again\n\n"
 ID = re.compile("([0-9]+)-([0-9]+)")  # of an event, as the store makes them
 LINE_END = re.compile("\r\n|\r|\n")  # each ends a line of an event stream, whatever a model meant
+
+
+class HeldStream(StreamingResponse):
+    """An event stream that has a place among a limited number of them, from before its first byte to its end.
+
+    Between a route's look for a free place and the taking of it nothing else runs, if the route returns this at once.
+    """
+
+    def __init__(self, source: AsyncGenerator[str], place: AbstractContextManager[None]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(source, headers=headers, media_type="text/event-stream")
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the stream."""
+        with self._place:
+            await super().__call__(scope, receive, send)
 
 
 async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGenerator[str]:

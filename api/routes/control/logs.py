@@ -18,7 +18,7 @@ from api.gateway import Gateway, gateway_of
 from api.problems import Problem
 from api.routes.control.audit import CURSOR, Time, milliseconds
 from api.routes.control.deployer import Deployer
-from api.routes.sse import GOODBYE, PING_SECONDS
+from api.routes.sse import GOODBYE, PING_SECONDS, HeldStream
 from deployments.registry.records import no_model
 from tasks.errors import NotFound
 from tasks.log_store import reading, verbs
@@ -113,9 +113,7 @@ async def lines(
 
 
 @router.get("/events", responses=EVENT_STREAM, response_class=StreamingResponse)
-async def events(
-    request: Request, _: Deployer, query: Annotated[LogQuery, Query()]
-) -> StreamingResponse:
+async def events(request: Request, _: Deployer, query: Annotated[LogQuery, Query()]) -> HeldStream:
     """The latest lines and then new ones as they come, as Server-Sent Events with the name `line`; resumes after `Last-Event-ID`."""
     gateway = gateway_of(request)
     await _check_model(gateway, query)
@@ -123,25 +121,22 @@ async def events(
         message = f"{MOST_VIEWERS} others follow logs on this API already; try again later."
         raise Problem(429, "rate_limited", message, {"Retry-After": "30"})
     after = LineId.of(request.headers.get("last-event-id", ""))
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    source = _followed(gateway, query, after)
-    return StreamingResponse(source, media_type="text/event-stream", headers=headers)
+    return HeldStream(_followed(gateway, query, after), gateway.log_viewers.counted())
 
 
 async def _followed(gateway: Gateway, query: LogQuery, after: LineId | None) -> AsyncGenerator[str]:
-    with gateway.log_viewers.counted():
-        began = told = monotonic()
-        yield ": following\n\n"  # the head goes out although there may be no line
-        async for lines in _news(gateway, query, after):
-            if lines:
-                told = monotonic()
-                yield "".join(map(_event, lines))
-            elif monotonic() - told > PING_SECONDS:
-                told = monotonic()
-                yield ": still here\n\n"
-            if gateway.hub.closing or monotonic() - began > LONGEST_SECONDS:
-                yield GOODBYE
-                return
+    began = told = monotonic()
+    yield ": following\n\n"  # the head goes out although there may be no line
+    async for lines in _news(gateway, query, after):
+        if lines:
+            told = monotonic()
+            yield "".join(map(_event, lines))
+        elif monotonic() - told > PING_SECONDS:
+            told = monotonic()
+            yield ": still here\n\n"
+        if gateway.hub.closing or monotonic() - began > LONGEST_SECONDS:
+            yield GOODBYE
+            return
 
 
 async def _news(
