@@ -93,6 +93,9 @@ class Place:
         default_factory=dict[str, "subprocess.Popen[bytes]"]
     )
     port: int = field(default_factory=free_port)
+    within: tuple[
+        str, ...
+    ] = ()  # the command that runs a program, as in a network namespace of its own
 
     def start(self, name: str, command: list[str], **more: str) -> "subprocess.Popen[bytes]":
         """A long-running program of the environment, logged under a name."""
@@ -119,7 +122,7 @@ class Place:
     def _run(self, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         program, *words = command
         return subprocess.run(
-            [self.environment.program(program), *words],
+            [*self.within, self.environment.program(program), *words],
             cwd=self.folder, env=self._environment(), capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 

@@ -4,9 +4,12 @@ The environments are real: everything that the wheel declares is resolved and in
 """
 
 import json
+import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +21,7 @@ import yaml
 
 from cli.stack.ports import free_port
 from tests.conditions import wait_until
+from tests.processes import Process
 from tests.shipped.installed import (
     DOCKERFILE,
     Installed,
@@ -33,6 +37,7 @@ pytestmark = pytest.mark.slow
 KEY = "kp_shippeds.0123456789abcdef0123456789abcdef"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 LOOPBACK_HOOKS = {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1", "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
+NAMESPACE = "tests.contract.deployments.namespace"
 LIGHT_BYTES = 30_000_000  # the client with all that it needs
 SHOUT = "class Model:\n    def predict(self, given): return given.upper()\n"
 CHAIN = """import truss_chains as chains
@@ -65,14 +70,37 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 
 @pytest.fixture
-def laptop(wheel: Path, tmp_path: Path) -> Place:
-    """The wheel alone, with a home of its own."""
+def laptop(wheel: Path, place: Place, tmp_path: Path) -> Iterator[Place]:
+    """The wheel alone, with a home of its own, in a network that reaches nothing but the server's port, as its own port 8000."""
     (tmp_path / "laptop" / "work").mkdir(parents=True)
     environment = make(tmp_path / "laptop" / "venv")
     before = environment.size
     environment.install(str(wheel))
     assert environment.size - before < LIGHT_BYTES
-    return Place(environment, hostile(tmp_path / "laptop" / "work"))
+    socket = str(tmp_path / "cable")
+    program = ("-m", "tests.contract.truss.cable", socket, str(place.port))
+    cable = Process(
+        [""], {**os.environ, "PYTHONPATH": str(ROOT)}, tmp_path / "cable.log", program=program
+    )
+    cable.start()
+    wait_until(Path(socket).exists, 30, "no cable")
+    within = (
+        "env",
+        f"PYTHONPATH={ROOT}",
+        "unshare",
+        "-rn",
+        sys.executable,
+        "-m",
+        NAMESPACE,
+        socket,
+        "8000",
+    )
+    yield Place(
+        environment,
+        hostile(tmp_path / "laptop" / "work"),
+        within=(*within, "env", "-u", "PYTHONPATH"),
+    )
+    cable.kill()
 
 
 @pytest.fixture
@@ -132,31 +160,40 @@ def test_up_push_sync_async_and_a_webhook(place: Place, hook: str) -> None:
     assert place.stop() == {"up": 0}
 
 
-def test_a_laptop_with_the_client_alone_does_all_over_http(place: Place, laptop: Place) -> None:
-    address = f"http://127.0.0.1:{place.port}"
-    key = up(place)
+def test_a_laptop_with_the_client_alone_does_all_over_one_port(place: Place, laptop: Place) -> None:
+    if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
+        pytest.skip("needs unshare and the right to make namespaces")
+    up(place)
+    key = re.findall(r"kp_\S+", place.says("kingpost", "keys", "create", "--scope", "admin"))[0]
     assert "Usage: kingpost" in laptop.says("kingpost", "--help")
-    laptop.says("kingpost", "login", address, "--key", key)
+    laptop.says("kingpost", "login", "http://127.0.0.1:8000", "--key", key)
     laptop.says("kingpost", "init", "hello")
     assert "ready: http" in laptop.says("kingpost", "push", "hello")
-    said = laptop.says("kingpost", "predict", "hello", "-i", "name=Ada")
-    assert json.loads(said) == {"text": "Hello, Ada!"}
-    said = laptop.says("kingpost", "predict", "hello", "-i", "name=Eve", "--async")
-    assert json.loads(said) == {"text": "Hello, Eve!"}
+    for name, *how in (["Ada"], ["Eve", "--async"]):
+        said = laptop.says("kingpost", "predict", "hello", "-i", f"name={name}", *how)
+        assert json.loads(said) == {"text": f"Hello, {name}!"}
     (listed,) = json.loads(laptop.says("kingpost", "jobs", "ls", "--json"))
     assert listed["status"] == "SUCCEEDED"
-    (deployed,) = json.loads(laptop.says("kingpost", "deployments", "--json"))
-    assert (deployed["model"], deployed["status"]) == ("hello", "ACTIVE")
-    laptop.says("kingpost", "deactivate", deployed["deployment"])
-    laptop.says("kingpost", "activate", deployed["deployment"])
-    for words in (["models"], ["queue", "hello"], ["status"], ["contexts"], ["key"]):
-        assert laptop.says("kingpost", *words)
+    _operates(laptop, listed["request_id"])
     laptop.says("kingpost", "logout")
     for words in (["up"], ["models"], ["node"], ["virtualenvs", "prune"]):
         said = laptop.refuses("kingpost", *words)
         assert "only the client is installed here" in said
         assert "Traceback" not in said
     assert place.stop() == {"up": 0}
+
+
+def _operates(laptop: Place, request_id: str) -> None:
+    (deployed,) = json.loads(laptop.says("kingpost", "deployments", "--json"))
+    assert (deployed["model"], deployed["status"]) == ("hello", "ACTIVE")
+    for words in (
+        ["jobs", "show", request_id], ["jobs", "retry", request_id], ["jobs", "input", request_id],
+        ["logs", "hello"], ["logs", request_id], ["models"], ["queue", "hello"], ["status"], ["nodes"], ["top", "--once"],
+        ["doctor"], ["keys", "list"], ["webhook-secret", "create"], ["webhooks", "list"], ["open", "--no-browser"],
+        ["pause", "hello"], ["resume", "hello"], ["deactivate", deployed["deployment"]],
+        ["activate", deployed["deployment"]], ["contexts"], ["key"],
+    ):  # fmt: skip
+        assert laptop.says("kingpost", *words), words
 
 
 IMPORT_ALL = """
