@@ -185,5 +185,9 @@ def _inside(path: str) -> str:
 
 def _check_same_origin(request: Request) -> None:
     """A login form on a foreign page must not log a browser in. Raises Problem 403."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is None and origin is not None:  # plain HTTP from another machine
+        own = origin.partition("://")[2].lower() == request.headers.get("host", "").lower()
+        site = "same-origin" if own else "cross-site"
+    if site not in (None, "same-origin", "none"):
         raise Problem(403, "unauthorized", "This login was sent by a page of another site.")
