@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tasks.settings import Settings
 from tests.conditions import wait_until
+from tests.contract.host.running import write_package
+from tests.processes import Process, ready_replicas, variables
 from workers.hosting.process import HostProcess
 from workers.hosting.sockets import HostSocket
 
@@ -28,3 +30,23 @@ def test_none_follows_a_host_that_dies_during_the_drain(settings: Settings, tmp_
         assert (host.generation, host.pid) == (1, None)
     finally:
         host.stop()
+
+
+def test_models_load_beside_each_other_in_a_state_folder_with_a_long_path(
+    settings: Settings, tmp_path: Path
+) -> None:
+    long = settings.model_copy(update={"state_dir": tmp_path / ("long" * 30)})
+    model = "class Model:\n    def predict(self, given): return given\n"
+    replicas = [
+        Process(
+            ["replica", str(write_package(tmp_path / name, model, f"model_name: {name}"))],
+            variables(long),
+            tmp_path / f"{name}.log",
+        ).start()
+        for name in ("first", "second")
+    ]
+    try:
+        assert {replica.model_name for replica in ready_replicas(long, 2)} == {"first", "second"}
+    finally:
+        for replica in replicas:
+            replica.stop()

@@ -1,16 +1,24 @@
 """The folder for files of calls: a host has one of its own, and removes those of hosts that were killed."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import time
 from pathlib import Path
+
+LOCK_SECONDS = 10.0  # for the host before this one to end
+LOOK_EVERY = 0.05  # s
 
 _held: list[int] = []  # locks, until this process ends
 
 
 def take(folder: Path) -> Path:
-    """Makes the folder, empty, for this process alone. Folders beside it whose process has ended go."""
+    """Makes the folder, empty, for this process alone. Folders beside it whose process has ended go.
+
+    Raises OSError when another process holds it for long.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _held.append(_locked(_lock_of(folder)))
     shutil.rmtree(folder, ignore_errors=True)
@@ -27,13 +35,19 @@ def _lock_of(folder: Path) -> Path:
 
 def _locked(lock: Path) -> int:
     """A descriptor that holds the lock. A file that another process removes meanwhile is made again."""
+    ends = time.monotonic() + LOCK_SECONDS
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(handle).st_ino == lock.stat().st_ino:
                 return handle
         os.close(handle)
+        if time.monotonic() > ends:
+            raise OSError(
+                errno.EBUSY, "Another process holds this folder for files of calls", str(lock)
+            )
+        time.sleep(LOOK_EVERY)
 
 
 def _remove_if_free(lock: Path) -> None:

@@ -53,7 +53,9 @@ def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtra
 
 def files_dir(settings: Settings, folder: Path) -> Path:
     """Where the host with that folder keeps the files of running calls: in the state folder, not in /tmp, which may be in memory."""
-    return settings.state_dir.resolve() / "call-files" / folder.stem
+    # A socket with a long path lies in a folder of its own, and is called as all others that do.
+    name = f"{folder.parent.name}-{folder.stem}"
+    return settings.state_dir.resolve() / "call-files" / name
 
 
 def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:

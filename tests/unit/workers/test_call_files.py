@@ -10,10 +10,12 @@ from starlette.types import Message, Receive
 from deployments import attached
 from deployments.attached import Attached
 from deployments.output_files import Link, Token
+from tasks.settings import Settings
 from workers.host import files_folder
 from workers.host.call.files import contents, received
 from workers.host.errors import ClientGone, FilesNotStored, FilesRefused
 from workers.host.model.files import taken_out
+from workers.hosting.chainlet import files_dir
 from workers.wire.calls import FILES
 
 FIRST, SECOND = Attached("a" * 32, 5, "png"), Attached("b" * 32, 0)
@@ -111,3 +113,22 @@ def test_a_url_opens_for_its_own_secret_alone() -> None:
     token = Token.read(link.url_of(7).rpartition("/")[2])
     assert token and token.is_genuine(b"secret") and not token.is_genuine(b"other")
     assert Link.read(str(link)) == link
+
+
+def test_hosts_whose_sockets_have_long_paths_have_folders_of_their_own(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    # As the replica names them: in the state folder, or each in a temporary folder where that path is too long.
+    configs = [tmp_path / "run" / f"d{number}-r.config" for number in (1, 2)]
+    configs += [tmp_path / f"kingpost-{name}" / "host.config" for name in ("a1b2", "c3d4")]
+    folders = {files_dir(settings, config) for config in configs}
+    assert len(folders) == len(configs)
+    assert {folder.parent for folder in folders} == {tmp_path / "call-files"}
+
+
+def test_a_folder_that_another_process_holds_is_refused_and_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_folder, "LOCK_SECONDS", 0.2)
+    files_folder.take(tmp_path / "mine")
+    with pytest.raises(OSError, match="Another process holds this folder"):
+        files_folder.take(tmp_path / "mine")
