@@ -1,6 +1,7 @@
 """Files by reference: uploaded for an input, downloaded from an output; and how uploads of any kind go on where they ended."""
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ OTHERS_SECONDS = 1.0  # between two looks at an upload that somebody else sends
 
 READ = 1 << 20  # bytes that are read at once
 PLACE = "/v1/uploads"
+OF_AN_OUTPUT = re.compile(r"/v1/files/[A-Za-z0-9_-][A-Za-z0-9_.~-]*")
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def _content(file: Path, offset: int) -> Iterator[bytes]:
 def download(file: Mapping[str, Any] | str, path: Path | str) -> Flow[Path]:
     """Writes a file of an output into `path`. `file` is what stands for it in the output, or its `url`."""
     url = file if isinstance(file, str) else file.get("url")
-    if not isinstance(url, str) or not url.startswith("/v1/files/"):
+    if not isinstance(url, str) or not OF_AN_OUTPUT.fullmatch(url):  # a model wrote it
         raise NotConfigured(f"{url!r} is not the URL of a file of an output.")
     yield from ask(Request("GET", url, read_seconds=QUIET_SECONDS), opened=True)
     with Path(path).open("wb") as out:

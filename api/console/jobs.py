@@ -49,10 +49,12 @@ async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str])
     found = await listing.jobs(request, viewer.key, query)
     rows: list[dict[str, Any]] = []
     for job in found.jobs:
-        row: dict[str, Any] = {"job": job, "now": None}
-        if job.status not in FINAL:
-            row["now"] = await status_of_request(request, job.request_id, viewer.key)
-        rows.append(row)
+        if job.status in FINAL:
+            rows.append({"job": job, "now": None})
+            continue
+        with contextlib.suppress(Problem):  # purged since the list was read
+            now = await status_of_request(request, job.request_id, viewer.key)
+            rows.append({"job": job, "now": now})
     return {"rows": rows, "cursor": found.cursor}
 
 

@@ -175,6 +175,8 @@ async def audit(
 @router.get("/{rest:path}")
 async def nowhere(viewer: Viewing, rest: str) -> Response:  # noqa: ARG001 - for who is logged in
     """A page that does not exist."""
+    if not rest:
+        return RedirectResponse("/ui", 303, SECURITY)
     raise Problem(404, "client_error", f"The console has no page /ui/{rest[:100]}.")
 
 

@@ -278,28 +278,35 @@ function link(state) {
   element.className = state;
 }
 
-let stale = false; // something changed while nobody looked
-function changed() {
-  if (document.hidden) { stale = true; return; }
-  refresh();
+// A stream of events while somebody looks at the page: a browser has few connections, and hidden tabs need none.
+function whileSeen(open) {
+  let events = document.hidden ? null : open();
+  document.addEventListener("visibilitychange", () => {
+    events?.close();
+    events = document.hidden ? null : open();
+  });
+  addEventListener("pagehide", () => events?.close());
 }
 
 function follow() {
-  const pulse = new EventSource("/ui/pulse");
-  pulse.addEventListener("open", () => { link("live"); changed(); });
-  pulse.addEventListener("message", changed);
-  pulse.addEventListener("error", () => link("lost"));
-  addEventListener("pagehide", () => pulse.close());
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; refresh(); } });
+  whileSeen(() => {
+    const pulse = new EventSource("/ui/pulse");
+    pulse.addEventListener("open", () => { link("live"); refresh(); });
+    pulse.addEventListener("message", refresh);
+    pulse.addEventListener("error", () => link("lost"));
+    return pulse;
+  });
 }
 
 function followJob() {
   const job = $("[data-job][data-follow]");
   if (!job) return;
-  const events = new EventSource(`/ui/api/async_request/${job.dataset.job}/events`);
-  for (const kind of ["progress", "output", "status"]) events.addEventListener(kind, soon);
-  for (const kind of ["done", "error"]) events.addEventListener(kind, () => { events.close(); soon(); });
-  addEventListener("pagehide", () => events.close());
+  whileSeen(() => {
+    const events = new EventSource(`/ui/api/async_request/${job.dataset.job}/events`);
+    for (const kind of ["progress", "output", "status"]) events.addEventListener(kind, soon);
+    for (const kind of ["done", "error"]) events.addEventListener(kind, () => { events.close(); soon(); });
+    return events;
+  });
 }
 
 let waiting = false; // a refresh comes soon: a model may report a hundred times a second

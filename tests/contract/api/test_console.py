@@ -242,6 +242,10 @@ def test_a_request_is_shown_with_its_story_and_only_to_who_may(live: Live, admin
     assert (entry["action"], entry["target"]) == ("request.read_input", request_id)
 
 
+def test_the_address_of_the_console_may_end_with_a_slash(admin: Browser) -> None:
+    assert admin.get("/ui/").headers["location"] == "/ui"
+
+
 def test_a_filter_is_in_the_address_and_a_wrong_one_is_said(admin: Browser) -> None:
     page = Page(admin.get("/ui/jobs?status=FAILED&priority=2").text)
     chosen = [option["value"] for option in page.all("option") if "selected" in option]

@@ -1,6 +1,7 @@
 """What a call does about lost connections and refusals, step by step and without a network."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from kingpost import (
     Unreachable,
     calls,
 )
+from kingpost.files import download
 from kingpost.flow import Conversation, Emit, Open, Pause, Read, Request, Retries, Send
 
 URL = httpx.URL("http://host:8000/x")
@@ -204,3 +206,22 @@ def test_a_character_that_is_cut_between_chunks_is_whole_in_the_text() -> None:
     assert led.emitted == ["gr", "ün"]
     with pytest.raises(Unreachable, match="broke off"):
         Led(calls.stream("m", 1), answer(200), b"gr", lost(httpx.RemoteProtocolError))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/v1/files/x",
+        "/v1/files/../keys",
+        "/v1/files/",
+        "/v1/files/..",
+        "/v1/files/x?y",
+        "/v1/files/a/b",
+    ],
+)
+def test_only_a_file_of_an_output_is_downloaded_whatever_a_model_writes(
+    url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(NotConfigured, match="not the URL of a file"):
+        next(download({"url": url}, tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
