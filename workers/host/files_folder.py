@@ -19,7 +19,7 @@ def take(folder: Path) -> Path:
 
     Raises OSError when another process holds it for long.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _held.append(_locked(_lock_of(folder)))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)

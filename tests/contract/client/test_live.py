@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import httpx
@@ -72,8 +73,10 @@ def test_top_is_live_in_80_columns_and_leaves_the_terminal_as_it_was(
     variables = os.environ | logged_in.variables | {"LINES": "24", "TERM": "xterm"}
     command = [sys.executable, "-m", "kingpost", "top", "--every", "0.5"]
     process = subprocess.Popen(
-        command, stdin=child, stdout=child, stderr=child, env=variables, start_new_session=True
-    )
+        command, stdin=child, stdout=child, stderr=child, env=variables, start_new_session=True,
+        # Whoever started the tests in the background had this signal ignored, and children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     os.close(child)
     try:
         seen = read_until(parent, lambda said: said.count(b"replicas ready:") >= 3)

@@ -132,9 +132,10 @@ class Model:
         }
 
     def embeddings(self, body: dict, request: Request):
-        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        given = body.get("input", "")
+        inputs = given if isinstance(given, list) else [given]
         data = [
-            {"object": "embedding", "index": i, "embedding": [float(len(x)), 0.5]}
+            {"object": "embedding", "index": i, "embedding": [float(len(str(x))), 0.5]}
             for i, x in enumerate(inputs)
         ]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
