@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import structlog
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -30,6 +31,25 @@ hypothesis_settings.load_profile("tests")
 hypothesis_settings.register_profile(
     "long", suppress_health_check=STARVED
 )  # see tests/unit/tasks/test_store_machine.py
+
+
+_configure = structlog.configure
+
+
+def _configure_without_cache(**how: Any) -> None:
+    """A logger that keeps its first configuration would hide from a later test what it says."""
+    _configure(**{**how, "cache_logger_on_first_use": False})
+
+
+structlog.configure = _configure_without_cache
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """What a test has made of this process's logs ends with it."""
+    before = structlog.get_config()
+    yield
+    _configure(**before)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
