@@ -95,6 +95,19 @@ class FilesNotStored(HostError):
         super().__init__(f"The files of the input cannot be stored here: {error.strerror}.")
 
 
+class FilesNotSent(HostError):
+    """An input refers to files that did not come along."""
+
+    status = 400
+    code = CLIENT
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The input refers to files, and they did not come along: a sync call may refer to files only in the JSON input of "
+            "predict, with a Content-Length of up to 64 KB. Shorten it, or use async_predict."
+        )
+
+
 class FilesRefused(HostError):
     """The model takes no files."""
 

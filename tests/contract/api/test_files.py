@@ -213,6 +213,19 @@ def test_many_references_and_references_of_references(http: httpx.Client) -> Non
     assert len({entry["path"] for entry in told[2:]}) == 1
 
 
+def test_a_reference_that_is_too_late_to_be_found_is_refused_and_not_passed_as_it_is(
+    http: httpx.Client,
+) -> None:
+    given = {"more": "x" * 70_000, "files": [uploaded(http, SMALL)]}
+    answer = http.post("/models/talker/production/predict", json=given)
+    assert answer.status_code == 400, answer.text
+    assert "they did not come along" in answer.text and "async_predict" in answer.text
+    given["files"] = [{"$ref": "#/definitions/kingpost-file:"}]  # no reference of ours
+    assert (
+        "did not come along" not in http.post("/models/talker/production/predict", json=given).text
+    )
+
+
 def test_sizes_are_bounded(live: Live, http: httpx.Client) -> None:
     for size in (10**13, live.settings.max_file_bytes + 1):
         answer = http.post("/v1/uploads", json={"size": size})

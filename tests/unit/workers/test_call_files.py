@@ -56,7 +56,7 @@ async def test_files_and_input_are_told_apart_whatever_the_cuts(tmp_path: Path, 
     assert files.paths[FIRST.id].name == f"{FIRST.id}.png"
     assert files.paths[SECOND.id].read_bytes() == b""
     refers = {"x": [attached.reference(FIRST.id)]}
-    assert files.in_place(refers) == {"x": [files.paths[FIRST.id]]}
+    assert files.in_place(refers, b"") == {"x": [files.paths[FIRST.id]]}
     await files.remove()
     assert nothing_in(tmp_path)
 

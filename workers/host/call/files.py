@@ -10,8 +10,15 @@ from typing import Any
 
 from starlette.types import Receive
 
-from deployments.attached import Attached, replaced
-from workers.host.errors import ClientGone, FilesNotStored, FilesRefused, HostError, OutputFile
+from deployments.attached import MARK, Attached, replaced
+from workers.host.errors import (
+    ClientGone,
+    FilesNotSent,
+    FilesNotStored,
+    FilesRefused,
+    HostError,
+    OutputFile,
+)
 
 WRITTEN_AT_ONCE = 1 << 20  # bytes that one turn of a thread writes
 
@@ -23,9 +30,13 @@ class CallFiles:
         self.paths = paths or {}
         self._folder = folder
 
-    def in_place(self, value: Any) -> Any:
-        """The input with the path of its file in place of each reference."""
-        return replaced(value, self.paths.__getitem__) if self.paths else value
+    def in_place(self, value: Any, raw: bytes) -> Any:
+        """The input with the path of its file in place of each reference; `raw` is the JSON. Raises FilesNotSent."""
+        if self.paths:
+            return replaced(value, self.paths.__getitem__)
+        if MARK in raw:
+            replaced(value, _refuse)
+        return value
 
     async def remove(self) -> None:
         """Removes the files."""
@@ -34,6 +45,10 @@ class CallFiles:
 
 
 NONE = CallFiles()
+
+
+def _refuse(_: str) -> Any:
+    raise FilesNotSent
 
 
 async def chunks_of(receive: Receive) -> AsyncGenerator[bytes]:

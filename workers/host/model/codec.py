@@ -28,9 +28,9 @@ def parse_input(call: ModelCall, input_type: ModelType | None) -> object:
         value = unpack(call.body)
         return validate(input_type, value) if input_type else value
     if input_type:
-        return validate(input_type, call.files.in_place(_parse_text(call.body)))
+        return validate(input_type, call.files.in_place(_parse_text(call.body), call.body))
     try:
-        return call.files.in_place(json.loads(call.body))
+        return call.files.in_place(json.loads(call.body), call.body)
     except json.JSONDecodeError as error:
         raise InputParsingError(f"Invalid JSON payload: {error}") from error
 
