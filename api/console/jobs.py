@@ -1,5 +1,6 @@
 """What the pages of requests show."""
 
+import base64
 import contextlib
 import json
 import re
@@ -15,29 +16,27 @@ from starlette.responses import StreamingResponse
 from api import body as bodies
 from api.console.rendering import MOST_SHOWN, pretty
 from api.console.sessions import Viewer
-from api.gateway import Gateway, gateway_of, owner_for
+from api.gateway import Gateway, gateway_of
 from api.problems import Problem
-from api.routes.async_requests import status_of_request
+from api.routes.async_requests import job_and_status
 from api.routes.jobs import inputs, listing
 from api.routes.jobs.schemas import PagedQuery
 from deployments.registry import verbs as registry
 from tasks.errors import NotFound, PayloadUnavailable
+from tasks.files.kinds import sniffed
 from tasks.job import Job
 from tasks.state import FINAL, Status
 from tasks.steering import verbs as steering
 from tasks.steering.filters import JobFilter, Place
-from tasks.store import verbs
 
 PAGE = 50  # rows
 TOO_LONG = "This input is too long to be edited in a page; use `kingpost jobs retry ID --edit`."
 QUERY = TypeAdapter(PagedQuery)
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 MEDIA = ("audio/", "video/")
-# How pictures begin in base64.
-PICTURES = {
-    "iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp",
-}  # fmt: skip
 MOST_PICTURES = 12
+SHORTEST = 60  # characters of a picture in base64
+BASE64 = re.compile(rf"[A-Za-z0-9+/=\s]{{{SHORTEST},}}")
 
 
 async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str]) -> dict[str, Any]:
@@ -53,7 +52,7 @@ async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str])
             rows.append({"job": job, "now": None})
             continue
         with contextlib.suppress(Problem):  # purged since the list was read
-            now = await status_of_request(request, job.request_id, viewer.key)
+            _, now = await job_and_status(request, job.request_id, viewer.key)
             rows.append({"job": job, "now": now})
     return {"rows": rows, "cursor": found.cursor}
 
@@ -61,9 +60,7 @@ async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str])
 async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[str, Any]:
     """What the page of a request shows. Raises Problem 404."""
     gateway = gateway_of(request)
-    now = await status_of_request(request, request_id, viewer.key)
-    reading = await gateway.store.run(verbs.read(request_id, owner_for(viewer.key)))
-    job = reading.job
+    job, now = await job_and_status(request, request_id, viewer.key)
     name = await _model_name(gateway, job.model_id)
     own = job.api_key == viewer.key.id
     given = await _input(gateway, job) if own else None
@@ -164,8 +161,10 @@ def _without_pictures(raw: bytes) -> dict[str, Any]:
 
 def _picture_in(text: str) -> str | None:
     """The media type of a picture in base64, None if it is none."""
-    found = next((kind for start, kind in PICTURES.items() if text.startswith(start)), None)
-    return found if found and re.fullmatch(r"[A-Za-z0-9+/=\s]{60,}", text) else None
+    if not BASE64.fullmatch(text):
+        return None
+    kind, _ = sniffed(base64.b64decode(text[:SHORTEST], validate=False))
+    return kind if kind in IMAGES else None
 
 
 async def example(request: Request, viewer: Viewer, model_id: str) -> str:

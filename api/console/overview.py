@@ -1,43 +1,25 @@
 """What the overview and the pages of models show: deployments with their replicas, queues, and what needs somebody."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.console.sessions import Viewer
 from api.gateway import Gateway
 from deployments.registry import verbs as registry
-from deployments.registry.records import Deployment, Model, Replica
-from deployments.registry.statuses import DeploymentStatus, status_of
+from deployments.registry.records import Model
+from deployments.registry.work import AtWork, at_work
 from tasks.api_keys import sees_model_errors
-from tasks.job import QueueStatus
-from tasks.store import verbs
 from tasks.webhooks import verbs as outbox
 
 PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
-class DeploymentRow:
-    """One deployment. `reason` is why it does not run, or what it does meanwhile; '' = nothing to say."""
+class DeploymentRow(AtWork):
+    """One deployment. `reason` is why it does not run, or what it does meanwhile, as far as the viewer may read it; '' = nothing."""
 
-    deployment: Deployment
-    status: DeploymentStatus
-    queue: QueueStatus
-    replicas: tuple[Replica, ...]
-    environments: tuple[str, ...]
-    warming_for: tuple[str, ...]
     reason: str
-
-    @property
-    def slots(self) -> int:
-        """How many calls can run at once now."""
-        return sum(replica.slots for replica in self.replicas if replica.state == "ready")
-
-    @property
-    def is_history(self) -> bool:
-        """Whether no environment points at it and nothing of it runs or waits."""
-        busy = self.replicas or self.queue.queued or self.queue.in_progress
-        return self.deployment.retired and not (self.environments or self.warming_for or busy)
 
 
 @dataclass(frozen=True)
@@ -92,52 +74,35 @@ class Attention:
     path: str
 
 
-async def model_rows(gateway: Gateway, viewer: Viewer, only: str = "") -> list[ModelRow]:
-    """The models that the viewer's key may use, by name; or only one, by id or name. Raises NotFound and StoreUnavailable."""
+async def models_of(gateway: Gateway, viewer: Viewer) -> list[Model]:
+    """The models that the viewer's key may use, by name."""
     known = await gateway.store.run(registry.models())
     allowed = set(viewer.key.models)
     models = [model for model in known if not allowed or {model.id, model.name} & allowed]
+    return sorted(models, key=lambda model: model.name.lower())
+
+
+async def model_rows(gateway: Gateway, viewer: Viewer, only: str = "") -> list[ModelRow]:
+    """The same with their deployments; or only one, by id or name. Raises NotFound and StoreUnavailable."""
+    models = await models_of(gateway, viewer)
     if only:
         wanted = (await gateway.store.run(registry.model(only))).id
         models = [model for model in models if model.id == wanted]
-    deployments = await gateway.store.run(registry.deployments())
+    by_id = {model.id: model for model in models}
+    known = await gateway.store.run(registry.deployments())
+    theirs = [deployment for deployment in known if deployment.model_id in by_id]
     detailed = sees_model_errors(gateway.settings, viewer.key.scope)
-    rows = [
-        ModelRow(
-            model,
-            tuple(
-                [
-                    await _row(gateway, deployment, model, detailed)
-                    for deployment in sorted(deployments, key=lambda found: -found.created)
-                    if deployment.model_id == model.id
-                ]
-            ),
-        )
-        for model in models
-    ]
-    return sorted((_sorted(row) for row in rows), key=lambda row: row.model.name.lower())
+    rows: dict[str, list[DeploymentRow]] = defaultdict(list)
+    for row in await at_work(gateway.store, gateway.directory, theirs, by_id):
+        told = detailed or row.status.name == "BUILDING"
+        shown = DeploymentRow(**vars(row), reason=row.status.reason if told else "")
+        rows[row.deployment.model_id].append(shown)
+    return [ModelRow(model, tuple(sorted(rows[model.id], key=_place))) for model in models]
 
 
-def _sorted(row: ModelRow) -> ModelRow:
-    serving = sorted(row.deployments, key=lambda found: PRODUCTION not in found.environments)
-    return ModelRow(row.model, tuple(serving))
-
-
-async def _row(
-    gateway: Gateway, deployment: Deployment, model: Model, detailed: bool
-) -> DeploymentRow:
-    replicas = tuple(gateway.directory.of(deployment.id))
-    status = status_of(deployment, replicas)
-    reason = status.reason if detailed or status.name == "BUILDING" else ""
-    return DeploymentRow(
-        deployment,
-        status,
-        await gateway.store.run(verbs.queue_status(deployment.id)),
-        replicas,
-        tuple(at.name for at in model.environments.values() if at.deployment_id == deployment.id),
-        tuple(at.name for at in model.environments.values() if at.candidate == deployment.id),
-        reason,
-    )
+def _place(row: DeploymentRow) -> tuple[bool, int]:
+    """What production points at comes first, then the newest."""
+    return PRODUCTION not in row.environments, -row.deployment.created
 
 
 async def attention(gateway: Gateway, viewer: Viewer, rows: Sequence[ModelRow]) -> list[Attention]:

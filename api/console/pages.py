@@ -126,10 +126,8 @@ async def jobs(request: Request, viewer: Viewing) -> Response:
         wrong = problem.message
     except NotFound as error:  # the model or the environment of the filter
         wrong = str(error)
-    names = {
-        row.model.id: row.model.name
-        for row in await overview.model_rows(gateway_of(request), viewer)
-    }
+    models = await overview.models_of(gateway_of(request), viewer)
+    names = {model.id: model.name for model in models}
     more = urlencode({**wanted, "cursor": found["cursor"]}) if found["cursor"] else ""
     plain = {name: value for name, value in wanted.items() if name != "cursor"}
     return page(

@@ -59,9 +59,7 @@ async def _viewer(request: Request) -> Viewer:
         query = request.url.query
         raise LoginNeeded(request.url.path + (f"?{query}" if query else ""))
     request.scope["state"][SESSION_KEY] = viewer.key  # routes that a page asks know it by this
-    await authenticate(
-        request
-    )  # so that the connection counts for the key, and not as a stranger's
+    await authenticate(request)  # the connection counts for the key, and not as a stranger's
     return viewer
 
 

@@ -42,7 +42,7 @@ from deployments.registry.records import Deployment
 from priority.waiting import NOTHING, Waiting, for_a_replica, in_the_queue
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound, QueueFull
-from tasks.job import Reading
+from tasks.job import Job, Reading
 from tasks.outside_text import whole_number
 from tasks.state import FINAL, Status
 from tasks.store import verbs
@@ -135,10 +135,13 @@ async def status(
     return await _status_of(gateway, reading, key)
 
 
-async def status_of_request(request: Request, request_id: str, key: ApiKey) -> RequestStatus:
-    """The same for a page, which counts for no rate: one page shows many requests. Raises Problem 404."""
+async def job_and_status(
+    request: Request, request_id: str, key: ApiKey
+) -> tuple[Job, RequestStatus]:
+    """The same for a page, with the record. It counts for no rate: a page shows many requests. Raises Problem 404."""
     gateway = gateway_of(request)
-    return await _status_of(gateway, await _read(gateway, request_id, key, counted=False), key)
+    reading = await _read(gateway, request_id, key, counted=False)
+    return reading.job, await _status_of(gateway, reading, key)
 
 
 @router.delete("/async_request/{request_id}", response_model=CancelResponse)

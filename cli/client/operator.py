@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from cli.client.choosing import chosen_client
@@ -15,6 +16,18 @@ NO_KEY = "On the machine of the stack, the same command with --state FOLDER need
 P = ParamSpec("P")
 T = TypeVar("T")
 EXISTS = "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that somebody wants. Without models and environments it is for all of them; a limit of None is that of the settings."""
+
+    scope: str
+    name: str
+    models: Sequence[str]
+    environments: Sequence[str]
+    expires_in_days: float | None
+    limits: Mapping[str, int | None]
 
 
 class Operator(Protocol):
@@ -32,15 +45,7 @@ class Operator(Protocol):
         """Every key, oldest first."""
         ...
 
-    def create_key(
-        self,
-        scope: str,
-        name: str,
-        models: Sequence[str],
-        environments: Sequence[str],
-        days: float | None,
-        limits: Mapping[str, int | None],
-    ) -> str:
+    def create_key(self, wish: NewKey) -> str:
         """Makes a key. Returns the key itself."""
         ...
 
@@ -76,25 +81,9 @@ class OnServer:
         self._create, self._revoke = _hinting(client.keys.create), _hinting(client.keys.revoke)
         self._new_secret = _hinting(client.webhooks.new_secret)
 
-    def create_key(
-        self,
-        scope: str,
-        name: str,
-        models: Sequence[str],
-        environments: Sequence[str],
-        days: float | None,
-        limits: Mapping[str, int | None],
-    ) -> str:
+    def create_key(self, wish: NewKey) -> str:
         """Makes a key. Returns the key itself."""
-        made = self._create(
-            scope,
-            name=name,
-            models=models,
-            environments=environments,
-            expires_in_days=days,
-            limits=limits,
-        )
-        return made.key
+        return self._create(**vars(wish)).key
 
     def revoke_key(self, key_id: str) -> None:
         """Revokes a key for good."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.client.operator import operator
+from cli.client.operator import NewKey, operator
 from cli.options import AsJson
 from cli.tables import show
 
@@ -53,8 +53,8 @@ def create(
         "max_unfinished": max_unfinished,
         "max_running": max_running,
     }
-    only = (model or [], environment or [])
-    plain = operator().create_key(scope, name, *only, expires_in_days, limits)
+    wish = NewKey(scope, name, model or [], environment or [], expires_in_days, limits)
+    plain = operator().create_key(wish)
     if as_json:
         print(json.dumps({"key": plain}))
     else:

@@ -1,10 +1,9 @@
 """Pause, resume, keys and webhooks on the store of this machine, with the entries in the audit log that the API makes."""
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from cli.auditing import audited
-from cli.client.operator import EXISTS
+from cli.client.operator import EXISTS, NewKey
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from kingpost.operating import NOT_RESENT, ApiKey, GivenUp, Webhooks, WebhookSecret
@@ -53,22 +52,16 @@ class OnStore:
         """Every key, oldest first."""
         return [_shown(use) for use in self._store.run(keys.known())]
 
-    def create_key(
-        self,
-        scope: str,
-        name: str,
-        models: Sequence[str],
-        environments: Sequence[str],
-        days: float | None,
-        limits: Mapping[str, int | None],
-    ) -> str:
+    def create_key(self, wish: NewKey) -> str:
         """Makes a key. Returns the key itself. Raises SettingsError and KeyRefused."""
-        if scope not in SCOPES:
-            raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {scope!r}.")
-        plain, seconds = keys.fresh(), None if days is None else days * 86_400
-        only = (tuple(models), tuple(environments))
-        with audited(self._store, "key.create", f"{key_id(plain)} {scope} {name}".rstrip()):
-            call = keys.create(plain, name, scope, *only, seconds, Limits(**limits))
+        if wish.scope not in SCOPES:
+            raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {wish.scope!r}.")
+        plain, days = keys.fresh(), wish.expires_in_days
+        seconds = None if days is None else days * 86_400
+        only = (tuple(wish.models), tuple(wish.environments))
+        target = f"{key_id(plain)} {wish.scope} {wish.name}".rstrip()
+        with audited(self._store, "key.create", target):
+            call = keys.create(plain, wish.name, wish.scope, *only, seconds, Limits(**wish.limits))
             self._store.run(call)
         return plain
 

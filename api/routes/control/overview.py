@@ -1,25 +1,22 @@
 """What runs where, for keys that may deploy: the nodes with their devices, and all deployments with their queues; and the settings, for admins."""
 
-import asyncio
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
 
-from api.gateway import Admin, Gateway, gateway_of
+from api.gateway import Admin, gateway_of
 from api.routes.control.deployer import Deployer
 from api.schemas import time_of
 from deployments.registry import nodes as node_registry
 from deployments.registry import verbs as registry
 from deployments.registry.nodes import Heard
-from deployments.registry.records import Deployment, Model, Replica
-from deployments.registry.statuses import status_of
+from deployments.registry.records import Replica
+from deployments.registry.work import AtWork, at_work
 from tasks.process.variables import PREFIX
 from tasks.settings import Settings
-from tasks.store import verbs
 
 router = APIRouter(prefix="/v1", tags=["operating"])
 LOGIN = re.compile(
@@ -125,9 +122,26 @@ class WorkView(BaseModel):
     wanted_replicas: int
     slots: int = Field(description="Calls that can run at once now.")
 
+    @classmethod
+    def of(cls, row: AtWork) -> "WorkView":
+        """The deployment as it is shown."""
+        known = row.deployment
+        return cls(
+            model=known.model_name,
+            deployment_id=known.id,
+            environments=list(row.environments),
+            status=row.status.name,
+            paused=row.queue.paused,
+            queued=row.queue.queued,
+            running=row.queue.in_progress,
+            ready_replicas=row.status.ready,
+            wanted_replicas=known.wanted if known.active else 0,
+            slots=row.slots,
+        )
+
 
 class OverviewView(BaseModel):
-    """All deployments that are in use or have work, by model."""
+    """All deployments by model, but for those that an environment has left and that have no work any more."""
 
     deployments: list[WorkView]
 
@@ -153,43 +167,13 @@ async def nodes(request: Request, _: Deployer) -> NodesView:
 
 @router.get("/overview", response_model=OverviewView)
 async def overview(request: Request, _: Deployer) -> OverviewView:
-    """Every deployment that is in use or has work: its status, replicas, and how many requests wait and run."""
+    """Every deployment, but for those that were replaced and have no work: its status, replicas, and how many requests wait and run."""
     gateway = gateway_of(request)
     models = {model.id: model for model in await gateway.store.run(registry.models())}
     known = await gateway.store.run(registry.deployments())
-    rows = await _rows(gateway, known, models)
-    rows = [row for row in rows if row.environments or row.queued or row.running or row.ready_replicas]  # fmt: skip
-    return OverviewView(deployments=sorted(rows, key=lambda row: (row.model, row.deployment_id)))
-
-
-async def _rows(
-    gateway: Gateway, known: Sequence[Deployment], models: dict[str, Model]
-) -> list[WorkView]:
-    calls = [gateway.store.run(verbs.queue_status(deployment.id)) for deployment in known]
-    rows: list[WorkView] = []
-    for deployment, queue in zip(known, await asyncio.gather(*calls), strict=True):
-        replicas = gateway.directory.of(deployment.id)
-        status, model = status_of(deployment, replicas), models.get(deployment.model_id)
-        rows.append(
-            WorkView(
-                model=deployment.model_name,
-                deployment_id=deployment.id,
-                environments=_environments(model, deployment.id),
-                status=status.name,
-                paused=queue.paused,
-                queued=queue.queued,
-                running=queue.in_progress,
-                ready_replicas=status.ready,
-                wanted_replicas=deployment.wanted if deployment.active else 0,
-                slots=sum(replica.slots for replica in replicas if replica.state == "ready"),
-            )
-        )
-    return rows
-
-
-def _environments(model: Model | None, deployment_id: str) -> list[str]:
-    known = model.environments.values() if model else ()
-    return sorted(each.name for each in known if each.deployment_id == deployment_id)
+    rows = await at_work(gateway.store, gateway.directory, known, models)
+    shown = [WorkView.of(row) for row in rows if not row.is_history]
+    return OverviewView(deployments=sorted(shown, key=lambda row: (row.model, row.deployment_id)))
 
 
 @router.get("/settings", response_model=SettingsView)

@@ -253,7 +253,6 @@ def test_a_filter_is_in_the_address_and_a_wrong_one_is_said(admin: Browser) -> N
     for query in ("status=NOPE", "priority=9", "nonsense=1", "cursor=x", "model=none.such"):
         answer = admin.get(f"/ui/jobs?{query}")
         assert answer.status_code == 200
-        assert query.partition("=")[0] in Page(answer.text).found.__str__() or "role" in answer.text
         assert 'role="alert"' in answer.text, query
 
 
