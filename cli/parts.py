@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # `kingpost --help` reads no settings
 
 LIGHT = (
     "This command runs a part of a stack, or looks into the stack of this machine, and only the client is installed here;"
-    " install the rest with: pip install 'kingpost[server]'. For a server elsewhere: `kingpost login URL`."
+    " install the extra `server` (pip install 'kingpost[server]', or the wheel's file name with [server] behind it). For a server elsewhere: `kingpost login URL`."
 )
 ME = list(PART)  # how a part is started by another one
 

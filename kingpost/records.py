@@ -9,6 +9,16 @@ from typing import Any, Generic, Self, TypeVar
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "WEBHOOK_FAILED", "EXPIRED", "CANCELED"})
 WITH_RESULT = frozenset({"SUCCEEDED", "WEBHOOK_FAILED"})
+# What a queued request waits for, as words after `waits for`.
+WAITS = {
+    "paused": "the model to be resumed",
+    "key_limit": "other requests of its API key to end",
+    "retry": "the end of the pause after a failed attempt",
+    "slot": "a free slot",
+    "loading": "a replica that is loading",
+    "load_failed": "the model, which could not be loaded",
+    "replica": "a replica",
+}
 RESERVED = ("production", "development")  # environments that the server makes itself
 T = TypeVar("T")
 

@@ -179,11 +179,14 @@ async def example(request: Request, viewer: Viewer, model_id: str) -> str:
 def _steps(now: Any) -> list[dict[str, Any]]:
     """The story of a request, in the order of time."""
     steps: list[dict[str, Any]] = [{"what": "submitted", "at": now.created_at, "why": ""}]
+    started = {"what": f"attempt {now.attempt} started", "at": now.started_at, "why": ""}
     for number, error in enumerate(now.errors, 1):
+        if number == now.attempt and now.started_at:
+            steps.append(started)
         why = f"{error.code}: {error.message}"
         steps.append({"what": f"attempt {number} failed", "at": None, "why": why})
-    if now.started_at:
-        steps.append({"what": f"attempt {now.attempt} started", "at": now.started_at, "why": ""})
+    if now.started_at and len(now.errors) < now.attempt:
+        steps.append(started)
     if now.status == "QUEUED":
         why = " ".join(filter(None, (now.waiting_for, now.waiting_reason)))
         steps.append({"what": "waits", "at": now.status_at, "why": why})

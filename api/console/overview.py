@@ -61,8 +61,19 @@ class ModelRow:
 
     @property
     def reason(self) -> str:
-        """The first reason why something of it does not run."""
-        return next((row.reason for row in self.deployments if row.reason), "")
+        """Why what serves production, else the newest deployment, does not run."""
+        return self.deployments[0].reason if self.deployments else ""
+
+    @property
+    def broken(self) -> list[DeploymentRow]:
+        """The deployments that could not be loaded, without those that a newer one or another one in production has replaced."""
+        serving = self.deployments[0].deployment.created if self.deployments else 0
+        return [
+            row
+            for row in self.deployments
+            if row.status.name in ("DEPLOY_FAILED", "UNHEALTHY")
+            and (row.environments or row.warming_for or row.deployment.created >= serving)
+        ]
 
 
 @dataclass(frozen=True)
@@ -112,11 +123,11 @@ async def attention(gateway: Gateway, viewer: Viewer, rows: Sequence[ModelRow]) 
         found.append(Attention("The store has lost data", str(trouble), "/ui"))
     for row in rows:
         path = f"/ui/models/{row.model.id}"
+        for entry in row.broken:
+            why = entry.reason.strip().splitlines()[-1] if entry.reason.strip() else ""
+            what = f"{row.model.name} {entry.deployment.id} could not be loaded"
+            found.append(Attention(what, why, path))
         for entry in row.deployments:
-            if entry.status.name in ("DEPLOY_FAILED", "UNHEALTHY"):
-                why = entry.reason.strip().splitlines()[-1] if entry.reason.strip() else ""
-                what = f"{row.model.name} {entry.deployment.id} could not be loaded"
-                found.append(Attention(what, why, path))
             waits = entry.queue.queued and not entry.deployment.active
             if waits:
                 what = f"{entry.queue.queued} requests of {row.model.name} wait for a deployment that is not active"

@@ -25,6 +25,7 @@ from tasks.outside_text import utf8
 
 router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
 LOGIN_BODY = 4096  # bytes
+MOST_VERSIONS = 30  # of a model on its page
 WRONG_KEY = "This key is unknown, revoked or expired, or it may not use models."
 
 
@@ -92,7 +93,7 @@ async def home(request: Request, viewer: Viewing) -> Response:
 async def model(request: Request, viewer: Viewing, model: str) -> Response:
     """One model: its deployments, environments, replicas, and what can be done with them."""
     (row,) = await _one_model(request, viewer, model)
-    return page(request, "model.html", viewer, row=row)
+    return page(request, "model.html", viewer, row=row, MOST=MOST_VERSIONS)
 
 
 @router.get("/models/{model}/try")

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from api.console.sessions import Viewer
 from api.schemas import time_of
+from kingpost.records import WAITS
 from tasks.outside_text import printable
 
 STATIC = Path(__file__).parent / "static"
@@ -51,7 +52,7 @@ def page(
     """A page, or only its live part if a page asks for that (`HX-Request`)."""
     part = "live" if request.headers.get("hx-request") == "true" else None
     known = {"viewer": viewer, "path": request.url.path, "query": request.url.query}
-    known |= {"asset": asset, "LEVELS": LEVEL_NAMES}
+    known |= {"asset": asset}
     found = TEMPLATES.get_template(template)
     if part and part in found.blocks:
         context = found.new_context(known | values)
@@ -109,6 +110,8 @@ FILTERS: dict[str, Any] = {
     "milliseconds": milliseconds,
 }
 TEMPLATES.filters.update(FILTERS)
+WORDS: dict[str, Any] = {"WAITS": WAITS, "LEVELS": LEVEL_NAMES}
+TEMPLATES.globals.update(WORDS)
 # For templates and for the part of a page alone, which is rendered without what stands around it.
 PARTS: dict[str, Any] = vars(TEMPLATES.get_template("parts.html").module)
 TEMPLATES.globals.update({name: part for name, part in PARTS.items() if not name.startswith("_")})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from kingpost.records import WAITS
 from tasks.outside_text import printable
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Followed:
 def follow(job: "Job", tokens: Tokens | None = None, as_json: bool = False) -> Followed:
     """Shows the events of a request until it is final. Output goes to `tokens` as it comes."""
     seen = Followed()
-    show = _Lines(as_json) if as_json or not sys.stderr.isatty() else _Bar(job)
+    show = _Lines(job, as_json) if as_json or not sys.stderr.isatty() else _Bar(job)
     try:
         for event in job.events():
             _update(seen, event)
@@ -69,6 +70,7 @@ class _Bar:
     """One line at the bottom of the terminal."""
 
     def __init__(self, job: "Job") -> None:
+        self._job = job
         self._bars = Progress(*COLUMNS, console=Console(stderr=True), transient=True)
         self._task: TaskID = self._bars.add_task(
             job.id[:8], total=1.0, state=_waiting(job.status())
@@ -83,8 +85,10 @@ class _Bar:
                 completed=said.get("fraction") or 0,
                 state=printable(said.get("message") or "running"),
             )
-        elif event.kind == "status" and event.json()["status"] != "QUEUED":
-            self._bars.update(self._task, state=_words(event))
+        elif event.kind == "status":
+            is_queued = event.json()["status"] == "QUEUED"
+            words = _waiting(self._job.status()) if is_queued else _words(event)
+            self._bars.update(self._task, state=words)
 
     def stop(self) -> None:
         self._bars.stop()
@@ -93,8 +97,8 @@ class _Bar:
 class _Lines:
     """A line for each event, on stderr, or as JSON on stdout."""
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, job: "Job", as_json: bool) -> None:
+        self._job, self._as_json = job, as_json
 
     def take(self, event: "Event") -> None:
         if self._as_json:
@@ -103,7 +107,9 @@ class _Lines:
                 said["data"] = event.json()
             print(json.dumps(said), flush=True)
         elif event.kind == "status":
-            print(_words(event), file=sys.stderr, flush=True)
+            is_queued = event.json()["status"] == "QUEUED"
+            words = _waiting(self._job.status()) if is_queued else _words(event)
+            print(words, file=sys.stderr, flush=True)
         elif event.kind == "progress":
             said = event.json()
             message = f"{said.get('fraction') or 0:.0%} {said.get('message') or ''}"
@@ -120,5 +126,12 @@ def _words(event: "Event") -> str:
 
 
 def _waiting(status: "JobStatus") -> str:
-    ahead = status.queue_position
-    return "queued" if ahead is None else f"queued, {ahead} ahead"
+    """The place in the queue; or what it waits for, if that is not its turn."""
+    if status.status != "QUEUED":
+        return status.status.lower().replace("_", " ")
+    if status.waiting_for in (None, "slot"):
+        ahead = status.queue_position
+        return "queued" if ahead is None else f"queued, {ahead} ahead"
+    why = (status.waiting_reason or "").strip().splitlines()
+    said = f"queued, waits for {WAITS.get(status.waiting_for, status.waiting_for)}"
+    return printable(f"{said}: {why[-1]}" if why else said)

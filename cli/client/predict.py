@@ -62,7 +62,7 @@ def predict(
             _at_once(server, model, sent, target, out, as_json)
         except ApiError as error:
             if error.status == 500:  # the model raised something, and tells callers no more
-                way = f"`kingpost logs {model}` on the server's machine shows why"
+                way = f"`kingpost logs {model}` shows why"
                 raise Error(f"{str(error).rstrip('.')}; {way}.") from None
             raise
 

@@ -119,7 +119,7 @@ async function bulk(button) {
     said.textContent = "";
     const words = { cancel: "Cancel", retry: "Run again", move: "Move" }[kind];
     if (!count.matched) return note("No request matches.");
-    if (!(await ask(`${words} ${count.matched} requests?`))) return;
+    if (!(await ask(`${words} ${count.matched} ${count.matched === 1 ? "request" : "requests"}?`))) return;
     const done = await steps(address, filter, (now) => { said.textContent = `${now.done} of ${count.matched}`; });
     said.textContent = "";
     note(`${done.done} done` + (done.failed ? `, ${done.failed} could not be` : "") + ".");
@@ -317,6 +317,7 @@ function soon() {
 }
 
 document.addEventListener("htmx:afterSwap", localize); // in the same task: nobody sees the times of the server
+document.addEventListener("htmx:afterOnLoad", (event) => { if (event.detail.xhr.status === 200) link("live"); });
 document.addEventListener("htmx:responseError", () => link("lost"));
 document.addEventListener("htmx:sendError", () => link("lost"));
 document.addEventListener("DOMContentLoaded", () => {

@@ -116,7 +116,7 @@ def test_predict_shows_json_streams_text_and_passes_bytes_on(logged_in: Shell) -
     assert whole["output"] == "1, 2.\n"
     assert "There is no model 'nobody'" in logged_in.refused("kingpost predict nobody")
     raised = logged_in.refused("kingpost predict hello -i nam=Ada")
-    assert "`kingpost logs hello` on the server's machine shows why." in raised
+    assert "`kingpost logs hello` shows why." in raised
     assert "neither KEY=VALUE" in logged_in.refused("kingpost predict hello -i Ada")
     assert "missing.json cannot be used" in logged_in.refused(
         "kingpost predict hello -i @missing.json"

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from cli.accepting import accepted
+from cli.client import following
 from cli.client.init import EXAMPLES, init
 from cli.client.inputs import BadInput, model_input
 from cli.client.outputs import write
 from kingpost.packing.files import files_of
-from kingpost.records import Output
+from kingpost.records import JobStatus, Output
 from tasks.settings import Settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -77,3 +78,23 @@ def test_each_template_passes_the_checks_of_a_push(template: str, tmp_path: Path
         assert template == "minimal" or f"{word}" in "".join(
             path.read_text() for path in (tmp_path / "yes").rglob("*.py")
         )
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"waiting_for": "slot", "queue_position": 3}, "queued, 3 ahead"),
+        (
+            {"waiting_for": "paused", "queue_position": 0},
+            "queued, waits for the model to be resumed",
+        ),
+        (
+            {"waiting_for": "load_failed", "waiting_reason": "frames\nOSError: \x1b[31mno weights"},
+            "queued, waits for the model, which could not be loaded: OSError: \\x1b[31mno weights",
+        ),
+        ({"status": "IN_PROGRESS"}, "in progress"),
+    ],
+)
+def test_who_follows_a_request_reads_why_it_waits(said: dict[str, object], words: str) -> None:
+    known = {"request_id": "r", "status": "QUEUED", "deployment_id": "d", "priority": 0, **said}
+    assert following._waiting(JobStatus.of(known)) == words
