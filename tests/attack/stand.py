@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
@@ -17,13 +16,13 @@ from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
+from tests import memory
 from tests.api_keys import ApiKeys
 from tests.conditions import lasts, wait_until
 from tests.processes import Process, variables
 from tests.valkey import Valkey
 
 KEY = "kp_attacked.0123456789abcdef0123456789abcdef"
-MEGABYTE = 1024 * 1024
 
 
 @dataclass
@@ -44,8 +43,7 @@ class Stand:
 
     def rss(self) -> int:
         """Resident bytes of the API."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return memory.rss(self.process.pid)
 
     def worked(self) -> float:
         """Seconds of work that the API's loop has done; other programs of the machine do not count."""

@@ -26,12 +26,13 @@ from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.contract.private_routes import ATTEMPTS, ask
+from tests.memory import MEGABYTE
 from tests.processes import Process, variables
 from tests.valkey import Valkey
 
 KEY = "kp_tcptests.0123456789abcdef0123456789abcdef"
 HEADERS = {"Authorization": f"Api-Key {KEY}"}
-MEGABYTE = 1024 * 1024
+
 PREDICT = "/v1/models/model:predict"
 MODEL = """
 import asyncio

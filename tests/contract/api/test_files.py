@@ -16,7 +16,7 @@ from deployments.attached import MOST, PREFIX
 from tasks.files.files import file_ref
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, custom_server, submit
-from tests.contract.api.test_proxy import MEGABYTE, rss
+from tests.memory import MEGABYTE, rss
 
 SMALL = b"\x89PNG\r\n\x1a\n" + b"a small picture"
 BIG = Random(7).randbytes(11_000_000)  # more than two pieces

@@ -14,7 +14,7 @@ from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.contract.api.test_files import id_of, stored
-from tests.contract.api.test_proxy import MEGABYTE, rss
+from tests.memory import MEGABYTE, rss
 
 TALKER = "/models/talker/production"
 ASK = {"X-Kingpost-Output-Files": "true"}

@@ -11,7 +11,7 @@ from tasks.store import keys
 from tasks.store.job_store import connect
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
-from tests.contract.api.test_proxy import MEGABYTE, rss
+from tests.memory import MEGABYTE, rss
 
 LARGE = {"text": "x" * 200_000}
 

@@ -11,15 +11,8 @@ import pytest
 
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, Live
+from tests.memory import MEGABYTE, rss
 from tests.processes import ready_replicas
-
-MEGABYTE = 1024 * 1024
-
-
-def rss(pid: int) -> int:
-    """Resident bytes of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_the_model_s_own_error_passes_through_untouched(http: httpx.Client) -> None:

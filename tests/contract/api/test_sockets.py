@@ -5,7 +5,6 @@ import contextlib
 import json
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,9 @@ from websockets.typing import Subprotocol
 
 from tests.contract.api.conftest import KEY, Live, custom_server
 from tests.contract.private_routes import spellings
+from tests.memory import MEGABYTE, peak_rss
 
 MODEL = "/models/socket/production/websocket"
-MEGABYTE = 1 << 20
 SERVER = """
 import sys
 import uvicorn
@@ -279,12 +278,6 @@ async def test_the_package_s_pings_reach_the_client(live: Live) -> None:
                 assert await socket.recv() == "hello"
 
 
-def peak(live: Live) -> int:
-    """Bytes of memory that the API has needed at most."""
-    status = Path(f"/proc/{live.processes['api'].pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
 def bomb(megabytes: int) -> bytes:
     """A compressed message of so many zeros, a thousandth as long."""
     packer = zlib.compressobj(9, wbits=-12)
@@ -299,7 +292,7 @@ async def test_a_message_that_inflates_beyond_the_limit_ends_the_connection(live
         assert [extension.name for extension in socket.protocol.extensions] == [
             "permessage-deflate"
         ]
-    before = peak(live)
+    before = peak_rss(live.processes["api"].pid)
     for shape in ("one frame", "two frames"):
         async with opened(live, MODEL) as socket:
             halves = [bomb(4000)] if shape == "one frame" else [bomb(90), bomb(3910)]
@@ -311,5 +304,5 @@ async def test_a_message_that_inflates_beyond_the_limit_ends_the_connection(live
                     sent[0] |= 0 if n else 0x40  # the bit that says compressed
                     socket.protocol.writes.append(bytes(sent))
             assert (await closing(socket))[0] == 1009
-    assert peak(live) - before < 500 * MEGABYTE, "it would have been 4000"
+    assert peak_rss(live.processes["api"].pid) - before < 500 * MEGABYTE, "it would have been 4000"
     assert (await told(live, MODEL))["subprotocols"] == []
