@@ -243,6 +243,7 @@ class Deployment(Record):
     environments: tuple[str, ...] = ()
     candidate_for: tuple[str, ...] = ()
     retired: bool = False
+    paused: bool = False
     autoscaling_settings: Mapping[str, int] = field(default_factory=dict[str, int])
     warnings: tuple[str, ...] = ()
     created_at: datetime | None = None

@@ -90,6 +90,7 @@ class DeploymentView(BaseModel):
     environments: list[str]  # that point at it
     candidate_for: list[str]  # environments that will, once it is warm
     retired: bool  # an environment has left it
+    paused: bool  # its queued requests are held back
 
     @classmethod
     def of(cls, deployment: Deployment, model: Model, status: DeploymentStatus) -> "DeploymentView":
@@ -114,6 +115,7 @@ class DeploymentView(BaseModel):
             environments=names,
             candidate_for=soon,
             retired=deployment.retired,
+            paused=status.paused,
         )
 
 

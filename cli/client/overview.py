@@ -1,6 +1,8 @@
 """`kingpost status` and `kingpost queue`: what a server does."""
 
 import json
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cli.client.choosing import client
@@ -43,16 +45,24 @@ def status(as_json: AsJson = False) -> None:
         print("No model is deployed yet: `kingpost push DIR`.")
         return
     head = ("model", "deployment", "status", "ready", "queued", "running")
-    cells = [tuple("-" if value is None else str(value) for value in row.values()) for row in rows]
-    show(
-        head, [row[:6] for row in cells], [[row["reason"]] if row["reason"] else [] for row in rows]
-    )
+    show(head, [_cells(row, head) for row in rows], [_remarks(row) for row in rows])
+
+
+def _cells(row: Mapping[str, Any], head: Sequence[str]) -> list[str]:
+    shown = {**row, "status": "PAUSED"} if row["paused"] else row
+    return ["-" if shown[name] is None else str(shown[name]) for name in head]
+
+
+def _remarks(row: Mapping[str, Any]) -> list[str]:
+    held = f"its queue waits for: kingpost resume {shlex.quote(row['model'])}"
+    said = [row["reason"], held if row["paused"] else None]
+    return [remark for remark in said if remark]
 
 
 def _row(server: "Client", model: str) -> dict[str, Any]:
     """The production of a model; what the key may not know is None."""
     row: dict[str, Any] = dict.fromkeys(
-        ("model", "deployment", "status", "ready", "queued", "running", "reason")
+        ("model", "deployment", "status", "ready", "queued", "running", "paused", "reason")
     )
     row["model"] = model
     try:
@@ -60,7 +70,7 @@ def _row(server: "Client", model: str) -> dict[str, Any]:
         row |= {"queued": queue.num_queued_requests, "running": queue.num_in_progress_requests}
         row["deployment"] = queue.deployment_id
         found = server.deployments.get(model)
-        row |= {"status": found.status, "ready": found.active_replica_count}
+        row |= {"status": found.status, "ready": found.active_replica_count, "paused": found.paused}
         row["reason"] = last_line(found.status_reason) if found.status_reason else None
     except (Forbidden, NotFound):
         pass  # the key is for inference alone, or nothing is in production

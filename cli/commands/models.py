@@ -1,6 +1,7 @@
 """`kingpost models`: shows what is deployed, whether it is loaded, and if not, why."""
 
 import json
+import shlex
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cli.client.choosing import chosen_client
-from cli.commands.shown import PRODUCTION, ModelLine, pointing
+from cli.commands.shown import HELD, PRODUCTION, ModelLine, pointing
 from cli.options import AsJson
 from cli.tables import last_line, lines
 from tasks.outside_text import printable
@@ -66,11 +67,18 @@ def _line(client: "Client", model: str, known: "Known") -> ModelLine | None:
     serves = pointing(known.environments, known.candidate_for)
     serves = PRODUCTION if PRODUCTION in known.environments else serves
     state = STATES.get(known.status, known.status.lower())
-    if known.retired and serves == "-" and state == "stopped" and not (queued or running):
+    state = "paused" if known.paused and state in HELD else state
+    if (
+        known.retired
+        and serves == "-"
+        and state in ("stopped", "paused")
+        and not (queued or running)
+    ):
         return None
+    held = f"its queue waits for: kingpost resume {shlex.quote(model)}" if known.paused else ""
     off = f"deactivated: kingpost activate {known.id}" if known.status == "INACTIVE" else ""
     why = last_line(known.status_reason) if known.status_reason else ""
-    remark = why or off or "; ".join(known.warnings) or None
+    remark = why or held or off or "; ".join(known.warnings) or None
     ids = (model, known.model_id, known.id)
     return ModelLine(*ids, serves, state, known.slots, queued, running, remark)
 

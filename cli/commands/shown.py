@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PRODUCTION = "production"
+HELD = ("ready", "stopped")  # states that say less than `paused`
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """`kingpost models` and `deployments` on the store of this machine."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cli.commands.shown import PRODUCTION, DeploymentLine, ModelLine, pointing
+from cli.commands.shown import HELD, PRODUCTION, DeploymentLine, ModelLine, pointing
 from cli.running import current_settings
 from cli.tables import last_line
 from deployments.registry import verbs as registry
@@ -36,7 +37,7 @@ class Row:
         states = {replica.state for replica in self.replicas}
         none = "failed" if self.deployment.gave_up else "stopped"
         state = next((state for state in BEST_FIRST if state in states), none)
-        return "paused" if self.paused and state in ("ready", "stopped") else state
+        return "paused" if self.paused and state in HELD else state
 
     @property
     def slots(self) -> int:
@@ -63,7 +64,9 @@ class Row:
         notes = [replica.note for replica in self.replicas if replica.note]
         kept = [last_line(self.deployment.failure)] if self.deployment.failure else []
         name = self.deployment.model_name
-        paused = [f"its queue waits for: kingpost resume {name}"] if self.paused else []
+        paused = (
+            [f"its queue waits for: kingpost resume {shlex.quote(name)}"] if self.paused else []
+        )
         off = f"deactivated: kingpost activate {self.deployment.id}"
         inactive = [] if self.deployment.active else [off]
         shared = [f"in the process of {self.leader}"] if self.leader else []

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
@@ -51,9 +52,11 @@ class Management:
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in await self._store.run(registry.replicas()):
             replicas[replica.deployment_id].append(replica)
+        paused = await self._store.run(verbs.paused())
         return model, [
-            (deployment, status_of(deployment, replicas[deployment.id]))
+            (deployment, replace(status, paused=deployment.id in paused))
             for deployment in await self._of(model)
+            for status in [status_of(deployment, replicas[deployment.id])]
         ]
 
     async def deployment(

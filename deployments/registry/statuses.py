@@ -22,11 +22,15 @@ StatusName = Literal[
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """The name of the status, the number of ready replicas, and the reason: why a load failed, or what happens meanwhile."""
+    """The name of the status, the number of ready replicas, and the reason: why a load failed, or what happens meanwhile.
+
+    A `paused` deployment has any status; its queued requests are held back.
+    """
 
     name: StatusName
     ready: int = 0
     reason: str = ""
+    paused: bool = False
 
 
 def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> DeploymentStatus:

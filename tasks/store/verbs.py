@@ -314,6 +314,11 @@ def pause(deployment_id: str, paused: bool) -> ScriptCall[int]:
     return ScriptCall("pause", [deployment_id, int(paused)], number)
 
 
+def paused() -> ScriptCall[frozenset[str]]:
+    """The ids of the deployments whose jobs are held back."""
+    return ScriptCall("paused", [], lambda reply: frozenset(text(each) for each in items(reply)))
+
+
 def spill(refs: Sequence[str], milliseconds: int) -> ScriptCall[int]:
     """Records payloads that will be written. Those that no job adopts in time are deleted."""
     return ScriptCall("spill", [milliseconds, *refs], number)

@@ -1,6 +1,7 @@
 """Keys, webhooks and models that are held back, from a laptop with a key of the scope `admin`."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -16,8 +17,24 @@ def admin(stack: Stack, far: Shell) -> Shell:
     return far
 
 
+WAITS = "its queue waits for: kingpost resume hello"
+
+
+def _rows(shell: Shell, line: str, model: str, inside: str = "") -> list[dict[str, Any]]:
+    """What a command says of a model, as JSON."""
+    said = json.loads(shell.type(f"{line} --json"))
+    return [row for row in (said[inside] if inside else said) if row["model"] == model]
+
+
 def test_a_model_is_held_back_and_let_go(stack: Stack, logged_in: Shell) -> None:
     assert "hello is paused. Requests that wait: 0." in logged_in.type("kingpost pause hello")
+    local = f"--state {stack.shell.folder / '.kingpost'}"
+    for where in ("", local):
+        (row,) = _rows(logged_in, f"kingpost models {where}", "hello")
+        assert (row["state"], row["remark"]) == ("paused", WAITS)
+    (row,) = _rows(logged_in, "kingpost status", "hello", "models")
+    assert (row["status"], row["paused"]) == ("ACTIVE", True)
+    assert "PAUSED" in (said := logged_in.type("kingpost status")) and WAITS in said
     with Client(stack.url, stack.key) as client:
         job = client.submit("hello", {"name": "Late"})
         assert job.status().waiting_for == "paused"
