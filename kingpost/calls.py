@@ -244,6 +244,15 @@ def move(
     return JobStatus.of(_object(answer))
 
 
+def purge(request_id: str) -> Flow[bool]:
+    """Deletes the request with all that is kept of it; one that is not final is cancelled.
+
+    Returns whether it is gone. If not, its call is being stopped, and the rest goes when that has ended.
+    """
+    answer = yield from ask(Request("POST", f"{_request(request_id)}/purge"))
+    return bool(_object(answer)["purged"])
+
+
 def retry(
     request_id: str,
     model_input: object = SAME_INPUT,

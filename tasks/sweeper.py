@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
+from tasks.log_store.purging import PurgedLines
 from tasks.machine import since_boot_ms, tell_time
 from tasks.payloads import Payloads
 from tasks.process.logs import get_logger
@@ -36,6 +37,7 @@ class Swept:
     files: int = 0
     collected: int = 0
     indexed: int = 0
+    lines: int = 0
 
 
 class Sweeper:
@@ -60,6 +62,7 @@ class Sweeper:
             None  # API keys that the pass of `_reindex` has yet to visit
         )
         self._index_cursor = 0
+        self._purged_lines = PurgedLines(store)
 
     async def run_once(self) -> Swept:
         """One batch of each kind. Raises StoreUnavailable."""
@@ -83,8 +86,9 @@ class Sweeper:
         files = await self._step("forget files", self._forget_files, 0)
         collected = await self._step("collect", self._collect, 0)
         indexed = await self._step("reindex", self._reindex, 0)
+        lines = await self._step("purged lines", self._purged_lines.run_once, 0)
         return Swept(
-            rescued, stopped, expired, wakeups, retried, forgotten, files, collected, indexed
+            rescued, stopped, expired, wakeups, retried, forgotten, files, collected, indexed, lines
         )
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:

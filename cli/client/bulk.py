@@ -105,7 +105,8 @@ def steer(action: "Action", wanted: Wanted, how: How, to: To = NOWHERE) -> None:
 def _confirm(action: str, count: int, how: How) -> None:
     if how.yes:
         return
-    question = f"{_requests(count)} match. {action.capitalize()} them?"
+    more = ", with all that is kept of them" if action == "purge" else ""
+    question = f"{_requests(count)} match. {action.capitalize()} them{more}?"
     if not sys.stdin.isatty():
         raise BadFilter(f"{_requests(count)} match; add --yes to {action} them.")
     if not typer.confirm(question, err=True):

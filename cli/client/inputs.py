@@ -76,6 +76,18 @@ def model_input(given: Sequence[str]) -> Any:
     return merged
 
 
+def changed(old: Any, change: Any, edit: bool) -> Any:
+    """An input as it is to be; `change` None changes nothing. Raises BadInput for bytes, and for what is not JSON after the change."""
+    new: Any = change if change is not None else old
+    if isinstance(change, dict) and isinstance(old, dict):
+        new = cast("dict[str, Any]", old) | cast("dict[str, Any]", change)
+    if not edit:
+        return new
+    if isinstance(new, bytes):
+        raise BadInput("The input is not JSON, so it cannot be edited.")
+    return edited(new)
+
+
 def edited(value: Any) -> Any:
     """The value as the user leaves it in $VISUAL or $EDITOR. Raises BadInput if that is no JSON, or nothing was saved."""
     command = editor()

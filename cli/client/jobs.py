@@ -1,31 +1,30 @@
-"""`kingpost jobs`: lists, shows and follows requests, cancels them, runs them again and moves them."""
+"""`kingpost jobs`: lists, shows and follows requests, cancels them, runs them again, moves and deletes them."""
 
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.client.bulk import All, DryRun, How, Ids, Operation, To, Yes, named, steer
 from cli.client.choosing import client
+from cli.client.each import canceled, each, moved, purged, retried, whole
 from cli.client.filtering import BadFilter, Wanted, filtered
-from cli.client.inputs import BadInput, edited, model_input, with_files
+from cli.client.inputs import model_input, with_files
 from cli.client.outputs import Out, finish
 from cli.options import AsJson
 from cli.tables import show
-from kingpost.errors import ApiError
 from tasks.outside_text import printable
 
 if TYPE_CHECKING:
-    from kingpost import Job
-    from kingpost.records import Canceled, JobStatus, ListedJob, Model
+    from kingpost.records import JobStatus, ListedJob, Model
 
 app = typer.Typer(
-    no_args_is_help=True, help="Lists, shows, follows, cancels, retries and moves requests."
+    no_args_is_help=True,
+    help="Lists, shows, follows, cancels, retries, moves and deletes requests.",
 )
-RequestId = Annotated[str, typer.Argument(help="Id of the request.")]
+RequestId = Annotated[str, typer.Argument(help="Id of the request, or its beginning.")]
 # What `show` says of a status, in this order; what is empty is left out.
 SHOWN = (
     "status", "model_id", "chain_id", "deployment_id", "priority", "attempt", "queue_position", "eta_seconds",
@@ -57,7 +56,7 @@ def list_jobs(
 def show_job(request_id: RequestId, as_json: AsJson = False) -> None:
     """Shows the status of a request, and why it waits or failed."""
     with client() as server:
-        found = server.jobs.get(request_id).status()
+        found = server.jobs.get(whole(server, request_id)).status()
     if as_json:
         print(json.dumps(found.raw))
     else:
@@ -70,7 +69,7 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> None:
     from cli.client.following import follow
 
     with client() as server:
-        job = server.jobs.get(request_id)
+        job = server.jobs.get(whole(server, request_id))
         follow(job, as_json=as_json)
         found = job.status()
     if not as_json:
@@ -83,14 +82,16 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> None:
 def result(request_id: RequestId, out: Out = None, as_json: AsJson = False) -> None:
     """Waits for a request and shows its output."""
     with client() as server:
-        finish(server.jobs.get(request_id).output(), out, as_json, server, request_id)
+        job = server.jobs.get(whole(server, request_id))
+        finish(job.output(), out, as_json, server, job.id)
 
 
 @app.command("input")
 def show_input(request_id: RequestId, out: Out = None, as_json: AsJson = False) -> None:
     """Shows the input of a request, while it is kept."""
     with client() as server:
-        finish(server.jobs.get(request_id).input_as_sent(), out, as_json, server, request_id)
+        job = server.jobs.get(whole(server, request_id))
+        finish(job.input_as_sent(), out, as_json, server, job.id)
 
 
 @app.command()
@@ -110,7 +111,7 @@ def cancel(
         steer("cancel", wanted, how)
         return
     with client() as server:
-        _each(request_ids, how, lambda id: _canceled(server.jobs.get(id).cancel()))
+        each(server, request_ids, as_json, canceled)
 
 
 @app.command()
@@ -146,7 +147,7 @@ def retry(
     change = model_input(given) if given else None
     with client() as server:
         change = with_files(change, server)
-        _each(request_ids, how, lambda id: _retried(server.jobs.get(id), change, edit))
+        each(server, request_ids, as_json, lambda job: retried(job, change, edit))
 
 
 @app.command()
@@ -174,68 +175,28 @@ def move(
         steer("move", wanted, how, To(to_level, to_deployment))
         return
     with client() as server:
-        _each(
-            request_ids,
-            how,
-            lambda id: _moved(
-                server.jobs.get(id).move(priority=to_level, deployment=to_deployment)
-            ),
-        )
+        to = To(to_level, to_deployment)
+        each(server, request_ids, as_json, lambda job: moved(job, to))
 
 
-Done = tuple[bool, Mapping[str, Any], str]  # whether it was done, as JSON, and in words
-
-
-def _each(ids: Sequence[str] | None, how: How, act: Callable[[str], Done]) -> None:
-    """Does it with each of the requests. One that cannot be does not stop the others; the exit code is 1 then."""
-    failed, rows = False, list[Mapping[str, Any]]()
-    for request_id in ids or ():
-        try:
-            done, row, words = act(request_id)
-            if not how.as_json:
-                print(f"{request_id}: {printable(words)}")
-        except ApiError as error:
-            if error.status in (401, 403):
-                raise  # it holds for all
-            done, row = False, {"request_id": request_id, "error": str(error)}
-            print(f"{request_id}: {printable(str(error))}", file=sys.stderr)
-        failed |= not done
-        rows.append(row)
-    if how.as_json:
-        print(json.dumps(rows))
-    if failed:
-        raise typer.Exit(1)
-
-
-def _canceled(said: "Canceled") -> Done:
-    return said.canceled, said.raw, said.message
-
-
-def _moved(said: "JobStatus") -> Done:
-    where = f"deployment {said.deployment_id}, priority {said.priority}"
-    return True, said.raw, f"it waits at {where}."
-
-
-def _retried(job: "Job", change: Any, edit: bool) -> Done:
-    """Runs the job again, with its input as the options change it."""
-    if change is None and not edit:
-        again = job.retry()
-    else:
-        again = job.retry(_changed(job.input(), change, edit))
-    said = {"request_id": again.id, "retry_of": job.id}
-    return True, said, f"it runs again as {again.id}."
-
-
-def _changed(old: Any, change: Any, edit: bool) -> Any:
-    """An input as it is to be. Raises BadInput for bytes, and for what is not JSON after the change."""
-    new: Any = change if change is not None else old
-    if isinstance(change, dict) and isinstance(old, dict):
-        new = cast("dict[str, Any]", old) | cast("dict[str, Any]", change)
-    if not edit:
-        return new
-    if isinstance(new, bytes):
-        raise BadInput("The input is not JSON, so it cannot be edited.")
-    return edited(new)
+@app.command()
+@filtered
+def purge(
+    wanted: Wanted,
+    request_ids: Ids = None,
+    all: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operation: Operation = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deletes requests before their time, with inputs, outputs, events, webhooks and log lines: by their ids, or all that match. Those that are not final are cancelled."""
+    how = How(all, dry_run, yes, operation, as_json)
+    if not named(request_ids, wanted, how):
+        steer("purge", wanted, how)
+        return
+    with client() as server:
+        each(server, request_ids, as_json, purged)
 
 
 def _table(

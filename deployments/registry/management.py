@@ -52,11 +52,11 @@ class Management:
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in await self._store.run(registry.replicas()):
             replicas[replica.deployment_id].append(replica)
-        paused = await self._store.run(verbs.paused())
+        found = await self._of(model)
+        paused = await self._store.run(verbs.paused([known.id for known in found]))
         return model, [
-            (deployment, replace(status, paused=deployment.id in paused))
-            for deployment in await self._of(model)
-            for status in [status_of(deployment, replicas[deployment.id])]
+            (known, replace(status_of(known, replicas[known.id]), paused=held))
+            for known, held in zip(found, paused, strict=True)
         ]
 
     async def deployment(

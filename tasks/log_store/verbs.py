@@ -98,6 +98,43 @@ def read_log(
     return ScriptCall("read_log", arguments, read, LOGS)
 
 
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """Requests that were deleted before their time, as of `upto`, and the deployments that have lines."""
+
+    count: int
+    upto: Milliseconds
+    deployments: list[str]
+
+
+def purged(settled: Milliseconds) -> ScriptCall[Purged]:
+    """The requests that were deleted at least `settled` ago and may still have lines."""
+
+    def read(reply: Reply) -> Purged:
+        count, upto, deployments = items(reply)
+        return Purged(number(count), number(upto), [text(entry) for entry in items(deployments)])
+
+    return ScriptCall("purged", [settled], read, LOGS)
+
+
+def forget_lines(
+    deployment_id: str, beyond: LineId | None, most: int
+) -> ScriptCall[tuple[int, LineId | None]]:
+    """Deletes the lines of purged requests among the next ones. The reply is how many went, and where to go on; None at the end."""
+
+    def read(reply: Reply) -> tuple[int, LineId | None]:
+        gone, last = items(reply)
+        return number(gone), LineId.of(text(last))
+
+    begin = f"({beyond}" if beyond else "-"
+    return ScriptCall("forget_lines", [deployment_id, begin, most], read, LOGS)
+
+
+def forget_purged(upto: Milliseconds) -> ScriptCall[int]:
+    """Says that no lines are left of the requests that were deleted until then."""
+    return ScriptCall("forget_purged", [upto], number, LOGS)
+
+
 def _id(reply: Reply) -> LineId:
     found = LineId.of(text(reply))
     assert found, reply

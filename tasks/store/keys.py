@@ -20,6 +20,7 @@ PLAIN = {
     "garbage": "zset payload -> ms when it may be deleted, unless a job has adopted it by then",
     "files": "zset file -> ms when it may go; files that no request uses",
     "file-secret": "string, signs the URLs of files",
+    "purged": "zset request_id -> ms when it was deleted before its time; until its log lines are gone",
     "paused": "set of deployments whose jobs wait until they are resumed",
     "unfinished": "hash api key -> how many of its jobs are not final",
     "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; others: a setting",

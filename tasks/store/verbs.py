@@ -314,9 +314,11 @@ def pause(deployment_id: str, paused: bool) -> ScriptCall[int]:
     return ScriptCall("pause", [deployment_id, int(paused)], number)
 
 
-def paused() -> ScriptCall[frozenset[str]]:
-    """The ids of the deployments whose jobs are held back."""
-    return ScriptCall("paused", [], lambda reply: frozenset(text(each) for each in items(reply)))
+def paused(deployment_ids: Sequence[str]) -> ScriptCall[list[bool]]:
+    """Whether the jobs of these deployments, of which there may be thousands, are held back; in their order."""
+    return ScriptCall(
+        "paused", deployment_ids, lambda reply: [number(each) == 1 for each in items(reply)]
+    )
 
 
 def spill(refs: Sequence[str], milliseconds: int) -> ScriptCall[int]:

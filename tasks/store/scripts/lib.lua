@@ -129,9 +129,10 @@ end
 
 -- Everything of a final job whose slot is free goes.
 local function drop(id, now)
-  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member', 'files', 'made')
+  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member', 'files', 'made', 'purged')
   if job[5] then release_files(job[5]) end
   if job[6] then end_files(job[6], now) end
+  if job[7] then redis.call('ZADD', K.purged, whole(wall_ms()), id) end
   if job[1] then
     redis.call('ZREM', K.jobs(job[1]), job[4], id) -- an earlier version had the id there
     redis.call('ZREM', K.all_jobs, job[4])
@@ -209,8 +210,10 @@ local function cancel(id, running_too, now)
 end
 
 -- Ends a job and drops all of it. Of one whose call still runs, a record stays until the sweeper sees that it has ended.
+-- Its log lines go later (forget_lines.lua).
 local function purge(id, now)
   cancel(id, true, now)
+  redis.call('HSET', K.job(id), 'purged', 1)
   redis.call('ZREM', K.outbox, id)
   if not redis.call('ZSCORE', K.leases, id) then
     drop(id, now)

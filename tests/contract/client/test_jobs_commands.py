@@ -1,5 +1,6 @@
 """`kingpost jobs` on many requests: filters, a count before a change, retries with another input, moves."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ def asleep(stack: Stack) -> Iterator[list[str]]:
         jobs = [client.submit("painter", {"what": "json"}, priority=level) for level in (0, 0, 2)]
         yield [job.id for job in jobs]
         for job in jobs:
-            job.cancel()
+            with contextlib.suppress(NotFound):  # deleted meanwhile
+                job.cancel()
         client.deployments.activate("painter", "production")
 
 
@@ -123,3 +125,29 @@ def test_requests_are_moved_by_their_ids(stack: Stack, logged_in: Shell, asleep:
         foreign = client.deployments.get("hello").id
     refused = logged_in.run(f"kingpost jobs move {asleep[0]} --to-deployment {foreign}")
     assert refused.returncode == 1 and "is not of the request's model" in refused.stderr
+
+
+def test_the_beginning_of_an_id_is_enough(stack: Stack, logged_in: Shell) -> None:
+    with Client(stack.url, stack.key) as client:
+        job = client.submit("hello", {"name": "Ada"})
+        assert job.result() == {"text": "Hello, Ada!"}
+    short = job.id[:8]
+    assert logged_in.type(f"kingpost jobs show {short}").startswith(job.id)
+    assert json.loads(logged_in.type(f"kingpost jobs input {short}")) == {"name": "Ada"}
+    said = logged_in.run(f"kingpost jobs cancel {short} {job.id}")
+    assert said.stdout.count(f"{job.id}: The request is already SUCCEEDED.") == 2
+    assert "Give the whole id" in logged_in.refused(f"kingpost jobs show {'0' * 31}")
+    assert "no such async request" in logged_in.refused("kingpost jobs show 12345")
+
+
+def test_requests_are_deleted_by_ids_and_by_a_filter(
+    stack: Stack, logged_in: Shell, asleep: list[str]
+) -> None:
+    said = logged_in.type(f"kingpost jobs purge {asleep[0]}")
+    assert said == f"{asleep[0]}: it is deleted.\n"
+    assert "no such async request" in logged_in.refused(f"kingpost jobs show {asleep[0]}")
+    which = "--model painter --status QUEUED"
+    refused = logged_in.refused(f"kingpost jobs purge {which}")
+    assert refused == "2 requests match; add --yes to purge them."
+    assert logged_in.type(f"kingpost jobs purge {which} --yes") == "2 requests deleted.\n"
+    assert rows(logged_in, which) == []

@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StoreUnavailable
+from tasks.job import RequestId, Submission
 from tasks.log_store import reading
+from tasks.log_store.library import LINE_BYTES
 from tasks.log_store.lines import LONGEST, KeptLine, fields_of, kept_line
+from tasks.log_store.purging import PurgedLines
 from tasks.log_store.shipper import AT_ONCE, MOST_WAITING, LogShipper
 from tasks.log_store.verbs import LineFilter, LineId, keep_lines, logged, read_log
 from tasks.process import logs
 from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.job_store import AsyncJobStore, JobStore
+from tasks.store.verbs import purge, submit
 from tests.conditions import wait_until
 from tests.conftest import Clock
 from tests.valkey import Valkey
@@ -256,3 +260,36 @@ def test_nothing_is_shipped_when_no_line_is_to_be_kept(settings: Settings, store
     logs.write_line(json.dumps({"message": "printed"}))
     shipper.stop()
     assert messages(store) == []
+
+
+async def test_the_lines_of_deleted_requests_go_and_all_others_stay(
+    store: JobStore, async_store: AsyncJobStore, clock: Clock
+) -> None:
+    ids = [RequestId(letter * 32) for letter in "ab"]
+    for deployment in ("d1", "d2"):
+        jobs = [
+            Submission(RequestId(id[:31] + deployment[1]), deployment, "m", b"{}") for id in ids
+        ]
+        store.run(submit(jobs, "alice", 10))
+    gone = ids[0][:31] + "1"
+    said = [line("none"), *(line("gone", request_id=gone) for _ in range(700)), line("kept", request_id=ids[1])]  # fmt: skip
+    for deployment in ("d1", "d2"):
+        store.run(keep_lines(deployment, [*said, line("of its chain", chain=gone)]))
+    forgetting = PurgedLines(async_store)
+    assert await forgetting.run_once() == 0
+    store.run(purge(gone))
+    assert await forgetting.run_once() == 0  # its last lines may be on their way
+    clock.jump(6)
+    assert await forgetting.run_once() == 2 * 701
+    for deployment in ("d1", "d2"):
+        assert messages(store, deployment) == ["none", "kept"]
+        sizes = [size_of(kept) for kept in (said[0], said[-1])]
+        assert int(store.redis.get(keys.keyed("log_bytes", deployment)) or 0) == sum(sizes)  # type: ignore[arg-type]
+    assert store.redis.zcard(keys.plain("purged")) == 0
+    assert await forgetting.run_once() == 0
+    store.run(keep_lines("d1", [line("new")]))
+    assert messages(store) == ["none", "kept", "new"]
+
+
+def size_of(kept: KeptLine) -> int:
+    return len(kept.text.encode()) + LINE_BYTES

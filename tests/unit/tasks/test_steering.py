@@ -348,6 +348,7 @@ def test_a_purged_job_that_runs_goes_when_its_call_has_ended(store: JobStore, cl
     clock.advance(16)
     assert store.run(verbs.forget(100)) == 1
     assert not [key for key in store.redis.scan_iter() if request_id.encode() in key]
+    assert store.redis.zrange(keys.plain("purged"), 0, -1) == [request_id.encode()]  # for its log
     assert store.run(verbs.queue_status(DEPLOYMENTS[0])).in_progress == 0
 
 
