@@ -10,8 +10,8 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api import body as bodies
 from api.console import overview, sessions
-from api.console.jobs import example, given_again, job_page, jobs_page
-from api.console.rendering import SECURITY, page, static
+from api.console.jobs import example, given_again, job_input, job_page, jobs_page
+from api.console.rendering import SECURITY, is_part, page, static
 from api.console.routing import PageRoute
 from api.console.sessions import Viewer, Viewing
 from api.gateway import authenticate, gateway_of
@@ -140,7 +140,10 @@ async def jobs(request: Request, viewer: Viewing) -> Response:
 @router.get("/jobs/{request_id}")
 async def job(request: Request, viewer: Viewing, request_id: str) -> Response:
     """One request: what became of it and why, its input and its output."""
-    return page(request, "job.html", viewer, **await job_page(request, viewer, request_id))
+    shown = await job_page(request, viewer, request_id)
+    if not is_part(request):
+        shown |= await job_input(request, shown)
+    return page(request, "job.html", viewer, **shown)
 
 
 @router.get("/keys")

@@ -46,11 +46,16 @@ TEMPLATES = Environment(
 )
 
 
+def is_part(request: Request) -> bool:
+    """Whether only what changes on a page is asked for."""
+    return request.headers.get("hx-request") == "true"
+
+
 def page(
     request: Request, template: str, viewer: Viewer | None, status: int = 200, **values: Any
 ) -> Response:
     """A page, or only its live part if a page asks for that (`HX-Request`)."""
-    part = "live" if request.headers.get("hx-request") == "true" else None
+    part = "live" if is_part(request) else None
     known = {"viewer": viewer, "path": request.url.path, "query": request.url.query}
     known |= {"asset": asset}
     found = TEMPLATES.get_template(template)

@@ -1,10 +1,13 @@
 """The output of an async request."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.gateway import Gateway, authenticate, gateway_of, owner_for
 from api.problems import Problem, no_such_request
+from api.routes.files.ranges import Part, part_of
 from api.upstream.passing import ACTIVE, SANDBOX
 from tasks.api_keys import sees_model_errors
 from tasks.errors import NotFound
@@ -13,9 +16,13 @@ from tasks.state import FINAL, Status
 from tasks.store import verbs
 
 router = APIRouter(tags=["async"])
+PARTS: dict[int | str, dict[str, Any]] = {
+    206: {"content": {"application/octet-stream": {}}},
+    416: {"description": "The output is shorter."},
+}
 
 
-@router.get("/async_request/{request_id}/result", response_class=Response)
+@router.get("/async_request/{request_id}/result", response_class=Response, responses=PARTS)
 async def result(request: Request, request_id: str) -> Response:
     """The output with its content type. 409 while the request is not final, 410 with the errors if it failed."""
     gateway, key = gateway_of(request), await authenticate(request)
@@ -24,7 +31,7 @@ async def result(request: Request, request_id: str) -> Response:
         call = verbs.read(request_id, owner_for(key), rate, key.id)
         job = (await gateway.store.run(call)).job
         _refuse_without_output(job, sees_model_errors(gateway.settings, key.scope))
-        return await _output(gateway, job)
+        return await _output(gateway, job, request.headers.get("range", ""))
     except NotFound:
         raise no_such_request() from None
 
@@ -39,18 +46,24 @@ def _refuse_without_output(job: Job, detailed: bool) -> None:
         raise Problem(410, "application_error", f"The request is {job.status}: {said}")
 
 
-async def _output(gateway: Gateway, job: Job) -> Response:
-    kind = job.output_type or ""
-    headers = {
-        "content-type": kind,
-        "content-length": str(job.output_bytes or 0),
-        "x-baseten-request-id": job.request_id,
-    }
+async def _output(gateway: Gateway, job: Job, wanted: str) -> Response:
+    """The output, or a part of it for a `Range`."""
+    kind, size = job.output_type or "", job.output_bytes or 0
+    headers = {"content-type": kind, "accept-ranges": "bytes"}
+    headers["x-baseten-request-id"] = job.request_id
     if ACTIVE.match(kind.encode("latin-1", "replace")):
         headers |= {SANDBOX[0].decode(): SANDBOX[1].decode(), "content-disposition": "attachment"}
-    if job.output_ref:
-        return StreamingResponse(await gateway.payloads.read_async(job.output_ref), headers=headers)
+    part = part_of(wanted, size)
+    if part is None:
+        return Response(status_code=416, headers=headers | {"content-range": f"bytes */{size}"})
+    status = 200
+    if part != Part(0, size):
+        status, headers["content-range"] = 206, f"bytes {part.start}-{part.end - 1}/{size}"
+    headers["content-length"] = str(part.end - part.start)
+    if job.output_ref and part.start < part.end:
+        pieces = await gateway.payloads.read_part(job.output_ref, part.start, part.end)
+        return StreamingResponse(pieces, status, headers)
     output = await gateway.store.output(job.request_id)
     if output is None:
         raise NotFound
-    return Response(output, headers=headers)
+    return Response(output[part.start : part.end], status, headers)

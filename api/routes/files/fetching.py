@@ -1,14 +1,13 @@
 """Files of outputs by their signed URLs: whoever has the URL may read the file until it expires."""
 
-import re
 import time
-from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.gateway import Gateway, gateway_of
 from api.problems import Problem
+from api.routes.files.ranges import Part, part_of
 from deployments.output_files import Token
 from tasks.errors import FileMissing, NotFound
 from tasks.files.kinds import SHOWN
@@ -16,7 +15,6 @@ from tasks.files.verbs import File, file_secret, find_files
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 GONE = "There is no such file."
-RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # A browser may show an image, and runs nothing, whatever the file is. The server adds nosniff to every answer.
 SAFE = {
     "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
@@ -26,14 +24,6 @@ SAFE = {
     "accept-ranges": "bytes",
 }
 BYTES = {"content": {"application/octet-stream": {}}}
-
-
-@dataclass(frozen=True)
-class Part:
-    """The bytes from `start` up to `end`, which does not belong to it."""
-
-    start: int
-    end: int
 
 
 @router.get(
@@ -46,7 +36,7 @@ async def fetch(request: Request, token: str) -> Response:
     """The file, or a part of it for a `Range`. The URL is its key."""
     gateway = gateway_of(request)
     file = await _found(gateway, token)
-    part = _part(request.headers.get("range", ""), file.size)
+    part = part_of(request.headers.get("range", ""), file.size)
     headers = {**SAFE, "content-type": file.content_type, "content-disposition": _shown(file)}
     if part is None:
         headers["content-range"] = f"bytes */{file.size}"
@@ -83,17 +73,3 @@ def _shown(file: File) -> str:
     kind = "inline" if file.content_type.startswith(SHOWN) else "attachment"
     name = f"{file.id}.{file.ending}" if file.ending else file.id
     return f'{kind}; filename="{name}"'
-
-
-def _part(header: str, size: int) -> Part | None:
-    """What a Range asks for; all of the file for none, for several, and for one that is no range of bytes. None if it is beyond the end."""
-    match = RANGE.fullmatch(header.strip())
-    if match is None or match[1] == match[2] == "":
-        return Part(0, size)
-    if match[1] == "":
-        last = int(match[2])
-        return Part(max(size - last, 0), size) if last and size else None
-    start, end = int(match[1]), int(match[2] or size - 1) + 1
-    if match[2] and end <= start:
-        return Part(0, size)
-    return Part(start, min(end, size)) if start < size else None

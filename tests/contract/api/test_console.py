@@ -231,7 +231,7 @@ def test_a_request_is_shown_with_its_story_and_only_to_who_may(live: Live, admin
     request_id = mine.change("POST", path, {"model_input": {"a": "my input"}}).json()["request_id"]
     mine.change("GET", f"/async_request/{request_id}?wait=30")
     page = mine.get(f"/ui/jobs/{request_id}").text
-    assert "succeeded" in page and page.count("my input") >= 2  # the input, the output
+    assert "succeeded" in page and "my input" in page
     assert request_id in mine.get("/ui/jobs").text
     assert other.get(f"/ui/jobs/{request_id}").status_code == 404
     assert request_id not in other.get("/ui/jobs").text
@@ -272,7 +272,8 @@ def test_what_a_client_or_model_writes_is_text(live: Live, admin: Browser, text:
         page = Page(answer.text)
         assert "\x1b" not in answer.text and "\x07" not in answer.text
         assert not any(name.startswith("on") for _, found in page.found for name in found)
-        assert not page.all("svg") and len(page.all("script")) == (3 if page.all("script") else 0)
+        assert not page.all("svg")
+        assert all(str(script["src"]).startswith("/ui/static/") for script in page.all("script"))
         assert not [link for link in page.all("a") if str(link.get("href")).startswith("java")]
 
 

@@ -75,6 +75,15 @@ def console(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> It
     console.close()
 
 
+def serious(page: Page) -> list[tuple[str, str]]:
+    """What keeps somebody from using a page, by axe: its name and an element."""
+    return [
+        (fault["id"], fault["nodes"][0]["html"])
+        for fault in Axe().run(page).response["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
 def test_every_page_fits_can_be_read_and_has_no_error(live: Live, console: Console) -> None:
     with live.client() as http:
         request_id = submit(http, {"a": 1}, ECHO)
@@ -84,13 +93,7 @@ def test_every_page_fits_can_be_read_and_has_no_error(live: Live, console: Conso
         console.at(path)
         wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert console.page.evaluate(wider) == 0, path
-        found = Axe().run(console.page).response["violations"]
-        serious = [
-            (fault["id"], fault["nodes"][0]["html"])
-            for fault in found
-            if fault["impact"] in ("serious", "critical")
-        ]
-        assert not serious, path
+        assert not serious(console.page), path
     assert console.wrong == []
 
 

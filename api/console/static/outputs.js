@@ -1,0 +1,145 @@
+// Shows what a model has answered by its type. Nothing of it becomes HTML: text is text, and only pictures, sounds and films are elements.
+"use strict";
+
+const MOST_TEXT = 200000; // characters in a page; the rest is a download
+const MOST_SHOWN = 8000000; // bytes that a page asks for to show them
+const MOST_MEDIA = 12; // pictures and files of one output
+const MEDIA = /^(image\/(png|jpeg|gif|webp)|audio\/.*|video\/.*)$/;
+const STARTS = { iVBORw0KGgo: "image/png", "/9j/": "image/jpeg", R0lGOD: "image/gif", UklGR: "image/webp" };
+const FILE_ADDRESS = /^\/v1\/files\/[\w.~-]+$/;
+
+function make(kind, text = "", className = "") {
+  const element = document.createElement(kind);
+  element.textContent = text;
+  if (className) element.className = className;
+  return element;
+}
+
+const typeOf = (header) => (header ?? "").split(";")[0].trim().toLowerCase();
+
+function media(kind, address) {
+  const element = make({ image: "img", audio: "audio", video: "video" }[kind.split("/")[0]], "", "output");
+  element.src = address;
+  if (element.tagName === "IMG") element.alt = "A picture in the output";
+  else {
+    element.controls = true;
+    element.preload = "metadata";
+    element.setAttribute("aria-label", "The output of the model");
+  }
+  return element;
+}
+
+function block(text) {
+  const shown = make("pre", "", "body");
+  shown.tabIndex = 0;
+  shown.textContent = text.length > MOST_TEXT ? text.slice(0, MOST_TEXT) + "\n[cut here; the download has all of it]" : text;
+  return shown;
+}
+
+// The elements for an answer that is complete: what it is as text, and before it the pictures and files in its JSON.
+function elementsOf(kind, text) {
+  if (kind !== "application/json" && !kind.endsWith("+json")) return [block(text)];
+  let value;
+  try { value = JSON.parse(text); } catch { return [block(text)]; }
+  return [...insideOf(value), block(JSON.stringify(value, shortened, 2) ?? "")];
+}
+
+function shortened(_, value) {
+  if (typeof value !== "string" || value.length < 200) return value;
+  if (pictureType(value)) return `(a picture in base64, ${value.length} characters)`;
+  return value.length > 20000 ? value.slice(0, 80) + ` … (${value.length} characters)` : value;
+}
+
+function pictureType(text) {
+  const start = Object.keys(STARTS).find((start) => text.startsWith(start));
+  return start && text.length > 60 && /^[A-Za-z0-9+/=\s]+$/.test(text) ? STARTS[start] : "";
+}
+
+function insideOf(value) {
+  const found = [], waiting = [value];
+  while (waiting.length && found.length < MOST_MEDIA) {
+    const next = waiting.shift();
+    if (typeof next === "string") {
+      const kind = pictureType(next);
+      if (kind) found.push(media(kind, `data:${kind};base64,${next}`));
+    } else if (next && typeof next === "object") {
+      if (typeof next.$ref === "string" && FILE_ADDRESS.test(next.url)) found.push(fileLink(next));
+      else waiting.push(...Object.values(next).slice(0, 200));
+    }
+  }
+  return found;
+}
+
+// A file of an output: its type is the server's word, so a picture shows and everything else is a download.
+function fileLink(file) {
+  const holder = make("p"), link = make("a", "Download the file");
+  link.href = file.url;
+  link.download = "";
+  holder.append(link, make("small", ` ${sizeOf(Number(file.size))}`));
+  fetch(file.url, { method: "HEAD" }).then((answer) => {
+    const kind = typeOf(answer.headers.get("content-type"));
+    if (answer.ok && MEDIA.test(kind)) holder.prepend(media(kind, file.url));
+  }).catch(() => {});
+  return holder;
+}
+
+function sizeOf(bytes) {
+  if (!(bytes >= 0)) return "";
+  if (bytes < 1000) return `${bytes} bytes`;
+  const units = ["kB", "MB", "GB"];
+  let shown = bytes / 1000;
+  while (shown >= 1000 && units.length > 1) { shown /= 1000; units.shift(); }
+  return `${shown.toPrecision(3)} ${units[0]}`;
+}
+
+// The output of a request that has succeeded.
+async function showResult(place, { job, kind, bytes }) {
+  const address = `/ui/api/async_request/${job}/result`, type = typeOf(kind);
+  const ways = make("p"), link = make("a", "Download");
+  link.href = address;
+  link.download = job;
+  ways.append(link, make("small", ` ${type || "no type"}, ${sizeOf(Number(bytes))}`));
+  if (MEDIA.test(type)) return place.replaceChildren(media(type, address), ways);
+  const isText = type.startsWith("text/") || type.endsWith("json");
+  if (!isText) return place.replaceChildren(ways);
+  if (Number(bytes) > MOST_SHOWN) return place.replaceChildren(make("p", "It is too long for a page.", "none"), ways);
+  try {
+    const answer = await fetch(address);
+    if (!answer.ok) throw new Error((await answer.json()).error);
+    place.replaceChildren(...elementsOf(type, await answer.text()), ways);
+  } catch (error) {
+    place.replaceChildren(make("p", `The output could not be read: ${error.message}`, "wrong"), ways);
+  }
+}
+
+// Text that comes piece by piece. The page keeps the end of a long one.
+class Flow {
+  constructor(place) {
+    this.place = place;
+    this.text = "";
+    this.due = false;
+  }
+
+  add(text) {
+    this.text += text;
+    if (this.text.length > 2 * MOST_TEXT) this.text = "[the beginning is left out here]\n" + this.text.slice(-MOST_TEXT);
+    if (this.due) return;
+    this.due = true;
+    requestAnimationFrame(() => { this.due = false; this.show(); });
+  }
+
+  clear() { this.text = ""; }
+
+  show() {
+    let shown = this.place.querySelector("pre.flow");
+    if (!this.text) return shown?.remove();
+    if (!shown) {
+      shown = make("pre", "", "body flow");
+      shown.tabIndex = 0;
+      this.place.replaceChildren(shown);
+    }
+    const atEnd = shown.scrollHeight - shown.scrollTop - shown.clientHeight < 40;
+    shown.textContent = this.text;
+    if (atEnd) shown.scrollTop = shown.scrollHeight;
+  }
+}
