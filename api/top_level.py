@@ -29,6 +29,7 @@ class Reader:
     def __init__(self, body: bytes) -> None:
         self._body, self._at = body, 0
         self._steps, self._turned = 0, 0
+        self.place: slice | None = None  # of the value that `text_of` found, with its quotes
 
     async def text_of(self, wanted: str) -> object:
         """The value of that field in the outermost object if it is a string. The last one counts. Raises Problem 400."""
@@ -41,7 +42,9 @@ class Reader:
             await self._expect(b":")
             is_text = await self._peek() == b'"'
             if name == wanted:
+                begin = self._at
                 found = await self._text() if is_text else None
+                self.place = slice(begin, self._at) if is_text else None
             if name != wanted or not is_text:
                 await self._value()
             if await self._peek() == b"}":

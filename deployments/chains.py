@@ -84,6 +84,8 @@ def register(store: JobStore, process: Sequence[Package]) -> list[Deployment]:
             package.gpu_memory,
             deployments[0].id if deployments else "",
             package.warnings,
+            package.runtime.served_model_names,
+            package.fixed_port,
         )
         deployments.append(store.run(call))
         if deployments[-1].kind == "chain" and package.root.name != package.model_name:

@@ -1,5 +1,6 @@
 """The Model APIs on the bare host: `model` in the body picks the deployment."""
 
+import json
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -26,10 +27,16 @@ async def models(request: Request) -> dict[str, object]:
     key = await authenticate(request)
     gateway = gateway_of(request)
     names = await gateway.store.run(registry.model_ids())
-    listed = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"}
+    mine = {
+        name
         for name, model_id in names.items()
         if not key.models or {name, model_id} & set(key.models)
+    }
+    served = await gateway.resolver.served_names()
+    further = [name for name, of in served.items() if len(of) == 1 and mine.issuperset(of)]
+    listed = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"}
+        for name in [*(name for name in names if name in mine), *further]
     ]
     if not key.may("deploy"):
         return {"object": "list", "data": listed}
@@ -41,18 +48,24 @@ async def model_api(request: Request) -> Response:
     """Passes the call on to the model that the body names."""
     await authenticate(request)
     body = await bodies.read(request, gateway_of(request).settings.max_model_api_body_bytes)
-    model = await _model_of(body)
+    body, model = await _addressed(request, bodies.as_utf8(body))
     request.scope["state"]["addressed"] = Addressed(
         model, prefix=f"/models/{quote(model, '', errors='replace')}"
     )
     return await proxied(request, PRODUCTION, request.scope["path"], body)
 
 
-async def _model_of(body: bytes) -> str:
-    model = await Reader(bodies.as_utf8(body)).text_of("model")
+async def _addressed(request: Request, body: bytes) -> tuple[bytes, str]:
+    """The body with the name that its server is to hear, and the model that it is for. Raises Problem and NotFound."""
+    reader = Reader(body)
+    model = await reader.text_of("model")
     if not isinstance(model, str) or not model:
         raise Problem(400, "client_error", "model: give the name or id of a model.")
-    return utf8(model)
+    named = await gateway_of(request).resolver.named(utf8(model))
+    if named.heard and reader.place:
+        before, after = body[: reader.place.start], body[reader.place.stop :]
+        body = b"".join([before, json.dumps(named.heard).encode(), after])
+    return body, named.reference
 
 
 _SCHEMA = {

@@ -71,8 +71,10 @@ def _register(
     except OSError as error:
         raise PushRefused(str(error)) from error
     needs = (package.gpus, package.gpu_memory, "", package.warnings)
+    serves = (package.runtime.served_model_names, package.fixed_port)
     root = str(package.root)
-    call = registry.register(package.model_name, root, content_hash, package.slots, "model", *needs)
+    name, slots = package.model_name, package.slots
+    call = registry.register(name, root, content_hash, slots, "model", *needs, *serves)
     deployment = store.run(call)
     say_warnings(package)
     return deployment, package.external_package_dirs

@@ -1,4 +1,4 @@
-"""Every key of config.yaml that Truss 0.18 knows, and ours (`runtime.batching`, `runtime.stop_grace_seconds`, `resources.gpu_memory`), each with what Kingpost does with it."""
+"""Every key of config.yaml that Truss 0.18 knows, and ours (see OURS), each with what Kingpost does with it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -31,10 +31,17 @@ from deployments.config.types import (
     Seconds,
     Section,
     gpu_name,
+    names_port,
     of_key,
     sized,
 )
 
+OURS = (  # the keys that Truss does not know
+    "runtime.batching",
+    "runtime.served_model_names",
+    "runtime.stop_grace_seconds",
+    "resources.gpu_memory",
+)
 NO_IMAGE = "is not used: Kingpost builds no image"
 FORMAL = limited("has no effect in Kingpost.")
 DATA_ONLY = Fate("honoured", "the model finds it in its config; nothing else reads it")
@@ -42,6 +49,11 @@ SecretName = Annotated[
     str, Field(pattern=r"^([-._a-zA-Z0-9]{1,253}|DOCKER_REGISTRY_.*)$"), Wanted("a secret's name")
 ]
 Texts = dict[SecretName, str]
+
+
+ServedName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$"), Wanted("a name without spaces")
+]
 
 
 class Batching(Section):
@@ -144,6 +156,13 @@ class Runtime(Section):
     ] = None
     num_workers: Annotated[Integer, Wanted("1")] = 1
     batching: Batching | None = None
+    served_model_names: Annotated[
+        list[ServedName],
+        Fate(
+            "honoured",
+            "further names for `model` on `/v1`; the model hears the first one when it is called by its own name",
+        ),
+    ] = []
 
     @model_validator(mode="after")
     def _one_worker(self) -> "Runtime":
@@ -221,7 +240,13 @@ class Build(Section):
 class DockerServer(Section):
     """A program that serves HTTP by itself; it takes the place of a Model class."""
 
-    start_command: Filled | None = None
+    start_command: Annotated[
+        Filled | None,
+        limited(
+            "names its port itself, so a machine has room for one replica, and a new version cannot start beside it; write {port} or $PORT there.",
+            lambda value: not names_port(value),
+        ),
+    ] = None
     server_port: Annotated[
         Integer, Field(ge=1, le=65535), Wanted("1..65535 and not 8080, which is reserved")
     ]
@@ -268,7 +293,7 @@ class Config(Section):
     environment_variables: Annotated[
         dict[str, Anything],
         limited(
-            "has PORT or HOSTNAME, which Baseten overwrites; in Kingpost the model gets the values of the file.",
+            "has PORT or HOSTNAME, which Baseten overwrites; in Kingpost the model gets the values of the file, but a docker_server gets its own PORT.",
             lambda value: isinstance(value, Mapping) and bool({"PORT", "HOSTNAME"} & value.keys()),  # pyright: ignore
         ),
     ] = {}

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from deployments.config.fates import Row, rows
+from deployments.config.schema import OURS
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "config.md"
 HEAD = """# config.yaml
 
-This page lists every key that Truss 0.18 knows, and three that only Kingpost has (`runtime.batching`, `runtime.stop_grace_seconds`,
-`resources.gpu_memory`). Kingpost does one of three things with a key:
+This page lists every key that Truss 0.18 knows, and those that only Kingpost has (OURS).
+Kingpost does one of three things with a key:
 
 - **honoured**: the key does what Truss's documentation says.
 - **limited**: the model runs, but a part of what was asked for does not happen. `push`, `up` and `watch` print a warning. The deployment keeps the
@@ -31,7 +32,8 @@ In the table, the notes of limited and refused keys complete a sentence that beg
 
 def table() -> str:
     """The whole file."""
-    return HEAD + "".join(_line(row) for row in rows())
+    ours = ", ".join(f"`{key}`" for key in OURS)
+    return HEAD.replace("OURS", ours) + "".join(_line(row) for row in rows())
 
 
 def _line(row: Row) -> str:

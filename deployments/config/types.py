@@ -16,6 +16,15 @@ ACCELERATORS = (
     *("B200", "L40S", "RTX_PRO_6000", "B300", "GB300"),
 )
 
+PORT_PLACE = re.compile(r"(?<!\$)\{port\}")  # in a start_command
+PORT_VARIABLE = re.compile(r"\$(PORT\b|\{PORT\b)")
+
+
+def names_port(command: object) -> bool:
+    """Whether a start_command says where its port goes, so that it runs at any port."""
+    text = str(command)
+    return bool(PORT_PLACE.search(text) or PORT_VARIABLE.search(text))
+
 
 def _no_flag(value: object) -> object:
     if isinstance(value, bool):  # true is no 1

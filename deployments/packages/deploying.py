@@ -55,7 +55,8 @@ def deployment_of(
     """The call that makes a deployment of a package that was checked. Raises PackageError for the name."""
     check_model_name(name)
     needs = (package.slots, package.gpus, package.gpu_memory, package.warnings)
-    return registry.push(name, content_hash, *needs, kind)
+    names, port = package.runtime.served_model_names, package.fixed_port
+    return registry.push(name, content_hash, *needs, kind, names, port)
 
 
 class Deploying:

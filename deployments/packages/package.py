@@ -9,6 +9,7 @@ from typing import Literal, cast
 from deployments.config import schema
 from deployments.config.check import checked, kept, refuse, unsupported
 from deployments.config.fates import Finding
+from deployments.config.types import PORT_PLACE, names_port
 from deployments.packages.names import check_model_name
 from deployments.packages.syntax import check_syntax
 from kingpost.packing.config_file import PackageError, read_yaml
@@ -93,6 +94,7 @@ class Runtime:
     transport: Transport = field(default_factory=Transport)
     health_checks: HealthChecks = field(default_factory=HealthChecks)
     batching: Batching | None = None
+    served_model_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,15 @@ class DockerServer:
     readiness_endpoint: str
     liveness_endpoint: str
     run_as_user_id: int | None = None
+
+    @property
+    def takes_any_port(self) -> bool:
+        """Whether the command says where its port goes. Else it always listens on `server_port`."""
+        return names_port(self.start_command)
+
+    def command_at(self, port: int) -> str:
+        """The command with that port in the place of {port}."""
+        return PORT_PLACE.sub(str(port), self.start_command)
 
 
 @dataclass(frozen=True)
@@ -212,6 +223,12 @@ class Package:
         return max(self.runtime.predict_concurrency, ahead)
 
     @property
+    def fixed_port(self) -> int:
+        """The port of a custom server whose command names it. 0 if any will do, or if there is no such server."""
+        server = self.docker_server
+        return 0 if server is None or server.takes_any_port else server.server_port
+
+    @property
     def gpus(self) -> int:
         """The number of GPUs that a replica needs, from `resources.accelerator` ("A10G", "H100:2")."""
         accelerator = str(self.resources.get("accelerator") or "")
@@ -294,6 +311,7 @@ def _runtime(said: schema.Runtime) -> Runtime:
         ),
         health_checks=HealthChecks(**checks.model_dump(include=set(checks.__class__.model_fields))),
         batching=Batching(batching.max_batch_size, batching.max_wait_ms) if batching else None,
+        served_model_names=tuple(said.served_model_names),
     )
 
 

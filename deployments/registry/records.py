@@ -45,6 +45,8 @@ class Deployment:
     autoscaling: Autoscaling = DEFAULTS
     warnings: tuple[str, ...] = ()  # what of its config.yaml is not honoured here
     leader: str = ""  # the deployment whose replicas serve this one, too: both share a process
+    served_names: tuple[str, ...] = ()  # other names for `model` on /v1; the model hears the first
+    fixed_port: int = 0  # of a custom server whose command names its port; 0 = any port
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ def deployment(deployment_id: str, flat: Reply) -> Deployment:
         autoscaling=Autoscaling.of(f),
         leader=f.get("leader", ""),
         warnings=tuple(json.loads(f.get("warnings", "[]"))),
+        served_names=tuple(json.loads(f.get("served_names", "[]"))),
+        fixed_port=int(f.get("fixed_port", 0)),
     )
 
 

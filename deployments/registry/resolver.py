@@ -1,16 +1,26 @@
 """Finds the deployment that a request is for, from a cached view of the registry."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
+from tasks.errors import NotFound
 from tasks.process.remembered import Remembered
 from tasks.store.job_store import AsyncJobStore
 
 CACHE_SECONDS = 1.0  # how late the API may notice a change
 MOST_KNOWN = 1000
+
+
+@dataclass(frozen=True)
+class Named:
+    """What `model` of a call on the bare /v1 means: a model, and the name that its server is to hear; '' = as it stands there."""
+
+    reference: str
+    heard: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Resolver:
         self._store = store
         self._known = Remembered(self._resolve, CACHE_SECONDS, MOST_KNOWN, monotonic)
         self._references = Remembered(self._exists, CACHE_SECONDS, MOST_KNOWN, monotonic)
+        self._served = Remembered(self._all_served, CACHE_SECONDS, 1, monotonic)
         self._records = Remembered(self._record, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
     async def resolve(self, reference: str | None, target: Target) -> Deployment:
@@ -42,6 +53,43 @@ class Resolver:
     async def knows(self, reference: str) -> bool:
         """Whether there is a model or a chainlet of that id or name."""
         return await self._references.get(reference)
+
+    async def named(self, name: str) -> Named:
+        """The model that `model` of a call on /v1 means: a name or id, a served name of one model, or either with `:adapter`.
+
+        What nobody knows is taken as a model's name. Raises NotFound if several models serve it.
+        """
+        base, _, adapter = name.rpartition(":")
+        for reference, heard in ((name, ""), (base, adapter)):
+            if reference and await self.knows(reference):
+                return Named(reference, heard or await self._own_name(reference))
+            models = (await self.served_names()).get(reference, ())
+            if len(models) > 1:
+                raise NotFound(_ambiguous(reference))
+            if models:
+                return Named(models[0], heard)
+        return Named(name)
+
+    async def served_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Maps each further name that production deployments serve to the names of their models."""
+        return await self._served.get("")
+
+    async def _own_name(self, reference: str) -> str:
+        """What the server hears when it is called by the name of its model."""
+        with contextlib.suppress(NotFound):
+            names = (await self.resolve(reference, Target())).served_names
+            return "" if not names or reference in names else names[0]
+        return ""
+
+    async def _all_served(self, _: str) -> Mapping[str, tuple[str, ...]]:
+        known = {d.id: d for d in await self._store.run(registry.deployments()) if d.served_names}
+        found: dict[str, tuple[str, ...]] = {}
+        for model in await self._store.run(registry.models()) if known else ():
+            current = model.environments.get("production")
+            deployment = known.get(current.deployment_id) if current else None
+            for name in deployment.served_names if deployment else ():
+                found[name] = (*found.get(name, ()), model.name)
+        return found
 
     async def deployment(self, deployment_id: str, fresh: bool = False) -> Deployment:
         """A deployment, either fresh or from the cache. Raises NotFound."""
@@ -59,3 +107,7 @@ class Resolver:
 
     async def _record(self, deployment_id: str) -> Deployment:
         return await self._store.run(registry.deployment(deployment_id))
+
+
+def _ambiguous(name: str) -> str:
+    return f"Several models serve the name {name!r}: call one of them by its own name."

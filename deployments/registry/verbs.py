@@ -108,11 +108,14 @@ def register(
     gpu_memory: int = 0,
     leader: str = "",
     warnings: Sequence[str] = (),
+    served_names: Sequence[str] = (),
+    fixed_port: int = 0,
 ) -> ScriptCall[Deployment]:
     """Creates or updates the deployment that follows a model folder."""
     chainlet = int(kind == "chainlet")
     arguments = [name, kind, slots, package, content_hash, _new_id(), _new_id()]
     arguments += [gpus, gpu_memory, chainlet, leader, json.dumps(warnings)]
+    arguments += [json.dumps(served_names), fixed_port]
     return _call("register", arguments, lambda reply: _read_deployment(items(reply)))
 
 
@@ -124,6 +127,8 @@ def push(
     gpu_memory: int = 0,
     warnings: Sequence[str] = (),
     kind: Kind = "model",
+    served_names: Sequence[str] = (),
+    fixed_port: int = 0,
 ) -> ScriptCall[Deployment]:
     """Creates an immutable deployment of a stored package. The same content is the same deployment.
 
@@ -138,6 +143,7 @@ def push(
 
     arguments = [name, slots, content_hash, _new_id(), _new_id()]
     arguments += [gpus, gpu_memory, json.dumps(warnings), kind]
+    arguments += [json.dumps(served_names), fixed_port]
     return _call("push", arguments, read)
 
 

@@ -246,7 +246,7 @@ class Node:
             if deployment.leader or deployment.gave_up or not deployment.active:
                 continue  # a leader's replicas serve those that it leads
             guard = self._starts[deployment_id]
-            while guard.due and self._count(deployment_id) < deployment.wanted:
+            while guard.due and self._count(deployment_id) < _most_here(deployment):
                 started = False
                 with guard.part():  # one that cannot be started does not keep the others from it
                     started = await self._start(deployment)
@@ -359,3 +359,8 @@ class Node:
         self._capacity.give_back(running.place)
         del self._running[running.seat.replica_id]
         self._note_seats()
+
+
+def _most_here(deployment: Deployment) -> int:
+    """How many of its replicas may run here: one if it is a server with a fixed port, because a second one cannot listen."""
+    return min(deployment.wanted, 1) if deployment.fixed_port else deployment.wanted

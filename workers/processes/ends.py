@@ -39,7 +39,7 @@ def adopt_orphans() -> None:
 
 def children() -> set[int]:
     """Our child processes, including dead ones that were not waited for. None where there is no /proc."""
-    return {child.pid for child in _family().get(os.getpid(), ())}
+    return {child.pid for child in by_parent().get(os.getpid(), ())}
 
 
 def end_orphans(known: Collection[int]) -> int:
@@ -50,7 +50,7 @@ def end_orphans(known: Collection[int]) -> int:
     """
     ended, own = set[int](), os.getsid(0)
     for _ in range(ROUNDS):
-        family = _family()
+        family = by_parent()
         mine = [child for child in family.get(os.getpid(), ()) if child.pid not in known]
         doomed = [child for child in mine if child.session != own]
         if not doomed:
@@ -74,7 +74,7 @@ def end_descendants(known: Collection[int]) -> None:
     """
     adopt_orphans()
     for _ in range(ALL_ROUNDS):
-        family = _family()
+        family = by_parent()
         mine = family.get(os.getpid(), ())
         doomed = [child for child in mine if child.pid not in known]
         for child in doomed:  # grows: the children of those that are killed
@@ -86,19 +86,21 @@ def end_descendants(known: Collection[int]) -> None:
         time.sleep(ROUND_SECONDS)
 
 
-class _Child(NamedTuple):
+class Child(NamedTuple):
+    """A process."""
+
     pid: int
     session: int
     dead: bool  # nobody has waited for it yet
 
 
-def _family() -> dict[int, list[_Child]]:
+def by_parent() -> dict[int, list[Child]]:
     """Maps each process id of the machine to its children."""
-    found: dict[int, list[_Child]] = defaultdict(list)
+    found: dict[int, list[Child]] = defaultdict(list)
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             text = status.read_text(errors="replace")
             fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-            child = _Child(int(status.parent.name), int(fields[3]), fields[0] in "ZX")
+            child = Child(int(status.parent.name), int(fields[3]), fields[0] in "ZX")
             found[int(fields[1])].append(child)
     return found

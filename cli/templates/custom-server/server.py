@@ -1,9 +1,10 @@
 """A server of your own, here with Python's library alone. Any other program that speaks HTTP does as well."""
 
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PORT = 8181  # as config.yaml has it
+PORT = int(sys.argv[1])  # as the start_command of config.yaml has it
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -2,7 +2,8 @@
 -- push: an immutable deployment of a package; the same content again is the same deployment. The first of a model
 -- becomes its `production`.
 -- ARGV  1 name   2 slots   3 content hash   4 new model id   5 new deployment id   6 GPUs
---       7 GPU memory   8 warnings, as JSON   9 'model' | 'chain' | 'chainlet'
+--       7 GPU memory   8 warnings, as JSON   9 'model' | 'chain' | 'chainlet'   10 served names, as JSON
+--       11 fixed port
 -- RETURNS {'created' | 'known', deployment id, its fields} | {'other', what else has that name}
 local name, hash, now = ARGV[1], ARGV[3], whole(wall_ms())
 local names = ARGV[9] == 'chainlet' and R.chainlets or R.models
@@ -17,7 +18,7 @@ if kind ~= ARGV[9] then return {'other', kind} end
 for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
   local known = redis.call('HMGET', R.deployment(id), 'content_hash', 'package')
   if known[1] == hash and known[2] == '' then
-    redis.call('HSET', R.deployment(id), 'active', 1, 'warnings', ARGV[8])
+    redis.call('HSET', R.deployment(id), 'active', 1, 'warnings', ARGV[8], 'served_names', ARGV[10], 'fixed_port', ARGV[11])
     forgive(id)
     redis.call('HDEL', R.deployment(id), 'served') -- it is to show at once whether it loads
     return {'known', id, redis.call('HGETALL', R.deployment(id))}
@@ -28,6 +29,6 @@ redis.call('SADD', R.deployments, id)
 redis.call('ZADD', R.deployments_of(model), now, id)
 redis.call('HSET', R.deployment(id), 'model_id', model, 'model_name', name, 'kind', ARGV[9], 'slots', ARGV[2],
   'package', '', 'content_hash', hash, 'gpus', ARGV[6], 'gpu_memory', ARGV[7], 'created', now, 'active', 1, 'wanted', 1,
-  'warnings', ARGV[8])
+  'warnings', ARGV[8], 'served_names', ARGV[10], 'fixed_port', ARGV[11])
 redis.call('HSETNX', R.environments(model), 'production', id)
 return {'created', id, redis.call('HGETALL', R.deployment(id))}

@@ -13,15 +13,11 @@ import pytest
 
 from deployments.config.check import checked, refuse, unsupported
 from deployments.config.fates import rows
+from deployments.config.schema import OURS
 from kingpost.packing.config_file import PackageError, plain
 
 truss_config = pytest.importorskip("truss.base.truss_config")
 
-OURS = {
-    "runtime.batching",
-    "runtime.stop_grace_seconds",
-    "resources.gpu_memory",
-}  # Kingpost's own, with what is below
 LEGACY = {
     "hf_cache",
     "resources.use_gpu",

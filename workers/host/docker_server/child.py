@@ -22,13 +22,14 @@ WATCHER = "(read -r _ < /dev/fd/{pipe}; kill -9 -$$) > /dev/null 2>&1 &\n"
 
 
 class ServerChild:
-    """One run of the command. Its output is printed line by line, and so reaches the log."""
+    """One run of the command at that port. Its output is printed line by line, and so reaches the log."""
 
-    def __init__(self, package: Package, on_exit: Callable[[int], object]) -> None:
+    def __init__(self, package: Package, port: int, on_exit: Callable[[int], object]) -> None:
         assert package.docker_server, "only docker_server packages have a command"
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         watched, self._alive = os.pipe()  # the second end closes with us
-        script = WATCHER.format(pipe=watched) + package.docker_server.start_command
+        command = package.docker_server.command_at(port)
+        script = f"{WATCHER.format(pipe=watched)}export PORT={port}\n{command}"
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", script],
             pass_fds=(watched,),
@@ -43,6 +44,11 @@ class ServerChild:
         os.close(watched)
         pump = threading.Thread(target=self._pump, args=(on_exit,), name="server", daemon=True)
         pump.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of its shell, which leads the session."""
+        return self._process.pid
 
     @property
     def tail(self) -> str:

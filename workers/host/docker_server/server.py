@@ -18,8 +18,9 @@ from deployments.pings import Pings
 from workers.host.call.answer import Answer
 from workers.host.call.call import ModelCall
 from workers.host.call.jobs import PREDICT_PATH
-from workers.host.call.slots import Reservations, SlotGate
+from workers.host.call.slots import CallKind, Reservations, Slot, SlotGate
 from workers.host.docker_server.child import ServerChild
+from workers.host.docker_server.ports import OwnPort, PortTaken, stranger_at
 from workers.host.docker_server.redirects import from_root
 from workers.host.docker_server.relay import WebSocketRelay
 from workers.host.docker_server.upstream import UpstreamError, UpstreamResponse, request
@@ -46,7 +47,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class ServerHost:
-    """One package whose command serves HTTP. Sync calls are not limited. Jobs take slots."""
+    """One package whose command serves HTTP. Jobs take slots, and so does each POST of a sync call, which goes first."""
 
     def __init__(self, package: Package) -> None:
         assert package.docker_server, "made for docker_server packages only"
@@ -58,21 +59,39 @@ class ServerHost:
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
         self.files_dir: Path | None = None  # a server of its own gets no paths
+        self.port = self.server.server_port  # the one that it gets, once it is started
+        self._own_port: OwnPort | None = None
         self._child: ServerChild | None = None
 
     async def run(self) -> None:
-        """Starts the command and is ready when its readiness endpoint answers 2xx."""
+        """Starts the command and is ready when its readiness endpoint, at a port that is its own, answers 2xx."""
         loop = asyncio.get_running_loop()
         event("model.loading")
-        self._child = ServerChild(
-            self.package, lambda code: loop.call_soon_threadsafe(self._ended, code)
+        try:
+            self._own_port = OwnPort.of(self.server)
+        except PortTaken as error:
+            self._fail(str(error))
+            return
+        self.port = self._own_port.number
+        self._child = child = ServerChild(
+            self.package, self.port, lambda code: loop.call_soon_threadsafe(self._ended, code)
         )
         ready = self.server.readiness_endpoint
         while self.state == "loading" and not await self.probe(ready):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(PROBE_EVERY)
-        if self.state == "loading":
-            self.state = "ready"
-            event("model.loaded")
+        stranger = await asyncio.to_thread(stranger_at, self.port, child.pid)
+        if self.state != "loading":
+            return
+        if stranger:
+            self._fail(f"At port {self.port} {stranger} answers, and not the start_command.")
+            return
+        self.state = "ready"
+        event("model.loaded", port=self.port)
+
+    def _fail(self, message: str, traceback: str = "") -> None:
+        self.failure = LoadFailure(message, traceback)
+        self.state = "failed"
+        event("model.not_loaded", "error", message=message)
 
     def drain(self) -> None:
         """Sets the state to say that this process is about to end."""
@@ -83,11 +102,13 @@ class ServerHost:
         """Ends the command and all that it started."""
         if self._child:
             self._child.stop()
+        if self._own_port:
+            self._own_port.close()
 
     async def probe(self, endpoint: str) -> bool:
         """True if a GET of this endpoint answers 2xx."""
         try:
-            response = await request(self.server.server_port, "GET", endpoint, [])
+            response = await request(self.port, "GET", endpoint, [])
         except UpstreamError:
             return False
         response.close()
@@ -97,8 +118,14 @@ class ServerHost:
         """Passes the call on. A body of known length is a Reply, any other a stream."""
         if self.state not in ("ready", "draining"):
             return error_reply(ModelNotReady())
+        slot: Slot | None = None
         try:
-            return await call.cancellable(self._ask(call), "the server")
+            if call.kind is CallKind.SYNC and call.scope["method"] == "POST":
+                slot = await call.cancellable(self.gate.acquire(CallKind.SYNC), "slot")
+            asked = await call.cancellable(self._ask(call), "the server")
+            if isinstance(asked, SlottedResponse):  # its slot goes back when the stream ends
+                asked.slot, slot = slot, None
+            return asked
         except ClientGone as error:
             return error_reply(error)
         except UpstreamError as error:
@@ -106,11 +133,14 @@ class ServerHost:
             event("server.unreachable", "error", message=str(error))
             reply = json_reply(502, {"error": str(error)})
             return Reply(502, reply.body, reply.content_type, error_headers(DOWNSTREAM))
+        finally:
+            if slot:
+                slot.release()
 
     async def _ask(self, call: ModelCall) -> Answer:
         scope = call.scope
         headers = [pair for pair in scope["headers"] if not pair[0].startswith(PRIVATE_PREFIX)]
-        target, port = self.target(scope), self.server.server_port
+        target, port = self.target(scope), self.port
         response = await request(port, scope["method"], target, headers, call.body)
         response.headers = from_root(response.headers, port, target)
         if not response.has_length or scope["method"] == "HEAD":
@@ -141,9 +171,7 @@ class ServerHost:
         if self.state == "ready":
             os._exit(1)  # the worker sees a host that died, re-queues its jobs and starts another
         if self.state == "loading":
-            message = f"The server ended with exit code {code} before it was ready."
-            self.failure = LoadFailure(message, tail)
-            self.state = "failed"
+            self._fail(f"The server ended with exit code {code} before it was ready.", tail)
 
 
 def _reply(response: UpstreamResponse, body: bytes) -> Reply:
@@ -214,5 +242,5 @@ class WebSocketEndpoint:
             await to_response(error_reply(ModelNotReady()))(scope, receive, send)
             return
         pings = Pings.of(host.package.runtime.transport)
-        relay = WebSocketRelay(host.server.server_port, host.target(scope), pings)
+        relay = WebSocketRelay(host.port, host.target(scope), pings)
         await relay(scope, receive, send)

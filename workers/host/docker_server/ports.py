@@ -1,0 +1,148 @@
+"""The port of a custom server: one of its own for each copy, or the one that its command names; and whose listener is there."""
+
+import contextlib
+import errno
+import random
+import socket
+import sys
+from pathlib import Path
+
+from deployments.packages.package import DockerServer
+from workers.processes.ends import by_parent
+
+FIRST, LAST = 20_000, 32_767  # below the ports that Linux gives to outgoing connections
+TRIES = 200
+LISTENS = "0A"  # a state of /proc/net/tcp
+# Local addresses at which a call of 127.0.0.1 arrives: loopback or any, also of IPv6 that takes IPv4.
+HERE = {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F"}
+# They listen for a server in a container that the command runs.
+FORWARDERS = {"docker-proxy", "rootlessport", "slirp4netns", "pasta", "gvproxy"}
+
+
+class PortTaken(Exception):
+    """Another process has the port. The message says what to do."""
+
+
+class OwnPort:
+    """A port of this machine for one copy. No other model host takes it until `close`, or until this process ends."""
+
+    def __init__(self, number: int, claim: socket.socket | None) -> None:
+        self.number = number
+        self._claim = claim
+
+    @classmethod
+    def of(cls, server: DockerServer) -> "OwnPort":
+        """A free port if the command says where its port goes, else the port of config.yaml. Raises PortTaken."""
+        if not server.takes_any_port:
+            return cls._of(server.server_port)
+        for _ in range(TRIES):
+            with contextlib.suppress(PortTaken):
+                return cls._of(random.randint(FIRST, LAST))
+        raise PortTaken(f"No port from {FIRST} to {LAST} of this machine is free.")
+
+    @classmethod
+    def _of(cls, number: int) -> "OwnPort":
+        claim = _claimed(number)
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("", number))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                if claim:
+                    claim.close()
+                raise PortTaken(_taken(number, _holder(number))) from error
+        return cls(number, claim)  # one that needs a right which we lack is the server's own affair
+
+    def close(self) -> None:
+        """Gives the port back."""
+        if self._claim:
+            self._claim.close()
+
+
+def _claimed(number: int) -> socket.socket | None:
+    """A claim that ends with this process. Its names are known to all who share the ports. None where there is no such thing."""
+    if sys.platform != "linux":
+        return None
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0kingpost-port-{number}")
+    except OSError as error:
+        claim.close()
+        raise PortTaken(_taken(number, "another replica")) from error
+    return claim
+
+
+def _taken(number: int, holder: str) -> str:
+    return (
+        f"Port {number} of this machine is taken by {holder}, and start_command names it itself. Write {{port}} or $PORT there "
+        "instead: then each replica gets a port of its own."
+    )
+
+
+def stranger_at(number: int, command: int) -> str | None:
+    """Who listens on the port instead of the command with that process id; None if it is the command, or nobody can tell."""
+    listening = _listening(number)
+    if not listening:
+        return None  # another system, or a container whose port the kernel forwards
+    known, all_read = _sockets_of(_tree(command))
+    strangers = listening - known
+    if not strangers or not all_read:
+        return None
+    holder = _holder(number)
+    return None if holder.partition(" ")[0] in FORWARDERS else holder
+
+
+def _listening(number: int) -> set[str]:
+    """The inodes of sockets that a call of 127.0.0.1 at that port may reach."""
+    found = set[str]()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                address, _, port = fields[1].partition(":")
+                if fields[3] == LISTENS and int(port, 16) == number and address in HERE:
+                    found.add(fields[9])
+    return found
+
+
+def _tree(command: int) -> list[int]:
+    """The process, its descendants, and the others of its session."""
+    of_parent = by_parent()
+    found = {command}
+    found |= {p.pid for kin in of_parent.values() for p in kin if p.session == command}
+    todo = list(found)
+    for pid in todo:  # grows
+        new = {child.pid for child in of_parent.get(pid, ())} - found
+        found |= new
+        todo += new
+    return todo
+
+
+def _sockets_of(pids: list[int]) -> tuple[set[str], bool]:
+    """The inodes of their sockets, and whether all of them could be read."""
+    found, all_read = set[str](), True
+    for pid in pids:
+        try:
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    name = str(entry.readlink())
+                    if name.startswith("socket:["):
+                        found.add(name[8:-1])
+        except PermissionError:  # of another user
+            all_read = False
+        except OSError:
+            continue  # it has ended
+    return found, all_read
+
+
+def _holder(number: int) -> str:
+    """Who listens there, as far as this user may know."""
+    listening = _listening(number)
+    for kin in by_parent().values():
+        for process in kin:
+            if listening & _sockets_of([process.pid])[0]:
+                with contextlib.suppress(OSError):
+                    name = Path(f"/proc/{process.pid}/comm").read_text().strip()
+                    return f"{name} (process {process.pid})"
+    return "another process"
