@@ -26,6 +26,7 @@ from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
 from api.routes.control import audit as routes_audit
 from api.routes.control import deployments as routes_deployments
+from api.routes.control import history as routes_history
 from api.routes.control import keys as routes_keys
 from api.routes.control import logs as routes_logs
 from api.routes.control import overview as routes_overview
@@ -83,6 +84,7 @@ ROUTES = (
     routes_objects,
     routes_logs,
     routes_overview,
+    routes_history,
 )
 LOOK_SECONDS = 10.0  # between two looks at the store
 

@@ -38,6 +38,7 @@ from tasks.log_store.library import LOGS
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.steering.verbs import SCRIPTS as STEERING
+from tasks.store.hour import History
 from tasks.store.job_store import AsyncJobStore
 from tasks.store.scripting import JOBS
 
@@ -84,6 +85,7 @@ class Gateway:
     deploying: Deploying
     chains: ChainDeploying
     removal: Removal
+    history: History
     log_viewers: Viewers
     listening: Counter[str]  # streams and tests of webhooks that are open, by key
     chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
@@ -117,6 +119,7 @@ class Gateway:
             deploying=deploying,
             chains=ChainDeploying(store, deploying, patching, settings),
             removal=Removal(store),
+            history=History(store),
             log_viewers=Viewers(),
             listening=Counter(),
             chain_key_id=key_id(chain_key.get_secret_value()) if chain_key else "",

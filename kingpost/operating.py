@@ -97,6 +97,26 @@ class Work(Record):
     slots: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class History(Record):
+    """The last hour of a deployment's async requests. Waits are from submission to the first claim. `minutes` has 60 of each, the oldest first."""
+
+    model: str
+    deployment_id: str
+    claimed: int = 0
+    waited_p50_seconds: float | None = None
+    waited_p95_seconds: float | None = None
+    ended: int = 0
+    failed: int = 0
+    error_share: float | None = None
+    succeeded: int = 0
+    expired: int = 0
+    canceled: int = 0
+    minutes: Mapping[str, Sequence[float | None]] = field(
+        default_factory=dict[str, "Sequence[float | None]"]
+    )
+
+
 def nodes() -> Flow[Sequence[Node]]:
     """The nodes by host. One that is silent is shown for ten minutes. It needs a key that may deploy."""
     said = _object((yield from ask(Request("GET", "/v1/nodes"))))
@@ -107,6 +127,14 @@ def overview() -> Flow[Sequence[Work]]:
     """Every deployment that is in use or has work, by model. It needs a key that may deploy."""
     said = _object((yield from ask(Request("GET", "/v1/overview"))))
     return [Work.of(entry) for entry in said["deployments"]]
+
+
+def history(model: str | None = None, *, deployment: str | None = None) -> Flow[Sequence[History]]:
+    """What became of the requests of the last hour, for the 100 busiest deployments. It needs a key that may deploy."""
+    asked = {"model": model, "deployment": deployment}
+    params = {name: value for name, value in asked.items() if value}
+    said = _object((yield from ask(Request("GET", "/v1/history", params))))
+    return [History.of(entry) for entry in said["deployments"]]
 
 
 def settings() -> Flow[Mapping[str, Any]]:

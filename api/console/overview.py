@@ -30,6 +30,11 @@ class ModelRow:
     deployments: tuple[DeploymentRow, ...]
 
     @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all deployments."""
+        return frozenset(row.deployment.id for row in self.deployments)
+
+    @property
     def queued(self) -> int:
         """Requests that wait, of all deployments."""
         return sum(row.queue.queued for row in self.deployments)
@@ -138,6 +143,6 @@ async def attention(gateway: Gateway, viewer: Viewer, rows: Sequence[ModelRow]) 
     if viewer.may("admin"):
         webhooks = await gateway.store.run(outbox.outbox_status(1))
         if webhooks.exhausted:
-            what = f"{webhooks.exhausted} webhooks were given up"
+            what = f"{webhooks.exhausted} webhook{'s' * (webhooks.exhausted > 1)} given up"
             found.append(Attention(what, "Their servers did not take them.", "/ui/webhooks"))
     return found

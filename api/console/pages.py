@@ -86,7 +86,8 @@ async def home(request: Request, viewer: Viewing) -> Response:
     gateway = gateway_of(request)
     rows = await overview.model_rows(gateway, viewer)
     needs = await overview.attention(gateway, viewer, rows)
-    return page(request, "overview.html", viewer, models=rows, attention=needs)
+    hour = await gateway.history.hour(request.app.state.pulse.number)
+    return page(request, "overview.html", viewer, models=rows, attention=needs, hour=hour)
 
 
 @router.get("/models/{model}")

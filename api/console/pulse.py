@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator
 
 from api.events import EventHub
@@ -27,6 +28,11 @@ class Pulse:
         self._wanted = asyncio.Event()
         self._guard = Guard("console's pulse")
 
+    @property
+    def number(self) -> int:
+        """How many changes there were. It stands still while nobody looks."""
+        return self._number
+
     async def run(self) -> None:
         """Looks until cancelled."""
         while True:
@@ -42,7 +48,8 @@ class Pulse:
         )
         seen: object = None
         with contextlib.suppress(StoreUnavailable):  # that is a change, too
-            seen = (await self._store.run(steering.pulse()), replicas)
+            # the history of the last hour moves on with each minute
+            seen = (await self._store.run(steering.pulse()), replicas, int(time.monotonic() // 60))
         if seen != self._seen or self._hub.closing:  # then the streams end
             async with self._changed:
                 self._seen, self._number = seen, self._number + 1

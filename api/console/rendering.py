@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from api.console import sparklines
 from api.console.sessions import Viewer
 from api.schemas import time_of
 from kingpost.records import WAITS
@@ -94,14 +95,19 @@ def pretty(raw: bytes | str) -> str:
     return printable(words)
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, digits: int = 3) -> str:
     """A duration in seconds as people say it."""
     if value is None:
         return ""
     for unit, seconds in (("h", 3600), ("min", 60)):
         if value >= seconds:
-            return f"{value / seconds:.3g} {unit}"
-    return f"{value:.3g} s"
+            return f"{value / seconds:.{digits}g} {unit}"
+    return f"{value:.{digits}g} s"
+
+
+def about(value: float | None) -> str:
+    """The same of a duration that is not known exactly."""
+    return number(value, 2)
 
 
 def milliseconds(value: float | None) -> str:
@@ -109,10 +115,19 @@ def milliseconds(value: float | None) -> str:
     return "" if value is None else f"{value:.3g} ms" if value < 1000 else number(value / 1000)
 
 
+def percent(value: float) -> str:
+    """A share in percent; a small one is not told as nothing."""
+    return "under 1 %" if 0 < value < 1 else f"{value:.0f} %"
+
+
 FILTERS: dict[str, Any] = {
     "at": time_of,
     "seconds": number,
     "milliseconds": milliseconds,
+    "about": about,
+    "percent": percent,
+    "line": sparklines.line,
+    "bars": sparklines.bars,
 }
 TEMPLATES.filters.update(FILTERS)
 WORDS: dict[str, Any] = {"WAITS": WAITS, "LEVELS": LEVEL_NAMES}

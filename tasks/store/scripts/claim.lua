@@ -26,7 +26,7 @@ for _ = 1, 100 do
   local member, score = pop_best(deployment)
   if not member then break end
   local id = id_of(member)
-  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key', 'rescued')
+  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key', 'rescued', 'created')
   if job[1] == 'QUEUED' and job[3] and tonumber(job[3]) <= now then
     finalize(id, 'EXPIRED', now, S.expired_error)
     unhold_best(deployment, job[5]) -- it may have been the one that was to go on for its API key
@@ -38,6 +38,7 @@ for _ = 1, 100 do
   elseif job[1] == 'QUEUED' and not (job[6] and mourn(id, now, S.rescued_error)) then
     advance_virtual_time(deployment, job[4], score)
     local at = whole(wall_ms())
+    if job[3] then note_wait(deployment, job[7], at) end
     redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', at, 'started', at,
       'attempt', job[2] + 1, 'fence', fence, 'replica', replica)
     redis.call('HDEL', K.job(id), 'expires', 'rescued') -- the clock of the queue ends with the first claim

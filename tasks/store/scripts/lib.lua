@@ -144,10 +144,29 @@ local function drop(id, now)
   for _, index in ipairs({K.exhausted, K.outbox, K.forget}) do redis.call('ZREM', index, id) end
 end
 
+-- One more of something in the minute of `at`, for the history of a deployment: a final status, or `wN`, a wait of
+-- 2^(N/2) ms. A minute has a bounded number of such counts, and goes soon after the hour that is shown.
+local function note(deployment, what, at)
+  local minute = K.history(whole(math.floor(at / 60000)))
+  if redis.call('HINCRBY', minute, deployment .. ':' .. what, 1) > 1 then return end
+  local counts = redis.call('HLEN', minute)
+  if counts == 1 then
+    redis.call('PEXPIRE', minute, 3900000)
+    redis.call('HSET', minute, string.rep('-', 65), 0) -- a long name makes it a table: a short list is searched from its front
+  end
+  if counts > 10000 then redis.call('HDEL', minute, deployment .. ':' .. what) end
+end
+
+local STEPS = 2 / math.log(2)
+local function note_wait(deployment, created, at)
+  note(deployment, 'w' .. math.floor(math.log(math.max(at - created, 1)) * STEPS), at)
+end
+
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
-  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key', 'files')
+  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key', 'files', 'deployment')
   local at = whole(wall_ms())
+  note(job[6], status, at)
   redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at, 'errors', errors)
   if not S.keep_inputs then
     redis.call('DEL', K.input(id))

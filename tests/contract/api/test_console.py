@@ -272,7 +272,7 @@ def test_what_a_client_or_model_writes_is_text(live: Live, admin: Browser, text:
         page = Page(answer.text)
         assert "\x1b" not in answer.text and "\x07" not in answer.text
         assert not any(name.startswith("on") for _, found in page.found for name in found)
-        assert not page.all("svg")
+        assert all(drawn.get("class") == "spark" for drawn in page.all("svg"))  # ours
         assert all(str(script["src"]).startswith("/ui/static/") for script in page.all("script"))
         assert not [link for link in page.all("a") if str(link.get("href")).startswith("java")]
 

@@ -24,7 +24,7 @@ NEEDS: dict[str, Need | None] = {  # None: every valid key
     r"/v1/models": "inference",
     r"/metrics": "metrics",
     r"/v1/models/.+": "deploy",
-    r"/v1/(packages|deployments|logs|nodes|overview)(/.+)?": "deploy",
+    r"/v1/(packages|deployments|logs|nodes|overview|history)(/.+)?": "deploy",
     r"/graphql/?": "deploy",
     r"/v1/(jobs|uploads)(/.+)?": "inference",
     r"/v1/(keys|audit|webhook_secrets|settings)(/.+)?|/v1/webhooks(/redrive)?": "admin",

@@ -1,0 +1,86 @@
+"""`python -m tests.screenshots [FOLDER]`: pictures of every page of the console, in both themes, wide and narrow.
+
+It starts a stack of its own and needs a Chromium on the PATH; without it says so and makes none.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.screenshots.stand import Stand, stand
+
+WIDTHS = {"wide": 1440, "narrow": 390}
+THEMES = ("light", "dark")
+TALLEST = 3000  # pixels of a picture
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+
+
+def pages(shown: Stand) -> dict[str, str]:
+    """The path of each page, by the name of its picture."""
+    return {
+        "overview": "/ui",
+        "jobs": "/ui/jobs",
+        "jobs-queued": "/ui/jobs?model=translator&status=QUEUED",
+        "request": f"/ui/jobs/{shown.painted}",
+        "request-running": f"/ui/jobs/{shown.running}",
+        "request-failed": f"/ui/jobs/{shown.failed}",
+        "model": "/ui/models/translator",
+        "model-broken": "/ui/models/summariser",
+        "try": "/ui/models/painter/try",
+        "keys": "/ui/keys",
+        "webhooks": "/ui/webhooks",
+        "audit": "/ui/audit",
+    }
+
+
+def pictures(browser: Browser, shown: Stand, folder: Path) -> None:
+    """Makes all of them: PAGE-WIDTH-THEME.png."""
+    for width, pixels in WIDTHS.items():
+        for theme in THEMES:
+            context = browser.new_context(
+                base_url=shown.url,
+                viewport={"width": pixels, "height": 900},
+                color_scheme=theme,  # type: ignore[arg-type]
+            )
+            page = context.new_page()
+            _shoot(page, folder / f"login-{width}-{theme}.png", "/ui/login", live=False)
+            page.get_by_label("API key").fill(shown.key)
+            page.get_by_role("button", name="Log in").click()
+            for name, path in pages(shown).items():
+                _shoot(page, folder / f"{name}-{width}-{theme}.png", path)
+            context.close()
+
+
+def _shoot(page: Page, to: Path, path: str, live: bool = True) -> None:
+    page.goto(path)
+    if live:
+        page.locator("#link.live").wait_for()
+    tall = int(page.evaluate("document.documentElement.scrollHeight"))
+    clip = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": min(tall, TALLEST)}  # type: ignore[index]
+    page.screenshot(path=to, full_page=True, clip=clip)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Says where the pictures are."""
+    if CHROMIUM is None:
+        print(
+            "There is no Chromium on the PATH, so no pictures are made. On Debian: apt install chromium."
+        )
+        return
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/screenshots").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as where, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        with stand(Path(where)) as shown:
+            pictures(browser, shown, folder)
+        browser.close()
+    print(f"{len(list(folder.glob('*.png')))} pictures are in {folder}.")
+
+
+if __name__ == "__main__":
+    main()
