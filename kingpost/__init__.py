@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NotFinished,
         NotFound,
         RateLimited,
+        StreamFailed,
         TimedOut,
         TooLarge,
         Unauthorized,
@@ -36,7 +37,7 @@ _WHERE = {
     for module, names in {
         "kingpost.client": "AsyncClient AsyncJob Client Job",
         "kingpost.errors": "ApiError BadSignature Conflict Error Forbidden JobFailed NotConfigured NotFinished NotFound"
-        " RateLimited TimedOut TooLarge Unauthorized Unavailable Unreachable",
+        " RateLimited StreamFailed TimedOut TooLarge Unauthorized Unavailable Unreachable",
         "kingpost.records": "FileRef",
         "kingpost.webhooks": "verify_webhook",
     }.items()
@@ -59,6 +60,7 @@ __all__ = [
     "NotFinished",
     "NotFound",
     "RateLimited",
+    "StreamFailed",
     "TimedOut",
     "TooLarge",
     "Unauthorized",

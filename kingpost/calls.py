@@ -4,14 +4,14 @@ import codecs
 import json
 import time
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
 
 from kingpost.errors import ApiError, JobFailed, NotConfigured, NotFinished, Unreachable
-from kingpost.events import Event, Parser
 from kingpost.flow import (
     Emit,
     Flow,
@@ -34,6 +34,8 @@ from kingpost.records import (
     Output,
     Queue,
 )
+from kingpost.streams.events import Event, Parser
+from kingpost.streams.frames import FRAMES, Reader
 
 LONGEST_WAIT = 60.0  # s, of one long poll
 PREDICT_SECONDS = 1260.0  # the server gives up after 1200 s by itself
@@ -42,6 +44,7 @@ JSON = {"content-type": "application/json"}
 SAME_INPUT: object = object()
 BYTES = {"content-type": "application/octet-stream"}
 FILES = {"x-kingpost-output-files": "true"}
+ASK_FRAMES = {FRAMES: "true"}
 
 
 def run(
@@ -83,7 +86,11 @@ def predict(
     answer = yield from ask(
         _predict(model, model_input, environment, deployment, timeout, output_files)
     )
-    return _output(answer)
+    found = _output(answer)
+    reader = _reader(answer)
+    content = b"".join(reader.feed(answer.content))
+    reader.end()
+    return replace(found, content=content)
 
 
 def stream(
@@ -95,13 +102,16 @@ def stream(
     timeout: float = PREDICT_SECONDS,
     output_files: bool = False,
 ) -> Generator[Step | Emit[str], Any, None]:
-    """Runs a model and gives its output as text, as it comes."""
+    """Runs a model and gives its output as text, as it comes. Raises StreamFailed if the model fails in the middle."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     request = _predict(model, model_input, environment, deployment, timeout, output_files)
-    yield from ask(request, opened=True)
+    answer = yield from ask(request, opened=True)
+    reader = _reader(answer)
     while data := (yield from _read()):
-        if text := decoder.decode(data):
-            yield Emit(text)
+        for part in reader.feed(data):
+            if text := decoder.decode(part):
+                yield Emit(text)
+    reader.end()
     if text := decoder.decode(b"", final=True):
         yield Emit(text)
 
@@ -115,13 +125,16 @@ def stream_bytes(
     timeout: float = PREDICT_SECONDS,
     output_files: bool = False,
 ) -> Generator[Step | Emit[Chunk], Any, None]:
-    """Runs a model and gives its output as bytes, as they come, with their content type. The first chunk is empty."""
+    """Runs a model and gives its output as bytes, as they come, with their content type. The first chunk is empty. Raises StreamFailed as `stream`."""
     request = _predict(model, model_input, environment, deployment, timeout, output_files)
     answer = yield from ask(request, opened=True)
     content_type = answer.headers.get("content-type", "")
     yield Emit(Chunk(b"", content_type))
+    reader = _reader(answer)
     while data := (yield from _read()):
-        yield Emit(Chunk(data, content_type))
+        for part in reader.feed(data):
+            yield Emit(Chunk(part, content_type))
+    reader.end()
 
 
 def submit(
@@ -307,11 +320,25 @@ def _predict(
     return Request(
         "POST",
         f"{target_path(model, environment, deployment)}/predict",
-        headers=(BYTES if is_bytes else JSON) | (FILES if output_files else {}),
+        headers=(BYTES if is_bytes else JSON) | ASK_FRAMES | (FILES if output_files else {}),
         content=model_input if is_bytes else _json(model_input),
         repeatable=False,  # the model may have begun
         read_seconds=timeout,
     )
+
+
+class _Whole:
+    """Reads an output that has no frames."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield data
+
+    def end(self) -> None:
+        pass
+
+
+def _reader(answer: httpx.Response) -> "Reader | _Whole":
+    return Reader() if FRAMES in answer.headers else _Whole()
 
 
 def _read() -> Flow[bytes]:

@@ -12,6 +12,7 @@ Error
 |   |-- RateLimited          429
 |   |-- Unavailable          502, 503
 |   `-- TimedOut             504
+|-- StreamFailed             the model failed in the middle of a streamed output
 |-- JobFailed                the request is final and has no result
 |-- NotFinished              the request was not final in the time that `wait` was given
 `-- BadSignature             the webhook was not signed by the server
@@ -79,6 +80,10 @@ class Unavailable(ApiError):
 
 class TimedOut(ApiError):
     """504: the model did not answer in time."""
+
+
+class StreamFailed(Error):
+    """The model failed in the middle of a streamed output. What came before was given."""
 
 
 class JobFailed(Error):

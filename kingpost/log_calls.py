@@ -8,9 +8,9 @@ import httpx
 
 from kingpost.calls import QUIET_SECONDS, _object
 from kingpost.errors import Unreachable
-from kingpost.events import Event, Parser
 from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
 from kingpost.records import LogLine, Page
+from kingpost.streams.events import Event, Parser
 
 LARGEST_PAGE = 1000
 Since = datetime | timedelta

@@ -11,11 +11,11 @@ import httpx
 
 from kingpost.calls import JSON, QUIET_SECONDS, _json, _object
 from kingpost.errors import Unreachable
-from kingpost.events import Parser
 from kingpost.files import Sent, sending
 from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
 from kingpost.managing import _of
 from kingpost.records import Deployment, Record
+from kingpost.streams.events import Parser
 
 if TYPE_CHECKING:
     from kingpost.packing.files import Selection

@@ -14,9 +14,9 @@ import httpx
 
 from kingpost.calls import JSON, QUIET_SECONDS, _json, _object
 from kingpost.errors import BadSignature, Unreachable
-from kingpost.events import Parser
 from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
 from kingpost.records import Record
+from kingpost.streams.events import Parser
 
 PREFIX = "whsec_"
 NAMES = ("webhook-id", "webhook-timestamp", "webhook-signature")

@@ -17,6 +17,7 @@ from deployments.http_client.exchange import RawHeaders
 from deployments.output_files import OUTPUT
 from deployments.redirects import has_addresses, rewritten
 from deployments.registry.resolver import Target
+from kingpost.streams.frames import FRAMES
 
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"}
@@ -26,7 +27,12 @@ FRAMING = {b"host", b"content-length", b"expect"}
 SECRET = {b"authorization", b"cookie", b"x-api-key"}
 NOT_FORWARDED = HOP_BY_HOP | FRAMING | SECRET | {b"forwarded", b"x-real-ip"}
 OURS = (b"x-baseten-", b"x-kingpost-", b"x-forwarded-")
-SAID_BY_US = {b"x-baseten-request-id", b"x-baseten-model-prediction-attempts", OUTPUT.encode()}
+SAID_BY_US = {
+    b"x-baseten-request-id",
+    b"x-baseten-model-prediction-attempts",
+    OUTPUT.encode(),
+    FRAMES.encode(),
+}
 NOT_ANSWERED = HOP_BY_HOP | SAID_BY_US
 CHAIN_REQUEST_ID = b"x-baseten-chain-request-id"
 # Documents in which a browser runs scripts. In a sandbox they have no origin, so they cannot act as pages of this service.

@@ -27,10 +27,11 @@ from api.upstream.waiting import Asking
 from deployments.attached import FILES, written
 from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
 from deployments.http_client.exchange import RawHeaders
-from deployments.output_files import ASKED, OUTPUT, Link
+from deployments.output_files import ASKED, OUTPUT, Link, is_asked
 from deployments.registry.records import Deployment, Replica
 from deployments.registry.resolver import Target
 from deployments.sendable import why_unsendable
+from kingpost.streams.frames import FRAMES
 from tasks.errors import FileMissing, KingpostError, NotFound
 from tasks.files.verbs import File
 from tasks.outside_text import whole_number
@@ -57,6 +58,7 @@ class ProxiedCall:
     body: bytes | None = None
     files: str = ""  # that go along: the header that names them
     link: Link | None = None  # for files of the output, if the caller wants them by URL
+    frames: str = ""  # whether a streamed output comes in frames, and with the model's exceptions
     attempts: int = 0
     sending: bool = False
 
@@ -189,6 +191,8 @@ class ProxyResponse(Response):
             headers.append((FILES.encode(), call.files.encode()))
         if call.link:
             headers.append((ASKED.encode(), str(call.link).encode()))
+        if call.frames:
+            headers.append((FRAMES.encode(), call.frames.encode()))
         method = call.request.method
         async with call.gateway.upstreams.request(
             replica, method, call.path, headers, body
@@ -272,6 +276,8 @@ def _answer_headers(headers: RawHeaders, call: ProxiedCall) -> RawHeaders:
         return PublicAddress.of(call.request, addressed_of(call.request), call.target)
 
     kept = answered(headers, address)
+    if call.frames:
+        kept += [pair for pair in headers if pair[0] == FRAMES.encode()]
     kept.append((b"x-baseten-request-id", call.request_id.encode()))
     kept.append((b"x-baseten-model-prediction-attempts", b"%d" % call.attempts))
     return kept
@@ -294,6 +300,8 @@ async def proxied(
     call = ProxiedCall(asking, request, target, full, request_id, chain_id, key.id, body)
     if call.takes_files:
         call.link = await link_for(gateway, request)
+    if call.path.partition("?")[0] == PREDICT and is_asked(request.headers.get(FRAMES, "")):
+        call.frames = "detailed" if asking.detailed else "plain"
     return ProxyResponse(call)
 
 

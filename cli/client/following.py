@@ -14,8 +14,8 @@ from tasks.outside_text import printable
 
 if TYPE_CHECKING:
     from kingpost import Job
-    from kingpost.events import Event
     from kingpost.records import JobStatus
+    from kingpost.streams.events import Event
 
 Tokens = Callable[[str], None]
 COLUMNS = (TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[state]}", markup=False))  # fmt: skip

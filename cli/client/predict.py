@@ -1,6 +1,7 @@
 """`kingpost predict`: runs a model from the shell, at once or through the queue."""
 
 import codecs
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from cli.client.choosing import client
 from cli.client.inputs import model_input, with_files
 from cli.client.outputs import CannotShow, Out, finish
 from cli.options import AsJson
-from kingpost.errors import ApiError, Error
+from kingpost.errors import ApiError, Error, StreamFailed
 from kingpost.records import Output
 from tasks.outside_text import printable
 
@@ -60,9 +61,9 @@ def predict(
             return
         try:
             _at_once(server, model, sent, target, out, as_json)
-        except ApiError as error:
-            if error.status == 500:  # the model raised something, and tells callers no more
-                way = f"`kingpost logs {model}` shows why"
+        except (ApiError, StreamFailed) as error:
+            if isinstance(error, StreamFailed) or error.status == 500:  # the model raised something
+                way = f"`kingpost logs {shlex.quote(model)}` shows why"
                 raise Error(f"{str(error).rstrip('.')}; {way}.") from None
             raise
 
@@ -77,9 +78,11 @@ def _at_once(
         finish(Output(content, content_type), out, as_json, server)
         return
     screen = Screen()
-    for chunk in chunks:
-        screen.take(chunk.data)
-    screen.end()
+    try:
+        for chunk in chunks:
+            screen.take(chunk.data)
+    finally:
+        screen.end()  # an error begins a line of its own
 
 
 def _queued(

@@ -17,7 +17,9 @@ CODE = (
     "workers",
     "deployments",
     "kingpost/__init__.py",
+    "kingpost/errors.py",
     "kingpost/packing",
+    "kingpost/streams",
     "tasks/__init__.py",
     "tasks/outside_text.py",
 )

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.routes.control.logs import MOST_VIEWERS
-from kingpost.events import Event, Parser
+from kingpost.streams.events import Event, Parser
 from tasks.log_store.lines import kept_line
 from tasks.log_store.verbs import keep_lines
 from tasks.store.job_store import JobStore

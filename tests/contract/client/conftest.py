@@ -26,6 +26,8 @@ class Model:
     def predict(self, model_input):
         upto = model_input["upto"]
         for number in range(1, upto + 1):
+            if number == model_input.get("fail_at"):
+                raise ValueError("lost count")
             yield f"{number}" + (".\\n" if number == upto else ", ")
 """
 WEIGHER = """

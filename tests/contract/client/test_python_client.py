@@ -1,14 +1,16 @@
 """`kingpost.Client` and `AsyncClient` on a real stack: what the page does not show."""
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
-from kingpost import AsyncClient, Client, NotFinished, Unauthorized, Unreachable
+from kingpost import AsyncClient, Client, NotFinished, StreamFailed, Unauthorized, Unreachable
 from tests.conditions import wait_until
-from tests.contract.client.conftest import Stack
+from tests.contract.client.conftest import Shell, Stack
 from tests.cutting import cutting
 
 
@@ -98,3 +100,47 @@ async def test_a_file_is_uploaded_with_asyncio_and_belongs_into_an_input(
         assert await job.result() == {"bytes": 80}
         with pytest.raises(TypeError, match=r"client.upload\(path\)"):
             await client.run("weigher", {"file": file})
+
+
+def test_a_stream_that_fails_in_the_middle_says_why(stack: Stack, logged_in: Shell) -> None:
+    order = {"upto": 5, "fail_at": 3}
+    why = "The model failed in the middle of its output: ValueError: lost count"
+    with Client(stack.url, stack.key) as client:
+        assert _until_it_fails(client.stream("counter", order)) == ("1, 2, ", why)
+        with pytest.raises(StreamFailed, match="lost count"):
+            client.run("counter", order)
+        assert client.run("counter", {"upto": 2}) == b"1, 2.\n"
+        chunks = client.stream_bytes("counter", {"upto": 2})
+        assert b"".join(chunk.data for chunk in chunks) == b"1, 2.\n"
+    plain = stack.shell.type("kingpost keys create --scope inference").strip()
+    with Client(stack.url, plain) as client, pytest.raises(StreamFailed, match="may not read why"):
+        client.run("counter", order)
+    told = logged_in.run("kingpost predict counter -i upto=5 -i fail_at=3")
+    assert (told.returncode, told.stdout) == (1, "1, 2, ")
+    assert told.stderr == f"{why}; `kingpost logs counter` shows why.\n"
+
+
+def _until_it_fails(texts: Iterator[str]) -> tuple[str, str]:
+    """What came, and why no more did."""
+    seen = ""
+    try:
+        for text in texts:
+            seen += text
+    except StreamFailed as error:
+        return seen, str(error)
+    return seen, ""
+
+
+async def test_an_async_stream_fails_as_well(stack: Stack) -> None:
+    async with AsyncClient(stack.url, stack.key) as client:
+        texts = client.stream("counter", {"upto": 5, "fail_at": 3})
+        with pytest.raises(StreamFailed, match="lost count"):
+            [text async for text in texts]
+
+
+def test_who_does_not_ask_for_frames_gets_a_stream_as_on_baseten(stack: Stack) -> None:
+    headers = {"authorization": f"Api-Key {stack.key}"}
+    url = f"{stack.url}/models/counter/production/predict"
+    answer = httpx.post(url, json={"upto": 5, "fail_at": 3}, headers=headers)
+    assert (answer.status_code, answer.text) == (200, "1, 2, ")
+    assert not [name for name in answer.headers if "kingpost" in name]

@@ -6,9 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
+from kingpost import StreamFailed
+from kingpost.streams.frames import FRAMES, Reader
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import PREDICT, RunningHost
+from workers.host.call.framing import FAILED
 
 JOBS = pytest.mark.kingpost_only("jobs")
 JSON_ONLY = {"accept": "application/json"}
@@ -78,6 +81,8 @@ class Model:
             return StreamingResponse(async_words(), background=BackgroundTask(later))
         if kind == "surrogate":
             return iter_surrogate()
+        if kind == "broken sse":
+            return StreamingResponse(broken(), media_type="text/event-stream")
         if kind == "sse ticks":
             return StreamingResponse(ticks(name), media_type="text/event-stream")
         if kind == "progress":
@@ -141,6 +146,34 @@ def test_3_6_a_failing_generator_ends_the_body_or_fails_the_gathering(host: Runn
     assert gathered.json() == {"error": "Unhandled exception: ValueError: mid"}
     assert gathered.headers["x-baseten-error-code"] == "500"
     assert host.predict("numbers", headers=JSON_ONLY).json() == "a5"
+
+
+@pytest.mark.kingpost_only("frames of a streamed output")
+def test_frames_tell_the_end_from_a_failure(host: RunningHost) -> None:
+    def told(what: str, value: str = "detailed") -> tuple[bytes, str]:
+        answer, found = host.predict(what, headers={FRAMES: value}), list[bytes]()
+        assert answer.headers[FRAMES] == "1"
+        reader = Reader()
+        try:
+            for at in range(len(answer.content)):  # byte by byte
+                found += reader.feed(answer.content[at : at + 1])
+            reader.end()
+        except StreamFailed as error:
+            return b"".join(found), str(error).removeprefix(f"{FAILED}: ")
+        return b"".join(found), ""
+
+    assert told("words") == ("aé".encode(), "")
+    assert told("sse") == (b"ab", "")
+    assert told("broken") == (b"a", "ValueError: mid")
+    assert told("broken", "plain") == (b"a", "this key may not read why")
+    assert told("broken sse") == (b"a", "ValueError: mid")
+    assert told("numbers", "plain") == (b"a", "A stream yields str or bytes, not int.")
+    assert told("slow", "plain") == (b"a", "The model yielded nothing for 1 s.")
+    (host.package / "data" / "wake").touch()
+    wait_until(lambda: host.predict("words").text == "aé", 10)  # the slot is free
+    (host.package / "data" / "wake").unlink()
+    answer = host.predict("broken", headers=JSON_ONLY | {FRAMES: "plain"})
+    assert (answer.status_code, FRAMES in answer.headers) == (500, False)
 
 
 def test_3_6_a_wrong_chunk_and_a_long_gap_cut_the_connection(host: RunningHost) -> None:

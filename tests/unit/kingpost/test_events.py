@@ -2,7 +2,7 @@
 
 import pytest
 
-from kingpost.events import Event, Parser
+from kingpost.streams.events import Event, Parser
 
 STREAM = (
     "id: 0-0\nevent: status\ndata: {}\n\n: still here\n\nretry: 1000\n"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -11,6 +11,7 @@ from starlette.types import Message, Send
 from deployments.sendable import why_unsendable
 from workers.host.call.call import ModelCall, body_receiver
 from workers.host.call.files import contents
+from workers.host.call.framing import FramedSend
 from workers.host.errors import (
     CLIENT,
     ClientGone,
@@ -28,12 +29,19 @@ from workers.host.model.codec import BINARY, encode_result
 from workers.host.model.failure import describe
 from workers.host.model.methods import V1_METHODS
 from workers.host.model.pipeline import SlottedResponse, Streaming
-from workers.host.model.stream import END, ChunkStream, StreamGap, chunk_bytes
+from workers.host.model.stream import END, ChunkStream, OddChunk, StreamGap, chunk_bytes
 from workers.host.state import ModelHost
 
 Answer = Reply | Streaming | SlottedResponse
 AnswerCall = Callable[[ModelCall], Awaitable[Answer]]
-ABORT = object()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The end of a stream that failed. `aborts` says whether the connection must be closed."""
+
+    error: BaseException
+    aborts: bool = False
 
 
 class StreamAborted(Exception):
@@ -77,10 +85,12 @@ async def send_answer(answer: Answer, call: ModelCall, send: Send) -> None:
     """Sends the answer over ASGI. Raises StreamAborted if the connection must be closed."""
     if isinstance(answer, Reply):
         await send_reply(answer, send)
-    elif isinstance(answer, Streaming):
-        await _send_stream(answer, call, send)
+        return
+    framed = FramedSend.asked(call, send)
+    if isinstance(answer, Streaming):
+        await _send_stream(answer, call, framed or send, framed)
     else:
-        await _send_response(answer, call, send)
+        await _send_response(answer, call, framed or send, framed)
 
 
 async def send_reply(reply: Reply, send: Send) -> None:
@@ -107,7 +117,9 @@ def check_head(message: Message) -> None:
         raise UnsendableResponse(why)
 
 
-async def _send_response(answer: SlottedResponse, call: ModelCall, send: Send) -> None:
+async def _send_response(
+    answer: SlottedResponse, call: ModelCall, send: Send, framed: FramedSend | None
+) -> None:
     started = False
 
     async def checked(message: Message) -> None:
@@ -126,33 +138,37 @@ async def _send_response(answer: SlottedResponse, call: ModelCall, send: Send) -
         raise StreamAborted from error
     except Exception as error:  # of the response's head, or of the generator inside
         log_user_error("Exception while generating streamed response", error, "model.py")
-        if started:
+        if not started:
+            known = error if isinstance(error, HostError) else UserCodeError()
+            await send_reply(error_reply(known), send)
+        elif not (framed and await framed.failed(error)):
             raise StreamAborted from error
-        await send_reply(
-            error_reply(error if isinstance(error, HostError) else UserCodeError()), send
-        )
     finally:
         if answer.slot:
             answer.slot.release()
 
 
-async def _send_stream(streaming: Streaming, call: ModelCall, send: Send) -> None:
+async def _send_stream(
+    streaming: Streaming, call: ModelCall, send: Send, framed: FramedSend | None
+) -> None:
     # Unbounded, so that a slow reader does not keep the slot: it goes back when the model is done.
     queue: asyncio.Queue[object] = asyncio.Queue()
     producer = asyncio.create_task(_produce(streaming, queue))
     headers = MutableHeaders({"content-type": BINARY})
     await send({"type": "http.response.start", "status": 200, "headers": headers.raw})
     try:
-        while (chunk := await queue.get()) is not END:
-            if chunk is ABORT:
-                raise StreamAborted
+        while not isinstance(chunk := await queue.get(), Broken) and chunk is not END:
             await send(
                 {"type": "http.response.body", "body": chunk_bytes(chunk), "more_body": True}
             )
-    except TypeError as error:
+    except OddChunk as error:
         call.stop()
-        raise StreamAborted from error
-    await send({"type": "http.response.body", "body": b""})
+        chunk = Broken(error, aborts=True)
+    told = isinstance(chunk, Broken) and framed and await framed.failed(chunk.error)
+    if isinstance(chunk, Broken) and chunk.aborts and not told:
+        raise StreamAborted from chunk.error
+    if not told:
+        await send({"type": "http.response.body", "body": b""})
     await producer
 
 
@@ -164,10 +180,11 @@ async def _produce(streaming: Streaming, queue: asyncio.Queue[object]) -> None:
             queue.put_nowait(chunk)
     except ClientGone:
         pass  # nobody reads on
-    except StreamGap:
-        end = ABORT
+    except StreamGap as error:
+        end = Broken(error, aborts=True)
     except (Exception, SystemExit) as error:  # the model's; Truss, too, ends the body and logs
         log_user_error("Exception while generating streamed response", error, "model.py")
+        end = Broken(error)
     queue.put_nowait(end)
     await close_stream(chunks)
     if streaming.slot:

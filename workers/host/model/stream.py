@@ -19,6 +19,10 @@ class StreamGap(Exception):
     """The model yielded nothing for longer than `streaming_read_timeout`."""
 
 
+class OddChunk(TypeError):
+    """The model yielded something that is neither str nor bytes."""
+
+
 def is_generator(result: object) -> bool:
     """True for a generator object, async or not."""
     return inspect.isgenerator(result) or inspect.isasyncgen(result)
@@ -105,9 +109,9 @@ class ChunkStream:
 
 
 def chunk_bytes(chunk: Any) -> bytes:
-    """The bytes of a chunk for the client. Raises TypeError for anything but str and bytes."""
+    """The bytes of a chunk for the client. Raises OddChunk for anything but str and bytes."""
     if isinstance(chunk, str):
         return utf8_bytes(chunk)
     if isinstance(chunk, (bytes, memoryview)):
         return bytes(chunk)
-    raise TypeError(f"A stream yields str or bytes, not {type(chunk).__name__}.")
+    raise OddChunk(f"A stream yields str or bytes, not {type(chunk).__name__}.")

@@ -1,0 +1,1 @@
+"""What the server sends bit by bit, read as it comes."""

@@ -1,0 +1,78 @@
+"""A streamed output in frames, so that its reader can tell its end from the point where the model failed.
+
+Who sends the header FRAMES with a call of predict gets a streamed output in frames, and the answer has that header, too. A frame is a
+kind (one byte), the size of its content (four bytes, the largest first), and the content:
+
+o  bytes of the output
+e  the model failed: a JSON object with `error`; nothing follows
+.  the output is complete; nothing follows, and the size is 0
+
+An answer without the header is no stream, or comes from a server that does not know it. Model hosts use this module, too.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+
+from kingpost.errors import StreamFailed, Unreachable
+
+FRAMES = "x-kingpost-stream-frames"
+OUTPUT, ERROR, END = b"o", b"e", b"."
+HEAD = struct.Struct(">cI")
+
+
+def frame(content: bytes) -> bytes:
+    """A part of the output, or nothing for nothing."""
+    return HEAD.pack(OUTPUT, len(content)) + content if content else b""
+
+
+def error_frame(message: str) -> bytes:
+    """The last frame of an output that is not complete."""
+    content = json.dumps({"error": message}).encode()
+    return HEAD.pack(ERROR, len(content)) + content
+
+
+END_FRAME = HEAD.pack(END, 0)
+
+
+class Reader:
+    """Takes the bytes of the frames as they come, and gives those of the output."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._left = 0  # bytes of the output that the frame has which began
+        self._complete = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bytes of the output among the next ones. Raises StreamFailed if the model failed."""
+        self._rest += data
+        while self._rest:
+            if self._left:
+                part, self._rest = self._rest[: self._left], self._rest[self._left :]
+                self._left -= len(part)
+                yield part
+            elif not self._begun():
+                return
+
+    def end(self) -> None:
+        """No more bytes come. Raises Unreachable if the output is not complete."""
+        if not self._complete:
+            raise Unreachable("The connection broke off before the output was complete.")
+
+    def _begun(self) -> bool:
+        """Whether the next frame has come, or the beginning of one of the output. Raises StreamFailed and Unreachable."""
+        if len(self._rest) < HEAD.size:
+            return False
+        kind, size = HEAD.unpack_from(self._rest)
+        after = self._rest[HEAD.size :]
+        if kind == OUTPUT:
+            self._rest, self._left = after, size
+            return True
+        if kind == END:
+            self._rest, self._complete = b"", True
+            return True
+        if kind != ERROR:
+            raise Unreachable("The answer has no frames, although it says so.")
+        if len(after) < size:
+            return False
+        raise StreamFailed(json.loads(after[:size])["error"])
