@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from api import openapi, problems
 from api.addressing import Addressing
-from api.console import pages as console
+from api.console import pages, trying, versions
 from api.console.bridge import Bridge
 from api.console.pulse import Pulse
 from api.fast_lane import FastLane
@@ -86,6 +86,7 @@ ROUTES = (
     routes_overview,
     routes_history,
 )
+CONSOLE = (versions, trying, pages)  # the last one has the page of all that is nowhere
 LOOK_SECONDS = 10.0  # between two looks at the store
 
 
@@ -132,7 +133,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(FastLane)
     app.add_middleware(Addressing)  # the last one added is the first to see a request
     if settings.console:
-        app.include_router(console.router)
+        for part in CONSOLE:
+            app.include_router(part.router)
         app.add_middleware(Bridge)
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)

@@ -17,6 +17,7 @@ from api.problems import Problem, unauthorized
 from api.server.connections import Connection
 from api.upstream.hosts import Upstreams
 from deployments.chain_deploying import ChainDeploying
+from deployments.packages.contents import PackageReader
 from deployments.packages.deploying import Deploying
 from deployments.packages.patching import Patching
 from deployments.packages.transfers import Transfers
@@ -79,6 +80,7 @@ class Gateway:
     payloads: Payloads
     management: Management
     uploads: Uploads
+    packages: PackageReader
     transfers: Transfers
     patching: Patching
     files: FileUploads
@@ -113,6 +115,7 @@ class Gateway:
             payloads=Payloads(settings),
             management=Management(store),
             uploads=uploads,
+            packages=PackageReader(settings),
             transfers=transfers,
             files=FileUploads(store, settings),
             patching=patching,

@@ -106,13 +106,13 @@ async def _input(gateway: Gateway, job: Job) -> bytes | None:
     return await gateway.store.input(job.request_id)
 
 
-async def example(request: Request, viewer: Viewer, model_id: str) -> str:
-    """The input of the viewer's newest request of a model, `{}` if there is none that is kept."""
+async def latest_input(request: Request, viewer: Viewer, model_id: str) -> str:
+    """The input of the viewer's newest request of a model, '' if there is none that is kept."""
     gateway = gateway_of(request)
     wanted = JobFilter(key=viewer.key.id, model=model_id)
     found = await gateway.store.run(steering.find(wanted, Place.of(""), 1))
     given = await _input(gateway, found.jobs[0]) if found.jobs else None
-    return pretty(given) if given is not None and len(given) <= MOST_SHOWN else "{}"
+    return pretty(given) if given is not None and len(given) <= MOST_SHOWN else ""
 
 
 def _steps(now: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The pages of the console. Each asks the same code as the REST API; a change goes through the bridge to the REST route itself."""
+"""Most pages of the console. Each asks the same code as the REST API; a change goes through the bridge to the REST route itself."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -10,10 +10,10 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api import body as bodies
 from api.console import overview, sessions
-from api.console.jobs import example, given_again, job_input, job_page, jobs_page
+from api.console.jobs import job_input, job_page, jobs_page
 from api.console.rendering import SECURITY, is_part, page, static
 from api.console.routing import PageRoute
-from api.console.sessions import Viewer, Viewing
+from api.console.sessions import Viewing
 from api.gateway import authenticate, gateway_of
 from api.problems import Problem
 from api.routes.control import audit as audit_routes
@@ -25,7 +25,6 @@ from tasks.outside_text import utf8
 
 router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
 LOGIN_BODY = 4096  # bytes
-MOST_VERSIONS = 30  # of a model on its page
 WRONG_KEY = "This key is unknown, revoked or expired, or it may not use models."
 
 
@@ -88,33 +87,6 @@ async def home(request: Request, viewer: Viewing) -> Response:
     needs = await overview.attention(gateway, viewer, rows)
     hour = await gateway.history.hour(request.app.state.pulse.number)
     return page(request, "overview.html", viewer, models=rows, attention=needs, hour=hour)
-
-
-@router.get("/models/{model}")
-async def model(request: Request, viewer: Viewing, model: str) -> Response:
-    """One model: its deployments, environments, replicas, and what can be done with them."""
-    (row,) = await _one_model(request, viewer, model)
-    return page(request, "model.html", viewer, row=row, MOST=MOST_VERSIONS)
-
-
-@router.get("/models/{model}/try")
-async def playground(
-    request: Request, viewer: Viewing, model: str, again: Annotated[str, Query(max_length=64)] = ""
-) -> Response:
-    """Runs a model by hand. With `again`, the input is that of an earlier request."""
-    (row,) = await _one_model(request, viewer, model)
-    if again:
-        given = await given_again(request, again)
-    else:
-        given = await example(request, viewer, row.model.id)
-    return page(request, "playground.html", viewer, row=row, given=given)
-
-
-async def _one_model(request: Request, viewer: Viewer, model: str) -> list[overview.ModelRow]:
-    rows = await overview.model_rows(gateway_of(request), viewer, model)
-    if not rows:
-        raise NotFound(f"There is no model {model} that this key may use.")
-    return rows
 
 
 @router.get("/jobs")

@@ -71,7 +71,11 @@ def read_yaml(root: Path) -> tuple[dict[str, object], list[str]]:
         raise PackageError(f"There is no {CONFIG_NAME} in {root}{hint}.")
     if (size := path.stat().st_size) > MOST_BYTES:
         raise PackageError(f"{CONFIG_NAME} has {size} bytes, above the limit of {MOST_BYTES}.")
-    text = read_text(path, CONFIG_NAME)
+    return yaml_of(read_text(path, CONFIG_NAME))
+
+
+def yaml_of(text: str) -> tuple[dict[str, object], list[str]]:
+    """The same of a text that was read already."""
     raw, warnings = _parsed(text)
     if raw is None:
         raw = {}

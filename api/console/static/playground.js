@@ -1,38 +1,125 @@
-// The page that tries a model.
+// The page that tries a model: its input as a form or as JSON, its answer beside it, and the code of the same call.
 "use strict";
 
+const form = $("#try"), fields = $("#fields"), place = $("#result");
+const MOST_ANSWER = 20000000; // bytes of text that the page reads
+let fieldset = null; // the form of the chosen deployment's schema
 let running = null; // what Stop stops
+let shownInput = form.input.value; // the form's values as JSON, so that an untouched text stays as it is
 
-async function run(form) {
-  const wrong = $("#input-wrong"), result = $("#result"), text = form.input.value;
-  wrong.hidden = true;
-  let input;
-  try { input = JSON.parse(text); } catch (error) {
-    wrong.textContent = `The input is no JSON: ${error.message}`;
-    wrong.hidden = false;
-    form.input.focus();
+// --- the input
+
+const target = () => `/models/${form.dataset.model}/deployment/${form.deployment.value}`;
+
+// The input as text. What was typed as JSON stays as it is: a number of 20 digits is more than JavaScript can count.
+function inputText() {
+  if (form.way.value === "form") return JSON.stringify(fieldset.read(), null, 2);
+  try { JSON.parse(form.input.value); } catch (error) {
+    throw new Fault("", `The input is no JSON: ${error.message}`, form.input);
+  }
+  return form.input.value;
+}
+
+function wrong(error) {
+  const line = $("#input-wrong");
+  line.hidden = !error;
+  line.textContent = error?.message ?? "";
+  error?.element?.focus();
+}
+
+function toForm() {
+  let value;
+  try { value = JSON.parse(form.input.value); } catch (error) {
+    form.way.value = "json";
+    return wrong(new Fault("", `The input is no JSON: ${error.message}`, form.input));
+  }
+  if (value === null || typeof value !== "object" || Array.isArray(value)) {
+    form.way.value = "json";
+    return wrong(new Fault("", "The form is for an input that is an object.", form.input));
+  }
+  fieldset.write(value);
+  shownInput = JSON.stringify(fieldset.read());
+  wrong();
+  swap(true);
+}
+
+function toJson() {
+  try {
+    const text = JSON.stringify(fieldset.read());
+    if (text !== shownInput) form.input.value = JSON.stringify(JSON.parse(text), null, 2);
+  } catch (error) {
+    form.way.value = "form";
+    return wrong(error);
+  }
+  wrong();
+  swap(false);
+}
+
+function swap(isForm) {
+  fields.hidden = !isForm;
+  $("#as-json").hidden = isForm;
+  form.way.value = isForm ? "form" : "json";
+}
+
+async function readSchema() {
+  const chosen = form.deployment.selectedOptions[0], said = $("#form-said"), [asForm] = form.way;
+  if (fieldset && !fields.hidden) toJson();
+  fieldset = null;
+  asForm.disabled = true;
+  swap(false);
+  fields.replaceChildren();
+  said.textContent = "";
+  if (!chosen) return;
+  if (!("ready" in chosen.dataset)) {
+    said.textContent = "No replica of it runs now; the first call wakes it.";
     return;
   }
-  const base = `/models/${form.dataset.model}/${form.deployment.value}`;
-  const button = $("button", form), stop = $("#stop");
+  let known;
+  try { known = await call("GET", target() + "/sync/v1/models/model/schema"); } catch { known = {}; } // it declares none
+  if (form.deployment.selectedOptions[0] !== chosen) return;
+  if (known.supports_streaming === true) form.how.value = "stream";
+  fieldset = known.input_schema ? formOf(known.input_schema) : null;
+  if (!fieldset) {
+    said.textContent = "It declares no input type, so there is no form.";
+    return;
+  }
+  fields.replaceChildren(...fieldset.inside);
+  asForm.disabled = false;
+  toForm();
+}
+
+$("#attach").addEventListener("change", async (event) => {
+  const [file] = event.target.files, line = $("#said");
+  if (!file) return;
+  try {
+    const ref = await upload(file, (done, all) => note(`${file.name.slice(0, 60)}: ${Math.floor((100 * done) / all)} %`));
+    form.input.setRangeText(JSON.stringify(ref), form.input.selectionStart, form.input.selectionEnd, "end");
+    line.textContent = "";
+    changed();
+  } catch (error) { note(error.message, true); }
+  event.target.value = "";
+});
+
+// --- the call
+
+async function run() {
+  let text;
+  try { text = inputText(); } catch (error) { return wrong(error); }
+  wrong();
+  const button = $("button.strong", form), stop = $("#stop"), how = form.how.value;
   button.disabled = true;
   running = new AbortController();
   stop.hidden = false;
+  told("Running …");
+  place.replaceChildren();
   const began = performance.now();
-  result.replaceChildren(make("p", "Running …"));
   try {
-    if (form.how.value === "async") {
-      const body = JSON.stringify({ model_input: input, priority: Number(form.priority.value) });
-      const { request_id } = await call("POST", base + "/async_predict", body);
-      location.assign("/ui/jobs/" + request_id);
-      return;
-    }
-    await sync(base, text, result);
-    const took = document.createElement("small");
-    took.textContent = `${((performance.now() - began) / 1000).toFixed(2)} s`;
-    result.append(took);
+    if (how === "async") await queued(text);
+    else told(await atOnce(text, how), `${((performance.now() - began) / 1000).toFixed(2)} s`);
   } catch (error) {
-    result.replaceChildren(make("p", error.name === "AbortError" ? "Stopped." : error.message, "wrong"));
+    told("");
+    const stopped = error.name === "AbortError";
+    place.append(make("p", stopped ? "Stopped." : error.message, stopped ? "none" : "wrong"));
   } finally {
     button.disabled = false;
     stop.hidden = true;
@@ -40,101 +127,157 @@ async function run(form) {
   }
 }
 
-async function sync(base, body, result) {
+function told(...parts) {
+  const line = $("#said");
+  line.hidden = !parts[0];
+  line.replaceChildren(...parts.filter(Boolean).flatMap((part) => [part, " "]));
+}
+
+async function atOnce(text, how) {
   const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
-  const answer = await fetch(`/ui/api${base}/predict`, { method: "POST", headers, body, signal: running.signal });
-  const kind = (answer.headers.get("content-type") ?? "").split(";")[0];
-  if (!answer.ok) {
-    const said = await answer.text();
-    let words = said;
-    try { words = JSON.parse(said).error ?? said; } catch { /* text */ }
-    throw new Error(words);
-  }
-  if (/^(image\/(png|jpeg|gif|webp)|audio\/|video\/)/.test(kind)) return media(result, kind, await answer.blob());
-  const shown = show(result, "pre", "");
-  const decoder = new TextDecoder();
-  const reader = answer.body.getReader();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    text += decoder.decode(value, { stream: true });
-    shown.textContent = text.slice(0, 200000);
-  }
-  if (kind !== "application/json") return;
-  let value;
-  try { value = JSON.parse(text); } catch { return; }
-  shown.textContent = JSON.stringify(value, shortened, 2).slice(0, 200000);
-  for (const picture of pictures(value)) {
-    const image = document.createElement("img");
-    image.src = picture;
-    image.className = "output";
-    image.alt = "A picture in the answer";
-    result.prepend(image);
-  }
-}
-
-function show(result, kind, text) {
-  const element = document.createElement(kind);
-  element.textContent = text;
-  result.replaceChildren(element);
-  return element;
-}
-
-function media(result, kind, blob) {
-  const element = show(result, { image: "img", audio: "audio", video: "video" }[kind.split("/")[0]], "");
-  element.src = URL.createObjectURL(blob);
-  element.className = "output";
-  if (element.tagName === "IMG") element.alt = "The answer of the model"; else element.controls = true;
-}
-
-const starts = { iVBORw0KGgo: "image/png", "/9j/": "image/jpeg", R0lGOD: "image/gif", UklGR: "image/webp" };
-
-function shortened(_, value) {
-  if (typeof value !== "string" || value.length < 200) return value;
-  if (Object.keys(starts).some((start) => value.startsWith(start))) return `(a picture in base64, ${value.length} characters)`;
-  return value.length > 5000 ? value.slice(0, 80) + ` … (${value.length} characters)` : value;
-}
-
-function pictures(value) {
-  const found = [], waiting = [value];
-  while (waiting.length && found.length < 12) {
-    const next = waiting.shift();
-    if (typeof next === "string") {
-      const start = Object.keys(starts).find((start) => next.startsWith(start));
-      if (start && next.length > 60) found.push(`data:${starts[start]};base64,${next}`);
-    } else if (next && typeof next === "object") waiting.push(...Object.values(next).slice(0, 200));
-  }
-  return found;
-}
-
-document.addEventListener("click", (event) => { if (event.target.id === "stop") running?.abort(); });
-document.addEventListener("submit", async (event) => {
-  if (event.target.id !== "try") return;
-  event.preventDefault();
-  await run(event.target);
-});
-
-async function sync(base, body, result) {
-  const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
-  const answer = await fetch(`/ui/api${base}/predict`, { method: "POST", headers, body, signal: running.signal });
+  if (how === "sync") headers.Accept = "application/json"; // a stream is then joined
+  const answer = await fetch(`/ui/api${target()}/predict`, { method: "POST", headers, body: text, signal: running.signal });
   const kind = typeOf(answer.headers.get("content-type"));
-  if (!answer.ok) {
-    const said = await answer.text();
-    let words = said;
-    try { words = JSON.parse(said).error ?? said; } catch { /* text */ }
-    throw new Error(words);
-  }
-  if (MEDIA.test(kind)) return result.replaceChildren(media(kind, URL.createObjectURL(await answer.blob())));
-  const flow = new Flow(result), decoder = new TextDecoder(), reader = answer.body.getReader();
-  let text = "";
-  result.replaceChildren();
+  if (!answer.ok) throw new Error(errorIn(await answer.text()));
+  const isText = kind.startsWith("text/") || kind.endsWith("json");
+  if (MEDIA.test(kind)) return showBlob(kind, await answer.blob());
+  const { text: whole, pieces } = await followed(answer.body.getReader());
+  if (whole === null) return showBlob(kind, new Blob(pieces, { type: await kindOfBytes(pieces, kind) }));
+  place.replaceChildren(...elementsOf(isText ? kind : "text/plain", whole));
+  return `${answer.status} ${kind}`;
+}
+
+function errorIn(text) {
+  try {
+    const said = JSON.parse(text).error;
+    if (typeof said === "string") return said;
+    return said ? JSON.stringify(said) : text;
+  } catch { return text.slice(0, 5000); }
+}
+
+// Bytes say nothing of what they are, so their first ones are looked at.
+async function kindOfBytes(pieces, kind) {
+  const head = new Uint8Array(await new Blob(pieces).slice(0, 60).arrayBuffer());
+  return pictureType(btoa(String.fromCharCode(...head))) || kind;
+}
+
+function showBlob(said, blob) {
+  const kind = blob.type || said;
+  const address = URL.createObjectURL(blob), link = make("a", "Download");
+  link.href = address;
+  link.download = "output";
+  const ways = make("p");
+  ways.append(link, make("small", ` ${kind}, ${sizeOf(blob.size)}`));
+  place.replaceChildren(...(MEDIA.test(kind) ? [media(kind, address)] : []), ways);
+  return kind;
+}
+
+// An answer as it comes. A stream has no type, so it is text as long as it reads as text; `text` is null for other bytes.
+async function followed(reader) {
+  const flow = new Flow(place), decoder = new TextDecoder("utf-8", { fatal: true }), pieces = [];
+  let text = "", bytes = 0;
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) break;
-    const piece = decoder.decode(value, { stream: true });
-    text += piece;
-    flow.add(piece);
+    if (text !== null) {
+      try {
+        const piece = decoder.decode(value, { stream: !done });
+        if (piece.includes("\0")) throw new TypeError("bytes");
+        text += piece;
+        flow.add(piece);
+      } catch {
+        text = null;
+        flow.clear();
+      }
+    }
+    if (done) return { text, pieces };
+    pieces.push(value);
+    bytes += value.length;
+    if (bytes > MOST_ANSWER) {
+      await reader.cancel();
+      throw new Error("The answer is too long for a page; run it through the queue and download the result.");
+    }
   }
-  result.replaceChildren(...elementsOf(kind, text));
 }
+
+async function queued(text) {
+  const body = `{"model_input": ${text}, "priority": ${Number(form.priority.value)}, "output_files": true}`;
+  const { request_id: job } = await call("POST", target() + "/async_predict", body);
+  const link = make("a", "Open the request"), state = make("span", "queued", "status s-queued");
+  link.href = "/ui/jobs/" + job;
+  told(state, link);
+  const flow = new Flow(place), progress = make("progress");
+  progress.max = 1;
+  progress.setAttribute("aria-label", "Progress");
+  await new Promise((done, failed) => {
+    const events = new EventSource(`/ui/api/async_request/${job}/events`);
+    const end = (how, ...why) => { events.close(); how(...why); };
+    running.signal.addEventListener("abort", () => {
+      call("DELETE", "/async_request/" + job).catch((error) => note(error.message, true));
+      end(failed, new DOMException("", "AbortError"));
+    });
+    events.addEventListener("open", () => flow.clear());
+    events.addEventListener("status", (event) => {
+      const { status } = JSON.parse(event.data);
+      if (status === "IN_PROGRESS") flow.clear();
+      state.textContent = status.toLowerCase().replace("_", " ");
+      state.className = `status s-${status.toLowerCase()}`;
+    });
+    events.addEventListener("progress", (event) => {
+      const said = JSON.parse(event.data);
+      if (typeof said.fraction === "number") progress.value = said.fraction;
+      told(state, progress, said.message ?? "", link);
+    });
+    events.addEventListener("output", (event) => flow.add(event.data));
+    events.addEventListener("done", () => end(done));
+    events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) end(failed, new Error("The request cannot be followed; its page shows how it goes.")); });
+  });
+  await ended(job, state, link);
+}
+
+async function ended(job, state, link) {
+  const now = await call("GET", "/async_request/" + job);
+  told(state, now.predict_ms != null ? `ran for ${(now.predict_ms / 1000).toFixed(2)} s` : "", link);
+  if (!["SUCCEEDED", "WEBHOOK_FAILED"].includes(now.status)) {
+    place.append(...(now.errors ?? []).map((error) => block(`${error.code}: ${error.message}`)));
+    return;
+  }
+  const head = await fetch(`/ui/api/async_request/${job}/result`, { headers: { Range: "bytes=0-0" } });
+  const bytes = head.headers.get("content-range")?.split("/")[1] ?? head.headers.get("content-length") ?? "0";
+  await showResult(place, { job, kind: head.headers.get("content-type"), bytes });
+}
+
+// --- the code
+
+let due = 0;
+function changed() {
+  form.priority.disabled = form.how.value !== "async"; // it is the level in the queue
+  clearTimeout(due);
+  due = setTimeout(showCode, 400);
+}
+
+async function showCode() {
+  let text;
+  try { text = inputText(); } catch { return; } // it is being typed
+  if (fields.hidden === false) text = JSON.stringify(JSON.parse(text));
+  const asked = { name: form.dataset.name, deployment: form.deployment.value, how: form.how.value, level: Number(form.priority.value), text };
+  const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
+  const answer = await fetch("/ui/code", { method: "POST", headers, body: JSON.stringify(asked) });
+  if (!answer.ok) return;
+  for (const [where, code] of Object.entries(await answer.json())) $(`[data-where="${where}"] pre`).textContent = code;
+}
+
+form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
+form.addEventListener("input", changed);
+form.addEventListener("change-of-input", changed);
+form.addEventListener("change", (event) => {
+  if (event.target.name === "way") event.target.value === "form" ? toForm() : toJson();
+  if (event.target.name === "deployment") readSchema();
+  changed();
+});
+$("#stop").addEventListener("click", () => running?.abort());
+$("#take-example")?.addEventListener("click", () => {
+  form.input.value = form.dataset.example;
+  if (!fields.hidden) toForm();
+  changed();
+});
+document.addEventListener("DOMContentLoaded", () => readSchema().then(changed));

@@ -1,4 +1,4 @@
-"""A model for the console's tests, beside the live stack: it declares its input, chats, and writes what a browser would run."""
+"""A model for the console's tests, beside the live stack: it declares its input, and writes what a browser would run."""
 
 from collections.abc import Iterator
 from pathlib import Path

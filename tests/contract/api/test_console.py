@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.console.pages import router
+from api.app import CONSOLE
 from api.console.rendering import STATIC
 from tasks.api_keys import SCOPES, Scope, key_id
 from tests.conditions import wait_until
@@ -82,7 +82,7 @@ def pages(live: Live) -> list[str]:
         request_id = submit(http, {"a": 1}, ECHO)
     values = {"model": live.deployment("echo").model_id, "request_id": request_id}
     found: list[str] = []
-    for route in router.routes:
+    for route in (route for part in CONSOLE for route in part.router.routes):
         template = str(getattr(route, "path", ""))
         if "GET" in getattr(route, "methods", ()) and not re.search(
             "static|login|pulse|rest", template

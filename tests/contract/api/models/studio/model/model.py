@@ -1,16 +1,15 @@
-"""Declares its input, answers with every kind of output, chats, and writes what a browser would run wherever it can."""
+"""Declares its input, answers with every kind of output, and writes what a browser would run wherever it can."""
 
 import asyncio
 import base64
 import io
-import json
 import struct
 import wave
 import zlib
 from pathlib import Path
 from typing import Literal
 
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -101,15 +100,3 @@ class Model:
         for word in prompt.split():
             await asyncio.sleep(0)
             yield f"{word} "
-
-    def chat_completions(self, body: dict):
-        said = body["messages"][-1]["content"]
-        return StreamingResponse(self._said(said), media_type="text/event-stream")
-
-    async def _said(self, said: str):
-        for word in [f"{len(said)} letters:", " ", said]:
-            chunk = {"choices": [{"index": 0, "delta": {"content": word}}]}
-            yield f"data: {json.dumps(chunk)}\n\n"
-        if said == "never ends":
-            await asyncio.Event().wait()  # until its caller leaves
-        yield "data: [DONE]\n\n"

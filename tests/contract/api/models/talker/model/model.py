@@ -119,7 +119,15 @@ class Model:
             }
             for w in words
         ]
-        return stream([*((None, chunk) for chunk in chunks), (None, "[DONE]")])
+        said = body["messages"][-1]["content"] if body.get("messages") else ""
+        gate = said[len("wait for ") :] if str(said).startswith("wait for ") else None
+        return stream(self._gated(chunks, gate))
+
+    def _gated(self, chunks, gate):
+        for chunk in chunks:
+            yield None, chunk
+            wait_for(gate)
+        yield None, "[DONE]"
 
     def completions(self, body: dict, request: Request):
         choice = {"index": 0, "text": "Hello", "finish_reason": "stop", "logprobs": None}

@@ -1,0 +1,177 @@
+"""Trying a model in Chromium: the form of its schema, JSON, files, streams, and a chat."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page
+
+from deployments.registry.records import Deployment
+from tests.contract.api.conftest import KEY, Live
+from tests.contract.api.studio import studio
+from tests.contract.api.test_console_in_browser import WIDE, Console, chromium, console, serious
+
+__all__ = ["chromium", "console", "studio"]  # fixtures
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+OWNED = "document.querySelectorAll('main img[src=x], main script, main svg, main [onfocus]').length"
+
+
+@pytest.fixture
+def wide(live: Live, chromium: object) -> Console:
+    return Console(chromium, live, live.new_key(scope="full"), WIDE, "light")  # type: ignore[arg-type]
+
+
+def run(page: Page) -> None:
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def answer(page: Page) -> dict[str, object]:
+    return json.loads(page.locator("#result pre").inner_text())
+
+
+def test_a_form_is_made_of_what_a_model_declares(
+    live: Live, http: httpx.Client, console: Console, studio: Deployment, tmp_path: Path
+) -> None:
+    page = console.page
+    console.at(f"/ui/models/{studio.model_id}/try")
+    page.get_by_role("textbox", name="prompt").fill("a cat")
+    page.get_by_label("steps", exact=False).first.fill("30")
+    assert page.get_by_label("steps, slider").input_value() == "30"
+    page.get_by_label("strength, slider").fill("0.25")
+    page.get_by_label("odd").select_option(label=HOSTILE)
+    page.get_by_label("upscale").check()
+    page.get_by_label("width").fill("99")
+    page.get_by_label("tags").fill('["a", "b"]')
+    file = tmp_path / f"{HOSTILE.replace('/', ' ')[:80]}.txt"
+    file.write_bytes(b"x" * 1234)
+    page.get_by_label("image").set_input_files(file)
+    page.get_by_text("a file is uploaded").wait_for()
+    assert page.evaluate(OWNED) == 0 and not serious(page)
+    run(page)
+    page.locator("#said", has_text="200").wait_for()
+    said = answer(page)
+    assert said | {"made": None, "mode": "json"} == said | {
+        "prompt": "a cat", "steps": 30, "strength": 0.25, "odd": HOSTILE, "upscale": True,
+        "size": {"width": 99, "height": 64}, "tags": ["a", "b"], "file": 1234, "seed": None,
+    }  # fmt: skip
+    page.get_by_label("JSON", exact=True).check()
+    given = json.loads(page.get_by_label("Input (JSON)").input_value())
+    assert given["image"]["$ref"].startswith("kingpost-file:") and "seed" not in given
+    given["seed"] = 7
+    page.get_by_label("Input (JSON)").fill(json.dumps(given | {"more": [1]}))
+    page.get_by_label("form", exact=True).check()
+    assert page.get_by_label("seed").input_value() == "7"
+    page.get_by_label("steps", exact=False).first.fill("51")
+    run(page)
+    page.locator("#input-wrong", has_text="steps").wait_for()
+    assert page.evaluate(OWNED) == 0 and page.title() != "owned"
+    assert console.wrong == []
+
+
+def test_a_number_of_many_digits_stays_what_it_is(wide: Console, live: Live) -> None:
+    page = wide.page
+    wide.at(f"/ui/models/{live.deployment('echo').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    page.get_by_label("Input (JSON)").fill('{"seed": 12345678901234567890}')
+    page.get_by_label("through the queue").check()
+    run(page)
+    page.locator("#said .s-succeeded").wait_for()
+    job = str(page.get_by_role("link", name="Open the request").get_attribute("href"))
+    with live.client() as http:
+        answered = http.get(f"/async_request/{job.rpartition('/')[2]}/result", headers={"Authorization": f"Api-Key {live.new_key(scope='admin')}"})  # fmt: skip
+    assert "12345678901234567890" in answered.text
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_an_answer_appears_as_it_comes_through_the_queue_and_without(
+    wide: Console, live: Live, tmp_path: Path
+) -> None:
+    page = wide.page
+    wide.at(f"/ui/models/{live.deployment('talker').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    for number, how in enumerate(("as it comes", "through the queue")):
+        gate = tmp_path / f"gate{number}"
+        given = {"stream": ["first ", "second"], "gate": str(gate)}
+        page.get_by_label("Input (JSON)").fill(json.dumps(given))
+        page.get_by_label(how).check()
+        Path(f"{gate}.0").touch()
+        run(page)
+        page.locator("#result .flow", has_text="first").wait_for()
+        Path(f"{gate}.1").touch()
+        page.locator("#result pre", has_text="first second").wait_for()
+        page.locator("#stop").wait_for(state="hidden")
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_what_runs_is_stopped(wide: Console, live: Live, tmp_path: Path) -> None:
+    page = wide.page
+    wide.at(f"/ui/models/{live.deployment('talker').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    for number, how in enumerate(("wait for the answer", "through the queue")):
+        gate = tmp_path / f"gate{number}"
+        page.get_by_label("Input (JSON)").fill(json.dumps({"stream": ["x"], "gate": str(gate)}))
+        page.get_by_label(how).check()
+        run(page)
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped.").wait_for()
+        Path(f"{gate}.0").touch()
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_the_code_of_a_page_does_the_same(wide: Console, studio: Deployment, live: Live, tmp_path: Path) -> None:  # fmt: skip
+    page = wide.page
+    wide.at(f"/ui/models/{studio.model_id}/try")
+    page.get_by_role("textbox", name="prompt").fill("it's")
+    page.get_by_label("as it comes").check()
+    page.get_by_label("mode").select_option(label="words")
+    page.locator("[data-where=Python] summary").click()
+    code = page.locator("[data-where=Python] pre", has_text="'words'")
+    code.filter(has_text="client.stream").filter(has_text="it's").wait_for()
+    done = subprocess.run(
+        [sys.executable, "-c", code.inner_text()],
+        env={"KINGPOST_API_KEY": KEY, "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "it's "
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_a_chat_streams_keeps_the_conversation_and_stops(
+    live: Live, console: Console, tmp_path: Path
+) -> None:
+    page, gate = console.page, tmp_path / "gate"
+    model = live.deployment("talker").model_id
+    page.goto(f"/ui/models/{model}/try")
+    page.get_by_role("link", name="Chat").click()
+    console.live()
+    page.get_by_label("Message").fill(HOSTILE)
+    page.keyboard.press("Enter")
+    page.locator(".said-assistant .words", has_text="Hello there").wait_for()
+    page.locator("#stop").wait_for(state="hidden")
+    page.get_by_label("Message").fill(f"wait for {gate}")
+    page.get_by_role("button", name="Send").click()
+    page.locator(".said-assistant .words", has_text="Hello").last.wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("stopped", exact=True).wait_for()
+    gate.touch()
+    page.locator("summary", has_text="Python").click()
+    code = page.locator("#openai").inner_text()
+    compile(code, "pasted", "exec")
+    assert [role in code for role in ("Hello there", str(gate))] == [True, True]
+    assert page.evaluate(OWNED) == 0 and page.title() != "owned" and not serious(page)
+    page.get_by_role("button", name="New conversation").click()
+    assert page.locator(".talk article").count() == 0
+    assert console.wrong == []
+
+
+def test_a_page_of_another_site_gets_no_code(live: Live) -> None:
+    with live.client(None) as browser:
+        browser.post("/ui/login", data={"key": KEY})
+        assert browser.post("/ui/code", json={}).status_code == 403
