@@ -71,6 +71,7 @@ class Node(Record):
 
     id: str
     host: str = ""
+    version: str = ""
     alive: bool = False
     reported_at: datetime | None = None
     heartbeat_age_seconds: float = 0.0

@@ -1,7 +1,6 @@
-"""What the overview and the pages of models show: deployments with their replicas, queues, and what needs somebody."""
+"""What the overview and the pages of models show: deployments with their replicas, queues."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.console.sessions import Viewer
@@ -10,7 +9,6 @@ from deployments.registry import verbs as registry
 from deployments.registry.records import Model
 from deployments.registry.work import AtWork, at_work
 from tasks.api_keys import sees_model_errors
-from tasks.webhooks import verbs as outbox
 
 PRODUCTION = "production"
 
@@ -81,15 +79,6 @@ class ModelRow:
         ]
 
 
-@dataclass(frozen=True)
-class Attention:
-    """Something that somebody should look at: what, why, and the page where it can be seen or mended."""
-
-    what: str
-    why: str
-    path: str
-
-
 async def models_of(gateway: Gateway, viewer: Viewer) -> list[Model]:
     """The models that the viewer's key may use, by name."""
     known = await gateway.store.run(registry.models())
@@ -119,30 +108,3 @@ async def model_rows(gateway: Gateway, viewer: Viewer, only: str = "") -> list[M
 def _place(row: DeploymentRow) -> tuple[bool, int]:
     """What production points at comes first, then the newest."""
     return PRODUCTION not in row.environments, -row.deployment.created
-
-
-async def attention(gateway: Gateway, viewer: Viewer, rows: Sequence[ModelRow]) -> list[Attention]:
-    """What needs somebody, most urgent first."""
-    found: list[Attention] = []
-    if trouble := await gateway.epoch.trouble():
-        found.append(Attention("The store has lost data", str(trouble), "/ui"))
-    for row in rows:
-        path = f"/ui/models/{row.model.id}"
-        for entry in row.broken:
-            why = entry.reason.strip().splitlines()[-1] if entry.reason.strip() else ""
-            what = f"{row.model.name} {entry.deployment.id} could not be loaded"
-            found.append(Attention(what, why, path))
-        for entry in row.deployments:
-            waits = entry.queue.queued and not entry.deployment.active
-            if waits:
-                what = f"{entry.queue.queued} requests of {row.model.name} wait for a deployment that is not active"
-                found.append(Attention(what, "Activate it, or move the requests.", path))
-        if row.paused and row.queued:
-            what = f"{row.queued} requests of {row.model.name} wait, because it is paused"
-            found.append(Attention(what, "Resume the model to run them.", path))
-    if viewer.may("admin"):
-        webhooks = await gateway.store.run(outbox.outbox_status(1))
-        if webhooks.exhausted:
-            what = f"{webhooks.exhausted} webhook{'s' * (webhooks.exhausted > 1)} given up"
-            found.append(Attention(what, "Their servers did not take them.", "/ui/webhooks"))
-    return found

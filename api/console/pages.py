@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator
+from importlib.metadata import version
 from typing import Annotated
 from urllib.parse import parse_qs, urlencode
 
@@ -10,7 +11,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api import body as bodies
 from api.console import overview, sessions
+from api.console.attention import attention
 from api.console.jobs import job_input, job_page, jobs_page
+from api.console.machines import machines
 from api.console.rendering import SECURITY, is_part, page, static
 from api.console.routing import PageRoute
 from api.console.sessions import Viewing
@@ -18,10 +21,13 @@ from api.gateway import authenticate, gateway_of
 from api.problems import Problem
 from api.routes.control import audit as audit_routes
 from api.routes.control import keys as key_routes
+from api.routes.control import overview as overview_routes
 from api.routes.control import webhooks as webhook_routes
+from deployments.registry import verbs as registry
 from tasks.api_keys import SCOPES
 from tasks.errors import NotFound
 from tasks.outside_text import utf8
+from tasks.store.job_store import unavailable
 
 router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
 LOGIN_BODY = 4096  # bytes
@@ -84,9 +90,32 @@ async def home(request: Request, viewer: Viewing) -> Response:
     """What runs, what waits, and what needs somebody."""
     gateway = gateway_of(request)
     rows = await overview.model_rows(gateway, viewer)
-    needs = await overview.attention(gateway, viewer, rows)
     hour = await gateway.history.hour(request.app.state.pulse.number)
-    return page(request, "overview.html", viewer, models=rows, attention=needs, hour=hour)
+    owners = {entry.deployment.id: row.model.id for row in rows for entry in row.deployments}
+    found = await machines(request, viewer, owners)
+    needs = await attention(gateway, viewer, rows, hour, found.nodes if found else None)
+    return page(
+        request, "overview.html", viewer, models=rows, attention=needs, hour=hour, machines=found
+    )
+
+
+@router.get("/nodes")
+async def nodes(request: Request, viewer: Viewing) -> Response:
+    """The machines: their GPUs, their replicas, and when they last reported."""
+    await authenticate(request, "deploy")
+    known = await gateway_of(request).store.run(registry.deployments())
+    owners = {deployment.id: deployment.model_id for deployment in known}
+    found = await machines(request, viewer, owners)
+    return page(request, "nodes.html", viewer, machines=found, version=version("kingpost"))
+
+
+@router.get("/settings")
+async def settings(request: Request, viewer: Viewing) -> Response:
+    """The settings in force, without secrets, and what the store says of itself."""
+    said = await overview_routes.settings(request, await authenticate(request, "admin"))
+    with unavailable():
+        store = await gateway_of(request).store.redis.info()
+    return page(request, "settings.html", viewer, said=said, store=store)
 
 
 @router.get("/jobs")

@@ -120,11 +120,17 @@ def percent(value: float) -> str:
     return "under 1 %" if 0 < value < 1 else f"{value:.0f} %"
 
 
+def gib(count: int) -> str:
+    """Bytes, as memory is measured."""
+    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
+
+
 FILTERS: dict[str, Any] = {
     "at": time_of,
     "seconds": number,
     "milliseconds": milliseconds,
     "about": about,
+    "gib": gib,
     "percent": percent,
     "line": sparklines.line,
     "bars": sparklines.bars,

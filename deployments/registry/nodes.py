@@ -1,8 +1,8 @@
 """The nodes as they report themselves: what each machine has, and what runs on it."""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar, cast
 
 from deployments.registry.verbs import SCRIPTS
 from tasks.job import Milliseconds
@@ -12,16 +12,23 @@ from tasks.store.verbs import ScriptCall
 
 SHOWN_MS = 600_000  # how long a node that is silent is still shown
 MOST = 1000  # nodes
+T = TypeVar("T")
 _reading = Guard("node's entry")
 
 
 @dataclass(frozen=True)
 class NodeDevice:
-    """A GPU. `memory` is in bytes, 0 if nobody knows; `free` is the share of it that no replica has."""
+    """A GPU. `memory` is in bytes, 0 if nobody knows; `free` is the share of it that no replica has.
+
+    The driver says the rest: `used` is in bytes, `utilisation` a share. None = it does not.
+    """
 
     index: str
     memory: int
     free: float
+    name: str = ""
+    used: int | None = None
+    utilisation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Node:
     free_slots: int
     devices: tuple[NodeDevice, ...]
     replicas: tuple[NodeReplica, ...]
+    version: str = ""  # of Kingpost; '' = one that did not say
 
 
 @dataclass(frozen=True)
@@ -89,9 +97,15 @@ def nodes() -> ScriptCall[list[Heard]]:
 
 
 def _node(said: dict[str, Any]) -> Node:
-    devices = tuple(NodeDevice(**device) for device in said.pop("devices"))
+    devices = tuple(_known(NodeDevice, device) for device in said.pop("devices"))
     replicas = tuple(
-        NodeReplica(devices=tuple(replica.pop("devices")), **replica)
+        _known(NodeReplica, replica | {"devices": tuple(replica["devices"])})
         for replica in said.pop("replicas")
     )
-    return Node(**said, devices=devices, replicas=replicas)
+    return _known(Node, said | {"devices": devices, "replicas": replicas})
+
+
+def _known(kind: type[T], said: dict[str, Any]) -> T:
+    """Of what a newer release said, what this one knows."""
+    names = {field.name for field in fields(cast(Any, kind))}
+    return kind(**{name: value for name, value in said.items() if name in names})

@@ -14,12 +14,13 @@ from tasks.store.verbs import ScriptCall
 
 MINUTES = 60
 STEP = 10  # minutes in one answer of the store: thousands of deployments may have been busy in each
+POISON = "poison"
 WAIT = "w"  # begins the name of a count of waits; see note_wait in lib.lua
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted in a minute, or in more. `waits` is by step, `ends` by final status."""
+    """What was counted in a minute, or in more. `waits` is by step, `ends` by final status, and POISON counts the failed ones among them that ended their replicas."""
 
     waits: Counter[int] = field(default_factory=Counter[int])
     ends: Counter[str] = field(default_factory=Counter[str])

@@ -35,6 +35,8 @@ def pages(shown: Stand) -> dict[str, str]:
         "keys": "/ui/keys",
         "webhooks": "/ui/webhooks",
         "audit": "/ui/audit",
+        "nodes": "/ui/nodes",
+        "settings": "/ui/settings",
     }
 
 

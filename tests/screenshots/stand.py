@@ -18,6 +18,7 @@ from cli.stack.ports import free_port
 from kingpost import Client, JobFailed
 from tasks.settings import Settings
 from tasks.store import keys
+from tests import nvml
 from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 
@@ -43,6 +44,7 @@ def stand(folder: Path) -> Iterator[Stand]:
     port, log = free_port(), folder / "up.log"
     env = os.environ | {
         "KINGPOST_NODE_GPUS": "0=24Gi,1=24Gi",
+        "LD_LIBRARY_PATH": str(nvml.build(folder)),
         "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1",
         "KINGPOST_WEBHOOK_ALLOW_HTTP": "1",
         "KINGPOST_LOAD_FAILURES": "1",

@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from deployments.registry import verbs as registry
@@ -31,6 +32,7 @@ from tasks.store.job_store import AsyncJobStore
 from workers.gate import gate as host_door
 from workers.node.capacity import Capacity, Place
 from workers.node.deaths import tell_death
+from workers.node.gauges import UNKNOWN, Gauges
 from workers.processes.supervisor import DIED, Part, Supervisor
 
 log = get_logger("node")
@@ -103,6 +105,7 @@ class Node:
         self._settings = settings
         self._store = AsyncJobStore(settings)
         self._capacity = Capacity.of(settings)
+        self._gauges, self._version = Gauges(), version("kingpost")
         self._changed = changed
         self._supervisor = Supervisor(self._part_changed, ends_orphans)
         self._deaths: list[tuple[Part, str]] = []
@@ -158,9 +161,14 @@ class Node:
             self._capacity.slots,
             self._capacity.devices,
         )
-        found = tuple(NodeDevice(each.index, each.memory, each.free) for each in devices)
+        known = await self._gauges.read([each.index for each in devices])
+        found = tuple(
+            NodeDevice(each.index, each.memory, each.free, **vars(known.get(each.index, UNKNOWN)))
+            for each in devices
+        )
+        host, pid = os.uname().nodename, os.getpid()
         entry = NodeEntry(
-            self.id, os.uname().nodename, os.getpid(), self._began, slots, free, found, tuple(here)
+            self.id, host, pid, self._began, slots, free, found, tuple(here), self._version
         )
         with self._aside.part():
             await self._store.run(report_node(entry))

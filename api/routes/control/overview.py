@@ -28,7 +28,12 @@ class DeviceView(BaseModel):
     """A GPU."""
 
     index: str
+    name: str
     memory_bytes: int = Field(description="0 if nobody knows.")
+    used_bytes: int | None = Field(description="Memory in use, by whomever; null if nobody knows.")
+    utilisation: float | None = Field(
+        description="The share of the last moment in which it computed; null if nobody knows."
+    )
     free_share: float = Field(description="The share of it that no replica has.")
     replicas: list[str] = Field(description="The ids of the replicas that sit there.")
 
@@ -51,6 +56,7 @@ class NodeView(BaseModel):
 
     id: str
     host: str
+    version: str = Field(description="Of Kingpost; empty if it does not say.")
     alive: bool = Field(description="Whether it reported within the time for which a seat holds.")
     reported_at: datetime
     heartbeat_age_seconds: float
@@ -82,7 +88,10 @@ class NodeView(BaseModel):
         devices = [
             DeviceView(
                 index=device.index,
+                name=device.name,
                 memory_bytes=device.memory,
+                used_bytes=device.used,
+                utilisation=device.utilisation,
                 free_share=round(device.free, 4),
                 replicas=[each.id for each in node.replicas if device.index in each.devices],
             )
@@ -91,6 +100,7 @@ class NodeView(BaseModel):
         return cls(
             id=node.id,
             host=node.host,
+            version=node.version,
             alive=age <= alive_seconds,
             reported_at=time_of(heard.at),
             heartbeat_age_seconds=age,

@@ -144,8 +144,8 @@ local function drop(id, now)
   for _, index in ipairs({K.exhausted, K.outbox, K.forget}) do redis.call('ZREM', index, id) end
 end
 
--- One more of something in the minute of `at`, for the history of a deployment: a final status, or `wN`, a wait of
--- 2^(N/2) ms. A minute has a bounded number of such counts, and goes soon after the hour that is shown.
+-- One more of something in the minute of `at`, for the history of a deployment: a final status, `poison`, or `wN`, a wait
+-- of 2^(N/2) ms. A minute has a bounded number of such counts, and goes soon after the hour that is shown.
 local function note(deployment, what, at)
   local minute = K.history(whole(math.floor(at / 60000)))
   if redis.call('HINCRBY', minute, deployment .. ':' .. what, 1) > 1 then return end
@@ -298,6 +298,7 @@ local function mourn(id, now, error)
   local deaths, errors = tonumber(job[1] or 0) + 1, with_error(job[2], error)
   redis.call('HSET', K.job(id), 'deaths', deaths, 'errors', errors)
   if deaths < S.max_deaths then return false end
+  note(redis.call('HGET', K.job(id), 'deployment'), 'poison', wall_ms())
   local shape = '{"code":"poison","message":"The job ended its replica %d times in a row; see the errors above."}'
   finalize(id, 'FAILED', now, with_error(errors, string.format(shape, deaths)))
   return true

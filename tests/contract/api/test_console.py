@@ -11,12 +11,13 @@ import pytest
 
 from api.app import CONSOLE
 from api.console.rendering import STATIC
-from tasks.api_keys import SCOPES, Scope, key_id
+from tasks.api_keys import GRANTS, SCOPES, Need, Scope, key_id
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 
 ECHO = "/models/echo/production/async_predict"
-ADMIN_PAGES = ("/ui/keys", "/ui/webhooks", "/ui/audit")
+ADMIN_PAGES = ("/ui/keys", "/ui/webhooks", "/ui/audit", "/ui/settings")
+DEPLOY_PAGES = ("/ui/nodes",)
 HOSTILE = (
     "<script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\">",
@@ -119,10 +120,14 @@ def test_a_page_shows_what_the_scope_may_see(live: Live, scope: Scope) -> None:
         if "/jobs/" in path:
             continue  # of another key
         answer = browser.get(path)
-        allowed = scope == "admin" or path not in ADMIN_PAGES
+        need: Need = (
+            "admin" if path in ADMIN_PAGES else "deploy" if path in DEPLOY_PAGES else "inference"
+        )
+        allowed = need in GRANTS[scope]
         assert answer.status_code == (200 if allowed else 403), path
         linked = {link.get("href") for link in Page(answer.text).all("a")}
         assert (set(ADMIN_PAGES) <= linked) == (scope == "admin")
+        assert (set(DEPLOY_PAGES) <= linked) == ("deploy" in GRANTS[scope])
 
 
 def test_every_answer_forbids_scripts_frames_and_caches(live: Live, admin: Browser) -> None:

@@ -94,7 +94,7 @@ def test_every_page_fits_can_be_read_and_has_no_error(live: Live, console: Conso
         request_id = submit(http, {"a": 1}, ECHO)
     model = live.deployment("echo").model_id
     for path in ("/ui", "/ui/jobs", "/ui/jobs?status=FAILED", f"/ui/jobs/{request_id}", f"/ui/models/{model}",
-                 f"/ui/models/{model}/try", "/ui/keys", "/ui/webhooks", "/ui/audit"):  # fmt: skip
+                 f"/ui/models/{model}/try", "/ui/keys", "/ui/webhooks", "/ui/audit", "/ui/nodes", "/ui/settings"):  # fmt: skip
         console.at(path)
         wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert console.page.evaluate(wider) == 0, path

@@ -8,7 +8,7 @@ from tasks.job import Claim, JobError, Outcome, RequestId, Submission
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
 from tasks.store import keys, verbs
-from tasks.store.history import MINUTES, STEP, Counts, history
+from tasks.store.history import MINUTES, POISON, STEP, Counts, history
 from tasks.store.hour import History
 from tasks.store.job_store import AsyncJobStore, JobStore
 from tests.conftest import Clock
@@ -82,6 +82,14 @@ def test_a_wait_ends_with_the_first_claim_and_is_known_within_a_fifth(
         waited = found.waited(share)
         assert waited == pytest.approx(seconds, rel=0.25), seconds
     assert Counts().waited(0.5) is None and Counts().error_share is None
+
+
+def test_a_request_that_ends_its_replicas_is_counted_as_poison(store: JobStore) -> None:
+    submit(store)
+    for _ in range(3):
+        store.run(verbs.release(claim(store).lease, verbs.Release.DEATH))
+    found = counted(store)
+    assert (found.ends[POISON], found.ends["FAILED"], found.ended, found.bad) == (1, 1, 1, 1)
 
 
 def test_an_hour_is_read_in_steps_and_goes_by_itself(store: JobStore, clock: Clock) -> None:

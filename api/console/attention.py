@@ -1,0 +1,113 @@
+"""What needs somebody, with the reason and the page where it can be seen or mended."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import cast
+from urllib.parse import urlencode
+
+from api.console.overview import ModelRow
+from api.console.sessions import Viewer
+from api.gateway import Gateway
+from api.routes.control.overview import NodeView
+from tasks.store.history import POISON
+from tasks.store.hour import Hour
+from tasks.store.job_store import unavailable
+from tasks.webhooks import verbs as outbox
+
+NEARLY_FULL = 0.9  # of a queue
+MOST = 30  # are told one by one
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something that somebody should look at: what, why, and where."""
+
+    what: str
+    why: str
+    path: str
+
+
+async def attention(
+    gateway: Gateway,
+    viewer: Viewer,
+    rows: Sequence[ModelRow],
+    hour: Hour,
+    nodes: Sequence[NodeView] | None,
+) -> list[Attention]:
+    """What needs somebody, most urgent first. `nodes` is None if the viewer may not see them."""
+    found: list[Attention] = []
+    if trouble := await gateway.epoch.trouble():
+        found.append(Attention("The store has lost data", str(trouble), "/ui"))
+    if viewer.may("admin"):
+        found += await _store(gateway)
+    if nodes is not None:
+        found += _nodes(nodes, rows)
+    for row in rows:
+        found += _model(row, hour, gateway.settings.max_queued)
+    if viewer.may("admin"):
+        given_up = (await gateway.store.run(outbox.outbox_status(1))).exhausted
+        if given_up:
+            what = f"{_count(given_up, 'webhook')} given up"
+            found.append(Attention(what, "Their servers did not take them.", "/ui/webhooks"))
+    if len(found) > MOST:
+        more = Attention(f"{len(found) - MOST} more", "The first ones are more urgent.", "/ui")
+        found = [*found[:MOST], more]
+    return found
+
+
+async def _store(gateway: Gateway) -> list[Attention]:
+    with unavailable():
+        said = cast(dict[str, object], await gateway.store.redis.info("persistence"))
+    if not said.get("aof_enabled", 1):
+        why = "A restart of the store loses every request. It needs appendonly yes and appendfsync always."
+        return [Attention("The store writes no log to its disk", why, "/ui/settings#store")]
+    if said.get("aof_last_write_status", "ok") != "ok":
+        why = "Requests are refused until it can. Its disk may be full."
+        return [Attention("The store cannot write to its disk", why, "/ui/settings#store")]
+    return []
+
+
+def _nodes(nodes: Sequence[NodeView], rows: Sequence[ModelRow]) -> Iterator[Attention]:
+    ours, path = version("kingpost"), "/ui/nodes"
+    for node in nodes:
+        if not node.alive:
+            what = f"The node {node.host} is silent"
+            why = "Its replicas start on other nodes that have room. It is shown for ten minutes."
+            yield Attention(what, why, f"{path}#n{node.id}")
+        elif node.version != ours:
+            what = f"The node {node.host} runs Kingpost {node.version or 'of an unknown version'}"
+            yield Attention(
+                what, f"This API has {ours}; start the node anew.", f"{path}#n{node.id}"
+            )
+    if not any(node.alive for node in nodes) and any(r.queued and not r.ready for r in rows):
+        what = "Requests wait for replicas, and no node reports"
+        yield Attention(what, "`kingpost up` runs one, and `kingpost node` another.", path)
+
+
+def _model(row: ModelRow, hour: Hour, most: int) -> Iterator[Attention]:
+    name, path = row.model.name, f"/ui/models/{row.model.id}"
+    for entry in row.broken:
+        lines = entry.reason.strip().splitlines()
+        what = f"{name} {entry.deployment.id} could not be loaded"
+        yield Attention(what, lines[-1] if lines else "", f"{path}#d{entry.deployment.id}")
+    for entry in row.deployments:
+        queued, of = entry.queue.queued, f"/ui/jobs?deployment={entry.deployment.id}&status=QUEUED"
+        if queued >= most * NEARLY_FULL:
+            full = "full" if queued >= most else "nearly full"
+            why = f"{queued:,} of {most:,} requests wait. Submissions get 429 when it is full."
+            yield Attention(f"The queue of {name} is {full}", why, of)
+        if queued and not entry.deployment.active:
+            what = f"{_count(queued, 'request')} of {name} for a deployment that is not active"
+            yield Attention(what, "Activate it, or move the requests.", of)
+    if row.paused and row.queued:
+        what = f"{_count(row.queued, 'request')} of {name} held back, because it is paused"
+        yield Attention(what, "Resume the model to run them.", path)
+    if poison := hour.of(row.ids).total.ends[POISON]:
+        what = f"{_count(poison, 'request')} of {name} ended the replica each time it ran"
+        asked = urlencode({"model": row.model.id, "status": "FAILED", "error_code": POISON})
+        yield Attention(what, "Not run again. This is about the last hour.", f"/ui/jobs?{asked}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,42 @@
+"""What a node reads of its GPUs: through nvidia-ml-py's own calls, on a driver's library that this test builds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import nvml
+
+READ = """
+import asyncio, json
+from dataclasses import asdict
+from workers.node.gauges import Gauges
+found = asyncio.run(Gauges().read(["0", "2", "MIG-a"]))
+print(json.dumps({device: asdict(gauge) for device, gauge in found.items()}))
+"""
+
+
+def read(libraries: Path) -> dict[str, dict[str, object]]:
+    env = os.environ | {"LD_LIBRARY_PATH": str(libraries)}
+    done = subprocess.run(
+        [sys.executable, "-c", READ], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_gpu_is_read_and_what_the_driver_does_not_say_is_unknown(tmp_path: Path) -> None:
+    pytest.importorskip("pynvml")
+    found = read(nvml.build(tmp_path))
+    assert found["0"] == {"name": "NVIDIA L4", "used": 17 << 30, "utilisation": 0.86}
+    assert found["2"] == {"name": "", "used": None, "utilisation": None}
+    assert found["MIG-a"] == {"name": "NVIDIA L4", "used": 5 << 30, "utilisation": None}
+
+
+def test_without_a_driver_nothing_is_known_and_nothing_is_wrong(tmp_path: Path) -> None:
+    if any(Path(folder, "nvidia-smi").exists() for folder in os.environ["PATH"].split(os.pathsep)):
+        pytest.skip("this machine has a driver")
+    assert read(tmp_path) == {}
