@@ -1,7 +1,8 @@
-"""Events of jobs: one pub/sub connection for all waiting calls, and the stream of each job."""
+"""Events of jobs: one pub/sub connection for all waiting calls, and what has happened to each job."""
 
 import asyncio
 import contextlib
+import json
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -10,22 +11,25 @@ from typing import cast
 import redis
 
 from tasks.errors import StoreUnavailable
+from tasks.job import Job
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
-from tasks.store import keys
+from tasks.store import keys, records
 from tasks.store.job_store import connect_async, unavailable
+from tasks.store.story import StatusChange, changes
 
 log = get_logger("events")
 
 IDLE_CHANNEL = f"{keys.TAG}:nobody"  # a connection that subscribes to nothing cannot be read
 PAGE = 200  # events read at once
 RETRY_SECONDS = 0.5
+GONE = b'{"message":"Its progress and its chunks are no longer kept; the output is in the result."}'
 CONFIRM_SECONDS = 2.0  # for a subscription; a lost connection wakes everybody once it is back
 
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of a job's stream. A reader resumes after its `id`."""
+    """Something that happened to a job. A reader resumes after its `id`."""
 
     id: str
     kind: str
@@ -116,19 +120,28 @@ class EventHub:
         for channel in list(self._watchers):
             self._wake(channel)
 
-    async def read(self, request_id: str, after: str) -> list[Event]:
-        """The next events of the job after that id ('0' = from the start). Raises StoreUnavailable."""
+    async def read(self, request_id: str, after: str) -> list[Event] | None:
+        """The next events of the job after that id ('0-0' = from the start); None if it is gone. Raises StoreUnavailable."""
         name = keys.keyed("events", request_id)
         with unavailable():
-            raw = await self._redis.xrange(name, min=f"({after}", max="+", count=PAGE)
-        rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", raw)
-        return [_event(*row) for row in rows]
+            # In this order: a change of status that is not seen yet hides the chunks that came after it.
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.keyed("job", request_id))
+                pipe.xrange(name, min=f"({after}", max="+", count=PAGE)
+                raw, rows = await pipe.execute()
+        if not raw:
+            return None
+        flat = [part for pair in cast("dict[bytes, bytes]", raw).items() for part in pair]
+        chunks = [_event(*row) for row in cast("list[tuple[bytes, dict[bytes, bytes]]]", rows)]
+        return _merged(records.job(request_id, flat), chunks, after)
 
     async def read_before(self, request_id: str, last: str) -> list[Event]:
-        """The latest events up to that id, oldest first. Raises StoreUnavailable."""
+        """The latest chunks of the same attempt up to that id, oldest first. Raises StoreUnavailable."""
         name = keys.keyed("events", request_id)
         with unavailable():
-            raw = await self._redis.xrevrange(name, max=last, min="-", count=PAGE)
+            raw = await self._redis.xrevrange(
+                name, max=last, min=last.partition("-")[0], count=PAGE
+            )
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", raw)
         return [_event(*row) for row in reversed(rows)]
 
@@ -146,3 +159,28 @@ class EventHub:
 
 def _event(name: bytes, fields: dict[bytes, bytes]) -> Event:
     return Event(name.decode(), fields[b"kind"].decode(), fields[b"data"])
+
+
+def _merged(job: Job, chunks: list[Event], after: str) -> list[Event]:
+    """The changes of status and the chunks in their order, as far as both are known."""
+    known = changes(job)
+    position = place(after)
+    told = [_status(change) for change in known if (2 * change.number, 0) > position]
+    told += [chunk for chunk in chunks if place(chunk.id)[0] <= 2 * known[-1].number + 1]
+    if not chunks and job.chunks_end and position < place(job.chunks_end):
+        told.append(Event(job.chunks_end, "truncated", GONE))  # they are kept for a while only
+    told.sort(key=lambda event: place(event.id))
+    if len(chunks) == PAGE:  # what comes after the last of them waits for the next page
+        told = [event for event in told if place(event.id) <= place(chunks[-1].id)]
+    return told
+
+
+def _status(change: StatusChange) -> Event:
+    fields = {"status": change.status, "attempt": change.attempt, "at_ms": change.at}
+    return Event(f"{2 * change.number}-0", "status", json.dumps(fields).encode())
+
+
+def place(event_id: str) -> tuple[int, int]:
+    """Where an event stands in the order of its job's events."""
+    first, _, second = event_id.partition("-")
+    return int(first), int(second or 0)

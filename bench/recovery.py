@@ -1,6 +1,6 @@
 """How soon work goes on after a death: `python -m bench.recovery`, about three minutes, prints p50, p99 and the worst.
 
-Times are differences of Redis' own clock as the job's event stream has them, or of this process's monotonic clock.
+Times are differences of Redis' own clock as the job's record has them, or of this process's monotonic clock.
 """
 
 import json
@@ -20,8 +20,9 @@ from deployments.registry import verbs as registry
 from tasks.errors import StoreUnavailable
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
-from tasks.store import keys, verbs
+from tasks.store import verbs
 from tasks.store.job_store import JobStore
+from tasks.store.story import changes
 from tests.chaos.stack import Stack
 from tests.conditions import wait_until
 
@@ -40,12 +41,10 @@ def submit(stack: Stack, store: JobStore, ms: int) -> RequestId:
     return request_id
 
 
-def claims(stack: Stack, request_id: str) -> list[tuple[str, int]]:
+def claims(store: JobStore, request_id: str) -> list[tuple[str, int]]:
     """(status, ms of Redis' clock) of each transition so far."""
-    with redis.Redis.from_url(stack.valkey.url) as client:
-        entries = client.xrange(keys.keyed("events", request_id))
-    said = [json.loads(fields[b"data"]) for _, fields in entries if fields[b"kind"] == b"status"]
-    return [(entry["status"], int(entry["at_ms"])) for entry in said]
+    changed = changes(store.run(verbs.read(request_id)).job)[1:]
+    return [(change.status, change.at) for change in changed]
 
 
 def redis_ms(stack: Stack) -> float:
@@ -58,7 +57,7 @@ def redis_ms(stack: Stack) -> float:
 def after_worker_death(stack: Stack, store: JobStore) -> list[float]:
     """Seconds from the SIGKILL of a worker to the next claim of each of its jobs."""
     ids = [submit(stack, store, 60_000) for _ in range(RUNNING)]
-    wait_until(lambda: all(len(claims(stack, request_id)) >= 1 for request_id in ids), 30)
+    wait_until(lambda: all(len(claims(store, request_id)) >= 1 for request_id in ids), 30)
     held = {request_id: store.run(verbs.read(request_id)).job.replica for request_id in ids}
     victim = next(
         replica
@@ -68,8 +67,8 @@ def after_worker_death(stack: Stack, store: JobStore) -> list[float]:
     killed = redis_ms(stack)
     os.kill(victim.pid, signal.SIGKILL)
     mine = [request_id for request_id in ids if held[request_id] == victim.id]
-    wait_until(lambda: all(len(claims(stack, request_id)) >= 3 for request_id in mine), 60)
-    took = [(claims(stack, request_id)[2][1] - killed) / 1000 for request_id in mine]
+    wait_until(lambda: all(len(claims(store, request_id)) >= 3 for request_id in mine), 60)
+    took = [(claims(store, request_id)[2][1] - killed) / 1000 for request_id in mine]
     for request_id in ids:
         store.run(verbs.cancel(request_id))
     deployment = JobStore(stack.settings).run(registry.deployments())[0].id
@@ -80,7 +79,7 @@ def after_worker_death(stack: Stack, store: JobStore) -> list[float]:
 def after_host_death(stack: Stack, store: JobStore) -> list[tuple[float, float]]:
     """Seconds from the SIGKILL of a host to the release of its job, and to a host that is ready again."""
     request_id = submit(stack, store, 60_000)
-    wait_until(lambda: len(claims(stack, request_id)) >= 1, 30)
+    wait_until(lambda: len(claims(store, request_id)) >= 1, 30)
     replica_id = store.run(verbs.read(request_id)).job.replica
     store = JobStore(stack.settings)
     victim = next(replica for replica in store.run(registry.replicas()) if replica.id == replica_id)
@@ -96,8 +95,8 @@ def after_host_death(stack: Stack, store: JobStore) -> list[tuple[float, float]]
 
     wait_until(again, 30)
     ready = time.monotonic() - began
-    wait_until(lambda: len(claims(stack, request_id)) >= 2, 30)
-    released = (claims(stack, request_id)[1][1] - killed) / 1000
+    wait_until(lambda: len(claims(store, request_id)) >= 2, 30)
+    released = (claims(store, request_id)[1][1] - killed) / 1000
     store.run(verbs.cancel(request_id))
     deployment = JobStore(stack.settings).run(registry.deployments())[0].id
     wait_until(lambda: not store.run(verbs.queue_status(deployment)).in_progress, 60)

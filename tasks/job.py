@@ -115,6 +115,9 @@ class Job:
     retried_as: str = ""  # the latest job that ran it anew
     files: str = ""  # that its input refers to: words `id:bytes:ending`
     output_files: bool = False  # whether files in its output are stored apart
+    story: str = ""  # see tasks/store/story.py
+    story_cut: int = 0
+    chunks_end: str = ""  # the id of the last event that its stream held at the end, if it had one
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     cors_origins: str = ""
     console: bool = True
     retention_seconds: float = Field(72 * 3600.0, gt=0)
+    chunks_seconds: float = Field(600.0, gt=0)
     idempotency_seconds: float = Field(24 * 3600.0, gt=0)
     keep_inputs: bool = True
     cancel_running: bool = True

@@ -1,4 +1,4 @@
-"""Server-Sent Events of one request (WHATWG HTML, section 9.2), from its stream in the store."""
+"""Server-Sent Events of one request (WHATWG HTML, section 9.2)."""
 
 import codecs
 import json
@@ -53,7 +53,10 @@ async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGene
     async with hub.watch(request_id) as news:
         while True:
             news.clear()
-            for event in await hub.read(request_id, position):
+            events = await hub.read(request_id, position)
+            if events is None:  # purged
+                return
+            for event in events:
                 for told in chunks.told(event, position):
                     yield _frame(told)
                 position = event.id
@@ -69,7 +72,7 @@ async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGene
 
 
 def _queued(reading: Reading) -> bytes:
-    """The first event. The stream of a queued job is empty until something happens to it."""
+    """The first event, the submission."""
     fields = {"status": Status.QUEUED, "attempt": 0, "at_ms": reading.job.created}
     return json.dumps(fields).encode()
 

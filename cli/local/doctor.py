@@ -19,6 +19,7 @@ from cli.running import NoStack, current_settings
 from cli.stack.ports import why_taken
 from cli.stack.state_lock import holder
 from tasks.errors import KingpostError, SettingsError
+from tasks.outside_text import whole_number
 from tasks.process.descriptors import connections, raise_descriptor_limit
 from tasks.settings import Settings
 from tasks.store.job_store import connect, unavailable
@@ -38,6 +39,7 @@ DISK_WARN, DISK_FAIL = 10 * GB, 1 * GB
 SHM_WARN = 0.25 * GB  # Docker's default of 64 MB breaks data loaders of torch
 PINGS = 5
 LATENCY_WARN = 5.0  # ms; a claim makes several calls
+OLDEST = 7  # of Redis: event ids whose second half it counts
 STORE_CLOCK = 2.0  # s
 
 
@@ -142,6 +144,8 @@ def _timed(client: "redis.Redis") -> float:
 def _role(known: dict[str, Any]) -> Iterator[Finding]:
     if known.get("role") not in ("master", "primary"):
         yield Finding("store", "fail", f"The store is a {known.get('role')}.", "Kingpost needs the address of the primary.")  # fmt: skip
+    if (whole_number(str(known.get("redis_version", "")).partition(".")[0]) or OLDEST) < OLDEST:
+        yield Finding("store", "fail", f"The store is too old: Redis {known['redis_version']}.", "Use Valkey, or Redis 7.0 or newer.")  # fmt: skip
     if known.get("cluster_enabled"):
         yield Finding("store", "warn", "The store is a cluster.", "All keys are in one slot of it.")
 
@@ -156,6 +160,11 @@ def _configured(client: "redis.Redis") -> Iterator[Finding]:
         "maxmemory-policy": (("noeviction",), "fail", "It may drop accepted requests."),
         "appendonly": (("yes",), "fail", "A restart of the store loses every request."),
         "appendfsync": (("always",), "warn", "A crash of its machine loses the latest requests."),
+        "hash-max-listpack-value": (
+            ("128",),
+            "warn",
+            "A record with a long value takes twice the memory.",
+        ),
     }
     for name, (right, level, why) in wrong.items():
         value = said.get(name, "")

@@ -12,7 +12,7 @@ LINE = re.compile("(.*?)(\r\n|\n|\r(?=.))", re.S)  # a CR at the end may be half
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a request: `status`, `progress`, `output`, `truncated`, `stopped` or `done`."""
+    """One event of a request: `status`, `progress`, `output`, `truncated` or `done`."""
 
     id: str
     kind: str

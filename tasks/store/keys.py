@@ -36,7 +36,7 @@ KEYED = {
     "job": "hash, the record of one job; until forgotten",
     "input": "string, the model input's bytes; until forgotten, or by a setting until the final state",
     "output": "string, the result's bytes; until forgotten",
-    "events": "stream of the job's events; until forgotten",
+    "events": "stream of the progress and the output chunks of one job, if it has any; a while beyond its end",
     "delivery": "hash, the webhook delivery of one job; until forgotten",
     "queue": "zset member -> score of one deployment: the order",
     "delayed": "zset member -> not_before ms of one deployment: attempts that wait out their backoff",

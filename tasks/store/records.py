@@ -1,13 +1,15 @@
 """Converts between Redis' replies and the domain types. Only this module knows the fields of a record."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from tasks.job import Job, JobError, RequestId, Retry
 from tasks.outside_text import text_of, utf8
 from tasks.state import Status
 
+JSON = "application/json"  # a record does not say what is usual
+USUAL = Retry()
 Reply = bytes | int | list["Reply"] | None
 
 
@@ -36,9 +38,22 @@ def error_json(error: JobError | None) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
+def retry_words(retry: Retry) -> list[str | int]:
+    """The arguments of a submission, three times '' for what is usual."""
+    if retry == USUAL:
+        return ["", "", ""]
+    return [retry.max_attempts, retry.initial_delay_ms, retry.max_delay_ms]
+
+
 def _errors(raw: str) -> tuple[JobError, ...]:
     entries = json.loads(f"[{raw}]") if raw else ()
     return tuple(JobError(e["code"], e["message"], e.get("detail", "")) for e in entries)
+
+
+def _retry(f: Mapping[str, str]) -> Retry:
+    if "max_attempts" not in f:
+        return USUAL
+    return Retry(int(f["max_attempts"]), int(f["initial_delay_ms"]), int(f["max_delay_ms"]))
 
 
 def _milliseconds(raw: str | None) -> int | None:
@@ -57,12 +72,12 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         api_key=f["key"],
         level=int(f["level"]),
         attempt=int(f["attempt"]),
-        retry=Retry(int(f["max_attempts"]), int(f["initial_delay_ms"]), int(f["max_delay_ms"])),
+        retry=_retry(f),
         created=int(f["created"]),
         status_at=int(f["status_at"]),
         errors=_errors(f.get("errors", "")),
         webhook=f.get("webhook", ""),
-        content_type=f["content_type"],
+        content_type=f.get("content_type", JSON),
         traceparent=f.get("trace", ""),
         path=f.get("path", ""),
         chain_id=f.get("chain", ""),
@@ -75,7 +90,7 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         stopping="stopping" in f,
         stopped_at=_milliseconds(f.get("stopped_at")),
         stopped_by=f.get("stopped_by"),
-        output_type=f.get("output_type"),
+        output_type=f.get("output_type", JSON if "output_bytes" in f else None),
         output_bytes=_milliseconds(f.get("output_bytes")),
         input_ref=f.get("input_ref", ""),
         output_ref=f.get("output_ref", ""),
@@ -86,4 +101,7 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         retried_as=f.get("retried_as", ""),
         files=f.get("files", ""),
         output_files="output_files" in f,
+        story=f.get("story", ""),
+        story_cut=int(f.get("story_cut", 0)),
+        chunks_end=f.get("chunks_end", ""),
     )

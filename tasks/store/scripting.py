@@ -77,6 +77,7 @@ def _settings_table(settings: Settings) -> str:
     rows = {
         "lease_ms": int(settings.lease_seconds * 1000),
         "retention_ms": int(settings.retention_seconds * 1000),
+        "chunks_ms": int(settings.chunks_seconds * 1000),
         "max_deaths": settings.max_deaths,
         "wakeup_cap": settings.wakeup_cap,
         "max_running_per_key": settings.max_running_per_key,

@@ -118,15 +118,9 @@ def submit(
     arguments += [per_minute, max_unfinished, caller or api_key]
     for job in jobs:
         arguments += [job.request_id, job.deployment_id, job.model_id, job.level]
-        arguments += [job.max_time_in_queue_ms, job.retry.max_attempts, job.retry.initial_delay_ms]
-        arguments += [
-            job.retry.max_delay_ms,
-            job.webhook,
-            job.content_type,
-            job.traceparent,
-            job.path,
-            job.chain_id,
-        ]
+        arguments += [job.max_time_in_queue_ms, *records.retry_words(job.retry), job.webhook]
+        arguments.append("" if job.content_type == records.JSON else job.content_type)
+        arguments += [job.traceparent, job.path, job.chain_id]
         arguments += [b"" if job.input_ref else job.input, job.input_ref, job.retry_of, job.files]
         arguments.append("1" if job.output_files else "")
     return ScriptCall("submit", arguments, _read_submit)

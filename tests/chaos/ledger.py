@@ -78,7 +78,7 @@ def judge(
     """The verdict over every acknowledged request.
 
     `statuses`: the GET body by id, {} for one that is unknown; `outputs`: the result of succeeded ones;
-    `finals_seen`: final states by id as the event streams hold them.
+    `finals_seen`: the final states that each id has got.
     """
     ids = {request_id: key for key, seen in ledger.acked.items() for request_id in seen}
     runs = ledger.runs()

@@ -17,6 +17,7 @@ from deployments.registry import verbs as registry
 from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
+from tests.chaos import witness
 from tests.chaos.proxy import LossyProxy
 from tests.chaos.wall import Wall
 from tests.conditions import lasts
@@ -35,7 +36,7 @@ class Stack:
     fsync: str = "always"
     replicas: int = 3
     env: dict[str, str] = field(default_factory=dict[str, str])
-    source: Path | None = None  # another copy of the project's code to run, None = this one
+    source: Path | None = None  # a copy of the code with its witness, None = one that is made here
     loss: float = 0.0  # of replies, for the parts behind the proxy
     data: Path | None = None  # the store's folder, None = in ours
     wall: Wall | None = None  # the store's clock
@@ -45,6 +46,7 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.source = self.source or witness.copied(self.folder / "code")
         data = self.data or self.folder / "valkey"
         data.mkdir()
         given = self.wall.env if self.wall else {}

@@ -1,18 +1,16 @@
 """Planted bugs must turn the harness red: a harness that cannot fail proves nothing."""
 
 import asyncio
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos import witness
 from tests.chaos.scenario import Plan, Report, run
 from tests.chaos.stack import Stack
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
-CODE = ("api", "cli", "deployments", "priority", "tasks", "workers", "celeryconfig.py")
 
 
 @pytest.fixture
@@ -21,16 +19,9 @@ def planted(tmp_path: Path) -> Iterator[Callable[..., Report]]:
     stacks: list[Stack] = []
 
     def go(plan: Plan, script: str = "", old: str = "", new: str = "", **stack: object) -> Report:
-        source = tmp_path / "code"
-        for name in CODE:
-            take = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            take(ROOT / name, source / name)
+        source = witness.copied(tmp_path / "code")
         if script:
-            path = source / "tasks" / "store" / "scripts" / f"{script}.lua"
-            text = path.read_text()
-            assert old in text, f"{script}.lua has changed: plant the bug anew"
-            path.write_text(text.replace(old, new))
+            witness.planted(source, script, old, new)
         made = Stack(tmp_path / "stack", source=source, **stack)  # type: ignore[arg-type]
         stacks.append(made)
         report = asyncio.run(run(plan, made.start(), made.folder))

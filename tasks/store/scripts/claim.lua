@@ -45,7 +45,7 @@ for _ = 1, 100 do
     redis.call('ZREM', K.expiry, id)
     occupy(id, deployment, job[5], now)
     redis.call('HSET', K.claims(deployment), claimer, fence .. ' ' .. id)
-    status_event(id, 'IN_PROGRESS', job[2] + 1)
+    tell(id, 'IN_PROGRESS')
     return claimed(id, fence)
   end
 end

@@ -11,7 +11,8 @@ local word = hold(id, job, fence, now)
 if word ~= 'held' then return word end
 redis.call('HSET', K.job(id), 'predict_ms', predict_ms)
 if output_type ~= '' then
-  redis.call('HSET', K.job(id), 'output_type', output_type, 'output_bytes', bytes)
+  redis.call('HSET', K.job(id), 'output_bytes', bytes)
+  if output_type ~= 'application/json' then redis.call('HSET', K.job(id), 'output_type', output_type) end
   if payload == '' then
     redis.call('SET', K.output(id), output)
   else

@@ -38,14 +38,31 @@ end
 
 local function enqueue(deployment, member, score) return enqueue_all(deployment, {score, member}) end
 
-local function event(id, kind, data)
-  redis.call('XADD', K.events(id), 'MAXLEN', '~', 10000, '*', 'kind', kind, 'data', data)
-  redis.call('PUBLISH', K.events(id), kind)
+-- Wakes those who wait for news of a job: a status, or the kind of an event.
+local function tell(id, kind) redis.call('PUBLISH', K.events(id), kind) end
+
+-- The changes of status that later ones overwrite stand in the record's `story`: words like `Q1@MS` (queued again,
+-- attempt 1 being over) and `I1@MS` (running), oldest first. The latest follow from other fields: see tasks/store/story.py.
+local STORY_BYTES = 4000 -- of a worker that freezes again and again; the oldest words go, and `story_cut` counts them
+
+local function remember(id, word)
+  local job = redis.call('HMGET', K.job(id), 'story', 'story_cut')
+  local story = (job[1] and job[1] .. ' ' or '') .. word
+  if #story > STORY_BYTES then
+    story = string.gsub(story, '^%S+ ', '')
+    redis.call('HSET', K.job(id), 'story_cut', (job[2] or 0) + 1)
+  end
+  redis.call('HSET', K.job(id), 'story', story)
 end
 
-local function status_event(id, status, attempt)
-  local shape = '{"status":"%s","attempt":%d,"at_ms":%s}'
-  event(id, 'status', string.format(shape, status, tonumber(attempt) or 0, whole(wall_ms())))
+local function runs_by_story(story) return string.find(story, 'I%d+@%d+$') end
+
+-- How many changes of status a running job has behind it, its submission not counted.
+local function changes_so_far(id)
+  local job = redis.call('HMGET', K.job(id), 'story', 'story_cut')
+  local story = job[1] or ''
+  local _, words = string.gsub(story, '@', '@')
+  return (job[2] or 0) + words + (runs_by_story(story) and 0 or 1)
 end
 
 -- Errors are kept as JSON objects with commas between them; readers add the brackets.
@@ -152,7 +169,7 @@ local function note(deployment, what, at)
   local counts = redis.call('HLEN', minute)
   if counts == 1 then
     redis.call('PEXPIRE', minute, 3900000)
-    redis.call('HSET', minute, string.rep('-', 65), 0) -- a long name makes it a table: a short list is searched from its front
+    redis.call('HSET', minute, string.rep('-', 129), 0) -- a long name makes it a table: a short list is searched from its front
   end
   if counts > 10000 then redis.call('HDEL', minute, deployment .. ':' .. what) end
 end
@@ -164,29 +181,33 @@ end
 
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
-  local job = redis.call('HMGET', K.job(id), 'webhook', 'attempt', 'input_ref', 'key', 'files', 'deployment')
+  local job = redis.call('HMGET', K.job(id), 'webhook', 'input_ref', 'key', 'files', 'deployment')
   local at = whole(wall_ms())
-  note(job[6], status, at)
-  redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at, 'errors', errors)
+  note(job[5], status, at)
+  redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at)
+  if errors ~= '' then redis.call('HSET', K.job(id), 'errors', errors) end
   if not S.keep_inputs then
     redis.call('DEL', K.input(id))
-    if job[3] then
+    if job[2] then
       redis.call('HDEL', K.job(id), 'input_ref')
-      discard(job[3], now)
+      discard(job[2], now)
     end
-    if job[5] then
+    if job[4] then
       redis.call('HDEL', K.job(id), 'files')
-      release_files(job[5])
+      release_files(job[4])
     end
   end
-  redis.call('HINCRBY', K.unfinished, job[4], -1)
+  redis.call('HINCRBY', K.unfinished, job[3], -1)
   redis.call('ZREM', K.expiry, id)
   redis.call('ZADD', K.forget, whole(now + S.retention_ms), id)
   if job[1] and job[1] ~= '' then
     redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
     redis.call('ZADD', K.outbox, whole(now), id)
   end
-  status_event(id, status, job[2])
+  if redis.call('PEXPIRE', K.events(id), S.chunks_ms) == 1 then -- readers are told that more was there
+    redis.call('HSET', K.job(id), 'chunks_end', redis.call('XREVRANGE', K.events(id), '+', '-', 'COUNT', 1)[1][1])
+  end
+  tell(id, status)
 end
 
 -- Back into the order: a job that was held for its API key's sake.
@@ -279,11 +300,14 @@ end
 
 -- Back to QUEUED at the old place, its slot being free; not_before 0 = at once.
 local function requeue(id, now, not_before, attempt)
-  local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'score')
-  redis.call('HSET', K.job(id), 'status', 'QUEUED', 'status_at', whole(wall_ms()), 'attempt', attempt,
+  local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'score', 'attempt', 'started', 'story')
+  local at = whole(wall_ms())
+  if not runs_by_story(job[6] or '') then remember(id, 'I' .. job[4] .. '@' .. job[5]) end
+  remember(id, 'Q' .. attempt .. '@' .. at)
+  redis.call('HSET', K.job(id), 'status', 'QUEUED', 'status_at', at, 'attempt', attempt,
     'not_before', whole(not_before), 'fence', '')
   redis.call('HDEL', K.job(id), 'fraction', 'message')
-  status_event(id, 'QUEUED', attempt)
+  tell(id, 'QUEUED')
   if not_before > now then
     redis.call('ZADD', K.delayed(job[1]), whole(not_before), job[2])
     redis.call('SADD', K.backlog, job[1])
@@ -325,10 +349,12 @@ end
 local function resume(id, fence, now)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'key', 'attempt')
   unqueue(id)
-  redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', whole(wall_ms()), 'fence', fence)
+  local at = whole(wall_ms())
+  remember(id, 'I' .. job[3] .. '@' .. at)
+  redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', at, 'fence', fence)
   redis.call('HDEL', K.job(id), 'rescued')
   occupy(id, job[1], job[2], now)
-  status_event(id, 'IN_PROGRESS', job[3])
+  tell(id, 'IN_PROGRESS')
 end
 
 -- True when two fences are of one worker process: they begin with its 16 characters.

@@ -8,8 +8,14 @@ local word = hold(id, job, fence, now_ms())
 if word ~= 'held' then return word end
 if kind == 'progress' then
   redis.call('HSET', K.job(id), 'fraction', fraction, 'message', text)
-  event(id, 'progress', cjson.encode({fraction = tonumber(fraction), message = text}))
-else
-  event(id, kind, text)
+  text = cjson.encode({fraction = tonumber(fraction), message = text})
 end
+-- Change n has the id 2n-0 among the events of a job, and the chunks after it have 2n+1-0, 2n+1-1, ...
+local after = whole(2 * changes_so_far(id) + 1) .. '-*'
+local function add() return redis.pcall('XADD', K.events(id), 'MAXLEN', '~', 10000, after, 'kind', kind, 'data', text) end
+if type(add()) == 'table' then -- an earlier version began this stream, with the time in its ids
+  redis.call('DEL', K.events(id))
+  add()
+end
+tell(id, kind)
 return 'done'

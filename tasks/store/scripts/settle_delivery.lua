@@ -18,5 +18,5 @@ end
 redis.call('ZREM', K.outbox, id)
 redis.call('HSET', K.delivery(id), 'status', verdict == 'delivered' and 'SUCCEEDED' or 'FAILED')
 if verdict == 'failed' then redis.call('ZADD', K.exhausted, whole(wall_ms()), id) end
-redis.call('PUBLISH', K.events(id), 'webhook')
+tell(id, 'webhook')
 return 'done'

@@ -2,13 +2,13 @@
 -- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment. What they share is done once.
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
 --       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any   8 api key id that the rate counts for
---       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms, max delay ms,
---       webhook or '', content type, trace or '', path or '', chain or '', input, payload or '', job that is run anew or '', files or '', '1' for output files
+--       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms, max delay ms ('' = the defaults),
+--       webhook or '', content type or '', trace or '', path or '', chain or '', input, payload or '', job that is run anew or '', files or '', '1' for output files
 -- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth} | {'key_full', n} | {'throttled', ms} | {'no_file', id}
 local api_key, max_queued, idempotency_key, body_hash, idempotency_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local per_minute, max_unfinished, FIRST, FIELDS = ARGV[6], tonumber(ARGV[7]), 9, 18
 local DEPLOYMENT, MODEL, LEVEL, EXPIRES, ATTEMPTS, DELAY, MAX_DELAY, TYPE, INPUT, PAYLOAD, RETRY_OF, FILES = 1, 2, 3, 4, 5, 6, 7, 9, 13, 14, 15, 16
-local OPTIONAL = {webhook = 8, trace = 10, path = 11, chain = 12, input_ref = PAYLOAD, retry_of = RETRY_OF, files = FILES, output_files = 17}
+local OPTIONAL = {max_attempts = ATTEMPTS, initial_delay_ms = DELAY, max_delay_ms = MAX_DELAY, content_type = TYPE, webhook = 8, trace = 10, path = 11, chain = 12, input_ref = PAYLOAD, retry_of = RETRY_OF, files = FILES, output_files = 17}
 local now, ids = now_ms(), {}
 for i = FIRST, #ARGV, FIELDS do ids[#ids + 1] = ARGV[i] end
 local joined, idempotency = table.concat(ids, ' '), K.idempotency(api_key .. ':' .. idempotency_key)
@@ -41,9 +41,7 @@ for n, id in ipairs(ids) do
     local level, member = ARGV[i + LEVEL], member_of(last - #ids + n, id)
     local score, expires = whole(scores[level]), whole(now + tonumber(ARGV[i + EXPIRES]))
     local job = {'status', 'QUEUED', 'key', api_key, 'deployment', deployment, 'model', ARGV[i + MODEL],
-      'level', level, 'max_attempts', ARGV[i + ATTEMPTS], 'initial_delay_ms', ARGV[i + DELAY],
-      'max_delay_ms', ARGV[i + MAX_DELAY], 'content_type', ARGV[i + TYPE], 'attempt', 0, 'created', at,
-      'status_at', at, 'expires', expires, 'score', score, 'member', member}
+      'level', level, 'attempt', 0, 'created', at, 'status_at', at, 'expires', expires, 'score', score, 'member', member}
     for field, place in pairs(OPTIONAL) do
       if ARGV[i + place] ~= '' then append(job, field, ARGV[i + place]) end
     end

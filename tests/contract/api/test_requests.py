@@ -9,6 +9,8 @@ import pytest
 from baseten.client.inferenceapi._models import AsyncPredictOutput
 
 from cli.stack.ports import free_port
+from tasks.store import keys
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.processes import Process, variables
@@ -343,6 +345,25 @@ def test_the_event_stream_tells_everything_once(live: Live) -> None:
         assert client.get(f"/async_request/{request_id}/result").text == "ab\ncd"
         for cut in range(1, len(seen) - 1):
             assert seen[:cut] + events(client, request_id, seen[cut - 1][0]) == seen
+
+
+def test_chunks_that_are_no_longer_kept_are_said_to_have_been(live: Live) -> None:
+    with live.client() as client:
+        client.base_url = httpx.URL(live.url + "/models/talker")
+        request_id = submit(client, {"stream": ["a", "b", "c"]})
+        seen = events(client, request_id)
+        JobStore(live.settings).redis.delete(
+            keys.keyed("events", request_id)
+        )  # as it goes by itself
+        later = events(client, request_id)
+        assert [kind for _, kind, _ in later] == ["status", "status", "truncated", "status", "done"]
+        assert json.loads(later[2][2])["message"].endswith("the output is in the result.")
+        told = [event for event in seen if event[1] == "status"]
+        assert [event for event in later if event[1] == "status"] == told
+        assert [kind for _, kind, _ in events(client, request_id, seen[-3][0])] == [
+            "status",
+            "done",
+        ]
 
 
 def test_a_reader_that_reconnects_misses_and_repeats_nothing(live: Live) -> None:
