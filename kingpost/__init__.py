@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NotConfigured,
         NotFinished,
         NotFound,
+        OutOfMemory,
         RateLimited,
         StreamFailed,
         TimedOut,
@@ -37,7 +38,7 @@ _WHERE = {
     for module, names in {
         "kingpost.client": "AsyncClient AsyncJob Client Job",
         "kingpost.errors": "ApiError BadSignature Conflict Error Forbidden JobFailed NotConfigured NotFinished NotFound"
-        " RateLimited StreamFailed TimedOut TooLarge Unauthorized Unavailable Unreachable",
+        " OutOfMemory RateLimited StreamFailed TimedOut TooLarge Unauthorized Unavailable Unreachable",
         "kingpost.records": "FileRef",
         "kingpost.webhooks": "verify_webhook",
     }.items()
@@ -59,6 +60,7 @@ __all__ = [
     "NotConfigured",
     "NotFinished",
     "NotFound",
+    "OutOfMemory",
     "RateLimited",
     "StreamFailed",
     "TimedOut",

@@ -11,7 +11,14 @@ from urllib.parse import quote
 
 import httpx
 
-from kingpost.errors import ApiError, JobFailed, NotConfigured, NotFinished, Unreachable
+from kingpost.errors import (
+    ApiError,
+    JobFailed,
+    NotConfigured,
+    NotFinished,
+    OutOfMemory,
+    Unreachable,
+)
 from kingpost.flow import (
     Emit,
     Flow,
@@ -195,7 +202,7 @@ def wait(request_id: str, timeout: float | None = None) -> Flow[JobStatus]:
 
 
 def result(request_id: str, timeout: float | None = None) -> Flow[Any]:
-    """Waits for the request and returns its output, as `run` does. Raises JobFailed if it has none, and NotFinished."""
+    """Waits for the request and returns its output, as `run` does. Raises JobFailed (or OutOfMemory) if it has none, and NotFinished."""
     found = yield from output(request_id, timeout)
     return found.value
 
@@ -206,7 +213,9 @@ def output(request_id: str, timeout: float | None = None) -> Flow[Output]:
     if not found.has_result:
         errors = [(error.code, error.message) for error in found.errors]
         message = f"The request {request_id} has no result: {found.reason}"
-        raise JobFailed(message, request_id, found.status, errors)
+        full = bool(errors) and errors[-1][0] == "MODEL_OUT_OF_MEMORY"
+        kind = OutOfMemory if full else JobFailed
+        raise kind(message, request_id, found.status, errors)
     request = Request("GET", f"{_request(request_id)}/result", read_seconds=PREDICT_SECONDS)
     return _output((yield from ask(request)))
 

@@ -14,6 +14,7 @@ Error
 |   `-- TimedOut             504
 |-- StreamFailed             the model failed in the middle of a streamed output
 |-- JobFailed                the request is final and has no result
+|   `-- OutOfMemory          because the model ran out of memory, the last time alone
 |-- NotFinished              the request was not final in the time that `wait` was given
 `-- BadSignature             the webhook was not signed by the server
 """
@@ -94,6 +95,10 @@ class JobFailed(Error):
     ) -> None:
         super().__init__(message)
         self.request_id, self.status, self.errors = request_id, status, tuple(errors)
+
+
+class OutOfMemory(JobFailed):
+    """The model ran out of memory with this request, the last time with no other one beside it. A smaller input may do."""
 
 
 class NotFinished(Error):

@@ -27,6 +27,7 @@ class Waiting:
 
 
 NOTHING = Waiting(None)
+UNHEALTHY = "The replica is not healthy: it gets calls again once it is, or is started again."
 
 
 def in_the_queue(hold: str, backoff_ms: int, ready_slots: int) -> Waiting:
@@ -52,6 +53,8 @@ def for_a_replica(
         return Waiting(WaitingFor.LOAD_FAILED, failure, stands_still=True)
     if deactivated:
         return Waiting(WaitingFor.REPLICA, deactivated, stands_still=True)
+    if states and set(states) <= {"unhealthy"}:
+        return Waiting(WaitingFor.REPLICA, UNHEALTHY)
     return Waiting(WaitingFor.LOADING, note) if states else Waiting(WaitingFor.REPLICA)
 
 

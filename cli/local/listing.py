@@ -16,7 +16,7 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 
 # The state of a deployment is the best of its replicas' states.
-BEST_FIRST = ("ready", "loading", "building", "failed", "draining")
+BEST_FIRST = ("ready", "unhealthy", "loading", "building", "failed", "draining")
 
 
 @dataclass(frozen=True)

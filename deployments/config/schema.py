@@ -84,16 +84,13 @@ class Transport(Section):
         return given
 
 
-NOT_AWAITED = limited("is not used: Kingpost's own settings decide when a replica is restarted.")
-
-
 class HealthChecks(Section):
     """Seconds before an unhealthy replica is acted upon."""
 
-    restart_check_delay_seconds: Annotated[Delay | None, NOT_AWAITED] = None
-    restart_threshold_seconds: Annotated[Seconds | None, NOT_AWAITED] = None
-    stop_traffic_threshold_seconds: Annotated[Seconds | None, NOT_AWAITED] = None
-    startup_threshold_seconds: Annotated[Seconds | None, NOT_AWAITED] = None
+    restart_check_delay_seconds: Delay | None = None
+    restart_threshold_seconds: Seconds | None = None
+    stop_traffic_threshold_seconds: Seconds | None = None
+    startup_threshold_seconds: Seconds | None = None
 
 
 class Oidc(Section):

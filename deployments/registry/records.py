@@ -14,7 +14,7 @@ DEFAULTS = Autoscaling()
 _reading = Guard("deployment's record")
 _reading_entry = Guard("replica's entry")
 Kind = Literal["model", "chain", "chainlet"]
-ReplicaState = Literal["building", "loading", "ready", "failed", "draining"]
+ReplicaState = Literal["building", "loading", "ready", "unhealthy", "failed", "draining"]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> Deployment
         or next((replica.error for replica in replicas if replica.error), "")
         or ""
     )
+    if "unhealthy" in states:
+        return DeploymentStatus("UNHEALTHY", 0, reason)
     if "failed" in states or deployment.failure:
         name = "UNHEALTHY" if deployment.served else "DEPLOY_FAILED"
         return DeploymentStatus(name, 0, reason)

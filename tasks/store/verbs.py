@@ -63,6 +63,7 @@ class Release(StrEnum):
     RETRY = "retry"
     DRAIN = "drain"
     DEATH = "death"
+    SICK = "sick"
 
 
 class CancelResult(StrEnum):
@@ -174,7 +175,7 @@ def renew(leases: Sequence[Lease]) -> ScriptCall[list[Renewal]]:
 def release(
     lease: Lease, reason: Release, delay_ms: int = 0, error: JobError | None = None
 ) -> ScriptCall[SettleResult]:
-    """Puts a running job back into the queue, after `delay_ms` unless it is a DEATH. After too many deaths the job is FAILED and the reply POISON."""
+    """Puts a running job back into the queue, after `delay_ms` unless it is a DEATH or SICK. After too many of these the job is FAILED and the reply POISON."""
     arguments = [lease.request_id, lease.fence, reason, delay_ms, records.error_json(error)]
     return ScriptCall("release", arguments, _settle_result)
 

@@ -24,7 +24,7 @@ from typing_extensions import TypeIs
 from deployments import output_files
 from deployments.sendable import is_final
 from tasks.outside_text import utf8, utf8_json
-from workers.wire.messages import MODEL_ERROR
+from workers.wire.messages import MODEL_ERROR, WELL, Fault
 
 ERROR_SOURCE = ("x-baseten-error-source", "04")
 ERROR_CODE = "x-baseten-error-code"
@@ -148,6 +148,7 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     failure: str = ""  # of the model, for its owner: goes to the worker, never into an answer
     files: tuple[OutputFile, ...] = ()
+    fault: Fault = WELL  # what the failure says about this process
 
     def all_headers(self) -> list[tuple[str, str]]:
         sizes = output_files.written([file.size for file in self.files])

@@ -12,6 +12,7 @@ from deployments.packages.package import Package
 from tasks.outside_text import utf8
 from workers.host.call.slots import Reservations, SlotGate
 from workers.host.errors import ModelNotReady
+from workers.host.health import Health
 from workers.host.logs import event, log_user_error, user_frames
 from workers.host.model.batch import Batcher
 from workers.host.model.failure import headline
@@ -23,6 +24,7 @@ from workers.host.model.loader import (
     on_loop,
     read_environment,
     reload_methods,
+    warm_up,
 )
 from workers.host.model.methods import Methods
 from workers.host.model.pipeline import Pipeline
@@ -46,6 +48,8 @@ class Host(Protocol):
     traffic: Traffic
     state: State
     failure: LoadFailure | None
+    liveness: Health
+    readiness: Health
     files_dir: Path | None  # where files of calls are kept; None = it takes none
 
     def drain(self) -> None:
@@ -67,6 +71,7 @@ class ModelHost:
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
         self.files_dir: Path | None = around.files_dir
+        self.liveness = self.readiness = Health(self.is_healthy)
         self._around = around
         self._live: LiveModel | None = None
         self._made: LiveModel | None = None  # has not yet loaded
@@ -141,6 +146,7 @@ class ModelHost:
                 event("model.loading")
                 live = self._made = make_model(self.package, self._around)
                 load(live, self._around.load_retries, on_loop(loop))
+                warm_up(live, on_loop(loop))
         except BaseException as error:  # a load fails in any way, sys.exit included; state() tells
             loop.call_soon_threadsafe(self._load_failed, error)
             return
@@ -172,6 +178,12 @@ class ModelHost:
         if batch and (runtime.batching or live.methods.predict is None):
             pipeline.predict_batch = Batcher(batch, runtime.batching).run
         self._live, self._pipeline = live, pipeline
+
+    async def follow_health(self) -> None:
+        """Asks the model on schedule, once it is loaded. It never ends."""
+        await self.wait_loaded()
+        if self.state != "failed":
+            await self.liveness.run()
 
     async def follow_environment(self) -> None:
         """Calls setup_environment again whenever the environment file changes. It never ends."""

@@ -25,9 +25,11 @@ from workers.wire.calls import (
     encode_call,
 )
 from workers.wire.messages import (
+    WELL,
     BodyPiece,
     End,
     Failure,
+    Fault,
     Message,
     MessageDecoder,
     OutputChunk,
@@ -75,6 +77,7 @@ class HostAnswer:
     stopped_by: str | None = None
     ms: float = 0.0
     failure: str = ""  # what the model raised, for its owner
+    fault: Fault = WELL  # what that says about the host
     files_of: FilesOf | None = None  # None = the request has not asked for files
     files: OutputWriter | None = None
 
@@ -200,6 +203,7 @@ def _take(message: Message, answer: HostAnswer, report: Report) -> None:
         case End():
             answer.slot_kept, answer.stopped_by = message.slot_kept, message.stopped_by
             answer.ms, answer.still_running = message.ms, message.still_running
+            answer.fault = message.fault
         case OutputChunk():
             answer.output.write(message.data)
             report(message)

@@ -61,7 +61,9 @@ class HostProcess:
         self.state = "loading"
         self.error: str | None = None
         self.note: str | None = None
+        self.sick: str | None = None  # why the host that runs gets no calls, until it is well
         self.generation = 0
+        self.ready_since = 0.0  # of the monotonic clock
         self.ends = 0  # of hosts that were ready, while the replica goes on
         self._broken: HostSocket | None = None  # whose load failed, of several
         self._settings = settings
@@ -117,6 +119,25 @@ class HostProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._thread.join(TERM_SECONDS)
+
+    def suspend(self, generation: int, why: str) -> None:
+        """Lets that host have no further calls, if it still is the one. `why` is a sentence."""
+        if generation == self.generation and self.ready.is_set() and self.sick is None:
+            log.warning("host.suspended", why=why, pid=self.pid)
+            self.sick = why
+            self._change("unhealthy", why)
+
+    def was_sick(self, generation: int) -> bool:
+        """Whether that host is known to be sick: it gets no calls, or it was ended."""
+        suspended = generation == self.generation and self.sick is not None
+        return suspended or self.ended_by_us(generation)
+
+    def resume(self, generation: int) -> None:
+        """Lets that host have calls again."""
+        if generation == self.generation and self.ready.is_set() and self.sick is not None:
+            log.info("host.resumed", pid=self.pid)
+            self.sick = None
+            self._change("ready", None)
 
     def end(self, generation: int, why: str) -> None:
         """SIGKILLs that host, if it still is the one; another follows. Its jobs are not to blame.
@@ -200,7 +221,7 @@ class HostProcess:
             before = children()
             process = self._started(python)
             memory = HostMemory(process, packages)
-            became_ready = self._watch_load(process)
+            became_ready = self._watch_load(process, packages)
         process.wait()
         _end_group(process.pid)
         with self._orphans.round():
@@ -266,8 +287,9 @@ class HostProcess:
             self.note = f"The model host was stopped because {because}."
             self._change("loading", None)
 
-    def _watch_load(self, process: subprocess.Popen[bytes]) -> bool:
-        deadline = time.monotonic() + self._settings.load_timeout_seconds
+    def _watch_load(self, process: subprocess.Popen[bytes], packages: Sequence[Package]) -> bool:
+        seconds, key = load_seconds(packages, self._settings)
+        deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline:
             said = [(socket, host_client.state(socket.worker_address)) for socket in self.sockets]
             failed = next((pair for pair in said if pair[1] and pair[1].state == "failed"), None)
@@ -281,9 +303,7 @@ class HostProcess:
             self._stopping.wait(STATE_EVERY)
         else:
             if process.poll() is None and not self._stopping.is_set():
-                seconds = f"{self._settings.load_timeout_seconds:g} s"
-                why = f"The model was not loaded within {seconds} (KINGPOST_LOAD_TIMEOUT_SECONDS)."
-                self._change("failed", why)
+                self._change("failed", f"The model was not loaded within {seconds:g} s ({key}).")
         if (
             process.poll() is None
         ):  # a load that failed or takes too long is tried again from the start
@@ -293,6 +313,8 @@ class HostProcess:
         return False
 
     def _become_ready(self, said: list[tuple[HostSocket, HostState | None]]) -> None:
+        self.sick = None
+        self.ready_since = time.monotonic()
         for socket, state in said:
             socket.slots = state.slots if state else socket.slots
         self._broken = None
@@ -315,6 +337,15 @@ class HostProcess:
     def _take_line(self, text: str, model: str, tail: deque[str]) -> None:
         tail.append(words_of(text)[:TAIL_CHARACTERS])
         write_line(json_line(text, model))
+
+
+def load_seconds(packages: Sequence[Package], settings: Settings) -> tuple[float, str]:
+    """How long a load may take, and the key or setting that says so. Of several packages, the most patient one counts."""
+    said = [p.runtime.health_checks.startup_threshold_seconds for p in packages]
+    limits = [seconds for seconds in said if seconds is not None]
+    if len(limits) == len(packages):
+        return float(max(limits)), "runtime.health_checks.startup_threshold_seconds"
+    return settings.load_timeout_seconds, "KINGPOST_LOAD_TIMEOUT_SECONDS"
 
 
 def _why(state: HostState | None) -> str | None:

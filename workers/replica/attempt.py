@@ -104,7 +104,7 @@ class Attempts:
         with self._quarantine.alone() if alone else self._quarantine.shared():
             run.started = time.monotonic()
             # While it waited, the job may have been cancelled, or a neighbour have ended the host.
-            if run.reason is not None or not self.is_alive(slot):
+            if run.reason is not None or self._host.sick or not self.is_alive(slot):
                 return NotCalled()
             return self._call(run, client, slot)
 

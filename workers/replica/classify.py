@@ -10,7 +10,8 @@ from tasks.job import Job, JobError, Outcome
 from tasks.outside_text import text_of, utf8
 from tasks.state import RETRIED, ErrorCode, Status
 from workers.hosting.client import HostAnswer
-from workers.wire.messages import MODEL_ERROR
+from workers.replica.quarantine import ran_out_of_memory
+from workers.wire.messages import MODEL_ERROR, OUT_OF_MEMORY
 
 UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # what JSON of any kind may raise
 MESSAGE_CHARS = 1000  # an error's message is for people, not a place for outputs
@@ -38,14 +39,33 @@ def classify(job: Job, answer: HostAnswer, detailed: bool = True) -> Verdict:
         return _succeeded(answer)
     if answer.status == 429:
         return GiveBack()
-    return failed_attempt(job, _error(answer, detailed), answer.ms)
+    error = _error(answer, detailed)
+    if answer.fault == OUT_OF_MEMORY:
+        return _out_of_memory(job, error, answer.ms)
+    return failed_attempt(job, error, answer.ms)
+
+
+def _out_of_memory(job: Job, error: JobError, ms: float) -> Outcome | RetryLater:
+    """Another attempt, alone, if the one before did not end like this."""
+    if job.attempt < job.retry.max_attempts and not ran_out_of_memory(job):
+        return RetryLater(error, 0)
+    return Outcome(Status.FAILED, ms, error=error)
 
 
 def _error(answer: HostAnswer, detailed: bool) -> JobError:
     code, failure = code_of(answer), answer.failure or _chainlet_failure(answer)
+    if answer.fault == OUT_OF_MEMORY:
+        message = "The model ran out of memory."
+        return JobError(ErrorCode.MODEL_OUT_OF_MEMORY, message, failure if detailed else "")
     if not failure:
         return JobError(code, message_of(answer))
     return JobError(code, MODEL_ERROR, failure if detailed else "")
+
+
+def fault_error(answer: HostAnswer, why: str, detailed: bool) -> JobError:
+    """The entry in the `errors` of a job that failed on a sick host."""
+    failure = answer.failure if detailed else ""
+    return JobError(ErrorCode.MODEL_UNAVAILABLE, why, failure)
 
 
 def _chainlet_failure(answer: HostAnswer) -> str:

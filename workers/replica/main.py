@@ -47,6 +47,7 @@ from workers.replica.channel import Channel
 from workers.replica.control import take_over_revoke
 from workers.replica.environment_file import EnvironmentFile
 from workers.replica.events import RequestEvents
+from workers.replica.health import HealthWatch
 from workers.replica.heartbeat import Heartbeat
 from workers.replica.reloads import Reloads
 from workers.replica.runs import Run, Runs, StopReason
@@ -134,6 +135,8 @@ class ReplicaWorker:
         # The heartbeat is the safety net for a message that is missed.
         self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
+        thresholds = [of_it.runtime.health_checks for of_it, _ in served]
+        self._health = HealthWatch(self.host, sockets, thresholds)
         self._watchdog = Watchdog(self._runs, self.host, settings, self.stop_run)
 
     def _turns(self, deployment_id: str, socket: HostSocket) -> Turns:
@@ -157,7 +160,14 @@ class ReplicaWorker:
         for gate in self._gates():
             gate.start()
         self._environment.start()  # before the host, which reads it
-        for part in (self.events, self.host, self._heartbeat, self._cancels, self._watchdog):
+        for part in (
+            self.events,
+            self.host,
+            self._heartbeat,
+            self._cancels,
+            self._watchdog,
+            self._health,
+        ):
             part.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         if self._reloads:
@@ -181,6 +191,7 @@ class ReplicaWorker:
         """Lets sync calls end, ends the host and removes the replica from the directory."""
         self._await_sync_calls()
         self._watchdog.stop()
+        self._health.stop()
         if self._reloads:
             self._reloads.stop()
         self._cancels.stop()

@@ -1,4 +1,4 @@
-"""Decides which jobs share the model host: most run side by side, a suspect runs alone.
+"""Decides which jobs share the model host: most run side by side, a suspect and one that ran out of memory run alone.
 
 When a host dies, nobody knows which of its jobs killed it, so each of them is charged a death. A job with two deaths, or one death
 short of `poison`, is a suspect. It runs alone, so that the killer does not condemn other jobs.
@@ -10,13 +10,19 @@ from collections.abc import Generator
 
 from tasks.job import Job
 from tasks.settings import Settings
+from tasks.state import ErrorCode
 
 SUSPECT_AFTER = 2  # deaths
 
 
 def is_suspect(job: Job, settings: Settings) -> bool:
-    """Whether a job runs alone: after two deaths, and in its last run before `poison`."""
-    return job.deaths >= min(SUSPECT_AFTER, settings.max_deaths - 1)
+    """Whether a job runs alone: after two deaths, in its last run before `poison`, and after it ran out of memory."""
+    return ran_out_of_memory(job) or job.deaths >= min(SUSPECT_AFTER, settings.max_deaths - 1)
+
+
+def ran_out_of_memory(job: Job) -> bool:
+    """Whether its last attempt did."""
+    return bool(job.errors) and job.errors[-1].code == ErrorCode.MODEL_OUT_OF_MEMORY
 
 
 class Quarantine:

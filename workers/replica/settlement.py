@@ -23,12 +23,15 @@ from workers.replica.attempt import (
     Refused,
     never_called,
 )
-from workers.replica.classify import GiveBack, RetryLater, classify, failed_attempt
+from workers.replica.classify import GiveBack, RetryLater, classify, failed_attempt, fault_error
 from workers.replica.events import RequestEvents
 from workers.replica.quarantine import is_suspect
 from workers.replica.runs import Run, StopReason
+from workers.wire.messages import DEVICE, HARDWARE, UNHEALTHY
 
 log = get_logger("settlement")
+
+SICK = {DEVICE, HARDWARE, UNHEALTHY}  # faults after which a host must not run other jobs
 
 SETTLE_SECONDS = 120.0  # s; how long it tries to send a result to a store that does not answer
 SETTLE_AGAIN = 0.2  # s
@@ -102,10 +105,29 @@ class Settlements:
         return self._settle(run, verbs.release(run.lease, Release.DRAIN, delay_ms), claim)
 
     def _answered(self, run: Run, answer: HostAnswer, claim: ClaimCall | None) -> Settlement:
-        verdict = classify(run.claim.job, answer, self._settings.model_errors != "none")
+        detailed = self._settings.model_errors != "none"
+        verdict = classify(run.claim.job, answer, detailed)
         if isinstance(verdict, GiveBack):
             return self._give_back(run, claim)
+        if answer.fault in SICK or (answer.status >= 500 and self._host.was_sick(run.generation)):
+            return self._failed_on_sick(run, answer, claim, detailed)
         return self._conclude(run, verdict, claim)
+
+    def _failed_on_sick(
+        self, run: Run, answer: HostAnswer, claim: ClaimCall | None, detailed: bool
+    ) -> Settlement:
+        """The attempt does not count. The first job that fails counts towards `poison`, because it may be the cause."""
+        generation = run.generation
+        known, why = self._host.was_sick(generation), _why_sick(answer)
+        if answer.fault == UNHEALTHY:
+            self._host.suspend(generation, why)
+        elif answer.fault in SICK:
+            self._host.end(generation, why)
+        if known or answer.fault == HARDWARE:
+            return self._give_back(run, claim)
+        message = f"The model host got sick under this request: {why}."
+        error = fault_error(answer, message, detailed)
+        return self._mourn(run, Release.SICK, error, claim)
 
     def _died(self, run: Run, claim: ClaimCall | None) -> Settlement:
         how = self._host.death(run.generation)
@@ -115,7 +137,12 @@ class Settlements:
             if self._was_alone(run):
                 took = (monotonic() - run.started) * 1000
                 return self._conclude(run, Outcome(Status.FAILED, took, error=error), claim)
-        settled = self._settle(run, verbs.release(run.lease, Release.DEATH, error=error), claim)
+        return self._mourn(run, Release.DEATH, error, claim)
+
+    def _mourn(
+        self, run: Run, reason: Release, error: JobError, claim: ClaimCall | None
+    ) -> Settlement:
+        settled = self._settle(run, verbs.release(run.lease, reason, error=error), claim)
         if settled.result is SettleResult.POISON:
             self._events.failed(run.claim.job, "poison")
         else:
@@ -191,6 +218,17 @@ class Settlements:
             return Settlement(self._store.run(call), before.claimed)
         result, claimed = self._store.run_both(call, claim)
         return Settlement(result, ClaimReply(claimed))
+
+
+def _why_sick(answer: HostAnswer) -> str:
+    """What was wrong with the host; completes "was stopped because"."""
+    if answer.fault == UNHEALTHY:
+        return "a request failed, and the health check says no"
+    said = answer.failure.splitlines()
+    line = next(
+        (line for line in said if "error" in line and ("CUDA" in line or "HIP" in line)), ""
+    )
+    return f"its GPU cannot be used any more: {line.strip()}"
 
 
 def _stopped_by(end: End) -> str:

@@ -1,5 +1,6 @@
 """A turn of a worker thread: it takes a slot of the host, then runs job after job until none waits or the turn is over."""
 
+import contextlib
 import secrets
 import threading
 import time
@@ -23,6 +24,7 @@ from workers.replica.settlement import ClaimReply, Settlements
 log = get_logger("turn")
 
 SLOT_WAIT = 1.0  # s; sync calls go first, then the wake-up is put back
+SICK_WAIT = 1.0  # s; the same while the host is sick
 READY_WAIT = 1.0  # s; the same while the model loads
 CLAIM_SECONDS = 3.0  # s; how long a claim is repeated while the store is away
 CLAIM_AGAIN = 0.2  # s
@@ -71,6 +73,8 @@ class Turns:
         """Takes one turn and returns the number of jobs that it ran."""
         if self.draining.is_set() or not self._host.ready.wait(READY_WAIT):
             return 0
+        if self._host.sick:
+            return self._leave_to_others()
         try:
             return self._turn(self._thread_state())
         except (HostUnavailable, HostNotReady):
@@ -79,11 +83,18 @@ class Turns:
             log.warning("store.unavailable", error=str(error))
             return 0
 
+    def _leave_to_others(self) -> int:
+        """Puts the wake-up back after a while, for another replica, or for this one once it is well."""
+        self.draining.wait(SICK_WAIT)
+        with contextlib.suppress(StoreUnavailable):  # the sweeper sends it, too
+            self._store.run(verbs.wake(self._deployment_id))
+        return 0
+
     def _turn(self, thread: ThreadState) -> int:
         ran, thread.turn_ends = 0, monotonic() + self._settings.claim_on_seconds
         slot = self._acquire(thread)
         try:
-            while slot and (thread.claimed or not self.draining.is_set()):
+            while slot and (thread.claimed or self._goes_on):
                 claim = self._next(thread)
                 if claim is None:
                     return ran
@@ -100,6 +111,10 @@ class Turns:
                 thread.client.give_back(slot.token)
         self._store.run(verbs.wake(self._deployment_id))
         return ran
+
+    @property
+    def _goes_on(self) -> bool:
+        return not self.draining.is_set() and self._host.sick is None
 
     def _acquire(self, thread: ThreadState) -> Slot | None:
         generation = self._host.generation
@@ -152,7 +167,7 @@ class Turns:
             unused = never_called(end) and self._attempts.is_alive(slot)
             answer = end.answer if isinstance(end, Answered) else None
             kept = slot if unused or (answer and answer.slot_kept) else None
-            goes_on = kept and not self.draining.is_set() and monotonic() < thread.turn_ends
+            goes_on = kept and self._goes_on and monotonic() < thread.turn_ends
             call = self._claim_call(thread) if goes_on else None
             claimed = self._settlements.settle(run, end, call)
         finally:

@@ -101,11 +101,26 @@ class HostState:
     jobs_waiting: int
     open: int  # calls of callers
     served: int  # of these, since it started
+    not_live_ms: int = 0  # for how long its health checks have failed; 0 = it is well
+    not_ready_ms: int = 0  # the same of readiness; for a model class they are one
+    fault: str = ""  # why it has to end; '' = it need not
 
 
 WorkerCall = RunJob | CancelJob | AcquireSlot | ReleaseSlot | AskState | Reload
-COUNTS = ("pid", "slots", "busy", "sync_waiting", "jobs_waiting", "open", "served")
-STATE: Shape = {"state": (str,), "error": (dict, NoneType), **dict.fromkeys(COUNTS, (int,))}
+COUNTS = (
+    "pid",
+    "slots",
+    "busy",
+    "sync_waiting",
+    "jobs_waiting",
+    "open",
+    "served",
+    "not_live_ms",
+    "not_ready_ms",
+)
+STATE: Shape = {
+    "state": (str,), "error": (dict, NoneType), **dict.fromkeys(COUNTS, (int,)), "fault": (str,),
+}  # fmt: skip
 
 
 class HttpCall(NamedTuple):

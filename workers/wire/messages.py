@@ -16,6 +16,12 @@ from workers.wire.shapes import Shape, WireError, encoded, members_of, value_of
 
 MEDIA_TYPE = "application/x-kingpost-frames"
 BODY_PIECE = 256 * 1024  # bytes; small enough for the worker to interleave progress and cancels
+Fault = str  # one of the following
+WELL = ""
+OUT_OF_MEMORY = "out_of_memory"
+DEVICE = "device"  # its GPU cannot be used any more, perhaps because of the job
+HARDWARE = "hardware"  # the same, and certainly not because of a job
+UNHEALTHY = "unhealthy"  # by its own health check
 MAX_PAYLOAD = 1 << 30  # bytes; a longer length means that this is no frame stream
 MODEL_ERROR = "Internal Server Error (in model/chainlet)."  # as Truss puts it
 HEAD = struct.Struct(">cI")
@@ -66,12 +72,16 @@ class BodyPiece:
 
 @dataclass(frozen=True)
 class End:
-    """The call is over. With `still_running`, its slot is held until a silent generator returns."""
+    """The call is over. With `still_running`, its slot is held until a silent generator returns.
+
+    `fault` is what its failure says about the host.
+    """
 
     slot_kept: bool
     stopped_by: str | None
     ms: float
     still_running: bool
+    fault: Fault = WELL
 
 
 Message = Progress | OutputChunk | Failure | Result | BodyPiece | End
@@ -84,6 +94,7 @@ FAILURE: Shape = {"text": (str,)}
 RESULT: Shape = {"status": (int,), "headers": (dict,), "streamed": (bool,), "text": (bool,)}
 END: Shape = {
     "slot_kept": (bool,), "stopped_by": (str, NoneType), "ms": (float,), "still_running": (bool,),
+    "fault": (str,),
 }  # fmt: skip
 
 

@@ -157,6 +157,20 @@ def failure(rig: Rig, deployment: Deployment) -> str:
     return rig.store.run(registry.deployment(deployment.id)).failure
 
 
+@pytest.mark.slow
+def test_an_engine_that_is_not_live_for_its_threshold_is_replaced(rig: Rig) -> None:
+    checks = "health_checks: {restart_threshold_seconds: 10}"
+    deployment = push(rig, "frail", "one", runtime=checks)
+    rig.until_ready(deployment)
+    (replica,) = rig.replicas(deployment)
+    for engine in rig.folder.glob("**/engine.py"):
+        if "frail" in engine.with_name("config.yaml").read_text():
+            engine.with_name("ill").touch()
+    wait_until(lambda: any(r.host_ends for r in rig.replicas_of(deployment.id)), 60)
+    assert rig.replicas_of(deployment.id)[0].id == replica.id
+    rig.kingpost("deactivate", deployment.id)
+
+
 @pytest.mark.parametrize(
     ("model", "heard"),
     [

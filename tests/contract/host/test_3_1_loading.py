@@ -406,3 +406,43 @@ def test_the_model_s_module_can_be_looked_up_while_it_is_imported(start_host: St
         """
     )
     assert host.predict({}).json() == [[1, "a"], True]
+
+
+WARM = """
+import pathlib, threading
+
+class Model:
+    def load(self):
+        self.steps = ["load"]
+
+    def warmup(self{more}):
+        while not pathlib.Path("go").exists():
+            threading.Event().wait(0.01)
+        {then}
+        self.steps.append("warmup")
+
+    def predict(self, given):
+        return self.steps
+"""
+
+
+@pytest.mark.kingpost_only("warmup")
+def test_issue_17_2_a_model_is_ready_once_it_is_warm(start_host: StartHost) -> None:
+    host = start_host(WARM.format(more="", then=""), state="loading")
+    assert host.predict(1).status_code == 503
+    (host.package / "go").touch()
+    assert host.wait().predict(1).json() == ["load", "warmup"]
+
+
+@pytest.mark.kingpost_only("warmup")
+def test_issue_17_2_a_warm_up_that_fails_is_a_failed_load(start_host: StartHost) -> None:
+    broken = WARM.format(more="", then="raise ValueError('no kernel')")
+    host = start_host(broken, files={"go": ""}, state="failed")
+    assert host.state()["error"]["message"] == "ValueError: no kernel"
+
+
+@pytest.mark.kingpost_only("warmup")
+def test_issue_17_2_a_method_of_that_name_with_arguments_is_the_model_s_own(
+    start_host: StartHost,
+) -> None:
+    assert start_host(WARM.format(more=", steps", then="")).predict(1).json() == ["load"]

@@ -152,7 +152,6 @@ def test_no_build_needs_docker(folder: Path) -> None:
             "runtime: {truss_server_version_override: 0.9.0}",
             "runtime.truss_server_version_override",
         ),
-        ("runtime: {health_checks: {restart_threshold_seconds: 60}}", "runtime.health_checks."),
         ("live_reload: true", "live_reload has no effect: use"),
         ("environment_variables: {PORT: 1}", "environment_variables has PORT or HOSTNAME"),
     ],

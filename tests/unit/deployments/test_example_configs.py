@@ -115,9 +115,6 @@ LIMITED = [
     Fate("build.secret_to_path_mapping", "is not used"),
     Fate("docker_server.start_command", "names its port itself", lambda v: bool(v)),
     Fate("runtime.truss_server_version_override", "is not used"),
-    Fate("runtime.health_checks.restart_check_delay_seconds", "is not used"),
-    Fate("runtime.health_checks.restart_threshold_seconds", "is not used"),
-    Fate("runtime.health_checks.stop_traffic_threshold_seconds", "is not used"),
 ]
 
 

@@ -13,6 +13,7 @@ from kingpost import (
     NotConfigured,
     NotFinished,
     NotFound,
+    OutOfMemory,
     RateLimited,
     Unauthorized,
     Unavailable,
@@ -171,6 +172,9 @@ def test_a_result_is_waited_for() -> None:
     with pytest.raises(JobFailed, match="has no result: E: why") as caught:
         Led(calls.result("r"), answer(200, FAILED))
     assert caught.value.errors == (("E", "why"),)
+    full = {**FAILED, "errors": [{"code": "MODEL_OUT_OF_MEMORY", "message": "why"}]}
+    with pytest.raises(OutOfMemory):
+        Led(calls.result("r"), answer(200, full))
     with pytest.raises(NotFinished, match="is IN_PROGRESS after 0 s; it goes on"):
         Led(calls.wait("r", timeout=0), answer(200, RUNNING))
 

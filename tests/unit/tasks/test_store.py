@@ -116,7 +116,7 @@ def test_a_rescued_job_that_nobody_has_claimed_goes_back_to_its_worker_uncharged
     assert (job.status, job.attempt, job.deaths, job.errors) == (Status.SUCCEEDED, 1, 0, ())
 
 
-@pytest.mark.parametrize("outcome", [SUCCESS, Release.DRAIN, Release.RETRY, Release.DEATH])
+@pytest.mark.parametrize("outcome", [SUCCESS, *Release])
 def test_a_worker_may_settle_a_rescued_job_that_nobody_has_claimed(
     store: JobStore, clock: Clock, outcome: Outcome | Release
 ) -> None:
@@ -133,6 +133,7 @@ def test_a_worker_may_settle_a_rescued_job_that_nobody_has_claimed(
     assert store.run(verbs.renew([taken.lease])) == [Renewal.LOST]
     job = claim(store).job
     expected = {Release.DRAIN: (1, 0), Release.RETRY: (2, 0), Release.DEATH: (2, 1)}
+    expected[Release.SICK] = (1, 1)
     assert (job.attempt, job.deaths) == expected[outcome]
 
 

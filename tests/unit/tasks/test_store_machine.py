@@ -169,7 +169,10 @@ class StoreMachine(RuleBasedStateMachine):
                 known.deaths = 0
             case Release.DRAIN:
                 known.attempt -= 1
-        poison = reason is Release.DEATH and known.deaths == 3
+            case Release.SICK:
+                known.deaths += 1
+                known.attempt -= known.deaths < 3
+        poison = reason in (Release.DEATH, Release.SICK) and known.deaths == 3
         assert word is (SettleResult.POISON if poison else SettleResult.DONE)
         self._move(claim.job.request_id, Status.FAILED if poison else Status.QUEUED)
 

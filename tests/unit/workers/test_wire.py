@@ -55,7 +55,7 @@ MESSAGES: list[tuple[Message, bytes]] = [
     (BodyPiece(b"body"), b"B\0\0\0\x04body"),
     (
         End(slot_kept=True, stopped_by=None, ms=1.5, still_running=False),
-        b'E\0\0\0C{"slot_kept":true,"stopped_by":null,"ms":1.5,"still_running":false}',
+        b'E\0\0\0N{"slot_kept":true,"stopped_by":null,"ms":1.5,"still_running":false,"fault":""}',
     ),
 ]
 
@@ -80,7 +80,9 @@ ANY_MESSAGE = st.one_of(
         Result, st.integers(), st.dictionaries(TEXT, TEXT, max_size=3), st.booleans(), st.booleans()
     ),
     st.builds(BodyPiece, st.binary(max_size=50)),
-    st.builds(End, st.booleans(), st.none() | TEXT, st.floats(allow_nan=False), st.booleans()),
+    st.builds(
+        End, st.booleans(), st.none() | TEXT, st.floats(allow_nan=False), st.booleans(), TEXT
+    ),
 )
 
 
@@ -230,7 +232,7 @@ STATE = HostState(
 )
 SAID = (
     b'{"state":"ready","error":null,"pid":7,"slots":2,"busy":1,"sync_waiting":0,"jobs_waiting":3,'
-    b'"open":4,"served":5}'
+    b'"open":4,"served":5,"not_live_ms":0,"not_ready_ms":0,"fault":""}'
 )
 
 
@@ -240,7 +242,7 @@ def test_every_short_answer_byte_by_byte() -> None:
     assert encode_answer(STATE) == SAID
     assert decode_state(SAID) == STATE
     failed = replace(STATE, state="failed", error=LoadFailure("no", "File"))
-    wire = SAID.replace(b"ready", b"failed").replace(
+    wire = SAID.replace(b'"ready"', b'"failed"').replace(
         b"null", b'{"message":"no","traceback":"File"}'
     )
     assert (encode_answer(failed), decode_state(wire)) == (wire, failed)

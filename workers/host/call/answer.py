@@ -24,6 +24,7 @@ from workers.host.errors import (
     error_reply,
     is_http_exception,
 )
+from workers.host.faults import FAULTS
 from workers.host.logs import log_user_error
 from workers.host.model.codec import BINARY, encode_result
 from workers.host.model.failure import describe
@@ -54,6 +55,7 @@ async def answer(host: ModelHost, call: ModelCall) -> Answer:
         pipeline = host.pipeline
         method = V1_METHODS.get(call.scope["path"])
         result = await (pipeline.v1(method, call) if method else pipeline.predict(call))
+        FAULTS.ended_well()
         if isinstance(result, Streaming):
             return result
         if isinstance(result, SlottedResponse):
@@ -71,7 +73,8 @@ async def answer(host: ModelHost, call: ModelCall) -> Answer:
 
 def failed_reply(error: BaseException, raised: BaseException, model_file: str) -> Reply:
     """The answer to `error`, with the model's exception for the owner."""
-    return replace(error_reply(error), failure=describe(raised, model_file))
+    fault = FAULTS.note(raised)
+    return replace(error_reply(error), failure=describe(raised, model_file), fault=fault)
 
 
 def mark_error(response: Response) -> None:
@@ -137,6 +140,7 @@ async def _send_response(
     except ClientGone as error:
         raise StreamAborted from error
     except Exception as error:  # of the response's head, or of the generator inside
+        FAULTS.note(error)
         log_user_error("Exception while generating streamed response", error, "model.py")
         if not started:
             known = error if isinstance(error, HostError) else UserCodeError()
@@ -183,6 +187,7 @@ async def _produce(streaming: Streaming, queue: asyncio.Queue[object]) -> None:
     except StreamGap as error:
         end = Broken(error, aborts=True)
     except (Exception, SystemExit) as error:  # the model's; Truss, too, ends the body and logs
+        FAULTS.note(error)
         log_user_error("Exception while generating streamed response", error, "model.py")
         end = Broken(error)
     queue.put_nowait(end)

@@ -20,13 +20,24 @@ from workers.host.errors import (
     is_http_exception,
     json_reply,
 )
+from workers.host.health import QUICK_SECONDS
 from workers.host.logs import end_request, log_user_error, request_id
 from workers.host.model.codec import BINARY
 from workers.host.model.pipeline import SlottedResponse, Streaming
 from workers.host.model.stream import END, StreamGap, chunk_bytes
 from workers.host.state import Host
 from workers.wire.calls import REQUEST_ID, CancelJob, RunJob
-from workers.wire.messages import End, Failure, OutputChunk, Result, encode, encode_body
+from workers.wire.messages import (
+    UNHEALTHY,
+    WELL,
+    End,
+    Failure,
+    Fault,
+    OutputChunk,
+    Result,
+    encode,
+    encode_body,
+)
 
 PREDICT_PATH = "/v1/models/model:predict"
 TEXT = "text/plain; charset=utf-8"  # chunks that all are str, as one output
@@ -132,11 +143,18 @@ class Jobs:
             result.closing.add_done_callback(lambda _: slot.release())
         elif slot and not kept:
             slot.release()
-        end = End(kept, stopped, round(ms, 3), still_running=result.closing is not None)
+        fault = WELL if stopped else await self._fault_of(result.reply)
+        end = End(kept, stopped, round(ms, 3), result.closing is not None, fault)
         if result.reply.files:
             await self._send_files(result, stream)
             return [*encode_body(result.reply.body), encode(end)]
         return [*result.frames(), encode(end)]
+
+    async def _fault_of(self, reply: Reply) -> Fault:
+        """What a failure says about this host. The host is asked at once if its model or server is healthy."""
+        if reply.fault or reply.status < 500:
+            return reply.fault
+        return WELL if await self._host.liveness.check(QUICK_SECONDS) else UNHEALTHY
 
     async def _send_files(self, result: Outcome, stream: FrameStream) -> None:
         """Sends the head of the answer and the files of the output, which are never joined in memory."""

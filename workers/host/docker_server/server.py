@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -33,6 +34,7 @@ from workers.host.errors import (
     error_reply,
     json_reply,
 )
+from workers.host.health import ANSWER_SECONDS, Health
 from workers.host.logs import event
 from workers.host.model.pipeline import SlottedResponse
 from workers.host.routes.app import SyncEndpoint, only_get
@@ -59,12 +61,17 @@ class ServerHost:
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
         self.files_dir: Path | None = None  # a server of its own gets no paths
+        self.liveness = Health(partial(self.probe, self.server.liveness_endpoint))
+        self.readiness = Health(partial(self.probe, self.server.readiness_endpoint))
         self.port = self.server.server_port  # the one that it gets, once it is started
         self._own_port: OwnPort | None = None
         self._child: ServerChild | None = None
 
     async def run(self) -> None:
-        """Starts the command and is ready when its readiness endpoint, at a port that is its own, answers 2xx."""
+        """Starts the command and is ready when its readiness endpoint, at a port that is its own, answers 2xx.
+
+        From then on it asks on schedule whether the server is live and ready, and never ends.
+        """
         loop = asyncio.get_running_loop()
         event("model.loading")
         try:
@@ -87,6 +94,7 @@ class ServerHost:
             return
         self.state = "ready"
         event("model.loaded", port=self.port)
+        await asyncio.gather(self.liveness.run(), self.readiness.run())
 
     def _fail(self, message: str, traceback: str = "") -> None:
         self.failure = LoadFailure(message, traceback)
@@ -106,10 +114,11 @@ class ServerHost:
             self._own_port.close()
 
     async def probe(self, endpoint: str) -> bool:
-        """True if a GET of this endpoint answers 2xx."""
+        """True if a GET of this endpoint answers 2xx in time."""
         try:
-            response = await request(self.port, "GET", endpoint, [])
-        except UpstreamError:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                response = await request(self.port, "GET", endpoint, [])
+        except (UpstreamError, TimeoutError):
             return False
         response.close()
         return 200 <= response.status < 300

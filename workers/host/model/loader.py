@@ -184,6 +184,22 @@ def load(live: LiveModel, retries: int, run: RunCoroutine) -> None:
         _retry(lambda: _run(instance.load, run), retries)
 
 
+def warm_up(live: LiveModel, run: RunCoroutine) -> None:
+    """Calls the model's `warmup()` if it has one without arguments, before the first call. Raises its exceptions."""
+    function = getattr(live.instance, "warmup", None)
+    if not callable(function) or _needs_arguments(function):
+        return
+    started = time.perf_counter()
+    _run(function, run)
+    event("model.warmed_up", took_ms=round((time.perf_counter() - started) * 1000))
+
+
+def _needs_arguments(function: Callable[..., Any]) -> bool:
+    optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.default is p.empty and p.kind not in optional for p in parameters)
+
+
 def import_model_file(package: Package, shared: bool = False) -> ModuleType:
     """Imports the model's file, under a unique name if there are other models. Raises the exceptions of the import."""
     make_way(package)

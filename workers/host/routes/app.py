@@ -35,9 +35,13 @@ def create_app(host: ModelHost) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         host.start_loading()
-        follower = asyncio.create_task(host.follow_environment())
+        followers = [
+            asyncio.create_task(follower)
+            for follower in (host.follow_environment(), host.follow_health())
+        ]
         yield
-        follower.cancel()
+        for follower in followers:
+            follower.cancel()
 
     return Starlette(
         routes=[*_server_routes(host), *_model_routes(host)],

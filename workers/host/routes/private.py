@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from workers.host.call.answer import AnswerCall
 from workers.host.call.jobs import Jobs
 from workers.host.errors import ModelNotReady, Reply, error_reply
+from workers.host.faults import FAULTS
 from workers.host.state import Host
 from workers.host.threads import in_thread
 from workers.wire.calls import (
@@ -86,10 +87,13 @@ class WorkerApp:
             jobs_waiting=host.gate.jobs_waiting,
             open=host.traffic.open,
             served=host.traffic.served,
+            not_live_ms=host.liveness.failing_ms,
+            not_ready_ms=host.readiness.failing_ms,
+            fault=FAULTS.fatal,
         )
 
     async def _acquire(self, call: AcquireSlot) -> Response:
-        if self._host.state != "ready":
+        if self._host.state != "ready" or FAULTS.fatal:
             return to_response(error_reply(ModelNotReady()))
         token = await self._host.reservations.reserve(min(MAX_SLOT_WAIT, call.wait))
         return _json(encode_answer(Granted(token))) if token else Response(status_code=204)

@@ -1,0 +1,49 @@
+"""Asks on schedule whether a model or a server is healthy, and remembers since when it is not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+CHECK_EVERY = 5.0  # s; thresholds are 10 s or more
+ANSWER_SECONDS = 10.0  # s; a check that takes longer has failed
+QUICK_SECONDS = 2.0  # s; the same while a failed job waits for the answer
+
+
+class Health:
+    """One question. At most one check runs at a time."""
+
+    def __init__(self, ask: Callable[[], Awaitable[bool]]) -> None:
+        self._ask = ask
+        self._checking: asyncio.Task[bool] | None = None
+        self._failing_since: float | None = None  # by the loop's clock
+
+    @property
+    def failing_ms(self) -> int:
+        """For how long all checks have failed; 0 when the last one succeeded."""
+        if self._failing_since is None:
+            return 0
+        return max(1, round((asyncio.get_running_loop().time() - self._failing_since) * 1000))
+
+    async def run(self) -> None:
+        """Checks for ever."""
+        while True:
+            await self.check()
+            await asyncio.sleep(CHECK_EVERY)
+
+    async def check(self, seconds: float = ANSWER_SECONDS) -> bool:
+        """Checks now. A check that runs already, because it hangs, counts."""
+        asked = asyncio.get_running_loop().time()
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._asked())
+        try:
+            async with asyncio.timeout(seconds):
+                healthy = await asyncio.shield(self._checking)
+        except TimeoutError:
+            healthy = False
+        if healthy:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = asked
+        return healthy
+
+    async def _asked(self) -> bool:
+        return await self._ask()
