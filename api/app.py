@@ -25,6 +25,7 @@ from api.routes import result as routes_result
 from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
 from api.routes.control import audit as routes_audit
+from api.routes.control import contents as routes_contents
 from api.routes.control import deployments as routes_deployments
 from api.routes.control import history as routes_history
 from api.routes.control import keys as routes_keys
@@ -70,6 +71,7 @@ ROUTES = (
     routes_uploads,
     routes_fetching,
     routes_deployments,
+    routes_contents,
     routes_management,
     routes_audit,
     routes_listing,

@@ -1,17 +1,24 @@
-"""The page of a model: its versions, and what can be done with them."""
+"""The page of a model: its versions, what changed between them, and what each of them logged."""
 
-from fastapi import APIRouter, Request
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api.console.overview import ModelRow, model_rows
+from api.console.changes import changes
+from api.console.overview import DeploymentRow, ModelRow, model_rows
 from api.console.rendering import page
 from api.console.routing import PageRoute
 from api.console.sessions import Viewer, Viewing
-from api.gateway import gateway_of
+from api.gateway import authenticate, gateway_of
+from api.problems import Problem
 from tasks.errors import NotFound
+from tasks.log_store.lines import LEVELS, Level
 
 router = APIRouter(prefix="/ui/models/{model}", include_in_schema=False, route_class=PageRoute)
 MOST_VERSIONS = 30  # of a model on its page
+Which = Annotated[str, Query(max_length=100)]
 
 
 @router.get("")
@@ -19,6 +26,53 @@ async def model(request: Request, viewer: Viewing, model: str) -> Response:
     """One model: its deployments, environments, replicas, and what can be done with them."""
     row = await one_model(request, viewer, model)
     return page(request, "model.html", viewer, row=row, MOST=MOST_VERSIONS)
+
+
+@router.get("/changes")
+async def what_changed(
+    request: Request, viewer: Viewing, model: str, old: Which = "", new: Which = ""
+) -> Response:
+    """What differs between two versions; without a choice, between the newest and the one before it."""
+    await authenticate(request, "deploy")
+    row = await one_model(request, viewer, model)
+    versions = sorted(row.deployments, key=lambda entry: entry.deployment.created, reverse=True)
+    after = _chosen(versions, new) if new else next(iter(versions), None)
+    before = _chosen(versions, old) if old else _one_before(versions, after)
+    found = None
+    if before and after:
+        packages = gateway_of(request).packages
+        held = [await packages.of(entry.deployment) for entry in (before, after)]
+        found = await asyncio.to_thread(changes, *held)
+    return page(
+        request, "changes.html", viewer, row=row, versions=versions, old=before, new=after, found=found
+    )  # fmt: skip
+
+
+@router.get("/log")
+async def log(
+    request: Request, viewer: Viewing, model: str, deployment: Which = "", level: Level = "debug"
+) -> Response:
+    """What a version printed and logged while it was built, loaded and called, and what it says now."""
+    await authenticate(request, "deploy")
+    row = await one_model(request, viewer, model)
+    chosen = _chosen(list(row.deployments), deployment) if deployment else None
+    return page(
+        request, "log.html", viewer, row=row, chosen=chosen or next(iter(row.deployments), None),
+        level=level, levels=LEVELS,
+    )  # fmt: skip
+
+
+def _chosen(versions: list[DeploymentRow], deployment_id: str) -> DeploymentRow:
+    for entry in versions:
+        if entry.deployment.id == deployment_id:
+            return entry
+    raise Problem(404, "client_error", f"This model has no deployment {deployment_id[:40]}.")
+
+
+def _one_before(versions: list[DeploymentRow], after: DeploymentRow | None) -> DeploymentRow | None:
+    """The version that came before that one; `versions` begin with the newest."""
+    behind = versions.index(after) + 1 if after else len(versions)
+    return versions[behind] if behind < len(versions) else None
 
 
 async def one_model(request: Request, viewer: Viewer, model: str) -> ModelRow:

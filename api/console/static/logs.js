@@ -9,6 +9,7 @@ const SHOWN_FIELDS = new Set(["ts", "timestamp", "level", "model", "model_id", "
 
 function lineOf(line) {
   const item = make("div", "", `l-${/^[a-z]+$/.test(line.level) ? line.level : "info"}`);
+  if (line.request_id) item.classList.add("of-request");
   const at = new Date(line.at), time = make("time", TIME.format(at));
   time.title = FULL_TIME.format(at);
   item.append(time, " ");

@@ -17,7 +17,7 @@ from tests.contract.api.conftest import Live, submit
 
 ECHO = "/models/echo/production/async_predict"
 ADMIN_PAGES = ("/ui/keys", "/ui/webhooks", "/ui/audit", "/ui/settings")
-DEPLOY_PAGES = ("/ui/nodes",)
+DEPLOY_PAGES = ("/ui/nodes", "/changes", "/log")
 HOSTILE = (
     "<script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\">",
@@ -121,7 +121,7 @@ def test_a_page_shows_what_the_scope_may_see(live: Live, scope: Scope) -> None:
             continue  # of another key
         answer = browser.get(path)
         need: Need = (
-            "admin" if path in ADMIN_PAGES else "deploy" if path in DEPLOY_PAGES else "inference"
+            "admin" if path in ADMIN_PAGES else "deploy" if path.endswith(DEPLOY_PAGES) else "inference"
         )
         allowed = need in GRANTS[scope]
         assert answer.status_code == (200 if allowed else 403), path

@@ -1,0 +1,122 @@
+"""What has changed from one version of a model to another: keys of config.yaml, files, and the lines of the texts among them."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from deployments.packages.contents import Contents, PackageFile
+
+MOST_KEYS = 200
+MOST_FILES = 300
+MOST_TEXTS = 30  # whose lines are compared
+MOST_LINES = 400  # of one text, as they are shown
+LONGEST_LINE = 400  # characters
+LONGEST_VALUE = 300  # characters
+MOST_WORK = 1_000_000  # pairs of lines; more would hold the API up
+CONTEXT = 3  # lines around a change
+TOO_DIFFERENT = "[too much has changed to be shown line by line]"
+Line = tuple[Literal["add", "cut", "same", "at"], str]
+
+
+@dataclass(frozen=True)
+class KeyChange:
+    """A key of config.yaml, as in `resources.cpu`; None is that it is not there."""
+
+    key: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file that was added, removed or changed. `lines` are its changed lines, () for what is no text."""
+
+    name: str
+    before: PackageFile | None
+    after: PackageFile | None
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs. Not complete: at least one of the packages was not read to its end, or there is more than is shown."""
+
+    keys: tuple[KeyChange, ...]
+    files: tuple[FileChange, ...]
+    complete: bool
+
+
+def changes(before: Contents, after: Contents) -> Changes:
+    """What differs between two packages. It is bounded work, but for a thread."""
+    keys = list(_keys(before.config, after.config))
+    names = list(_changed(before, after))
+    compared = 0
+    files: list[FileChange] = []
+    for name, (old, new) in names[:MOST_FILES]:
+        lines: tuple[Line, ...] = ()
+        if compared < MOST_TEXTS and _is_text(old) and _is_text(new):
+            compared += 1
+            lines = _lines(old, new)
+        files.append(FileChange(name, old, new, lines))
+    whole = before.complete and after.complete
+    complete = whole and len(keys) <= MOST_KEYS and len(names) <= MOST_FILES
+    return Changes(tuple(keys[:MOST_KEYS]), tuple(files), complete)
+
+
+def _keys(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[KeyChange]:
+    old, new = dict(_flat(before)), dict(_flat(after))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            yield KeyChange(key, old.get(key), new.get(key))
+
+
+def _flat(config: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(cast("dict[str, Any]", value), f"{above}{name}.")
+        else:
+            text = json.dumps(value, ensure_ascii=False)
+            cut = len(text) > LONGEST_VALUE
+            yield f"{above}{name}", f"{text[:LONGEST_VALUE]} ..." if cut else text
+
+
+def _changed(
+    before: Contents, after: Contents
+) -> Iterator[tuple[str, tuple[PackageFile | None, PackageFile | None]]]:
+    old, new = ({file.name: file for file in part.files} for part in (before, after))
+    for name in sorted(old.keys() | new.keys()):
+        pair = old.get(name), new.get(name)
+        if pair[0] is None or pair[1] is None or pair[0].sha256 != pair[1].sha256:
+            yield name, pair
+
+
+def _is_text(file: PackageFile | None) -> bool:
+    return file is None or file.text is not None
+
+
+def _lines(before: PackageFile | None, after: PackageFile | None) -> tuple[Line, ...]:
+    old, new = ((file.text or "").splitlines() if file else [] for file in (before, after))
+    start = 0
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    if (len(old) - start - end) * (len(new) - start - end) > MOST_WORK:
+        return (("at", TOO_DIFFERENT),)
+    found = list(difflib.unified_diff(old, new, n=CONTEXT, lineterm=""))[2:]
+    shown = [_line(text) for text in found[:MOST_LINES]]
+    if len(found) > MOST_LINES:
+        shown.append(("at", f"[{len(found) - MOST_LINES} more lines]"))
+    return tuple(shown)
+
+
+def _line(text: str) -> Line:
+    kind: Literal["add", "cut", "same", "at"] = "same"
+    if text.startswith("@@"):
+        kind = "at"
+    elif text.startswith(("+", "-")):
+        kind = "add" if text[0] == "+" else "cut"
+    return kind, text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ..."

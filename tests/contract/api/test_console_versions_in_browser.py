@@ -1,0 +1,96 @@
+"""The versions of a model in Chromium: what changed, what they logged, and the warming of a promotion."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from deployments.packages.store import PackageStore
+from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
+from kingpost.packing.files import files_of, selection_of
+from tasks.store.job_store import JobStore
+from tests.contract.api.conftest import Live
+from tests.contract.api.test_console_in_browser import Console, chromium, console, serious
+
+__all__ = ["chromium", "console"]  # fixtures
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+OWNED = "document.querySelectorAll('main img[src=x], main script').length"
+FILES = (
+    {"config.yaml": "model_name: MODEL\nresources: {memory: 1Gi}\n", "model/model.py": "class Model:\n    def predict(self, i): return 1\n"},
+    {"config.yaml": f"model_name: MODEL\ndescription: {json.dumps(HOSTILE)}\nresources: {{memory: 2Gi}}\n",
+     "model/model.py": f"class Model:\n    def predict(self, i): return 2  # {HOSTILE}\n", f"data/{HOSTILE.replace('/', ' ')}.txt": "x"},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def versions(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Deployment]]:
+    """Two versions of a model that no node runs; the second is on its way to production."""
+    store, made = JobStore(live.settings), list[Deployment]()
+    for files in FILES:
+        root = tmp_path_factory.mktemp("package")
+        for name, text in files.items():
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_text(text)
+        named = {path.relative_to(root).as_posix(): path for path in files_of(root)}
+        selection = selection_of(root, named)
+        PackageStore(live.settings).put(selection, lambda _: None)
+        made.append(store.run(registry.push("versions", selection.content_hash, 1)))
+        store.run(registry.promote(made[-1], "production"))
+    yield made
+    with live.client(live.new_key(scope="admin")) as http:
+        http.delete("/v1/models/versions?force=true").raise_for_status()
+
+
+def test_what_a_version_changes_is_shown(
+    live: Live, console: Console, versions: list[Deployment]
+) -> None:
+    page, model = console.page, versions[0].model_id
+    console.at(f"/ui/models/{model}")
+    page.locator(".warming", has_text="0 of 1 replicas ready").wait_for()
+    assert not serious(page)
+    page.get_by_role("link", name="What it changes").click()
+    console.live()
+    row = page.get_by_role("row", name="resources.memory")
+    assert row.locator("td").all_inner_texts() == ['"1Gi"', '"2Gi"']
+    page.locator("summary", has_text="data/").get_by_text("added").wait_for()
+    page.locator(".diff .cut", has_text="return 1").wait_for()
+    page.locator(".diff .add", has_text="return 2").wait_for()
+    wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wider) == 0 and page.evaluate(OWNED) == 0 and not serious(page)
+    page.get_by_label("From").select_option(versions[1].id)
+    page.get_by_role("button", name="Compare").click()
+    console.see("both have the same files")
+    assert page.title() != "owned" and console.wrong == []
+
+
+def test_a_version_has_its_log(live: Live, console: Console) -> None:
+    page, echo = console.page, live.deployment("echo")
+    console.at(f"/ui/models/{echo.model_id}")
+    page.get_by_role("link", name="Log", exact=True).first.click()
+    console.live()
+    page.locator(".log > div:not(.none)").first.wait_for()
+    assert not serious(page)
+    page.get_by_label("without lines of requests").check()
+    assert page.locator(".log > .of-request:visible").count() == 0
+    page.get_by_label("At least").select_option("critical")
+    page.get_by_role("button", name="Show").click()
+    page.locator(".log .none").wait_for()
+    assert console.wrong == []
+
+
+def test_who_may_not_deploy_sees_no_packages(
+    live: Live, http: httpx.Client, versions: list[Deployment]
+) -> None:
+    path = f"/v1/models/versions/deployments/{versions[1].id}/package"
+    held = http.get(path).json()
+    assert [file["path"] for file in held["files"]] == sorted(FILES[1])
+    assert held["config"] == FILES[1]["config.yaml"] and held["complete"]
+    with live.client(live.new_key(scope="inference")) as other:
+        assert other.get(path).status_code == 403
+    with live.client(None) as browser:
+        browser.post("/ui/login", data={"key": live.new_key(scope="inference")})
+        assert browser.get(f"/ui/models/{versions[0].model_id}").status_code == 200
+        for page in ("changes", "log"):
+            assert browser.get(f"/ui/models/{versions[0].model_id}/{page}").status_code == 403
