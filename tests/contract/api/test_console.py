@@ -121,7 +121,11 @@ def test_a_page_shows_what_the_scope_may_see(live: Live, scope: Scope) -> None:
             continue  # of another key
         answer = browser.get(path)
         need: Need = (
-            "admin" if path in ADMIN_PAGES else "deploy" if path.endswith(DEPLOY_PAGES) else "inference"
+            "admin"
+            if path in ADMIN_PAGES
+            else "deploy"
+            if path.endswith(DEPLOY_PAGES)
+            else "inference"
         )
         allowed = need in GRANTS[scope]
         assert answer.status_code == (200 if allowed else 403), path
