@@ -1,4 +1,4 @@
-"""The maintenance process: the sweeper, the webhook sender and the autoscaler in one event loop."""
+"""The maintenance process: the sweeper, the payload collector, the webhook sender and the autoscaler in one event loop."""
 
 import asyncio
 import signal
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from tasks.log_store.shipper import LogShipper
+from tasks.payload_collector import PayloadCollector
 from tasks.process import logs
 from tasks.process.loops import Loop, keep, run_forever
 from tasks.settings import Settings
@@ -35,7 +36,8 @@ async def _main(settings: Settings, more: More) -> None:
     sweeper = Sweeper(store, settings, time.monotonic)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_forever(sweeper, settings.sweep_every_seconds, stop))
+            for loop in (sweeper, PayloadCollector(store, settings)):
+                group.create_task(run_forever(loop, settings.sweep_every_seconds, stop))
             group.create_task(keep("Sender", lambda: Sender(store, settings).run_forever(stop)))
             for loop, every in more(store).items():
                 group.create_task(run_forever(loop, every, stop))

@@ -1,14 +1,14 @@
 """The sweeper: rescues, expires, wakes and forgets jobs in bounded batches. Any number of sweepers may run."""
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
+from tasks.errors import NotFound, StoreUnavailable
 from tasks.log_store.purging import PurgedLines
 from tasks.machine import since_boot_ms, tell_time
-from tasks.payloads import Payloads
 from tasks.process.logs import get_logger
 from tasks.process.loops import Guards
 from tasks.settings import Settings
@@ -35,7 +35,6 @@ class Swept:
     retried: int = 0
     forgotten: int = 0
     files: int = 0
-    collected: int = 0
     indexed: int = 0
     lines: int = 0
 
@@ -51,7 +50,6 @@ class Sweeper:
         since_boot_ms: Callable[[], int] = since_boot_ms,
     ) -> None:
         self._store = store
-        self._payloads = Payloads(settings)
         self._batch = settings.sweep_batch
         self._monotonic = monotonic
         self._since_boot_ms = since_boot_ms
@@ -84,12 +82,9 @@ class Sweeper:
         wakeups, retried = await self._step("rewake", self._rewake, (0, 0))
         forgotten = await self._step("forget", self._forget, 0)
         files = await self._step("forget files", self._forget_files, 0)
-        collected = await self._step("collect", self._collect, 0)
         indexed = await self._step("reindex", self._reindex, 0)
         lines = await self._step("purged lines", self._purged_lines.run_once, 0)
-        return Swept(
-            rescued, stopped, expired, wakeups, retried, forgotten, files, collected, indexed, lines
-        )
+        return Swept(rescued, stopped, expired, wakeups, retried, forgotten, files, indexed, lines)
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:
         """Runs one kind of work. A failure, such as a damaged record, does not stop the other kinds."""
@@ -103,12 +98,22 @@ class Sweeper:
         await tell_time(self._store, self._since_boot_ms)
 
     async def _rescue(self) -> tuple[int, int]:
-        rescued = await self._store.run(verbs.rescue(self._batch))
-        for request_id in rescued.queued:
-            log.warning("job.requeued", why=LOST, **await self._named(request_id))
-        for request_id in rescued.stopped:
-            log.info("job.stopped", why=LOST, **await self._named(request_id))
-        return len(rescued.queued), len(rescued.stopped)
+        queued = stopped = 0
+
+        async def batch() -> int:
+            nonlocal queued, stopped
+            rescued = await self._store.run(verbs.rescue(self._batch))
+            named = (self._named(id_) for id_ in (*rescued.queued, *rescued.stopped))
+            for number, names in enumerate(await asyncio.gather(*named)):
+                if number < len(rescued.queued):
+                    log.warning("job.requeued", why=LOST, **names)
+                else:
+                    log.info("job.stopped", why=LOST, **names)
+            queued, stopped = queued + len(rescued.queued), stopped + len(rescued.stopped)
+            return len(rescued.queued) + len(rescued.stopped)
+
+        await _until_short(self._batch, batch)
+        return queued, stopped
 
     async def _named(self, request_id: str) -> dict[str, str]:
         """The job for a log line, with the replica that had it."""
@@ -132,18 +137,6 @@ class Sweeper:
     async def _forget_files(self) -> int:
         call = verbs.forget_files(self._batch)
         return await _until_short(self._batch, lambda: self._store.run(call))
-
-    async def _collect(self) -> int:
-        """Deletes payloads that no job needs and returns their number. What cannot be deleted now is tried the next time."""
-        refs = await self._store.run(verbs.collect(self._batch))
-        if refs:
-            try:
-                await self._payloads.delete(refs)
-            except PayloadUnavailable as error:
-                log.warning("payloads.unavailable", error=str(error))
-                return 0
-            await self._store.run(verbs.collect(0, refs))
-        return len(refs)
 
     async def _reindex(self) -> int:
         """Goes once over the jobs of every key after the start, as those of an earlier version are not in the index of all jobs."""

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.errors import NotFound, PayloadUnavailable, SettingsError
 from tasks.job import RequestId, Submission
+from tasks.payload_collector import PayloadCollector
 from tasks.payloads import Payloads, input_ref
 from tasks.settings import Settings
 from tasks.store import verbs
@@ -107,18 +108,34 @@ async def test_what_no_job_adopts_is_deleted_and_what_one_adopts_stays(
     clock.advance(2)
     async_store = AsyncJobStore(settings, movable_clock=True)
     sweeper = Sweeper(async_store, settings, time.monotonic)
-    assert (await sweeper.run_once()).collected == 1
+    collector = PayloadCollector(async_store, settings)
+    assert await collector.run_once() == 1
     assert b"".join(payloads.read(refs[0])) == b"input"
     with pytest.raises(NotFound):
         payloads.read(refs[1])
     store.run(verbs.cancel(job.request_id))  # final, but it can be retried
-    assert (await sweeper.run_once()).collected == 0
+    assert await collector.run_once() == 0
     clock.advance(settings.retention_seconds)
-    swept = await sweeper.run_once()
-    assert (swept.forgotten, swept.collected) == (1, 1)
+    assert (await sweeper.run_once()).forgotten == 1
+    assert await collector.run_once() == 1
     with pytest.raises(NotFound):
         payloads.read(refs[0])
     await async_store.close()
+
+
+async def test_whatever_has_gathered_is_deleted_in_one_round(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    payloads, refs = Payloads(settings), [input_ref(f"{number:032x}") for number in range(250)]
+    store.run(verbs.spill(refs, 0))
+    for ref in refs[:150]:  # the others were never written
+        await payloads.write(ref, b"input")
+    clock.advance(1)
+    async_store = AsyncJobStore(settings, movable_clock=True)
+    assert await PayloadCollector(async_store, settings).run_once() == 250
+    assert await PayloadCollector(async_store, settings).run_once() == 0
+    await async_store.close()
+    assert obstore.list(payloads._store(), "inputs").collect() == []
 
 
 async def test_an_output_goes_with_its_job(
@@ -137,14 +154,15 @@ async def test_an_output_goes_with_its_job(
     store.run(verbs.finish(claim.lease, done))
     async_store = AsyncJobStore(settings, movable_clock=True)
     sweeper = Sweeper(async_store, settings, time.monotonic)
+    collector = PayloadCollector(async_store, settings)
     clock.advance(20)
-    await sweeper.run_once()
+    assert await collector.run_once() == 0
     job = store.run(verbs.read("c")).job
     assert (job.output_ref, job.output_bytes) == (ref, 6)
     assert b"".join(payloads.read(ref)) == b"output"
     clock.advance(settings.retention_seconds)
     await sweeper.run_once()
-    await sweeper.run_once()
+    assert await collector.run_once() == 1
     with pytest.raises(NotFound):
         payloads.read(ref)
     await async_store.close()

@@ -203,6 +203,18 @@ async def test_a_request_s_log_says_that_its_worker_was_lost(
     assert said == {("job.requeued", run.request_id), ("job.stopped", canceled.request_id)}
 
 
+async def test_one_round_rescues_whatever_a_lost_machine_has_left(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    lost = {claimed(store).request_id for _ in range(1000)}
+    clock.advance(60)
+    async_store = AsyncJobStore(settings, movable_clock=True)
+    with capture_logs() as logged:
+        assert (await Sweeper(async_store, settings, Time()).run_once()).rescued == 1000
+    await async_store.close()
+    assert {entry["request_id"] for entry in logged if entry["event"] == "job.requeued"} == lost
+
+
 async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_it(
     settings: Settings, store: JobStore, async_store: AsyncJobStore
 ) -> None:

@@ -1,0 +1,48 @@
+"""Deletes payloads that no job needs, in a loop of its own: a slow disk or bucket delays no rescue."""
+
+import asyncio
+
+from tasks.errors import PayloadUnavailable
+from tasks.payloads import Payloads
+from tasks.process.logs import get_logger
+from tasks.settings import Settings
+from tasks.store import verbs
+from tasks.store.job_store import AsyncJobStore
+
+log = get_logger("payloads")
+
+AT_ONCE = 16  # deletions on their way
+ROUNDS = 20  # batches in one round of the loop
+
+
+class PayloadCollector:
+    """Any number of collectors may run: who deletes a payload second finds that it is gone."""
+
+    def __init__(self, store: AsyncJobStore, settings: Settings) -> None:
+        self._store = store
+        self._payloads = Payloads(settings)
+        self._batch = settings.sweep_batch
+
+    async def run_once(self) -> int:
+        """Deletes what is due and returns how many that were. What cannot be deleted now is tried the next time. Raises StoreUnavailable."""
+        deleted = 0
+        refs = await self._store.run(verbs.collect(self._batch))
+        for _ in range(ROUNDS):
+            if not refs:
+                break
+            try:
+                await self._delete(refs)
+            except PayloadUnavailable as error:
+                log.warning("payloads.unavailable", error=str(error))
+                break
+            deleted += len(refs)
+            refs = await self._store.run(verbs.collect(self._batch, refs))
+        if deleted:
+            log.info("payloads.deleted", count=deleted)
+        return deleted
+
+    async def _delete(self, refs: list[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for part in range(AT_ONCE):
+                if mine := refs[part::AT_ONCE]:
+                    group.create_task(self._payloads.delete(mine))
