@@ -22,6 +22,7 @@ OF_A_SERVER = {
     "jobs": ("cli.client.jobs:app", USE),
     "queue": ("cli.client.overview:queue", USE),
     "status": ("cli.client.overview:status", USE),
+    "key": ("cli.client.contexts:key", USE),
     "open": ("cli.client.opening:open_page", USE),
     "push": ("cli.commands.push:push", DEPLOY),
     "models": ("cli.commands.models:list_models", DEPLOY),
@@ -52,7 +53,6 @@ OF_NOTHING = {
     "contexts": ("cli.client.contexts:list_contexts", USE),
     "use": ("cli.client.contexts:use", USE),
     "init": ("cli.client.init:init", DEPLOY),
-    "key": ("cli.client.contexts:key", USE),
 }
 PARTS = {
     "api": ("cli.parts:api", RUN),

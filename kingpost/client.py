@@ -238,6 +238,7 @@ class Deployments(_Led):
     rollback = _blocking(managing.rollback)
     activate = _blocking(managing.activate)
     deactivate = _blocking(managing.deactivate)
+    follow = _iterated(packages.follow)
 
 
 class AsyncDeployments(_AsyncLed):
@@ -249,6 +250,7 @@ class AsyncDeployments(_AsyncLed):
     rollback = _awaited(managing.rollback)
     activate = _awaited(managing.activate)
     deactivate = _awaited(managing.deactivate)
+    follow = _async_iterated(packages.follow)
 
 
 class Keys(_Led):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.client.choosing import chosen_server, local_server
 from cli.options import AsJson
 from cli.tables import show
 from kingpost import contexts
@@ -74,8 +75,8 @@ def use(name: Name) -> None:
 
 
 def key() -> None:
-    """Prints the API key of the current context, for `$(kingpost key)` in a shell."""
-    print(contexts.needed().key)
+    """Prints the API key of the current context, or of the stack of this machine, for `$(kingpost key)` in a shell."""
+    print((chosen_server() or local_server()).key)
 
 
 def _ask(url: str) -> str:

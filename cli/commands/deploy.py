@@ -1,5 +1,6 @@
 """`kingpost push`: from a folder to a running deployment."""
 
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -41,21 +42,23 @@ class PushRefused(KingpostError):
 
 def push_here(
     folders: Sequence[Path], name: str | None, wanted: str | None, unsupported: list[str] | None
-) -> None:
+) -> list[Deployment]:
     """Deploys packages on the store of this machine."""
+    deployed: list[Deployment] = []
     settings = current_settings()
     check_package_folder(settings)
     allowed = check_named(unsupported, folders)
     for folder in folders:
         try:
-            _push(settings, folder, name, wanted, allowed)
+            deployed.append(_push(settings, folder, name, wanted, allowed))
         except PushRefused as error:
             raise PushRefused(f"{folder}: {error}" if len(folders) > 1 else str(error)) from error
+    return deployed
 
 
 def _push(
     settings: Settings, folder: Path, name: str | None, wanted: str | None, allowed: list[str]
-) -> None:
+) -> Deployment:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             package = accepted(settings, folder, allowed)
@@ -77,9 +80,9 @@ def _push(
     elif _pointing(store, deployment):
         print(f"{', '.join(_pointing(store, deployment))} points at it.")
     else:
-        print(f"Promote it: kingpost promote {deployment.model_name} {deployment.id}")
-        return
-    print("`kingpost models` shows whether it is loaded, and if not, why.")
+        name = shlex.quote(deployment.model_name)
+        print(f"Promote it: kingpost promote {name} {deployment.id}")
+    return deployment
 
 
 def _pointing(store: JobStore, deployment: Deployment) -> list[str]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.status import Status
 
-from cli.client.choosing import chosen_server
-from cli.options import AsJson, Unsupported
+from cli.client.choosing import chosen_server, local_server
+from cli.options import AsJson, Unsupported, chosen_state, chosen_url
 from kingpost import contexts
 from kingpost.errors import ApiError, Error, Unreachable
 from kingpost.packing.config_file import PackageError, read_yaml
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 RETRIES = 8  # a broken upload goes on where it ended
 MOST_EXAMPLE = 2000  # characters of an input that is shown
+STATES = {"building": "building the virtualenv"}
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
 
 
@@ -63,7 +65,7 @@ def push(
         bool | None,
         typer.Option(
             "--wait/--no-wait",
-            help="Wait until it is ready or has failed (default for a server).",
+            help="Wait until it is ready or has failed (default).",
             show_default=False,
         ),
     ] = None,
@@ -77,13 +79,17 @@ def push(
     wanted = environment or ("production" if promote else None)
     server = chosen_server()
     if server is None:
-        if wait or as_json:
-            raise PushFailed(
-                "--wait and --json need a server: name it with --url, or `kingpost login`."
-            )
+        if as_json:
+            raise PushFailed("--json needs a server: name it with --url, or `kingpost login`.")
         from cli.commands.deploy import push_here
 
-        push_here(folders, name, wanted, allow_unsupported)
+        deployed = push_here(folders, name, wanted, allow_unsupported)
+        waiting_at = None if wait is False else _api_here(wait)
+        if waiting_at is None:
+            print("`kingpost models` shows whether it is loaded, and if not, why.")
+            return
+        for folder, known in zip(folders, deployed, strict=True):
+            _wait_here(waiting_at, folder, known.model_id, known.id, wanted)
         return
     options = Wanted(name, wanted, allow_unsupported or [], wait is not False, as_json)
     for folder in folders:
@@ -113,11 +119,46 @@ def _push(server: "Server", folder: Path, wanted: Wanted) -> None:
         print(json.dumps(_summary(server, deployed, last)))
     else:
         _say_how_to_call(server, folder, deployed, wanted.environment, last)
+    _refuse_broken(deployed, last)
+
+
+def _refuse_broken(deployed: "Deployed", last: "DeploymentStep | None") -> None:
+    """Raises PushFailed for a deployment that does not run."""
     if last and last.state not in ("ready", "asleep"):
         reason = last.message.strip().splitlines()
         raise PushFailed(
             f"{deployed.model_name} is {last.state}: {reason[-1] if reason else last.status}"
         )
+
+
+def _api_here(wait: bool | None) -> "Server | None":
+    """The API of the stack of this machine. None if only its store is known; raises NoStack if somebody asks to wait."""
+    from cli.running import NoStack
+
+    try:
+        return local_server()
+    except NoStack:
+        if wait:
+            raise
+        return None
+
+
+def _wait_here(
+    server: "Server", folder: Path, model_id: str, deployment_id: str, environment: str | None
+) -> None:
+    """Waits for a deployment of the stack of this machine."""
+    from kingpost import Client
+    from kingpost.packages import Deployed
+
+    try:
+        with Client(server, retries=RETRIES) as client:
+            found = client.deployments.get(model_id, deployment_id)
+            deployed = Deployed(deployment=found, model_name=client.models.get(model_id).name)
+            last = _follow(client.deployments.follow(model_id, deployment_id), deployed)
+    except (ApiError, Unreachable) as error:
+        raise PushFailed(f"{folder} is deployed, but how it loads is not known: {error}") from error
+    _say_how_to_call(server, folder, deployed, environment, last)
+    _refuse_broken(deployed, last)
 
 
 def _upload(going: Iterator[Any], folder: Path) -> "Deployed":
@@ -171,10 +212,7 @@ def _follow(
                 if not isinstance(step, DeploymentStep):
                     continue
                 last = step
-                status.update(printable(_words(step)))
-                if not console.is_terminal:  # an error is said once, at the end
-                    words = _words(step) if step.state == "building" else step.state
-                    print(printable(words), file=sys.stderr, flush=True)
+                _show(step, status, console)
     except KeyboardInterrupt:
         typer.echo(f"It goes on: kingpost deployments {shlex.quote(deployed.model_name)}", err=True)
         raise
@@ -185,9 +223,17 @@ def _follow(
     return last
 
 
-def _words(step: "DeploymentStep") -> str:
-    note = step.message.strip().splitlines()
-    return f"{step.state}: {note[-1]}" if note else step.state
+def _show(step: "DeploymentStep", status: Status, console: Console) -> None:
+    """What happens now. An error is said once, at the end. What an installer says stays on the terminal."""
+    note = printable((step.message.strip().splitlines() or [""])[-1])
+    doing, builds = STATES.get(step.state, step.state), step.state == "building"
+    words = f"{doing}: {note}" if note else doing
+    if not console.is_terminal:
+        print(words if builds else doing, file=sys.stderr, flush=True)
+        return
+    status.update(doing if builds else words)
+    if builds and note:
+        console.print(note, markup=False, style="dim", soft_wrap=True)
 
 
 def _path(deployed: "Deployed", environment: str | None, last: "DeploymentStep | None") -> str:
@@ -229,11 +275,19 @@ def _say_how_to_call(
     if last and last.state not in ("ready", "asleep"):
         return
     url = f"{server.url}{_path(deployed, environment, last)}/predict"
-    key = f"${contexts.KEY}" if is_set(contexts.KEY) else "$(kingpost key)"
+    key = f"${contexts.KEY}" if is_set(contexts.KEY) else f"$(kingpost key{_where()})"
     print(f"{'ready' if last else 'deployed'}: {url}")
     print(
         f'curl -X POST {shlex.quote(url)} -H "Authorization: Api-Key {key}" -d {_example(folder)}'
     )
+
+
+def _where() -> str:
+    """The options that say which server this was, for another command."""
+    if url := chosen_url():
+        return f" --url {shlex.quote(url)}"
+    state = chosen_state()
+    return f" --state {shlex.quote(str(state))}" if state else ""
 
 
 def _example(folder: Path) -> str:

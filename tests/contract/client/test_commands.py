@@ -1,8 +1,10 @@
 """The commands of a laptop that has an address and a key, and nothing else of the stack."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -203,7 +205,7 @@ def test_an_environment_is_promoted_to_and_rolled_back_from_afar(
 ) -> None:
     first = stack.shell.type(f"kingpost push {stack.package('turns', COUNTER)}")
     (stack.shell.folder / "turns" / "model" / "model.py").write_text(NEVER_READY)
-    second = stack.shell.type("kingpost push turns")
+    second = stack.shell.type("kingpost push turns --no-wait")
     old, new = (re.findall(r"deployment (\w{8})", said)[0] for said in (first, second))
     assert (
         logged_in.type(f"kingpost promote turns {old}") == f"production points at {old} already.\n"
@@ -259,3 +261,28 @@ def test_files_of_an_output_are_downloaded(logged_in: Shell) -> None:
         for name in said.split():
             assert (logged_in.folder / name).read_bytes() == content
             (logged_in.folder / name).unlink()
+
+
+def test_a_push_on_the_machine_of_the_stack_waits_and_says_how_to_call(
+    stack: Stack, tmp_path: Path
+) -> None:
+    elsewhere = Shell(tmp_path, {"COLUMNS": "80"})
+    local = f"--state {stack.shell.folder / '.kingpost'}"
+    folder = stack.package("waited", COUNTER)
+    (folder / "config.yaml").write_text(
+        "model_name: waited\nmodel_metadata: {example_model_input: {upto: 2}}\n"
+    )
+    said = elsewhere.type(f"kingpost push {folder} {local}")
+    assert "ready: " in said
+    curl = said.splitlines()[-1]
+    assert curl.endswith("""-d '{"upto": 2}'""")
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-c", curl], env=path, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == "1, 2.\n", done.stderr
+    (folder / "model" / "model.py").write_text(NEVER_READY)
+    assert "kingpost models" in elsewhere.type(f"kingpost push {folder} {local} --no-wait")
+    broken = elsewhere.run(f"kingpost push {folder} {local}")
+    assert broken.returncode == 1 and "waited is failed: " in broken.stderr
+    assert "no weights" in broken.stderr
