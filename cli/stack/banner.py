@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cli.stack.flower import USER
-from cli.stack.found import Broken
+from cli.stack.found import Broken, example_of
 from cli.stack.ports import url
 from deployments.chains import member_of
 from deployments.packages.package import Package
@@ -30,13 +30,14 @@ def flower_url(choices: "Choices") -> str | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the start went. `pushed` are the names of models that were pushed and have no folder here."""
+    """How the start went. `pushed` are the names of models that were pushed and have no folder here, `example` the first one's input."""
 
     packages: list[Package]
     pushed: list[str]
     broken: list[Broken]
     seconds: float
     new_key: str | None
+    example: object = None
 
 
 def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
@@ -64,7 +65,7 @@ def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
     if outcome.new_key:
         lines.append(f"           {outcome.new_key}  (shown only this once)")
     if names:
-        given = public[0].model_metadata.get("example_model_input", {}) if public else {}
+        given = example_of(public[0]) if public else outcome.example or {}
         lines.append("  Try      " + _example(api, state, names[0], given))
     else:
         lines.append("  Next     in another terminal, with the folder of a Truss package for DIR:")

@@ -8,8 +8,11 @@ from cli.accepting import accepted
 from cli.stack.start_failed import StartFailed
 from deployments import chains
 from deployments.packages.package import Package, PackageError
+from deployments.packages.store import PackageStore
+from deployments.registry import verbs as registry
 from tasks.errors import KingpostError
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 
 CONFIGS = ("config.yaml", "config.yml")  # the second is refused with what to do
 Say = Callable[[str], None]
@@ -47,6 +50,24 @@ class _Unit:
 
     folder: Path
     packages: list[Package]
+
+
+def example_of(package: Package) -> object:
+    """The example input of config.yaml, an empty one without it."""
+    return package.model_metadata.get("example_model_input", {})
+
+
+def pushed_example(settings: Settings, store: JobStore, name: str) -> object:
+    """The example input of a pushed model's production. None if its package is not unpacked here."""
+    production = store.run(registry.model(name)).environments.get("production")
+    if production is None or not production.deployment_id:
+        return None
+    content_hash = store.run(registry.deployment(production.deployment_id)).content_hash
+    folder = PackageStore(settings).unpacked(content_hash)
+    try:
+        return example_of(Package.load(folder)) if folder else None
+    except (PackageError, OSError):  # it goes in this moment
+        return None
 
 
 def find(

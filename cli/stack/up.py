@@ -17,7 +17,7 @@ from cli.stack import banner, data_lock, draining, embedded_valkey
 from cli.stack.chains import install_chain_key
 from cli.stack.embedded_valkey import EmbeddedValkey
 from cli.stack.flower import password_file, write_secret
-from cli.stack.found import Broken, Found, find
+from cli.stack.found import Broken, Found, find, pushed_example
 from cli.stack.ports import is_free, url, why_taken
 from cli.stack.readiness import Deaths, Models, http_answers
 from cli.stack.registering import install_key, register
@@ -189,15 +189,17 @@ class _Stack:
 
     def _outcome(self, new_key: str | None) -> banner.Outcome:
         ours = {package.model_name for package in self._found.packages}
+        store = JobStore(self._settings)
         known = [
             deployment
-            for deployment in JobStore(self._settings).run(registry.deployments())
+            for deployment in store.run(registry.deployments())
             if deployment.active and not deployment.package
         ]
         sound = {deployment.model_name for deployment in known if not deployment.failure}
         pushed = sorted({deployment.model_name for deployment in known} - ours, key=lambda name: (name not in sound, name))  # fmt: skip
         seconds = time.monotonic() - self._began
-        return banner.Outcome(self._found.packages, pushed, self.broken, seconds, new_key)
+        example = pushed_example(self._settings, store, pushed[0]) if pushed else None
+        return banner.Outcome(self._found.packages, pushed, self.broken, seconds, new_key, example)
 
     async def _store_answers(self) -> None:
         url = self._settings.redis_url

@@ -1,6 +1,7 @@
 """Stores packages by the hash of their content. Nodes fetch and verify them."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,8 @@ class PackageStore:
     def __init__(self, settings: Settings) -> None:
         self._payloads = Payloads(settings)
         self._limits = Limits.of(settings)
-        self._folder = settings.state_dir.resolve() / "packages"
+        self._folder = unpacked_in(settings)
+        self.held: list[int] = []  # descriptors of locks
 
     def put(self, selection: Selection, progress: Callable[[int], None]) -> bool:
         """Stores a package and calls `progress` with the bytes sent. False if it was stored already.
@@ -40,20 +42,38 @@ class PackageStore:
         return True
 
     def folder(self, deployment: Deployment) -> Path:
-        """The folder of the deployment's package on this machine. It is fetched if necessary. Raises PackageError."""
+        """The folder of the deployment's package on this machine. It is fetched if necessary, and stays until this process ends.
+
+        Raises PackageError.
+        """
         if deployment.package:
             return Path(deployment.package)
         return self.fetch(deployment.content_hash)
 
     def fetch(self, wanted: str) -> Path:
-        """The verified package of that hash. Raises PackageError if the stored content has another hash."""
+        """The verified package of that hash, which stays until this process ends. Raises PackageError if the stored content has another hash."""
         folder = self._folder / wanted
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / f"{wanted}.lock").open("w") as lock:
+        # Nobody closes it: the lock ends with the process, however that ends. See unpacked.py.
+        lock = os.open(self._folder / f"{wanted}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        self.held.append(lock)
+        while not self._shared(lock, folder):
             fcntl.flock(lock, fcntl.LOCK_EX)  # replicas that start together fetch it once
             if not folder.is_dir():
                 self._unpack(wanted, folder)
+            os.utime(lock)  # its last use
         return folder
+
+    @staticmethod
+    def _shared(lock: int, folder: Path) -> bool:
+        """Whether it is there, and held. A lock that becomes a shared one is free for a moment, in which the package may go."""
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        return folder.is_dir()
+
+    def unpacked(self, wanted: str) -> Path | None:
+        """The package's folder if it is unpacked here. It may go at any time."""
+        folder = self._folder / wanted
+        return folder if folder.is_dir() else None
 
     def sketch(self, wanted: str, to: Path) -> None:
         """Writes into an empty folder what a check of the stored package needs. Raises PackageError."""
@@ -72,6 +92,11 @@ class PackageStore:
         for inner in (fresh, *(path for path in fresh.rglob("*") if path.is_dir())):
             inner.chmod(0o755)  # for a custom server that runs as another user
         fresh.rename(folder)
+
+
+def unpacked_in(settings: Settings) -> Path:
+    """The folder of unpacked packages on this machine."""
+    return settings.state_dir.resolve() / "packages"
 
 
 def package_ref(wanted: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from deployments.packages.unpacked import EVERY_SECONDS, UnpackedCollector
 from deployments.registry import verbs as registry
 from deployments.registry.nodes import Node as NodeEntry
 from deployments.registry.nodes import NodeDevice, NodeReplica, forget_node, report_node
@@ -82,9 +83,20 @@ async def _main(settings: Settings) -> None:
     shipper = LogShipper(settings)
     shipper.start()
     try:
-        await Node(settings, _report, ends_orphans=True).run_forever(stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_collect(settings, stop))
+            await Node(settings, _report, ends_orphans=True).run_forever(stop)
     finally:
         await asyncio.to_thread(shipper.stop)
+
+
+async def _collect(settings: Settings, stop: asyncio.Event) -> None:
+    """Deletes unpacked packages that nothing here uses, now and then."""
+    store = AsyncJobStore(settings)
+    try:
+        await run_forever(UnpackedCollector(store, settings), EVERY_SECONDS, stop)
+    finally:
+        await store.close()
 
 
 def _report(part: Part, what: str) -> None:

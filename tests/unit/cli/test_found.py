@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from cli.stack import banner
-from cli.stack.found import Broken, find
+from cli.stack.found import Broken, find, pushed_example
 from cli.stack.registering import register
 from cli.stack.start_failed import StartFailed
 from cli.stack.up import Choices
+from deployments.packages.store import PackageStore
 from deployments.registry import verbs as registry
+from kingpost.packing.gathering import gather
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.unit.bad_packages import BAD, GOOD_MODEL
@@ -132,3 +134,20 @@ def test_a_banner_names_limits_and_what_is_left_out(tmp_path: Path) -> None:
     left_out = said[said.index("Broken and left out") :]
     assert "\n  n (" in left_out and "nonsense" in left_out
     assert left_out.endswith("A sentence.\n        x\n        ^")
+
+
+def test_a_pushed_model_s_own_example_is_suggested(
+    settings: Settings, store: JobStore, tmp_path: Path
+) -> None:
+    folder = package(tmp_path / "m", "model_metadata: {example_model_input: {name: Ada}}\n")
+    selection = gather(folder, 1 << 30, tmp_path)
+    packages = PackageStore(settings)
+    packages.put(selection, lambda _: None)
+    store.run(registry.push("m", selection.content_hash, 1))
+    assert pushed_example(settings, store, "m") is None  # it is not unpacked yet
+    packages.fetch(selection.content_hash)
+    example = pushed_example(settings, store, "m")
+    assert example == {"name": "Ada"}
+    choices = Choices(tmp_path, "127.0.0.1", 8000, None, tmp_path / "state")
+    said = banner.ready(choices, settings, banner.Outcome([], ["m"], [], 1.0, None, example))
+    assert json.dumps({"model_input": example, "priority": 0}) in said
