@@ -4,6 +4,7 @@ Each part is written as payloads, and the store knows which parts a transfer has
 When the object is complete, the archive is checked and becomes a stored package.
 """
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -44,21 +45,24 @@ class Transfers:
         return await self._store.run(verbs.transfer(transfer_id))
 
     async def add(self, transfer: Transfer, number: int, chunks: AsyncIterator[bytes]) -> Part:
-        """Takes a part. Raises UploadsFull and NotFound, and what the chunks raise."""
-        digest, size, refs = hashlib.md5(usedforsecurity=False), 0, list[str]()
+        """Takes a part, as far as there is room for it. Raises UploadsFull and NotFound, and what the chunks raise."""
+        digest, reserved, refs = hashlib.md5(usedforsecurity=False), 0, list[str]()
         sender = secrets.token_hex(8)
         try:
             async for piece in pieces_of(chunks, PIECE):
+                await self._store.run(verbs.reserve_part(transfer.id, len(piece), self._settings))
+                reserved += len(piece)
                 ref = f"{PIECES}/{transfer.id}.{number:05d}.{len(refs):03d}.{sender}"
                 refs.append(ref)
                 await self._payloads.write_piece(ref, piece)
                 digest.update(piece)
-                size += len(piece)
-            part = Part(size, digest.hexdigest(), tuple(refs))
-            call = verbs.add_part(transfer.id, number, part, self._settings)
+            part = Part(reserved, digest.hexdigest(), tuple(refs))
+            call = verbs.add_part(transfer.id, number, part, self._settings, reserved)
             replaced = await self._store.run(call)
         except BaseException:
             await self._payloads.delete(refs)
+            with contextlib.suppress(NotFound):
+                await self._store.run(verbs.reserve_part(transfer.id, -reserved, self._settings))
             raise
         await self._delete([replaced] if replaced else [])
         return part

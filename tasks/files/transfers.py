@@ -91,22 +91,38 @@ def transfer(transfer_id: str, with_parts: bool = False) -> ScriptCall[Transfer]
     return _call("transfer", [transfer_id, int(with_parts)], read)
 
 
+def reserve_part(transfer_id: str, size: int, settings: Settings) -> ScriptCall[None]:
+    """Counts bytes of a part that are about to be written; fewer than none are given back. Reading the reply raises UploadsFull and NotFound."""
+    limits = (settings.max_upload_bytes_per_key, settings.max_upload_bytes)
+
+    def read(reply: Reply) -> None:
+        _let_in(reply, settings)
+
+    return _call("reserve_part", [transfer_id, size, *limits], read)
+
+
 def add_part(
-    transfer_id: str, number: int, part: Part, settings: Settings
+    transfer_id: str, number: int, part: Part, settings: Settings, reserved: int = 0
 ) -> ScriptCall[Part | None]:
-    """Adds a part. The reply is the one that it replaces. Reading it raises UploadsFull and NotFound."""
+    """Adds a part, of which so many bytes count already. The reply is the one that it replaces. Reading it raises UploadsFull and NotFound."""
 
     def read(reply: Reply) -> Part | None:
-        word, *rest = (text(part) for part in items(reply))
-        if word == "missing":
-            raise NotFound("This transfer takes no parts any more; push again.")
-        if word == "full":
-            raise full(rest[0], settings)
-        return Part.read(rest[0]) if rest[0] else None
+        (replaced,) = _let_in(reply, settings)
+        return Part.read(replaced) if replaced else None
 
     limits = (settings.max_upload_bytes_per_key, settings.max_upload_bytes)
     arguments: list[Argument] = [transfer_id, number, part.size, str(part), LASTS_MS, *limits]
-    return _call("add_part", arguments, read)
+    return _call("add_part", [*arguments, reserved], read)
+
+
+def _let_in(reply: Reply, settings: Settings) -> list[str]:
+    """What follows the word. Raises UploadsFull and NotFound."""
+    word, *rest = (text(part) for part in items(reply))
+    if word == "missing":
+        raise NotFound("This transfer takes no parts any more; push again.")
+    if word == "full":
+        raise full(rest[0], settings)
+    return rest
 
 
 def end_transfer(transfer_id: str, content_hash: str = "", refused: str = "") -> ScriptCall[str]:

@@ -16,3 +16,22 @@ local function keep_file(id, api_key, ref, size, ending, content_type, expires, 
   redis.call('HINCRBY', K.files_of(api_key), 'count', 1)
   return true
 end
+
+-- Why a transfer of that owner may not have so many bytes more: 'key' or 'all'; nil if it may.
+local function no_room(owner, more, most_of_key, most_of_all)
+  local of_key, bytes = more, more
+  for _, id in ipairs(redis.call('ZRANGE', K.uploads('package'), 0, -1)) do
+    local other = redis.call('HMGET', K.upload(id), 'api_key', 'owner', 'size')
+    local size = tonumber(other[3] or 0)
+    bytes = bytes + size
+    if (other[1] or other[2]) == owner then of_key = of_key + size end
+  end
+  if of_key > tonumber(most_of_key) then return 'key' end
+  if bytes > tonumber(most_of_all) then return 'all' end
+end
+
+-- Who has a transfer that takes parts; nil if there is none.
+local function owner_of_open(transfer)
+  local known = redis.call('HMGET', K.upload(transfer), 'owner', 'content_hash', 'refused')
+  return not known[2] and not known[3] and known[1] or nil
+end

@@ -1,14 +1,18 @@
 """Transfers in the store: their parts, how many a key may have, and what becomes of those that are idle."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
+from deployments.packages.transfers import PIECE, Transfers
+from deployments.packages.uploads import Uploads
 from tasks.errors import NotFound
 from tasks.files import transfers
 from tasks.files import verbs as uploads
 from tasks.files.transfers import IDLE_MS, LASTS_MS, Part
 from tasks.files.verbs import MOST_OF_KEY, UploadsFull
 from tasks.settings import Settings
-from tasks.store.job_store import JobStore
+from tasks.store.job_store import AsyncJobStore, JobStore
 from tests.conftest import Clock
 
 
@@ -103,3 +107,30 @@ def test_a_transfer_is_no_upload_to_append_to(store: JobStore, settings: Setting
     opened(store, settings, "t")
     with pytest.raises(NotFound, match="no such upload"):
         store.run(uploads.claim_upload("t", "alice", "package", "sender", 0))
+
+
+async def test_a_part_without_room_is_refused_before_it_is_written(
+    async_store: AsyncJobStore, store: JobStore, settings: Settings
+) -> None:
+    few = settings.model_copy(update={"max_upload_bytes_per_key": 3 * PIECE})
+    taking = Transfers(async_store, Uploads(async_store, few), few)
+    here = await taking.open("alice", "package")
+    written, sent = few.state_dir / "payloads", 0
+
+    async def chunks(pieces: int) -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(pieces):
+            sent += 1
+            yield b"x" * PIECE
+
+    with pytest.raises(UploadsFull):
+        await taking.add(here, 1, chunks(60))
+    assert sent <= 5 and not [path for path in written.rglob("*") if path.is_file()]
+    assert (
+        await taking.add(here, 1, chunks(2))
+    ).size == 2 * PIECE  # what was refused does not count
+    assert (await taking.add(here, 2, chunks(1))).size == PIECE
+    with pytest.raises(UploadsFull):
+        await taking.add(here, 3, chunks(1))
+    with pytest.raises(UploadsFull):
+        store.run(uploads.open_upload("alice", "package", "f" * 64, 1, few))
