@@ -1,7 +1,10 @@
-"""`kingpost watch DIR`: a development deployment that follows a folder while you edit."""
+"""`kingpost watch DIR`: a development deployment that follows a folder while you edit.
+
+It uses the store itself, not a server over HTTP. So it needs the state folder of a stack, or KINGPOST_REDIS_URL.
+"""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -21,21 +24,24 @@ from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from workers.replica.reloads import changes
 
-LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two looks agree
+LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two looks in a row agree
 
 
 def watch(
     folder: Annotated[Path, typer.Argument(help="A Truss package that the nodes can read.")],
     allow_unsupported: Unsupported = None,
 ) -> None:
-    """Runs a development deployment that loads every save within two seconds."""
+    """Makes a folder the development deployment of its model, and has every save loaded until Ctrl-C."""
     settings = current_settings()
     allowed = check_named(allow_unsupported, [folder])
     store = JobStore(settings)
     with audited(store, "deployment.watch", str(folder)) as change:
         deployment, outside = _register(settings, store, folder, allowed)
         change.target = f"{deployment.model_name}/{deployment.id} follows {folder.resolve()}"
-    look: Callable[[], Stamps] = lambda: all_stamps(folder.resolve(), outside)  # noqa: E731
+
+    def look() -> Stamps:
+        return all_stamps(folder.resolve(), outside)  # `outside` of the package as last registered
+
     print(
         f"{deployment.model_name}: development is {deployment.id} and loads every save. Ctrl-C ends."
     )
@@ -63,6 +69,10 @@ def watch(
 def _register(
     settings: Settings, store: JobStore, folder: Path, allowed: list[str]
 ) -> tuple[Deployment, Sequence[Path]]:
+    """Makes the folder the model's `development`, and prints its warnings.
+
+    Returns the deployment and the package's `external_package_dirs`. Raises PushRefused for a package that is not accepted.
+    """
     try:
         package = accepted(settings, folder, allowed)
         content_hash = folder_hash(package.root)
@@ -70,11 +80,17 @@ def _register(
         raise PushRefused(error.shown) from error
     except OSError as error:
         raise PushRefused(str(error)) from error
-    needs = (package.gpus, package.gpu_memory, "", package.warnings)
-    serves = (package.runtime.served_model_names, package.fixed_port)
-    root = str(package.root)
-    name, slots = package.model_name, package.slots
-    call = registry.register(name, root, content_hash, slots, "model", *needs, *serves)
+    call = registry.register(
+        package.model_name,
+        str(package.root),
+        content_hash,
+        package.slots,
+        gpus=package.gpus,
+        gpu_memory=package.gpu_memory,
+        warnings=package.warnings,
+        served_names=package.runtime.served_model_names,
+        fixed_port=package.fixed_port,
+    )
     deployment = store.run(call)
     say_warnings(package)
     return deployment, package.external_package_dirs

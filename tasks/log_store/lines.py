@@ -1,4 +1,4 @@
-"""A log line as it is kept: its level and request beside the JSON, and no longer than a line may be."""
+"""What the log store keeps of a log line: its level, its request ids, and its fields as JSON of bounded length."""
 
 import json
 from collections.abc import Mapping
@@ -9,17 +9,19 @@ from tasks.outside_text import utf8, utf8_json
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 LEVELS: tuple[Level, ...] = get_args(Level)
+# Other names of levels.
 ALSO: Mapping[str, Level] = {"warn": "warning", "exception": "error", "fatal": "critical", "crit": "critical"}  # fmt: skip
-LONGEST = 8192  # characters of a line
-LONGEST_TEXT = 2500  # characters of a field of a longer line
+LONGEST = 8192  # characters of a line's JSON; the fields of a longer one are cut
+LONGEST_TEXT = 2500  # characters of a field that is cut
 LONGEST_ID = 100  # characters of a request id
+# The only fields of a line whose JSON is too long even so.
 CORE = ("ts", "timestamp", "level", "model", "deployment", "event", "message", "traceback", "exception", "request_id", "chain_request_id")  # fmt: skip
-TRACES = ("traceback", "exception")  # their end says more than their beginning
+TRACES = ("traceback", "exception")  # cut at their beginning, because their end says more
 
 
 @dataclass(frozen=True, slots=True)
 class KeptLine:
-    """One line. `rank` is the place of its level in LEVELS; `text` is a JSON object."""
+    """One line. `rank` is the index of its level in LEVELS. An id is '' if there is none. `text` is a JSON object."""
 
     rank: int
     request_id: str
@@ -28,23 +30,27 @@ class KeptLine:
 
 
 def fields_of(text: str) -> dict[str, Any]:
-    """The fields of a line. What is no JSON object is a message."""
+    """The fields of a line that is a JSON object. Any other text becomes the field `message`."""
     try:
-        fields: object = json.loads(text, parse_constant=str)  # NaN is no JSON to anybody else
+        fields: object = json.loads(text, parse_constant=str)  # NaN is not JSON elsewhere
     except (ValueError, RecursionError):
         fields = None
     return cast("dict[str, Any]", fields) if isinstance(fields, dict) else {"message": text}
 
 
 def level_of(fields: Mapping[str, Any]) -> Level:
-    """The level of a line; one that nobody knows counts as info."""
+    """The level of a line. It is info if the line has none, or an unknown one."""
     said = str(fields.get("level", "info")).lower()
     known = ALSO.get(said, said)
     return known if known in LEVELS else "info"
 
 
 def kept_line(fields: Mapping[str, Any]) -> KeptLine:
-    """The line to keep. The long texts of a long line are cut, and say how much is missing."""
+    """The line to keep. Long fields of a line over LONGEST are cut, and say how much is missing.
+
+    The length of a field is counted before JSON escapes quotes, line breaks and control characters. So a text full of them may
+    stay longer than LONGEST.
+    """
     text = _json(fields)
     if len(text) > LONGEST:
         text = _json({name: _cut(name, value) for name, value in fields.items()})

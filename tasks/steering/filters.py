@@ -1,4 +1,4 @@
-"""Which jobs a list or a bulk operation is about, and the place that it has come to."""
+"""Which jobs a list or a bulk operation is about, and how far along the index of jobs it is."""
 
 import re
 from dataclasses import dataclass
@@ -7,23 +7,24 @@ from tasks.job import Milliseconds
 from tasks.outside_text import utf8
 from tasks.state import Status
 
+# A cursor: the ms of creation, and a member of the index. An earlier version had members without the 13 digits of arrival.
 PLACE = re.compile(r"([0-9]{1,15})-((?:[0-9]{13}:)?[0-9A-Za-z]{1,64})")
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """What a job must be like. An empty field matches any job; `deployments` matches none if it is an empty tuple."""
+    """What a job must be like. A field that is None, '' or () matches any job. Only `deployments` differs: () matches none."""
 
     key: str = ""  # the id of its API key
     model: str = ""  # the id of its model
     deployments: tuple[str, ...] | None = None
     statuses: tuple[Status, ...] = ()
-    level: int | None = None
+    level: int | None = None  # the priority of the API
     created_after: Milliseconds | None = None  # at that time or later
     created_before: Milliseconds | None = None  # earlier than that
     error_code: str = ""
-    error_text: str = ""  # in capitals or not
-    detailed: bool = False  # the text may also be in what the model raised
+    error_text: str = ""  # a part of an error's message; upper and lower case are the same
+    detailed: bool = False  # looks for it in the model's exception instead, if the error has one
 
     def arguments(self) -> list[str]:
         """The fields that are set, as pairs of name and value for the scripts."""
@@ -50,17 +51,17 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the index of jobs: just after that job, which may be forgotten meanwhile. Its text is a cursor."""
+    """A place in the index of jobs: just after a job. That job may be deleted meanwhile. `str()` gives the cursor."""
 
-    created: str = ""  # ms
-    member: str = ""  # as in the queue: in the order of arrival
+    created: str = ""  # ms since 1970
+    member: str = ""  # of the index: the number of the job's arrival, a colon and its request id
 
     def __str__(self) -> str:
         return f"{self.created}-{self.member}"
 
     @classmethod
     def of(cls, cursor: str) -> "Place":
-        """The place of a cursor that matches PLACE; '' is the beginning."""
+        """The place of a cursor. Any text that does not match PLACE, such as '', is the beginning."""
         found = PLACE.fullmatch(cursor)
         return cls(*found.groups()) if found else cls()
 

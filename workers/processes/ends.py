@@ -1,7 +1,8 @@
 """Ends processes together with all that they started, and says in words how a process ended.
 
-A process that a model starts in a new session is not in the process group of its host. Linux makes orphans children of the next
-"subreaper" above them. The worker is one, and so is the node in case the worker is killed. So they find orphans among their children.
+A process that a model starts in a new session is not in the process group of its host. When its parent ends, it is an orphan.
+Linux makes an orphan the child of the nearest "subreaper" above it. The worker is one, so it finds the orphans of its hosts among
+its own children. The node is one, too, for the orphans of workers that are killed.
 """
 
 import contextlib
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 PR_SET_CHILD_SUBREAPER = 36  # from <linux/prctl.h>
-ROUND_SECONDS = 0.02  # from SIGKILL to the look whether it has ended
-ROUNDS = 20  # of killing: what forks faster than it is found must not hold us for ever
-ALL_ROUNDS = 250  # the same when everything has to end: a process with much memory takes a while
+ROUND_SECONDS = 0.02  # after the SIGKILLs of a round, for the processes to end
+# At most so many rounds, because a process may fork faster than we find its children. Before our own end there are more, for 5 s:
+# a process with much memory takes a while to end.
+ROUNDS, ALL_ROUNDS = 20, 250
 
 
 def exit_words(code: int) -> str:
-    """ "exit code 1", "SIGKILL", or "signal 40" for one without a name."""
+    """ "exit code 1", "SIGKILL", or "signal 40" for a signal without a name. `code` is negative for a signal, as in subprocess."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -32,21 +34,21 @@ def exit_words(code: int) -> str:
 
 
 def adopt_orphans() -> None:
-    """On Linux, makes orphans among our descendants our own children."""
+    """From now on, Linux makes orphans among our descendants our children. Elsewhere this does nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children() -> set[int]:
-    """Our child processes, including dead ones that were not waited for. None where there is no /proc."""
+    """Our child processes, including dead ones that were not waited for. Empty where there is no /proc."""
     return {child.pid for child in by_parent().get(os.getpid(), ())}
 
 
 def end_orphans(known: Collection[int]) -> int:
     """Kills the orphans that became our children, with their descendants, reaps them and returns their number.
 
-    Hosts and parts have sessions of their own, so an orphan of theirs is never in our session. Processes in our session are left
-    alone. All our other children must be in `known`.
+    Orphans are those of our children that are neither in our session nor in `known`. So `known` must hold every child in another
+    session that is to live, such as a host or a part. It gives up after ROUNDS.
     """
     ended, own = set[int](), os.getsid(0)
     for _ in range(ROUNDS):
@@ -61,16 +63,17 @@ def end_orphans(known: Collection[int]) -> int:
                 os.kill(child.pid, signal.SIGKILL)
             ended.add(child.pid)
         time.sleep(ROUND_SECONDS)
-        for child in doomed:  # one that a device holds is left to a later call
-            with contextlib.suppress(ChildProcessError):  # not ours yet: in the next round
+        for child in doomed:  # one that a driver still holds is reaped by a later call
+            with contextlib.suppress(ChildProcessError):  # a grandchild: ours in the next round
                 os.waitpid(child.pid, os.WNOHANG)
     return len(ended)
 
 
 def end_descendants(known: Collection[int]) -> None:
-    """SIGKILLs our child processes but for the known ones, and all that those started, in whatever session they are.
+    """SIGKILLs our children that are not in `known`, and all that those children started, in whatever session.
 
-    For a process that ends itself: it reaps none of them. On Linux it becomes the parent of the orphans, so none slips away.
+    This is for a process that ends next. It reaps nothing, and gives up after ALL_ROUNDS. On Linux it adopts orphans, so that it
+    finds all of them.
     """
     adopt_orphans()
     for _ in range(ALL_ROUNDS):
@@ -87,20 +90,20 @@ def end_descendants(known: Collection[int]) -> None:
 
 
 class Child(NamedTuple):
-    """A process."""
+    """A process, as /proc shows it."""
 
     pid: int
     session: int
-    dead: bool  # nobody has waited for it yet
+    dead: bool  # ended, but not reaped yet
 
 
 def by_parent() -> dict[int, list[Child]]:
-    """Maps each process id of the machine to its children."""
+    """The children of each process of the machine, by process id. Empty where there is no /proc."""
     found: dict[int, list[Child]] = defaultdict(list)
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             text = status.read_text(errors="replace")
-            fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+            fields = text.rpartition(")")[2].split()  # the name may hold spaces and brackets
             child = Child(int(status.parent.name), int(fields[3]), fields[0] in "ZX")
             found[int(fields[1])].append(child)
     return found

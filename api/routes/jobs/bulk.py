@@ -1,4 +1,7 @@
-"""Operations on all requests that match a filter: cancel, retry, move, purge. Each works in small steps that the store counts."""
+"""Bulk operations on all requests that match a filter: cancel, retry, move, purge.
+
+They run in small steps. The store keeps how far each has come, so a client can go on with it after a pause or a crash.
+"""
 
 import asyncio
 import contextlib
@@ -32,24 +35,25 @@ B = TypeVar("B", bound=BulkBody)
 BULK: TypeAdapter[BulkBody] = TypeAdapter(BulkBody)
 MOVE: TypeAdapter[MoveBody] = TypeAdapter(MoveBody)
 SMALL_BODY = 65_536  # bytes
-SECONDS = 10.0  # that one call works; a client calls again with the same `operation`
-REST = 2.0  # times as long as a step took, before the next: meanwhile the store serves others
-LONGEST_REST = 0.05  # s
+SECONDS = 10.0  # of work in one call; a client goes on by a call with the same `operation`
+REST = 2.0  # pause after a step, as a multiple of its time; meanwhile the store serves others
+LONGEST_REST = 0.05  # s, of one pause
 UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
 
 
 @router.post("/cancel", response_model=BulkAnswer)
 async def cancel(request: Request) -> BulkAnswer:
-    """Cancels all queued and running requests that match."""
-    store, stops = gateway_of(request).store, gateway_of(request).settings.cancel_running
+    """Cancels all queued and running requests that match. If KINGPOST_CANCEL_RUNNING is off, only the queued ones."""
+    gateway = gateway_of(request)
+    cancel_running = gateway.settings.cancel_running
 
     async def step(name: str, wanted: JobFilter) -> Progress:
-        return await store.run(steering.cancel_many(name, wanted, stops))
+        return await gateway.store.run(steering.cancel_many(name, wanted, cancel_running))
 
     async with _steered(request, "cancel") as (key, change):
         body = await _body(request, BULK)
-        operation = Operation("cancel", UNFINISHED if stops else UNFINISHED[:1], step)
-        return await operation.go_on(request, key, body, change)
+        possible = UNFINISHED if cancel_running else (Status.QUEUED,)
+        return await Operation("cancel", possible, step).go_on(request, key, body, change)
 
 
 @router.post("/move", response_model=BulkAnswer)
@@ -59,7 +63,7 @@ async def move(request: Request) -> BulkAnswer:
 
     async with _steered(request, "move") as (key, change):
         body = await _body(request, MOVE)
-        to, most = body.to_deployment or "", gateway.settings.max_queued
+        to, max_queued = body.to_deployment or "", gateway.settings.max_queued
         if body.to_priority is None and not to:
             raise Problem(400, "client_error", "Say to_priority, to_deployment or both.")
         if to:
@@ -69,7 +73,7 @@ async def move(request: Request) -> BulkAnswer:
             body = body.model_copy(update={"model": found.model_id})
 
         async def step(name: str, wanted: JobFilter) -> Progress:
-            call = steering.move_many(name, wanted, body.to_priority, to, most)
+            call = steering.move_many(name, wanted, body.to_priority, to, max_queued)
             return await gateway.store.run(call)
 
         return await Operation("move", (Status.QUEUED,), step).go_on(request, key, body, change)
@@ -90,17 +94,17 @@ async def purge(request: Request) -> BulkAnswer:
 
 @router.post("/retry", response_model=BulkAnswer)
 async def retry(request: Request) -> BulkAnswer:
-    """Queues the inputs of all final requests that match again, as new requests."""
+    """Retries all final requests that match: their inputs are queued as new requests."""
     gateway = gateway_of(request)
 
     async with _steered(request, "retry") as (key, change):
         body = await _body(request, BULK)
-        # A limit may stop any of them, so each counts by itself then.
+        # With a limit, a submission may be refused. Then a step is one job, so that those before count.
         limited = key.limits.submits_per_minute or key.limits.max_unfinished
-        most = 1 if limited else steering.CHANGED
+        at_once = 1 if limited else steering.CHANGED  # jobs in a step
 
         async def step(name: str, wanted: JobFilter) -> Progress:
-            part = await gateway.store.run(steering.next_part(name, wanted, most))
+            part = await gateway.store.run(steering.next_part(name, wanted, at_once))
             done = await _retried(gateway, key, name, part)
             call = steering.advance(name, part, done, len(part.jobs) - done)
             return await gateway.store.run(call)
@@ -110,6 +114,7 @@ async def retry(request: Request) -> BulkAnswer:
 
 @contextlib.asynccontextmanager
 async def _steered(request: Request, action: str) -> AsyncGenerator[tuple[ApiKey, Change]]:
+    """The caller's key, and the change that goes to the audit log for an admin. Raises Problem 401 and 403."""
     key = await authenticate(request)
     async with steered(request, key, f"requests.{action}") as change:
         yield key, change
@@ -121,7 +126,7 @@ async def _body(request: Request, adapter: TypeAdapter[B]) -> B:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done to requests in one of these states, a step at a time."""
+    """What is done to requests in a `possible` state. `step` takes the name of the operation in the store, and the filter."""
 
     action: str
     possible: Collection[Status]
@@ -130,7 +135,10 @@ class Operation:
     async def go_on(
         self, request: Request, key: ApiKey, body: BulkBody, change: Change
     ) -> BulkAnswer:
-        """Goes on with the operation for a while. Raises Problem if it is not clear which one, or on what."""
+        """Begins the operation that the body names, or goes on with it, for SECONDS at most.
+
+        Raises Problem 400, 403 and 409, NotFound, and what a step raises.
+        """
         store, operation = gateway_of(request).store, body.operation or new_request_id()
         asked = body.model_dump_json(exclude={"operation"}, exclude_defaults=True)
         change.target, change.changes = f"operation={operation} {asked}", not body.dry_run
@@ -145,7 +153,7 @@ class Operation:
             await asyncio.sleep(min(REST * (monotonic() - began), LONGEST_REST))
 
     async def _open(self, request: Request, key: ApiKey, operation: str, asked: str) -> str:
-        """The name of the operation in the store."""
+        """Begins the operation, or finds it. Returns its name in the store. Raises Problem 409 if it began with another body."""
         gateway, name = gateway_of(request), f"{key.id}:{operation}"
         digest = hashlib.sha256((self.action + asked).encode(errors="backslashreplace")).hexdigest()
         keep_ms = int(gateway.settings.idempotency_seconds * 1000)
@@ -155,10 +163,11 @@ class Operation:
         return name
 
     async def _wanted(self, gateway: Gateway, key: ApiKey, body: BulkBody) -> JobFilter:
+        """The filter of the body, for `possible` states only. Raises Problem 400, 403 and 409, and NotFound."""
         if not body.asks:
             raise Problem(400, "client_error", 'Say which requests, or "all": true.')
-        asked = body.status or self.possible
-        statuses = tuple(status for status in self.possible if status in asked)
+        named = body.status or self.possible
+        statuses = tuple(status for status in self.possible if status in named)
         if not statuses:
             message = f"{self.action} is for requests that are {' or '.join(self.possible)}."
             raise Problem(409, "client_error", message)
@@ -166,7 +175,10 @@ class Operation:
 
 
 async def _retried(gateway: Gateway, key: ApiKey, name: str, part: Part) -> int:
-    """Retries the jobs of a part and returns how many could be. The same part gives the same new ids, so nothing runs twice."""
+    """Retries the jobs of a part, and returns how many could be retried. Raises an AdmissionError.
+
+    A new id follows from the operation and the old id. So a part that is retried twice makes no job twice.
+    """
     prepared = await asyncio.gather(*(_again(gateway, key, name, job) for job in part.jobs))
     groups: dict[tuple[str, str], list[tuple[Job, Submission]]] = defaultdict(list)
     for job, again in zip(part.jobs, prepared, strict=True):
@@ -178,6 +190,7 @@ async def _retried(gateway: Gateway, key: ApiKey, name: str, part: Part) -> int:
 
 
 async def _again(gateway: Gateway, key: ApiKey, name: str, job: Job) -> Submission | None:
+    """The same job under a new id. None if it cannot be retried."""
     new_id = hashlib.sha256(f"{name} {job.request_id}".encode()).hexdigest()[:32]
     try:
         await check_deployment(gateway, key, job.deployment_id)
