@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test test-all shipped check format attack chaos conformance bench bench-quick clean
+.PHONY: setup demo up test test-all shipped check format screenshots attack chaos conformance bench bench-quick clean
 
 # uv and pip leave compiling to the first import; with this variable every process would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,6 +62,10 @@ check: $(DEV)
 format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Every page of the console, in both themes, wide and narrow: build/screenshots.
+screenshots: $(DEV)
+	$(BIN)/python -m tests.screenshots
 
 # What strangers may try, at full size, with a table of what was measured.
 attack: $(DEV)

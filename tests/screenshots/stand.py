@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import redis
 
 from cli.stack.ports import free_port
 from kingpost import Client, JobFailed
+from kingpost.packages import DeploymentStep
 from tasks.settings import Settings
 from tasks.store import keys
 from tests import nvml
@@ -48,8 +50,9 @@ def stand(folder: Path) -> Iterator[Stand]:
         "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1",
         "KINGPOST_WEBHOOK_ALLOW_HTTP": "1",
         "KINGPOST_LOAD_FAILURES": "1",
+        "KINGPOST_DRAIN_SECONDS": "1",
     }
-    command = [sys.executable, "-m", "kingpost", "up", "--models", str(MODELS), "--no-flower"]
+    command = [sys.executable, "-m", "kingpost", "up", "--no-flower"]
     with log.open("wb") as file:
         up = subprocess.Popen(
             [*command, "--port", str(port)], cwd=folder, env=env, stdout=file, stderr=file
@@ -73,6 +76,12 @@ def _ready(up: "subprocess.Popen[bytes]", log: Path) -> bool:
 
 
 def _with_work(client: Client, store: "redis.Redis", folder: Path, url: str, key: str) -> Stand:
+    packages = sorted(folder for folder in MODELS.iterdir() if (folder / "config.yaml").exists())
+    for package in (_older(MODELS / "classifier", folder), *packages):
+        *_, last = client.push(package)
+        assert isinstance(last, DeploymentStep), last
+        assert (last.state == "failed") == (package.name == "summariser"), last
+    client.keys.create("inference", name="web shop", limits={"submits_per_minute": 600})
     _an_hour_ago(store, {row.model: row.deployment_id for row in client.overview()})
     painted = client.submit("painter", {"prompt": "sunrise over the sea", "steps": 8})
     painted.result(timeout=60)
@@ -83,14 +92,23 @@ def _with_work(client: Client, store: "redis.Redis", folder: Path, url: str, key
         with contextlib.suppress(JobFailed):
             failed.result(timeout=60)
         wait_until(lambda: client.webhooks.list().given_up == 1, 60, "no webhook was given up")
-    held = {"text": "A page of a novel.", "until": str(folder / "never")}
-    running = client.submit("translator", held)
+    running = client.submit("translator", {"text": "A novel.", "to": "de", "pages": 120})
     wait_until(lambda: running.status().status == "IN_PROGRESS", 60, "nothing runs")
     for number in range(9):
-        page = {"text": f"Page {number + 2} of the novel.", "to": "de"}
+        page = {"text": f"Letter {number + 1}.", "to": "de"}
         client.submit("translator", page, priority=number % 3)
     client.submit("summariser", {"text": "A long story."})
     return Stand(url, key, painted.id, running.id, failed.id)
+
+
+def _older(package: Path, folder: Path) -> Path:
+    """The version before this one, which could do less at once."""
+    older = shutil.copytree(package, folder / "older" / package.name)
+    config = older / "config.yaml"
+    config.write_text(
+        config.read_text().replace("predict_concurrency: 4", "predict_concurrency: 2")
+    )
+    return older
 
 
 def _an_hour_ago(store: "redis.Redis", told: dict[str, str]) -> None:

@@ -3,6 +3,9 @@
 import struct
 import zlib
 
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
 
 def _chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -31,13 +34,19 @@ def _row(y, size):
     return bytes(row)
 
 
+class Wanted(BaseModel):
+    """What is painted."""
+
+    prompt: str = Field(description="What the picture shows.", max_length=400)
+    steps: int = Field(default=8, ge=1, le=50, description="More steps, more light.")
+    size: int = Field(default=256, ge=64, le=512, description="Pixels of a side.")
+
+
 class Model:
     """Answers with a picture."""
 
-    def predict(self, model_input, request):
-        from starlette.responses import Response
-
-        size, steps = int(model_input.get("size", 256)), int(model_input.get("steps", 8))
+    def predict(self, model_input: Wanted, request):
+        size, steps = model_input.size, model_input.steps
         for step in range(steps):
             request.state.progress((step + 1) / steps, f"step {step + 1} of {steps}")
         return Response(_png([_row(y, size) for y in range(size)], size), media_type="image/png")
