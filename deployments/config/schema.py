@@ -39,6 +39,7 @@ from deployments.config.types import (
 OURS = (  # the keys that Truss does not know
     "runtime.batching",
     "runtime.served_model_names",
+    "runtime.on_cancel",
     "runtime.stop_grace_seconds",
     "resources.gpu_memory",
 )
@@ -127,7 +128,20 @@ class Runtime(Section):
 
     predict_concurrency: AtLeastOne = 1
     streaming_read_timeout: Positive = 60
-    stop_grace_seconds: NotNegative = 2.0
+    stop_grace_seconds: Annotated[
+        NotNegative | None,
+        Fate(
+            "honoured",
+            "how long a call may go on after it was told to stop: 2 s for async code, which is then cancelled; KINGPOST_STOP_GRACE_SECONDS until `on_cancel` counts",
+        ),
+    ] = None
+    on_cancel: Annotated[
+        Literal["end_host", "finish_and_discard"] | None,
+        Fate(
+            "honoured",
+            "what becomes of a call that does not stop; without it, the load time and other calls decide",
+        ),
+    ] = None
     enable_tracing_data: Annotated[
         Flag, limited("has no effect: Kingpost sends no traces.", bool)
     ] = False

@@ -52,6 +52,8 @@ RUNTIME_DEFAULTS: Mapping[str, object] = {
     "transport": {"kind": "http"},
     "health_checks": {},
 }
+ASYNC_GRACE = 2.0  # s
+OnCancel = Literal["end_host", "finish_and_discard"]
 TransportKind = Literal["http", "websocket", "grpc"]
 
 
@@ -88,13 +90,19 @@ class Runtime:
 
     predict_concurrency: int = 1
     streaming_read_timeout: float = 60
-    stop_grace_seconds: float = 2.0
+    stop_grace_seconds: float | None = None
+    on_cancel: OnCancel | None = None
     enable_debug_logs: bool = False
     enable_tracing_data: bool = False
     transport: Transport = field(default_factory=Transport)
     health_checks: HealthChecks = field(default_factory=HealthChecks)
     batching: Batching | None = None
     served_model_names: tuple[str, ...] = ()
+
+    @property
+    def cancels_after(self) -> float:
+        """The seconds until async code that was told to stop is cancelled."""
+        return ASYNC_GRACE if self.stop_grace_seconds is None else self.stop_grace_seconds
 
 
 @dataclass(frozen=True)
@@ -302,6 +310,7 @@ def _runtime(said: schema.Runtime) -> Runtime:
         predict_concurrency=said.predict_concurrency,
         streaming_read_timeout=said.streaming_read_timeout,
         stop_grace_seconds=said.stop_grace_seconds,
+        on_cancel=said.on_cancel,
         enable_debug_logs=said.enable_debug_logs,
         enable_tracing_data=said.enable_tracing_data,
         transport=Transport(

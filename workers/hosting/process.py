@@ -64,6 +64,10 @@ class HostProcess:
         self.sick: str | None = None  # why the host that runs gets no calls, until it is well
         self.generation = 0
         self.ready_since = 0.0  # of the monotonic clock
+        self.load_seconds = 0.0  # that the last load took
+        self.answers = True  # when it was asked last
+        self.sync_calls = 0  # in it, when it was asked last
+        self._started_at = 0.0
         self.ends = 0  # of hosts that were ready, while the replica goes on
         self._broken: HostSocket | None = None  # whose load failed, of several
         self._settings = settings
@@ -258,6 +262,7 @@ class HostProcess:
             env={**python.variables, "PYTHONUNBUFFERED": "1", **self._extras.variables},
         )
         self._process, self.generation = process, self.generation + 1
+        self._started_at = time.monotonic()
         self._tail = deque(maxlen=TAIL_LINES)
         threading.Thread(
             target=self._pump,
@@ -313,8 +318,9 @@ class HostProcess:
         return False
 
     def _become_ready(self, said: list[tuple[HostSocket, HostState | None]]) -> None:
-        self.sick = None
+        self.sick, self.answers, self.sync_calls = None, True, 0
         self.ready_since = time.monotonic()
+        self.load_seconds = self.ready_since - self._started_at
         for socket, state in said:
             socket.slots = state.slots if state else socket.slots
         self._broken = None

@@ -47,13 +47,15 @@ class HealthWatch:
         generation = self._host.generation
         said = [(client.state(s.worker_address), checks) for s, checks in self._watched]
         known = [(state, checks) for state, checks in said if state is not None]
+        self._host.answers = len(known) == len(said)
+        self._host.sync_calls = sum(state.open for state, _ in known)
         for state, checks in known:
             if why := self._why_end(state, checks):
                 self._host.end(generation, why)
                 return
             if why := _why_suspend(state, checks):
                 self._host.suspend(generation, why)
-        if len(known) == len(said) and all(_is_well(state) for state, _ in known):
+        if self._host.answers and all(_is_well(state) for state, _ in known):
             self._host.resume(generation)
 
     def _why_end(self, state: HostState, checks: HealthChecks) -> str:

@@ -135,9 +135,17 @@ class ReplicaWorker:
         # The heartbeat is the safety net for a message that is missed.
         self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
+        self._health, self._watchdog = self._watches(served)
+
+    def _watches(
+        self, served: Sequence[tuple[Package, Deployment]]
+    ) -> tuple[HealthWatch, Watchdog]:
         thresholds = [of_it.runtime.health_checks for of_it, _ in served]
-        self._health = HealthWatch(self.host, sockets, thresholds)
-        self._watchdog = Watchdog(self._runs, self.host, settings, self.stop_run)
+        runtimes = {deployment.id: of_it.runtime for of_it, deployment in served}
+        return (
+            HealthWatch(self.host, self.host.sockets, thresholds),
+            Watchdog(self._runs, self.host, self._settings, self.stop_run, runtimes),
+        )
 
     def _turns(self, deployment_id: str, socket: HostSocket) -> Turns:
         return Turns(

@@ -26,6 +26,7 @@ class Run:
     started: float = field(default_factory=monotonic)
     reason: StopReason | None = None
     stop_asked: float | None = None
+    left: bool = False  # its call goes on to its end, though nobody wants it any more
     reported: int = 0  # bytes of output that became events
 
     @property

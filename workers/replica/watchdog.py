@@ -1,13 +1,17 @@
 """Watches running calls: time limits, the grace time after a stop, and the drain."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
+from deployments.packages.package import Runtime
+from tasks.process.logs import get_logger
 from tasks.process.loops import Guard
 from tasks.settings import Settings
 from workers.hosting.process import HostProcess
 from workers.replica.runs import Run, Runs, StopReason
+
+log = get_logger("watchdog")
 
 TICK = 0.1  # s; how late a limit may be noticed
 BECAUSE = {
@@ -16,6 +20,8 @@ BECAUSE = {
     StopReason.TIMEOUT: "took too long",
     StopReason.DRAIN: "still ran at the end of the drain",
 }
+LONG_LOAD = 30.0  # s; a host that takes longer to replace is not ended for one call
+AFTER_CANCEL = 1.0  # s, for async code that was cancelled
 
 
 class Watchdog:
@@ -27,8 +33,10 @@ class Watchdog:
         host: HostProcess,
         settings: Settings,
         stop_run: Callable[[Run, StopReason], None],
+        runtimes: Mapping[str, Runtime],
     ) -> None:
         self._runs = runs
+        self._runtimes = runtimes  # by deployment
         self._host = host
         self._settings = settings
         self._stop_run = stop_run
@@ -61,15 +69,48 @@ class Watchdog:
         reason = self._due(run, now)
         if reason:
             self._stop_run(run, reason)
-        grace = 0.0 if run.reason is StopReason.DRAIN else self._settings.stop_grace_seconds
-        if run.stop_asked is not None and now - run.stop_asked > grace:
-            why = BECAUSE[run.reason] if run.reason else "was to stop"
-            self._host.end(run.generation, f"request {run.request_id} {why}")
+        if run.stop_asked is None or now - run.stop_asked <= self._grace(run):
+            return
+        if run.reason in (StopReason.CANCELED, StopReason.LOST) and self._goes_on(run, now):
+            if not run.left:
+                log.info("job.left_running", request_id=run.request_id, reason=str(run.reason))
+            run.left = True
+            return
+        why = BECAUSE[run.reason] if run.reason else "was to stop"
+        self._host.end(run.generation, f"request {run.request_id} {why}")
+
+    def _grace(self, run: Run) -> float:
+        if run.reason is StopReason.DRAIN:
+            return 0.0
+        grace, own = self._settings.stop_grace_seconds, self._runtime(run).stop_grace_seconds
+        return grace if own is None else own + AFTER_CANCEL
+
+    def _runtime(self, run: Run) -> Runtime:
+        return self._runtimes[run.claim.job.deployment_id]
+
+    def _goes_on(self, run: Run, now: float) -> bool:
+        """Whether a call that does not stop goes on, because the end of its host would cost more. Its slot stays busy."""
+        limit = self._settings.predict_timeout_seconds
+        if self._drain_is_over(now) or now - run.started > limit:
+            return False
+        if policy := self._runtime(run).on_cancel:
+            return policy == "finish_and_discard"
+        if not self._host.answers:
+            return False  # nobody else's call gets on either
+        return self._host.load_seconds > LONG_LOAD or self._has_neighbours(run)
+
+    def _has_neighbours(self, run: Run) -> bool:
+        """Whether the host also runs calls that somebody waits for."""
+        others = (other for other in self._runs.all() if other.generation == run.generation)
+        return self._host.sync_calls > 0 or any(other.reason is None for other in others)
+
+    def _drain_is_over(self, now: float) -> bool:
+        return self._drain_ends is not None and now > self._drain_ends
 
     def _due(self, run: Run, now: float) -> StopReason | None:
         if run.reason is not None:
             return None
-        if self._drain_ends is not None and now > self._drain_ends:
+        if self._drain_is_over(now):
             return StopReason.DRAIN
         if now - run.started > self._settings.predict_timeout_seconds:
             return StopReason.TIMEOUT

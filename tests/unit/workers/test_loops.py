@@ -328,7 +328,7 @@ def test_the_watch_looks_at_every_run_although_the_stop_of_one_raises(
         stopped.set()
 
     late = settings.model_copy(update={"predict_timeout_seconds": -1.0})
-    watch = Watchdog(runs, cast(Any, None), late, stop)
+    watch = Watchdog(runs, cast(Any, None), late, stop, {})
     watch.start()
     assert stopped.wait(10)
     watch.stop()

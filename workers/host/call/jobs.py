@@ -101,7 +101,7 @@ class Jobs:
         except HostError as error:
             await self._refuse(job, error, send)
             return
-        grace = self._host.package.runtime.stop_grace_seconds
+        grace = self._host.package.runtime.cancels_after
         call = ModelCall(_scope_for_model(scope, job), body, CallKind.JOB, grace, files)
         stream = FrameStream(send)
         progress = ProgressFrames(stream)

@@ -82,7 +82,7 @@ class SyncEndpoint:
     def __init__(self, host: Host, answer: AnswerCall) -> None:
         self._host = host
         self._answer = answer
-        self._grace = host.package.runtime.stop_grace_seconds
+        self._grace = host.package.runtime.cancels_after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call. A client that leaves stops it."""
