@@ -1,6 +1,7 @@
 """`kingpost predict`: runs a model from the shell, at once or through the queue."""
 
 import codecs
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from kingpost.records import Output
 from tasks.outside_text import printable
 
 if TYPE_CHECKING:
-    from kingpost import Client
+    from kingpost import Client, Job
 
 Model = Annotated[str, typer.Argument(help="A model's name or id.")]
 Environment = Annotated[
@@ -45,6 +46,9 @@ def predict(
     priority: Annotated[
         int | None, typer.Option(min=0, max=2, help="With --async: 0 is the most urgent.")
     ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --async: print the request's id and end.")
+    ] = False,
     environment: Environment = None,
     deployment: DeploymentId = None,
     as_json: AsJson = False,
@@ -52,12 +56,24 @@ def predict(
     """Runs a model and shows its output, as it comes if the model streams."""
     if priority is not None and not queued:
         raise typer.BadParameter("--priority is for requests in the queue: add --async.")
+    if detach and not queued:
+        raise typer.BadParameter("--detach is for requests in the queue: add --async.")
+    if detach and out:
+        raise typer.BadParameter("Without an output there is no file: take out -o, and get it later with `kingpost jobs result ID -o FILE`.")  # fmt: skip
     sent = model_input(given or ())
-    target = {"environment": environment, "deployment": deployment}
+    target: dict[str, Any] = {"environment": environment, "deployment": deployment}
     with client() as server:
         sent = with_files(sent, server)
         if queued:
-            _queued(server, model, sent, target, priority, out, as_json)
+            job = server.submit(
+                model, sent, priority=priority, output_files=out is not None, **target
+            )
+            for warning in job.warnings:
+                typer.echo(printable(warning), err=True)
+            if detach:
+                typer.echo(json.dumps({"request_id": job.id}) if as_json else job.id)
+            else:
+                _follow(server, job, out, as_json)
             return
         try:
             _at_once(server, model, sent, target, out, as_json)
@@ -85,20 +101,9 @@ def _at_once(
         screen.end()  # an error begins a line of its own
 
 
-def _queued(
-    server: "Client",
-    model: str,
-    sent: Any,
-    target: dict[str, Any],
-    priority: int | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def _follow(server: "Client", job: "Job", out: Path | None, as_json: bool) -> None:
     from cli.client.following import follow
 
-    job = server.submit(model, sent, priority=priority, output_files=out is not None, **target)
-    for warning in job.warnings:
-        typer.echo(printable(warning), err=True)
     if not as_json:
         typer.echo(f"queued as {job.id}", err=True)
     screen = None if out or as_json else Screen()

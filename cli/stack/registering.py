@@ -47,7 +47,8 @@ def _why_left_out(deployment: Deployment, found: Found) -> str | None:
 def install_key(settings: Settings) -> str | None:
     """Makes sure that STATE/api_key has a valid key. Returns a new key, so that it can be shown once, else None.
 
-    A key that the store has lost becomes valid again, because clients have it. A revoked key never does.
+    A key that the store has lost becomes valid again, because clients have it. A revoked key never does. It has the scope
+    `admin`: whoever can read the file owns the stack.
     """
     path, store = settings.state_dir / "api_key", JobStore(settings)
     if settings.api_key:
@@ -62,10 +63,10 @@ def install_key(settings: Settings) -> str | None:
         plain = path.read_text().strip()
         found = store.run(keys.find(key_id(plain)))
         if not found:
-            store.run(keys.install(plain, MADE_BY_UP))
+            store.run(keys.install(plain, MADE_BY_UP, "admin"))
         if not (found and found.revoked):
             return None
     plain = keys.fresh()
-    store.run(keys.create(plain, MADE_BY_UP))
+    store.run(keys.create(plain, MADE_BY_UP, "admin"))
     write_secret(path, plain)
     return plain

@@ -138,6 +138,17 @@ def test_pictures_bytes_and_base64_go_into_files(logged_in: Shell) -> None:
     assert said["files"] == ["d-1.png", "d-2.png"] and len(said["request_id"]) == 32
 
 
+def test_a_detached_request_is_an_id_to_go_on_with(logged_in: Shell) -> None:
+    counter = "kingpost predict counter -i upto=3 "
+    request_id = logged_in.type(counter + "--async --detach").strip()
+    logged_in.type(f"kingpost jobs watch {request_id}")
+    assert logged_in.type(f"kingpost jobs result {request_id}") == "1, 2, 3.\n"
+    said = json.loads(logged_in.type(counter + "--async --detach --json"))
+    assert list(said) == ["request_id"] and len(said["request_id"]) == 32
+    assert "add --async" in logged_in.refused(counter + "--detach")
+    assert "take out -o" in logged_in.refused(counter + "--async --detach -o f.txt")
+
+
 def test_the_queue_shows_how_it_goes_and_the_output(logged_in: Shell) -> None:
     done = logged_in.run("kingpost predict counter -i upto=3 --async --priority 1")
     assert done.stdout == "1, 2, 3.\n"

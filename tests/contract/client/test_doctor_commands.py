@@ -20,7 +20,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_new_stack(stack: Stack, far: Shel
 def test_the_doctor_of_a_laptop_says_what_the_key_may(stack: Stack, logged_in: Shell) -> None:
     found = {row["name"]: row for row in json.loads(logged_in.type("kingpost doctor --json"))}
     assert {row["level"] for row in found.values()} == {"ok"}
-    assert stack.url in found["server"]["said"] and "scope full" in found["key"]["said"]
+    assert stack.url in found["server"]["said"] and "scope admin" in found["key"]["said"]
     wrong = logged_in.run("kingpost doctor", KINGPOST_API_KEY="kp_wrong")
     assert wrong.returncode == 1 and "fail  key" in wrong.stdout
     gone = logged_in.run("kingpost doctor --url http://127.0.0.1:9", KINGPOST_API_KEY="k")

@@ -76,10 +76,11 @@ def _audit(stack: Stack, admin: Shell) -> list[dict[str, str]]:
     return httpx.get(f"{stack.url}/v1/audit?limit=50", headers=headers).json()["entries"]
 
 
-def test_a_key_that_may_not_is_told_what_it_lacks(stack: Stack, logged_in: Shell) -> None:
-    said = logged_in.refused("kingpost keys list")
+def test_a_key_that_may_not_is_told_what_it_lacks(stack: Stack, far: Shell) -> None:
+    far.type(f"kingpost login {stack.url}", given=stack.shell.type("kingpost keys create"))
+    said = far.refused("kingpost keys list")
     assert said.startswith("This key has the scope full; this call needs admin. On the machine of")
-    assert logged_in.type(f"kingpost keys list --state {stack.shell.folder / '.kingpost'}")
+    assert far.type(f"kingpost keys list --state {stack.shell.folder / '.kingpost'}")
 
 
 def test_secrets_and_webhooks(stack: Stack, admin: Shell) -> None:
@@ -113,5 +114,6 @@ def test_the_client_has_the_same_calls(stack: Stack, admin: Shell) -> None:
         assert client.webhooks.list(5).given_up == 0
         with pytest.raises(NotFound):
             client.webhooks.resend("nobody")
-    with Client(stack.url, stack.key) as client, pytest.raises(Forbidden):
+    plain = admin.type("kingpost keys create").strip()
+    with Client(stack.url, plain) as client, pytest.raises(Forbidden):
         client.keys.list()
