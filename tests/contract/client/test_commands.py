@@ -145,8 +145,9 @@ def test_a_detached_request_is_an_id_to_go_on_with(logged_in: Shell) -> None:
     assert logged_in.type(f"kingpost jobs result {request_id}") == "1, 2, 3.\n"
     said = json.loads(logged_in.type(counter + "--async --detach --json"))
     assert list(said) == ["request_id"] and len(said["request_id"]) == 32
-    assert "add --async" in logged_in.refused(counter + "--detach")
-    assert "take out -o" in logged_in.refused(counter + "--async --detach -o f.txt")
+    for wrong, advice in (("--detach", "add --async"), ("--async --detach -o f", "take out -o")):
+        refused = logged_in.run(counter + wrong)
+        assert refused.returncode == 2 and advice in refused.stderr
 
 
 def test_the_queue_shows_how_it_goes_and_the_output(logged_in: Shell) -> None:
