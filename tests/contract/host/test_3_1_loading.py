@@ -385,7 +385,7 @@ def test_the_state_is_json(start_host: StartHost) -> None:
     state = host.state()
     assert state == {
         "state": "ready", "error": None, "slots": 1, "busy": 0, "sync_waiting": 0, "jobs_waiting": 0,
-        "open": 0, "served": 0, "pid": host.process.pid,
+        "open": 0, "served": 0, "pid": host.process.pid, "not_live_ms": 0, "not_ready_ms": 0, "fault": "",
     }  # fmt: skip
     assert host.predict(None).json() is None
     assert (host.state()["open"], host.state()["served"]) == (0, 1)
