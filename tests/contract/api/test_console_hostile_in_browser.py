@@ -1,0 +1,126 @@
+"""A corpus of what browsers run, in every field that a client or a model can fill, on every page that shows it: nothing runs."""
+
+from itertools import cycle
+from urllib.parse import quote
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page
+
+from deployments.registry.records import Deployment
+from tasks.api_keys import key_id
+from tests.contract.api.conftest import Live, submit
+from tests.contract.api.studio import studio
+from tests.contract.api.test_console_in_browser import WIDE, Console, chromium
+
+__all__ = ["chromium", "studio"]  # fixtures
+OWN = "document.title='owned'"
+CORPUS = (
+    f"<script>{OWN}</script>",
+    f"</script><script>{OWN}</script>",
+    f"</pre></textarea></title></style><script>{OWN}</script>",
+    f'<img src=x onerror="{OWN}">',
+    f'<svg/onload="{OWN}"><animate onbegin="{OWN}" attributeName=x dur=1s>',
+    f"<svg><script>{OWN}</script></svg>",
+    f'<iframe srcdoc="<script>parent.{OWN}</script>"></iframe>',
+    f"<iframe src=\"javascript:parent.{OWN}\"></iframe>",
+    f'<details open ontoggle="{OWN}">',
+    f'" autofocus onfocus="{OWN}" x="',
+    f"' onmouseover='{OWN}",
+    f"javascript:{OWN}",
+    f"<a href=\"javascript:{OWN}\">x</a>",
+    f'<math><mtext><table><mglyph><style><!--</style><img src onerror="{OWN}">',
+    f"<form action=javascript:{OWN}><button autofocus>x</button></form>",
+    '<base href="//evil.example/"><meta http-equiv=refresh content="0;url=//evil.example">',
+    f'<div hx-get="/ui/api/v1/keys" hx-trigger="load" hx-on:load="{OWN}">',
+    "{{ 7*7 }}{% raw %}${7*7}",
+    f"\u2028</script>\u2029<script>{OWN}</script>",
+    "\x1b[31m\x07\u202e<b>",
+)  # fmt: skip
+LOUD = " ".join(CORPUS)
+# Elements and attributes that only a page of ours may have, and what of ours looks like them.
+FOREIGN = """() => [...document.querySelectorAll('body *')].filter(element =>
+  ['SCRIPT', 'IFRAME', 'OBJECT', 'EMBED', 'BASE', 'META', 'STYLE', 'MATH', 'animate', 'B'].includes(element.tagName)
+    && !(element.tagName === 'B' && element.attributes.length === 0 && element.closest('.story, .log'))
+  || [...element.attributes].some(({ name, value }) => /^on|^hx-on|^style$|^srcdoc$/.test(name)
+    || (['href', 'src', 'action'].includes(name) && /^\\s*javascript:/i.test(value)))
+  || (element.hasAttribute('hx-get') && !['live'].includes(element.id))
+  || (element.tagName === 'IMG' && element.getAttribute('src') === 'x')).map(element => element.outerHTML.slice(0, 200))"""
+
+
+@pytest.fixture
+def console(chromium: Browser, live: Live) -> Console:
+    key = live.new_key(scope="admin", name=CORPUS[0])
+    return Console(chromium, live, key, WIDE, "light")
+
+
+def check(page: Page, where: str) -> None:
+    assert page.evaluate(FOREIGN) == [], where
+    assert page.title() != "owned" and page.url.startswith("http://127."), where
+
+
+def ended(http: httpx.Client, studio: Deployment, prompt: object, mode: str) -> str:
+    path = f"/models/{studio.model_id}/production/async_predict"
+    given = {"prompt": prompt, "mode": mode}
+    request_id = submit(http, given, path, inference_retry_config={"max_attempts": 1})
+    http.get(f"/async_request/{request_id}?wait=30")
+    return request_id
+
+
+def test_nothing_of_a_request_runs(live: Live, console: Console, studio: Deployment) -> None:
+    page, key = console.page, live.new_key(scope="full", name=CORPUS[3])
+    with live.client(key) as http:
+        modes = ("json", "words", "html", "svg", "fail")
+        ids = {mode: ended(http, studio, LOUD, mode) for mode in modes}
+        echoed = submit(
+            http, {part: part for part in CORPUS}, "/models/echo/production/async_predict"
+        )
+        http.get(f"/async_request/{echoed}?wait=30")
+    for mode, request_id in [*ids.items(), ("echo", echoed)]:
+        console.at(f"/ui/jobs/{request_id}")
+        page.locator("#result .none, #result a[download]").first.wait_for()
+        if mode != "echo":
+            page.locator(".log > div", has_text="asked for").wait_for()
+        page.get_by_role("button", name="Show").click()
+        page.locator("#given pre").wait_for()
+        check(page, mode)
+    console.at(f"/ui/jobs?error_text={quote(CORPUS[0])}")
+    page.locator(f"#r{ids['fail']}").wait_for()
+    check(page, "jobs")
+    for path in ("/ui", "/ui/keys", "/ui/audit", f"/ui/jobs?key={key_id(key)}"):
+        console.at(path)
+        check(page, path)
+    assert console.wrong == []
+    console.close()
+
+
+def test_nothing_that_is_tried_runs(live: Live, console: Console, studio: Deployment) -> None:
+    page = console.page
+    with live.client(live.new_key(scope="full")) as http:
+        again = ended(http, studio, LOUD, "json")
+    console.at(f"/ui/models/{studio.model_id}/try?again={again}")
+    page.locator("#fields .field").first.wait_for()
+    assert page.get_by_role("textbox", name="prompt").input_value().startswith(CORPUS[0])
+    for mode in ("json", "words", "html", "svg", "fail"):
+        page.get_by_label("mode").select_option(label=mode)
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.locator("#stop").wait_for(state="hidden")
+        page.locator("#result").locator("pre, p").first.wait_for()
+        check(page, mode)
+    page.get_by_role("button", name="Take the example").click()
+    page.locator("[data-where=curl] pre", has_text="/textarea").wait_for(state="attached")
+    check(page, "example")
+    for path in ("", "/log", "/changes", "/chat"):
+        console.at(f"/ui/models/{studio.model_id}{path}")
+        check(page, path)
+    assert [said for said in console.wrong if "status of 500" not in said] == []  # the model raised
+    console.close()
+
+
+def test_no_address_runs(console: Console) -> None:
+    page = console.page
+    paths = cycle(("/ui/login?next=", "/ui/jobs?model=", "/ui/jobs/", "/ui/models/", "/ui/"))
+    for text, path in zip(CORPUS, paths, strict=False):
+        page.goto(path + quote(text, safe=""), wait_until="domcontentloaded")
+        check(page, path + text)
+    console.close()
