@@ -58,6 +58,7 @@ check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.collectable
 
 format: $(DEV)
 	$(BIN)/ruff format .

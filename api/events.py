@@ -14,6 +14,7 @@ from tasks.errors import StoreUnavailable
 from tasks.job import Job
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
+from tasks.state import FINAL
 from tasks.store import keys, records
 from tasks.store.job_store import connect_async, unavailable
 from tasks.store.story import StatusChange, changes
@@ -162,16 +163,18 @@ def _event(name: bytes, fields: dict[bytes, bytes]) -> Event:
 
 
 def _merged(job: Job, chunks: list[Event], after: str) -> list[Event]:
-    """The changes of status and the chunks in their order, as far as both are known."""
+    """The changes of status and the chunks in their order, as far as both are known, and `done` behind the last of them."""
     known = changes(job)
     position = place(after)
-    told = [_status(change) for change in known if (2 * change.number, 0) > position]
-    told += [chunk for chunk in chunks if place(chunk.id)[0] <= 2 * known[-1].number + 1]
-    if not chunks and job.chunks_end and position < place(job.chunks_end):
+    shown = [chunk for chunk in chunks if place(chunk.id)[0] <= 2 * known[-1].number + 1]
+    told = [_status(change) for change in known if (2 * change.number, 0) > position] + shown
+    if not shown and job.chunks_end and position < place(job.chunks_end):
         told.append(Event(job.chunks_end, "truncated", GONE))  # they are kept for a while only
     told.sort(key=lambda event: place(event.id))
-    if len(chunks) == PAGE:  # what comes after the last of them waits for the next page
-        told = [event for event in told if place(event.id) <= place(chunks[-1].id)]
+    if len(shown) == PAGE:  # what comes after the last of them waits for the next page
+        return [event for event in told if place(event.id) <= place(shown[-1].id)]
+    if job.status in FINAL:
+        told.append(Event(f"{2 * known[-1].number}-0", "done", b"{}"))
     return told
 
 

@@ -42,7 +42,5 @@ class PayloadCollector:
         return deleted
 
     async def _delete(self, refs: list[str]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for part in range(AT_ONCE):
-                if mine := refs[part::AT_ONCE]:
-                    group.create_task(self._payloads.delete(mine))
+        parts = (refs[first::AT_ONCE] for first in range(min(AT_ONCE, len(refs))))
+        await asyncio.gather(*(self._payloads.delete(part) for part in parts))

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from api.events import Event, EventHub
 from tasks.job import Reading
 from tasks.outside_text import LARGEST, whole_number
-from tasks.state import FINAL, Status
+from tasks.state import Status
 
 PING_SECONDS = 15.0  # a comment keeps proxies from closing a quiet stream
 START = "0-0"
@@ -60,8 +60,7 @@ async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGene
                 for told in chunks.told(event, position):
                     yield _frame(told)
                 position = event.id
-                if _is_final(event):
-                    yield f"id: {event.id}\nevent: done\ndata: {{}}\n\n"
+                if event.kind == "done":
                     return
                 news.set()  # there may be more than one page
             if hub.closing:
@@ -107,10 +106,6 @@ def _frame(event: Event) -> str:
     lines = LINE_END.split(event.data.decode(errors="replace"))
     data = "".join(f"data: {line}\n" for line in lines)
     return f"id: {event.id}\nevent: {event.kind}\n{data}\n"
-
-
-def _is_final(event: Event) -> bool:
-    return event.kind == "status" and json.loads(event.data)["status"] in FINAL
 
 
 def _is_id(text: str) -> bool:

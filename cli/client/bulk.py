@@ -7,14 +7,15 @@ import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.client.choosing import client
-from cli.client.filtering import BadFilter, Wanted
+from cli.client.filtering import BadFilter, Wanted, taking
+from cli.options import AsJson
 from kingpost.errors import Error
 
 if TYPE_CHECKING:
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID...]", help="Ids, instead of a filter.")
 ]
-All = Annotated[bool, typer.Option("--all", help="All requests, without a filter.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Operation = Annotated[
-    str | None,
-    typer.Option(help="Name of the operation; with the same name and filter, it goes on."),
-]
+HOW: dict[str, tuple[Any, Any]] = {
+    "all": (Annotated[bool, typer.Option("--all", help="All requests, without a filter.")], False),
+    "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Only count.")], False),
+    "yes": (Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")], False),
+    "operation": (
+        Annotated[
+            str | None,
+            typer.Option(help="Name of the operation; with the same name and filter, it goes on."),
+        ],
+        None,
+    ),
+    "as_json": (AsJson, False),
+}
 COLUMNS = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())  # fmt: skip
 DONE = {"cancel": "canceled", "retry": "retried", "move": "moved", "purge": "deleted"}
 
@@ -44,6 +51,9 @@ class How:
     yes: bool
     operation: str | None
     as_json: bool
+
+
+steered = taking("how", HOW, lambda given: How(**given))
 
 
 @dataclass(frozen=True)

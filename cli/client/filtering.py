@@ -4,7 +4,7 @@ import functools
 import inspect
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,30 +89,37 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of a filter; it gets them as its parameter `wanted`."""
+def taking(
+    parameter: str, options: Mapping[str, tuple[Any, Any]], make: Callable[[dict[str, Any]], Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command these options, each an annotation and a default; it gets what `make` makes of their values as that parameter."""
 
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        given = {name: kwargs.pop(name) for name in OPTIONS}
-        command(*args, wanted=_wanted(given), **kwargs)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            given = {name: kwargs.pop(name) for name in options}
+            command(*args, **{parameter: make(given)}, **kwargs)
 
-    signature = inspect.signature(command)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "wanted"]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        for name, kind in OPTIONS.items()
-    ]
-    first = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
-    rest = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in own
-        if parameter not in first
-    ]
-    wrapped.__signature__ = signature.replace(parameters=[*first, *added, *rest])  # pyright: ignore[reportAttributeAccessIssue]
-    kept = {name: kind for name, kind in command.__annotations__.items() if name != "wanted"}
-    wrapped.__annotations__ = kept | OPTIONS
-    return wrapped
+        signature = inspect.signature(command)
+        own = [known for name, known in signature.parameters.items() if name != parameter]
+        added = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+            )
+            for name, (kind, default) in options.items()
+        ]
+        first = [known for known in own if known.default is inspect.Parameter.empty]
+        rest = [
+            known.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for known in own
+            if known not in first
+        ]
+        wrapped.__signature__ = signature.replace(parameters=[*first, *added, *rest])  # pyright: ignore[reportAttributeAccessIssue]
+        kept = {name: kind for name, kind in command.__annotations__.items() if name != parameter}
+        wrapped.__annotations__ = kept | {name: kind for name, (kind, _) in options.items()}
+        return wrapped
+
+    return decorate
 
 
 def _wanted(given: dict[str, Any]) -> Wanted:
@@ -131,3 +138,6 @@ def _time(name: str, text: str | None) -> datetime | None:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise BadFilter(f"--{name} {text} is not {WHEN}.") from None
+
+
+filtered = taking("wanted", {name: (kind, None) for name, kind in OPTIONS.items()}, _wanted)

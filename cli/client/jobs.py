@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.client.bulk import All, DryRun, How, Ids, Operation, To, Yes, named, steer
+from cli.client.bulk import How, Ids, To, named, steer, steered
 from cli.client.choosing import client
 from cli.client.each import canceled, each, moved, purged, retried, whole
 from cli.client.filtering import BadFilter, Wanted, filtered
@@ -96,28 +96,26 @@ def show_input(request_id: RequestId, out: Out = None, as_json: AsJson = False) 
 
 @app.command()
 @filtered
+@steered
 def cancel(
     wanted: Wanted,
+    how: How,
     request_ids: Ids = None,
-    all: All = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    operation: Operation = None,
-    as_json: AsJson = False,
 ) -> None:
     """Cancels requests, also those that run: by their ids, or all that match. The exit code is 1 if one could not be cancelled."""
-    how = How(all, dry_run, yes, operation, as_json)
     if not named(request_ids, wanted, how):
         steer("cancel", wanted, how)
         return
     with client() as server:
-        each(server, request_ids, as_json, canceled)
+        each(server, request_ids, how.as_json, canceled)
 
 
 @app.command()
 @filtered
+@steered
 def retry(
     wanted: Wanted,
+    how: How,
     request_ids: Ids = None,
     given: Annotated[
         list[str] | None,
@@ -131,14 +129,8 @@ def retry(
     edit: Annotated[
         bool, typer.Option("--edit", help="With ids: change the input in $EDITOR first.")
     ] = False,
-    all: All = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    operation: Operation = None,
-    as_json: AsJson = False,
 ) -> None:
     """Runs final requests again as new ones, with the same input or a changed one: by their ids, or all that match."""
-    how = How(all, dry_run, yes, operation, as_json)
     if not named(request_ids, wanted, how):
         if given or edit:
             raise BadFilter("--input and --edit are for ids, not for a filter.")
@@ -147,13 +139,15 @@ def retry(
     change = model_input(given) if given else None
     with client() as server:
         change = with_files(change, server)
-        each(server, request_ids, as_json, lambda job: retried(job, change, edit))
+        each(server, request_ids, how.as_json, lambda job: retried(job, change, edit))
 
 
 @app.command()
 @filtered
+@steered
 def move(
     wanted: Wanted,
+    how: How,
     request_ids: Ids = None,
     to_level: Annotated[
         int | None, typer.Option(min=0, max=2, help="The new priority; 0 is the most urgent.")
@@ -161,42 +155,32 @@ def move(
     to_deployment: Annotated[
         str | None, typer.Option(help="Id of another deployment of the same model.")
     ] = None,
-    all: All = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    operation: Operation = None,
-    as_json: AsJson = False,
 ) -> None:
     """Moves queued requests to another priority or deployment: by their ids, or all that match."""
     if to_level is None and to_deployment is None:
         raise BadFilter("Say --to-level, --to-deployment or both.")
-    how = How(all, dry_run, yes, operation, as_json)
     if not named(request_ids, wanted, how):
         steer("move", wanted, how, To(to_level, to_deployment))
         return
     with client() as server:
         to = To(to_level, to_deployment)
-        each(server, request_ids, as_json, lambda job: moved(job, to))
+        each(server, request_ids, how.as_json, lambda job: moved(job, to))
 
 
 @app.command()
 @filtered
+@steered
 def purge(
     wanted: Wanted,
+    how: How,
     request_ids: Ids = None,
-    all: All = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    operation: Operation = None,
-    as_json: AsJson = False,
 ) -> None:
     """Deletes requests before their time, with inputs, outputs, events, webhooks and log lines: by their ids, or all that match. Those that are not final are cancelled."""
-    how = How(all, dry_run, yes, operation, as_json)
     if not named(request_ids, wanted, how):
         steer("purge", wanted, how)
         return
     with client() as server:
-        each(server, request_ids, as_json, purged)
+        each(server, request_ids, how.as_json, purged)
 
 
 def _table(

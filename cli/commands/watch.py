@@ -19,10 +19,9 @@ from cli.running import current_settings
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from kingpost.packing.config_file import PackageError
-from kingpost.packing.files import Stamps, all_stamps, folder_hash
+from kingpost.packing.files import Stamps, all_stamps, changes, folder_hash
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
-from workers.replica.reloads import changes
 
 LOOK_SECONDS = 0.2  # between looks at the folder; a save is complete when two looks in a row agree
 
@@ -39,13 +38,18 @@ def watch(
         deployment, outside = _register(settings, store, folder, allowed)
         change.target = f"{deployment.model_name}/{deployment.id} follows {folder.resolve()}"
 
-    def look() -> Stamps:
-        return all_stamps(folder.resolve(), outside)  # `outside` of the package as last registered
+    def look() -> Stamps | str:
+        """The stamps, or why the folder cannot be read now."""
+        try:
+            return all_stamps(folder.resolve(), outside)  # as last registered
+        except (PackageError, OSError) as error:
+            return str(error)
 
     print(
         f"{deployment.model_name}: development is {deployment.id} and loads every save. Ctrl-C ends."
     )
     seen = look()
+    loaded = {} if isinstance(seen, str) else seen
     while True:
         time.sleep(LOOK_SECONDS)
         now = look()
@@ -54,7 +58,13 @@ def watch(
         time.sleep(LOOK_SECONDS)
         if look() != now:
             continue  # still being written
-        changed, seen = sorted(changes(seen, now)), now
+        seen = now
+        if isinstance(now, str):
+            print(f"{_clock()} not loaded: {now}")
+            continue
+        changed, loaded = sorted(changes(loaded, now)), now
+        if not changed:
+            continue
         try:
             deployment, outside = _register(settings, store, folder, allowed)
         except PushRefused as error:

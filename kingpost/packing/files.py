@@ -136,6 +136,11 @@ def all_stamps(root: Path, outside: Iterable[Path]) -> Stamps:
     return found
 
 
+def changes(before: Stamps, after: Stamps) -> set[str]:
+    """The paths that were added, removed or changed."""
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
 def _ignored(root: Path) -> GitIgnoreSpec:
     found = next((root / name for name in IGNORE_FILES if (root / name).is_file()), None)
     lines = read_text(found, found.name).splitlines() if found else []

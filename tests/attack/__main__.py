@@ -7,7 +7,8 @@ import traceback
 from pathlib import Path
 
 from tests.attack.attacks import ATTACKS, Attack
-from tests.attack.stand import MEGABYTE, Watch, standing
+from tests.attack.stand import Watch, standing
+from tests.memory import MEGABYTE
 
 MOST_RSS = 250 * MEGABYTE
 MOST_WORK = 0.1  # s of the API's work until /health/live is answered: all of the wait where nobody else uses the machine

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attack.attacks import ATTACKS, Attack
-from tests.attack.stand import MEGABYTE, Stand, Watch, standing
+from tests.attack.stand import Stand, Watch, standing
+from tests.memory import MEGABYTE
 
 MOST = 100
 

@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 from deployments.packages.package import Package
-from kingpost.packing.files import Stamps, all_stamps
+from kingpost.packing.config_file import PackageError
+from kingpost.packing.files import all_stamps, changes
 from tasks.process.logs import get_logger
 from workers.hosting import client as host_client
 from workers.hosting.process import HostProcess
@@ -32,7 +33,11 @@ class Reloads:
     def reload(self) -> str:
         """Loads the changes. Returns 'unchanged', 'swapped' (in place), 'refused' (by the new code) or 'restarted'."""
         before, setup = self._stamps, setup_of(self._package)
-        self._stamps = all_stamps(self._package.root, self._package.external_package_dirs)
+        try:
+            self._stamps = all_stamps(self._package.root, self._package.external_package_dirs)
+        except (PackageError, OSError) as error:  # the next save is compared with what is loaded
+            log.warning("model.not_reloaded", error=str(error))
+            return "refused"
         changed = changes(before, self._stamps)
         if not changed:
             return "unchanged"
@@ -59,11 +64,6 @@ class Reloads:
             log.warning("model.not_reloaded", error=said)
             return "refused"
         return "swapped"
-
-
-def changes(before: Stamps, after: Stamps) -> set[str]:
-    """The paths that were added, removed or changed."""
-    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 
 
 def setup_of(package: Package) -> str | None:

@@ -343,8 +343,10 @@ def test_the_event_stream_tells_everything_once(live: Live) -> None:
         assert kinds == ["status", "status", "output", "output", "output", "status", "done"]
         assert [data for _, kind, data in seen if kind == "output"] == ["a", "b\nc", "d"]
         assert client.get(f"/async_request/{request_id}/result").text == "ab\ncd"
-        for cut in range(1, len(seen) - 1):
+        for cut in range(1, len(seen)):
             assert seen[:cut] + events(client, request_id, seen[cut - 1][0]) == seen
+        later = events(client, request_id, "1795981575755-0")  # an id of nothing here
+        assert later == seen[-1:]
 
 
 def test_chunks_that_are_no_longer_kept_are_said_to_have_been(live: Live) -> None:

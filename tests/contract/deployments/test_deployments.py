@@ -303,6 +303,10 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
     wait_until(lambda: rig.replicas(deployment)[0].host_pid != host, 20)
     file.write_text("class Model:  # half a thought\n    def predict(self, x)")
     said = rig.folder / "watch.log"
+    lock = folder / "model" / ".#model.py"
+    lock.symlink_to("somebody@machine.1")  # an editor's, which leads nowhere
+    wait_until(lambda: ".#model.py" in said.read_text(), 20)
+    lock.unlink()
     wait_until(lambda: "not loaded: model/model.py:2:25: " in said.read_text(), 20)
     assert rig.predict("edited") == ["swapped", "new", 1]  # the old code serves on
     file.write_text(EDITED.format(answer="again", base="new"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import obstore
 import pytest
+from structlog.testing import capture_logs
 
 from tasks.errors import NotFound, PayloadUnavailable, SettingsError
 from tasks.job import RequestId, Submission
@@ -136,6 +137,24 @@ async def test_whatever_has_gathered_is_deleted_in_one_round(
     assert await PayloadCollector(async_store, settings).run_once() == 0
     await async_store.close()
     assert obstore.list(payloads._store(), "inputs").collect() == []
+
+
+async def test_what_cannot_be_deleted_now_is_tried_the_next_time(
+    settings: Settings, store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(self: Payloads, refs: list[str]) -> None:
+        raise PayloadUnavailable("planted")
+
+    store.run(verbs.spill([input_ref("a" * 32)], 0))
+    clock.advance(1)
+    async_store = AsyncJobStore(settings, movable_clock=True)
+    collector = PayloadCollector(async_store, settings)
+    with monkeypatch.context() as patch, capture_logs() as logged:
+        patch.setattr(Payloads, "delete", away)
+        assert await collector.run_once() == 0
+    assert [entry["event"] for entry in logged] == ["payloads.unavailable"]
+    assert await collector.run_once() == 1
+    await async_store.close()
 
 
 async def test_an_output_goes_with_its_job(
