@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
+from tasks.log_store.purging import PurgedLines
 from tasks.log_store.shipper import LogShipper
 from tasks.payload_collector import PayloadCollector
 from tasks.process import logs
@@ -36,7 +37,7 @@ async def _main(settings: Settings, more: More) -> None:
     sweeper = Sweeper(store, settings, time.monotonic)
     try:
         async with asyncio.TaskGroup() as group:
-            for loop in (sweeper, PayloadCollector(store, settings)):
+            for loop in (sweeper, PayloadCollector(store, settings), PurgedLines(store)):
                 group.create_task(run_forever(loop, settings.sweep_every_seconds, stop))
             group.create_task(keep("Sender", lambda: Sender(store, settings).run_forever(stop)))
             for loop, every in more(store).items():

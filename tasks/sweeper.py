@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tasks.errors import NotFound, StoreUnavailable
-from tasks.log_store.purging import PurgedLines
 from tasks.machine import since_boot_ms, tell_time
 from tasks.process.logs import get_logger
 from tasks.process.loops import Guards
@@ -36,7 +35,6 @@ class Swept:
     forgotten: int = 0
     files: int = 0
     indexed: int = 0
-    lines: int = 0
 
 
 class Sweeper:
@@ -60,7 +58,6 @@ class Sweeper:
             None  # API keys that the pass of `_reindex` has yet to visit
         )
         self._index_cursor = 0
-        self._purged_lines = PurgedLines(store)
 
     async def run_once(self) -> Swept:
         """One batch of each kind. Raises StoreUnavailable."""
@@ -83,8 +80,7 @@ class Sweeper:
         forgotten = await self._step("forget", self._forget, 0)
         files = await self._step("forget files", self._forget_files, 0)
         indexed = await self._step("reindex", self._reindex, 0)
-        lines = await self._step("purged lines", self._purged_lines.run_once, 0)
-        return Swept(rescued, stopped, expired, wakeups, retried, forgotten, files, indexed, lines)
+        return Swept(rescued, stopped, expired, wakeups, retried, forgotten, files, indexed)
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:
         """Runs one kind of work. A failure, such as a damaged record, does not stop the other kinds."""

@@ -32,10 +32,10 @@ async def attention(
     gateway: Gateway,
     viewer: Viewer,
     rows: Sequence[ModelRow],
-    hour: Hour,
+    hour: Hour | None,
     nodes: Sequence[NodeView] | None,
 ) -> list[Attention]:
-    """What needs somebody, most urgent first. `nodes` is None if the viewer may not see them."""
+    """What needs somebody, most urgent first. `hour` and `nodes` are None if the viewer may not see them."""
     found: list[Attention] = []
     if trouble := await gateway.epoch.trouble():
         found.append(Attention("The store has lost data", str(trouble), "/ui"))
@@ -85,7 +85,7 @@ def _nodes(nodes: Sequence[NodeView], rows: Sequence[ModelRow]) -> Iterator[Atte
         yield Attention(what, "`kingpost up` runs one, and `kingpost node` another.", path)
 
 
-def _model(row: ModelRow, hour: Hour, most: int) -> Iterator[Attention]:
+def _model(row: ModelRow, hour: Hour | None, most: int) -> Iterator[Attention]:
     name, path = row.model.name, f"/ui/models/{row.model.id}"
     for entry in row.broken:
         lines = entry.reason.strip().splitlines()
@@ -103,7 +103,7 @@ def _model(row: ModelRow, hour: Hour, most: int) -> Iterator[Attention]:
     if row.paused and row.queued:
         what = f"{_count(row.queued, 'request')} of {name} held back, because it is paused"
         yield Attention(what, "Resume the model to run them.", path)
-    if poison := hour.of(row.ids).total.ends[POISON]:
+    if hour and (poison := hour.of(row.ids).total.ends[POISON]):
         what = f"{_count(poison, 'request')} of {name} ended the replica each time it ran"
         asked = urlencode({"model": row.model.id, "status": "FAILED", "error_code": POISON})
         yield Attention(what, "Not run again. This is about the last hour.", f"/ui/jobs?{asked}")

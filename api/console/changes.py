@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -16,6 +17,7 @@ LONGEST_LINE = 400  # characters
 LONGEST_VALUE = 300  # characters
 MOST_WORK = 1_000_000  # pairs of lines; more would hold the API up
 CONTEXT = 3  # lines around a change
+HUNK = re.compile(r"@@ -(\d+)((?:,\d+)?) \+(\d+)((?:,\d+)?) @@")
 TOO_DIFFERENT = "[too much has changed to be shown line by line]"
 Line = tuple[Literal["add", "cut", "same", "at"], str]
 
@@ -106,11 +108,25 @@ def _lines(before: PackageFile | None, after: PackageFile | None) -> tuple[Line,
         end += 1
     if (len(old) - start - end) * (len(new) - start - end) > MOST_WORK:
         return (("at", TOO_DIFFERENT),)
-    found = list(difflib.unified_diff(old, new, n=CONTEXT, lineterm=""))[2:]
+    first = max(start - CONTEXT, 0)  # the rest is equal, and would be compared all the same
+    before_it, after_it = (
+        lines[first : len(lines) - max(end - CONTEXT, 0)] for lines in (old, new)
+    )
+    found = list(difflib.unified_diff(before_it, after_it, n=CONTEXT, lineterm=""))[2:]
+    found = [_moved(text, first) for text in found]
     shown = [_line(text) for text in found[:MOST_LINES]]
     if len(found) > MOST_LINES:
         shown.append(("at", f"[{len(found) - MOST_LINES} more lines]"))
     return tuple(shown)
+
+
+def _moved(text: str, lines: int) -> str:
+    """The head of a hunk, so many lines further down."""
+    found = HUNK.fullmatch(text)
+    if not found:
+        return text
+    old, new = (int(found[number]) + lines for number in (1, 3))
+    return f"@@ -{old}{found[2]} +{new}{found[4]} @@"
 
 
 def _line(text: str) -> Line:

@@ -34,13 +34,13 @@ class Called:
 def calls(called: Called) -> Mapping[str, str]:
     """What to paste, by the name of where. A long input, or one that is no JSON, is read from `input.json`."""
     try:
-        value = json.loads(called.text)
         in_file = len(called.text) > LONGEST
+        given = "" if in_file else _literal(json.loads(called.text))
     except (ValueError, RecursionError):
-        value, in_file = None, True
+        given, in_file = "", True
     return {
         "curl": _curl(called, in_file),
-        "Python": _python(called, value, in_file),
+        "Python": _python(called, given, in_file),
         "kingpost": _kingpost(called, in_file),
     }
 
@@ -59,9 +59,8 @@ def _curl(called: Called, in_file: bool) -> str:
     return f"{head} -d {shlex.quote(before + called.text + after)}"
 
 
-def _python(called: Called, value: Any, in_file: bool) -> str:
+def _python(called: Called, given: str, in_file: bool) -> str:
     lines = ["from kingpost import Client", ""]
-    given = _literal(value)
     if in_file:
         lines = ["import json", "", *lines, f'with open("{FILE}") as file:', "    given = json.load(file)"]  # fmt: skip
         given = "given"

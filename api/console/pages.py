@@ -90,7 +90,8 @@ async def home(request: Request, viewer: Viewing) -> Response:
     """What runs, what waits, and what needs somebody."""
     gateway = gateway_of(request)
     rows = await overview.model_rows(gateway, viewer)
-    hour = await gateway.history.hour(request.app.state.pulse.number)
+    number = request.app.state.pulse.number
+    hour = await gateway.history.hour(number) if viewer.may("deploy") else None
     owners = {entry.deployment.id: row.model.id for row in rows for entry in row.deployments}
     found = await machines(request, viewer, owners)
     needs = await attention(gateway, viewer, rows, hour, found.nodes if found else None)

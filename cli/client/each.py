@@ -55,7 +55,10 @@ def _whole(beginning: str, latest: Sequence[str]) -> str:
 def each(
     server: "Client", given: Sequence[str] | None, as_json: bool, act: Callable[["Job"], Done]
 ) -> None:
-    """Does it with each of the requests. One that cannot be does not stop the others; the exit code is 1 then."""
+    """Does it with each of the requests. One that cannot be does not stop the others; the exit code is 1 then.
+
+    The beginning of an id that fits none, or several, ends it before anything is done.
+    """
     failed, rows = False, list[Mapping[str, Any]]()
     for request_id in whole_ids(server, given or ()):
         try:

@@ -103,6 +103,8 @@ class PackageReader:
             known = self._kept.get(deployment.content_hash)
             if known is None:
                 known = await asyncio.to_thread(self._stored, deployment.content_hash)
+                if not known.files:  # it is gone, and may come back
+                    return known
                 self._kept[deployment.content_hash] = known
             self._kept.move_to_end(deployment.content_hash)
             while len(self._kept) > KEPT:

@@ -61,7 +61,7 @@ class PackageStore:
             fcntl.flock(lock, fcntl.LOCK_EX)  # replicas that start together fetch it once
             if not folder.is_dir():
                 self._unpack(wanted, folder)
-            os.utime(lock)  # its last use
+        os.utime(lock)  # its last use
         return folder
 
     @staticmethod

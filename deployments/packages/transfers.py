@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
 from deployments.packages.uploads import PackageRefused, Uploads
-from tasks.errors import NotFound
+from tasks.errors import NotFound, PayloadUnavailable
 from tasks.files import transfers as verbs
 from tasks.files.receiving import PIECES, pieces_of
 from tasks.files.transfers import Part, Purpose, Transfer
@@ -60,9 +60,12 @@ class Transfers:
             call = verbs.add_part(transfer.id, number, part, self._settings, reserved)
             replaced = await self._store.run(call)
         except BaseException:
-            await self._payloads.delete(refs)
             with contextlib.suppress(NotFound):
                 await self._store.run(verbs.reserve_part(transfer.id, -reserved, self._settings))
+            with contextlib.suppress(
+                PayloadUnavailable
+            ):  # which is often why: the first error counts
+                await self._payloads.delete(refs)
             raise
         await self._delete([replaced] if replaced else [])
         return part

@@ -19,6 +19,7 @@ from kingpost.errors import StreamFailed, Unreachable
 FRAMES = "x-kingpost-stream-frames"
 OUTPUT, ERROR, END = b"o", b"e", b"."
 HEAD = struct.Struct(">cI")
+LONGEST_ERROR = 1 << 20  # bytes
 
 
 def frame(content: bytes) -> bytes:
@@ -39,40 +40,46 @@ class Reader:
     """Takes the bytes of the frames as they come, and gives those of the output."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = b""  # the beginning of a head, or of an error
         self._left = 0  # bytes of the output that the frame has which began
         self._complete = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The bytes of the output among the next ones. Raises StreamFailed if the model failed."""
-        self._rest += data
-        while self._rest:
+        data, at = self._rest + data, 0
+        self._rest = b""
+        while at < len(data):
             if self._left:
-                part, self._rest = self._rest[: self._left], self._rest[self._left :]
-                self._left -= len(part)
+                part = data[at : at + self._left]
+                at, self._left = at + len(part), self._left - len(part)
                 yield part
-            elif not self._begun():
+                continue
+            size = self._begun(data, at)
+            if size is None:
+                self._rest = data[at:]
                 return
+            at, self._left = at + HEAD.size, size
 
     def end(self) -> None:
         """No more bytes come. Raises Unreachable if the output is not complete."""
         if not self._complete:
             raise Unreachable("The connection broke off before the output was complete.")
 
-    def _begun(self) -> bool:
-        """Whether the next frame has come, or the beginning of one of the output. Raises StreamFailed and Unreachable."""
-        if len(self._rest) < HEAD.size:
-            return False
-        kind, size = HEAD.unpack_from(self._rest)
-        after = self._rest[HEAD.size :]
+    def _begun(self, data: bytes, at: int) -> int | None:
+        """The bytes of the output that the frame has which begins there; None if more has to come. Raises StreamFailed and Unreachable."""
+        if len(data) - at < HEAD.size:
+            return None
+        kind, size = HEAD.unpack_from(data, at)
         if kind == OUTPUT:
-            self._rest, self._left = after, size
-            return True
+            return size
         if kind == END:
-            self._rest, self._complete = b"", True
-            return True
+            self._complete = True
+            return 0
         if kind != ERROR:
             raise Unreachable("The answer has no frames, although it says so.")
-        if len(after) < size:
-            return False
-        raise StreamFailed(json.loads(after[:size])["error"])
+        if size > LONGEST_ERROR:
+            raise Unreachable("The answer has an error of more than a megabyte.")
+        content = data[at + HEAD.size : at + HEAD.size + size]
+        if len(content) < size:
+            return None
+        raise StreamFailed(json.loads(content)["error"])

@@ -41,8 +41,8 @@ class Gauges:
         done, _ = await asyncio.wait([self._reading], timeout=LONGEST)
         if not done:
             return {}
-        found, self._reading = self._reading.result(), None
-        return found
+        reading, self._reading = self._reading, None
+        return reading.result()
 
     def _read(self, devices: tuple[str, ...]) -> dict[str, Gauge]:
         nvml = self._driver()

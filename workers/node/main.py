@@ -173,16 +173,18 @@ class Node:
             self._capacity.slots,
             self._capacity.devices,
         )
-        known = await self._gauges.read([each.index for each in devices])
-        found = tuple(
-            NodeDevice(each.index, each.memory, each.free, **vars(known.get(each.index, UNKNOWN)))
-            for each in devices
-        )
-        host, pid = os.uname().nodename, os.getpid()
-        entry = NodeEntry(
-            self.id, host, pid, self._began, slots, free, found, tuple(here), self._version
-        )
         with self._aside.part():
+            known = await self._gauges.read([each.index for each in devices])
+            found = tuple(
+                NodeDevice(
+                    each.index, each.memory, each.free, **vars(known.get(each.index, UNKNOWN))
+                )
+                for each in devices
+            )
+            host, pid = os.uname().nodename, os.getpid()
+            entry = NodeEntry(
+                self.id, host, pid, self._began, slots, free, found, tuple(here), self._version
+            )
             await self._store.run(report_node(entry))
 
     def _part_changed(self, part: Part, what: str) -> None:

@@ -1,6 +1,10 @@
 """What the console says has changed between two versions of a model."""
 
+import difflib
 import hashlib
+from typing import Any
+
+import pytest
 
 from api.console import changes as module
 from api.console.changes import KeyChange, changes
@@ -38,6 +42,23 @@ def test_files_are_told_with_their_lines() -> None:
     assert found["new.txt"].before is None and ("add", "+y") in found["new.txt"].lines
     assert found["gone.txt"].after is None and ("cut", "-x") in found["gone.txt"].lines
     assert found["w.bin"].lines == ()
+
+
+def test_only_what_differs_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    diff = difflib.unified_diff
+
+    def counted(old: list[str], new: list[str], **how: Any) -> Any:
+        compared.extend((len(old), len(new)))
+        return diff(old, new, **how)
+
+    monkeypatch.setattr(difflib, "unified_diff", counted)
+    lines = [f"line {n % 100}" for n in range(20_000)]
+    changed = [*lines[:10_000], "other", *lines[10_001:]]
+    (file,) = changes(package(m_py="\n".join(lines)), package(m_py="\n".join(changed))).files
+    assert max(compared) <= 2 * module.CONTEXT + 1
+    assert [text for kind, text in file.lines if kind == "at"] == ["@@ -9998,7 +9998,7 @@"]
+    assert ("add", "+other") in file.lines and ("cut", "-line 0") in file.lines
 
 
 def test_the_work_is_bounded() -> None:

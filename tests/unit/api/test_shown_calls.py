@@ -66,6 +66,14 @@ def test_any_input_is_pasted_as_it_is(text: str, how: How, tmp_path: Path) -> No
     assert repr(seen) == repr([json.loads(text)])
 
 
+def test_an_input_that_nests_too_deep_is_read_from_a_file() -> None:
+    text = '{"a":' * 390 + "1" + "}" * 390
+    shown = calls(Called("http://x", "m", "d1", text, "async", 2))
+    assert 'open("input.json")' in shown["Python"] or text.count("{") == shown["Python"].count("{")
+    deepest = "[" * 990 + "]" * 990
+    assert 'open("input.json")' in calls(Called("http://x", "m", "d1", deepest))["Python"]
+
+
 def test_a_long_input_is_read_from_a_file(tmp_path: Path) -> None:
     given = {"text": "it's " * 1000}
     (tmp_path / "input.json").write_text(json.dumps(given))

@@ -7,8 +7,13 @@ import pytest
 
 from deployments.packages import contents
 from deployments.packages.archive import Limits
-from deployments.packages.contents import of_archive, of_folder
+from deployments.packages.contents import PackageReader, of_archive, of_folder
+from deployments.packages.store import PackageStore
+from deployments.registry import verbs as registry
 from kingpost.packing.files import files_of, selection_of
+from kingpost.packing.gathering import gather
+from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 
 LIMITS = Limits(10_000, 1 << 30, 1 << 30)
 ROOT = Path(__file__).parents[3]
@@ -74,3 +79,14 @@ def test_who_chats_is_seen_in_its_files(
 def test_the_example_is_that_of_the_config(tmp_path: Path) -> None:
     assert of_folder(ROOT / "models" / "echo").example == {"hello": "world"}
     assert of_folder(tmp_path / "nothing") == contents.Contents((), False)
+
+
+async def test_a_package_that_was_gone_is_found_once_it_is_back(
+    settings: Settings, package: Callable[..., Path], store: JobStore
+) -> None:
+    selection = gather(package(), 1 << 30, settings.state_dir)
+    deployment = store.run(registry.push("m", selection.content_hash, 1))
+    reader = PackageReader(settings)
+    assert not (await reader.of(deployment)).files
+    PackageStore(settings).put(selection, lambda _: None)
+    assert [file.name for file in (await reader.of(deployment)).files] == ["config.yaml"]

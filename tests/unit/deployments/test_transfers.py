@@ -6,11 +6,12 @@ import pytest
 
 from deployments.packages.transfers import PIECE, Transfers
 from deployments.packages.uploads import Uploads
-from tasks.errors import NotFound
+from tasks.errors import NotFound, PayloadUnavailable
 from tasks.files import transfers
 from tasks.files import verbs as uploads
 from tasks.files.transfers import IDLE_MS, LASTS_MS, Part
 from tasks.files.verbs import MOST_OF_KEY, UploadsFull
+from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore, JobStore
 from tests.conftest import Clock
@@ -134,3 +135,25 @@ async def test_a_part_without_room_is_refused_before_it_is_written(
         await taking.add(here, 3, chunks(1))
     with pytest.raises(UploadsFull):
         store.run(uploads.open_upload("alice", "package", "f" * 64, 1, few))
+
+
+async def test_a_part_that_cannot_be_kept_or_deleted_takes_no_room(
+    async_store: AsyncJobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = settings.model_copy(update={"max_upload_bytes_per_key": 2 * PIECE})
+    taking = Transfers(async_store, Uploads(async_store, few), few)
+    here = await taking.open("alice", "package")
+
+    async def away(*_: object) -> None:
+        raise PayloadUnavailable("planted")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 2 * PIECE
+
+    with monkeypatch.context() as patch:
+        for name in ("write_piece", "delete"):
+            patch.setattr(Payloads, name, away)
+        for _ in range(3):
+            with pytest.raises(PayloadUnavailable):
+                await taking.add(here, 1, chunks())
+    assert (await taking.add(here, 1, chunks())).size == 2 * PIECE

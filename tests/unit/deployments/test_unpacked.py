@@ -65,6 +65,18 @@ async def test_what_no_deployment_needs_and_no_replica_holds_goes(
     let_go(again)
 
 
+async def test_a_package_that_is_used_again_counts_from_its_last_use(
+    settings: Settings, async_store: AsyncJobStore, tmp_path: Path
+) -> None:
+    wanted, packages = stored(settings, tmp_path, "a"), PackageStore(settings)
+    packages.fetch(wanted)
+    os.utime(unpacked_in(settings) / f"{wanted}.lock", (DAY, DAY))  # in 1970
+    packages.fetch(wanted)
+    let_go(packages)
+    assert await UnpackedCollector(async_store, settings).run_once() == 0
+    assert there(settings) == {wanted}
+
+
 async def test_what_a_crash_left_goes_and_strange_files_stay(
     settings: Settings, async_store: AsyncJobStore, tmp_path: Path, later: float
 ) -> None:

@@ -49,7 +49,9 @@ def test_the_readme_s_smallest_package_loads_and_answers(tmp_path: Path) -> None
     assert (package.model_name, package.slots) == ("hello", 1)
     names: dict[str, Any] = {}
     exec(model, names)
-    assert names["Model"]().predict({"name": "Ada"}) == {"hello": "Ada"}
+    assert names["Model"]().predict({"name": "Ada"}) == {
+        "text": "Hello, Ada!"
+    }  # as `kingpost init` has it
 
 
 def test_the_readme_installs_the_torch_that_is_pinned() -> None:

@@ -461,3 +461,9 @@ def test_an_error_of_two_verbs_does_not_quote_the_output(store: JobStore) -> Non
     finally:
         store.redis.execute_command("ACL", "SETUSER", "default", "+evalsha")
     assert "ok" not in str(refused.value)  # not a word of what the client sent
+
+
+def test_any_number_of_deployments_is_asked_whether_they_are_paused(store: JobStore) -> None:
+    asked = [f"d{number}" for number in range(20_000)]
+    store.run(verbs.pause("d7", True))
+    assert [name for name, paused in zip(asked, store.run(verbs.paused(asked)), strict=True) if paused] == ["d7"]  # fmt: skip

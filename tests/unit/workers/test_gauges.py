@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import nvml
+from workers.node.gauges import UNKNOWN, Gauges
 
 READ = """
 import asyncio, json
@@ -40,3 +41,16 @@ def test_without_a_driver_nothing_is_known_and_nothing_is_wrong(tmp_path: Path) 
     if any(Path(folder, "nvidia-smi").exists() for folder in os.environ["PATH"].split(os.pathsep)):
         pytest.skip("this machine has a driver")
     assert read(tmp_path) == {}
+
+
+async def test_a_reading_that_fails_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Gauges, devices: object) -> None:
+        raise AttributeError("planted: an old binding")
+
+    gauges = Gauges()
+    with monkeypatch.context() as patch:
+        patch.setattr(Gauges, "_read", broken)
+        with pytest.raises(AttributeError):
+            await gauges.read(["0"])
+    monkeypatch.setattr(Gauges, "_read", lambda self, devices: {"0": UNKNOWN})
+    assert await gauges.read(["0"]) == {"0": UNKNOWN}
