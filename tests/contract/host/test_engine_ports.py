@@ -1,5 +1,7 @@
 """Issue 17, 1: each copy of an engine has a port of its own, and is ready only when the port is its own; slots hold for sync calls, too."""
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +46,15 @@ class Engine(http.server.BaseHTTPRequestHandler):
 
 gate = threading.Event()
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Engine).serve_forever()
+"""
+
+DAEMON = """
+import os, pathlib
+for _ in range(2):  # as a service does: nobody of the command's session or descendants is left
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+pathlib.Path("daemon").write_text(str(os.getpid()))
 """
 
 
@@ -108,6 +119,16 @@ def test_a_stranger_at_the_port_does_not_make_it_ready(start_host: StartHost) ->
     error = host.state()["error"]["message"]
     assert error.startswith(f"At port {port} ")
     assert error.endswith(" answers, and not the start_command.")
+
+
+def test_a_server_that_becomes_a_daemon_is_the_command_s(start_host: StartHost) -> None:
+    port, files = free_port(), {"server.py": DAEMON + SERVER}
+    command = config(f"{sys.executable} server.py {port}; sleep 600", port)
+    host = start_host(None, command, files, state=None)
+    try:
+        assert host.wait().predict("x").json() == "x"
+    finally:
+        os.kill(int((host.package / "daemon").read_text()), signal.SIGKILL)
 
 
 def test_sync_calls_take_slots_and_questions_do_not(host: RunningHost) -> None:

@@ -46,11 +46,6 @@ class ServerChild:
         pump.start()
 
     @property
-    def pid(self) -> int:
-        """The process id of its shell, which leads the session."""
-        return self._process.pid
-
-    @property
     def tail(self) -> str:
         """The last lines of its output."""
         return "\n".join(self._tail)

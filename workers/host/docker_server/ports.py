@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import random
 import socket
 import sys
@@ -80,12 +81,15 @@ def _taken(number: int, holder: str) -> str:
     )
 
 
-def stranger_at(number: int, command: int) -> str | None:
-    """Who listens on the port instead of the command with that process id; None if it is the command, or nobody can tell."""
+def stranger_at(number: int) -> str | None:
+    """Who listens on the port instead of what this process started; None if no stranger does, or nobody can tell.
+
+    This process must adopt orphans, or it takes a daemon of its own for a stranger.
+    """
     listening = _listening(number)
     if not listening:
         return None  # another system, or a container whose port the kernel forwards
-    known, all_read = _sockets_of(_tree(command))
+    known, all_read = _sockets_of(_descendants())
     strangers = listening - known
     if not strangers or not all_read:
         return None
@@ -106,17 +110,15 @@ def _listening(number: int) -> set[str]:
     return found
 
 
-def _tree(command: int) -> list[int]:
-    """The process, its descendants, and the others of its session."""
-    of_parent = by_parent()
-    found = {command}
-    found |= {p.pid for kin in of_parent.values() for p in kin if p.session == command}
-    todo = list(found)
+def _descendants() -> list[int]:
+    """All that this process started, and what became its child because its parent has ended."""
+    of_parent, known = by_parent(), {os.getpid()}
+    todo = list(known)
     for pid in todo:  # grows
-        new = {child.pid for child in of_parent.get(pid, ())} - found
-        found |= new
+        new = {child.pid for child in of_parent.get(pid, ())} - known
+        known |= new
         todo += new
-    return todo
+    return todo[1:]
 
 
 def _sockets_of(pids: list[int]) -> tuple[set[str], bool]:

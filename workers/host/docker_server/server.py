@@ -41,6 +41,7 @@ from workers.host.routes.app import SyncEndpoint, only_get
 from workers.host.routes.private import plain_error, to_response
 from workers.host.state import State
 from workers.host.traffic import Traffic
+from workers.processes.ends import adopt_orphans
 from workers.wire.calls import PRIVATE_PREFIX, LoadFailure
 
 PROBE_EVERY = 0.25  # s, while the server starts
@@ -80,13 +81,14 @@ class ServerHost:
             self._fail(str(error))
             return
         self.port = self._own_port.number
-        self._child = child = ServerChild(
+        adopt_orphans()  # so that a server which becomes a daemon is still known as the command's
+        self._child = ServerChild(
             self.package, self.port, lambda code: loop.call_soon_threadsafe(self._ended, code)
         )
         ready = self.server.readiness_endpoint
         while self.state == "loading" and not await self.probe(ready):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(PROBE_EVERY)
-        stranger = await asyncio.to_thread(stranger_at, self.port, child.pid)
+        stranger = await asyncio.to_thread(stranger_at, self.port)
         if self.state != "loading":
             return
         if stranger:
