@@ -1,11 +1,12 @@
 """Asks on schedule whether a model or a server is healthy, and remembers since when it is not."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 CHECK_EVERY = 5.0  # s; thresholds are 10 s or more
 ANSWER_SECONDS = 10.0  # s; a check that takes longer has failed
-QUICK_SECONDS = 2.0  # s; the same while a failed job waits for the answer
+QUICK_SECONDS = 2.0  # s; so long does a failed job wait for the answer
 
 
 class Health:
@@ -29,21 +30,35 @@ class Health:
             await self.check()
             await asyncio.sleep(CHECK_EVERY)
 
-    async def check(self, seconds: float = ANSWER_SECONDS) -> bool:
+    async def check(self) -> bool:
         """Checks now. A check that runs already, because it hangs, counts."""
         asked = asyncio.get_running_loop().time()
-        if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(self._asked())
         try:
-            async with asyncio.timeout(seconds):
-                healthy = await asyncio.shield(self._checking)
+            healthy = await self._answer(ANSWER_SECONDS)
         except TimeoutError:
             healthy = False
+        self._note(healthy, asked)
+        return healthy
+
+    async def says_no(self) -> bool:
+        """Whether the check says no now. One that takes longer than QUICK_SECONDS says nothing, so the last one's word holds."""
+        asked = asyncio.get_running_loop().time()
+        with contextlib.suppress(TimeoutError):
+            self._note(await self._answer(QUICK_SECONDS), asked)
+        return self._failing_since is not None
+
+    async def _answer(self, seconds: float) -> bool:
+        """The answer of the check that runs, or of a new one. Raises TimeoutError; the check goes on then."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._asked())
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(self._checking)
+
+    def _note(self, healthy: bool, asked: float) -> None:
         if healthy:
             self._failing_since = None
         elif self._failing_since is None:
             self._failing_since = asked
-        return healthy
 
     async def _asked(self) -> bool:
         return await self._ask()

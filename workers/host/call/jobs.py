@@ -20,7 +20,6 @@ from workers.host.errors import (
     is_http_exception,
     json_reply,
 )
-from workers.host.health import QUICK_SECONDS
 from workers.host.logs import end_request, log_user_error, request_id
 from workers.host.model.codec import BINARY
 from workers.host.model.pipeline import SlottedResponse, Streaming
@@ -154,7 +153,7 @@ class Jobs:
         """What a failure says about this host. The host is asked at once if its model or server is healthy."""
         if reply.fault or reply.status < 500:
             return reply.fault
-        return WELL if await self._host.liveness.check(QUICK_SECONDS) else UNHEALTHY
+        return UNHEALTHY if await self._host.liveness.says_no() else WELL
 
     async def _send_files(self, result: Outcome, stream: FrameStream) -> None:
         """Sends the head of the answer and the files of the output, which are never joined in memory."""
