@@ -46,7 +46,9 @@ class Model:
 
     async def _run(self, order):
         if self._says("broken") or order.get("breaks"):
-            raise RuntimeError("CUDA error: device-side assert triggered")
+            raise RuntimeError(order.get("breaks") or "CUDA error: device-side assert triggered")
+        if order.get("language"):
+            raise ValueError("unknown language " + order["language"])
         if self._says("ill"):
             raise RuntimeError("the engine inside has died")
         while order.get("company") and self._running < 2:
@@ -99,17 +101,35 @@ def test_a_sticky_fault_on_one_of_two_replicas_loses_no_job_and_replaces_the_hos
     assert now(rig, sick).host_ends == 1
     assert now(rig, well).host_pid == well.host_pid
     logs = "".join(process.log.read_text() for process in rig.processes)
-    assert "its GPU cannot be used any more: " in logs and "device-side assert triggered" in logs
+    assert "its GPU cannot be used any more" in logs and "device-side assert triggered" in logs
 
 
-def test_an_input_that_breaks_the_gpu_each_time_is_poison_and_no_other_job_is(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("CUDA error: device-side assert triggered", "its GPU cannot be used any more"),
+        ("CUDA error: uncorrectable ECC error encountered", "its GPU reports a defect"),
+    ],
+)
+def test_an_input_that_breaks_the_gpu_each_time_is_poison_and_no_other_job_is(
+    rig: Rig, text: str, why: str
+) -> None:
     rig.start(1)
     others = [rig.submit(f"other{n}", seconds=0.05) for n in range(8)]
-    killer = rig.submit("killer", breaks=True)
+    killer = rig.submit("killer", breaks=text)
     job = rig.final(killer, 60)
     assert (job.status, job.errors[-1].code) == (Status.FAILED, "poison")
-    assert "device-side assert triggered" in job.errors[0].message
+    assert job.errors[0].message == f"The model host got sick under this request: {why}."
+    assert text in job.errors[0].detail
     assert {rig.final(request_id).status for request_id in others} == {Status.SUCCEEDED}
+    assert {line["why"] for line in rig.logged("host.ended")} == {why}
+
+
+def test_an_input_that_an_exception_quotes_ends_no_host(rig: Rig) -> None:
+    (replica,) = rig.start(1)
+    job = rig.final(rig.submit("caller", language="'CUDA ECC error'"), 60)
+    assert (job.status, job.errors[-1].code) == (Status.FAILED, "MODEL_PREDICT_ERROR")
+    assert now(rig, replica).host_pid == replica.host_pid
 
 
 def test_a_job_that_runs_out_of_memory_beside_others_runs_again_alone(rig: Rig) -> None:

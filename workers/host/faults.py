@@ -9,7 +9,7 @@ import sys
 import threading
 
 from workers.host.model.failure import headline
-from workers.wire.messages import DEVICE, HARDWARE, OUT_OF_MEMORY, WELL, Fault
+from workers.wire.messages import DEVICE, HARDWARE, OUT_OF_MEMORY, WELL, WHY_SICK, Fault
 
 MOST_CAUSES = 4
 MEMORY_FAULTS = 3  # in a row, until the process is taken for the cause
@@ -28,6 +28,12 @@ FULL = (
     *("error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"),
     *("RESOURCE_EXHAUSTED: Out of memory", "can't allocate memory"),
 )
+# Their bindings raise RuntimeError itself or a class of their own. The texts of any other exception say nothing, because they may
+# quote the input: a ValueError is the model's answer to it.
+LIBRARIES = {
+    *("torch", "torchvision", "torchaudio", "jax", "jaxlib", "tensorflow", "paddle", "mxnet"),
+    *("cupy", "cupy_backends", "numba", "pycuda", "cuda", "tensorrt", "onnxruntime"),
+}
 NOTED = "_kingpost_noted"  # on an exception that was counted: all calls of a batch get the same
 
 
@@ -40,13 +46,13 @@ class Faults:
 
     def note(self, error: BaseException) -> Fault:
         """Counts an exception of the model, and returns what it says about the process."""
-        kind, said = fault_of(error)
+        kind = fault_of(error)
         if kind == WELL or getattr(error, NOTED, False):
             return kind
         with contextlib.suppress(Exception):  # a class of the model's may refuse attributes
             setattr(error, NOTED, True)
         if kind != OUT_OF_MEMORY:
-            self.fatal = self.fatal or f"its GPU cannot be used any more: {said}"
+            self.fatal = self.fatal or WHY_SICK[kind]
             return kind
         self._memory_faults += 1
         if self._memory_faults >= MEMORY_FAULTS:
@@ -62,23 +68,27 @@ class Faults:
 FAULTS = Faults()
 
 
-def fault_of(error: BaseException) -> tuple[Fault, str]:
-    """What an exception, or one of its causes, says about the process; and its headline."""
+def fault_of(error: BaseException) -> Fault:
+    """What an exception, or one of its causes, says about the process."""
     cause: BaseException | None = error
     for _ in range(MOST_CAUSES):
         if cause is None:
             break
-        said = headline(cause).partition("\n")[0]
-        if (kind := _alone(cause, said)) != WELL:
-            return kind, said.partition(": ")[2] or said
+        if (kind := _alone(cause)) != WELL:
+            return kind
         cause = cause.__cause__ or cause.__context__
-    return WELL, ""
+    return WELL
 
 
-def _alone(error: BaseException, said: str) -> Fault:
-    if isinstance(error, MemoryError) or any(text in said for text in FULL):
+def _alone(error: BaseException) -> Fault:
+    if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
     if any(c.__name__ == "OutOfMemoryError" for c in type(error).__mro__):
+        return OUT_OF_MEMORY
+    if type(error) is not RuntimeError and type(error).__module__.split(".")[0] not in LIBRARIES:
+        return WELL
+    said = headline(error).partition("\n")[0]
+    if any(text in said for text in FULL):
         return OUT_OF_MEMORY
     if not any(name in said for name in OF_DEVICE):
         return WELL

@@ -27,11 +27,9 @@ from workers.replica.classify import GiveBack, RetryLater, classify, failed_atte
 from workers.replica.events import RequestEvents
 from workers.replica.quarantine import is_suspect
 from workers.replica.runs import Run, StopReason
-from workers.wire.messages import DEVICE, HARDWARE, UNHEALTHY
+from workers.wire.messages import UNHEALTHY, WHY_SICK, Fault
 
 log = get_logger("settlement")
-
-SICK = {DEVICE, HARDWARE, UNHEALTHY}  # faults after which a host must not run other jobs
 
 SETTLE_SECONDS = 120.0  # s; how long it tries to send a result to a store that does not answer
 SETTLE_AGAIN = 0.2  # s
@@ -109,25 +107,24 @@ class Settlements:
         verdict = classify(run.claim.job, answer, detailed)
         if isinstance(verdict, GiveBack):
             return self._give_back(run, claim)
-        if answer.fault in SICK or (answer.status >= 500 and self._host.was_sick(run.generation)):
-            return self._failed_on_sick(run, answer, claim, detailed)
+        why = WHY_SICK.get(answer.fault)
+        known = (why or answer.status >= 500) and self._host.was_sick(run.generation)
+        if why:
+            self._stop_sick(run.generation, answer.fault, why)
+        if known:
+            return self._give_back(run, claim)
+        if why:
+            # The attempt does not count, but the first job that fails may be the cause: it counts towards `poison`.
+            message = f"The model host got sick under this request: {why}."
+            return self._mourn(run, Release.SICK, fault_error(answer, message, detailed), claim)
         return self._conclude(run, verdict, claim)
 
-    def _failed_on_sick(
-        self, run: Run, answer: HostAnswer, claim: ClaimCall | None, detailed: bool
-    ) -> Settlement:
-        """The attempt does not count. The first job that fails counts towards `poison`, because it may be the cause."""
-        generation = run.generation
-        known, why = self._host.was_sick(generation), _why_sick(answer)
-        if answer.fault == UNHEALTHY:
+    def _stop_sick(self, generation: int, fault: Fault, why: str) -> None:
+        """Lets the host run no other job. The exception's text stays out of `why`, which all may read."""
+        if fault == UNHEALTHY:
             self._host.suspend(generation, why)
-        elif answer.fault in SICK:
+        else:
             self._host.end(generation, why)
-        if known or answer.fault == HARDWARE:
-            return self._give_back(run, claim)
-        message = f"The model host got sick under this request: {why}."
-        error = fault_error(answer, message, detailed)
-        return self._mourn(run, Release.SICK, error, claim)
 
     def _died(self, run: Run, claim: ClaimCall | None) -> Settlement:
         how = self._host.death(run.generation)
@@ -218,17 +215,6 @@ class Settlements:
             return Settlement(self._store.run(call), before.claimed)
         result, claimed = self._store.run_both(call, claim)
         return Settlement(result, ClaimReply(claimed))
-
-
-def _why_sick(answer: HostAnswer) -> str:
-    """What was wrong with the host; completes "was stopped because"."""
-    if answer.fault == UNHEALTHY:
-        return "a request failed, and the health check says no"
-    said = answer.failure.splitlines()
-    line = next(
-        (line for line in said if "error" in line and ("CUDA" in line or "HIP" in line)), ""
-    )
-    return f"its GPU cannot be used any more: {line.strip()}"
 
 
 def _stopped_by(end: End) -> str:

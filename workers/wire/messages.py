@@ -20,8 +20,13 @@ Fault = str  # one of the following
 WELL = ""
 OUT_OF_MEMORY = "out_of_memory"
 DEVICE = "device"  # its GPU cannot be used any more, perhaps because of the job
-HARDWARE = "hardware"  # the same, and certainly not because of a job
+HARDWARE = "hardware"  # the same, because of a defect
 UNHEALTHY = "unhealthy"  # by its own health check
+WHY_SICK = {  # faults after which a host must not run other jobs; each completes "was stopped because"
+    DEVICE: "its GPU cannot be used any more",
+    HARDWARE: "its GPU reports a defect",
+    UNHEALTHY: "a request failed, and the health check says no",
+}
 MAX_PAYLOAD = 1 << 30  # bytes; a longer length means that this is no frame stream
 MODEL_ERROR = "Internal Server Error (in model/chainlet)."  # as Truss puts it
 HEAD = struct.Struct(">cI")
