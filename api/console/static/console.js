@@ -167,12 +167,22 @@ function link(state) {
 
 // A stream of events while somebody looks at the page: a browser has few connections, and hidden tabs need none.
 function whileSeen(open) {
-  let events = document.hidden ? null : open();
-  document.addEventListener("visibilitychange", () => {
+  let events = null;
+  const start = () => {
     events?.close();
-    events = document.hidden ? null : open();
-  });
+    const mine = events = document.hidden ? null : open();
+    if (mine) whenRefused(mine, () => setTimeout(() => { if (events === mine) start(); }, AGAIN));
+  };
+  start();
+  document.addEventListener("visibilitychange", start);
   addEventListener("pagehide", () => events?.close());
+}
+
+const AGAIN = 5000; // ms, until a stream that the server has refused is tried again
+
+// A browser itself opens a stream again that was cut, but none that was refused.
+function whenRefused(events, then) {
+  events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) then(); });
 }
 
 function pulse() {

@@ -14,6 +14,7 @@ function output() {
   const known = { ...told() };
   if (known.status === shown) return;
   shown = known.status;
+  if (FINAL.includes(known.status)) flow.end();
   if (known.status === "SUCCEEDED") showResult($("#result"), known);
   else if (FINAL.includes(known.status) && !flow.text) $("#result").replaceChildren(make("p", `There is none: ${WITHOUT[known.status]}.`, "none"));
   if (!list || !FINAL.includes(known.status)) return;
@@ -40,18 +41,31 @@ function jobEvents() {
 // A browser has six connections for a server, so a page holds no stream that its request does not need now.
 const KINDS = { pulse, events: jobEvents, log: () => followLog(list) };
 const streaming = {};
+const refused = new Set(); // kinds that the server has refused; each is tried again
 
 function wanted() {
   if (document.hidden) return [];
   const { status } = told();
   if (FINAL.includes(status)) return lingers ? ["pulse", "log"] : ["pulse"];
-  return status === "QUEUED" ? ["pulse", "events"] : list ? ["events", "log"] : ["events"];
+  const pulses = status === "QUEUED" || refused.has("events");
+  return [...(pulses ? ["pulse"] : []), "events", ...(list && status !== "QUEUED" ? ["log"] : [])];
+}
+
+function opened(kind, events) {
+  whenRefused(events, () => {
+    if (streaming[kind] !== events) return;
+    delete streaming[kind];
+    refused.add(kind);
+    arrange();
+    setTimeout(() => { refused.delete(kind); arrange(); }, AGAIN);
+  });
+  return events;
 }
 
 function arrange() {
-  const now = wanted();
+  const now = wanted().filter((kind) => !refused.has(kind));
   for (const [kind, start] of Object.entries(KINDS)) {
-    if (now.includes(kind)) streaming[kind] ??= start();
+    if (now.includes(kind)) streaming[kind] ??= opened(kind, start());
     else {
       streaming[kind]?.close();
       delete streaming[kind];

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import httpx
+from playwright.sync_api import Route
 
 from deployments.registry.records import Deployment
 from tests.contract.api.conftest import Live, submit
@@ -31,6 +32,59 @@ def test_the_output_appears_as_it_comes(
     console.page.get_by_role("link", name="Download").first.wait_for()
     assert console.page.locator("#result pre").inner_text() == "first second"
     assert console.wrong == []
+
+
+def test_a_stream_that_is_refused_is_opened_again_and_the_page_goes_on_meanwhile(
+    live: Live, http: httpx.Client, chromium: object, tmp_path: Path
+) -> None:
+    gate, refused = tmp_path / "gate", list[str]()
+    request_id = submit(http, {"stream": ["first ", "second"], "gate": str(gate)}, TALKER)
+    console = Console(chromium, live, live.new_key(scope="admin"), WIDE, "light")  # type: ignore[arg-type]
+    page = console.page
+
+    def once(route: Route) -> None:
+        where = route.request.url.partition("?")[0]
+        if where in refused:
+            return route.continue_()
+        refused.append(where)
+        return route.fulfill(status=503, body="{}")
+
+    page.clock.install()
+    page.route("**/events*", once)
+    page.goto(f"/ui/jobs/{request_id}")
+    (tmp_path / "gate.0").touch()
+    page.locator("h1 .s-in_progress").wait_for()
+    page.locator(".log > div").first.wait_for()  # it was read once
+    console.live()
+    assert len(refused) == 2
+    page.clock.fast_forward(6000)
+    page.locator("#result .flow", has_text="first").wait_for()
+    (tmp_path / "gate.1").touch()
+    page.locator("h1 .s-succeeded").wait_for()
+    assert [said for said in console.wrong if "status of 503" not in said] == []
+    console.close()
+
+
+def test_a_log_that_is_refused_is_followed_again(live: Live, http: httpx.Client, chromium: object, studio: Deployment) -> None:  # fmt: skip
+    console = Console(chromium, live, live.new_key(scope="admin"), WIDE, "light")  # type: ignore[arg-type]
+    page, refused = console.page, list[Route]()
+
+    def once(route: Route) -> None:
+        refused.append(route)
+        return route.fulfill(status=429) if len(refused) == 1 else route.continue_()
+
+    page.clock.install()
+    page.route("**/v1/logs/events*", once)
+    console.at(f"/ui/models/{studio.model_id}/log")
+    page.locator(".log > div").first.wait_for()  # it was read once
+    with page.expect_request("**/v1/logs/events*"):
+        page.clock.fast_forward(6000)
+    path = f"/models/{studio.model_id}/production/async_predict"
+    request_id = submit(http, {"prompt": "a late one"}, path)
+    http.get(f"/async_request/{request_id}?wait=30")
+    page.locator(".log > div", has_text="asked for a late one").first.wait_for()
+    assert [said for said in console.wrong if "status of 429" not in said] == []
+    console.close()
 
 
 def test_each_kind_of_output_is_shown_and_nothing_of_it_runs(
