@@ -211,7 +211,7 @@ def test_a_key_is_made_shown_once_and_revoked_and_a_logout_is_one(
     page.get_by_role("button", name="Go on").click()
     row.get_by_text("revoked").wait_for()
     page.get_by_role("button", name="Log out").click()
-    page.get_by_label("API key").wait_for()
+    page.wait_for_url("**/ui/login")
     page.goto("/ui/jobs")
     page.get_by_label("API key").wait_for()
     assert console.wrong == []

@@ -11,7 +11,7 @@ from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from kingpost.packing.files import files_of, selection_of
 from tasks.store.job_store import JobStore
-from tests.contract.api.conftest import Live
+from tests.contract.api.conftest import Live, submit
 from tests.contract.api.test_console_in_browser import Console, chromium, console, serious
 
 __all__ = ["chromium", "console"]  # fixtures
@@ -65,14 +65,18 @@ def test_what_a_version_changes_is_shown(
     assert page.title() != "owned" and console.wrong == []
 
 
-def test_a_version_has_its_log(live: Live, console: Console) -> None:
+def test_a_version_has_its_log(live: Live, http: httpx.Client, console: Console) -> None:
     page, echo = console.page, live.deployment("echo")
+    submit(http, {"a": 1}, "/models/echo/production/async_predict")
     console.at(f"/ui/models/{echo.model_id}")
     page.get_by_role("link", name="Log", exact=True).first.click()
     console.live()
     page.locator(".log > div:not(.none)").first.wait_for()
     assert not serious(page)
-    page.get_by_label("without lines of requests").check()
+    page.locator(".log > .of-request:visible").first.wait_for()
+    box = page.get_by_label("without lines of requests")
+    assert (box.bounding_box() or {"width": 0})["width"] < 30
+    box.check()
     assert page.locator(".log > .of-request:visible").count() == 0
     page.get_by_label("At least").select_option("critical")
     page.get_by_role("button", name="Show").click()
