@@ -15,9 +15,12 @@ function bubble(role, text) {
   return words;
 }
 
+// What the engine calls itself.
+const served = () => form.deployment.selectedOptions[0]?.dataset.model ?? form.dataset.name;
+
 function asked() {
   const system = form.system.value.trim();
-  const body = { model: form.dataset.name, messages: [...(system ? [{ role: "system", content: system }] : []), ...messages], stream: true };
+  const body = { model: served(), messages: [...(system ? [{ role: "system", content: system }] : []), ...messages], stream: true };
   if (form.temperature.value !== "") body.temperature = Number(form.temperature.value);
   if (form.max_tokens.value !== "") body.max_tokens = Number(form.max_tokens.value);
   return body;
@@ -26,7 +29,8 @@ function asked() {
 async function send() {
   const text = form.message.value;
   if (!text.trim() || running) return;
-  messages.push({ role: "user", content: text });
+  const mine = messages; // another conversation may begin meanwhile
+  mine.push({ role: "user", content: text });
   bubble("user", text);
   form.message.value = "";
   running = new AbortController();
@@ -42,11 +46,11 @@ async function send() {
     else words.after(make("small", "stopped"));
   } finally {
     words.removeAttribute("aria-busy");
-    if (answer) messages.push({ role: "assistant", content: answer });
+    if (answer) mine.push({ role: "assistant", content: answer });
     else {
       words.parentElement.remove();
-      messages.pop(); // it was not answered, so it can be sent again
-      if (!form.message.value) form.message.value = text;
+      mine.pop(); // it was not answered, so it can be sent again
+      if (mine === messages && !form.message.value) form.message.value = text;
     }
     stop.hidden = true;
     $("#send").disabled = false;
@@ -64,7 +68,7 @@ async function stream(told) {
   const address = `/ui/api/models/${form.dataset.model}/deployment/${form.deployment.value}/sync/v1/chat/completions`;
   const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
   const answer = await fetch(address, { method: "POST", headers, body: JSON.stringify(asked()), signal: running.signal });
-  if (!answer.ok) throw new Error(errorOf(await answer.text()));
+  if (!answer.ok) throw new Error(errorIn(await answer.text()));
   if (typeOf(answer.headers.get("content-type")) !== "text/event-stream") return told(JSON.parse(await answer.text()).choices[0].message.content ?? "");
   const decoder = new TextDecoder(), reader = answer.body.getReader();
   let held = "", length = 0;
@@ -91,13 +95,6 @@ async function stream(told) {
   }
 }
 
-function errorOf(text) {
-  try {
-    const said = JSON.parse(text).error;
-    return typeof said === "string" ? said : said?.message ?? text;
-  } catch { return text.slice(0, 5000); }
-}
-
 function code() {
   const { stream: _, ...body } = asked();
   const literal = (value) => JSON.stringify(value); // texts and numbers are written alike
@@ -107,7 +104,7 @@ function code() {
   const lines = given.map((message) => `        {"role": ${literal(message.role)}, "content": ${literal(message.content)}},`);
   const more = ["temperature", "max_tokens"].filter((name) => name in body).map((name) => `    ${name}=${body[name]},`);
   $("#openai").textContent = ["import os", "", "from openai import OpenAI", "", `client = OpenAI(base_url=${literal(base)}, api_key=os.environ["KINGPOST_API_KEY"])`,
-    "answer = client.chat.completions.create(", `    model=${literal(form.dataset.name)},`, "    messages=[", ...lines, "    ],", ...more, "    stream=True,", ")",
+    "answer = client.chat.completions.create(", `    model=${literal(body.model)},`, "    messages=[", ...lines, "    ],", ...more, "    stream=True,", ")",
     "for chunk in answer:", '    print(chunk.choices[0].delta.content or "", end="", flush=True)'].join("\n");
 }
 

@@ -30,7 +30,8 @@ const sameValue = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 function fieldOf(name, given, root, required, depth) {
   const { schema, nullable } = resolved(given, root);
   const id = `f${++fieldNumber}`;
-  const field = kindOf(id, name, schema, root, depth);
+  const isChoice = nullable && schema.type === "boolean"; // true, false, or neither
+  const field = kindOf(id, name, isChoice ? { ...schema, enum: [true, false] } : schema, root, depth);
   const title = String(schema.title ?? "").slice(0, 200);
   field.element = holder(id, name, title, String(schema.description ?? "").slice(0, 2000), required, field);
   const read = field.read;

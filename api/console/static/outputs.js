@@ -6,6 +6,7 @@ const MOST_SHOWN = 8000000; // bytes that a page asks for to show them
 const MOST_MEDIA = 12; // pictures and files of one output
 const MEDIA = /^(image\/(png|jpeg|gif|webp)|audio\/.*|video\/.*)$/;
 const STARTS = { iVBORw0KGgo: "image/png", "/9j/": "image/jpeg", R0lGOD: "image/gif", UklGR: "image/webp" };
+const LONG_WHOLE = /(?<![\d.])\d{16,}(?![\d.eE])/; // a whole number that JavaScript cannot count
 const FILE_ADDRESS = /^\/v1\/files\/[\w.~-]+$/;
 
 function make(kind, text = "", className = "") {
@@ -13,6 +14,16 @@ function make(kind, text = "", className = "") {
   element.textContent = text;
   if (className) element.className = className;
   return element;
+}
+
+// What an answer says of what went wrong, by Kingpost or by an engine.
+function errorIn(text) {
+  try {
+    const said = JSON.parse(text).error;
+    if (typeof said === "string") return said;
+    if (said) return said.message ?? JSON.stringify(said);
+  } catch { /* the answer is text */ }
+  return text.slice(0, 5000);
 }
 
 const typeOf = (header) => (header ?? "").split(";")[0].trim().toLowerCase();
@@ -41,7 +52,7 @@ function elementsOf(kind, text) {
   if (kind !== "application/json" && !kind.endsWith("+json")) return [block(text)];
   let value;
   try { value = JSON.parse(text); } catch { return [block(text)]; }
-  return [...insideOf(value), block(JSON.stringify(value, shortened, 2) ?? "")];
+  return [...insideOf(value), block(LONG_WHOLE.test(text) ? text : JSON.stringify(value, shortened, 2) ?? "")];
 }
 
 function shortened(_, value) {
@@ -52,6 +63,7 @@ function shortened(_, value) {
 
 function pictureType(text) {
   const start = Object.keys(STARTS).find((start) => text.startsWith(start));
+  if (start === "UklGR" && text.slice(12, 16) !== "RUJQ") return ""; // a RIFF that is no WEBP: a WAV, say
   return start && text.length > 60 && /^[A-Za-z0-9+/=\s]+$/.test(text) ? STARTS[start] : "";
 }
 
@@ -117,15 +129,24 @@ class Flow {
   constructor(place) {
     this.place = place;
     this.text = "";
-    this.due = false;
+    this.due = 0; // the frame that shows what has come
+    this.isEnded = false;
   }
 
   add(text) {
+    if (this.isEnded) return;
     this.text += text;
     if (this.text.length > 2 * MOST_TEXT) this.text = "[the beginning is left out here]\n" + this.text.slice(-MOST_TEXT);
     if (this.due) return;
-    this.due = true;
-    requestAnimationFrame(() => { this.due = false; this.show(); });
+    this.due = requestAnimationFrame(() => { this.due = 0; this.show(); });
+  }
+
+  // Shows the last of it at once; what is put in its place afterwards stays.
+  end() {
+    cancelAnimationFrame(this.due);
+    if (this.due) this.show();
+    this.due = 0;
+    this.isEnded = true;
   }
 
   clear() { this.text = ""; }

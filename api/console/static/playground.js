@@ -2,10 +2,11 @@
 "use strict";
 
 const form = $("#try"), fields = $("#fields"), place = $("#result");
+const MOST_CODE = 2001; // characters of the input that the code is made of: it reads one of more than 2000 from a file
 const MOST_ANSWER = 20000000; // bytes of text that the page reads
 let fieldset = null; // the form of the chosen deployment's schema
 let running = null; // what Stop stops
-let shownInput = form.input.value; // the form's values as JSON, so that an untouched text stays as it is
+let isTouched = false; // whether somebody changed the form; if not, the text stays as it is
 
 // --- the input
 
@@ -13,7 +14,10 @@ const target = () => `/models/${form.dataset.model}/deployment/${form.deployment
 
 // The input as text. What was typed as JSON stays as it is: a number of 20 digits is more than JavaScript can count.
 function inputText() {
-  if (form.way.value === "form") return JSON.stringify(fieldset.read(), null, 2);
+  if (form.way.value === "form") {
+    const value = fieldset.read();
+    return isTouched ? JSON.stringify(value) : form.input.value;
+  }
   try { JSON.parse(form.input.value); } catch (error) {
     throw new Fault("", `The input is no JSON: ${error.message}`, form.input);
   }
@@ -38,15 +42,15 @@ function toForm() {
     return wrong(new Fault("", "The form is for an input that is an object.", form.input));
   }
   fieldset.write(value);
-  shownInput = JSON.stringify(fieldset.read());
+  isTouched = false;
   wrong();
   swap(true);
 }
 
 function toJson() {
   try {
-    const text = JSON.stringify(fieldset.read());
-    if (text !== shownInput) form.input.value = JSON.stringify(JSON.parse(text), null, 2);
+    const value = fieldset.read();
+    if (isTouched) form.input.value = JSON.stringify(value, null, 2);
   } catch (error) {
     form.way.value = "form";
     return wrong(error);
@@ -75,7 +79,7 @@ async function readSchema() {
     return;
   }
   let known;
-  try { known = await call("GET", target() + "/sync/v1/models/model/schema"); } catch { known = {}; } // it declares none
+  try { known = await schemaOf(target()); } catch { known = {}; } // it declares none
   if (form.deployment.selectedOptions[0] !== chosen) return;
   if (known.supports_streaming === true) form.how.value = "stream";
   fieldset = known.input_schema ? formOf(known.input_schema) : null;
@@ -86,6 +90,12 @@ async function readSchema() {
   fields.replaceChildren(...fieldset.inside);
   asForm.disabled = false;
   toForm();
+}
+
+// The model answers, so its 401 is no end of the session.
+async function schemaOf(target) {
+  const answer = await fetch(`/ui/api${target}/sync/v1/models/model/schema`, { headers: { "X-Kingpost-Csrf": csrf } });
+  return answer.ok ? answer.json() : {};
 }
 
 $("#attach").addEventListener("change", async (event) => {
@@ -141,18 +151,11 @@ async function atOnce(text, how) {
   if (!answer.ok) throw new Error(errorIn(await answer.text()));
   const isText = kind.startsWith("text/") || kind.endsWith("json");
   if (MEDIA.test(kind)) return showBlob(kind, await answer.blob());
-  const { text: whole, pieces } = await followed(answer.body.getReader());
+  const flow = new Flow(place);
+  const { text: whole, pieces } = await followed(answer.body.getReader(), flow).finally(() => flow.end());
   if (whole === null) return showBlob(kind, new Blob(pieces, { type: await kindOfBytes(pieces, kind) }));
   place.replaceChildren(...elementsOf(isText ? kind : "text/plain", whole));
   return `${answer.status} ${kind}`;
-}
-
-function errorIn(text) {
-  try {
-    const said = JSON.parse(text).error;
-    if (typeof said === "string") return said;
-    return said ? JSON.stringify(said) : text;
-  } catch { return text.slice(0, 5000); }
 }
 
 // Bytes say nothing of what they are, so their first ones are looked at.
@@ -173,8 +176,8 @@ function showBlob(said, blob) {
 }
 
 // An answer as it comes. A stream has no type, so it is text as long as it reads as text; `text` is null for other bytes.
-async function followed(reader) {
-  const flow = new Flow(place), decoder = new TextDecoder("utf-8", { fatal: true }), pieces = [];
+async function followed(reader, flow) {
+  const decoder = new TextDecoder("utf-8", { fatal: true }), pieces = [];
   let text = "", bytes = 0;
   for (;;) {
     const { done, value } = await reader.read();
@@ -202,6 +205,11 @@ async function followed(reader) {
 async function queued(text) {
   const body = `{"model_input": ${text}, "priority": ${Number(form.priority.value)}, "output_files": true}`;
   const { request_id: job } = await call("POST", target() + "/async_predict", body);
+  const cancel = () => call("DELETE", "/async_request/" + job).catch((error) => note(error.message, true));
+  if (running.signal.aborted) { // while it was sent
+    await cancel();
+    throw new DOMException("", "AbortError");
+  }
   const link = make("a", "Open the request"), state = make("span", "queued", "status s-queued");
   link.href = "/ui/jobs/" + job;
   told(state, link);
@@ -212,10 +220,9 @@ async function queued(text) {
     const events = new EventSource(`/ui/api/async_request/${job}/events`);
     const end = (how, ...why) => { events.close(); how(...why); };
     running.signal.addEventListener("abort", () => {
-      call("DELETE", "/async_request/" + job).catch((error) => note(error.message, true));
+      cancel();
       end(failed, new DOMException("", "AbortError"));
     });
-    events.addEventListener("open", () => flow.clear());
     events.addEventListener("status", (event) => {
       const { status } = JSON.parse(event.data);
       if (status === "IN_PROGRESS") flow.clear();
@@ -230,7 +237,7 @@ async function queued(text) {
     events.addEventListener("output", (event) => flow.add(event.data));
     events.addEventListener("done", () => end(done));
     events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) end(failed, new Error("The request cannot be followed; its page shows how it goes.")); });
-  });
+  }).finally(() => flow.end());
   await ended(job, state, link);
 }
 
@@ -258,7 +265,7 @@ function changed() {
 async function showCode() {
   let text;
   try { text = inputText(); } catch { return; } // it is being typed
-  if (fields.hidden === false) text = JSON.stringify(JSON.parse(text));
+  text = [...text.slice(0, 2 * MOST_CODE)].slice(0, MOST_CODE).join("");
   const asked = { name: form.dataset.name, deployment: form.deployment.value, how: form.how.value, level: Number(form.priority.value), text };
   const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
   const answer = await fetch("/ui/code", { method: "POST", headers, body: JSON.stringify(asked) });
@@ -266,6 +273,7 @@ async function showCode() {
   for (const [where, code] of Object.entries(await answer.json())) $(`[data-where="${where}"] pre`).textContent = code;
 }
 
+for (const kind of ["input", "change", "change-of-input"]) fields.addEventListener(kind, () => { isTouched = true; });
 form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
 form.addEventListener("input", changed);
 form.addEventListener("change-of-input", changed);

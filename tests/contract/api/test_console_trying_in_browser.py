@@ -1,5 +1,6 @@
 """Trying a model in Chromium: the form of its schema, JSON, files, streams, and a chat."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from deployments.registry.records import Deployment
+from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, Live
 from tests.contract.api.studio import studio
 from tests.contract.api.test_console_in_browser import WIDE, Console, chromium, console, serious
@@ -87,6 +89,68 @@ def test_a_number_of_many_digits_stays_what_it_is(wide: Console, live: Live) -> 
     wide.close()
 
 
+def test_an_input_that_nobody_touched_in_the_form_is_sent_as_it_is(wide: Console, studio: Deployment) -> None:  # fmt: skip
+    page = wide.page
+    wide.at(f"/ui/models/{studio.model_id}/try")
+    page.locator("#fields .field").first.wait_for()
+    given = '{"prompt": "x", "seed": 12345678901234567890, "sure": null, "image": "/a"}'
+    page.get_by_label("JSON", exact=True).check()
+    page.get_by_label("Input (JSON)").fill(given)
+    page.get_by_label("form", exact=True).check()
+    page.locator("[data-where=curl] pre", has_text="12345678901234567890").wait_for(state="attached")  # fmt: skip
+    with page.expect_request("**/predict") as sent:
+        run(page)
+    assert sent.value.post_data == given
+    page.locator("#stop").wait_for(state="hidden")
+    page.get_by_label("sure").select_option(label="false")
+    with page.expect_request("**/predict") as sent:
+        run(page)
+    assert sent.value.post_data_json["sure"] is False
+    page.locator("#stop").wait_for(state="hidden")
+    page.get_by_label("sure").select_option(label="")
+    with page.expect_request("**/predict") as sent:
+        run(page)
+    assert "sure" not in sent.value.post_data_json
+    wide.close()
+
+
+def test_pictures_in_an_answer_are_shown_and_its_long_numbers_are_right(wide: Console, live: Live, studio: Deployment) -> None:  # fmt: skip
+    page = wide.page
+    wide.at(f"/ui/models/{studio.model_id}/try")
+    page.locator("#fields .field").first.wait_for()
+    page.get_by_label("mode").select_option(label="picture")
+    for how in ("wait for the answer", "as it comes"):
+        page.get_by_label(how).check()
+        run(page)
+        page.locator("#said", has_text="200").wait_for()
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # fmt: skip
+        assert page.locator("#result img.output").count() == 1, how
+    wide.at(f"/ui/models/{live.deployment('echo').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    riffs = {name: base64.b64encode(b"RIFF\x24\0\0\0" + name + bytes(90)).decode() for name in (b"WAVE", b"WEBP")}  # fmt: skip
+    given = {"wave": riffs[b"WAVE"], "webp": riffs[b"WEBP"], "third": 1 / 3}
+    for text, shown in ((json.dumps(given), '"third": 0.3333333333333333\n'), ('{"id": 1234567890123456789}', "1234567890123456789")):  # fmt: skip
+        page.get_by_label("Input (JSON)").fill(text)
+        run(page)
+        page.locator("#result pre", has_text=shown.strip()).wait_for()
+        page.locator("#stop").wait_for(state="hidden")
+        assert shown in page.locator("#result pre").inner_text()
+        assert page.locator("#result img.output[src^='data:image/webp']").count() == ("webp" in text)  # fmt: skip
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_a_long_input_has_code_and_a_model_that_knows_no_key_logs_nobody_out(wide: Console, live: Live) -> None:  # fmt: skip
+    page = wide.page
+    page.route("**/schema", lambda route: route.fulfill(status=401, body="{}"))
+    wide.at(f"/ui/models/{live.deployment('echo').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    page.get_by_label("Input (JSON)").fill(json.dumps({"said": "🦊" * 150_000}))
+    page.locator("[data-where=curl] pre", has_text="@input.json").wait_for(state="attached")
+    assert wide.wrong == []
+    wide.close()
+
+
 def test_an_answer_appears_as_it_comes_through_the_queue_and_without(
     wide: Console, live: Live, tmp_path: Path
 ) -> None:
@@ -120,6 +184,48 @@ def test_what_runs_is_stopped(wide: Console, live: Live, tmp_path: Path) -> None
         page.get_by_role("button", name="Stop").click()
         page.get_by_text("Stopped.").wait_for()
         Path(f"{gate}.0").touch()
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_what_is_stopped_before_it_is_accepted_is_cancelled(wide: Console, live: Live, tmp_path: Path) -> None:  # fmt: skip
+    page, held = wide.page, list[Route]()
+    wide.at(f"/ui/models/{live.deployment('talker').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    page.route("**/async_predict", lambda route: held.append(route))
+    given = {"stream": ["x"], "gate": str(tmp_path / "gate")}
+    page.get_by_label("Input (JSON)").fill(json.dumps(given))
+    page.get_by_label("through the queue").check()
+    with page.expect_request("**/async_predict"):
+        run(page)
+    page.get_by_role("button", name="Stop").click()
+    with page.expect_response("**/async_predict") as answered:
+        held[0].continue_()
+    request = f"/async_request/{answered.value.json()['request_id']}"
+    page.get_by_text("Stopped.").wait_for()
+    (tmp_path / "gate.0").touch()
+    with live.client(live.new_key(scope="admin")) as http:
+        wait_until(lambda: http.get(request).json()["status"] == "CANCELED", 20, "it runs on")
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_text_stays_when_the_stream_of_a_request_is_opened_again(wide: Console, live: Live) -> None:  # fmt: skip
+    page, held = wide.page, list[Route]()
+    wide.at(f"/ui/models/{live.deployment('echo').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    pieces = [f"retry: 1\nid: {n}-0\nevent: output\ndata: {word} \n\n" for n, word in enumerate(("first", "second"))]  # fmt: skip
+
+    def events(route: Route) -> None:
+        if not pieces:
+            return held.append(route)
+        return route.fulfill(content_type="text/event-stream", body=pieces.pop(0))
+
+    page.route("**/events", events)
+    page.get_by_label("through the queue").check()
+    run(page)
+    page.locator("#result .flow", has_text="second").wait_for()
+    assert page.locator("#result .flow").inner_text().split() == ["first", "second"]
     assert wide.wrong == []
     wide.close()
 
@@ -169,6 +275,36 @@ def test_a_chat_streams_keeps_the_conversation_and_stops(
     page.get_by_role("button", name="New conversation").click()
     assert page.locator(".talk article").count() == 0
     assert console.wrong == []
+
+
+def test_a_conversation_that_is_left_leaves_nothing_in_the_next(wide: Console, live: Live, tmp_path: Path) -> None:  # fmt: skip
+    page, gate = wide.page, tmp_path / "gate"
+    wide.at(f"/ui/models/{live.deployment('talker').model_id}/chat")
+    page.get_by_label("Message").fill(f"wait for {gate}")
+    page.keyboard.press("Enter")
+    page.locator(".said-assistant .words", has_text="Hello").wait_for()
+    page.get_by_role("button", name="New conversation").click()
+    gate.touch()
+    page.locator("#stop").wait_for(state="hidden")
+    page.get_by_label("Message").fill("anew")
+    with page.expect_request("**/chat/completions") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.post_data_json["messages"] == [{"role": "user", "content": "anew"}]
+    assert sent.value.post_data_json["model"] == "talker"
+    page.locator(".said-assistant .words", has_text="Hello there").wait_for()
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_an_engine_is_asked_by_the_name_that_it_serves(wide: Console, studio: Deployment) -> None:
+    page = wide.page
+    wide.at(f"/ui/models/{studio.model_id}/chat")
+    page.get_by_label("Message").fill("hello")
+    with page.expect_request("**/chat/completions") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.post_data_json["model"] == "org/studio-7b"
+    assert 'model="org/studio-7b"' in str(page.locator("#openai").text_content())
+    wide.close()
 
 
 def test_a_page_of_another_site_gets_no_code(live: Live) -> None:

@@ -61,6 +61,7 @@ class Inputs(BaseModel):
     strength: float = Field(0.5, ge=0, le=1)
     seed: int | None = None
     upscale: bool = False
+    sure: bool | None = True
     size: Size = Size()
     tags: list[str] = []
     image: Path | None = None
