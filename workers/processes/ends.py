@@ -2,7 +2,8 @@
 
 A process that a model starts in a new session is not in the process group of its host. When its parent ends, it is an orphan.
 Linux makes an orphan the child of the nearest "subreaper" above it. The worker is one, so it finds the orphans of its hosts among
-its own children. The node is one, too, for the orphans of workers that are killed.
+its own children. The node is one, too, for the orphans of workers that are killed, and so is the host of a custom server, to know a
+daemon of its command.
 """
 
 import contextlib
