@@ -34,11 +34,16 @@ function fieldOf(name, given, root, required, depth) {
   const field = kindOf(id, name, isChoice ? { ...schema, enum: [true, false] } : schema, root, depth);
   const title = String(schema.title ?? "").slice(0, 200);
   field.element = holder(id, name, title, String(schema.description ?? "").slice(0, 2000), required, field);
-  const read = field.read;
+  const { read, write } = field;
+  let wasNull = false; // a null that was given stays one until there is a value
   field.read = () => {
     const value = read();
-    if (value === undefined) return required && nullable ? null : undefined;
+    if (value === undefined) return nullable && (required || wasNull) ? null : undefined;
     return !required && schema.default !== undefined && sameValue(value, schema.default) ? undefined : value;
+  };
+  field.write = (value) => {
+    wasNull = value === null;
+    write(value !== null ? value : nullable ? undefined : field.start);
   };
   field.start = schema.default === null ? undefined : schema.default;
   return field;
@@ -210,7 +215,7 @@ function groupField(schema, root, depth) {
     write: (value) => {
       const given = value && typeof value === "object" && !Array.isArray(value) ? value : {};
       rest = Object.fromEntries(Object.entries(given).filter(([name]) => !fields.some(([known]) => known === name)));
-      for (const [name, field] of fields) field.write(Object.hasOwn(given, name) && given[name] !== null ? given[name] : field.start);
+      for (const [name, field] of fields) field.write(Object.hasOwn(given, name) ? given[name] : field.start);
     },
   };
 }

@@ -102,15 +102,21 @@ def test_an_input_that_nobody_touched_in_the_form_is_sent_as_it_is(wide: Console
         run(page)
     assert sent.value.post_data == given
     page.locator("#stop").wait_for(state="hidden")
+    assert page.get_by_label("sure").input_value() == ""
+    page.get_by_role("textbox", name="prompt").fill("y")
+    with page.expect_request("**/predict") as sent:
+        run(page)
+    assert sent.value.post_data_json["sure"] is None
+    page.locator("#stop").wait_for(state="hidden")
     page.get_by_label("sure").select_option(label="false")
     with page.expect_request("**/predict") as sent:
         run(page)
     assert sent.value.post_data_json["sure"] is False
     page.locator("#stop").wait_for(state="hidden")
-    page.get_by_label("sure").select_option(label="")
+    page.get_by_label("sure").select_option(label="true")
     with page.expect_request("**/predict") as sent:
         run(page)
-    assert "sure" not in sent.value.post_data_json
+    assert "sure" not in sent.value.post_data_json  # it is the default
     wide.close()
 
 
