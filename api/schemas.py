@@ -1,7 +1,7 @@
 """The API's request and answer bodies: Baseten's fields (its OpenAPI 1.0.0), then Kingpost's additions."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 
 from pydantic import (
@@ -18,6 +18,7 @@ from priority.order import DEFAULT_LEVEL, LEVELS
 from priority.waiting import NOTHING, Pace, Waiting
 from tasks.job import JobError, QueueStatus, Reading, Retry
 from tasks.state import FINAL, Status, WebhookStatus
+from tasks.webhooks.verbs import Delivery
 
 DEFAULTS = Retry()
 
@@ -116,6 +117,40 @@ class Progress(BaseModel):
 
     fraction: float
     message: str | None
+
+
+class AttemptView(BaseModel):
+    """One attempt to deliver a webhook: the receiver's HTTP status and the beginning of its answer, or why there was none."""
+
+    at: datetime
+    status: int | None = None
+    error: str | None = None
+    ms: float
+    answer: str = ""
+
+
+class DeliveryView(BaseModel):
+    """GET /async_request/{id}/webhook: how a webhook stands, with every attempt."""
+
+    request_id: str
+    url: str
+    webhook_status: str = Field(description="`PENDING` also before the request is final.")
+    attempts: list[AttemptView]
+    next_attempt_at: datetime | None = Field(description="Null if none is planned.")
+
+    @classmethod
+    def of(cls, request_id: str, found: Delivery) -> "DeliveryView":
+        """It as it is shown."""
+        due = None
+        if found.next_in is not None:
+            due = datetime.now(UTC) + timedelta(milliseconds=found.next_in)
+        return cls(
+            request_id=request_id,
+            url=found.url,
+            webhook_status=found.status or WebhookStatus.PENDING,
+            attempts=[AttemptView.model_validate(attempt) for attempt in found.attempts],
+            next_attempt_at=due,
+        )
 
 
 class RequestStatus(BaseModel):

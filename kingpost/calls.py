@@ -36,6 +36,7 @@ from kingpost.records import (
     ApiKey,
     Canceled,
     Chunk,
+    Delivery,
     FileRef,
     JobStatus,
     Output,
@@ -218,6 +219,11 @@ def output(request_id: str, timeout: float | None = None) -> Flow[Output]:
         raise kind(message, request_id, found.status, errors)
     request = Request("GET", f"{_request(request_id)}/result", read_seconds=PREDICT_SECONDS)
     return _output((yield from ask(request)))
+
+
+def webhook(request_id: str) -> Flow[Delivery]:
+    """How the request's webhook stands. Raises Conflict if it has none."""
+    return Delivery.of(_object((yield from ask(Request("GET", f"{_request(request_id)}/webhook")))))
 
 
 def events(request_id: str, after: str = "") -> Generator[Step | Emit[Event], Any, None]:

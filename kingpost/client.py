@@ -141,6 +141,7 @@ class Job(_Led):
     move = _own(calls.move)
     input = _own(calls.job_input)
     input_as_sent = _own(calls.input_as_sent)
+    webhook = _own(calls.webhook)
 
     def retry(self, model_input: object = calls.SAME_INPUT) -> "Job":
         """Runs it again as a new request, with the same input or with another, once it is final."""
@@ -172,6 +173,7 @@ class AsyncJob(_AsyncLed):
     move = _async_own(calls.move)
     input = _async_own(calls.job_input)
     input_as_sent = _async_own(calls.input_as_sent)
+    webhook = _async_own(calls.webhook)
 
     async def retry(self, model_input: object = calls.SAME_INPUT) -> "AsyncJob":
         """Runs it again as a new request, with the same input or with another, once it is final."""

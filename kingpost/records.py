@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
@@ -63,6 +63,17 @@ class JobError(Record):
 
     code: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery(Record):
+    """How the webhook of a request stands. An attempt has `at`, `status`, `error`, `ms` and `answer`."""
+
+    request_id: str
+    url: str = ""
+    webhook_status: str = ""
+    attempts: Sequence[Mapping[str, Any]] = ()
+    next_attempt_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,14 @@ from api.problems import Problem
 from api.routes.async_requests import job_and_status
 from api.routes.jobs import inputs, listing
 from api.routes.jobs.schemas import PagedQuery
+from api.schemas import DeliveryView
 from deployments.registry import verbs as registry
 from tasks.errors import NotFound, PayloadUnavailable
 from tasks.job import Job
 from tasks.state import FINAL
 from tasks.steering import verbs as steering
 from tasks.steering.filters import JobFilter, Place
+from tasks.webhooks import verbs as outbox
 
 PAGE = 50  # rows
 TOO_LONG = "This input is too long to be edited in a page; use `kingpost jobs retry ID --edit`."
@@ -59,6 +61,7 @@ async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[st
         "name": await _model_name(gateway, job.model_id),
         "steps": _steps(now),
         "final": job.status in FINAL,
+        "delivery": await _delivery(gateway, job),
         "input_gone": job.status in FINAL and not gateway.settings.keep_inputs,
     }
 
@@ -83,6 +86,11 @@ async def given_again(request: Request, request_id: str) -> str:
     if isinstance(response, StreamingResponse):
         raise Problem(413, "payload_too_large", TOO_LONG)
     return pretty(bytes(response.body))
+
+
+async def _delivery(gateway: Gateway, job: Job) -> DeliveryView | None:
+    found = await gateway.store.run(outbox.delivery(job.request_id)) if job.webhook else None
+    return DeliveryView.of(job.request_id, found) if found else None
 
 
 async def _model_name(gateway: Gateway, model_id: str) -> str:

@@ -21,6 +21,7 @@ from tasks.outside_text import printable
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 LEVEL_NAMES = {0: "high", 1: "medium", 2: "low"}
+MOST_ATTEMPTS = 10  # of a webhook, the latest
 MOST_SHOWN = 200_000  # characters of a text in a page; the rest is a download
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -136,7 +137,7 @@ FILTERS: dict[str, Any] = {
     "bars": sparklines.bars,
 }
 TEMPLATES.filters.update(FILTERS)
-WORDS: dict[str, Any] = {"WAITS": WAITS, "LEVELS": LEVEL_NAMES}
+WORDS: dict[str, Any] = {"WAITS": WAITS, "LEVELS": LEVEL_NAMES, "MOST_ATTEMPTS": MOST_ATTEMPTS}
 TEMPLATES.globals.update(WORDS)
 # For templates and for the part of a page alone, which is rendered without what stands around it.
 PARTS: dict[str, Any] = vars(TEMPLATES.get_template("parts.html").module)

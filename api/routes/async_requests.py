@@ -32,6 +32,7 @@ from api.schemas import (
     AsyncPredictRequest,
     AsyncPredictResponse,
     CancelResponse,
+    DeliveryView,
     QueueStatusResponse,
     RequestStatus,
 )
@@ -207,6 +208,18 @@ async def events(request: Request, request_id: str) -> StreamingResponse:
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(chunks(), media_type="text/event-stream", headers=headers)
+
+
+@router.get("/async_request/{request_id}/webhook")
+async def webhook(request: Request, request_id: str) -> DeliveryView:
+    """How the request's webhook stands: every attempt with what came of it, and when the next one is due. 409 if it has none."""
+    gateway, key = gateway_of(request), await authenticate(request)
+    found = await gateway.store.run(outbox.delivery(request_id, owner_for(key)))
+    if found is None:
+        raise no_such_request()
+    if not found.url:
+        raise Problem(409, "client_error", "The request has no webhook.")
+    return DeliveryView.of(request_id, found)
 
 
 @router.post("/async_request/{request_id}/webhook/redeliver", status_code=202)

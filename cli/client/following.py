@@ -86,9 +86,7 @@ class _Bar:
                 state=printable(said.get("message") or "running"),
             )
         elif event.kind == "status":
-            is_queued = event.json()["status"] == "QUEUED"
-            words = _waiting(self._job.status()) if is_queued else _words(event)
-            self._bars.update(self._task, state=words)
+            self._bars.update(self._task, state=_words(event, self._job))
 
     def stop(self) -> None:
         self._bars.stop()
@@ -107,9 +105,7 @@ class _Lines:
                 said["data"] = event.json()
             print(json.dumps(said), flush=True)
         elif event.kind == "status":
-            is_queued = event.json()["status"] == "QUEUED"
-            words = _waiting(self._job.status()) if is_queued else _words(event)
-            print(words, file=sys.stderr, flush=True)
+            print(_words(event, self._job), file=sys.stderr, flush=True)
         elif event.kind == "progress":
             said = event.json()
             message = f"{said.get('fraction') or 0:.0%} {said.get('message') or ''}"
@@ -119,8 +115,11 @@ class _Lines:
         pass
 
 
-def _words(event: "Event") -> str:
+def _words(event: "Event", job: "Job") -> str:
     said = event.json()
+    if said["status"] == "QUEUED":
+        now = job.status()
+        return _waiting(now) if now.status == "QUEUED" else "queued"  # it has gone on since
     attempt = f", attempt {said['attempt']}" if said.get("attempt", 0) > 1 else ""
     return said["status"].lower().replace("_", " ") + attempt
 

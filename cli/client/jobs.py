@@ -18,12 +18,13 @@ from cli.tables import show
 from tasks.outside_text import printable
 
 if TYPE_CHECKING:
-    from kingpost.records import JobStatus, ListedJob, Model
+    from kingpost.records import Delivery, JobStatus, ListedJob, Model
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Lists, shows, follows, cancels, retries, moves and deletes requests.",
 )
+NO_HOOK = (None, "", "NO_WEBHOOK_PROVIDED")
 RequestId = Annotated[str, typer.Argument(help="Id of the request, or its beginning.")]
 # What `show` says of a status, in this order; what is empty is left out.
 SHOWN = (
@@ -56,11 +57,15 @@ def list_jobs(
 def show_job(request_id: RequestId, as_json: AsJson = False) -> None:
     """Shows the status of a request, and why it waits or failed."""
     with client() as server:
-        found = server.jobs.get(whole(server, request_id)).status()
+        job = server.jobs.get(whole(server, request_id))
+        found = job.status()
+        hook = job.webhook() if found.webhook_status not in NO_HOOK and not as_json else None
     if as_json:
         print(json.dumps(found.raw))
     else:
         _say(found)
+        if hook and hook.attempts:
+            print(_attempt(hook))
 
 
 @app.command()
@@ -234,6 +239,16 @@ def _say(found: "JobStatus") -> None:
         print(f"  error: {error.code}: {printable(error.message)}")
     if found.has_result:
         print(f"  result: kingpost jobs result {found.request_id}")
+
+
+def _attempt(hook: "Delivery") -> str:
+    """The last attempt to deliver a webhook, in a line."""
+    last = hook.attempts[-1]
+    what = last.get("error") or f"answered {last.get('status')}"
+    following = (
+        f"; the next one is due {_time(hook.next_attempt_at)}" if hook.next_attempt_at else ""
+    )
+    return f"  webhook attempt {len(hook.attempts)}: {printable(str(what))}{following}"
 
 
 def _time(at: datetime | None) -> str:

@@ -128,7 +128,7 @@ class Autoscaler:
             await self._store.run(registry.scale(id_, wanted, calls, False, states))
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
-        """Whether sync calls came since the last look. Short ones are over by now."""
+        """Whether calls or jobs came since the last look. Short ones are over by now."""
         served = sum(replica.served for replica in replicas)
         before = self._served.get(deployment_id, served)
         self._served[deployment_id] = served

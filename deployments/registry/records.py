@@ -105,7 +105,7 @@ class Replica:
     busy: int
     pid: int
     host_pid: int | None
-    served: int = 0  # sync calls since the host started
+    served: int = 0  # calls and jobs since the host started
     note: str | None = None  # what it does meanwhile, such as the last line of an installer
     machine: str = ""  # where the Unix socket is
     tcp: str | None = None  # HOST:PORT of the host's gate for other machines

@@ -45,6 +45,16 @@ class GivenUp:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """How the webhook of a request stands. Both texts are '' if it has none, the status also before the request is final."""
+
+    url: str
+    status: str  # a WebhookStatus
+    attempts: list[dict[str, Any]]  # as of GivenUp
+    next_in: Milliseconds | None  # until the next attempt; None if none is planned
+
+
+@dataclass(frozen=True)
 class OutboxStatus:
     """The numbers of webhooks on their way and given up, and the latest that were given up."""
 
@@ -145,6 +155,19 @@ def settle_delivery(
 def redeliver(request_id: str, owner: str = "") -> ScriptCall[Redelivery]:
     """Sends the webhook of a final job again. The owner '' means any."""
     return ScriptCall("redeliver", [request_id, owner], lambda reply: Redelivery(text(reply)))
+
+
+def delivery(request_id: str, owner: str = "") -> ScriptCall[Delivery | None]:
+    """How the webhook of a request stands; None if there is no such request. The owner '' means any."""
+
+    def read(reply: Reply) -> Delivery | None:
+        word, *rest = items(reply)
+        if text(word) == "missing":
+            return None
+        url, status, log, due = (text(part) for part in rest)
+        return Delivery(url, status, json.loads(f"[{log}]"), int(due) if due != "-1" else None)
+
+    return ScriptCall("delivery", [request_id, owner], read)
 
 
 def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:

@@ -245,6 +245,13 @@ def test_a_call_whose_job_another_worker_has_claimed_is_stopped(rig: Rig) -> Non
     assert rig.runs() == ["long", "long"]
 
 
+def test_a_job_counts_as_work_however_short_it_is(rig: Rig) -> None:
+    """The autoscaler looks once a second. A replica with short jobs alone was taken for idle."""
+    rig.start()
+    rig.final(rig.submit("short"))
+    wait_until(lambda: ready_replicas(rig.settings)[0].served == 1, 10, "the job is not counted")
+
+
 def test_a_host_dies_with_its_worker(rig: Rig) -> None:
     (replica,) = rig.start()
     rig.processes[-1].kill()

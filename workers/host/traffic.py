@@ -1,4 +1,4 @@
-"""Counts the calls that the host serves and has served. Calls of the worker use another socket and are not counted."""
+"""Counts the calls that the host serves, and has served. Jobs come by the worker's socket, and count only among the latter."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

@@ -100,7 +100,7 @@ class HostState:
     sync_waiting: int
     jobs_waiting: int
     open: int  # calls of callers
-    served: int  # of these, since it started
+    served: int  # these and jobs, since it started
     not_live_ms: int = 0  # for how long its health checks have failed; 0 = it is well
     not_ready_ms: int = 0  # the same of readiness; for a model class they are one
     fault: str = ""  # why it has to end; '' = it need not

@@ -75,7 +75,9 @@ async function readSchema() {
   said.textContent = "";
   if (!chosen) return;
   if (!("ready" in chosen.dataset)) {
-    said.textContent = "No replica of it runs now; the first call wakes it.";
+    said.textContent = "inactive" in chosen.dataset
+      ? "It is deactivated: calls are refused until it is activated on the page of its model."
+      : "No replica of it runs now; the first call wakes it.";
     return;
   }
   let known;

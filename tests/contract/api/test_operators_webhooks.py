@@ -13,12 +13,19 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tasks.webhooks.secrets import signing
 from tests.conditions import wait_until
-from tests.contract.api.conftest import Live
+from tests.contract.api.conftest import Live, submit
+
+ECHO = "/models/echo/production/async_predict"
 
 
 @pytest.fixture(scope="module")
-def admin(live: Live) -> Iterator[httpx.Client]:
-    with live.client(live.new_key(scope="admin")) as client:
+def key(live: Live) -> str:
+    return live.new_key(scope="admin")
+
+
+@pytest.fixture(scope="module")
+def admin(live: Live, key: str) -> Iterator[httpx.Client]:
+    with live.client(key) as client:
         yield client
 
 
@@ -37,10 +44,9 @@ def test_secrets_are_rotated_and_listed_without_their_middle(
     assert not [secret for secret in plain if secret in answer.text + admin.get("/v1/audit").text]
 
 
-def refused(store: JobStore) -> RequestId:
-    """A request whose webhook is given up at once, because its address is private."""
+def finished(store: JobStore, hook: str = "https://127.0.0.1/hook") -> RequestId:
+    """A request with a webhook. This address is private, so it is given up at once."""
     request_id = RequestId(uuid.uuid4().hex)
-    hook = "https://127.0.0.1/hook"
     job = Submission(request_id, "nowhere", "model001", b"{}", webhook=hook)
     store.run(verbs.submit([job], "k", 10**6))
     claim = store.run(verbs.claim("nowhere", "r:0", uuid.uuid4().hex[:16], "r"))
@@ -49,8 +55,27 @@ def refused(store: JobStore) -> RequestId:
     return request_id
 
 
+def test_a_webhook_that_is_tried_again_says_why_and_when(
+    live: Live, admin: httpx.Client, key: str
+) -> None:
+    hook = "https://nowhere.invalid/hook"
+    request_id = finished(JobStore(live.settings), hook)
+    path = f"/async_request/{request_id}/webhook"
+    wait_until(lambda: admin.get(path).json()["attempts"], 20, "it was never tried")
+    said = admin.get(path).json()
+    assert (said["url"], said["webhook_status"]) == (hook, "PENDING")
+    assert "nowhere.invalid" in said["attempts"][0]["error"] and said["next_attempt_at"]
+    admin.post("/ui/login", data={"key": key}, headers={"origin": live.url})
+    page = admin.get(f"/ui/jobs/{request_id}").text
+    assert "attempt 1: " in page and "The next attempt is due" in page
+    assert admin.get("/async_request/nobody/webhook").status_code == 404
+    with live.client() as other:
+        assert other.get(path).status_code == 404  # another key's
+        assert other.get(f"/async_request/{submit(other, 1, ECHO)}/webhook").status_code == 409
+
+
 def test_what_was_given_up_is_listed_and_sent_again(live: Live, admin: httpx.Client) -> None:
-    request_id = refused(JobStore(live.settings))
+    request_id = finished(JobStore(live.settings))
 
     def given_up() -> dict[str, Any] | None:
         latest = admin.get("/v1/webhooks").json()["latest"]

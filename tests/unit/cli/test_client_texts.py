@@ -13,6 +13,7 @@ from cli.client.inputs import BadInput, model_input
 from cli.client.outputs import write
 from kingpost.packing.files import files_of
 from kingpost.records import JobStatus, Output
+from kingpost.streams.events import Event
 from tasks.settings import Settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -98,3 +99,19 @@ def test_each_template_passes_the_checks_of_a_push(template: str, tmp_path: Path
 def test_who_follows_a_request_reads_why_it_waits(said: dict[str, object], words: str) -> None:
     known = {"request_id": "r", "status": "QUEUED", "deployment_id": "d", "priority": 0, **said}
     assert following._waiting(JobStatus.of(known)) == words
+
+
+def test_a_request_that_has_gone_on_since_was_queued_then() -> None:
+    class Gone:
+        @staticmethod
+        def status() -> JobStatus:
+            known = {"request_id": "r", "status": "SUCCEEDED", "deployment_id": "d", "priority": 0}
+            return JobStatus.of(known)
+
+    def words(status: str) -> str:
+        event = Event("0-0", "status", json.dumps({"status": status, "attempt": 1}))
+        return following._words(event, Gone())  # type: ignore[arg-type]
+
+    assert [words(status) for status in ("QUEUED", "IN_PROGRESS", "SUCCEEDED")] == [
+        "queued", "in progress", "succeeded",
+    ]  # fmt: skip

@@ -54,6 +54,7 @@ class WorkerApp:
             await JSONResponse({"error": str(error)}, 400)(scope, receive, send)
             return
         if isinstance(call, RunJob):
+            self._host.traffic.served += 1
             await self._jobs.run(call, scope, receive, send)
             return
         response = await self._response(call)
