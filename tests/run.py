@@ -43,7 +43,9 @@ def verdict(first: Outcome, second: Outcome | None) -> tuple[int, str]:
     names = "".join(f"\n  {name}" for name in first.failed)
     if second.code == 0 and second.passed == count:
         return 0, f"Green, but {count} tests failed at first and passed by themselves:{names}"
-    return second.code or TESTS_FAILED, f"Red: {count} tests failed and ran again in vain:{names}"
+    still = f" {len(second.failed)} of them failed again:" if second.failed else ""
+    names = "".join(f"\n  {name}" for name in second.failed or first.failed)
+    return second.code or TESTS_FAILED, f"Red: {count} tests failed and ran again.{still}{names}"
 
 
 def main(paths: Sequence[str], slow: bool) -> int:

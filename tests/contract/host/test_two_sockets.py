@@ -88,10 +88,22 @@ def test_both_sockets_are_for_their_user_alone(host: RunningHost) -> None:
 def test_what_the_worker_asks_is_no_call_of_a_caller(host: RunningHost) -> None:
     before = host.state()["served"]
     host.worker.post("/hot-reload")
-    host.job("job")
     assert host.state()["served"] == before
     host.http.get("/v1/models/model")
     assert host.state()["served"] == before + 1
+
+
+def test_a_job_is_work_but_no_open_call_of_a_caller(host: RunningHost) -> None:
+    before = host.state()["served"]
+    with ThreadPoolExecutor(1) as pool:
+        (host.package / "data" / "go").unlink(missing_ok=True)
+        (host.package / "data" / "ran-victim").unlink(missing_ok=True)
+        running = pool.submit(host.job, "victim", "again")
+        wait_until((host.package / "data" / "ran-victim").exists)
+        said = host.state()
+        (host.package / "data" / "go").touch()
+        running.result()
+    assert (said["open"], said["served"]) == (0, before + 1)
 
 
 def test_paths_like_the_worker_s_are_a_custom_server_s_own(start_host: StartHost) -> None:
