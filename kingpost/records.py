@@ -259,15 +259,24 @@ class Deployment(Record):
     warnings: tuple[str, ...] = ()
     created_at: datetime | None = None
 
+    @property
+    def load_failure(self) -> str:
+        """The sentence that says why its last load failed; empty if it did not."""
+        failed = self.status in ("DEPLOY_FAILED", "UNHEALTHY", "INACTIVE")
+        lines = (self.status_reason or "").strip().splitlines() if failed else []
+        return lines[-1] if lines else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Record):
-    """An environment of a model. `candidate_deployment` is the one that warms up for it."""
+    """An environment of a model. `candidate_deployment` is the one that warms up for it; `warnings` are what speaks against a rollback."""
 
     name: str
     model_id: str = ""
     current_deployment: Deployment | None = None
     candidate_deployment: Deployment | None = None
+    previous_deployment_id: str | None = None
+    warnings: tuple[str, ...] = ()
     created_at: datetime | None = None
 
 

@@ -133,8 +133,8 @@ async def promote(
 ) -> DeploymentView:
     """Promotes a deployment to production."""
     change.target = f"{model}/{which} to production"
-    await manage.promote(model, which)
-    return await _deployment(manage, model, which)
+    warnings = await manage.promote(model, which)
+    return _with(warnings, await _deployment(manage, model, which))
 
 
 @router.get("/{model}/environments")
@@ -212,8 +212,12 @@ async def promote_to(
     asked = await _body(request, TypeAdapter(PromoteBody))
     which = asked.deployment_id
     change.target = f"{model}/{which} to {name}"
-    await manage.promote(model, which, name)
-    return await _deployment(manage, model, which)
+    warnings = await manage.promote(model, which, name)
+    return _with(warnings, await _deployment(manage, model, which))
+
+
+def _with(warnings: list[str], view: DeploymentView) -> DeploymentView:
+    return view.model_copy(update={"warnings": [*warnings, *view.warnings]})
 
 
 def _values(changes: Mapping[str, object]) -> str:
@@ -227,8 +231,9 @@ def _values(changes: Mapping[str, object]) -> str:
 )
 async def rollback(manage: Manage, model: str, name: str) -> EnvironmentView:
     """Switches an environment back to its previous deployment, or cancels its promotion."""
-    await manage.rollback(model, name)
-    return await _environment(manage, model, name)
+    warnings = await manage.rollback(model, name)
+    view = await _environment(manage, model, name)
+    return view.model_copy(update={"warnings": warnings})
 
 
 async def _deployment(manage: Management, model: str, which: str) -> DeploymentView:

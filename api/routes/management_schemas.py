@@ -83,7 +83,8 @@ class DeploymentView(BaseModel):
     instance_type_name: str | None = None
     environment: str | None
     labels: dict[str, str] | None = None
-    warnings: list[str] = []  # what of its config.yaml is not honoured here
+    # What of its config.yaml is not honoured here; after a promotion also why its last load failed.
+    warnings: list[str] = []
     request_backpressure_settings: RequestBackpressure = RequestBackpressure()
     wanted_replica_count: int
     slots: int  # calls that can run at once now
@@ -176,11 +177,13 @@ class InstanceType(BaseModel):
 
 
 class EnvironmentView(BaseModel):
-    """One environment."""
+    """One environment. `previous_deployment_id`, to which a rollback leads, and `warnings` are ours."""
 
     name: str
     created_at: datetime
     model_id: str
+    previous_deployment_id: str | None
+    warnings: list[str] = []  # after a rollback: why the last load of that deployment failed
     current_deployment: DeploymentView | None
     candidate_deployment: DeploymentView | None
     in_progress_promotion: Promotion | None
@@ -203,6 +206,7 @@ class EnvironmentView(BaseModel):
             name=environment.name,
             created_at=_time(environment.created or model.created),
             model_id=model.id,
+            previous_deployment_id=environment.previous,
             current_deployment=current,
             candidate_deployment=candidate,
             in_progress_promotion=Promotion() if candidate else None,

@@ -1,5 +1,6 @@
 """`kingpost promote`, `rollback`, `activate`, `deactivate`: by a server's API, or on the store of this machine."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from cli.client.choosing import chosen_client
+from kingpost.errors import Error
 from kingpost.errors import NotFound as NotThere
 from kingpost.records import RESERVED
 from tasks.errors import NotFound
+from tasks.outside_text import printable
 
 if TYPE_CHECKING:
     from kingpost import Client
@@ -20,14 +23,22 @@ DeploymentId = Annotated[str, typer.Argument(help="Id of the deployment.")]
 EnvironmentName = Annotated[
     str, typer.Option("--environment", "-e", help="Name of the environment.")
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Also one whose last load failed: it is loaded again.")
+]
+
+
+class LoadFailed(Error):
+    """The deployment could not be loaded the last time."""
 
 
 @dataclass(frozen=True)
 class Pointers:
-    """What an environment points at, and what warms up to take its place; '' for nothing."""
+    """What an environment points at, what warms up to take its place, and what it pointed at before; '' for nothing."""
 
     current: str = ""
     candidate: str = ""
+    previous: str = ""
 
 
 class Registry(Protocol):
@@ -39,6 +50,10 @@ class Registry(Protocol):
 
     def pointers(self, model: str, environment: str) -> Pointers:
         """What the environment points at now."""
+        ...
+
+    def load_failure(self, model: str, deployment_id: str) -> str:
+        """Why the last load of the deployment failed; '' if it did not."""
         ...
 
     def promote(self, model: str, deployment_id: str, environment: str) -> None:
@@ -73,7 +88,12 @@ class OnServer:
         except NotThere:
             return Pointers()
         current, candidate = known.current_deployment, known.candidate_deployment
-        return Pointers(current.id if current else "", candidate.id if candidate else "")
+        ids = (current.id if current else "", candidate.id if candidate else "")
+        return Pointers(*ids, known.previous_deployment_id or "")
+
+    def load_failure(self, model: str, deployment_id: str) -> str:
+        """Why the last load of the deployment failed; '' if it did not."""
+        return self._client.deployments.get(model, deployment_id).load_failure
 
     def promote(self, model: str, deployment_id: str, environment: str) -> None:
         """Warms up the deployment, then switches the environment to it."""
@@ -104,15 +124,25 @@ class OnServer:
 
 
 def promote(
-    model: Model, deployment_id: DeploymentId, environment: EnvironmentName = "production"
+    model: Model,
+    deployment_id: DeploymentId,
+    environment: EnvironmentName = "production",
+    force: Force = False,
 ) -> None:
-    """Warms up a deployment, then switches an environment to it."""
-    switch(_registry(), model, deployment_id, environment)
-
-
-def rollback(model: Model, environment: EnvironmentName = "production") -> None:
-    """Switches an environment back to its previous deployment."""
+    """Warms up a deployment, then switches an environment to it. One whose last load failed needs --force."""
     known = _registry()
+    _check(known, model, deployment_id, environment, force)
+    switch(known, model, deployment_id, environment)
+
+
+def rollback(
+    model: Model, environment: EnvironmentName = "production", force: Force = False
+) -> None:
+    """Switches an environment back to its previous deployment. One whose last load failed needs --force."""
+    known = _registry()
+    pointers = known.pointers(model, environment)
+    if pointers.previous and not pointers.candidate:  # else it only cancels a promotion
+        _check(known, model, pointers.previous, environment, force)
     _change(known, model, environment, partial(known.rollback, model, environment))
 
 
@@ -129,6 +159,20 @@ def deactivate(deployment_id: DeploymentId) -> None:
 def switch(known: Registry, model: str, deployment_id: str, environment: str) -> None:
     """Promotes a deployment and says what becomes of the environment and of requests that wait."""
     _change(known, model, environment, partial(known.promote, model, deployment_id, environment))
+
+
+def _check(known: Registry, model: str, deployment_id: str, environment: str, force: bool) -> None:
+    """Asks, or raises LoadFailed without a terminal, if the last load of the deployment failed."""
+    if not (why := known.load_failure(model, deployment_id)):
+        return
+    failed = f"The last load of {deployment_id} failed: {printable(why.rstrip('.'))}"
+    then = f"it is loaded again, and {environment} switches to it only when it is ready"
+    if force:
+        typer.echo(f"{failed}; {then}.", err=True)
+    elif not sys.stdin.isatty():
+        raise LoadFailed(f"{failed}; with --force {then}.")
+    elif not typer.confirm(f"{failed}. Shall {environment} switch to it when a load succeeds?"):
+        raise typer.Exit(1)
 
 
 def _registry() -> Registry:

@@ -4,6 +4,7 @@ from cli.auditing import audited
 from cli.commands.promoting import Pointers
 from deployments.registry import verbs as registry
 from deployments.registry.management import rollback_target
+from deployments.registry.statuses import status_of
 from tasks.errors import NotFound
 from tasks.settings import Settings
 from tasks.store import verbs
@@ -20,7 +21,16 @@ class OnStore:
     def pointers(self, model: str, environment: str) -> Pointers:
         """What the environment points at now."""
         known = self._store.run(registry.model(model)).environments.get(environment)
-        return Pointers(known.deployment_id, known.candidate or "") if known else Pointers()
+        if known is None:
+            return Pointers()
+        return Pointers(known.deployment_id, known.candidate or "", known.previous or "")
+
+    def load_failure(self, model: str, deployment_id: str) -> str:  # noqa: ARG002 - ids are unique
+        """Why the last load of the deployment failed; '' if it did not. Raises NotFound."""
+        deployment = self._store.run(registry.deployment(deployment_id))
+        known = self._store.run(registry.replicas())
+        of_it = [replica for replica in known if replica.deployment_id == deployment_id]
+        return status_of(deployment, of_it).load_failure
 
     def promote(self, model: str, deployment_id: str, environment: str) -> None:
         """Warms up the deployment, then switches the environment to it. Raises NotFound and EnvironmentRefused."""

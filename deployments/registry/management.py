@@ -26,6 +26,16 @@ def rollback_target(model: Model, environment: str) -> str:
     return target
 
 
+def promotion_warnings(
+    deployment: Deployment, status: DeploymentStatus, environment: str
+) -> list[str]:
+    """What speaks against a promotion. `status` is that before the promotion, which lets a failed deployment load again."""
+    if not (why := status.load_failure):
+        return []
+    then = f"It is loaded again, and {environment} switches to it only when it is ready."
+    return [f"The last load of {deployment.id} failed: {why.rstrip('.')}. {then}"]
+
+
 class Management:
     """The operations. Methods raise NotFound, EnvironmentRefused, NotOnItsOwn, BadSetting and StoreUnavailable."""
 
@@ -94,19 +104,20 @@ class Management:
         await self._store.run(registry.retry(deployment.id))
         return True, None
 
-    async def promote(self, reference: str, which: str, environment: str = "production") -> None:
-        """Warms up a deployment, then switches the environment to it."""
-        model, deployment, _ = await self.deployment(reference, which)
+    async def promote(
+        self, reference: str, which: str, environment: str = "production"
+    ) -> list[str]:
+        """Warms up a deployment, then switches the environment to it. Returns warnings about it."""
+        model, deployment, status = await self.deployment(reference, which)
         if environment not in model.environments and environment != "production":
             raise NotFound(f"{model.name} has no environment {environment!r}.")
         await self._store.run(registry.promote(deployment, environment))
+        return promotion_warnings(deployment, status, environment)
 
-    async def rollback(self, reference: str, environment: str) -> None:
-        """Switches an environment back to its previous deployment, or cancels a promotion that warms up."""
+    async def rollback(self, reference: str, environment: str) -> list[str]:
+        """Switches an environment back to its previous deployment, or cancels a promotion that warms up. Returns warnings about it."""
         model = await self._store.run(registry.model(reference))
-        wanted = rollback_target(model, environment)
-        deployment = await self._store.run(registry.deployment(wanted))
-        await self._store.run(registry.promote(deployment, environment))
+        return await self.promote(model.id, rollback_target(model, environment), environment)
 
     async def pause(self, reference: str, paused: bool) -> int:
         """Holds a model's jobs back, or lets them run again. Returns how many wait."""

@@ -32,6 +32,13 @@ class DeploymentStatus:
     reason: str = ""
     paused: bool = False
 
+    @property
+    def load_failure(self) -> str:
+        """The sentence that says why its last load failed; empty if it did not."""
+        failed = self.name in ("DEPLOY_FAILED", "UNHEALTHY", "INACTIVE")
+        lines = self.reason.strip().splitlines() if failed else []
+        return lines[-1] if lines else ""
+
 
 def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> DeploymentStatus:
     """The status from the record and the live replicas."""

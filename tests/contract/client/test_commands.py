@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cli.stack.ports import free_port
+from kingpost import Client
 from tests.contract.client.conftest import COUNTER, Shell, Stack
 
 NEVER_READY = """
@@ -217,23 +218,30 @@ def test_an_environment_is_promoted_to_and_rolled_back_from_afar(
 ) -> None:
     first = stack.shell.type(f"kingpost push {stack.package('turns', COUNTER)}")
     (stack.shell.folder / "turns" / "model" / "model.py").write_text(NEVER_READY)
-    second = stack.shell.type("kingpost push turns --no-wait")
-    old, new = (re.findall(r"deployment (\w{8})", said)[0] for said in (first, second))
+    second = stack.shell.run("kingpost push turns")
+    assert second.returncode == 1 and "no weights" in second.stderr
+    old, new = (re.findall(r"deployment (\w{8})", said)[0] for said in (first, second.stdout))
     assert (
         logged_in.type(f"kingpost promote turns {old}") == f"production points at {old} already.\n"
     )
     soon = f"production switches to {new} as soon as a replica is ready.\n"
-    assert logged_in.type(f"kingpost promote turns {new}") == soon
+    local = f"--state {stack.shell.folder / '.kingpost'}"
+    for where in ("", local):
+        refused = logged_in.refused(f"kingpost promote turns {new} {where}")
+        assert refused.startswith(f"The last load of {new} failed: ValueError: no weights; with --")
+    with Client(stack.url, stack.key) as client:
+        (warning,) = client.deployments.promote("turns", new).warnings
+        assert warning.endswith("production switches to it only when it is ready.")
+    assert logged_in.type(f"kingpost promote turns {new} --force") == soon
     kept = f"The promotion of {new} is canceled; production stays at {old}.\n"
     assert logged_in.type("kingpost rollback turns") == kept
     assert "has no previous deployment" in logged_in.refused("kingpost rollback turns")
-    staged = logged_in.type(f"kingpost promote turns {new} -e staging")
+    staged = logged_in.type(f"kingpost promote turns {new} -e staging --force")
     assert staged.startswith(("staging points at", "staging switches to"))
     assert logged_in.type(f"kingpost deactivate {new}") == f"{new} of turns is inactive.\n"
     assert logged_in.type(f"kingpost activate {new}") == f"{new} of turns is active.\n"
     assert logged_in.type(f"kingpost activate {new}") == f"{new} of turns is active already.\n"
     assert "There is no deployment nothing" in logged_in.refused("kingpost activate nothing")
-    local = f"--state {stack.shell.folder / '.kingpost'}"
     _same_on_both_ways(logged_in, local, old, new)
 
 

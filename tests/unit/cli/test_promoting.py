@@ -51,6 +51,24 @@ def test_a_promotion_and_a_rollback_name_the_deployment(
     assert said("rollback", "m") == [back]
 
 
+def test_a_rollback_to_what_could_not_be_loaded_needs_force(
+    store: JobStore, settings: Settings, two: tuple[Deployment, Deployment]
+) -> None:
+    old, new = two
+    store.run(registry.promote(new))
+    store.run(registry.switch(new.model_id, "production", new.id))
+    store.run(registry.fail_load(old.id, "frames\nOSError: no such weights", settings))
+    refused = CliRunner().invoke(app, ["rollback", "m"])
+    assert "The last load of" in str(refused.exception) and "no such weights" in str(
+        refused.exception
+    )
+    back = f"production switches to {old.id} as soon as a replica is ready."
+    assert said("rollback", "m", "--force") == [back]
+    canceled = f"The promotion of {old.id} is canceled; production stays at {new.id}."
+    store.run(registry.fail_load(new.id, "it is sick, too", settings))
+    assert said("rollback", "m") == [canceled]  # this loads nothing
+
+
 def test_a_promotion_says_how_many_requests_wait_at_the_old_deployment(
     store: JobStore, two: tuple[Deployment, Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
