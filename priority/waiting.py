@@ -41,13 +41,18 @@ def in_the_queue(hold: str, backoff_ms: int, ready_slots: int) -> Waiting:
 
 
 def for_a_replica(
-    states: Collection[str], note: str | None, failure: str, gave_up: bool, deactivated: str = ""
+    states: Collection[str],
+    note: str | None,
+    failure: str,
+    gave_up: bool,
+    deactivated: str = "",
+    unplaced: str = "",
 ) -> Waiting:
     """Why a deployment has no ready replica.
 
     `states` are the states of its replicas that are not draining. `note` is what one of them does meanwhile. `failure` is the
     reason of the latest failed load, '' if it did not fail. `gave_up` means that the deployment is not loaded again for now.
-    `deactivated` says how to activate the deployment, '' if it is active.
+    `deactivated` says how to activate the deployment, '' if it is active. `unplaced` says why no node has taken it, if it has no replica.
     """
     if failure and (gave_up or deactivated or set(states) <= {"failed"}):
         return Waiting(WaitingFor.LOAD_FAILED, failure, stands_still=True)
@@ -55,7 +60,9 @@ def for_a_replica(
         return Waiting(WaitingFor.REPLICA, deactivated, stands_still=True)
     if states and set(states) <= {"unhealthy"}:
         return Waiting(WaitingFor.REPLICA, UNHEALTHY)
-    return Waiting(WaitingFor.LOADING, note) if states else Waiting(WaitingFor.REPLICA)
+    if states:
+        return Waiting(WaitingFor.LOADING, note)
+    return Waiting(WaitingFor.REPLICA, unplaced or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def check(folder: Path) -> None:
 def main() -> int:
     """Checks the package in the folder of the command line and returns the exit code."""
     folder = Path(sys.argv[1]).absolute()
+    sys.dont_write_bytecode = True  # the folder is the user's; -E hides the variable for it
     try:
         check(folder)
     except PackageError as error:

@@ -39,6 +39,7 @@ from api.schemas import (
 from api.targets import TARGETS
 from api.unknown_fields import warnings
 from api.upstream.waiting import FOR_OTHERS, deactivated, warning
+from deployments.registry.nodes import needs_node, nodes, why_unplaced
 from deployments.registry.records import Deployment
 from priority.waiting import NOTHING, Waiting, for_a_replica, in_the_queue
 from tasks.api_keys import ApiKey, sees_model_errors
@@ -293,13 +294,16 @@ async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: boo
         return waiting
     known = gateway.directory.of(reading.job.deployment_id)
     replicas = [replica for replica in known if replica.state != "draining"]
-    gave_up, failure, off = False, "", ""
+    gave_up, failure, off, unplaced = False, "", "", ""
     with contextlib.suppress(NotFound):
         deployment = await gateway.resolver.deployment(reading.job.deployment_id)
         gave_up, off = deployment.gave_up, "" if deployment.active else deactivated(deployment)
         failure = deployment.failure if detailed else deployment.failure and FOR_OTHERS
+        if needs_node(deployment, known):
+            unplaced = why_unplaced(await gateway.store.run(nodes()), deployment)
     note = next((replica.note for replica in replicas if replica.note), None)
-    return for_a_replica({replica.state for replica in replicas}, note, failure, gave_up, off)
+    states = {replica.state for replica in replicas}
+    return for_a_replica(states, note, failure, gave_up, off, unplaced)
 
 
 def _preferred_wait(request: Request) -> float:

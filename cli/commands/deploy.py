@@ -97,7 +97,7 @@ def _pointing(store: JobStore, deployment: Deployment) -> list[str]:
 def _dry_load(package: Package, may_lack: bool) -> None:
     """Imports the model's file and reads its signatures, in a process of its own."""
     command = [*with_users_modules("workers.dry_load"), str(package.root)]
-    env = inherited_variables() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    env = inherited_variables()
     try:
         done = subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=CHECK_SECONDS

@@ -224,16 +224,17 @@ def _follow(
 
 
 def _show(step: "DeploymentStep", status: Status, console: Console) -> None:
-    """What happens now. An error is said once, at the end. What an installer says stays on the terminal."""
+    """What happens now. An error is said once, at the end. What an installer says, and why it has to wait, stays on the terminal."""
     note = printable((step.message.strip().splitlines() or [""])[-1])
-    doing, builds = STATES.get(step.state, step.state), step.state == "building"
+    doing, stays = STATES.get(step.state, step.state), step.state in ("building", "queued")
     words = f"{doing}: {note}" if note else doing
     if not console.is_terminal:
-        print(words if builds else doing, file=sys.stderr, flush=True)
+        print(words if stays else doing, file=sys.stderr, flush=True)
         return
-    status.update(doing if builds else words)
-    if builds and note:
-        console.print(note, markup=False, style="dim", soft_wrap=True)
+    status.update(doing if stays else words)
+    if stays and note:
+        said = note if step.state == "building" else words
+        console.print(said, markup=False, style="dim", soft_wrap=True)
 
 
 def _path(deployed: "Deployed", environment: str | None, last: "DeploymentStep | None") -> str:

@@ -2,13 +2,14 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cli.commands.shown import HELD, PRODUCTION, DeploymentLine, ModelLine, pointing
 from cli.running import current_settings
 from cli.tables import last_line
 from deployments.registry import verbs as registry
+from deployments.registry.nodes import Heard, needs_node, nodes, why_unplaced
 from deployments.registry.records import Deployment, Environment, Replica
 from deployments.registry.statuses import status_of
 from tasks.settings import Settings
@@ -29,6 +30,7 @@ class Row:
     running: int
     leader: str = ""  # the chainlet in whose process it runs
     paused: bool = False
+    unplaced: str = ""  # why no node has taken it
     serves: str = "-"  # production, else all environments that point at it
 
     @property
@@ -70,8 +72,9 @@ class Row:
         off = f"deactivated: kingpost activate {self.deployment.id}"
         inactive = [] if self.deployment.active else [off]
         shared = [f"in the process of {self.leader}"] if self.leader else []
+        no_node = [self.unplaced] if self.unplaced else []
         limits = ["; ".join(self.deployment.warnings)] if self.deployment.warnings else []
-        said = errors + notes + kept + paused + inactive + shared + limits
+        said = errors + notes + kept + paused + inactive + no_node + shared + limits
         return next(iter(said), None)
 
 
@@ -81,7 +84,7 @@ def read(settings: Settings) -> list[Row]:
     replicas: dict[str, list[Replica]] = defaultdict(list)
     for replica in store.run(registry.replicas()):
         replicas[replica.deployment_id].append(replica)
-    deployments = store.run(registry.deployments())
+    deployments, heard = store.run(registry.deployments()), store.run(nodes())
     names = {deployment.id: deployment.model_name for deployment in deployments}
     models = {deployment.model_id for deployment in deployments}
     environments = {model: store.run(registry.environments(model)).values() for model in models}
@@ -92,7 +95,8 @@ def read(settings: Settings) -> list[Row]:
         serves = PRODUCTION if PRODUCTION in pointing.split(", ") else pointing
         leader = names.get(deployment.leader, "")
         of_it, counts = replicas[deployment.id], (queue.queued, queue.in_progress)
-        rows.append(Row(deployment, of_it, *counts, leader, queue.paused, serves))
+        unplaced = _unplaced(deployment, of_it, heard)
+        rows.append(Row(deployment, of_it, *counts, leader, queue.paused, unplaced, serves))
     store.close()
     return sorted((row for row in rows if not row.is_history), key=_place)
 
@@ -113,7 +117,7 @@ def deployments(model: str | None) -> list[DeploymentLine]:
     replicas: dict[str, list[Replica]] = defaultdict(list)
     for replica in store.run(registry.replicas()):
         replicas[replica.deployment_id].append(replica)
-    known = store.run(registry.deployments())
+    known, heard = store.run(registry.deployments()), store.run(nodes())
     return [
         DeploymentLine(
             deployment.model_name,
@@ -127,8 +131,13 @@ def deployments(model: str | None) -> list[DeploymentLine]:
         )
         for deployment in known
         if deployment.model_id in models
-        for status in [status_of(deployment, replicas[deployment.id])]
+        for of_it in [replicas[deployment.id]]
+        for status in [status_of(deployment, of_it, _unplaced(deployment, of_it, heard))]
     ]
+
+
+def _unplaced(deployment: Deployment, replicas: Sequence[Replica], heard: Sequence[Heard]) -> str:
+    return why_unplaced(heard, deployment) if needs_node(deployment, replicas) else ""
 
 
 def pointing_at(deployment: Deployment, environments: Iterable[Environment]) -> str:

@@ -1,11 +1,12 @@
 """The operations of the management API on models, deployments and environments."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling
+from deployments.registry.nodes import needs_node, nodes, why_unplaced
 from deployments.registry.records import Deployment, Environment, Model, Replica
 from deployments.registry.statuses import DeploymentStatus, status_of
 from deployments.registry.verbs import EnvironmentRefused
@@ -64,10 +65,20 @@ class Management:
             replicas[replica.deployment_id].append(replica)
         found = await self._of(model)
         paused = await self._store.run(verbs.paused([known.id for known in found]))
+        lacking = await self._unplaced([k for k in found if needs_node(k, replicas[k.id])])
         return model, [
-            (known, replace(status_of(known, replicas[known.id]), paused=held))
+            (
+                known,
+                replace(
+                    status_of(known, replicas[known.id], lacking.get(known.id, "")), paused=held
+                ),
+            )
             for known, held in zip(found, paused, strict=True)
         ]
+
+    async def _unplaced(self, lacking: Sequence[Deployment]) -> dict[str, str]:
+        heard = await self._store.run(nodes()) if lacking else []
+        return {known.id: why_unplaced(heard, known) for known in lacking}
 
     async def deployment(
         self, reference: str, which: str

@@ -1,9 +1,11 @@
 """The nodes as they report themselves: what each machine has, and what runs on it."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar, cast
 
+from deployments.registry.records import Deployment, Replica
 from deployments.registry.verbs import SCRIPTS
 from tasks.job import Milliseconds
 from tasks.process.loops import Guard
@@ -11,6 +13,9 @@ from tasks.store.records import Reply, items, number, text
 from tasks.store.verbs import ScriptCall
 
 SHOWN_MS = 600_000  # how long a node that is silent is still shown
+SILENT_MS = 15_000  # a node reports every two seconds
+MOST_REASONS = 200  # that a node tells
+NO_NODE = "No node runs that could load it: `kingpost up` and `kingpost node` run one."
 MOST = 1000  # nodes
 T = TypeVar("T")
 _reading = Guard("node's entry")
@@ -45,7 +50,7 @@ class NodeReplica:
 
 @dataclass(frozen=True)
 class Node:
-    """A node. Slots are places for replicas without a GPU."""
+    """A node. Slots are places for replicas without a GPU. `no_room` says why a wanted replica has no place here, by deployment."""
 
     id: str
     host: str
@@ -56,6 +61,7 @@ class Node:
     devices: tuple[NodeDevice, ...]
     replicas: tuple[NodeReplica, ...]
     version: str = ""  # of Kingpost; '' = one that did not say
+    no_room: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,24 @@ def nodes() -> ScriptCall[list[Heard]]:
         return sorted(found, key=lambda heard: (heard.node.host, heard.node.id))
 
     return ScriptCall("nodes", [MOST], read, SCRIPTS)
+
+
+def needs_node(deployment: Deployment, replicas: Sequence[Replica]) -> bool:
+    """Whether a node still has to take the deployment: it should run, and no replica of it is known."""
+    ready_to_load = deployment.active and not (deployment.failure or deployment.gave_up)
+    return ready_to_load and deployment.wanted > 0 and not replicas
+
+
+def why_unplaced(heard: Sequence[Heard], deployment: Deployment) -> str:
+    """Why no node has taken a deployment that should run; '' while one starts it, or is about to."""
+    led = deployment.leader or deployment.id
+    alive = [each.node for each in heard if each.age <= SILENT_MS]
+    if not alive:
+        return NO_NODE
+    if any(replica.deployment_id == led for node in alive for replica in node.replicas):
+        return ""
+    reasons = sorted({node.no_room[led] for node in alive if led in node.no_room})
+    return f"No node has room for it: {'; '.join(reasons[:3])}." if reasons else ""
 
 
 def _node(said: dict[str, Any]) -> Node:

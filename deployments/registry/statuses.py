@@ -40,8 +40,10 @@ class DeploymentStatus:
         return lines[-1] if lines else ""
 
 
-def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> DeploymentStatus:
-    """The status from the record and the live replicas."""
+def status_of(
+    deployment: Deployment, replicas: Sequence[Replica], unplaced: str = ""
+) -> DeploymentStatus:
+    """The status from the record and the live replicas. `unplaced` says why no node has taken it."""
     states = [replica.state for replica in replicas]
     ready = states.count("ready")
     if not deployment.active:
@@ -66,4 +68,4 @@ def status_of(deployment: Deployment, replicas: Sequence[Replica]) -> Deployment
         return DeploymentStatus("WAKING_UP" if deployment.served else "LOADING_MODEL", 0, note)
     if deployment.wanted == 0:
         return DeploymentStatus("SCALED_TO_ZERO")
-    return DeploymentStatus("WAKING_UP" if deployment.served else "DEPLOYING")
+    return DeploymentStatus("WAKING_UP" if deployment.served else "DEPLOYING", 0, unplaced)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deployments.registry.directory import Directory
+from deployments.registry.nodes import Heard, needs_node, nodes, why_unplaced
 from deployments.registry.records import Deployment, Model, Replica
 from deployments.registry.statuses import DeploymentStatus, status_of
 from tasks.job import QueueStatus
@@ -44,17 +45,26 @@ async def at_work(
     """These deployments, in their order; `models` are by id. Raises StoreUnavailable."""
     calls = [store.run(verbs.queue_status(deployment.id)) for deployment in deployments]
     queues = await asyncio.gather(*calls)
+    of = {each.id: tuple(directory.of(each.id)) for each in deployments}
+    heard: list[Heard] = []
+    if any(needs_node(each, of[each.id]) for each in deployments):
+        heard = await store.run(nodes())
     return [
-        _row(deployment, queue, tuple(directory.of(deployment.id)), models.get(deployment.model_id))
+        _row(deployment, queue, of[deployment.id], models.get(deployment.model_id), heard)
         for deployment, queue in zip(deployments, queues, strict=True)
     ]
 
 
 def _row(
-    deployment: Deployment, queue: QueueStatus, replicas: tuple[Replica, ...], model: Model | None
+    deployment: Deployment,
+    queue: QueueStatus,
+    replicas: tuple[Replica, ...],
+    model: Model | None,
+    heard: Sequence[Heard],
 ) -> AtWork:
     known = model.environments.values() if model else ()
     now = sorted(at.name for at in known if at.deployment_id == deployment.id)
     soon = sorted(at.name for at in known if at.candidate == deployment.id)
-    status = status_of(deployment, replicas)
+    unplaced = why_unplaced(heard, deployment) if needs_node(deployment, replicas) else ""
+    status = status_of(deployment, replicas, unplaced)
     return AtWork(deployment, status, queue, replicas, tuple(now), tuple(soon))

@@ -57,6 +57,20 @@ class Capacity:
             return Place()
         return self._on_devices(deployment)
 
+    def lacks(self, deployment: Deployment) -> str:
+        """Why there is no place for a replica now, as the end of a sentence."""
+        if not deployment.gpus or not self.devices:
+            return "every slot for models on the CPU is taken (KINGPOST_NODE_SLOTS)"
+        if deployment.gpus > len(self.devices):
+            return f"it needs {deployment.gpus} GPUs, and the machine has {len(self.devices)}"
+        share = self._share(deployment)
+        free = sum(device.free >= share - EPSILON for device in self.devices)
+        gpus = "a GPU" if deployment.gpus == 1 else f"{deployment.gpus} GPUs"
+        room = (
+            f"{deployment.gpu_memory / 2**30:.3g} GiB of it" if share < 1 else "nothing else on it"
+        )
+        return f"it needs {gpus} with {room}, and that is free on {free} of {len(self.devices)}"
+
     def _on_devices(self, deployment: Deployment) -> Place | None:
         share = self._share(deployment)
         # The fullest device that still has room: whole ones stay free for those that need one.

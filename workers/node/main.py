@@ -15,12 +15,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 from deployments.packages.unpacked import EVERY_SECONDS, UnpackedCollector
 from deployments.registry import verbs as registry
+from deployments.registry.nodes import (
+    MOST_REASONS,
+    NodeDevice,
+    NodeReplica,
+    forget_node,
+    report_node,
+)
 from deployments.registry.nodes import Node as NodeEntry
-from deployments.registry.nodes import NodeDevice, NodeReplica, forget_node, report_node
 from deployments.registry.records import Deployment, Replica, Seat
 from tasks.log_store.shipper import LogShipper
 from tasks.process.logs import configure, get_logger
@@ -124,6 +131,7 @@ class Node:
         self._monotonic = monotonic
         self._began, self._reported = int(time.time() * 1000), -REPORT_EVERY
         self._running: dict[str, Running] = {}
+        self._no_room: dict[str, str] = {}  # why, by deployment, as the last round saw it
         self._notes = settings.state_dir / "run" / "node-seats.json"
         self._starts = Guards("start of", monotonic=monotonic)  # by deployment
         self._aside = Guard("seats of the node")
@@ -168,11 +176,8 @@ class Node:
             )
             for running in self._running.values()
         ]
-        slots, free, devices = (
-            self._settings.node_slots,
-            self._capacity.slots,
-            self._capacity.devices,
-        )
+        slots, devices = self._settings.node_slots, self._capacity.devices
+        free, no_room = self._capacity.slots, dict(islice(self._no_room.items(), MOST_REASONS))
         with self._aside.part():
             known = await self._gauges.read([each.index for each in devices])
             found = tuple(
@@ -182,8 +187,9 @@ class Node:
                 for each in devices
             )
             host, pid = os.uname().nodename, os.getpid()
+            version = self._version
             entry = NodeEntry(
-                self.id, host, pid, self._began, slots, free, found, tuple(here), self._version
+                self.id, host, pid, self._began, slots, free, found, tuple(here), version, no_room
             )
             await self._store.run(report_node(entry))
 
@@ -263,6 +269,7 @@ class Node:
             (candidate_id for candidate_id in view.deployments if candidate_id not in first),
             key=lambda candidate_id: -view.deployments[candidate_id].used,
         )
+        self._no_room.clear()
         for deployment_id in (*first, *later):
             deployment = view.deployments[deployment_id]
             if deployment.leader or deployment.gave_up or not deployment.active:
@@ -283,6 +290,7 @@ class Node:
         """Starts a replica if there are room and a seat for it."""
         place = self._capacity.place(deployment)
         if place is None:
+            self._no_room[deployment.id] = self._capacity.lacks(deployment)
             return False
         seat = Seat(deployment.id, f"{deployment.id}-{secrets.token_hex(4)}")
         milliseconds = int(self._settings.seat_seconds * 1000)

@@ -9,6 +9,7 @@ from typing import Literal
 from api.gateway import Gateway
 from api.routes.sse import GOODBYE, PING_SECONDS
 from deployments.registry import verbs as registry
+from deployments.registry.nodes import needs_node, nodes, why_unplaced
 from deployments.registry.records import Deployment
 from deployments.registry.statuses import StatusName, status_of
 from tasks.errors import NotFound
@@ -64,7 +65,10 @@ async def _look(gateway: Gateway, deployment_id: str) -> Step:
     except NotFound:
         return Step("deleted", "DELETED", "The deployment was deleted.", 0)
     replicas = gateway.directory.of(deployment_id)
-    status = status_of(deployment, replicas)
+    unplaced = ""
+    if needs_node(deployment, replicas):
+        unplaced = why_unplaced(await gateway.store.run(nodes()), deployment)
+    status = status_of(deployment, replicas, unplaced)
     reason = status.reason.strip()
     return Step(_state(deployment, status.name, bool(replicas)), status.name, reason, status.ready)
 

@@ -1,5 +1,6 @@
 """More deployments than the machine has room for: all get their turn."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from deployments.registry import verbs as registry
+from kingpost import Client
 from tests.conditions import wait_until
-from tests.contract.deployments.rig import Rig
+from tests.contract.deployments.rig import KEY, Rig
 
 NAMES = ("alpha", "beta", "gamma")
 
@@ -63,6 +65,32 @@ def test_an_idle_model_makes_room_for_a_call(rig: Rig) -> None:
         len([replica for replica in rig.store.run(registry.replicas()) if replica.state == "ready"])
         <= 1
     )
+
+
+def test_a_push_that_no_node_has_room_for_says_why(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINGPOST_API_KEY", KEY)
+    url, folder = f"http://127.0.0.1:{rig.port}", rig.package("m", "one")
+    (folder / "config.yaml").write_text("model_name: m\nresources: {accelerator: 'A10G:2'}\n")
+    said = json.loads(rig.kingpost("push", str(folder), "--url", url, "--no-wait", "--json"))
+    request_id = rig.submit("m")
+    with Client(url, KEY) as client:
+        steps = client.deployments.follow("m", said["deployment_id"])
+
+        def until(words: str) -> None:
+            step = next(step for step in steps if words in step.message)
+            assert step.state == "queued"
+            assert words in rig.status(request_id)["waiting_reason"]
+            assert words in rig.kingpost("models", "--url", url)
+            assert words in rig.kingpost("deployments")
+
+        until("No node runs that could load it")
+        rig.node("small", KINGPOST_NODE_GPUS="0=8Gi")
+        until("No node has room for it: it needs 2 GPUs, and the machine has 1.")
+        rig.node("none", KINGPOST_NODE_GPUS="")  # it runs all models on the CPU
+        assert [step.state for step in steps][-1] == "ready"
+    assert rig.result(request_id) == "one"
 
 
 @pytest.mark.slow

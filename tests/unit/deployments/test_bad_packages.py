@@ -143,3 +143,10 @@ def test_a_missing_module_is_refused_where_no_requirement_can_bring_it(
             _dry_load(package, False)
     _dry_load(package, is_known)
     assert "add it to requirements" in capfd.readouterr().err
+
+
+def test_the_check_leaves_nothing_in_the_users_folder(tmp_path: Path) -> None:
+    package = push_check(Bad("tidy", "", "", GOOD_MODEL).write(tmp_path / "package"))
+    before = sorted(package.root.rglob("*"))
+    _dry_load(package, False)
+    assert sorted(package.root.rglob("*")) == before

@@ -1,15 +1,22 @@
 """The nodes in the store: a silent one is still shown for a while, and an entry of another release hides no other."""
 
+from dataclasses import replace
+
 from deployments.registry.keys import keyed
 from deployments.registry.nodes import (
+    NO_NODE,
     SHOWN_MS,
+    SILENT_MS,
+    Heard,
     Node,
     NodeDevice,
     NodeReplica,
     forget_node,
     nodes,
     report_node,
+    why_unplaced,
 )
+from deployments.registry.records import Deployment
 from tasks.store.job_store import JobStore
 from tests.conftest import Clock
 
@@ -46,3 +53,14 @@ def test_an_entry_that_cannot_be_read_hides_no_other(store: JobStore) -> None:
         store.run(report_node(node(name)))
     store.redis.set(keyed("node", "a"), '{"id": "a", "devices": [], "replicas": [], "new": 1}')
     assert [heard.node.id for heard in store.run(nodes())] == ["b"]
+
+
+def test_why_no_node_has_taken_a_deployment() -> None:
+    wanted = Deployment("d2", "m", "name", "model", 1, "", "h", 0)
+    full = Heard(replace(node("a"), no_room={"d2": "it is full"}), 0, 1000)
+    silent = replace(full, age=SILENT_MS + 1)
+    assert why_unplaced([], wanted) == why_unplaced([silent], wanted) == NO_NODE
+    assert why_unplaced([full, full], wanted) == "No node has room for it: it is full."
+    assert why_unplaced([replace(full, node=node("b"))], wanted) == ""  # it has not looked yet
+    starting = replace(wanted, id="d1")  # a replica that has not reported itself
+    assert why_unplaced([full], starting) == ""

@@ -170,8 +170,12 @@ def test_gpus_are_handed_out_whole_or_by_memory() -> None:
     assert capacity.place(small) != first  # 20 GiB are left there
     assert capacity.place(whole) is None
     assert capacity.place(two) is None
+    assert capacity.lacks(small) == "it needs a GPU with 30 GiB of it, and that is free on 1 of 2"
+    assert capacity.lacks(two).startswith("it needs 2 GPUs with nothing else on it, and that is")
+    assert capacity.lacks(deployment(3)) == "it needs 3 GPUs, and the machine has 2"
     assert capacity.place(deployment()) is not None  # a CPU slot
     assert capacity.place(deployment()) is None
+    assert capacity.lacks(deployment()).startswith("every slot for models on the CPU is taken")
     capacity.give_back(first)
     capacity.give_back(second)
     found = capacity.place(whole)
