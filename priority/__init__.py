@@ -1,6 +1,6 @@
 """Who is next, and when. README.md in this folder explains it on one page.
 
-The store's scripts do the work. Their Lua is in this folder, each file beside the Python model that does the same.
+The store decides, in scripts that begin with the Lua of this folder. The Python models do the same sums; tests compare the two.
 """
 
 import re
@@ -11,9 +11,10 @@ LUA_FILES = ("order", "limits", "rates", "waiting")
 
 
 def lua() -> str:
-    """The functions of order for the store's scripts, without comments.
+    """The source of all Lua files of this folder, which the loader puts before each script of the store.
 
-    They need `K`, the table of key names, `S`, the table of settings, and `whole(n)`, which prints a whole number.
+    It needs `K`, the table of key names, `S`, the table of settings, and `whole(n)`, which prints a whole number. Lines that are
+    comments are left out.
     """
     sources = [(FOLDER / f"{name}.lua").read_text() for name in LUA_FILES]
     return re.sub(r"^\s*--.*\n", "", "".join(sources), flags=re.M)

@@ -1,5 +1,5 @@
--- limits: a job whose API key runs as many as it may leaves the queue for a place of its own, `held`, with its score.
--- Each end of a job of that key lets the best held one go back.
+-- limits: how many jobs of an API key may run at once. A job beyond the limit is held: it leaves the queue and keeps its score.
+-- When a job of its key ends, the best held job of the key goes back into the queue (lib.lua: unhold_best).
 
 local function held_by(deployment, api_key) return K.held_by(deployment .. ':' .. api_key) end
 
@@ -9,20 +9,20 @@ local function at_limit(deployment, api_key)
   return limit > 0 and tonumber(redis.call('HGET', K.busy(deployment), api_key) or 0) >= limit
 end
 
--- Keeps a job that has left the queue, for its API key's sake.
+-- Holds a job that has just left the queue, because its API key is at the limit.
 local function hold_back(deployment, api_key, member, score)
   redis.call('ZADD', K.held(deployment), score, member)
   redis.call('ZADD', held_by(deployment, api_key), score, member)
 end
 
--- Takes a job out of the held ones, if it is one of them.
-local function let_go(deployment, api_key, member)
+-- Removes a job from the held jobs of its key, if it is one of them.
+local function remove_held(deployment, api_key, member)
   if redis.call('ZREM', K.held(deployment), member) == 1 then
     redis.call('ZREM', held_by(deployment, api_key), member)
   end
 end
 
--- The best of an API key's held jobs, or nil.
+-- The member of an API key's best held job, or nil.
 local function best_held(deployment, api_key)
   return redis.call('ZRANGE', held_by(deployment, api_key), 0, 0)[1]
 end

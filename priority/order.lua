@@ -8,7 +8,7 @@ local function member_of(sequence, id) return string.format('%013d:%s', sequence
 
 local function id_of(member) return string.sub(member, 15) end -- 13 digits and a colon come first
 
--- The first score of so many jobs that arrive now; each next one's is one more.
+-- The score of the first of `count` jobs that arrive together. The score of each next job is one more.
 local function fair_score(deployment, level, api_key, count)
   local flow = level .. ':' .. api_key
   local virtual = tonumber(redis.call('HGET', K.vtime(deployment), level) or 0)
@@ -32,5 +32,5 @@ local function advance_virtual_time(deployment, level, score)
   end
 end
 
--- Nothing waits any more: no API key owes another one anything.
+-- Nothing waits any more, so no API key is ahead of its share.
 local function end_busy_period(deployment) redis.call('DEL', K.flows(deployment)) end

@@ -1,11 +1,11 @@
 """Queue order: level first, then fair share between API keys, then arrival.
 
 Fair share is start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996) with unit costs. A job of API key f gets the
-start tag S = max(V, F_f) and leaves the finish tag F_f = S + 1. V is the virtual time: the start tag of the job claimed
-last. A newcomer therefore starts at V, not behind another key's backlog. Every level has its own V and its own tags.
+start tag S = max(V, F_f) and leaves the finish tag F_f = S + 1. V is the virtual time: the highest start tag of a claimed
+job. A newcomer therefore starts at V, not behind another key's backlog. Every level has its own V and its own tags.
 
-A key may have a limit of jobs that run at once. A job beyond the limit is held: it leaves the queue and keeps its score. When a job of its
-key ends, the first held job of the key goes back into the queue.
+A key may have a limit of jobs that run at once. A job beyond the limit is held: it leaves the queue and keeps its score. When
+a job of its key ends, the first held job of the key goes back into the queue.
 
 `order.lua` and `limits.lua` do this inside Redis. `FairQueue` is their model; tests compare the two.
 """
@@ -31,18 +31,20 @@ class Place:
     """The place of a job. The smallest place is next."""
 
     score: int
-    arrival: int
+    arrival: int  # counts submissions; it decides between equal scores
     request_id: str
     api_key: str
 
 
 @dataclass
 class FairQueue:
-    """The queue of one deployment. With `limit` 0, a key may run any number of jobs at once."""
+    """The queue of one deployment. `limit` is how many jobs of a key may run at once; 0 means any number."""
 
     limit: int = 0
-    virtual_time: dict[int, int] = field(default_factory=dict[int, int])
-    finish_tags: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    virtual_time: dict[int, int] = field(default_factory=dict[int, int])  # by level
+    finish_tags: dict[tuple[int, str], int] = field(
+        default_factory=dict[tuple[int, str], int]
+    )  # by level and key
     waiting: dict[str, Place] = field(default_factory=dict[str, Place])
     held: dict[str, Place] = field(default_factory=dict[str, Place])
     running: dict[str, Place] = field(default_factory=dict[str, Place])
@@ -51,8 +53,8 @@ class FairQueue:
     def submit(self, request_id: str, level: int, api_key: str) -> None:
         """Adds a job."""
         self.arrivals += 1
-        fair = self._fair_score(level, api_key)
-        self.waiting[request_id] = Place(fair, self.arrivals, request_id, api_key)
+        new_score = self._score_of_next(level, api_key)
+        self.waiting[request_id] = Place(new_score, self.arrivals, request_id, api_key)
 
     def claim(self) -> str | None:
         """Takes the first job whose key may run one more. None if there is none."""
@@ -72,7 +74,7 @@ class FairQueue:
 
     def end(self, request_id: str) -> None:
         """Ends a running job. The first held job of its key goes back into the queue."""
-        self._let_go_on(self.running.pop(request_id).api_key)
+        self._unhold_best(self.running.pop(request_id).api_key)
 
     def give_back(self, request_id: str) -> None:
         """Puts a running job back into its old place, for another attempt."""
@@ -81,31 +83,34 @@ class FairQueue:
         self.waiting[request_id] = place
 
     def remove(self, request_id: str) -> None:
-        """Removes a queued job that was cancelled or has expired. A held job of its key takes its place if the key may run one more."""
+        """Removes a waiting or held job that was cancelled or has expired.
+
+        After a waiting job, the first held job of its key goes back into the queue if the key may run one more.
+        """
         if self.held.pop(request_id, None) is None:
-            self._let_go_on(self.waiting.pop(request_id).api_key)
+            self._unhold_best(self.waiting.pop(request_id).api_key)
 
     def move(self, request_id: str, level: int) -> None:
-        """Moves a queued job to another level, behind the jobs of its own key there."""
-        where = self._place_of(request_id)
-        place = where[request_id]
+        """Moves a waiting or held job to another level, behind the jobs of its own key there."""
+        jobs = self.held if request_id in self.held else self.waiting
+        place = jobs[request_id]
         if place.score // LEVEL_STEP != level:
-            fair = self._fair_score(level, place.api_key)
-            where[request_id] = Place(fair, place.arrival, request_id, place.api_key)
+            new_score = self._score_of_next(level, place.api_key)
+            jobs[request_id] = Place(new_score, place.arrival, request_id, place.api_key)
 
     def jobs_ahead(self, request_id: str) -> int:
-        """The number of jobs before a queued job. A held job counts as if it were in the queue."""
+        """The number of waiting jobs before this job. For a held job, they are those with a smaller score."""
         if request_id in self.held:
-            least = self.held[request_id].score
-            return sum(place.score < least for place in self.waiting.values())
+            own_score = self.held[request_id].score
+            return sum(place.score < own_score for place in self.waiting.values())
         return sum(place < self.waiting[request_id] for place in self.waiting.values())
 
-    def _fair_score(self, level: int, api_key: str) -> int:
+    def _score_of_next(self, level: int, api_key: str) -> int:
         tag = max(self.virtual_time.get(level, 0), self.finish_tags.get((level, api_key), 0))
         self.finish_tags[level, api_key] = tag + 1
         return score(level, tag)
 
-    def _let_go_on(self, api_key: str) -> None:
+    def _unhold_best(self, api_key: str) -> None:
         held = [place for place in self.held.values() if place.api_key == api_key]
         if held and not self._at_limit(api_key):
             best = min(held)
@@ -114,6 +119,3 @@ class FairQueue:
     def _at_limit(self, api_key: str) -> bool:
         count = sum(place.api_key == api_key for place in self.running.values())
         return 0 < self.limit <= count
-
-    def _place_of(self, request_id: str) -> dict[str, Place]:
-        return self.held if request_id in self.held else self.waiting

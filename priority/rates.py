@@ -5,7 +5,7 @@ theoretical arrival time, TAT, at which the calls admitted so far would have com
 T = 60 s / rate. It is admitted while max(TAT, now) + T is at most a minute ahead of now, and moves TAT there.
 
 So an idle key may make a minute's worth of calls at once, and then one call in each T. A batch that costs more than a minute is
-admitted when nothing is owed. A refused call costs nothing, and is told when to come again.
+admitted when TAT is not ahead of now. A refused call costs nothing, and its caller learns how long to wait.
 
 `rates.lua` does this inside Redis. `Rate` is its model; tests compare the two.
 """
@@ -14,18 +14,18 @@ import math
 from dataclasses import dataclass
 
 BURST_MS = 60_000
-ROUNDING_MS = 0.001  # more than doubles of a Unix time lose
+ROUNDING_MS = 0.001  # more than the rounding error of a Unix time in ms, kept as a double
 
 
 @dataclass
 class Rate:
-    """The rate of one key for one kind of call. 0 a minute means no limit."""
+    """The rate of one key for one kind of call."""
 
-    per_minute: int
+    per_minute: int  # calls; 0 means no limit
     arrival: float = 0.0  # the theoretical arrival time, in ms
 
     def admit(self, calls: int, now: int) -> int:
-        """Counts that many calls at `now` (ms) and returns 0. If they are too many, it returns the ms to wait."""
+        """Counts that many calls at `now` (Unix time in ms) and returns 0. If they are too many, it counts none and returns the ms to wait."""
         if self.per_minute == 0:
             return 0
         cost = calls * 60_000 / self.per_minute

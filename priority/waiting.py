@@ -1,4 +1,4 @@
-"""Estimates when a job will be done, and finds out what it waits for. `waiting.lua` counts the jobs ahead of it."""
+"""Estimates when a job will be done, and says what it waits for. `waiting.lua` counts the jobs ahead of it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,24 +14,27 @@ class WaitingFor(StrEnum):
     SLOT = "slot"  # the replicas are busy with the jobs before it
     LOADING = "loading"  # a replica is being started
     LOAD_FAILED = "load_failed"  # no replica can load the model
-    REPLICA = "replica"  # there is none yet
+    REPLICA = "replica"  # none is ready, and none is being started
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a job waits for, and the reason if it is known. No time is guessed for a job that `stands_still` until somebody acts."""
+    """What a job waits for, and the reason if it is known."""
 
     what: WaitingFor | None
     why: str | None = None
-    stands_still: bool = False
+    stands_still: bool = False  # until somebody acts, so no end can be estimated
 
 
 NOTHING = Waiting(None)
-UNHEALTHY = "The replica is not healthy: it gets calls again once it is, or is started again."
+UNHEALTHY = "The replica is not healthy. It gets calls again when it is healthy or was restarted."
 
 
 def in_the_queue(hold: str, backoff_ms: int, ready_slots: int) -> Waiting:
-    """What a job waits for, as far as the queue shows it; NOTHING if no replica is ready. `hold` is why claims skip the job."""
+    """What a job waits for, as far as the queue shows it. NOTHING if it only lacks a ready replica.
+
+    `hold` is the answer of `why_held` in waiting.lua: 'paused', 'key_limit' or ''.
+    """
     if hold:
         what = WaitingFor(hold)
         return Waiting(what, stands_still=what is WaitingFor.PAUSED)
@@ -48,11 +51,14 @@ def for_a_replica(
     deactivated: str = "",
     unplaced: str = "",
 ) -> Waiting:
-    """Why a deployment has no ready replica.
+    """What a job waits for if its deployment has no ready replica.
 
-    `states` are the states of its replicas that are not draining. `note` is what one of them does meanwhile. `failure` is the
-    reason of the latest failed load, '' if it did not fail. `gave_up` means that the deployment is not loaded again for now.
-    `deactivated` says how to activate the deployment, '' if it is active. `unplaced` says why no node has taken it, if it has no replica.
+    - `states`: the states of its replicas that are not draining.
+    - `note`: what one of them does now, such as building its virtualenv.
+    - `failure`: why the latest load failed, '' if it did not.
+    - `gave_up`: the deployment is not loaded again for now.
+    - `deactivated`: how to activate the deployment, '' if it is active.
+    - `unplaced`: why no node has taken the deployment, '' if it has a replica or nobody knows.
     """
     if failure and (gave_up or deactivated or set(states) <= {"failed"}):
         return Waiting(WaitingFor.LOAD_FAILED, failure, stands_still=True)
@@ -67,16 +73,17 @@ def for_a_replica(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The speed of a deployment: recent run times, how long each running job has run, and its slots."""
+    """How fast a deployment works off its queue."""
 
-    run_times_ms: Sequence[float]
-    running_ms: Sequence[int]
-    slots: int
+    run_times_ms: Sequence[float]  # of recent jobs
+    running_ms: Sequence[int]  # how long each running job has run
+    slots: int  # of its ready replicas, at least 1
 
     def running_job_seconds(self, ran_ms: int, fraction: float | None) -> float | None:
         """Seconds until a running job is done, from its reported progress, else from the typical run time.
 
-        None if it reports no progress and has already run for longer.
+        `fraction` is the progress, from 0 to 1. None if nobody can know: no job has ended yet, or this one reports no progress and
+        has already run for longer than usual.
         """
         if not self.run_times_ms:
             return None
@@ -85,7 +92,7 @@ class Pace:
         return round(left, 3) if left >= 0 else None
 
     def queued_job_seconds(self, jobs_ahead: int, backoff_ms: int) -> float | None:
-        """Seconds until a queued job is done: its wait for a slot or for its backoff, and a typical run."""
+        """Seconds until a queued job is done: its wait for a slot or for its backoff, and a typical run. None if no job has ended yet."""
         if not self.run_times_ms:
             return None
         typical = self._typical_seconds()
@@ -93,11 +100,12 @@ class Pace:
         return round(start + typical, 3)
 
     def _typical_seconds(self) -> float:
+        """The median run time."""
         return sorted(self.run_times_ms)[len(self.run_times_ms) // 2] / 1000
 
     def _start_seconds(self, jobs_ahead: int, typical: float) -> float:
         """Seconds until a slot is free. The slots take the jobs ahead in turn, each for a typical run time."""
         busy = [max(typical - ran / 1000, 0.0) for ran in self.running_ms]
-        free = sorted([*busy, *[0.0] * self.slots][: max(self.slots, 1)])
-        rounds, place = divmod(jobs_ahead, len(free))
-        return free[place] + rounds * typical
+        free_in = sorted([*busy, *[0.0] * self.slots][: self.slots])  # s, for each slot
+        rounds, place = divmod(jobs_ahead, self.slots)
+        return free_in[place] + rounds * typical

@@ -213,7 +213,7 @@ end
 -- Back into the order: a job that was held for its API key's sake.
 local function unhold(deployment, member)
   local job = redis.call('HMGET', K.job(id_of(member)), 'key', 'score')
-  let_go(deployment, job[1], member)
+  remove_held(deployment, job[1], member)
   enqueue(deployment, member, job[2])
 end
 
@@ -227,7 +227,7 @@ end
 local function unqueue(id)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'key')
   redis.call('ZREM', K.delayed(job[1]), job[2])
-  let_go(job[1], job[3], job[2])
+  remove_held(job[1], job[3], job[2])
   if redis.call('ZREM', K.queue(job[1]), job[2]) == 1 then unhold_best(job[1], job[3]) end
 end
 
