@@ -1,7 +1,7 @@
-"""Checks a package for a push: its config, the import of the model's file and the signatures. It makes no instance.
+"""Checks a package at a push: its config, the import of the model's file, and the signatures of the model's methods.
 
-`python -m workers.dry_load FOLDER` exits with 0 for a good package, with 1 and a sentence for a wrong one, and with 3 and a
-sentence if it cannot check the package because a requirement is not installed here.
+It makes no instance of the model. `python -m workers.dry_load FOLDER` exits with 0 for a good package, and else says why on
+stderr, after ANSWER_MARK. The exit code is then BROKEN, or NOT_INSTALLED if a module that the package needs is not installed here.
 """
 
 import os
@@ -15,8 +15,8 @@ from workers.host.errors import ModelDefinitionError
 from workers.host.model.loader import extend_import_path, import_model_file
 from workers.host.model.methods import Methods
 
-BROKEN, UNSEEN = 1, 3
-SAID = "\0said\0"  # stands before our own words: the model's import may print, too
+BROKEN, NOT_INSTALLED = 1, 3
+ANSWER_MARK = "\0said\0"  # the model's import may print on stderr, too
 
 
 def check(folder: Path) -> None:
@@ -28,7 +28,7 @@ def check(folder: Path) -> None:
     extend_import_path(package)
     try:
         module = import_model_file(package)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # it says nothing against the package
         raise
     except SyntaxError as error:  # of a module beside the model's file
         raise syntax_error(error, package.root, package.model_file) from error
@@ -54,16 +54,16 @@ def main() -> int:
     try:
         check(folder)
     except PackageError as error:
-        print(SAID + error.shown, file=sys.stderr)
+        print(ANSWER_MARK + error.shown, file=sys.stderr)
         return BROKEN
     except ModuleNotFoundError as error:
-        print(f"{SAID}{error}", file=sys.stderr)
-        return UNSEEN
+        print(f"{ANSWER_MARK}{error}", file=sys.stderr)
+        return NOT_INSTALLED
     return 0
 
 
 def _where(error: BaseException, package: Package) -> str:
-    """The last line of the package in the traceback."""
+    """Where the package's own code raised the error, as " (FILE:LINE)". '' if no line of it is in the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     root = package.root
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(root)]

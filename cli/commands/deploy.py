@@ -30,7 +30,7 @@ from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
-from workers.dry_load import SAID, UNSEEN
+from workers.dry_load import ANSWER_MARK, NOT_INSTALLED
 from workers.virtualenvs.needs import host_needs
 
 CHECK_SECONDS = 300.0  # an import may bring torch
@@ -105,10 +105,10 @@ def _dry_load(package: Package, may_lack: bool) -> None:
     except subprocess.TimeoutExpired:
         raise PushRefused(f"The model was not imported within {CHECK_SECONDS:g} s.") from None
     said = (
-        done.stderr.rpartition(SAID)[2].strip()
+        done.stderr.rpartition(ANSWER_MARK)[2].strip()
         or "The import of the model ended without a message."
     )
-    if done.returncode == UNSEEN:
+    if done.returncode == NOT_INSTALLED:
         _missing_module(package, said, may_lack)
     elif done.returncode != 0:
         raise PushRefused(said)

@@ -21,28 +21,24 @@ HEAD_BYTES = 128 * 1024  # of one request
 HEAD_SECONDS = 10.0  # for a stranger to show the token
 MOST_STRANGERS = 256  # connections that have not shown it yet
 TOKEN = TOKEN_HEADER.encode()
-REASONS = {400: "Bad Request", 401: "Unauthorized", 431: "Too Large"}
+REASONS = {400: "Bad Request", 401: "Unauthorized", 431: "Request Header Fields Too Large"}
 
 
 @dataclass
 class GateState:
     """The state that all connections share."""
 
-    host_socket: str
+    host_socket: str  # the path of the host's socket for callers
     token: bytes = field(repr=False)
     callers: "set[Caller]" = field(default_factory=lambda: set[Caller]())
-    waiting: "dict[Caller, None]" = field(default_factory=lambda: dict[Caller, None]())
-
-    @property
-    def strangers(self) -> int:
-        """The number of connections without a valid token."""
-        return len(self.waiting)
+    # The callers that have not sent the token, oldest first.
+    strangers: "dict[Caller, None]" = field(default_factory=lambda: dict[Caller, None]())
 
     def make_room(self) -> None:
-        """Closes the oldest stranger of the busiest address if there are too many. The newest may be about to send the token."""
-        if self.strangers > MOST_STRANGERS:
-            busiest = Counter(caller.address for caller in self.waiting).most_common(1)[0][0]
-            next(connection for connection in self.waiting if connection.address == busiest).drop()
+        """If there are too many strangers, closes the oldest of the address that has most. The newest may be about to send the token."""
+        if len(self.strangers) > MOST_STRANGERS:
+            busiest = Counter(caller.address for caller in self.strangers).most_common(1)[0][0]
+            next(caller for caller in self.strangers if caller.address == busiest).drop()
 
 
 @dataclass
@@ -54,26 +50,25 @@ class _Head:
     token: bytes = b""
     chunked: bool = False
     websocket: bool = False
-    fed: int = 0  # bytes, the whole of the reads in which it came
+    fed: int = 0  # bytes of the reads in which it came, with what else was in them
     complete: bool = False
 
 
 class Caller(asyncio.Protocol):
-    """The side of the caller."""
+    """The connection of a caller. It opens one to the host with the first request that has the token."""
 
     def __init__(self, gate: GateState) -> None:
         self.transport: asyncio.Transport | None = None
-        self.address = ""
+        self.address = ""  # of the caller, without the port
         self._gate = gate
         self._parser = HttpRequestParser(self)
         self._head = _Head()
         self._host: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._waiting: list[bytes] = []  # for the connection to the host
+        self._unsent: list[bytes] = []  # until the connection to the host is open
         self._stranger = True
         self._closed = False
-        self._tunnel = False  # after an upgrade, bytes are bytes
-        self._held = False  # the host reads slowly
+        self._tunnel = False  # after an upgrade, data is passed on without being parsed
 
     # the caller's connection
 
@@ -85,7 +80,7 @@ class Caller(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HEAD_SECONDS, self._end_stranger)
         self.address = transport.get_extra_info("peername")[0]
-        self._gate.waiting[self] = None
+        self._gate.strangers[self] = None
         self._gate.make_room()
 
     def data_received(self, data: bytes) -> None:
@@ -122,13 +117,12 @@ class Caller(asyncio.Protocol):
             self._host.pause_reading()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The caller has caught up."""
         if self._host and not self._host.is_closing():
             self._host.resume_reading()
 
     def hold(self, held: bool) -> None:
         """Stops reading from the caller, or resumes."""
-        self._held = held
         if self.transport and not self.transport.is_closing():
             (self.transport.pause_reading if held else self.transport.resume_reading)()
 
@@ -149,7 +143,7 @@ class Caller(asyncio.Protocol):
     def _no_stranger(self) -> None:
         if self._stranger:
             self._stranger = False
-            self._gate.waiting.pop(self, None)
+            self._gate.strangers.pop(self, None)
             self._deadline.cancel()
 
     # the parser's callbacks
@@ -219,7 +213,7 @@ class Caller(asyncio.Protocol):
         if self._host:
             self._host.write(data)
             return
-        self._waiting.append(data)
+        self._unsent.append(data)
         if self._connecting is None:
             self.hold(True)
             self._connecting = asyncio.create_task(self._connect())
@@ -236,12 +230,12 @@ class Caller(asyncio.Protocol):
             self._host.abort()
             return
         self.hold(False)
-        self._host.writelines(self._waiting)  # which may hold the caller again
-        self._waiting.clear()
+        self._host.writelines(self._unsent)  # which may hold the caller again
+        self._unsent.clear()
 
 
 class _Host(asyncio.Protocol):
-    """The side of the host. All its data goes to the caller without being parsed."""
+    """The connection to the host. All its data goes to the caller without being parsed."""
 
     def __init__(self, caller: Caller, transport: asyncio.Transport) -> None:
         self._caller = caller
@@ -260,5 +254,5 @@ class _Host(asyncio.Protocol):
         self._caller.hold(True)
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The host has caught up."""
         self._caller.hold(False)

@@ -28,7 +28,10 @@ START_SECONDS = STOP_SECONDS = 5.0
 
 
 class HostGate:
-    """The gate. It listens from its creation on, so that the port is known. It answers between `start` and `stop`."""
+    """The gate of one host. It listens from its creation on, so that the port is known. It answers between `start` and `stop`.
+
+    Raises SettingsError if it cannot listen.
+    """
 
     def __init__(self, host_socket: str, settings: Settings) -> None:
         self.ref = secrets.token_hex(8)  # the name under which the API finds the token
@@ -47,14 +50,14 @@ class HostGate:
         return self._gate.token.decode()
 
     def start(self) -> None:
-        """Starts to answer callers."""
+        """Starts to answer callers. Raises RuntimeError if the thread does not start within START_SECONDS."""
         self._thread.start()
         if not self._started.wait(START_SECONDS):
             raise RuntimeError("the gate's thread did not start")
         log.info("gate.opened", address=self.address)
 
     def stop(self) -> None:
-        """Closes the connections that are still open."""
+        """Stops to listen and closes the connections that are still open."""
         if self._loop and self._stopping:
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(STOP_SECONDS)
@@ -77,7 +80,7 @@ class HostGate:
 
 
 def check(settings: Settings) -> None:
-    """Raises SettingsError if model hosts could not listen as the settings say, so that a node fails at its own start."""
+    """Raises SettingsError if gates could not listen as the settings say, so that a node fails at its own start."""
     if settings.host_address:
         _listener(settings).close()
 
@@ -91,7 +94,9 @@ def _listener(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address, port))
-            listener.listen(BACKLOG)  # only now is a port that two replicas want taken for good
+            listener.listen(
+                BACKLOG
+            )  # two replicas may bind the same port; the second to listen fails
         except OSError as error:
             listener.close()
             if error.errno != errno.EADDRINUSE:

@@ -20,7 +20,7 @@ from workers.hosting.chainlet import HostExtras
 from workers.hosting.memory import HostMemory
 from workers.hosting.sockets import HostSocket
 from workers.processes.ends import adopt_orphans, children, end_orphans
-from workers.processes.lines import bounded_lines, json_line, words_of
+from workers.processes.lines import bounded_lines, json_line, message_of
 from workers.processes.turns import ReplicaStops, Turns
 from workers.virtualenvs.build import VirtualenvFailed
 from workers.virtualenvs.shared import HostPython, Virtualenvs
@@ -341,7 +341,7 @@ class HostProcess:
                 self._take_line(text, model, tail)
 
     def _take_line(self, text: str, model: str, tail: deque[str]) -> None:
-        tail.append(words_of(text)[:TAIL_CHARACTERS])
+        tail.append(message_of(text)[:TAIL_CHARACTERS])
         write_line(json_line(text, model))
 
 

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 PR_SET_CHILD_SUBREAPER = 36  # from <linux/prctl.h>
 ROUND_SECONDS = 0.02  # after the SIGKILLs of a round, for the processes to end
-# At most so many rounds, because a process may fork faster than we find its children. Before our own end there are more, for 5 s:
-# a process with much memory takes a while to end.
-ROUNDS, ALL_ROUNDS = 20, 250
+ROUNDS = 20  # of end_orphans, at most: a process may fork faster than we find its children
+LAST_ROUNDS = (
+    250  # of end_descendants: 5 s, because a process with much memory takes a while to end
+)
 
 
 def exit_words(code: int) -> str:
@@ -48,8 +49,8 @@ def children() -> set[int]:
 def end_orphans(known: Collection[int]) -> int:
     """Kills the orphans that became our children, with their descendants, reaps them and returns their number.
 
-    Orphans are those of our children that are neither in our session nor in `known`. So `known` must hold every child in another
-    session that is to live, such as a host or a part. It gives up after ROUNDS.
+    A child is taken for an orphan if it is neither in our session nor in `known`. So `known` must hold the process id of every
+    child in another session that is to live, such as a host or a part. It gives up after ROUNDS.
     """
     ended, own = set[int](), os.getsid(0)
     for _ in range(ROUNDS):
@@ -64,8 +65,10 @@ def end_orphans(known: Collection[int]) -> int:
                 os.kill(child.pid, signal.SIGKILL)
             ended.add(child.pid)
         time.sleep(ROUND_SECONDS)
-        for child in doomed:  # one that a driver still holds is reaped by a later call
-            with contextlib.suppress(ChildProcessError):  # a grandchild: ours in the next round
+        for child in doomed:  # a process that a driver still holds is reaped by a later call
+            with contextlib.suppress(
+                ChildProcessError
+            ):  # a grandchild is our child in the next round
                 os.waitpid(child.pid, os.WNOHANG)
     return len(ended)
 
@@ -73,11 +76,11 @@ def end_orphans(known: Collection[int]) -> int:
 def end_descendants(known: Collection[int]) -> None:
     """SIGKILLs our children that are not in `known`, and all that those children started, in whatever session.
 
-    This is for a process that ends next. It reaps nothing, and gives up after ALL_ROUNDS. On Linux it adopts orphans, so that it
-    finds all of them.
+    `known` are process ids. It is the last thing that a process does: it reaps nothing, and gives up after LAST_ROUNDS. On Linux
+    it adopts orphans, so that it finds all of them.
     """
     adopt_orphans()
-    for _ in range(ALL_ROUNDS):
+    for _ in range(LAST_ROUNDS):
         family = by_parent()
         mine = family.get(os.getpid(), ())
         doomed = [child for child in mine if child.pid not in known]

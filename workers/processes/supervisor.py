@@ -15,28 +15,23 @@ from time import monotonic
 from tasks.process.loops import Guard, keep
 from workers.processes.ends import adopt_orphans, end_orphans, exit_words
 
-BACKOFF_FIRST, BACKOFF_LAST = (
-    0.5,
-    4.0,
-)  # s, between the death of what cannot start and its next start
-AGAIN_LAST = 4.0  # s, between tries of a start that the machine refuses
-HEALTHY_SECONDS = 30.0  # s of life after which a part that ends by itself was able to start
-HEALTHY_SECONDS_IF_KILLED = (
-    1.0  # the same for one that somebody else ended: that says little about the part
-)
+BACKOFF_FIRST, BACKOFF_LAST = 0.5, 4.0  # s, until a part that died early starts again
+SPAWN_BACKOFF_LAST = 4.0  # s, between tries while the machine cannot start a process
+# A part that lived so long was able to start, and starts again at once. If somebody else ended it, that says little about the part.
+HEALTHY_SECONDS, HEALTHY_SECONDS_IF_KILLED = 30.0, 1.0
 KILLERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-PR_SET_PDEATHSIG = 1
-DIED = "died"  # how what is said of a death begins
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
+DIED = "died"  # how the words for `changed` begin when a part has died
 
 
 @dataclass
 class Part:
-    """One process of the stack."""
+    """One process of the stack. `role` groups the parts that stop together, such as "replica"."""
 
     role: str
     name: str
     command: list[str]
-    log: Path
+    log: Path  # its output is appended
     env: Mapping[str, str]
     descriptors: Sequence[int] = ()  # of ours that it inherits, such as a listening socket
     umask: int = -1  # -1: ours
@@ -44,7 +39,7 @@ class Part:
     starts: int = 0
     exit_code: int | None = None
     stopping: bool = False
-    keeper: asyncio.Task[None] | None = field(default=None, repr=False)
+    keeper: asyncio.Task[None] | None = field(default=None, repr=False)  # restarts it
 
     @property
     def pid(self) -> int | None:
@@ -61,10 +56,10 @@ class Part:
 
 
 class Supervisor:
-    """The parts, in the order in which they were started. `changed` is called at every start and death.
+    """The parts, in the order in which they were started.
 
-    With `ends_orphans`, it also ends the orphans of dead parts. Those are our child processes that have sessions of their own and
-    are not parts.
+    `changed` is called at every start and death, with words such as "started" or "died (SIGKILL)". With `ends_orphans`, the
+    supervisor also ends the orphans of dead parts. Those are our child processes that have sessions of their own and are not parts.
     """
 
     def __init__(self, changed: Callable[[Part, str], None], ends_orphans: bool = False) -> None:
@@ -74,8 +69,8 @@ class Supervisor:
             adopt_orphans()
         self._changed = changed
         self._told = Guard("supervisor's observer")
-        self._starting = 0
-        self._put_off = False  # orphans that were not ended because a part was just being started
+        self._starting = 0  # children that are no parts yet, and must not be taken for orphans
+        self._orphans_put_off = False  # they were not ended, because a part was being started
 
     async def start(self, part: Part) -> None:
         """Starts a part and keeps it alive. Raises OSError if it cannot be started at all."""
@@ -86,7 +81,7 @@ class Supervisor:
 
     async def _spawn(self, part: Part) -> None:
         part.log.parent.mkdir(parents=True, exist_ok=True)
-        self._starting += 1  # a child that is no part yet
+        self._starting += 1
         try:
             await self._spawn_into(part)
         finally:
@@ -109,7 +104,7 @@ class Supervisor:
             )
 
     def _tell(self, part: Part, what: str) -> None:
-        with self._told.round():  # who looks on must not end who keeps
+        with self._told.round():  # a failure of the observer must not end the keeper
             self._changed(part, what)
 
     async def _keep(self, part: Part) -> None:
@@ -128,7 +123,7 @@ class Supervisor:
 
     async def _spawn_again(self, part: Part) -> None:
         """Tries until the part starts. A full disk or too many processes may prevent it now and not later."""
-        guard, starts = Guard(f"start of {part.name}", AGAIN_LAST), part.starts
+        guard, starts = Guard(f"start of {part.name}", SPAWN_BACKOFF_LAST), part.starts
         while part.starts == starts and not part.stopping:
             with guard.round():
                 await self._spawn(part)
@@ -136,7 +131,7 @@ class Supervisor:
             await asyncio.sleep(guard.delay)
 
     async def stop(self, role: str, seconds: float) -> None:
-        """Sends SIGTERM to all parts of a role, and SIGKILL to their groups after `seconds`."""
+        """Stops all parts of a role: SIGTERM, and after `seconds` SIGKILL for their process groups. The parts are then forgotten."""
         parts = [part for part in self.parts if part.role == role]
         await asyncio.gather(*(self.stop_part(part, seconds) for part in parts))
 
@@ -159,13 +154,13 @@ class Supervisor:
     def _end_orphans(self) -> None:
         if self._orphans is None:
             return
-        self._put_off = self._starting > 0
-        if not self._put_off:
+        self._orphans_put_off = self._starting > 0
+        if not self._orphans_put_off:
             with self._orphans.round():
                 end_orphans([part.process.pid for part in self.parts if part.process])
 
     def _end_orphans_put_off(self) -> None:
-        if self._put_off:
+        if self._orphans_put_off:
             self._end_orphans()
 
     @staticmethod
@@ -181,9 +176,9 @@ def _die_with_us() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def delay_after(exit_code: int, lived: float, before: float) -> float:
-    """Seconds until the next start: 0 after a healthy life, and more after each failed start."""
+def delay_after(exit_code: int, lived: float, last_delay: float) -> float:
+    """Seconds until the next start: 0 after a life of enough seconds, else twice the last delay, within bounds."""
     enough = HEALTHY_SECONDS_IF_KILLED if -exit_code in KILLERS else HEALTHY_SECONDS
     if lived >= enough:
         return 0.0
-    return min(max(before * 2, BACKOFF_FIRST), BACKOFF_LAST)
+    return min(max(last_delay * 2, BACKOFF_FIRST), BACKOFF_LAST)

@@ -18,7 +18,7 @@ class ReplicaStops(Exception):
 
 
 class Turns:
-    """One kind of work at which the replicas of one state folder take turns."""
+    """One kind of work at which the replicas of one state folder take turns. At most `most` work at once."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._files = [folder / f"{number}.lock" for number in range(most)]
@@ -35,17 +35,18 @@ class Turns:
         return cls(settings.state_dir.resolve() / "run" / "builds", settings.node_builds)
 
     @contextlib.contextmanager
-    def taken(self, stopping: threading.Event, waits: Callable[[], None]) -> Generator[None]:
-        """Waits for a turn and calls `waits` if it has to. Raises ReplicaStops if the replica stops meanwhile."""
+    def taken(self, stopping: threading.Event, on_wait: Callable[[], None]) -> Generator[None]:
+        """Waits for a turn, and calls `on_wait` once if none is free. Raises ReplicaStops if `stopping` is set meanwhile."""
         with contextlib.ExitStack() as held:
             if not self._take(held):
-                waits()
+                on_wait()
                 while not self._take(held):
                     if stopping.wait(LOOK_EVERY):
                         raise ReplicaStops
             yield
 
     def _take(self, held: contextlib.ExitStack) -> bool:
+        """Locks the first free file, for as long as `held` is open. False if none is free."""
         for path in self._files:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("w")

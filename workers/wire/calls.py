@@ -2,7 +2,7 @@
 
 RunJob       POST   /jobs/ID             answered by messages, as they come
 CancelJob    DELETE /jobs/ID
-AcquireSlot  POST   /slots?wait=SECONDS  answered by Granted, or by nothing when no slot came in time
+AcquireSlot  POST   /slots?wait=SECONDS  answered by Granted, or by an empty 204 when no slot came in time
 ReleaseSlot  DELETE /slots/TOKEN
 AskState     GET    /state               answered by HostState
 Reload       POST   /hot-reload
@@ -20,30 +20,30 @@ PRIVATE_PREFIX = b"x-kingpost-"  # of headers that the model never sees
 FENCE, SLOT, KEEP_SLOT, PATH = (
     f"{PRIVATE_PREFIX.decode()}{name}" for name in ("fence", "slot", "keep-slot", "path")
 )
-FILES = f"{PRIVATE_PREFIX.decode()}files"  # as callers name them, too: see deployments/attached.py
-LINK = f"{PRIVATE_PREFIX.decode()}output-files"
+FILES = f"{PRIVATE_PREFIX.decode()}files"  # sync calls have it, too: see deployments/attached.py
+LINK = f"{PRIVATE_PREFIX.decode()}output-files"  # the same: see deployments/output_files.py
 REQUEST_ID, CHAIN_REQUEST_ID = "x-baseten-request-id", "x-baseten-chain-request-id"
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """Runs one attempt of a job. `slot` was acquired before. `keep_slot` asks to keep it for the next job."""
+    """Runs one attempt of a job. Its input is the body of the request."""
 
     request_id: str
-    fence: str = ""  # which attempt
-    slot: str = ""  # none: the host waits for one
-    keep_slot: bool = False
-    path: str = ""  # of the model's routes; none = predict
+    fence: str = ""  # tells the attempts of a request apart
+    slot: str = ""  # the token of a slot that was acquired before; '' = the host waits for one
+    keep_slot: bool = False  # asks to keep the slot under its token, for the next job
+    path: str = ""  # which of the model's routes; '' = predict
     content_type: str = ""
     traceparent: str = ""
     chain_request_id: str = ""
-    files: str = ""  # that its body has before the input
-    link: str = ""  # for files of the output: see deployments/output_files.py
+    files: str = ""  # the files that stand before the input: see deployments/attached.py
+    link: str = ""  # asks for files of the output: see deployments/output_files.py
 
 
 @dataclass(frozen=True)
 class CancelJob:
-    """Stops an attempt."""
+    """Stops the attempt with that fence."""
 
     request_id: str
     fence: str = ""
@@ -51,9 +51,9 @@ class CancelJob:
 
 @dataclass(frozen=True)
 class AcquireSlot:
-    """Asks for a slot and waits for that many seconds."""
+    """Asks for a slot."""
 
-    wait: float
+    wait: float  # s, at most, until a slot is free
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ class HostState:
     error: LoadFailure | None
     pid: int
     slots: int
-    busy: int
-    sync_waiting: int
+    busy: int  # slots in use
+    sync_waiting: int  # sync calls that wait for a slot
     jobs_waiting: int
-    open: int  # calls of callers
-    served: int  # these and jobs, since it started
-    not_live_ms: int = 0  # for how long its health checks have failed; 0 = it is well
-    not_ready_ms: int = 0  # the same of readiness; for a model class they are one
-    fault: str = ""  # why it has to end; '' = it need not
+    open: int  # sync calls and WebSockets in progress
+    served: int  # those and jobs, since the host started
+    not_live_ms: int = 0  # for how long its liveness checks have failed; 0 = it is live
+    not_ready_ms: int = 0  # the same for readiness; a model class has one check for both
+    fault: str = ""  # why the host has to end; '' = it need not
 
 
 WorkerCall = RunJob | CancelJob | AcquireSlot | ReleaseSlot | AskState | Reload
@@ -151,26 +151,29 @@ def encode_call(call: WorkerCall) -> HttpCall:
 def decode_call(
     method: str, path: str, query: str, headers: Iterable[tuple[bytes, bytes]]
 ) -> WorkerCall | None:
-    """The call of an HTTP request with decoded path and lower-case header names. None if it is no call. Raises WireError."""
+    """The call of an HTTP request with decoded path and lower-case header names. None if it is no call.
+
+    Raises WireError for a wait that is no number of seconds.
+    """
     match method, path.split("/")[1:]:
         case "POST", ["jobs", request_id] if request_id:
-            said = _said(headers)
+            values = _as_text(headers)
             return RunJob(
                 request_id,
-                said.get(FENCE, ""),
-                said.get(SLOT, ""),
-                said.get(KEEP_SLOT) == "1",
-                said.get(PATH, ""),
-                said.get("content-type", ""),
-                said.get("traceparent", ""),
-                said.get(CHAIN_REQUEST_ID, ""),
-                said.get(FILES, ""),
-                said.get(LINK, ""),
+                values.get(FENCE, ""),
+                values.get(SLOT, ""),
+                values.get(KEEP_SLOT) == "1",
+                values.get(PATH, ""),
+                values.get("content-type", ""),
+                values.get("traceparent", ""),
+                values.get(CHAIN_REQUEST_ID, ""),
+                values.get(FILES, ""),
+                values.get(LINK, ""),
             )
         case "DELETE", ["jobs", request_id] if request_id:
-            return CancelJob(request_id, _said(headers).get(FENCE, ""))
+            return CancelJob(request_id, _as_text(headers).get(FENCE, ""))
         case "POST", ["slots"]:
-            return AcquireSlot(_wait(query))
+            return AcquireSlot(_wait_seconds(query))
         case "DELETE", ["slots", slot] if slot:
             return ReleaseSlot(slot)
         case "GET", ["state"]:
@@ -182,7 +185,7 @@ def decode_call(
 
 
 def _headers(call: RunJob) -> dict[str, str]:
-    """The headers for the model: those without our prefix."""
+    """The headers of the request. The model sees those without PRIVATE_PREFIX."""
     headers = {REQUEST_ID: call.request_id, FENCE: call.fence}
     optional = {
         "content-type": call.content_type,
@@ -197,11 +200,11 @@ def _headers(call: RunJob) -> dict[str, str]:
     return headers | {name: value for name, value in optional.items() if value}
 
 
-def _said(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
-def _wait(query: str) -> float:
+def _wait_seconds(query: str) -> float:
     text = query.removeprefix("wait=") or "0"
     try:
         wait = float(text)
@@ -213,19 +216,19 @@ def _wait(query: str) -> float:
 
 
 def encode_answer(answer: Granted | HostState) -> bytes:
-    """The body that says it."""
+    """The JSON body of an answer."""
     return encoded(asdict(answer)).encode()
 
 
 def decode_granted(body: bytes) -> Granted:
-    """Raises WireError."""
+    """Parses the body of an answer to AcquireSlot. Raises WireError."""
     return Granted(**members_of(value_of(body), {"slot": (str,)}))
 
 
 def decode_state(body: bytes) -> HostState:
-    """Raises WireError."""
-    said = members_of(value_of(body), STATE)
-    if said["error"] is not None:
+    """Parses the body of an answer to AskState. Raises WireError."""
+    members = members_of(value_of(body), STATE)
+    if members["error"] is not None:
         shape: Shape = {"message": (str,), "traceback": (str,)}
-        said["error"] = LoadFailure(**members_of(said["error"], shape))
-    return HostState(**said)
+        members["error"] = LoadFailure(**members_of(members["error"], shape))
+    return HostState(**members)

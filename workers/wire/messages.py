@@ -3,8 +3,8 @@
     P  Progress     JSON      O  OutputChunk  bytes      F  Failure  JSON
     R  Result       JSON      B  BodyPiece    bytes      E  End      JSON
 
-P and O come as they appear, then F if the model raised something, then R once, then any B, then E. A stream without E
-means that the host died.
+P and O are sent while the model runs. After them come F, if the model raised something, one R, any number of B, and E. A stream
+that ends without E means that the host died.
 """
 
 import struct
@@ -15,21 +15,22 @@ from types import NoneType
 from workers.wire.shapes import Shape, WireError, encoded, members_of, value_of
 
 MEDIA_TYPE = "application/x-kingpost-frames"
+HEAD = struct.Struct(">cI")
 BODY_PIECE = 256 * 1024  # bytes; small enough for the worker to interleave progress and cancels
-Fault = str  # one of the following
+MAX_PAYLOAD = 1 << 30  # bytes; a longer length means that this is no frame stream
+MODEL_ERROR = "Internal Server Error (in model/chainlet)."  # all that Truss tells a caller
+
+Fault = str  # what a failed call says about its host, one of these five:
 WELL = ""
 OUT_OF_MEMORY = "out_of_memory"
 DEVICE = "device"  # its GPU cannot be used any more, perhaps because of the job
-HARDWARE = "hardware"  # the same, because of a defect
-UNHEALTHY = "unhealthy"  # by its own health check
+HARDWARE = "hardware"  # its GPU cannot be used any more, because of a defect
+UNHEALTHY = "unhealthy"  # its own health check failed
 WHY_SICK = {  # faults after which a host must not run other jobs; each completes "was stopped because"
     DEVICE: "its GPU cannot be used any more",
     HARDWARE: "its GPU reports a defect",
     UNHEALTHY: "a request failed, and the health check says no",
 }
-MAX_PAYLOAD = 1 << 30  # bytes; a longer length means that this is no frame stream
-MODEL_ERROR = "Internal Server Error (in model/chainlet)."  # as Truss puts it
-HEAD = struct.Struct(">cI")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction <= 1:
-            raise WireError(f"A progress is 0 to 1, not {self.fraction}.")
+            raise WireError(f"A progress is a number from 0 to 1, not {self.fraction}.")
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,19 @@ class OutputChunk:
 
 @dataclass(frozen=True)
 class Failure:
-    """The model's exception with its place, for the owner of the request. The Result only says that it failed."""
+    """The model's exception and where it was raised, for the owner of the request. The Result only says that the call failed."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """The status and headers (lower case) of the answer. A streamed body came before, as chunks of text or bytes."""
+    """The head of the answer."""
 
     status: int
-    headers: dict[str, str]
-    streamed: bool
-    text: bool
+    headers: dict[str, str]  # with lower-case names
+    streamed: bool  # the body was sent before, as OutputChunks; else it follows as BodyPieces
+    text: bool  # the chunks of a streamed body are text
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,14 @@ class BodyPiece:
 
 @dataclass(frozen=True)
 class End:
-    """The call is over. With `still_running`, its slot is held until a silent generator returns.
+    """The call is over."""
 
-    `fault` is what its failure says about the host.
-    """
-
-    slot_kept: bool
-    stopped_by: str | None
-    ms: float
-    still_running: bool
+    slot_kept: bool  # as RunJob.keep_slot asked
+    stopped_by: (
+        str | None
+    )  # how a stopped call ended: cooperative or closed; None = it was not stopped
+    ms: float  # how long it had its slot
+    still_running: bool  # the slot is taken until the model's generator, which is silent, returns
     fault: Fault = WELL
 
 
@@ -132,7 +132,7 @@ def encode(message: Message) -> bytes:
 
 
 def encode_body(body: bytes) -> Iterator[bytes]:
-    """Its pieces as frames; none for an empty body."""
+    """The body in pieces, each as a frame. An empty body has none."""
     for start in range(0, len(body), BODY_PIECE):
         yield encode(BodyPiece(body[start : start + BODY_PIECE]))
 
@@ -148,7 +148,7 @@ class MessageDecoder:
         pending = self._pending
         if pending:
             pending += data
-        buffer = pending or data  # mostly nothing waits: then nothing is copied twice
+        buffer = pending or data  # usually nothing is pending, and `data` is not copied
         messages: list[Message] = []
         start = 0
         while len(buffer) - start >= HEAD.size:

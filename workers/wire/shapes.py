@@ -20,11 +20,11 @@ def value_of(payload: bytes) -> Any:
         raise WireError(f"This is no JSON: {payload[:100]!r}.") from error
 
 
-def members_of(said: Any, shape: Shape) -> dict[str, Any]:
-    """The object, if it has exactly these members. Raises WireError."""
-    if type(said) is not dict or said.keys() != shape.keys():
-        raise WireError(f"Expected an object of {', '.join(shape)}, not {str(said)[:100]}.")
+def members_of(value: Any, shape: Shape) -> dict[str, Any]:
+    """The value itself, if it is an object with exactly these members. Raises WireError."""
+    if type(value) is not dict or value.keys() != shape.keys():
+        raise WireError(f"Expected an object of {', '.join(shape)}, not {str(value)[:100]}.")
     for name, types in shape.items():
-        if type(said[name]) not in types:
-            raise WireError(f"{name} cannot be {str(said[name])[:100]}.")
-    return said
+        if type(value[name]) not in types:
+            raise WireError(f"{name} cannot be {str(value[name])[:100]}.")
+    return value
