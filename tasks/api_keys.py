@@ -11,10 +11,10 @@ from tasks.settings import Settings
 from tasks.store.keys import plain as plain_key
 
 Scope = Literal["full", "inference", "metrics", "deploy", "admin"]
-Need = Literal["inference", "metrics", "deploy", "admin"]  # of a route
+Need = Literal["inference", "metrics", "deploy", "admin"]  # what a route asks of its caller's key
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-# Which scope grants which need: all who may do what.
+# The needs that each scope meets. This table alone says who may do what.
 GRANTS: dict[Scope, frozenset[Need]] = {
     "inference": frozenset({"inference"}),
     "metrics": frozenset({"metrics"}),
@@ -22,7 +22,7 @@ GRANTS: dict[Scope, frozenset[Need]] = {
     "full": frozenset({"inference", "metrics", "deploy"}),
     "admin": frozenset(get_args(Need)),
 }
-# What a key may do that is restricted to models or environments.
+# The needs that a key may meet even if it is restricted to models or environments.
 RESTRICTED: frozenset[Need] = frozenset({"inference", "metrics"})
 
 KEYS = plain_key("api-keys")
@@ -39,7 +39,7 @@ class Limits:
     status_calls_per_minute: int | None = None
     queue_status_calls_per_minute: int | None = None
     max_unfinished: int | None = None  # requests that are queued or running
-    max_running: int | None = None  # of these, at once on one deployment
+    max_running: int | None = None  # requests that run at once on one deployment
 
     def over(self, settings: Settings) -> "Limits":
         """These limits, with those of the settings where the key has none of its own."""
@@ -89,7 +89,7 @@ def sees_model_errors(settings: Settings, scope: Scope | None) -> bool:
 
 
 def check_restrictions(scope: Scope, models: Sequence[str], environments: Sequence[str]) -> None:
-    """Raises KeyRefused for a key whose scope is about all models, and which is restricted to some."""
+    """Raises KeyRefused if a key is restricted to some models, but its scope is about all of them."""
     if scope in ("deploy", "admin") and (models or environments):
         raise KeyRefused(
             f"A key with the scope {scope} may manage every model: create it without models and environments, "

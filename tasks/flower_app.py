@@ -13,7 +13,7 @@ app = make_app(Settings.load())
 
 
 def _ask_for_the_password_at_metrics() -> None:
-    """Flower asks for it everywhere but there."""
+    """Flower itself asks for its password on every page except `/metrics`."""
     from flower.views.monitor import Metrics
     from tornado.web import authenticated
 

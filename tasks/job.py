@@ -41,10 +41,10 @@ class Submission:
     content_type: str = "application/json"
     traceparent: str = ""
     path: str = ""  # a route of the model host other than predict, such as /v1/chat/completions
-    chain_id: str = ""  # of a chain's run; equal to model_id then
+    chain_id: str = ""  # of a run of a chain; it equals model_id
     input_ref: str = ""
     retry_of: str = ""  # the job that is run anew
-    files: str = ""  # that its input refers to: words `id:bytes:ending`
+    files: str = ""  # to which the input refers: words `id:bytes:ending`
     output_files: bool = False  # whether files in its output are stored apart
 
 
@@ -61,7 +61,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """One entry of a job's `errors`: the message for everybody, and the model's exception for the owner."""
+    """One entry of a job's `errors`. Everybody may read `message`; `detail` is the model's exception, for keys that may read it."""
 
     code: ErrorCode | str
     message: str
@@ -113,10 +113,10 @@ class Job:
     max_time_in_queue_ms: Milliseconds = 600_000
     retry_of: str = ""  # the job that it ran anew
     retried_as: str = ""  # the latest job that ran it anew
-    files: str = ""  # that its input refers to: words `id:bytes:ending`
+    files: str = ""  # to which the input refers: words `id:bytes:ending`
     output_files: bool = False  # whether files in its output are stored apart
     story: str = ""  # see tasks/store/story.py
-    story_cut: int = 0
+    story_cut: int = 0  # oldest words that `story` has lost
     chunks_end: str = ""  # the id of the last event that its stream held at the end, if it had one
 
 
@@ -155,12 +155,12 @@ class Reading:
     running_since: tuple[Milliseconds, ...]  # of up to 64 running jobs of the deployment
     now: Milliseconds
     backoff_ms: Milliseconds = 0  # until its next attempt
-    hold: str = ""  # why a queued job is passed over: 'paused' or 'key_limit'
+    hold: str = ""  # why claims pass over a queued job: 'paused' or 'key_limit'
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """The numbers of waiting and running jobs of a deployment; `paused` while the waiting ones are held back."""
+    """The numbers of waiting and running jobs of a deployment, and whether it is paused."""
 
     queued: int
     in_progress: int

@@ -16,9 +16,8 @@ from tasks.store.job_store import AsyncJobStore
 log = get_logger("machine")
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_CLOCK = getattr(
-    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
-)  # Linux has one that counts a suspend, too
+# Linux has a clock that also counts the time of a suspend.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @cache

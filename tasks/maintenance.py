@@ -1,4 +1,8 @@
-"""The maintenance process: the sweeper, the payload collector, the webhook sender and the autoscaler in one event loop."""
+"""The maintenance process: loops that look after the store, all in one event loop.
+
+They are the sweeper, the payload collector, the collector of purged log lines, the webhook sender, and those of other packages, such
+as the autoscaler.
+"""
 
 import asyncio
 import signal
@@ -15,11 +19,11 @@ from tasks.store.job_store import AsyncJobStore
 from tasks.sweeper import Sweeper
 from tasks.webhooks.sender import Sender
 
-More = Callable[[AsyncJobStore], Mapping[Loop, float]]
+MoreLoops = Callable[[AsyncJobStore], Mapping[Loop, float]]  # with the seconds between rounds
 
 
-def run(settings: Settings, more: More) -> None:
-    """Runs until SIGTERM or SIGINT. `more` makes further loops, with the seconds between their rounds."""
+def run(settings: Settings, more: MoreLoops) -> None:
+    """Runs until SIGTERM or SIGINT. `more` makes the loops of other packages."""
     logs.configure(settings)
     shipper = LogShipper(settings)
     shipper.start()
@@ -29,7 +33,7 @@ def run(settings: Settings, more: More) -> None:
         shipper.stop()
 
 
-async def _main(settings: Settings, more: More) -> None:
+async def _main(settings: Settings, more: MoreLoops) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)

@@ -20,12 +20,12 @@ def utf8(text: str) -> str:
 
 
 def utf8_json(text: str) -> str:
-    """The same for JSON text, so that its strings afterwards read as `utf8` would return them."""
+    """Like `utf8`, for JSON text: its strings, once decoded, are as `utf8` would return them."""
     return HALF.sub(lambda half: rf"\\u{ord(half[0]):04x}", PAIR.sub(_character, text))
 
 
 def text_of(data: bytes) -> str:
-    """Bytes that should be text: those that are no UTF-8 become escapes, as in `caf\udce9.png`."""
+    """Bytes that should be text: those that are no UTF-8 become escapes, as in `caf\\udce9.png`."""
     return utf8(data.decode(errors="surrogateescape"))
 
 

@@ -11,12 +11,12 @@ from tasks.store.job_store import AsyncJobStore
 
 log = get_logger("payloads")
 
-AT_ONCE = 16  # deletions on their way
+AT_ONCE = 16  # deletions in progress
 ROUNDS = 20  # batches in one round of the loop
 
 
 class PayloadCollector:
-    """Any number of collectors may run: who deletes a payload second finds that it is gone."""
+    """Any number of collectors may run: the second to delete a payload finds that it is gone."""
 
     def __init__(self, store: AsyncJobStore, settings: Settings) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class PayloadCollector:
         self._batch = settings.sweep_batch
 
     async def run_once(self) -> int:
-        """Deletes what is due and returns how many that were. What cannot be deleted now is tried the next time. Raises StoreUnavailable."""
+        """Deletes the payloads that are due and returns their number. Those that cannot be deleted now are tried the next time. Raises StoreUnavailable."""
         deleted = 0
         refs = await self._store.run(verbs.collect(self._batch))
         for _ in range(ROUNDS):

@@ -21,11 +21,11 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from obstore import BytesStream
 
-PIECE = 1 << 20  # bytes; what is held of a payload while it is read
-PART = 8 << 20  # bytes; a part of an S3 multipart upload, at least 5 MiB by its rules
+PIECE = 1 << 20  # bytes of a payload that are in memory while it is read
+PART = 8 << 20  # bytes of a part in an S3 multipart upload; S3 asks for at least 5 MiB
 PARTS_AT_ONCE = 2
 SCHEMES = ("file://", "s3://")
-INPUT_MS = 3_600_000  # until an input whose submit never came is garbage
+INPUT_MS = 3_600_000  # after this time an input without a job is garbage: its submit never came
 
 
 def input_ref(request_id: str) -> str:
@@ -87,7 +87,7 @@ class Payloads:
             await asyncio.to_thread(_to_disk, store, to)
 
     async def write_piece(self, ref: str, piece: bytes) -> None:
-        """Stores what is checked before it is used. It is not forced to the disk: a machine without power may lose it."""
+        """Stores a piece of an upload. It is not forced to the disk, so a power failure may lose it: the whole is checked later."""
         with _available():
             await obstore.put_async(self._store(), ref, piece)
 

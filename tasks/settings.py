@@ -14,14 +14,14 @@ from tasks.errors import SettingsError
 from tasks.process import listening
 from tasks.process.variables import PREFIX
 
-# What Kubernetes sets for a service whose name begins with "kingpost"; `KINGPOST_PORT` only with such a value.
+# Variables that Kubernetes sets for a service whose name begins with "kingpost". A name like KINGPOST_PORT counts as one of them
+# only with a URL as its value.
 SERVICE_LINK = re.compile(
     r"KINGPOST_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 SERVICE_PORT = re.compile(r"KINGPOST_(\w+_)?PORT")
-OF_THE_CLIENT = (
-    PREFIX + "URL"
-)  # which server commands and the Python client call; no process of a stack reads it
+# The server that commands and the Python client call. No process of a stack reads it.
+OF_THE_CLIENT = PREFIX + "URL"
 
 
 class Settings(BaseSettings):
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         known = {PREFIX + name.upper() for name in cls.model_fields}
         given = os.environ if variables is None else variables
         for name in given.keys() - known - {OF_THE_CLIENT}:
-            if name.startswith(PREFIX) and not _is_link(name, given[name]):
+            if name.startswith(PREFIX) and not _is_service_link(name, given[name]):
                 raise SettingsError(f"{name} is not a setting; see docs/settings.md for the list.")
         try:
             values = {n.removeprefix(PREFIX).lower(): v for n, v in given.items() if n in known}
@@ -180,7 +180,7 @@ def _listed(commas: str) -> list[str]:
     return [part.strip() for part in commas.split(",") if part.strip()]
 
 
-def _is_link(name: str, value: str) -> bool:
+def _is_service_link(name: str, value: str) -> bool:
     if SERVICE_PORT.fullmatch(name) and "://" in value:
         return True
     return SERVICE_LINK.fullmatch(name) is not None

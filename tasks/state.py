@@ -18,7 +18,7 @@ class Status(StrEnum):
 ALLOWED: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.IN_PROGRESS, Status.CANCELED, Status.EXPIRED}),
     Status.IN_PROGRESS: frozenset(
-        # QUEUED again = retry, drain or rescue; FAILED from there = also three deaths in a row
+        # QUEUED again = retry, drain or rescue
         {Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELED}
     ),
 }
@@ -46,7 +46,7 @@ class ErrorCode(StrEnum):
     MODEL_OUT_OF_MEMORY = "MODEL_OUT_OF_MEMORY"  # ours: above resources.memory
     INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
     ASYNC_REQUEST_NOT_SUPPORTED = "ASYNC_REQUEST_NOT_SUPPORTED"
-    POISON = "poison"  # the job killed its replica three times in a row
+    POISON = "poison"  # ours: hosts or workers died under the job `max_deaths` times in a row
     EXPIRED = "EXPIRED"
     CANCELED = "CANCELED"
     OUTPUT_NOT_STORED = "OUTPUT_NOT_STORED"

@@ -23,7 +23,7 @@ def canonical(url: str) -> str:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError as error:
-        raise _refused(f"is no address ({error})") from None
+        raise _refused(f"is not an address ({error})") from None
     scheme = parts.scheme.lower()
     if scheme in ("unix", "redis+socket"):
         return _socket(parts)

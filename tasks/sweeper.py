@@ -17,10 +17,11 @@ from tasks.store.job_store import AsyncJobStore
 log = get_logger("sweeper")
 T = TypeVar("T")
 
-# s; after the store was away, its workers get this long to renew their leases before any is taken from them
+# s after the store was away, in which no lease is taken from a worker, so that it can renew it
 GRACE_AFTER_OUTAGE = 3.0
 LOST = "the worker that ran it no longer reports"
 INDEXED_AT_ONCE = 500  # jobs that one script puts into the index of all: under a millisecond
+BATCHES = 20  # of each kind in one round, so that no kind waits for long
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,11 @@ class Sweeper:
         self._cursor = 0
         self._steps = Guards("sweeper's step", monotonic=monotonic)
         self._no_rescue_before = 0.0
-        self._unindexed: list[str] | None = (
-            None  # API keys that the pass of `_reindex` has yet to visit
-        )
+        self._unindexed: list[str] | None = None  # API keys that `_reindex` has yet to visit
         self._index_cursor = 0
 
     async def run_once(self) -> Swept:
-        """One batch of each kind. Raises StoreUnavailable."""
+        """Some batches of each kind of work. Raises StoreUnavailable."""
         try:
             swept = await self._sweep()
         except StoreUnavailable:
@@ -135,11 +134,11 @@ class Sweeper:
         return await _until_short(self._batch, lambda: self._store.run(call))
 
     async def _reindex(self) -> int:
-        """Goes once over the jobs of every key after the start, as those of an earlier version are not in the index of all jobs."""
+        """Goes over the jobs of every key once after the start. Jobs of an earlier version are not in the index of all jobs."""
         if self._unindexed is None:
             self._unindexed = await self._store.run(verbs.owners())
         indexed = 0
-        for _ in range(20):
+        for _ in range(BATCHES):
             if not self._unindexed:
                 break
             call = verbs.reindex(self._unindexed[-1], self._index_cursor, INDEXED_AT_ONCE)
@@ -150,10 +149,10 @@ class Sweeper:
         return indexed
 
 
-async def _until_short(batch: int, step: Callable[[], Awaitable[int]], rounds: int = 20) -> int:
-    """Repeats a bounded step while it finds a full batch, at most `rounds` times."""
+async def _until_short(batch: int, step: Callable[[], Awaitable[int]]) -> int:
+    """Repeats a bounded step while it finds a full batch, at most BATCHES times. Returns the sum."""
     total = 0
-    for _ in range(rounds):
+    for _ in range(BATCHES):
         done = await step()
         total += done
         if done < batch:

@@ -24,7 +24,7 @@ from tasks.outside_text import text_of
 from tasks.webhooks import payload, verbs
 from tasks.webhooks.egress import Egress, EgressDenied
 from tasks.webhooks.secrets import signing
-from tasks.webhooks.sender import headers_for, said
+from tasks.webhooks.sender import headers_for, one_line
 from tasks.webhooks.verbs import BEGINNING, Final, FinalsPlace
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -161,7 +161,7 @@ async def _sent(gateway: Gateway, url: str) -> Tested:
     except TimeoutError:
         error = f"no answer in {gateway.settings.webhook_timeout_seconds:g} s"
     except (aiohttp.ClientError, OSError) as failed:
-        error = said(failed)
+        error = one_line(failed)
     finally:
         await egress.close()
     return Tested(

@@ -28,7 +28,7 @@ from deployments.registry import verbs as registry
 from tasks.errors import KingpostError, StoreUnavailable
 from tasks.outside_text import printable
 from tasks.process.listening import bound
-from tasks.process.log_files import turn_over
+from tasks.process.log_files import rotate
 from tasks.process.loops import Guard
 from tasks.process.private_files import users_umask
 from tasks.process.variables import child_variables, set_aside
@@ -254,7 +254,7 @@ class _Stack:
         descriptors: Sequence[int] = (),
     ) -> None:
         log = self._state / "logs" / f"{role}.log"
-        turn_over(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
+        rotate(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
         cores = os.cpu_count() or 1
         threads = str(max(1, cores // max(len(self._found.processes), 1)))
         env = child_variables(

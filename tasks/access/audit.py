@@ -9,7 +9,7 @@ from tasks.outside_text import printable, utf8
 from tasks.store.records import Reply, items, text
 from tasks.store.verbs import ScriptCall
 
-MOST_ENTRIES = 100_000  # about 20 MB of the store, whatever happens within the days
+MOST_ENTRIES = 100_000  # about 20 MB of the store; more entries go before their days are over
 LOOKED_AT = 5000  # entries in one reading: some milliseconds of the store
 LONGEST = 300  # characters of a field
 COMMAND_LINE = "command line"  # the actor of a command, which uses the store itself
@@ -51,7 +51,7 @@ class Change:
 
 @dataclass(frozen=True)
 class AuditPage:
-    """Entries, the newest first, and where the next page begins. It may be empty although more follow."""
+    """Entries, newest first, and where the next page begins; None after the last page. A page may be empty although more follow."""
 
     entries: list[AuditEntry]
     cursor: str | None
@@ -65,7 +65,7 @@ def read_audit(
     actor: str = "",
     action: str = "",
 ) -> ScriptCall[AuditPage]:
-    """Entries from `since` to `until`. `actor` is exact; an action may also be its kind, as `key` of `key.create`."""
+    """Entries from `since` to `until`, which are Unix milliseconds. `action` is exact, or its kind: `key` for `key.create`."""
     start = NEWEST if until is None else str(max(until, 0))
     arguments = [f"({cursor}" if cursor else start, max(since, 0), limit, LOOKED_AT, actor, action]
 

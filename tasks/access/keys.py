@@ -32,7 +32,7 @@ from tasks.store.verbs import Argument, ScriptCall
 T = TypeVar("T")
 
 CACHE_SECONDS = 2.0  # how late an API process may notice a revoke
-MOST_KNOWN = 10_000
+MOST_KNOWN = 10_000  # ids in the cache, those of unknown keys too
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _use(row: list[Reply]) -> KeyUse:
     return KeyUse(parse(cast(bytes, raw)), number(unfinished), number(requests))
 
 
-def _holds(key: ApiKey) -> bool:
+def _is_valid(key: ApiKey) -> bool:
     return not key.revoked and (key.expires is None or key.expires >= time.time())
 
 
@@ -167,12 +167,12 @@ class KeyCheck:
         key = await self._known.get(key_id(plain))
         # Compare against something in any case: an unknown id must not answer sooner.
         same = hmac.compare_digest(sha256(plain), key.sha256 if key else sha256(""))
-        return key if key and same and _holds(key) else None
+        return key if key and same and _is_valid(key) else None
 
     async def of_id(self, identity: str) -> ApiKey | None:
-        """The same for a key that has been checked before, such as that of a session."""
+        """The key with this id, without a check of its secret: for a session, or a transfer, that the key has opened. Raises StoreUnavailable."""
         key = await self._known.get(identity)
-        return key if key and _holds(key) else None
+        return key if key and _is_valid(key) else None
 
     async def _look_up(self, identity: str) -> ApiKey | None:
         key = await self._store.run(find(identity))
@@ -182,10 +182,3 @@ class KeyCheck:
         """The scope of the key with this id, None if it is unknown or revoked. Raises StoreUnavailable."""
         key = await self._known.get(identity)
         return None if key is None or key.revoked else key.scope
-
-    async def of(self, identity: str) -> ApiKey | None:
-        """The key with this id, None if it is unknown, expired or revoked. Raises StoreUnavailable."""
-        key = await self._known.get(identity)
-        if key is None or key.revoked:
-            return None
-        return None if key.expires is not None and key.expires < time.time() else key

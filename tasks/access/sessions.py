@@ -14,7 +14,7 @@ MOST_OF_A_KEY = 50  # logins
 
 @dataclass(frozen=True)
 class Session:
-    """A login: the id of its API key, and the token that every change has to show beside the cookie."""
+    """A login: the id of its API key, and the CSRF token that every change has to show beside the cookie."""
 
     key_id: str
     csrf: str

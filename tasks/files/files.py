@@ -25,8 +25,11 @@ def file_ref(file_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class What:
-    """What is uploaded: the sha256 of its content, or something that is like nothing else; and the ending of its name."""
+class UploadedContent:
+    """What an upload is, as its record says it: `digest.ending`.
+
+    `digest` is the sha256 of the content, or 32 random hex digits if the client has not said it.
+    """
 
     digest: str
     ending: str = ""
@@ -40,8 +43,8 @@ class What:
         return f"{self.digest}.{self.ending}"
 
     @classmethod
-    def of(cls, text: str) -> "What":
-        """From the text."""
+    def of(cls, text: str) -> "UploadedContent":
+        """The content that such a text means."""
         digest, _, ending = text.partition(".")
         return cls(digest, ending)
 
@@ -57,7 +60,7 @@ class FileUploads(Receiver):
         most = self._settings.max_file_bytes
         if size > most:
             raise UploadRefused(f"The file has {size} bytes; a file may have {most}.")
-        what = What(sha256 or secrets.token_hex(16), ending_of(name))
+        what = UploadedContent(sha256 or secrets.token_hex(16), ending_of(name))
         call = verbs.open_upload(api_key, self.kind, str(what), size, self._settings)
         return await self._store.run(call)
 
@@ -71,12 +74,14 @@ class FileUploads(Receiver):
             raise FileMissing(file_id)
 
     async def _keep(self, upload: Upload, api_key: str, refs: Sequence[str]) -> None:
-        what, ref = What.of(upload.what), file_ref(upload.id)
+        what, ref = UploadedContent.of(upload.what), file_ref(upload.id)
         await self._store.run(spill([ref], INPUT_MS))
         head, digest = await asyncio.to_thread(self._join, ref, refs)
         if what.is_known and digest != what.digest:
             with contextlib.suppress(PayloadUnavailable):  # the collector deletes it later
-                await self._payloads.delete([ref])  # it counts for nobody, so it must not stay
+                await self._payloads.delete(
+                    [ref]
+                )  # it counts for no key's limit, so it must not stay
             raise UploadRefused(
                 f"The file has the sha256 {digest}, not {what.digest}; upload it again."
             )

@@ -1,4 +1,4 @@
-"""What a file is: its content type by its first bytes, and its ending. What a client says of it is not believed.
+"""What a file is: its content type by its first bytes, and its ending. The content type that a client says is not used.
 
 Only types in which a browser runs nothing are named. Everything else is `application/octet-stream`: HTML, SVG and scripts too.
 """
@@ -6,7 +6,7 @@ Only types in which a browser runs nothing are named. Everything else is `applic
 import re
 
 UNKNOWN = "application/octet-stream"
-HEAD_BYTES = 16  # that are looked at
+HEAD_BYTES = 16  # of a file that `sniffed` looks at
 # How files begin, the content type, and the ending of a file without one.
 BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", "image/png", "png"),
@@ -30,7 +30,7 @@ ENDING = re.compile(r"[a-z0-9]{1,8}")
 
 
 def sniffed(head: bytes) -> tuple[str, str]:
-    """The content type and the ending of a file that begins so."""
+    """The content type and the ending of a file that begins with these bytes. The ending of an unknown type is ''."""
     for begin, content_type, ending in BEGINNINGS:
         if head.startswith(begin):
             return content_type, ending

@@ -11,7 +11,7 @@ from tasks.payloads import Payloads, PayloadWriter
 class OutputWriter:
     """Takes the bytes of an answer as they come. Methods raise PayloadUnavailable.
 
-    `files` are those that are complete; their payloads were noted before, and no record has them yet.
+    `files` are those that are complete. No record has them yet; the caller has noted their payloads (`verbs.spill`).
     """
 
     def __init__(

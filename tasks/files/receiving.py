@@ -19,8 +19,8 @@ from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 
 PIECES = "uploads"  # the folder of the payload store
-PIECE = 4 << 20  # bytes; what is held of an upload
-CHECKS_AT_ONCE = 2  # uploads that are read in one process
+PIECE = 4 << 20  # bytes of an upload that are in memory
+CHECKS_AT_ONCE = 2  # uploads that one process reads and stores at the same time
 ALIVE_SECONDS = 10.0  # between two signs of life while an upload is checked
 
 
@@ -32,7 +32,7 @@ class Receiver:
     """The uploads of one kind in one API process. Methods raise StoreUnavailable and PayloadUnavailable."""
 
     kind: Kind
-    lost: str  # the sentence for pieces that are gone
+    lost: str  # the message of UploadRefused when pieces are gone
 
     def __init__(self, store: AsyncJobStore, settings: Settings) -> None:
         self._store = store
@@ -53,9 +53,9 @@ class Receiver:
     async def append(
         self, api_key: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> Upload:
-        """Appends what comes, and returns how far the upload is. The last byte makes it a stored whole.
+        """Appends what comes, and returns how far the upload is. After the last byte the whole is checked and stored.
 
-        Raises NotFound, WrongOffset, UploadTaken and UploadRefused. After the last one nothing is left of the upload.
+        Raises NotFound, WrongOffset, UploadTaken and UploadRefused. After UploadRefused nothing is left of the upload.
         """
         sender = secrets.token_hex(8)
         call = verbs.claim_upload(upload_id, api_key, self.kind, sender, offset)
@@ -100,7 +100,7 @@ class Receiver:
         guard = Guard("a sign of life of an upload", ALIVE_SECONDS)
         while True:
             await asyncio.sleep(ALIVE_SECONDS)
-            with guard.round():  # a stall of the store must not end them
+            with guard.round():  # a stall of the store must not end the signs of life
                 await self._store.run(verbs.advance_upload(upload_id, sender))
 
     def _read(self, refs: Sequence[str]) -> Iterator[bytes]:

@@ -15,8 +15,8 @@ from tasks.store.verbs import Argument, ScriptCall
 
 T = TypeVar("T")
 Purpose = Literal["package", "source"]  # the source of a chain is checked and not kept
-LASTS_MS = 3_600_000  # from its last part on, and from its end on
-IDLE_MS = 60_000
+LASTS_MS = 3_600_000  # that a transfer is kept after its last part, and its result after its end
+IDLE_MS = 60_000  # without a part, after which a transfer is idle
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _call(script: str, arguments: list[Argument], read: Callable[[Reply], T]) ->
 def open_transfer(
     transfer_id: str, api_key: str, secret: str, purpose: Purpose, settings: Settings
 ) -> ScriptCall[list[Part]]:
-    """Opens a transfer. The reply are parts of another one that was dropped for it. Reading it raises UploadsFull."""
+    """Opens a transfer. The reply has the parts of an idle transfer that was dropped for it. Reading it raises UploadsFull."""
 
     def read(reply: Reply) -> list[Part]:
         word, *rest = (text(part) for part in items(reply))
@@ -92,11 +92,11 @@ def transfer(transfer_id: str, with_parts: bool = False) -> ScriptCall[Transfer]
 
 
 def reserve_part(transfer_id: str, size: int, settings: Settings) -> ScriptCall[None]:
-    """Counts bytes of a part that are about to be written; fewer than none are given back. Reading the reply raises UploadsFull and NotFound."""
+    """Counts bytes of a part that are about to be written. A negative `size` gives bytes back. Reading the reply raises UploadsFull and NotFound."""
     limits = (settings.max_upload_bytes_per_key, settings.max_upload_bytes)
 
     def read(reply: Reply) -> None:
-        _let_in(reply, settings)
+        _admitted(reply, settings)
 
     return _call("reserve_part", [transfer_id, size, *limits], read)
 
@@ -104,10 +104,10 @@ def reserve_part(transfer_id: str, size: int, settings: Settings) -> ScriptCall[
 def add_part(
     transfer_id: str, number: int, part: Part, settings: Settings, reserved: int = 0
 ) -> ScriptCall[Part | None]:
-    """Adds a part, of which so many bytes count already. The reply is the one that it replaces. Reading it raises UploadsFull and NotFound."""
+    """Adds a part, of which `reserved` bytes count already. The reply is the part that it replaces. Reading it raises UploadsFull and NotFound."""
 
     def read(reply: Reply) -> Part | None:
-        (replaced,) = _let_in(reply, settings)
+        (replaced,) = _admitted(reply, settings)
         return Part.read(replaced) if replaced else None
 
     limits = (settings.max_upload_bytes_per_key, settings.max_upload_bytes)
@@ -115,8 +115,8 @@ def add_part(
     return _call("add_part", [*arguments, reserved], read)
 
 
-def _let_in(reply: Reply, settings: Settings) -> list[str]:
-    """What follows the word. Raises UploadsFull and NotFound."""
+def _admitted(reply: Reply, settings: Settings) -> list[str]:
+    """The reply without its first word. Raises UploadsFull and NotFound."""
     word, *rest = (text(part) for part in items(reply))
     if word == "missing":
         raise NotFound("This transfer takes no parts any more; push again.")

@@ -19,13 +19,13 @@ Kind = Literal["package", "file"]
 FILES = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder,))
 MOST_OF_KEY, MOST_OF_ALL = 8, 64  # unfinished uploads of each kind
 MOST_FILES = 10_000  # of a key
-CLAIM_MS = 30_000  # that a sender keeps an upload without a sign of life
+CLAIM_MS = 30_000  # for which a sender keeps an upload without a sign of life
 ROUTES: dict[Kind, str] = {"package": "POST /v1/packages", "file": "POST /v1/uploads"}
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Something on its way, `what` it is, and how far it is. `active` while somebody sends it."""
+    """An unfinished upload. `what` names its content, `size` and `offset` are bytes, and `active` says whether somebody sends it now."""
 
     id: str
     what: str
@@ -92,7 +92,7 @@ def open_upload(
 
 
 def full(whose: str, settings: Settings) -> KingpostError:
-    """The error for an upload for which there is no room: of the `key`, of `all`, or of the key's `files`."""
+    """The error for an upload without room. `whose` says which limit it would exceed: `key`, `all`, or `files` for those of the key."""
     match whose:
         case "files":
             limit = f"{MOST_FILES} with {settings.max_file_bytes_per_key} bytes"

@@ -9,12 +9,11 @@ from tasks.outside_text import utf8, utf8_json
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-# Other names of levels.
-ALSO: Mapping[str, Level] = {"warn": "warning", "exception": "error", "fatal": "critical", "crit": "critical"}  # fmt: skip
+LEVEL_ALIASES: Mapping[str, Level] = {"warn": "warning", "exception": "error", "fatal": "critical", "crit": "critical"}  # fmt: skip
 LONGEST = 8192  # characters of a line's JSON; the fields of a longer one are cut
 LONGEST_TEXT = 2500  # characters of a field that is cut
 LONGEST_ID = 100  # characters of a request id
-# The only fields of a line whose JSON is too long even so.
+# The fields that stay of a line whose JSON is too long even after its fields were cut.
 CORE = ("ts", "timestamp", "level", "model", "deployment", "event", "message", "traceback", "exception", "request_id", "chain_request_id")  # fmt: skip
 TRACES = ("traceback", "exception")  # cut at their beginning, because their end says more
 
@@ -41,7 +40,7 @@ def fields_of(text: str) -> dict[str, Any]:
 def level_of(fields: Mapping[str, Any]) -> Level:
     """The level of a line. It is info if the line has none, or an unknown one."""
     said = str(fields.get("level", "info")).lower()
-    known = ALSO.get(said, said)
+    known = LEVEL_ALIASES.get(said, said)
     return known if known in LEVELS else "info"
 
 

@@ -1,4 +1,4 @@
-"""Deletes the log lines of requests that were deleted before their time, some at a time."""
+"""Deletes the log lines of purged requests, some at a time."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,15 @@ from tasks.log_store import verbs
 from tasks.log_store.verbs import LineId
 from tasks.store.job_store import AsyncJobStore
 
-SETTLED = 5000  # ms; the last lines of a request come a quarter of a second after it, or with its process's next try
+# ms after a purge in which the last lines of the request still come: a quarter of a second, or the next try of its process.
+SETTLED = 5000
 LOOKED_AT = 500  # lines in one script: about a millisecond
 SCRIPTS = 40  # in one round
 
 
 @dataclass
 class _Pass:
-    """One way through all logs. It is about the requests that were deleted until `upto`."""
+    """One pass over the logs of all deployments, for the requests that were purged until `upto`."""
 
     upto: Milliseconds
     deployments: list[str]
@@ -22,14 +23,14 @@ class _Pass:
 
 
 class PurgedLines:
-    """The lines of all purged requests. Several processes may delete them at once."""
+    """Deletes the lines of all purged requests. Several processes may do so at once."""
 
     def __init__(self, store: AsyncJobStore, settled: Milliseconds = SETTLED) -> None:
         self._store, self._settled = store, settled
         self._pass: _Pass | None = None
 
     async def run_once(self) -> int:
-        """One round; how many lines went. Raises StoreUnavailable."""
+        """One round. Returns how many lines it deleted. Raises StoreUnavailable."""
         gone = 0
         for _ in range(SCRIPTS):
             self._pass = self._pass or await self._begin()

@@ -8,11 +8,10 @@ from tasks.log_store import verbs
 from tasks.log_store.verbs import LineFilter, LineId, LogPart, StoredLine
 from tasks.store.job_store import AsyncJobStore
 
-LOOKED_AT = (
-    20_000  # lines in one reading, over all deployments: some tens of milliseconds of the store
-)
-LEAST_LOOKED_AT = 200  # of a single deployment
-AT_ONCE = 50  # deployments
+# Lines that one reading looks at, over all deployments: some tens of milliseconds of the store.
+LOOKED_AT = 20_000
+LEAST_LOOKED_AT = 200  # lines of a single deployment, however many there are
+AT_ONCE = 50  # deployments that are read at the same time
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ async def after(
     place: LineId,
     end: LineId,
 ) -> News:
-    """The lines beyond a place, up to the one that was the latest."""
+    """The lines beyond `place`, up to `end`, which a caller has from `verbs.logged`."""
     parts = await _read(store, deployments, "oldest", f"({place}", str(end), most, wanted)
     ceiling = min((part.beyond for part in parts if part.beyond), default=end)
     lines = sorted((line for part in parts for line in part.lines), key=lambda line: line.id)

@@ -1,4 +1,4 @@
-"""Brings the log lines of a process to the store. It never keeps those waiting who log: what is too much is dropped and counted."""
+"""Brings the log lines of a process to the store. Code that logs never waits for it: lines that are too many are dropped and counted."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ MOST_CHARACTERS = 2_000_000  # of these together
 NOTE_EVERY = 5.0  # s, between lines that say how many were dropped
 STOP_SECONDS = 3.0  # for the last lines of a process that ends
 LOUD = ('"level": "error"', '"level": "warning"', '"level": "critical"')
-HEAD = 200  # characters of a line of ours in which its level is, or near its end
+HEAD = 200  # characters at each end of a line in which its level is looked for
 TOO_MANY = "more than KINGPOST_LOG_STORE_LINES_PER_SECOND"
 STORE_AWAY = "the store did not answer"
 
@@ -46,7 +46,7 @@ class _Allowance:
 class LogShipper:
     """Ships the lines of one process. A line belongs to the deployment that it names, else to that of its model, else to `default`.
 
-    With a `default`, which a replica has, only that one and those of `models` can be named.
+    `models` has the deployment of each model. With a `default`, which a replica has, a line can name only that one and those of `models`.
 
     Warnings and errors have an allowance of their own, so that prints do not displace them.
     """
@@ -69,21 +69,21 @@ class LogShipper:
         self._second = self._noted = 0.0
         self._dropped: Counter[str] = Counter()
         self.dropped = 0  # lines, in all
-        self._on = settings.log_store_lines > 0
+        self._enabled = settings.log_store_lines > 0
         self._stopping = threading.Event()
         self._guard = Guard("log shipper", longest=5.0)
         self._thread = threading.Thread(target=self._run_forever, name="log-shipper", daemon=True)
 
     def start(self) -> None:
         """Takes every line that this process logs from now on."""
-        if self._on:
-            logs.also_to(self.take)
+        if self._enabled:
+            logs.add_listener(self.take)
             self._thread.start()
 
     def stop(self) -> None:
         """Ships the last lines, if the store takes them soon."""
-        if self._on:
-            logs.no_longer_to(self.take)
+        if self._enabled:
+            logs.remove_listener(self.take)
             self._stopping.set()
             self._thread.join(STOP_SECONDS)
         self._store.close()

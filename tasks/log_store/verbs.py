@@ -43,7 +43,7 @@ class StoredLine:
 
 @dataclass(frozen=True, slots=True)
 class LineFilter:
-    """Which lines are asked for. `rank` is the least level's. A request id may be its first characters."""
+    """Which lines are asked for. `rank` is that of the least level, as an index of LEVELS. A request id may be its first characters."""
 
     rank: int = 0
     request_id: str = ""
@@ -100,7 +100,7 @@ def read_log(
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """Requests that were deleted before their time, as of `upto`, and the deployments that have lines."""
+    """How many requests were purged until `upto` and may have lines, and the deployments that have lines at all."""
 
     count: int
     upto: Milliseconds
@@ -108,7 +108,7 @@ class Purged:
 
 
 def purged(settled: Milliseconds) -> ScriptCall[Purged]:
-    """The requests that were deleted at least `settled` ago and may still have lines."""
+    """The requests that were purged at least `settled` ago and may still have lines."""
 
     def read(reply: Reply) -> Purged:
         count, upto, deployments = items(reply)
@@ -131,7 +131,7 @@ def forget_lines(
 
 
 def forget_purged(upto: Milliseconds) -> ScriptCall[int]:
-    """Says that no lines are left of the requests that were deleted until then."""
+    """Forgets the requests that were purged until then, because none of their lines is left. The reply is their number."""
     return ScriptCall("forget_purged", [upto], number, LOGS)
 
 

@@ -4,8 +4,8 @@ import errno
 import os
 import resource
 
-OWN = 100  # for the store, upstreams, logs and files
-KEPT = 20  # of these, when all others are in use: connections of clients are cut before that
+OWN = 100  # descriptors for the store, upstreams, logs and files
+KEPT = 20  # connections of clients are cut when only so many are left
 SHORT = 2 * KEPT  # with no more than these left, a process says that it is not ready
 NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -32,15 +32,13 @@ def connections(wanted: int) -> int:
 
 
 def left() -> int:
-    """How many more descriptors can be opened at least; none if the whole machine has run out of them."""
+    """How many more descriptors this process can open at least. 0 if the whole machine has run out of them."""
     try:
-        lowest = os.open(
-            os.devnull, os.O_RDONLY
-        )  # the lowest number that is free: all below are in use
+        lowest_free = os.open(os.devnull, os.O_RDONLY)  # all numbers below it are in use
     except OSError:
         return 0
-    os.close(lowest)
-    return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - lowest
+    os.close(lowest_free)
+    return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - lowest_free
 
 
 def _number(limit: int) -> int:

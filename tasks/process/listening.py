@@ -6,7 +6,7 @@ import socket
 from tasks.errors import SettingsError
 from tasks.outside_text import whole_number
 
-ANY_PORT = range(1)  # the kernel chooses
+ANY_PORT = range(1)  # port 0: the kernel chooses
 
 
 def check_address(text: str, public_allowed: bool) -> None:
@@ -40,7 +40,7 @@ def ports(text: str) -> range:
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """A socket for each of the host's addresses, bound and not listening yet, as asyncio makes them. Raises OSError."""
+    """A socket for each address of that host, bound and not listening yet, with the options that asyncio sets. Raises OSError."""
     given = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
     found = dict.fromkeys(socket.getaddrinfo(host or None, port, **given))
     made: list[socket.socket] = []

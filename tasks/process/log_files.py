@@ -11,18 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 
 KEPT = 3  # old files: NAME.1 is the latest
-LOOK_EVERY = 1.0  # s; what one second writes is how far a file may exceed its size
+LOOK_EVERY = 1.0  # s; a file may exceed its size by what is written in this time
 
 
-def take_over(path: Path, max_bytes: int) -> "OwnLog":
+def redirect_output(path: Path, max_bytes: int) -> "OutputFile":
     """Sends stdout and stderr of this process to that file."""
-    own = OwnLog(path, max_bytes)
-    own.open()
-    threading.Thread(target=own.run_forever, name="log-file", daemon=True).start()
-    return own
+    output = OutputFile(path, max_bytes)
+    output.open()
+    threading.Thread(target=output.run_forever, name="log-file", daemon=True).start()
+    return output
 
 
-class OwnLog:
+class OutputFile:
     """The file that is this process's stdout and stderr."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -40,14 +40,14 @@ class OwnLog:
         os.close(file)
 
     def run_once(self) -> bool:
-        """Starts a new file if this one is full or was removed. Returns whether it did."""
-        if not (turned := turn_over(self._path, self._max_bytes) or self._is_gone()):
+        """Starts a new file if the current one is full or was removed. Returns whether it did."""
+        if not (rotate(self._path, self._max_bytes) or self._is_gone()):
             return False
         self.open()
-        return turned
+        return True
 
     def run_forever(self) -> None:
-        """Checks the file now and then. A full disk must not end the process."""
+        """Checks the file every second. A full disk must not end the process."""
         while True:
             time.sleep(LOOK_EVERY)
             with suppress(OSError):
@@ -60,7 +60,7 @@ class OwnLog:
             return True
 
 
-def turn_over(path: Path, max_bytes: int) -> bool:
+def rotate(path: Path, max_bytes: int) -> bool:
     """Renames a file that is too large to NAME.1, and NAME.1 to NAME.2 and so on. Returns whether it did."""
     try:
         if path.stat().st_size <= max_bytes:

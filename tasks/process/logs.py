@@ -8,11 +8,11 @@ from typing import TextIO, cast
 
 import structlog
 
-from tasks.process.log_files import take_over
+from tasks.process.log_files import redirect_output
 from tasks.settings import Settings
 
-Take = Callable[[str], None]
-_takers: list[Take] = []
+Listener = Callable[[str], None]
+_listeners: list[Listener] = []
 
 
 class _Lossy:
@@ -36,7 +36,7 @@ class _Lossy:
 def configure(settings: Settings, **always: str) -> None:
     """Sets up the logs of this process. The entry point calls it once. Every line contains `always`."""
     if settings.log_file:
-        take_over(settings.log_file, settings.max_log_bytes)
+        redirect_output(settings.log_file, settings.max_log_bytes)
     level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
     structlog.configure(
         processors=[
@@ -59,15 +59,15 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return cast(structlog.stdlib.BoundLogger, structlog.get_logger(part=name))
 
 
-def also_to(take: Take) -> None:
-    """Gives every line of this process from now on to `take`, too. It is called by whoever logs, and must not wait."""
-    _takers.append(take)
+def add_listener(listener: Listener) -> None:
+    """Calls the listener with every line that this process logs from now on. The thread that logs calls it, so it must not wait."""
+    _listeners.append(listener)
 
 
-def no_longer_to(take: Take) -> None:
-    """Ends that."""
-    if take in _takers:
-        _takers.remove(take)
+def remove_listener(listener: Listener) -> None:
+    """Ends that. A listener that is not there is ignored."""
+    if listener in _listeners:
+        _listeners.remove(listener)
 
 
 def write_line(line: str) -> None:
@@ -78,7 +78,6 @@ def write_line(line: str) -> None:
 
 
 def _tell(text: str) -> None:
-    """Hands a line to those who take it. Whoever logs goes on, whatever they do with it."""
     line = text.strip()
-    for take in _takers if line else ():
-        take(line)
+    for listener in _listeners if line else ():
+        listener(line)

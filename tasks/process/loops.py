@@ -18,8 +18,8 @@ log = get_logger("loops")
 
 BACKOFF_FIRST, BACKOFF_LAST = 0.5, 30.0  # s, after a failed round and after many in a row
 LOG_AGAIN = 600.0  # s, until a cause that goes on is logged once more, without its frames
-MOST_CAUSES = 100  # remembered; beyond that something is wrong that one line each cannot tell
-CANCEL_AGAIN = 0.5  # s
+MOST_CAUSES = 100  # that are remembered; then all are forgotten, so that memory stays bounded
+CANCEL_AGAIN = 0.5  # s between two cancellations of a task that goes on
 HEALTHY_SECONDS = 30.0  # after a round that ran so long, a failure counts as the first one again
 
 
@@ -47,7 +47,7 @@ class Guard:
         self._in_a_row = 0
         self._not_before = 0.0
         self._logged: dict[str, float] = {}  # cause -> when
-        self._told = False  # of a failure that is not over yet
+        self._told = False  # whether a failure was logged that is not over yet
 
     @property
     def delay(self) -> float:
@@ -66,7 +66,7 @@ class Guard:
         try:
             yield
         except StoreUnavailable as error:
-            self._away(error)
+            self._store_away(error)
         except Exception as error:  # the point of this class: no cause ends a loop
             self._failed(error, self._monotonic() - began)
         else:
@@ -85,7 +85,7 @@ class Guard:
         else:
             self._succeeded()
 
-    def _away(self, error: StoreUnavailable) -> None:
+    def _store_away(self, error: StoreUnavailable) -> None:
         now = self._monotonic()
         if now - self._logged.get("store", -LOG_AGAIN) >= LOG_AGAIN:
             with _unless_full():

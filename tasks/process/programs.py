@@ -14,7 +14,7 @@ OURS = (sys.executable, "-E", "-P", "-X", "utf8")
 PART = (*OURS, "-m", "cli.parts")
 COMMAND = (*OURS, "-m", "cli.main")
 
-# A process that runs a user's code imports ours first; then the user's PYTHONPATH comes before everything, as usual.
+# A process that runs a user's code imports our module first. Then the user's PYTHONPATH comes first, as in any Python.
 _FOR_MODELS = (
     "import sys, os, importlib; module = importlib.import_module(sys.argv.pop(1)); "
     "sys.path[:0] = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep)); "

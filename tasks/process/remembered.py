@@ -25,7 +25,7 @@ class Remembered(Generic[K, V]):
         self._reading: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K) -> V:
-        """The value, at most that many seconds old. Raises the errors of reading it."""
+        """The value, at most `seconds` old. Raises the errors of reading it."""
         kept = self._kept.get(key)
         if kept and self._monotonic() < kept[0]:
             return kept[1]

@@ -3,7 +3,7 @@
 import os
 
 PREFIX = "KINGPOST_"
-# Variables that Celery, kombu and Flower read by themselves; those of another project must not steer ours.
+# Variables that Celery, kombu and Flower read by themselves. Those of another project must not change ours.
 OF_OTHERS = ("CELERY_", "FLOWER_", "KOMBU_")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")

@@ -1,1 +1,1 @@
-"""Lists of jobs by a filter, and operations on all that match: in steps of bounded length, each of which can be continued."""
+"""Lists of jobs by a filter, and operations on all that match: in bounded steps, so that an operation can be continued after any of them."""

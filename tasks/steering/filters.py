@@ -7,7 +7,7 @@ from tasks.job import Milliseconds
 from tasks.outside_text import utf8
 from tasks.state import Status
 
-# A cursor: the ms of creation, and a member of the index. An earlier version had members without the 13 digits of arrival.
+# A cursor: the ms of creation, and a member of the index. In an earlier version a member had no 13 digits of arrival.
 PLACE = re.compile(r"([0-9]{1,15})-((?:[0-9]{13}:)?[0-9A-Za-z]{1,64})")
 
 
@@ -23,8 +23,10 @@ class JobFilter:
     created_after: Milliseconds | None = None  # at that time or later
     created_before: Milliseconds | None = None  # earlier than that
     error_code: str = ""
-    error_text: str = ""  # a part of an error's message; upper and lower case are the same
-    detailed: bool = False  # looks for it in the model's exception instead, if the error has one
+    error_text: str = ""  # a part of an error's message, in upper or lower case
+    detailed: bool = (
+        False  # looks for `error_text` in the model's exception instead, if there is one
+    )
 
     def arguments(self) -> list[str]:
         """The fields that are set, as pairs of name and value for the scripts."""

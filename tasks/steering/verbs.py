@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 SCRIPTS = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder,))
 LOOKED_AT = 500  # jobs in one run of a list: 2 to 3 ms of the store
-CHANGED = 25  # jobs in one step of a bulk operation: about two milliseconds of the store
+CHANGED = 25  # jobs that one step of a bulk operation changes: about two milliseconds of the store
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Part:
-    """What a bulk operation is about next, for a caller who does it and then says so by `advance`."""
+    """The next jobs of a bulk operation whose work the caller does, which then calls `advance`. `seen` is how many were looked at."""
 
     ended: bool
     before: Place
@@ -78,7 +78,7 @@ def _place(created: Reply, member: Reply) -> Place:
 
 
 def pulse() -> ScriptCall[tuple[int, ...]]:
-    """Numbers that change whenever a list of jobs would look different, but for progress and levels."""
+    """Numbers that change whenever a list of jobs would look different. Changes of progress and of level do not count."""
     return _call("pulse", [], lambda reply: tuple(map(number, items(reply))))
 
 
@@ -96,7 +96,7 @@ def find(
 
 
 def count(wanted: JobFilter, place: Place, looked_at: int = LOOKED_AT) -> ScriptCall[Counted]:
-    """The number of those that match among the next `looked_at`, by status."""
+    """How many of the next `looked_at` jobs match, by status."""
 
     def read(reply: Reply) -> Counted:
         ended, created, member, flat = items(reply)
@@ -110,7 +110,7 @@ def count(wanted: JobFilter, place: Place, looked_at: int = LOOKED_AT) -> Script
 
 
 def open_operation(name: str, digest: str, keep_ms: int) -> ScriptCall[bool]:
-    """Begins a bulk operation, or finds the one of that name. False when the name stands for something else."""
+    """Begins a bulk operation, or finds the one of that name. False if `digest` shows that the name stands for another operation."""
     return _call("open", [name, digest, keep_ms], lambda reply: text(reply) == "open")
 
 
@@ -140,7 +140,7 @@ def move_many(
 
 
 def next_part(name: str, wanted: JobFilter, most: int) -> ScriptCall[Part]:
-    """The next jobs that an operation is about, which the caller does something to."""
+    """The next jobs of an operation whose work the caller does, at most `most`."""
 
     def read(reply: Reply) -> Part:
         ended, created, member, to_created, to_member, seen, rows = items(reply)

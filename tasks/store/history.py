@@ -1,4 +1,4 @@
-"""What became of the requests of the last hour, minute by minute: counts that the claim and every final state leave behind.
+"""What became of the requests of the last hour, minute by minute. The claim and every final state count here.
 
 A wait is the time from submission to the first claim. It is counted in steps of a factor of the square root of 2.
 """
@@ -15,19 +15,22 @@ from tasks.store.verbs import ScriptCall
 MINUTES = 60
 STEP = 10  # minutes in one answer of the store: thousands of deployments may have been busy in each
 POISON = "poison"
-WAIT = "w"  # begins the name of a count of waits; see note_wait in lib.lua
+WAIT = "w"  # begins the name of a count of waits; see count_wait in lib.lua
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted in a minute, or in more. `waits` is by step, `ends` by final status, and POISON counts the failed ones among them that ended their replicas."""
+    """What was counted in a minute, or in several.
+
+    `waits` is by step. `ends` is by final status; besides, `ends[POISON]` counts the failed requests that ended their replicas.
+    """
 
     waits: Counter[int] = field(default_factory=Counter[int])
     ends: Counter[str] = field(default_factory=Counter[str])
 
     @classmethod
     def sum(cls, parts: Iterable["Counts"]) -> "Counts":
-        """All of them together."""
+        """The sum of all parts."""
         total = cls()
         for part in parts:
             total.waits.update(part.waits)
@@ -51,7 +54,7 @@ class Counts:
 
     @property
     def error_share(self) -> float | None:
-        """The share of those that ended which ended badly. None if none ended."""
+        """The share of ended requests that ended badly, 0 to 1. None if none ended."""
         return self.bad / self.ended if self.ended else None
 
     def waited(self, share: float) -> float | None:
@@ -77,7 +80,7 @@ class Step:
 
 
 def history(first: int = 0) -> ScriptCall[Step]:
-    """The next minutes of the last hour, at most STEP of them, from that one on."""
+    """At most STEP minutes of the last hour, from the minute `first` on."""
 
     def read(reply: Reply) -> Step:
         now, rows = items(reply)
@@ -94,7 +97,7 @@ def _minute(flat: Sequence[Reply]) -> Minute:
     for name, count in _pairs(flat):
         deployment, colon, what = name.rpartition(":")
         if not colon:
-            continue  # it is there for the store alone
+            continue  # the LONG_FIELD of lib.lua, which counts nothing
         counts = found[deployment]
         step = whole_number(what.removeprefix(WAIT)) if what.startswith(WAIT) else None
         if step is None:

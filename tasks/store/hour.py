@@ -1,4 +1,7 @@
-"""The last hour as a process knows it, for pages and for `/v1/history`. It reads each minute once, and the current one again after a change or two seconds."""
+"""The last hour as a process knows it, for pages and for `/v1/history`.
+
+It reads each minute once. It reads the current minute again after a change, or after two seconds.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +12,16 @@ from tasks.store.history import MINUTES, NOTHING, Counts, Minute
 from tasks.store.job_store import AsyncJobStore
 
 FRESH_SECONDS = 2.0
-MEDIAN, MOST = 0.5, 0.95  # of those that waited
+MEDIAN, P95 = 0.5, 0.95
 
 
 class Series:
-    """The minutes of some deployments together, oldest first, and the whole hour as `total`. Waits are in seconds, None where nothing was claimed."""
+    """The minutes of some deployments together, oldest first. `total` is the whole hour. Waits are in seconds, None where nothing was claimed."""
 
     def __init__(self, minutes: Sequence[Counts]) -> None:
         self.minutes, self.total = minutes, Counts.sum(minutes)
         self.waited_p50 = [counts.waited(MEDIAN) for counts in minutes]
-        self.waited_p95 = [counts.waited(MOST) for counts in minutes]
+        self.waited_p95 = [counts.waited(P95) for counts in minutes]
         self.ended = [counts.ended for counts in minutes]
         self.bad = [counts.bad for counts in minutes]
 
@@ -58,7 +61,7 @@ class History:
         self._hour = Remembered[int, Hour](self._read, FRESH_SECONDS, 1)
 
     async def hour(self, change: int = 0) -> Hour:
-        """The last hour, at most two seconds old, or newer if another change was seen meanwhile. Raises StoreUnavailable."""
+        """The last hour, at most two seconds old. Another `change`, any number, has it read again. Raises StoreUnavailable."""
         return await self._hour.get(change)
 
     async def _read(self, _: int) -> Hour:

@@ -33,28 +33,28 @@ from tasks.store.verbs import ScriptCall
 T = TypeVar("T")
 After = TypeVar("After")
 
-RETRIES = 2  # within a call; whoever calls decides about more, with its own deadline
+RETRIES = 2  # within a call; a caller may retry for longer, with its own deadline
 BACKOFF = ExponentialWithJitterBackoff(cap=0.5, base=0.05)
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 10.0  # a script takes milliseconds; fsync on a bad disk can take seconds
 
-# Replies of a Redis that cannot serve right now; anything else is a bug and stays loud. The client library has
-# classes for most and takes the word off the message; LOADING is a ConnectionError to it.
-_PASSING = (OutOfMemoryError, ReadOnlyError, MasterDownError, TryAgainError)
-_PASSING_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ")
-# What a store says that was set up for somebody else.
+# Errors of a Redis that cannot serve right now. Other errors are bugs and are raised as they are. For most the client library has
+# classes, and takes the word off the message. It raises a ConnectionError for LOADING.
+_TEMPORARY = (OutOfMemoryError, ReadOnlyError, MasterDownError, TryAgainError)
+_TEMPORARY_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ")
+# How the errors begin if the user, the password or the database of the address is wrong.
 _REFUSING_WORDS = ("NOAUTH", "WRONGPASS", "NOPERM", "DB index", "invalid DB index")
 
 
 @contextlib.contextmanager
 def unavailable() -> Generator[None]:
-    """Turns every error that means that Redis cannot serve now into StoreUnavailable."""
+    """Raises StoreUnavailable for every error that means that Redis cannot serve now."""
     try:
         yield
     except (TimeoutError, redis.ConnectionError, redis.TimeoutError, OSError) as error:
         raise StoreUnavailable(f"The job store cannot be reached: {error}") from error
     except redis.ResponseError as error:
-        if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
+        if isinstance(error, _TEMPORARY) or str(error).startswith(_TEMPORARY_WORDS):
             raise StoreUnavailable(f"The job store cannot serve right now: {error}") from error
         if str(error).startswith(_REFUSING_WORDS):
             raise StoreUnavailable(f"The job store refuses: {error}") from error
@@ -62,7 +62,7 @@ def unavailable() -> Generator[None]:
 
 
 class _Scripts:
-    """The scripts for these settings; a library's are built when its first verb is run, or before by `prepare`."""
+    """The scripts for these settings. Those of a library are built when its first verb runs, or earlier by `prepare`."""
 
     def __init__(self, settings: Settings, movable_clock: bool) -> None:
         self._settings, self._movable_clock = settings, movable_clock
@@ -121,7 +121,7 @@ class _Bounded(redis.asyncio.Redis):
 
 
 def connect_async(settings: Settings) -> redis.asyncio.Redis:
-    """The same for asyncio. A caller waits for each call, so there is a deadline for all retries together."""
+    """A client for asyncio. All retries of a call together end within `store_timeout_seconds`, because a client of the API waits."""
     retry = AsyncRetry(BACKOFF, RETRIES)
     client = cast(
         _Bounded, _Bounded.from_url(settings.redis_url, retry=retry, **_options(settings))
@@ -135,9 +135,8 @@ class JobStore:
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
         self._scripts = _Scripts(settings, movable_clock)
-        self.prepare = (
-            self._scripts.prepare
-        )  # those of jobs take a second: Celery makes the wake-up
+        # The scripts of jobs take a second to build, because Celery makes the wake-up.
+        self.prepare = self._scripts.prepare
         self.redis = connect(settings)
 
     def run(self, call: ScriptCall[T]) -> T:
@@ -151,7 +150,7 @@ class JobStore:
         return call.read(cast(Reply, reply))
 
     def run_both(self, first: ScriptCall[T], second: ScriptCall[After]) -> tuple[T, After]:
-        """Runs two verbs in one round trip, in this order. Raises the errors of `run`; then both, one or none may have run."""
+        """Runs two verbs in one round trip, in this order. Raises the errors of `run`; after one, both, one or none may have run."""
         with unavailable(), self.redis.pipeline(transaction=False) as pipeline:
             for call in (first, second):
                 script = self._scripts.of(call)
@@ -166,7 +165,7 @@ class JobStore:
         return first.read(replies[0]), second.read(replies[1])
 
     def output(self, request_id: str) -> bytes | None:
-        """The bytes of the result, None if there is none."""
+        """The bytes of the result, None if there is none here."""
         with unavailable():
             return cast("bytes | None", self.redis.get(keys.keyed("output", request_id)))
 
@@ -199,7 +198,7 @@ class AsyncJobStore:
         return call.read(reply)
 
     async def output(self, request_id: str) -> bytes | None:
-        """The bytes of the result, None if there is none."""
+        """The bytes of the result, None if there is none here."""
         with unavailable():
             return cast("bytes | None", await self.redis.get(keys.keyed("output", request_id)))
 

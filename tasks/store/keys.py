@@ -11,7 +11,7 @@ PLAIN = {
     "epoch": "string, a random id written once: a store that lost its data has none, or another one",
     "clock": "string 'wall ms, ms that the clock of leases is behind it', as of the latest second",
     "ticks": "hash boot id of a machine, or 'last' -> 'its clock, ours, the wall's' in ms, when a sweeper compared them",
-    "grace": "string while leases that ran out are left alone: the clock was put forward; a lease",
+    "grace": "string, there for one lease after the clock was put forward; meanwhile leases that ran out are left alone",
     "leases": "zset request_id -> lease deadline ms; from claim to the end of the model call",
     "expiry": "zset request_id -> ms when it expires; from submit to the first claim",
     "outbox": "zset request_id -> ms when its webhook is due; from a final state to the end of the delivery",
@@ -20,10 +20,10 @@ PLAIN = {
     "garbage": "zset payload -> ms when it may be deleted, unless a job has adopted it by then",
     "files": "zset file -> ms when it may go; files that no request uses",
     "file-secret": "string, signs the URLs of files",
-    "purged": "zset request_id -> ms when it was deleted before its time; until its log lines are gone",
+    "purged": "zset request_id -> ms when it was purged; until its log lines are gone",
     "paused": "set of deployments whose jobs wait until they are resumed",
     "unfinished": "hash api key -> how many of its jobs are not final",
-    "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; others: a setting",
+    "running_limits": "hash api key -> how many of its jobs may run at once on a deployment; a setting says it for keys that are not here",
     "api-keys": "hash key id -> JSON of an ApiKey",
     "webhook-secrets": "string, JSON list of WebhookSecret, newest first",
     "audit": "stream of what was changed, by whom; the days of a setting",
@@ -69,16 +69,15 @@ CANCELS = f"{TAG}:cancels"  # pub/sub channel: request_id of a running job that 
 
 
 def plain(name: str) -> str:
-    """The key with that name. Raises KeyError for a name that is not in the table."""
+    """The key with that name. Raises KeyError for a name that is not in PLAIN."""
     PLAIN[name]
     return f"{TAG}:{name}"
 
 
 def keyed(name: str, argument: str) -> str:
-    """The key with that name for one job, deployment or API key."""
-    return (
-        wakeup_queue(argument) if name == "wakeups" else f"{TAG}:{KEYED[name] and name}:{argument}"
-    )
+    """The key with that name for a job, deployment or API key. Raises KeyError for a name that is not in KEYED."""
+    KEYED[name]
+    return wakeup_queue(argument) if name == "wakeups" else f"{TAG}:{name}:{argument}"
 
 
 def wakeup_queue(deployment_id: str) -> str:

@@ -8,8 +8,9 @@ from tasks.job import Job, JobError, RequestId, Retry
 from tasks.outside_text import text_of, utf8
 from tasks.state import Status
 
-JSON = "application/json"  # a record does not say what is usual
-USUAL = Retry()
+# Defaults, for which a record has no fields.
+JSON = "application/json"
+DEFAULT_RETRY = Retry()
 Reply = bytes | int | list["Reply"] | None
 
 
@@ -38,9 +39,9 @@ def error_json(error: JobError | None) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def retry_words(retry: Retry) -> list[str | int]:
-    """The arguments of a submission, three times '' for what is usual."""
-    if retry == USUAL:
+def retry_arguments(retry: Retry) -> list[str | int]:
+    """Three arguments of `submit`. All are '' for the default."""
+    if retry == DEFAULT_RETRY:
         return ["", "", ""]
     return [retry.max_attempts, retry.initial_delay_ms, retry.max_delay_ms]
 
@@ -52,7 +53,7 @@ def _errors(raw: str) -> tuple[JobError, ...]:
 
 def _retry(f: Mapping[str, str]) -> Retry:
     if "max_attempts" not in f:
-        return USUAL
+        return DEFAULT_RETRY
     return Retry(int(f["max_attempts"]), int(f["initial_delay_ms"]), int(f["max_delay_ms"]))
 
 

@@ -16,10 +16,10 @@ from tasks.store import keys
 from tasks.wakeups import template
 
 FOLDER = Path(__file__).parent / "scripts"
-# Two clocks. The wall's is for people and may jump. Leases, expiry and due times count by the other one: it runs
-# with the wall, but never back, and between two scripts never further than GAP_MS. So neither a jump nor a stall of
-# the store ends a lease; the sweeper puts back what was really missed (tick.lua).
 WHOLE = "local function whole(n) return string.format('%.0f', n) end\n"
+# There are two clocks. The wall's clock is for people and may jump. The clock of leases, expiry and due times follows it, but never
+# runs back, and never advances by more than GAP_MS between two scripts. So neither a jump nor a stall of the store ends a lease.
+# The sweeper adds the time that was really missed (tick.lua).
 CLOCK = """
 local function wall_ms()
   local t = redis.call('TIME')
@@ -40,9 +40,11 @@ local function now_ms()
   return NOW
 end
 """
-GAP_MS = 5000  # a lease, renewed every third of it, outlives a gap
-TICK_MS = 1000  # how exactly a gap is known; a clock that runs is written once in this time
-# Only tests build with this: a key moves the wall's time on a real Redis.
+GAP_MS = 5000  # a third of the default lease, as is the time between heartbeats: so a lease outlives a gap
+TICK_MS = (
+    1000  # how exactly a gap is known: while the clock runs, its key is written once in this time
+)
+# Only tests build scripts with this key: it moves the wall's time on a real Redis.
 CLOCK_OFFSET_KEY = f"{keys.TAG}:clock-offset"
 _OFFSET = f" + tonumber(redis.call('GET', '{CLOCK_OFFSET_KEY}') or 0)"
 
@@ -50,9 +52,13 @@ _OFFSET = f" + tonumber(redis.call('GET', '{CLOCK_OFFSET_KEY}') or 0)"
 def clock(settings: Settings, movable: bool = False) -> str:
     """`wall_ms()` and `now_ms()` for the scripts. A shorter lease makes the gap shorter."""
     gap = min(GAP_MS, int(settings.lease_seconds * 1000) // 3)
-    said = {"@GAP@": gap, "@TICK@": min(TICK_MS, gap // 4), "@OFFSET@": _OFFSET if movable else ""}
+    values = {
+        "@GAP@": gap,
+        "@TICK@": min(TICK_MS, gap // 4),
+        "@OFFSET@": _OFFSET if movable else "",
+    }
     text = CLOCK
-    for name, value in said.items():
+    for name, value in values.items():
         text = text.replace(name, str(value))
     return text
 
@@ -94,12 +100,12 @@ def _settings_table(settings: Settings) -> str:
 
 
 def order(settings: Settings) -> str:
-    """The functions of `priority/` with what they need; they read no clock."""
+    """The Lua functions of `priority/` with the tables that they need. They read no clock."""
     return keys.lua() + _settings_table(settings) + WHOLE + priority.lua()
 
 
 def of_jobs(settings: Settings) -> str:
-    """What the scripts that change jobs need beside lib.lua."""
+    """The prelude of the scripts that change jobs."""
     return order(settings) + f"local WAKEUP = {_quoted(template(make_app(settings)))}\n"
 
 
@@ -130,8 +136,8 @@ class Library:
         for name, text in sources(self.folder).items():
             shebang, _, body = text.partition("\n")
             source = f"{shebang}\n{prelude}{body}"
-            own_name = hashlib.sha1(source.encode()).hexdigest()  # as Redis gives it
-            scripts[name] = Script(source, own_name)
+            sha = hashlib.sha1(source.encode()).hexdigest()  # as Redis computes it
+            scripts[name] = Script(source, sha)
         return scripts
 
 

@@ -44,16 +44,16 @@ class SettleResult(StrEnum):
 
     DONE = "done"
     ALREADY_DONE = "already_done"
-    STALE_FENCE = "stale_fence"
+    STALE_FENCE = "stale_fence"  # the job is somebody else's now
     MISSING = "missing"
-    POISON = "poison"
+    POISON = "poison"  # `release` has made the job FAILED
 
 
 class Renewal(StrEnum):
     """The result of renewing a lease."""
 
     RENEWED = "renewed"
-    CANCELED = "canceled"
+    CANCELED = "canceled"  # the lease is renewed until the model call has stopped
     LOST = "lost"
 
 
@@ -62,16 +62,16 @@ class Release(StrEnum):
 
     RETRY = "retry"
     DRAIN = "drain"
-    DEATH = "death"
-    SICK = "sick"
+    DEATH = "death"  # of the host
+    SICK = "sick"  # the host is replaced, and no attempt is charged
 
 
 class CancelResult(StrEnum):
     """The result of a cancel."""
 
     CANCELED = "canceled"
-    STOPPING = "stopping"
-    RUNNING = "running"
+    STOPPING = "stopping"  # canceled, and its model call is told to stop
+    RUNNING = "running"  # not canceled, because running jobs were not to be
     ALREADY_CANCELED = "already_canceled"
     ALREADY_FINAL = "already_final"
     MISSING = "missing"
@@ -83,8 +83,8 @@ class MoveResult(StrEnum):
     MOVED = "moved"
     UNCHANGED = "unchanged"
     NOT_QUEUED = "not_queued"
-    OTHER_MODEL = "other_model"
-    FULL = "full"
+    OTHER_MODEL = "other_model"  # the deployment is of another model
+    FULL = "full"  # the deployment has as many waiting jobs as it may
     MISSING = "missing"
 
 
@@ -113,13 +113,14 @@ def submit(
 ) -> ScriptCall[list[RequestId]]:
     """Queues the jobs, all or none. The reply has their ids, or the earlier ids for a repeated idempotency key.
 
-    A limit of 0 means no limit. They count against the rate of `caller`, of `api_key` if there is none. Reading the reply raises an AdmissionError or FileMissing.
+    A limit of 0 means no limit. The jobs count against the rate of `caller`, or of `api_key` if there is none. Reading the reply
+    raises an AdmissionError or FileMissing.
     """
     arguments: list[Argument] = [api_key, max_queued, idempotency_key, body_hash, idempotency_ms]
     arguments += [per_minute, max_unfinished, caller or api_key]
     for job in jobs:
         arguments += [job.request_id, job.deployment_id, job.model_id, job.level]
-        arguments += [job.max_time_in_queue_ms, *records.retry_words(job.retry), job.webhook]
+        arguments += [job.max_time_in_queue_ms, *records.retry_arguments(job.retry), job.webhook]
         arguments.append("" if job.content_type == records.JSON else job.content_type)
         arguments += [job.traceparent, job.path, job.chain_id]
         arguments += [b"" if job.input_ref else job.input, job.input_ref, job.retry_of, job.files]
@@ -165,7 +166,7 @@ def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> ScriptC
 
 
 def renew(leases: Sequence[Lease]) -> ScriptCall[list[Renewal]]:
-    """Extends many leases in one call, also those that ran out if no other worker has claimed the job. The reply has a word for each."""
+    """Extends many leases in one call, also one that ran out if nobody has claimed its job since. The reply has a word for each."""
     arguments = [part for lease in leases for part in (lease.request_id, lease.fence)]
     return ScriptCall(
         "renew", arguments, lambda reply: [Renewal(text(word)) for word in items(reply)]
@@ -175,13 +176,16 @@ def renew(leases: Sequence[Lease]) -> ScriptCall[list[Renewal]]:
 def release(
     lease: Lease, reason: Release, delay_ms: int = 0, error: JobError | None = None
 ) -> ScriptCall[SettleResult]:
-    """Puts a running job back into the queue, after `delay_ms` unless it is a DEATH or SICK. After too many of these the job is FAILED and the reply POISON."""
+    """Puts a running job back into the queue, after `delay_ms` for a RETRY or DRAIN.
+
+    After `max_deaths` DEATH or SICK in a row the job is FAILED instead, and the reply is POISON.
+    """
     arguments = [lease.request_id, lease.fence, reason, delay_ms, records.error_json(error)]
     return ScriptCall("release", arguments, _settle_result)
 
 
 def finish(lease: Lease, outcome: Outcome) -> ScriptCall[SettleResult]:
-    """Ends a running job."""
+    """Ends a running job as SUCCEEDED or FAILED."""
     arguments: list[Argument] = [lease.request_id, lease.fence, outcome.status]
     arguments += [records.error_json(outcome.error), f"{outcome.predict_ms:.3f}"]
     stored_here = b"" if outcome.output_ref else outcome.output
@@ -191,7 +195,10 @@ def finish(lease: Lease, outcome: Outcome) -> ScriptCall[SettleResult]:
 
 
 def stopped(lease: Lease, by: str) -> ScriptCall[SettleResult]:
-    """Records that the model call of a cancelled job has ended, and how: `cooperative`, `closed` or `killed`."""
+    """Records that the model call of a cancelled job has ended.
+
+    `by` is `cooperative` (the model stopped), `closed` (its output was closed) or `killed` (its host was).
+    """
     return ScriptCall("stopped", [lease.request_id, lease.fence, by], _settle_result)
 
 
@@ -210,7 +217,7 @@ def output_chunk(lease: Lease, chunk: bytes) -> ScriptCall[SettleResult]:
 
 
 def output_truncated(lease: Lease) -> ScriptCall[SettleResult]:
-    """Writes into the event stream that further chunks are only in the result."""
+    """Notes in the event stream that further chunks are only in the result."""
     data = '{"message":"The output is long; what follows is only in the result."}'
     return ScriptCall(
         "progress", [lease.request_id, lease.fence, "truncated", "", data], _settle_result
@@ -226,11 +233,11 @@ def cancel(
 ) -> ScriptCall[tuple[CancelResult, Status | None]]:
     """Cancels a job. The owner '' means any. ALREADY_FINAL comes with the status.
 
-    The call counts against the rate of `caller`, of the owner if there is none. Reading the reply raises RateLimited.
+    The call counts against the rate of `caller`, or of the owner if there is none. Reading the reply raises RateLimited.
     """
 
     def read(reply: Reply) -> tuple[CancelResult, Status | None]:
-        word, *rest = _let_in(reply)
+        word, *rest = _admitted(reply)
         return CancelResult(text(word)), Status(text(rest[0])) if rest else None
 
     arguments = [request_id, owner, int(cancel_running), per_minute, caller or owner]
@@ -268,7 +275,7 @@ def read(
 
 
 def _read_reading(request_id: str, reply: Reply) -> Reading:
-    word, *rest = _let_in(reply)
+    word, *rest = _admitted(reply)
     if text(word) == "missing":
         raise NotFound(f"There is no async request {request_id}.")
     flat, ahead, webhook, run_times, started, now, hold, backoff = rest
@@ -284,8 +291,8 @@ def _read_reading(request_id: str, reply: Reply) -> Reading:
     )
 
 
-def _let_in(reply: Reply) -> list[Reply]:
-    """The reply of a call that counts against the key's rate. Raises RateLimited."""
+def _admitted(reply: Reply) -> list[Reply]:
+    """The items of a reply to a call that counts against a rate. Raises RateLimited."""
     said = items(reply)
     if text(said[0]) == "throttled":
         raise RateLimited(number(said[1]))
@@ -298,7 +305,7 @@ def queue_status(
     """The numbers of waiting and running jobs of a deployment. Reading the reply raises RateLimited."""
 
     def read(reply: Reply) -> QueueStatus:
-        _, queued, running, paused = _let_in(reply)
+        _, queued, running, paused = _admitted(reply)
         return QueueStatus(number(queued), number(running), number(paused) == 1)
 
     return ScriptCall("queue_status", [deployment_id, api_key, per_minute], read)
@@ -310,19 +317,19 @@ def pause(deployment_id: str, paused: bool) -> ScriptCall[int]:
 
 
 def paused(deployment_ids: Sequence[str]) -> ScriptCall[list[bool]]:
-    """Whether the jobs of these deployments, of which there may be thousands, are held back; in their order."""
+    """Whether each of these deployments is paused, in their order. There may be thousands."""
     return ScriptCall(
         "paused", deployment_ids, lambda reply: [number(each) == 1 for each in items(reply)]
     )
 
 
 def spill(refs: Sequence[str], milliseconds: int) -> ScriptCall[int]:
-    """Records payloads that will be written. Those that no job adopts in time are deleted."""
+    """Records payloads that will be written. Those that nothing adopts within that time are deleted. The reply is their number."""
     return ScriptCall("spill", [milliseconds, *refs], number)
 
 
 def collect(limit: int, deleted: Sequence[str] = ()) -> ScriptCall[list[str]]:
-    """Removes deleted payloads from the list, and returns the next ones that no job needs."""
+    """Notes that payloads were deleted. The reply has the next ones that nothing needs, at most `limit`."""
     return ScriptCall(
         "collect", [limit, *deleted], lambda reply: [text(name) for name in items(reply)]
     )
@@ -340,7 +347,10 @@ def reindex(api_key: str, cursor: int, limit: int) -> ScriptCall[list[int]]:
 
 
 def tick(boot_id: str, boot_ms: int) -> ScriptCall[int]:
-    """Counts a long pause of all processes. The reply has the ms by which the clock of leases and due times was put forward."""
+    """Tells the store the time since a machine's boot, in ms, so that a long pause of all processes counts.
+
+    The reply has the ms by which the clock of leases and due times was put forward.
+    """
     return ScriptCall("tick", [boot_id, boot_ms], number)
 
 
@@ -350,7 +360,7 @@ def wake(deployment_id: str) -> ScriptCall[int]:
 
 
 class Rescued(NamedTuple):
-    """Requests whose worker no longer reports: those that are queued again, and canceled ones whose slot is free now."""
+    """Requests whose worker no longer reports: those that are queued again, and cancelled ones whose slot is free now."""
 
     queued: list[RequestId]
     stopped: list[RequestId]

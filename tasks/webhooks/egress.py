@@ -1,4 +1,4 @@
-"""Opens the connections of the webhook sender and guards them. No other module connects to the outside.
+"""Opens the connections of the webhook sender, and refuses those that are not allowed.
 
 The guard looks at the *resolved* address at the moment of connecting, so that neither a literal address in another
 notation nor a name that resolves differently the second time gets past it.
@@ -15,7 +15,7 @@ from yarl import URL
 from tasks.settings import Settings
 from tasks.webhooks.targets import NOT_PUBLIC, is_denied, refusal
 
-ANSWER_BYTES = 4096  # read of an answer at most
+ANSWER_BYTES = 4096  # of an answer that are read at most
 
 
 class EgressDenied(OSError):
@@ -44,7 +44,7 @@ class Egress:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            auto_decompress=False,  # no bombs
+            auto_decompress=False,  # against decompression bombs
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=settings.webhook_timeout_seconds),
         )

@@ -36,7 +36,7 @@ class WebhookBody(BaseModel):
     time: datetime
     data: Any
     errors: list[_Error]
-    # What verifiers need not know comes last, and only when there is something to say.
+    # Keys that Baseten does not have come last, and only if they have a value.
     content_type: str | None = None
     result_url: str | None = None  # of an output that is too large to be sent
     chain_id: str | None = None
@@ -58,7 +58,7 @@ def webhook_id(request_id: str) -> str:
 def body(
     job: Job, output: bytes | None, now: datetime | None = None, detailed: bool = False
 ) -> bytes:
-    """The bytes to send and to sign. An output of None was too large. `now` is the time of sending.
+    """The bytes to send and to sign. An output that is None is too large to be sent. `now` is the time of sending.
 
     `detailed` says whether the job's key may read the model's exception.
     """
@@ -98,7 +98,7 @@ def test_body(request_id: str) -> bytes:
 
 
 def _data(output: bytes, content_type: str) -> tuple[Any, str | None]:
-    """`data` and `content_type`: JSON as it is, else text as a string, else base64, with the type."""
+    """`data` and `content_type`: JSON as a value without a type. Other text as a string, and other bytes as base64, with their type."""
     if content_type.startswith(JSON):
         with suppress(ValueError):
             return _json(output), None

@@ -8,9 +8,9 @@ from typing import Literal
 
 from tasks.outside_text import whole_number
 
-# s after attempts 1, 2, ...: at 0 s, 2 s and 5 s a blip is over, then as Standard Webhooks has it, for 3 days
+# s after attempts 1, 2, ...: after 2 s and 5 s a short outage may be over; then as Standard Webhooks says, for 3 days.
 DELAYS = (2, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-JITTER = 0.1  # of a delay, to both sides: receivers come back to a trickle, not to a wall
+JITTER = 0.1  # of a delay, longer or shorter, so that a receiver that is back does not get all webhooks at once
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 LONGEST_RETRY_AFTER = 86_400  # s
 
@@ -60,7 +60,7 @@ def retry_after_seconds(said: str, now: datetime) -> float:
 
 
 def _is_final(attempt: Attempt) -> bool:
-    """Whether a status ends the attempts: redirects are not followed, and most 4xx (410 Gone too) would come again."""
+    """Whether trying again cannot help: redirects are not followed, and most 4xx, such as 410 Gone, would come again."""
     if attempt.status is None:
         return attempt.final
     return 300 <= attempt.status < 500 and attempt.status not in RETRIED_STATUSES

@@ -41,6 +41,9 @@ def signing(now: float | None = None) -> ScriptCall[list[WebhookSecret]]:
 
 
 def rotate(fresh: str, first: bool = False) -> ScriptCall[bool]:
-    """Makes `fresh` the newest secret. The others sign for 24 h more. With `first` it is only made when no other signs; the reply says whether it was."""
+    """Makes `fresh` the newest secret. The others sign for 24 h more.
+
+    With `first` nothing changes if another secret still signs. The reply says whether `fresh` was made a secret.
+    """
     arguments = [fresh, OVERLAP_SECONDS, int(first)]
     return ScriptCall("rotate_secret", arguments, lambda reply: text(reply) == "made", ACCESS)

@@ -29,7 +29,7 @@ log = get_logger("webhooks")
 IDLE_SECONDS = 0.1  # between looks while nothing is due
 LEASE_MARGIN = 5.0  # s, beyond the deadline of one POST
 BATCH = 100  # rows taken at once
-FAILED_SECONDS = 1.0  # after a round that failed as a whole
+FAILED_SECONDS = 1.0  # of rest after a round that failed as a whole
 ERROR_SHOWN = 300  # characters of an exception
 ANSWER_SHOWN = 1000  # bytes of an answer that are kept
 
@@ -46,7 +46,7 @@ class Sender:
         self._payloads = Payloads(settings)
         self._keys = KeyCheck(store, settings)
         self._lease_ms = int((settings.webhook_timeout_seconds + LEASE_MARGIN) * 1000)
-        self._busy: Counter[bytes] = Counter()  # on their way, by API key and by host
+        self._busy: Counter[bytes] = Counter()  # deliveries in progress, by API key and by host
         self._running: set[asyncio.Task[None]] = set()
         self._rng = random.Random()
 
@@ -87,8 +87,8 @@ class Sender:
                 taken = 0
             except (
                 Exception
-            ) as error:  # the secrets or the script: every webhook waits until they are mended
-                log.error("sender.failed", error=said(error))
+            ) as error:  # such as damaged secrets: every webhook waits, and none is lost
+                log.error("sender.failed", error=one_line(error))
                 await pause(stop, FAILED_SECONDS)
                 continue
             if not taken:
@@ -109,16 +109,14 @@ class Sender:
                 attempt, answer = await self._post(taken, active)
             except StoreUnavailable:
                 raise
-            except (
-                Exception
-            ) as error:  # of any kind: it must follow the schedule and come to its end
-                attempt, answer = Attempt(None, said(error)), b""
+            except Exception as error:  # a failure of any kind counts as an attempt
+                attempt, answer = Attempt(None, one_line(error)), b""
             ms = (time.monotonic() - began) * 1000
             await self._settle(taken, attempt, answer, ms)
-        except StoreUnavailable as error:  # the lease ends, and somebody sends it again
+        except StoreUnavailable as error:  # the lease ends, and the webhook is sent again
             log.warning("delivery.unsettled", request_id=taken.request_id, error=str(error))
-        except Exception as error:  # the store refuses to write it down at all
-            log.error("delivery.unsettled", request_id=taken.request_id, error=said(error))
+        except Exception as error:  # the store refuses to record it
+            log.error("delivery.unsettled", request_id=taken.request_id, error=one_line(error))
 
     async def _settle(self, taken: Taken, attempt: Attempt, answer: bytes, ms: float) -> None:
         following = schedule.after(attempt, taken.attempts, self._rng)
@@ -173,7 +171,7 @@ class Sender:
             raise PayloadUnavailable(str(error)) from error
 
 
-def said(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An exception in one line, for the record of an attempt."""
     return utf8(f"{type(error).__name__}: {error}"[:ERROR_SHOWN])
 

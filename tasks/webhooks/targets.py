@@ -46,7 +46,9 @@ DENIED = [ipaddress.ip_network(network) for network in (*_DENIED_V4, *_DENIED_V6
 def is_denied(address: str) -> bool:
     """Whether a resolved IP address is off limits."""
     try:
-        ip = ipaddress.ip_address(address.partition("%")[0])  # a zone id makes it no more public
+        ip = ipaddress.ip_address(
+            address.partition("%")[0]
+        )  # without the zone id of an IPv6 address
     except ValueError:
         return True
     if isinstance(ip, ipaddress.IPv6Address) and ip not in _ALLOWED_V6:
@@ -55,7 +57,7 @@ def is_denied(address: str) -> bool:
 
 
 def refusal(url: str, settings: Settings) -> str:
-    """Why this URL can never work, '' if it may. The address of its name is checked only when the sender connects."""
+    """Why this URL can never work, '' if it may. The address behind a name is checked only when the sender connects."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -19,7 +19,7 @@ LOOKED_AT = 1000  # due rows in one taking: some milliseconds of the store
 
 @dataclass(frozen=True)
 class Taken:
-    """A due delivery, which this sender holds for the length of the lease. `job` is read late, so that a damaged record affects one row only."""
+    """A due delivery that this sender holds under a lease. `job` is parsed at its first use, so that a damaged record affects this row only."""
 
     request_id: str
     attempts: int
@@ -46,7 +46,7 @@ class GivenUp:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How the webhook of a request stands. Both texts are '' if it has none, the status also before the request is final."""
+    """How the webhook of a request stands. `url` is '' if it has none. `status` is '' also before the request is final."""
 
     url: str
     status: str  # a WebhookStatus
@@ -101,7 +101,7 @@ class Finals:
 
 
 class DeliveryResult(StrEnum):
-    """What became of a settlement."""
+    """The result of recording an attempt. STALE: another sender holds the delivery by now."""
 
     DONE = "done"
     STALE = "stale"
@@ -109,7 +109,7 @@ class DeliveryResult(StrEnum):
 
 
 class Redelivery(StrEnum):
-    """What a redelivery found."""
+    """The result of a redelivery."""
 
     QUEUED = "queued"
     NOT_FINAL = "not_final"
@@ -171,7 +171,7 @@ def delivery(request_id: str, owner: str = "") -> ScriptCall[Delivery | None]:
 
 
 def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:
-    """The counts, and at most that many of the webhooks that were given up last."""
+    """The numbers of webhooks, and those that were given up last, at most `latest`."""
 
     def read(reply: Reply) -> OutboxStatus:
         pending, exhausted, rows = items(reply)
@@ -184,7 +184,7 @@ def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:
 def finals(
     api_key: str, place: FinalsPlace, looked_at: int = LOOKED_AT, most: int = 10
 ) -> ScriptCall[Finals]:
-    """The next requests of a key that became final after that place. BEGINNING gives none, and the place of now."""
+    """The next requests of a key that became final after that place. From BEGINNING there are none, only the place of now."""
 
     def read(reply: Reply) -> Finals:
         score, last, rows = items(reply)

@@ -35,7 +35,7 @@ def planted(tmp_path: Path) -> Iterator[Callable[..., Report]]:
 
 def test_a_claim_that_leaves_no_record_loses_jobs(planted: Callable[..., Report]) -> None:
     plan = Plan(1, 300, 8, kinds=("replica",), gap=(0.3, 0.6), run_ms=(50, 100), drain_seconds=8)
-    lease = "occupy(id, deployment, job[5], now)"
+    lease = "take_slot(id, deployment, job[5], now)"
     none = f"{lease} redis.call('ZREM', K.leases, id)"
     report = planted(plan, "claim", lease, none)
     assert report.verdict.lost > 0

@@ -10,7 +10,7 @@ from api.problems import Problem
 from api.routes.control.deployer import Deployer, Manage, read_body
 from api.routes.control.logs import LARGEST_PAGE, NAMES_REQUEST, LogLine
 from tasks.log_store import reading
-from tasks.log_store.lines import ALSO, LEVELS
+from tasks.log_store.lines import LEVEL_ALIASES, LEVELS
 from tasks.log_store.verbs import LineFilter, LineId
 
 NO_PATTERNS = (
@@ -38,7 +38,7 @@ class LogsBody(BaseModel):
     def wanted(self) -> LineFilter:
         """What of it the store filters by. Raises Problem 400."""
         said = self.min_level.lower()
-        level = ALSO.get(said, said) or "debug"
+        level = LEVEL_ALIASES.get(said, said) or "debug"
         if level not in LEVELS:
             raise Problem(400, "client_error", f"min_level: one of {', '.join(LEVELS)}.")
         if self.search_pattern:

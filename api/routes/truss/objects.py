@@ -88,7 +88,7 @@ def _asked(request: Request) -> Asked:
 
 async def _key_of(gateway: Gateway, transfer: Transfer) -> ApiKey:
     """The key for which the credentials were made, if it may still deploy."""
-    key = await gateway.keys.of(transfer.api_key)
+    key = await gateway.keys.of_id(transfer.api_key)
     if key is None or "deploy" not in GRANTS[key.scope]:
         refuse("AccessDenied", "The API key of this push is not valid any more.", 403)
     return key

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- put_key: stores an API key, unless another key has its id, or the key itself was revoked: then it stays revoked.
+-- put_key: stores an API key, unless another key has its id. A key that was revoked stays revoked.
 -- ARGV  1 id   2 the key as JSON   3 its SHA-256   4 how many of its requests may run at once, or ''
 -- RETURNS 'stored' | 'taken' | 'revoked'
 local known = redis.call('HGET', K.api_keys, ARGV[1])

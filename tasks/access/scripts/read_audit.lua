@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- read_audit: entries of the audit log, the newest first, by actor, and by an action or its kind (`key` of `key.create`).
+-- read_audit: entries of the audit log, newest first, filtered by actor, and by an action or its kind (`key` of `key.create`).
 -- ARGV  1 the id to begin at, '(' before it for below it   2 oldest ms   3 most entries   4 most to look at   5 actor or ''   6 action or ''
 -- RETURNS {list of {id, fields}, the id to go on below, or '' at the end}
 local from, most, left, actor, action = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- rotate_secret: puts a new secret before the others, which sign for a while longer.
--- ARGV  1 the secret   2 how long the others still sign, in s   3 '1' if there must be no other
+-- ARGV  1 the secret   2 how long the others still sign, in s   3 '1' to do nothing if another one still signs
 -- RETURNS 'made' | 'exists'
 local now = wall_ms() / 1000
 local kept = {{secret = ARGV[1], created = now}}

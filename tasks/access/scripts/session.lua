@@ -1,5 +1,5 @@
 #!lua flags=no-writes
 -- session: the login of the console with that token.
 -- ARGV  1 SHA-256 of its token
--- RETURNS {API key, token against forged forms}; both are nil if there is none
+-- RETURNS {API key, CSRF token}; both are nil if there is none
 return redis.call('HMGET', K.session(ARGV[1]), 'key', 'csrf')

@@ -1,5 +1,5 @@
 #!lua
--- add_part: a part of a transfer has arrived, whose payloads are written. The same number again replaces it.
+-- add_part: notes a part of a transfer whose payloads are written. A part with the same number replaces it.
 -- ARGV  1 transfer   2 number   3 bytes   4 the part: bytes, MD5 and payloads   5 ms until the transfer is dropped
 --       6 most bytes of a key   7 most bytes of all   8 how many of its bytes count already (reserve_part)
 -- RETURNS {'added', the part that it replaces, else ''} | {'full', 'key' | 'all'} | {'missing'}

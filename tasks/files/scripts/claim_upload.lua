@@ -1,8 +1,10 @@
 #!lua
--- claim_upload: the right to append to an upload. Whoever claims it takes it from the sender before, until it is complete
--- and that sender lets it be checked.
--- ARGV  1 upload   2 API key   3 kind   4 sender, '' to only look   5 offset at which it goes on   6 ms that the claim holds
--- RETURNS {'claimed' | 'elsewhere', what, bytes, offset, '1' while somebody sends} | {'missing' | 'checked'}
+-- claim_upload: gives a sender the right to append to an upload, and takes it from the sender before. While a complete
+-- upload is being checked, nobody can claim it.
+-- ARGV  1 upload   2 API key   3 kind   4 sender, '' to only look
+--       5 offset at which the sender goes on   6 ms that the claim holds
+-- RETURNS {'claimed' | 'elsewhere' (only looked at, or at another offset), what, bytes, offset, '1' while somebody sends}
+--   | {'missing'} | {'checked'} (it is being checked)
 local known = redis.call('HMGET', K.upload(ARGV[1]), 'api_key', 'what', 'size', 'offset', 'sending_until', 'kind')
 local ends = redis.call('ZSCORE', K.uploads(ARGV[3]), ARGV[1])
 if known[1] ~= ARGV[2] or known[6] ~= ARGV[3] or not ends or tonumber(ends) <= now_ms() then return {'missing'} end

@@ -1,5 +1,5 @@
 #!lua
--- expire_file: its owner needs a file no more. It goes at once, or with the last request that uses it.
+-- expire_file: deletes a file that its owner no longer needs: at once, or with the last request that uses it.
 -- ARGV  1 id   2 API key
 -- RETURNS 'expired' | 'missing'
 if redis.call('HGET', K.file(ARGV[1]), 'key') ~= ARGV[2] then return 'missing' end

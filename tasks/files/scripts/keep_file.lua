@@ -1,5 +1,5 @@
 #!lua
--- keep_file: a file is stored; its payload is the record's from now on. A file that a request uses goes after the request.
+-- keep_file: makes the record of a file whose payload is written. The record adopts the payload.
 -- ARGV  1 id   2 API key   3 payload   4 bytes   5 ending   6 content type   7 ms until it expires
 -- RETURNS 'kept'
 local expires = whole(now_ms() + ARGV[7])

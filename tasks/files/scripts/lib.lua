@@ -17,7 +17,7 @@ local function keep_file(id, api_key, ref, size, ending, content_type, expires, 
   return true
 end
 
--- Why a transfer of that owner may not have so many bytes more: 'key' or 'all'; nil if it may.
+-- The limit that `more` bytes for a transfer of that owner would exceed: 'key' or 'all'; nil if there is room.
 local function no_room(owner, more, most_of_key, most_of_all)
   local of_key, bytes = more, more
   for _, id in ipairs(redis.call('ZRANGE', K.uploads('package'), 0, -1)) do
@@ -30,7 +30,7 @@ local function no_room(owner, more, most_of_key, most_of_all)
   if bytes > tonumber(most_of_all) then return 'all' end
 end
 
--- Who has a transfer that takes parts; nil if there is none.
+-- The API key of a transfer; nil if there is none, or if it has ended.
 local function owner_of_open(transfer)
   local known = redis.call('HMGET', K.upload(transfer), 'owner', 'content_hash', 'refused')
   return not known[2] and not known[3] and known[1] or nil

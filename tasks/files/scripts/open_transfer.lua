@@ -1,6 +1,6 @@
 #!lua
--- open_transfer: a place for a package that comes in parts, as S3's clients send it. A key that has too many loses one
--- that has been idle.
+-- open_transfer: begins a transfer of a package in parts, as S3's clients send it. If there are too many uploads, an idle
+-- transfer of the same key is dropped.
 -- ARGV  1 id   2 API key   3 secret   4 'package' | 'source'   5 ms until it is dropped, from its last part on
 --       6 most uploads of a key   7 most of all   8 ms after which one is idle
 -- RETURNS {'open', payloads of the one that was dropped...} | {'full', 'key' | 'all'}

@@ -1,5 +1,5 @@
 #!lua
--- open_upload: where an API key sends something to: its unfinished upload of the same, else a new one.
+-- open_upload: an upload for something that an API key sends: its unfinished upload of the same content, else a new one.
 -- ARGV  1 id of a new upload   2 API key   3 kind, 'package' | 'file'   4 what it is   5 bytes   6 ms until it is dropped
 --       7 most uploads of a key   8 most of all   9 most bytes of a key, with its files   10 most bytes of all
 --       11 most files of a key

@@ -1,5 +1,5 @@
 #!lua
--- reserve_part: bytes of a part are about to be written, and count from now on. Fewer than none are given back.
+-- reserve_part: counts bytes of a part that are about to be written. A negative number gives bytes back.
 -- ARGV  1 transfer   2 bytes   3 most bytes of a key   4 most bytes of all
 -- RETURNS {'reserved'} | {'full', 'key' | 'all'} | {'missing'}
 local owner, more = owner_of_open(ARGV[1]), tonumber(ARGV[2])

@@ -1,5 +1,5 @@
 #!lua
--- keep_lines: appends log lines of a deployment. Those that are too old, or beyond the limits, go.
+-- keep_lines: appends log lines of a deployment. Lines that are too old, or beyond the limits, go.
 -- Ids rise over all deployments, in the order in which the lines came: one id is a place in all of them.
 -- ARGV  1 deployment   2.. level, request id, id of the chain's run, line, ...
 -- RETURNS how many lines went

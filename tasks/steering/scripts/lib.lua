@@ -1,7 +1,7 @@
 -- lib: how jobs are listed and steered by a filter; comes after the lib.lua of jobs.
--- A filter is a table of words: `key` picks the index, `after` and `before` are created ms, `deployments` and `statuses`
--- have spaces between, `model` is an id, `code` and `text` are looked for in the errors, `detailed` = also in the
--- model's exception. A place in an index is {created ms, member} of the last job seen; '' = the beginning.
+-- A filter is a table of words. `key` picks the index. `after` and `before` are created ms. `deployments` and `statuses`
+-- have spaces between. `model` is an id. `code` and `text` are looked for in the errors; with `detailed` in the model's
+-- exception, where there is one. A place in an index is {created ms, member} of the last job seen; '' = the beginning.
 
 local function filter_from(first)
   local filter = {}
@@ -45,7 +45,7 @@ local function match(member, filter)
   return job
 end
 
--- The rank after that place, also where its job is gone: it is put back for a moment, so nothing is counted off.
+-- The rank after that place. If its job is gone, it is put back for this moment, because only a member has a rank.
 local function rank_after(index, ranked, created, member)
   local added = redis.call('ZADD', index, 'NX', created, member)
   local rank = redis.call(ranked, index, member)
@@ -53,8 +53,8 @@ local function rank_after(index, ranked, created, member)
   return rank + 1 - added
 end
 
--- Visits the matching ones of the next `most` jobs after that place: newest or oldest first. visit(id, job) ends the
--- walk by answering true. Returns whether this was the end, the next place, and how many were looked at.
+-- Looks at the next `most` jobs after that place, newest or oldest first, and visits those that match. visit(id, job) ends
+-- the walk by answering true. Returns whether this was the end, the next place, and how many were looked at.
 local function walk(filter, newest_first, created, member, most, visit)
   local index = filter.key and K.jobs(filter.key) or K.all_jobs
   local ranked, ranged, first = 'ZRANK', 'ZRANGE', 0
@@ -79,18 +79,19 @@ local function walk(filter, newest_first, created, member, most, visit)
 end
 
 -- Writes how far a bulk operation has come, and returns all of it.
-local function note(name, ended, place, more)
+local function note_progress(name, ended, place, counts)
   local key = K.operation(name)
   redis.call('HSET', key, 'ended', ended and 1 or 0, 'created', place[1], 'member', place[2])
-  for field, number in pairs(more) do redis.call('HINCRBY', key, field, number) end
+  for field, number in pairs(counts) do redis.call('HINCRBY', key, field, number) end
   redis.call('PEXPIRE', key, redis.call('HGET', key, 'keep_ms'))
   return redis.call('HMGET', key, 'ended', 'seen', 'matched', 'done', 'failed')
 end
 
--- Goes on with the bulk operation of that name: among the next jobs, oldest first, at most `most` that match. They must
--- have been there when it began. What is done and how far it has come are written together, so each job counts once.
+local LOOKED_AT = 100 -- jobs in one step: other calls of the store wait for less than a millisecond
+
+-- Goes on with the bulk operation of that name: oldest first, until `most` jobs match. Jobs that came after it began are
+-- left out. The changes and how far it has come are written together, so each job counts once.
 -- act(id, job) answers whether it has changed the job. Returns {1 at the end else 0, looked at, matched, done, failed}.
-local LOOKED_AT = 100 -- others wait for less than a millisecond
 local function step(name, filter, most, act)
   local state = redis.call('HMGET', K.operation(name), 'created', 'member', 'last', 'ended')
   local ended, place, seen, matched, done = true, {state[1], state[2]}, 0, 0, 0
@@ -102,5 +103,5 @@ local function step(name, filter, most, act)
       return matched >= most
     end)
   end
-  return note(name, ended, place, {seen = seen, matched = matched, done = done})
+  return note_progress(name, ended, place, {seen = seen, matched = matched, done = done})
 end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- next: what a bulk operation that is done by the caller is about next. Nothing is changed; `advance` notes what was done.
--- ARGV  1 name of the operation   2 how many that match at most   then the filter, as pairs of name and value
+-- next: the next jobs of a bulk operation whose work the caller does. Nothing is changed; `advance` notes what was done.
+-- ARGV  1 name of the operation   2 most matching jobs in this step   then the filter, as pairs of name and value
 -- RETURNS {1 at the end else 0, created ms and member of the place that it has come to, the same after this part,
 --   looked at, list of {request_id, record as a flat list}}
 local filter, found = filter_from(3), {}

@@ -1,5 +1,6 @@
 #!lua flags=no-writes
--- pulse: numbers of which at least one changes when a job is queued, claimed, put back, finished or forgotten, or a webhook is sent.
+-- pulse: numbers that show whether anything has happened. At least one changes when a job is queued, claimed, put back,
+-- finished or forgotten, or a webhook is sent.
 -- ARGV  none
 -- RETURNS a list of numbers
 return {

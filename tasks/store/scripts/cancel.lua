@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- cancel: QUEUED | IN_PROGRESS -> CANCELED (see lib.lua).
 -- ARGV  1 request_id   2 owner's api key id, '' = any owner   3 '1' when running jobs may be cancelled
---       4 calls a minute, 0 = any   5 api key id that they count for
--- RETURNS {'throttled', ms} | {'canceled' | 'stopping' | 'running' | 'already_canceled' | 'missing'} | {'already_final', status}
+--       4 status calls a minute, 0 = no limit   5 api key id that the call counts for
+-- RETURNS {'throttled', ms to wait} | {'canceled' | 'stopping' | 'running' | 'already_canceled' | 'missing'} | {'already_final', status}
 local id, owner, now = ARGV[1], ARGV[2], now_ms()
 local wait = throttle('status', ARGV[5], ARGV[4], 1, now)
 if wait > 0 then return {'throttled', wait} end

@@ -7,7 +7,7 @@ local id, fence, status, error, predict_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4],
 local output, output_type, payload, bytes = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local now = now_ms()
 local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'errors')
-local word = hold(id, job, fence, now)
+local word = check_fence(id, job, fence, now)
 if word ~= 'held' then return word end
 redis.call('HSET', K.job(id), 'predict_ms', predict_ms)
 if output_type ~= '' then

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- forget: drops the records whose retention is over.
 -- ARGV  1 how many at most
--- RETURNS how many went; one whose webhook is still due stays for another hour at a time, one whose call runs a lease
+-- RETURNS how many went
+-- A record stays for another hour while its webhook is due, and for another lease while its model call runs.
 local now, gone = now_ms(), 0
 local due = redis.call('ZRANGEBYSCORE', K.forget, '-inf', whole(now), 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(due) do

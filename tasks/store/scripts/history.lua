@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- history: what was counted in the minutes of the last hour (`note` in lib.lua), in steps. Minutes are counted from 1970.
+-- history: what was counted in the minutes of the last hour (`count_in_history` in lib.lua), in steps. Minutes are counted from 1970.
 -- ARGV  1 the first minute that is wanted; the hour may begin later   2 minutes at most   3 minutes of the hour
 -- RETURNS {the minute now, {minute, its counts as a flat list} for each}
 local now = math.floor(wall_ms() / 60000)

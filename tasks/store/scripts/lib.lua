@@ -43,9 +43,10 @@ local function tell(id, kind) redis.call('PUBLISH', K.events(id), kind) end
 
 -- The changes of status that later ones overwrite stand in the record's `story`: words like `Q1@MS` (queued again,
 -- attempt 1 being over) and `I1@MS` (running), oldest first. The latest follow from other fields: see tasks/store/story.py.
-local STORY_BYTES = 4000 -- of a worker that freezes again and again; the oldest words go, and `story_cut` counts them
+-- A worker that freezes again and again makes a long story: the oldest words go, and `story_cut` counts them.
+local STORY_BYTES = 4000
 
-local function remember(id, word)
+local function add_to_story(id, word)
   local job = redis.call('HMGET', K.job(id), 'story', 'story_cut')
   local story = (job[1] and job[1] .. ' ' or '') .. word
   if #story > STORY_BYTES then
@@ -72,7 +73,7 @@ local function with_error(errors, error)
   return errors .. ',' .. error
 end
 
--- The record of a job says as what it was run anew last.
+-- Notes in the record of a job under which id it was run anew last.
 local function link_retry(id, as)
   if redis.call('EXISTS', K.job(id)) == 1 then redis.call('HSET', K.job(id), 'retried_as', as) end
 end
@@ -80,8 +81,8 @@ end
 -- A payload that nobody needs any more; the sweeper deletes it.
 local function discard(ref, now) redis.call('ZADD', K.garbage, whole(now), ref) end
 
--- `files` are words `id:bytes:ending`. The first that this API key may not use; a request that is
--- run anew may use what has expired meanwhile.
+-- The first of these files that the API key may not use. `files` are words `id:bytes:ending`. A request that is run anew
+-- may use a file that has expired meanwhile.
 local function unusable_file(files, api_key, again, now)
   for id in string.gmatch(files, '(%x+):%d+:') do
     local file = redis.call('HMGET', K.file(id), 'key', 'expires')
@@ -96,7 +97,7 @@ local function use_files(files)
   end
 end
 
--- The first file that one of the jobs in ARGV may not use.
+-- The first file that one of the jobs in ARGV may not use. Each job has `fields` values; `files` and `retry_of` are places.
 local function missing_file(api_key, first, fields, files, retry_of, now)
   for i = first, #ARGV, fields do
     local missing = unusable_file(ARGV[i + files], api_key, ARGV[i + retry_of] ~= '', now)
@@ -137,21 +138,21 @@ local function end_files(ids, now)
   end
 end
 
--- What a new job takes along. Its input is here, or is a payload, which it adopts.
+-- Stores the input of a new job, or adopts its payload; links the job that it runs anew; and uses its files.
 local function attach(id, ref, input, files, retry_of)
   if retry_of ~= '' then link_retry(retry_of, id) end
   if ref == '' then redis.call('SET', K.input(id), input) else redis.call('ZREM', K.garbage, ref) end
   use_files(files)
 end
 
--- Everything of a final job whose slot is free goes.
+-- Deletes everything of a final job whose slot is free.
 local function drop(id, now)
   local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member', 'files', 'made', 'purged')
   if job[5] then release_files(job[5]) end
   if job[6] then end_files(job[6], now) end
   if job[7] then redis.call('ZADD', K.purged, whole(wall_ms()), id) end
   if job[1] then
-    redis.call('ZREM', K.jobs(job[1]), job[4], id) -- an earlier version had the id there
+    redis.call('ZREM', K.jobs(job[1]), job[4], id) -- in an earlier version the id was the member
     redis.call('ZREM', K.all_jobs, job[4])
   end
   for i = 2, 3 do
@@ -161,29 +162,33 @@ local function drop(id, now)
   for _, index in ipairs({K.exhausted, K.outbox, K.forget}) do redis.call('ZREM', index, id) end
 end
 
--- One more of something in the minute of `at`, for the history of a deployment: a final status, `poison`, or `wN`, a wait
--- of 2^(N/2) ms. A minute has a bounded number of such counts, and goes soon after the hour that is shown.
-local function note(deployment, what, at)
+local HISTORY_MS = 3900000 -- an hour and five minutes: the history shows the last hour
+local MOST_COUNTS = 10000 -- in one minute, of all deployments
+local LONG_FIELD = string.rep('-', 129) -- makes the hash a table for Redis: it searches a short list from its front
+
+-- Counts something in the minute of `at`, for the history of a deployment: a final status, `poison`, or `wN`, a wait of
+-- 2^(N/2) ms.
+local function count_in_history(deployment, what, at)
   local minute = K.history(whole(math.floor(at / 60000)))
   if redis.call('HINCRBY', minute, deployment .. ':' .. what, 1) > 1 then return end
   local counts = redis.call('HLEN', minute)
   if counts == 1 then
-    redis.call('PEXPIRE', minute, 3900000)
-    redis.call('HSET', minute, string.rep('-', 129), 0) -- a long name makes it a table: a short list is searched from its front
+    redis.call('PEXPIRE', minute, HISTORY_MS)
+    redis.call('HSET', minute, LONG_FIELD, 0)
   end
-  if counts > 10000 then redis.call('HDEL', minute, deployment .. ':' .. what) end
+  if counts > MOST_COUNTS then redis.call('HDEL', minute, deployment .. ':' .. what) end
 end
 
-local STEPS = 2 / math.log(2)
-local function note_wait(deployment, created, at)
-  note(deployment, 'w' .. math.floor(math.log(math.max(at - created, 1)) * STEPS), at)
+local STEPS = 2 / math.log(2) -- in a factor of e: a step is a factor of the square root of 2
+local function count_wait(deployment, created, at)
+  count_in_history(deployment, 'w' .. math.floor(math.log(math.max(at - created, 1)) * STEPS), at)
 end
 
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
   local job = redis.call('HMGET', K.job(id), 'webhook', 'input_ref', 'key', 'files', 'deployment')
   local at = whole(wall_ms())
-  note(job[5], status, at)
+  count_in_history(job[5], status, at)
   redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at)
   if errors ~= '' then redis.call('HSET', K.job(id), 'errors', errors) end
   if not S.keep_inputs then
@@ -204,13 +209,13 @@ local function finalize(id, status, now, errors)
     redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
     redis.call('ZADD', K.outbox, whole(now), id)
   end
-  if redis.call('PEXPIRE', K.events(id), S.chunks_ms) == 1 then -- readers are told that more was there
+  if redis.call('PEXPIRE', K.events(id), S.chunks_ms) == 1 then -- so that readers learn that there were chunks, when they are gone
     redis.call('HSET', K.job(id), 'chunks_end', redis.call('XREVRANGE', K.events(id), '+', '-', 'COUNT', 1)[1][1])
   end
   tell(id, status)
 end
 
--- Back into the order: a job that was held for its API key's sake.
+-- A job that was held back for the limit of its API key goes back into the queue.
 local function unhold(deployment, member)
   local job = redis.call('HMGET', K.job(id_of(member)), 'key', 'score')
   remove_held(deployment, job[1], member)
@@ -276,7 +281,7 @@ local function set_level(id, level)
 end
 
 -- A queued job goes to another deployment, behind its API key's jobs there; an attempt waits out its backoff there.
-local function send_to(id, deployment, now)
+local function move_to_deployment(id, deployment, now)
   local job = redis.call('HMGET', K.job(id), 'level', 'key', 'member', 'not_before')
   unqueue(id)
   local score = whole(fair_score(deployment, job[1], job[2], 1))
@@ -298,12 +303,12 @@ local function free_slot(id, deployment)
   unhold_best(deployment, api_key)
 end
 
--- Back to QUEUED at the old place, its slot being free; not_before 0 = at once.
+-- Puts a job whose slot is free back to QUEUED, at its old place. not_before 0 = at once.
 local function requeue(id, now, not_before, attempt)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'member', 'score', 'attempt', 'started', 'story')
   local at = whole(wall_ms())
-  if not runs_by_story(job[6] or '') then remember(id, 'I' .. job[4] .. '@' .. job[5]) end
-  remember(id, 'Q' .. attempt .. '@' .. at)
+  if not runs_by_story(job[6] or '') then add_to_story(id, 'I' .. job[4] .. '@' .. job[5]) end
+  add_to_story(id, 'Q' .. attempt .. '@' .. at)
   redis.call('HSET', K.job(id), 'status', 'QUEUED', 'status_at', at, 'attempt', attempt,
     'not_before', whole(not_before), 'fence', '')
   redis.call('HDEL', K.job(id), 'fraction', 'message')
@@ -316,20 +321,20 @@ local function requeue(id, now, not_before, attempt)
   end
 end
 
--- Charges the job for a worker or a host that died under it; true when that was one too many and it is FAILED.
-local function mourn(id, now, error)
+-- Charges the job for a worker or a host that died under it. True when that was one too many, and the job is FAILED.
+local function charge_for_death(id, now, error)
   local job = redis.call('HMGET', K.job(id), 'deaths', 'errors')
   local deaths, errors = tonumber(job[1] or 0) + 1, with_error(job[2], error)
   redis.call('HSET', K.job(id), 'deaths', deaths, 'errors', errors)
   if deaths < S.max_deaths then return false end
-  note(redis.call('HGET', K.job(id), 'deployment'), 'poison', wall_ms())
+  count_in_history(redis.call('HGET', K.job(id), 'deployment'), 'poison', wall_ms())
   local shape = '{"code":"poison","message":"The job ended its replica %d times in a row; see the errors above."}'
   finalize(id, 'FAILED', now, with_error(errors, string.format(shape, deaths)))
   return true
 end
 
 -- Moves attempts whose backoff is over back into the queue; returns how many.
-local function promote(deployment, now, limit)
+local function end_backoffs(deployment, now, limit)
   local due = redis.call('ZRANGEBYSCORE', K.delayed(deployment), '-inf', whole(now), 'LIMIT', 0, limit)
   for _, member in ipairs(due) do
     redis.call('ZREM', K.delayed(deployment), member)
@@ -339,7 +344,7 @@ local function promote(deployment, now, limit)
 end
 
 -- A job runs from now on: its lease, its slot, and its count for its API key.
-local function occupy(id, deployment, api_key, now)
+local function take_slot(id, deployment, api_key, now)
   redis.call('ZADD', K.leases, whole(now + S.lease_ms), id)
   redis.call('SADD', K.running(deployment), id)
   count_running(deployment, api_key, 1)
@@ -350,19 +355,19 @@ local function resume(id, fence, now)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'key', 'attempt')
   unqueue(id)
   local at = whole(wall_ms())
-  remember(id, 'I' .. job[3] .. '@' .. at)
+  add_to_story(id, 'I' .. job[3] .. '@' .. at)
   redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', at, 'fence', fence)
   redis.call('HDEL', K.job(id), 'rescued')
-  occupy(id, job[1], job[2], now)
+  take_slot(id, job[1], job[2], now)
   tell(id, 'IN_PROGRESS')
 end
 
--- True when two fences are of one worker process: they begin with its 16 characters.
+-- True when two fences are of one worker process: their first 16 characters name it.
 local function of_one_worker(fence, other) return string.sub(fence, 1, 16) == string.sub(other, 1, 16) end
 
--- `job` begins with status, fence, rescued. 'held' when the fence holds the running job, or did until its lease ran
--- out and nobody has claimed it since; else the word to answer with.
-local function hold(id, job, given, now)
+-- Whether the given fence holds the job: 'held', else the word to answer with. `job` begins with status, fence, rescued.
+-- A fence still holds a job whose lease ran out, if nobody has claimed it since: then the job is running again.
+local function check_fence(id, job, given, now)
   if not job[1] then return 'missing' end
   if job[1] == 'QUEUED' and job[3] == given then
     resume(id, given, now)

@@ -12,5 +12,5 @@ if sent and job[3] ~= ARGV[5] then return 'other_model' end
 if sent and depth(deployment) >= tonumber(ARGV[6]) then return 'full' end
 local word = level ~= '' and set_level(id, level) or 'unchanged'
 if not sent then return word end
-send_to(id, deployment, now_ms())
+move_to_deployment(id, deployment, now_ms())
 return 'moved'

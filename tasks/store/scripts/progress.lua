@@ -4,7 +4,7 @@
 -- RETURNS 'done' | 'already_done' | 'stale_fence' | 'missing'
 local id, fence, kind, fraction, text = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued')
-local word = hold(id, job, fence, now_ms())
+local word = check_fence(id, job, fence, now_ms())
 if word ~= 'held' then return word end
 if kind == 'progress' then
   redis.call('HSET', K.job(id), 'fraction', fraction, 'message', text)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- read: one job as its owner may see it, with its place in the queue and what is needed to guess its end.
--- ARGV  1 request_id   2 owner's api key id, '' = any owner   3 calls a minute, 0 = any   4 api key id that they count for
+-- read: one job as its owner may see it, with its place in the queue and what is needed to estimate its end.
+-- ARGV  1 request_id   2 owner's api key id, '' = any owner   3 status calls a minute, 0 = no limit   4 api key id that the call counts for
 -- RETURNS {'found', record as a flat list, jobs ahead or -1, webhook status or '', run times ms, when up to 64 running jobs started, now ms, '' | 'paused' | 'key_limit', ms of backoff left} | {'missing'}
 -- | {'throttled', ms}
 local id, owner, per_minute = ARGV[1], ARGV[2], ARGV[3]

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- reindex: puts jobs of an API key into the index of all jobs, for those of an earlier version are not in it. It had ids
--- as members of the index of a key; a job's member in the queue takes their place, which keeps the order of arrival.
+-- reindex: puts jobs of an API key into the index of all jobs, which an earlier version did not have. In that version the
+-- members of a key's own index were ids. The job's member in the queue takes their place: it keeps the order of arrival.
 -- ARGV  1 api key id   2 cursor over its jobs, 0 = begin   3 how many, about
 -- RETURNS {next cursor, how many were added}
 local own, added, pairs = K.jobs(ARGV[1]), redis.call('ZCARD', K.all_jobs), {}

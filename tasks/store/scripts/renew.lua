@@ -8,7 +8,7 @@ local deadline = whole(now + S.lease_ms)
 for i = 1, #ARGV, 2 do
   local job = redis.call('HMGET', K.job(ARGV[i]), 'status', 'fence', 'rescued', 'stopping')
   local word = 'lost'
-  if hold(ARGV[i], job, ARGV[i + 1], now) == 'held' then
+  if check_fence(ARGV[i], job, ARGV[i + 1], now) == 'held' then
     word = 'renewed'
   elseif job[4] == ARGV[i + 1] then
     word = 'canceled'

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- rewake: re-sends lost wake-ups: a deployment with queued jobs and none waiting gets new ones. Attempts whose
--- backoff is over go back into the queue.
+-- rewake: sends lost wake-ups again, for deployments that have queued jobs and no wake-up. Attempts whose backoff is over
+-- go back into the queue.
 -- ARGV  1 cursor over the deployments with a backlog   2 how many deployments, about; also jobs moved for each
 -- RETURNS {next cursor, wake-ups sent, attempts moved}
 local cursor, count = ARGV[1], ARGV[2]
 local now, sent, moved = now_ms(), 0, 0
 local page = redis.call('SSCAN', K.backlog, cursor, 'COUNT', count)
 for _, deployment in ipairs(page[2]) do
-  moved = moved + promote(deployment, now, count)
+  moved = moved + end_backoffs(deployment, now, count)
   for _, member in ipairs(redis.call('ZRANDMEMBER', K.held(deployment), 10)) do
-    unhold(deployment, member) -- its key's limit may be another by now; a claim holds it again if not
+    unhold(deployment, member) -- the limit of its API key may have changed; if not, a claim holds it back again
   end
   local queued = redis.call('ZCARD', K.queue(deployment))
   local paused = redis.call('SISMEMBER', K.paused, deployment) == 1

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- settle_delivery: records one webhook attempt, only for who took it: delivered, to be tried again, or given up.
+-- settle_delivery: records one webhook attempt, only for the sender that took it: delivered, to be tried again, or given up.
 -- ARGV  1 request_id   2 token   3 'delivered' | 'retry' | 'failed'
---       4 delay ms     5 the attempt as JSON
+--       4 delay ms until the next attempt   5 the attempt as JSON
 -- RETURNS 'done' | 'stale' | 'missing'
 local id, token, verdict, delay_ms, attempt = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local now = now_ms()

@@ -1,7 +1,7 @@
 #!lua
--- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment. What they share is done once.
+-- submit: writes one or more QUEUED jobs of one API key, all or none, and wakes the deployment. Work that they share is done once.
 -- ARGV  1 api key id      2 max queued   3 idempotency key or ''  4 body hash   5 idempotency ms
---       6 submissions a minute, 0 = any   7 jobs of the key that may be unfinished, 0 = any   8 api key id that the rate counts for
+--       6 submissions a minute, 0 = no limit   7 jobs of the key that may be unfinished, 0 = no limit   8 api key id that the rate counts for
 --       then for each job: request_id, deployment, model, level, expires in ms, max attempts, initial delay ms, max delay ms ('' = the defaults),
 --       webhook or '', content type or '', trace or '', path or '', chain or '', input, payload or '', job that is run anew or '', files or '', '1' for output files
 -- RETURNS {'accepted', ids} | {'replayed', ids} | {'conflict'} | {'queue_full', depth} | {'key_full', n} | {'throttled', ms} | {'no_file', id}

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- take_deliveries: takes due webhook deliveries under a lease; a sender that dies gives them back that way. A key may
--- have as many on their way as places are still free, so that another key finds one however many hang; a host, its cap.
+-- take_deliveries: takes due webhook deliveries under a lease, so that those of a sender that dies are due again.
+-- An API key may have no more on their way than places are still free. So another key finds a place, however many hang.
+-- A host of receivers has a fixed cap.
 -- ARGV  1 how many at most   2 lease ms   3 token of this taking   4 free places   5 at most for a host
 --       6 how many due rows to look at   then pairs: an API key or a host, and how many are on their way there
 -- RETURNS a list of {request_id, attempts so far, API key, host, record as a flat list, output}
@@ -31,7 +32,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.outbox, '-inf', whole(now), 'L
     local host = 'host ' .. string.lower(string.match(job[2] or '', '^%a+://([^/?#]*)') or '')
     if has_place(api_key, host) then
       take(id, api_key, host)
-    else -- others' rows come forward meanwhile; among these the order stays
+    else -- looked at again in a second, so that rows behind it come forward; 4 ms apart, to keep their order
       redis.call('ZADD', K.outbox, whole(now + 1000 + 4 * passed_over), id)
       passed_over = passed_over + 1
     end

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from cli.log_lines import LogFolder, Wanted
-from tasks.process.log_files import KEPT, oldest_first, turn_over
+from tasks.process.log_files import KEPT, oldest_first, rotate
 from tests.conditions import wait_until
 
 WRITER = """
@@ -14,7 +14,7 @@ import json, os, sys
 from pathlib import Path
 from tasks.process import log_files
 log_files.LOOK_EVERY = 0.005
-log_files.take_over(Path(sys.argv[1]), int(sys.argv[2]))
+log_files.redirect_output(Path(sys.argv[1]), int(sys.argv[2]))
 for number in range(int(sys.argv[3])):
     while number == 20_000 and not log_files.numbered(Path(sys.argv[1]), 1).exists():
         pass  # its thread has not had a core yet
@@ -44,10 +44,10 @@ def test_old_files_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "part.log"
     for number in range(KEPT + 3):
         path.write_text(f"{number}\n" * 10)
-        assert turn_over(path, 19)
-    assert not turn_over(path, 19)
+        assert rotate(path, 19)
+    assert not rotate(path, 19)
     path.write_text("last\n")
-    assert not turn_over(path, 19)
+    assert not rotate(path, 19)
     assert [part.read_text()[0] for part in oldest_first(path)] == ["3", "4", "5", "l"]
 
 

@@ -80,13 +80,13 @@ def test_tls_means_the_same_to_both(said: str, wanted: ssl.VerifyMode) -> None:
         ("amqp://user:secret@broker//", "amqp://"),
         ("localhost:6379", "localhost"),
         ("", "no scheme"),
-        ("redis://:secret@store:port/0", "no address"),
+        ("redis://:secret@store:port/0", "not an address"),
         ("redis://:secret@store:6379/zero", "database 'zero'"),
         ("redis://:secret@store:6379/0?ssl_cert_reqs=none", "rediss://"),
         ("redis://:secret@store:6379/0?socket_timeout=3", "socket_timeout"),
         ("rediss://:secret@store:6379/0?ssl_cert_reqs=maybe", "ssl_cert_reqs=maybe"),
         ("unix://relative/path", "absolute path"),
-        ("redis://[::1/0", "no address"),
+        ("redis://[::1/0", "not an address"),
     ],
 )
 def test_what_one_of_them_cannot_use_is_refused_and_no_password_shown(url: str, word: str) -> None:
