@@ -15,6 +15,8 @@ from api.console.bridge import Bridge
 from api.console.pulse import Pulse
 from api.fast_lane import FastLane
 from api.gateway import Gateway
+from api.observing.access import AccessLog
+from api.observing.requests import Measures, Observed
 from api.routes import async_requests as routes_async
 from api.routes import health as routes_health
 from api.routes import listening as routes_listening
@@ -98,6 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         gateway = app.state.gateway = Gateway.create(settings)
+        gateway.store.took(app.state.measures.store.observe)
         app.state.pulse = Pulse(gateway.store, gateway.directory, gateway.hub)
         endless = {
             "pulse": app.state.pulse.run,
@@ -127,6 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,  # `openapi.install` has cheaper ones of document and pages
     )
     app.state.connections = Connections(settings.max_connections, settings.max_connections_per_key)
+    app.state.measures = Measures()
     problems.install(app)
     for routes in ROUTES:
         app.include_router(routes.router)
@@ -140,6 +144,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(Bridge)
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
+    access = AccessLog(settings.access_log)
+    app.add_middleware(Observed, measures=app.state.measures, log=access)
     openapi.install(app)
     return app
 

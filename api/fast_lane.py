@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import targets
 from api.gateway import authenticate
+from api.observing.requests import ROUTE
 from api.problems import Problem, of_error
 from api.routes import async_requests as routes_async
 from api.routes import sync as routes_sync
@@ -65,7 +66,8 @@ def _answer(request: Request) -> Answer | None:
     method, path = request.method, request.scope["path"]
     if path.startswith("/async_request/"):
         match = ONE_REQUEST.fullmatch(path)
-        return _one_request(request, match[1]) if match else None
+        answer = _one_request(request, match[1]) if match else None
+        return _named(request, "/async_request/{request_id}", answer)
     match = TARGETED.fullmatch(path)
     if match is None:
         return None
@@ -73,10 +75,19 @@ def _answer(request: Request) -> Answer | None:
     target = targets.target(path, names)
     if action := names["action"]:
         handler = ACTIONS.get((method, action))
-        return handler(request, target) if handler else None
+        answer = handler(request, target) if handler else None
+        return _named(request, f"/{{target}}/{action}", answer)
     if method in routes_sync.METHODS:
-        return routes_sync.sync_route(request, target, names["route"])
+        answer = routes_sync.sync_route(request, target, names["route"])
+        return _named(request, "/{target}/sync/{route}", answer)
     return None
+
+
+def _named(request: Request, route: str, answer: Answer | None) -> Answer | None:
+    """Says which route it is, for metrics."""
+    if answer is not None:
+        request.scope["state"][ROUTE] = route
+    return answer
 
 
 def _one_request(request: Request, request_id: str) -> Answer | None:

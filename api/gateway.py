@@ -159,6 +159,7 @@ async def authenticate(connection: HTTPConnection, need: Need | None = "inferenc
     key = await gateway_of(connection).keys.check(plain) if plain else key
     if key is None:
         raise unauthorized()
+    connection.scope["state"]["key_id"] = key.id
     if need and not key.may(need):
         message = f"This key has the scope {key.scope}; this call needs {need}."
         granted = need in GRANTS[key.scope]

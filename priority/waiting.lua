@@ -13,6 +13,21 @@ local function jobs_ahead(deployment, member, score)
     or redis.call('ZCOUNT', K.queue(deployment), '-inf', '(' .. score)
 end
 
+-- When the oldest of the first jobs of a level was submitted, in ms; nil when none waits there. Jobs of one API key stand in
+-- order of age, so this is exact for as many keys as it looks at.
+local LOOKED_AT = 20
+local function oldest(deployment, level)
+  local created
+  for _, place in ipairs({K.queue(deployment), K.held(deployment)}) do
+    local range = {whole(level * LEVEL_STEP), '(' .. whole((level + 1) * LEVEL_STEP)}
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', place, range[1], range[2], 'LIMIT', 0, LOOKED_AT)) do
+      local at = tonumber(redis.call('HGET', K.job(id_of(member)), 'created'))
+      if at and (not created or at < created) then created = at end
+    end
+  end
+  return created
+end
+
 -- Why no claim takes this job: 'paused' if its deployment is, 'key_limit' if the job is held, else ''.
 local function why_held(deployment, member)
   if redis.call('SISMEMBER', K.paused, deployment) == 1 then return 'paused' end

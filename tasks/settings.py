@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     state_dir: Path = Path(".kingpost")
     api_key: SecretStr | None = None
     log_level: str = "info"
+    access_log: Literal["none", "errors", "all"] = "none"
     log_file: Path | None = None
     max_log_bytes: int = Field(20_000_000, ge=1000)
     log_store_lines: int = Field(5000, ge=0, le=1_000_000)

@@ -5,7 +5,7 @@ Every script is idempotent by (request_id, fence), so that the client library ma
 
 import asyncio
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
 import redis
@@ -182,6 +182,10 @@ class AsyncJobStore:
         self.prepare = self._scripts.prepare
         self.redis = connect_async(settings)
         self._pipelined = Pipelined(self.redis)
+
+    def took(self, tell: Callable[[float], object]) -> None:
+        """Has `tell` called with the seconds of each round trip from now on, failed ones included."""
+        self._pipelined.took = tell
 
     async def run(self, call: ScriptCall[T]) -> T:
         """Runs a verb. Raises StoreUnavailable if Redis cannot serve, and the errors of the verb."""

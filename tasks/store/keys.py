@@ -50,6 +50,7 @@ KEYED = {
     "claims": "hash claimer -> 'fence request_id' of one deployment, the claim made last",
     "runtimes": "list of recent run times in ms of one deployment",
     "history": "hash 'deployment:final status' or 'deployment:wN' -> how many in one minute, which is counted from 1970; an hour",
+    "totals": "hash, what was counted of one deployment since its first job, see tasks/store/totals.py; until it is deleted",
     "jobs": "zset member -> created ms of one API key's jobs; until forgotten",
     "session": "hash, a login of the console, by the SHA-256 of its token; some hours",
     "sessions": "zset SHA-256 of a token -> ms of the login, of one API key's logins; as long",

@@ -1,7 +1,8 @@
 """Sends all commands of one event-loop turn to Redis as one pipeline, over one connection."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import redis.asyncio
@@ -17,6 +18,7 @@ class Pipelined:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
+        self.took: Callable[[float], object] = lambda _seconds: None  # told of each round trip
         self._waiting: Waiting = []
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -41,6 +43,7 @@ class Pipelined:
         pipe = cast(Any, self._redis.pipeline(transaction=False))
         for command, _ in waiting:
             pipe.execute_command(*command)
+        began = time.perf_counter()
         try:
             replies: list[Reply | Exception] = await pipe.execute(raise_on_error=False)
         except Exception as error:  # no reply at all: everybody's error
@@ -49,6 +52,7 @@ class Pipelined:
             for _, answer in waiting:
                 answer.cancel()
             raise
+        self.took(time.perf_counter() - began)
         for (_, answer), reply in zip(waiting, replies, strict=True):
             if answer.done():  # its caller has left
                 continue

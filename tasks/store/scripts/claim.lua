@@ -38,7 +38,10 @@ for _ = 1, 100 do -- jobs at most that are passed over, so that the script stays
   elseif job[1] == 'QUEUED' and not (job[6] and charge_for_death(id, now, S.rescued_error)) then
     advance_virtual_time(deployment, job[4], score)
     local at = whole(wall_ms())
-    if job[3] then count_wait(deployment, job[7], at) end
+    if job[3] then
+      count_wait(deployment, job[7], at)
+      if is_counted(deployment) then measure(deployment, 'wait:', at - job[7]) end
+    end
     redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', at, 'started', at,
       'attempt', job[2] + 1, 'fence', fence, 'replica', replica)
     redis.call('HDEL', K.job(id), 'expires', 'rescued') -- the clock of the queue ends with the first claim

@@ -24,6 +24,7 @@ if status == 'SUCCEEDED' then
   redis.call('LPUSH', K.runtimes(job[4]), predict_ms)
   redis.call('LTRIM', K.runtimes(job[4]), 0, 31)
 end
+if is_counted(job[4]) then measure(job[4], 'run:', tonumber(predict_ms)) end
 free_slot(id, job[4])
 finalize(id, status, now, with_error(job[5], error))
 return 'done'

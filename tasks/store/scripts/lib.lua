@@ -184,11 +184,47 @@ local function count_wait(deployment, created, at)
   count_in_history(deployment, 'w' .. math.floor(math.log(math.max(at - created, 1)) * STEPS), at)
 end
 
+-- Counts of one deployment since its first job, for metrics; tasks/store/totals.py lists their names. They end with the
+-- deployment: jobs that outlive it are not counted.
+local function is_counted(deployment) return redis.call('EXISTS', K.totals(deployment)) == 1 end
+
+local function count(deployment, what, by) return redis.call('HINCRBY', K.totals(deployment), what, whole(by)) end
+
+-- A duration: in the first step 2^N ms that is not shorter, and in the sum.
+local LAST_STEP = 28 -- three days, and all that takes longer
+local function measure(deployment, what, ms)
+  local mantissa, exponent = math.frexp(math.max(ms, 1))
+  count(deployment, what .. math.min(mantissa == 0.5 and exponent - 1 or exponent, LAST_STEP), 1)
+  count(deployment, what .. 'ms', ms)
+end
+
+local function count_submissions(deployment, levels)
+  for level, number in pairs(levels) do
+    if count(deployment, 'submitted:' .. level, number) == number then
+      redis.call('HSET', K.totals(deployment), LONG_FIELD, 0)
+    end
+  end
+end
+
+-- The code of the last of some errors, '' if there is none. Quotes in what a model said have a backslash before them.
+local function code_of(errors)
+  local code = ''
+  for found in string.gmatch(errors, '"code": ?"([%w_]+)"') do code = found end
+  return code
+end
+
+local function count_end(deployment, level, created, status, errors, at)
+  if not is_counted(deployment) then return end
+  count(deployment, 'ended:' .. status .. ':' .. level .. ':' .. (status == 'SUCCEEDED' and '' or code_of(errors)), 1)
+  measure(deployment, 'all:', at - created)
+end
+
 -- The one way into a final state: record, indexes, webhook outbox row and event together.
 local function finalize(id, status, now, errors)
-  local job = redis.call('HMGET', K.job(id), 'webhook', 'input_ref', 'key', 'files', 'deployment')
+  local job = redis.call('HMGET', K.job(id), 'webhook', 'input_ref', 'key', 'files', 'deployment', 'level', 'created')
   local at = whole(wall_ms())
   count_in_history(job[5], status, at)
+  count_end(job[5], job[6], job[7], status, errors, at)
   redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at)
   if errors ~= '' then redis.call('HSET', K.job(id), 'errors', errors) end
   if not S.keep_inputs then

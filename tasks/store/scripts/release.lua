@@ -14,6 +14,7 @@ local word = check_fence(id, job, fence, now)
 if word ~= 'held' then return word end
 redis.call('HSET', K.job(id), 'released', fence)
 free_slot(id, job[4])
+if is_counted(job[4]) then count(job[4], 'again:' .. reason, 1) end
 if reason == 'death' or reason == 'sick' then
   if charge_for_death(id, now, error) then return 'poison' end
   requeue(id, now, 0, reason == 'sick' and job[5] - 1 or job[5])

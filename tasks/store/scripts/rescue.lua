@@ -10,6 +10,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'L
   if job[1] == 'IN_PROGRESS' then
     redis.call('HSET', K.job(id), 'rescued', job[4])
     free_slot(id, job[3])
+    if is_counted(job[3]) then count(job[3], 'again:rescue', 1) end
     requeue(id, now, 0, job[5])
     table.insert(rescued, id)
   else

@@ -55,5 +55,6 @@ end
 add_all(K.expiry, expiries); add_all(K.jobs(api_key), made); add_all(K.all_jobs, made)
 redis.call('HINCRBY', K.unfinished, api_key, #queued / 2)
 enqueue_all(deployment, queued)
+count_submissions(deployment, counts)
 if idempotency_key ~= '' then redis.call('SET', idempotency, body_hash .. ' ' .. joined, 'PX', idempotency_ms) end
 return {'accepted', joined}

@@ -69,6 +69,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     settings = Settings(redis_url=valkey.url, state_dir=folder)
     env = variables(settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="20")
     env["KINGPOST_TRUSTED_PROXIES"] = ""  # on loopback a stranger would be one
+    env["KINGPOST_ACCESS_LOG"] = "all"
     port = free_port()
     commands = {"api": ["api", "--port", str(port)], "maintenance": ["maintenance"]}
     commands |= {path.name: ["replica", str(path)] for path in MODELS}

@@ -1,0 +1,1 @@
+"""What an operator's tools read: Prometheus' metrics, and a log line for each request."""
