@@ -17,16 +17,22 @@ class Cutting:
     cuts: int
     after: int | None = None
     passed: list[bytes] = field(default_factory=list[bytes])  # how the requests began
+    gone: bool = False
+    ends: list[socket.socket] = field(default_factory=list[socket.socket])
 
     def serve(self, listening: socket.socket) -> None:
         """Takes connections until the socket is shut down."""
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listening.accept()
+                if self.gone:
+                    client.close()
+                    continue
                 threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
         with client, socket.create_connection(self.target) as server:
+            self.ends += (client, server)
             asking = threading.Thread(target=self._ask, args=(client, server), daemon=True)
             asking.start()
             with contextlib.suppress(OSError):
@@ -34,6 +40,11 @@ class Cutting:
                     client.sendall(answer)
             _hang_up(client, server)
             asking.join()
+
+    def leave(self) -> None:
+        """Ends every connection, those to come as well, as a server that stops."""
+        self.gone = True
+        _hang_up(*self.ends)
 
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         count = 0

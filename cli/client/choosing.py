@@ -1,6 +1,7 @@
 """Which server a command talks to: `--url`, `--state`, the variables, the context of `kingpost login`, else the local stack."""
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 from cli.options import chosen_state, chosen_url
@@ -60,3 +61,11 @@ def local_server() -> Server:
     except (ValueError, TypeError, KeyError):
         folder = settings.state_dir.absolute()
         raise NoStack(f"{folder / 'up.json'} is damaged; start `kingpost up` again.") from None
+
+
+def where() -> str:
+    """The options that say which server this command was told to use, for another command: with a space before them, or ''."""
+    if url := chosen_url():
+        return f" --url {shlex.quote(url)}"
+    state = chosen_state()
+    return f" --state {shlex.quote(str(state))}" if state else ""

@@ -15,12 +15,15 @@ from kingpost.errors import ApiError, Error, Unreachable
 from tasks.outside_text import printable
 
 if TYPE_CHECKING:
+    import httpx
+
     from kingpost.contexts import Server
 
 Level = Literal["ok", "warn", "fail"]
 COLORS: dict[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 SECONDS = 10.0  # for the server to answer
-CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0  # s; the header Date has whole seconds
+CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0  # s
+MOST_SAID = 300  # characters of an answer that are shown
 MAY_NOT = {
     "inference": "it runs models; it manages neither models nor keys",
     "metrics": "it reads /metrics alone; it runs no model and manages nothing",
@@ -76,7 +79,7 @@ def on_server(server: "Server") -> Iterator[Finding]:
     from kingpost import Client
 
     where = server.url + (f" (context {server.context})" if server.context else "")
-    began = time.monotonic()
+    began, asked = time.monotonic(), time.time()
     try:
         answer = httpx.get(f"{server.url}/health/ready", timeout=SECONDS)
     except httpx.HTTPError as error:
@@ -87,8 +90,8 @@ def on_server(server: "Server") -> Iterator[Finding]:
     if answer.is_success:
         yield Finding("server", "ok", f"{where} answers in {took:.0f} ms.")
     else:
-        yield Finding("server", "fail", f"{where} answers {answer.status_code}: {answer.text[:200]}", "Run `kingpost doctor` on its machine.")  # fmt: skip
-    yield _clock(answer.headers.get("date", ""))
+        yield Finding("server", "fail", f"{where} answers {answer.status_code}: {sentence(answer)}", "Run `kingpost doctor` on its machine.")  # fmt: skip
+    yield _clock(answer.headers.get("date", ""), asked, took / 1000)
     with Client(server, retries=RETRIES) as client:
         try:
             key = client.key()
@@ -103,18 +106,36 @@ def on_server(server: "Server") -> Iterator[Finding]:
             yield Finding("key", "fail", str(error))
 
 
-def _clock(date: str) -> Finding:
+def sentence(answer: "httpx.Response") -> str:
+    """What an answer says: the sentence of an error of Kingpost's, else the first line of the text."""
     try:
-        there = parsedate_to_datetime(date).timestamp()
+        said: object = answer.json()
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        error: object = said.get("error")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(error, str) and error:
+            return error[:MOST_SAID]
+    return (answer.text.strip().splitlines() or ["nothing"])[0][:MOST_SAID]
+
+
+def _clock(date: str, asked: float, took: float) -> Finding:
+    """The server read its clock about half-way between question and answer, and says whole seconds."""
+    try:
+        there = parsedate_to_datetime(date).timestamp() + 0.5
     except (TypeError, ValueError):
         return Finding("clock", "warn", "The server does not say its time.")
-    return clock(time.time() - there, "the server's", CLOCK_WARN)
+    return clock(asked + took / 2 - there, "the server's", CLOCK_WARN, 0.5 + took / 2)
 
 
-def clock(apart: float, whose: str, most: float) -> Finding:
-    """How far this machine's clock is from another one. Webhooks are signed with the time."""
-    said = f"This machine's clock and {whose} are {abs(apart):.1f} s apart."
-    if abs(apart) <= most:
+def clock(apart: float, whose: str, most: float, unsure: float = 0.0) -> Finding:
+    """How far this machine's clock is from another one, in seconds; `unsure` is how much that may be wrong. Webhooks are signed with the time."""
+    if abs(apart) <= unsure:
+        said = f"This machine's clock and {whose} agree, within {unsure:.1f} s."
+    else:
+        within = f" (give or take {unsure:.1f} s)" if unsure else ""
+        said = f"This machine's clock and {whose} are {abs(apart):.1f} s apart{within}."
+    if abs(apart) <= most + unsure:
         return Finding("clock", "ok", said)
     level = "fail" if abs(apart) > CLOCK_FAIL else "warn"
     return Finding("clock", level, said, "Let both follow NTP (chrony or systemd-timesyncd).")

@@ -16,7 +16,8 @@ from tasks.outside_text import printable
 if TYPE_CHECKING:
     from kingpost import Client, Job
 
-BEGINNING = re.compile(r"[0-9a-f]{6,31}")  # of an id, which has 32 hex digits
+WHOLE = re.compile(r"[0-9a-f]{32}")
+BEGINNING = re.compile(r"[0-9a-f]{6,31}")
 LATEST = 1000  # requests among which a beginning is looked for: one page
 MOST_NAMED = 3  # ids that a refusal names
 
@@ -34,6 +35,11 @@ def whole(server: "Client", given: str) -> str:
 
 def whole_ids(server: "Client", given: Sequence[str]) -> list[str]:
     """The ids of these requests. A beginning, as logs and the console show it, is looked for among the latest requests. Raises NoSuchId."""
+    for each in given:
+        if not (WHOLE.fullmatch(each) or BEGINNING.fullmatch(each)):
+            raise NoSuchId(
+                f"{each!r} is not the id of a request: it has 32 digits 0-9 and a-f, and the first 6 are enough. `kingpost jobs ls` shows the ids."
+            )
     if not any(BEGINNING.fullmatch(each) for each in given):
         return list(given)
     latest = [job.request_id for job in server.jobs.list(limit=LATEST)]

@@ -26,9 +26,9 @@ app = typer.Typer(
 )
 NO_HOOK = (None, "", "NO_WEBHOOK_PROVIDED")
 RequestId = Annotated[str, typer.Argument(help="Id of the request, or its beginning.")]
-# What `show` says of a status, in this order; what is empty is left out.
+# What `show` says after status and model, in this order; what is empty is left out.
 SHOWN = (
-    "status", "model_id", "chain_id", "deployment_id", "priority", "attempt", "queue_position", "eta_seconds",
+    "deployment_id", "priority", "attempt", "queue_position", "eta_seconds",
     "waiting_for", "waiting_reason", "created_at", "started_at", "finished_at", "predict_ms", "stopped_at",
     "stopped_by", "webhook_status", "retry_of", "retried_as",
 )  # fmt: skip
@@ -60,10 +60,11 @@ def show_job(request_id: RequestId, as_json: AsJson = False) -> None:
         job = server.jobs.get(whole(server, request_id))
         found = job.status()
         hook = job.webhook() if found.webhook_status not in NO_HOOK and not as_json else None
+        names = {} if as_json else _names(server.models.list())
     if as_json:
         print(json.dumps(found.raw))
     else:
-        _say(found)
+        _say(found, names)
         if hook and hook.attempts:
             print(_attempt(hook))
 
@@ -77,8 +78,9 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> None:
         job = server.jobs.get(whole(server, request_id))
         follow(job, as_json=as_json)
         found = job.status()
+        names = {} if as_json else _names(server.models.list())
     if not as_json:
-        _say(found)
+        _say(found, names)
     if not found.has_result:
         raise typer.Exit(1)
 
@@ -224,8 +226,12 @@ def _names(models: "list[Model] | Any") -> dict[str, str]:
     return {model.id: model.name for model in models if model.id}
 
 
-def _say(found: "JobStatus") -> None:
-    print(found.request_id)
+def _say(found: "JobStatus", names: Mapping[str, str]) -> None:
+    print(f"{found.request_id}\n  status: {found.status}")
+    kind, known = ("chain", found.chain_id) if found.chain_id else ("model", found.model_id)
+    if known:  # a key that may only run models is told no ids beside the names
+        shown = f"{printable(names[known])} ({known})" if known in names else known
+        print(f"  {kind}: {shown}")
     for name in SHOWN:
         value = getattr(found, name)
         if value not in (None, ""):

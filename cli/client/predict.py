@@ -4,16 +4,18 @@ import codecs
 import json
 import shlex
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.client.choosing import client
+from cli.client.choosing import client, where
 from cli.client.inputs import model_input, with_files
 from cli.client.outputs import CannotShow, Out, finish
 from cli.options import AsJson
-from kingpost.errors import ApiError, Error, StreamFailed
+from kingpost.errors import ApiError, Error, StreamFailed, Unavailable, Unreachable
 from kingpost.records import Output
 from tasks.outside_text import printable
 
@@ -49,15 +51,19 @@ def predict(
     detach: Annotated[
         bool, typer.Option("--detach", help="With --async: print the request's id and end.")
     ] = False,
+    webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="With --async: where the server posts the outcome."),
+    ] = None,
     environment: Environment = None,
     deployment: DeploymentId = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Runs a model and shows its output, as it comes if the model streams."""
-    if priority is not None and not queued:
-        raise typer.BadParameter("--priority is for requests in the queue: add --async.")
-    if detach and not queued:
-        raise typer.BadParameter("--detach is for requests in the queue: add --async.")
+    of_the_queue = {"--priority": priority is not None, "--detach": detach, "--webhook": webhook}
+    for option in [name for name, given_at_all in of_the_queue.items() if given_at_all]:
+        if not queued:
+            raise typer.BadParameter(f"{option} is for requests in the queue: add --async.")
     if detach and out:
         raise typer.BadParameter("Without an output there is no file: take out -o, and get it later with `kingpost jobs result ID -o FILE`.")  # fmt: skip
     sent = model_input(given or ())
@@ -65,8 +71,9 @@ def predict(
     with client() as server:
         sent = with_files(sent, server)
         if queued:
+            files = out is not None
             job = server.submit(
-                model, sent, priority=priority, output_files=out is not None, **target
+                model, sent, priority=priority, webhook=webhook, output_files=files, **target
             )
             for warning in job.warnings:
                 typer.echo(printable(warning), err=True)
@@ -107,16 +114,27 @@ def _follow(server: "Client", job: "Job", out: Path | None, as_json: bool) -> No
     if not as_json:
         typer.echo(f"queued as {job.id}", err=True)
     screen = None if out or as_json else Screen()
-    try:
+    with _kept(job.id):
         seen = follow(job, screen.show if screen else _nothing)
-    except KeyboardInterrupt:
-        typer.echo(f"It goes on: kingpost jobs watch {job.id}", err=True)
-        raise
-    if screen and seen.all_shown:
+        output = None if screen and seen.all_shown else job.output()
+    if output:
+        finish(output, out, as_json, server, job.id)
+    elif screen:
         screen.end()
-        return
-    output = job.output()
-    finish(output, out, as_json, server, job.id)
+
+
+@contextmanager
+def _kept(request_id: str) -> Generator[None]:
+    """Says that the request goes on, and how to follow it, when the user or the server leaves."""
+    way = f"`kingpost jobs watch {request_id}{where()}` follows it"
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\nThe request {request_id} goes on: {way}, and `cancel` instead of `watch` ends it.", err=True)  # fmt: skip
+        raise
+    except (Unreachable, Unavailable) as error:
+        kept = f"The request {request_id} is kept, and runs when the server is back: {way}."
+        raise Unreachable(f"{str(error).rstrip('.')}. {kept}") from error
 
 
 def _nothing(_: str) -> None:

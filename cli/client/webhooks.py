@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kingpost.webhooks import Delivery
 
 FORWARD_SECONDS = 30.0
+UNVERIFIED = "Signatures are not verified: that takes the webhook secret of the server (--secret whsec_...), which only `kingpost webhook-secret create` and `rotate` show."
 RETRIES = 1000  # a listener waits for its server to come back
 
 
@@ -42,6 +43,8 @@ def listen(
         for delivery in server.webhooks.listen():
             if not delivery.request_id:
                 typer.echo(f"Listening at {server.server.url}; Ctrl-C ends.", err=True)
+                if not secret:
+                    typer.echo(UNVERIFIED, err=True)
                 continue
             said: dict[str, Any] = {"signature": _verified(delivery, secret or [])}
             if forward_to:
@@ -75,11 +78,11 @@ def _verified(delivery: "Delivery", secrets: list[str]) -> str:
     if not delivery.is_signed:
         return "not signed"
     if not secrets:
-        return "not verified (--secret)"
+        return "not verified"
     try:
         delivery.verify(secrets)
     except BadSignature as error:
-        return f"WRONG: {error}"
+        return f"WRONG: {printable(str(error))}"
     return "ok"
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.status import Status
 
-from cli.client.choosing import chosen_server, local_server
-from cli.options import AsJson, Unsupported, chosen_state, chosen_url
+from cli.client.choosing import chosen_server, local_server, where
+from cli.options import AsJson, Unsupported
 from kingpost import contexts
 from kingpost.errors import ApiError, Error, Unreachable
 from kingpost.packing.config_file import PackageError, read_yaml
@@ -276,19 +276,11 @@ def _say_how_to_call(
     if last and last.state not in ("ready", "asleep"):
         return
     url = f"{server.url}{_path(deployed, environment, last)}/predict"
-    key = f"${contexts.KEY}" if is_set(contexts.KEY) else f"$(kingpost key{_where()})"
+    key = f"${contexts.KEY}" if is_set(contexts.KEY) else f"$(kingpost key{where()})"
     print(f"{'ready' if last else 'deployed'}: {url}")
     print(
         f'curl -X POST {shlex.quote(url)} -H "Authorization: Api-Key {key}" -d {_example(folder)}'
     )
-
-
-def _where() -> str:
-    """The options that say which server this was, for another command."""
-    if url := chosen_url():
-        return f" --url {shlex.quote(url)}"
-    state = chosen_state()
-    return f" --state {shlex.quote(str(state))}" if state else ""
 
 
 def _example(folder: Path) -> str:

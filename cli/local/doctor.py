@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import redis
 
-from cli.client.doctor import Finding, clock
+from cli.client.doctor import Finding, clock, sentence
 from cli.running import NoStack, current_settings
 from cli.stack.ports import why_taken
 from cli.stack.state_lock import holder
@@ -33,6 +33,7 @@ cuda = torch.cuda.is_available()
 names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] if cuda else []
 print(json.dumps({"version": torch.__version__, "built_for": torch.version.cuda, "cuda": cuda, "names": names}))
 """
+TESTED_TORCH = "2.13.0"  # as in constraints.txt and the README
 PORTS = {"API": 8000, "Flower": 5555}  # of `kingpost up`
 GB = 1e9
 DISK_WARN, DISK_FAIL = 10 * GB, 1 * GB
@@ -84,7 +85,7 @@ def _torch(gpu: bool) -> Finding:
     said = _output([sys.executable, "-c", TORCH], TORCH_SECONDS)
     if not isinstance(said, str):
         if "No module named 'torch'" in str(said):
-            return Finding("torch", "warn", "torch is not installed in Kingpost's environment.", "Packages with requirements bring their own; for others `pip install 'kingpost[models]'`.")  # fmt: skip
+            return Finding("torch", "warn", "torch is not installed in Kingpost's environment.", f"Packages with requirements bring their own; for others `pip install torch=={TESTED_TORCH}`.")  # fmt: skip
         return Finding("torch", "fail", f"torch cannot be imported: {said}", "Install it again, in the version for this machine's driver.")  # fmt: skip
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     text = f"torch {found['version']}"
@@ -119,8 +120,9 @@ def _store(settings: Settings) -> Iterator[Finding]:
         with unavailable():
             times = [_timed(client) for _ in range(PINGS)]
             known = client.info()
+            asked = time.time()
             seconds, micros = client.time()
-            apart = time.time() - (seconds + micros / 1e6)
+            apart = (asked + time.time()) / 2 - (seconds + micros / 1e6)
         took = statistics.median(times)
         server, version = ("Valkey", known["valkey_version"]) if "valkey_version" in known else ("Redis", known.get("redis_version", "?"))  # fmt: skip
         text = f"{server} {version} at {where} answers in {took:.1f} ms."
@@ -212,7 +214,7 @@ def _answering(url: str) -> Finding:
         return Finding("api", "fail", f"{url} does not answer: {error}", "See `kingpost logs` and the terminal of `kingpost up`.")  # fmt: skip
     if answer.is_success:
         return Finding("api", "ok", f"{url} answers.")
-    return Finding("api", "fail", f"{url} is not ready: {answer.text[:200]}")
+    return Finding("api", "fail", f"{url} is not ready: {sentence(answer)}", "See `kingpost logs`.")
 
 
 def _descriptors(settings: Settings) -> Finding:

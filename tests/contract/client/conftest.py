@@ -86,6 +86,13 @@ class Shell:
         assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stdout + done.stderr
         return done.stderr.strip()
 
+    def start(self, line: str) -> "subprocess.Popen[str]":
+        """Types a line, and leaves it running."""
+        return subprocess.Popen(
+            shlex.split(line), cwd=self.folder, env=self._environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
     def _environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return {**os.environ, "PATH": path, **self.variables}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from cli.stack.ports import free_port
 from kingpost import Client
 from tests.contract.client.conftest import COUNTER, Shell, Stack
+from tests.cutting import cutting
 
 NEVER_READY = """
 class Model:
@@ -146,7 +148,11 @@ def test_a_detached_request_is_an_id_to_go_on_with(logged_in: Shell) -> None:
     assert logged_in.type(f"kingpost jobs result {request_id}") == "1, 2, 3.\n"
     said = json.loads(logged_in.type(counter + "--async --detach --json"))
     assert list(said) == ["request_id"] and len(said["request_id"]) == 32
-    for wrong, advice in (("--detach", "add --async"), ("--async --detach -o f", "take out -o")):
+    for wrong, advice in (
+        ("--detach", "add --async"),
+        ("--webhook https://a.b/c", "add --async"),
+        ("--async --detach -o f", "take out -o"),
+    ):
         refused = logged_in.run(counter + wrong)
         assert refused.returncode == 2 and advice in refused.stderr
 
@@ -165,6 +171,43 @@ def test_the_queue_shows_how_it_goes_and_the_output(logged_in: Shell) -> None:
     assert (
         failed.returncode == 1 and "no paint" in failed.stderr and "has no result" in failed.stderr
     )
+
+
+def test_a_webhook_is_asked_for_and_its_request_shows_the_model_by_name(logged_in: Shell) -> None:
+    counter = "kingpost predict counter -i upto=1 --async --detach --webhook "
+    assert "can never be reached" in logged_in.refused(f"{counter}https://127.0.0.1:1/hook")
+    request_id = logged_in.type(f"{counter}https://nobody.invalid/hook").strip()
+    watched = logged_in.type(f"kingpost jobs watch {request_id}")
+    assert re.search(r"^  model: counter \(\w{8}\)$", watched, re.M)
+    shown = logged_in.type(f"kingpost jobs show {request_id}")
+    assert "  webhook status: PENDING\n" in shown and "  model: counter (" in shown
+    logged_in.type(f"kingpost jobs purge {request_id}")
+
+
+def test_who_leaves_a_request_in_the_queue_reads_how_to_find_it_again(
+    stack: Stack, logged_in: Shell
+) -> None:
+    with cutting(stack.url, 0) as (proxy, url):
+        command = f"kingpost predict painter -i what=hold --async --url {url}"
+        environment = {**logged_in.variables, "KINGPOST_API_KEY": stack.key}
+        shell = Shell(logged_in.folder, environment)
+        for leaving in ("the user", "the server"):
+            with shell.start(command) as left:
+                assert left.stderr
+                (request_id,) = re.findall(r"^queued as (\w+)$", left.stderr.readline(), re.M)
+                while "in progress" not in left.stderr.readline():
+                    pass
+                if leaving == "the user":
+                    left.send_signal(signal.SIGINT)
+                else:
+                    proxy.leave()
+                said = left.stderr.read()
+                assert left.wait(60) in (1, 130)
+            word = "goes on" if leaving == "the user" else "is kept, and runs when"
+            assert f"The request {request_id} {word}" in said, said
+            assert f"`kingpost jobs watch {request_id} --url {url}` follows it" in said
+            assert "Traceback" not in said
+            logged_in.type(f"kingpost jobs cancel {request_id}")
 
 
 def hold(stack: Stack) -> str:
@@ -198,6 +241,10 @@ def test_jobs_are_listed_whole_in_80_columns_watched_and_cancelled(
     assert events[-1]["kind"] == "done" and events[-2]["data"]["status"] == "CANCELED"
     again = logged_in.run(f"kingpost jobs cancel {first}")
     assert again.returncode == 1 and "already canceled" in again.stdout
+    for wrong in ("abc", "digits", "X" * 32):
+        assert f"{wrong!r} is not the id of a request" in logged_in.refused(
+            f"kingpost jobs show {wrong}"
+        )
     assert "There is no such async request" in logged_in.refused(f"kingpost jobs show {'0' * 32}")
     rows = json.loads(logged_in.type("kingpost jobs ls --status canceled --json"))
     assert {first, second} <= {row["request_id"] for row in rows}

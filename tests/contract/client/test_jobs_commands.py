@@ -137,7 +137,7 @@ def test_the_beginning_of_an_id_is_enough(stack: Stack, logged_in: Shell) -> Non
     said = logged_in.run(f"kingpost jobs cancel {short} {job.id}")
     assert said.stdout.count(f"{job.id}: The request is already SUCCEEDED.") == 2
     assert "Give the whole id" in logged_in.refused(f"kingpost jobs show {'0' * 31}")
-    assert "no such async request" in logged_in.refused("kingpost jobs show 12345")
+    assert "the first 6 are enough" in logged_in.refused("kingpost jobs show 12345")
 
 
 def test_requests_are_deleted_by_ids_and_by_a_filter(

@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
+from cli.client.doctor import _clock as clock_of
+from cli.client.doctor import sentence
 from cli.local import doctor
 from tasks.settings import Settings
 from tests.typed import typed
@@ -82,3 +87,40 @@ def test_commands_are_completed(words: str, said: list[str], tmp_path: Path) -> 
     program = str(Path(sys.executable).parent / "kingpost")
     done = subprocess.run([program], env=variables, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.split() == said, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("apart", "level", "said"),
+    [
+        (0.4, "ok", "agree, within 0.6 s."),
+        (-1.5, "ok", "are 1.5 s apart (give or take 0.6 s)."),
+        (3.0, "warn", "are 3.0 s apart (give or take 0.6 s)."),
+        (-90.0, "fail", "are 90.0 s apart"),
+    ],
+)
+def test_clocks_are_compared_as_well_as_whole_seconds_and_the_way_allow(
+    apart: float, level: str, said: str
+) -> None:
+    """The server read its clock in the middle of 0.2 s, and said whole seconds."""
+    there = datetime.fromtimestamp(1_800_000_000, UTC)
+    asked = there.timestamp() + 0.5 - 0.1 + apart
+    found = clock_of(format_datetime(there, usegmt=True), asked, 0.2)
+    assert found.level == level and said in found.said
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error": "The store cannot be reached.", "error_code": "x"}', "The store cannot be reached."),
+        (b'{"error": {"a": 1}}', '{"error": {"a": 1}}'),
+        (b"<html>\n<h1>no</h1>", "<html>"),
+        (b"", "nothing"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_shown_as_a_sentence(body: bytes, said: str) -> None:
+    assert sentence(httpx.Response(503, content=body)) == said
+
+
+def test_the_doctor_advises_the_torch_that_the_readme_installs() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert f"pip install torch=={doctor.TESTED_TORCH} " in readme
