@@ -12,7 +12,8 @@ from api import openapi, problems
 from api.addressing import Addressing
 from api.console import pages, trying, versions
 from api.console.bridge import Bridge
-from api.console.pulse import Pulse
+from api.console.live.parts import Parts
+from api.console.live.pulse import Pulse
 from api.fast_lane import FastLane
 from api.gateway import Gateway
 from api.observing.access import AccessLog
@@ -102,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
         gateway = app.state.gateway = Gateway.create(settings)
         gateway.store.took(app.state.measures.store.observe)
         app.state.pulse = Pulse(gateway.store, gateway.directory, gateway.hub)
+        app.state.parts = Parts(app.state.pulse)
         endless = {
             "pulse": app.state.pulse.run,
             "directory": gateway.directory.follow,

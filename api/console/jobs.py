@@ -1,5 +1,6 @@
 """What the pages of requests show."""
 
+import asyncio
 import contextlib
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from api.gateway import Gateway, gateway_of
 from api.problems import Problem
 from api.routes.async_requests import job_and_status
 from api.routes.jobs import inputs, listing
-from api.routes.jobs.schemas import PagedQuery
+from api.routes.jobs.schemas import ListedJob, PagedQuery
 from api.schemas import DeliveryView
 from deployments.registry import verbs as registry
 from tasks.errors import NotFound, PayloadUnavailable
@@ -27,6 +28,9 @@ from tasks.steering.filters import JobFilter, Place
 from tasks.webhooks import verbs as outbox
 
 PAGE = 50  # rows
+TOGETHER = (
+    10  # of them are read in one call of the store, so that others have their turn in between
+)
 TOO_LONG = "This input is too long to be edited in a page; use `kingpost jobs retry ID --edit`."
 QUERY = TypeAdapter(PagedQuery)
 SOMEBODY_ELSES = '{"...": "the input"}'
@@ -40,14 +44,20 @@ async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str])
     query = bodies.validated(QUERY, fields)
     found = await listing.jobs(request, viewer.key, query)
     rows: list[dict[str, Any]] = []
-    for job in found.jobs:
-        if job.status in FINAL:
-            rows.append({"job": job, "now": None})
-            continue
-        with contextlib.suppress(Problem):  # purged since the list was read
-            _, now = await job_and_status(request, job.request_id, viewer.key)
-            rows.append({"job": job, "now": now})
+    for first in range(0, len(found.jobs), TOGETHER):
+        some = found.jobs[first : first + TOGETHER]
+        rows += filter(None, await asyncio.gather(*[_row(request, viewer, job) for job in some]))
     return {"rows": rows, "cursor": found.cursor}
+
+
+async def _row(request: Request, viewer: Viewer, job: ListedJob) -> dict[str, Any] | None:
+    """A row with how a request that is not final stands now; None if it was purged since the list was read."""
+    if job.status in FINAL:
+        return {"job": job, "now": None}
+    with contextlib.suppress(Problem):
+        _, now = await job_and_status(request, job.request_id, viewer.key)
+        return {"job": job, "now": now}
+    return None
 
 
 async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[str, Any]:

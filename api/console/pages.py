@@ -13,10 +13,11 @@ from api import body as bodies
 from api.console import overview, sessions
 from api.console.attention import attention
 from api.console.jobs import job_input, job_page, jobs_page
+from api.console.live.parts import shared
 from api.console.machines import machines
 from api.console.rendering import SECURITY, is_part, page, static
 from api.console.routing import PageRoute
-from api.console.sessions import Viewing
+from api.console.sessions import Viewer, Viewing
 from api.gateway import authenticate, gateway_of
 from api.problems import Problem
 from api.routes.control import audit as audit_routes
@@ -45,7 +46,7 @@ async def login_form(request: Request, next: str = "/ui") -> Response:
     """Asks for an API key."""
     if await sessions.viewer_in(request):
         return RedirectResponse(_inside(next), 303, SECURITY)
-    return page(request, "login.html", None, next=_inside(next), wrong="")
+    return await page(request, "login.html", None, next=_inside(next), wrong="")
 
 
 @router.post("/login")
@@ -58,7 +59,7 @@ async def login(request: Request) -> Response:
     response = RedirectResponse(then, 303, SECURITY)
     if await sessions.log_in(request, response, utf8(form.get("key", "").strip())):
         return response
-    return page(request, "login.html", None, 401, next=then, wrong=WRONG_KEY)
+    return await page(request, "login.html", None, 401, next=then, wrong=WRONG_KEY)
 
 
 @router.post("/logout")
@@ -88,6 +89,10 @@ async def _beats(request: Request) -> AsyncGenerator[str]:
 @router.get("")
 async def home(request: Request, viewer: Viewing) -> Response:
     """What runs, what waits, and what needs somebody."""
+    return await shared(request, viewer, lambda seer: _home(request, seer))
+
+
+async def _home(request: Request, viewer: Viewer) -> Response:
     gateway = gateway_of(request)
     rows = await overview.model_rows(gateway, viewer)
     number = request.app.state.pulse.number
@@ -95,7 +100,7 @@ async def home(request: Request, viewer: Viewing) -> Response:
     owners = {entry.deployment.id: row.model.id for row in rows for entry in row.deployments}
     found = await machines(request, viewer, owners)
     needs = await attention(gateway, viewer, rows, hour, found.nodes if found else None)
-    return page(
+    return await page(
         request, "overview.html", viewer, models=rows, attention=needs, hour=hour, machines=found
     )
 
@@ -104,10 +109,14 @@ async def home(request: Request, viewer: Viewing) -> Response:
 async def nodes(request: Request, viewer: Viewing) -> Response:
     """The machines: their GPUs, their replicas, and when they last reported."""
     await authenticate(request, "deploy")
+    return await shared(request, viewer, lambda seer: _nodes(request, seer))
+
+
+async def _nodes(request: Request, viewer: Viewer) -> Response:
     known = await gateway_of(request).store.run(registry.deployments())
     owners = {deployment.id: deployment.model_id for deployment in known}
     found = await machines(request, viewer, owners)
-    return page(request, "nodes.html", viewer, machines=found, version=version("kingpost"))
+    return await page(request, "nodes.html", viewer, machines=found, version=version("kingpost"))
 
 
 @router.get("/settings")
@@ -116,12 +125,16 @@ async def settings(request: Request, viewer: Viewing) -> Response:
     said = await overview_routes.settings(request, await authenticate(request, "admin"))
     with unavailable():
         store = await gateway_of(request).store.redis.info()
-    return page(request, "settings.html", viewer, said=said, store=store)
+    return await page(request, "settings.html", viewer, said=said, store=store)
 
 
 @router.get("/jobs")
 async def jobs(request: Request, viewer: Viewing) -> Response:
     """Requests by a filter, which is in the address."""
+    return await shared(request, viewer, lambda seer: _jobs(request, seer))
+
+
+async def _jobs(request: Request, viewer: Viewer) -> Response:
     wanted = {name: value for name, value in request.query_params.items() if value}
     found, wrong = {"rows": [], "cursor": None}, ""
     try:
@@ -134,7 +147,7 @@ async def jobs(request: Request, viewer: Viewing) -> Response:
     names = {model.id: model.name for model in models}
     more = urlencode({**wanted, "cursor": found["cursor"]}) if found["cursor"] else ""
     plain = {name: value for name, value in wanted.items() if name != "cursor"}
-    return page(
+    return await page(
         request, "jobs.html", viewer, wanted=plain, more=more, names=names, wrong=wrong, **found,
         filter_json=json.dumps(plain),
     )  # fmt: skip
@@ -146,14 +159,14 @@ async def job(request: Request, viewer: Viewing, request_id: str) -> Response:
     shown = await job_page(request, viewer, request_id)
     if not is_part(request):
         shown |= await job_input(request, shown)
-    return page(request, "job.html", viewer, **shown)
+    return await page(request, "job.html", viewer, **shown)
 
 
 @router.get("/keys")
 async def keys(request: Request, viewer: Viewing) -> Response:
     """API keys: who has one, what it may do, and its use."""
     found = await key_routes.listed(request, await authenticate(request, "admin"))
-    return page(request, "keys.html", viewer, keys=found.keys, scopes=SCOPES)
+    return await page(request, "keys.html", viewer, keys=found.keys, scopes=SCOPES)
 
 
 @router.get("/webhooks")
@@ -162,7 +175,9 @@ async def webhooks(request: Request, viewer: Viewing) -> Response:
     admin = await authenticate(request, "admin")
     found = await webhook_routes.given_up(request, admin)
     signing = await webhook_routes.listed_secrets(request, admin)
-    return page(request, "webhooks.html", viewer, found=found, secrets=signing.webhook_secrets)
+    return await page(
+        request, "webhooks.html", viewer, found=found, secrets=signing.webhook_secrets
+    )
 
 
 @router.get("/audit")
@@ -174,7 +189,7 @@ async def audit(
     """Who changed what."""
     admin = await authenticate(request, "admin")
     found = await audit_routes.entries(request, admin, cursor=cursor, limit=100)
-    return page(request, "audit.html", viewer, entries=found.entries, cursor=found.cursor)
+    return await page(request, "audit.html", viewer, entries=found.entries, cursor=found.cursor)
 
 
 @router.get("/{rest:path}")

@@ -1,9 +1,11 @@
 """Renders the templates. Whatever a model or a client has written is escaped, and no page runs a script but our own."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tasks.outside_text import printable
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 LEVEL_NAMES = {0: "high", 1: "medium", 2: "low"}
+PIECES = 100  # of a template at a time: about half a millisecond
 MOST_ATTEMPTS = 10  # of a webhook, the latest
 MOST_SHOWN = 200_000  # characters of a text in a page; the rest is a download
 SECURITY = {
@@ -31,6 +34,7 @@ SECURITY = {
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
+VARY = {"vary": "HX-Request"}
 
 
 def _shown(value: Any) -> Any:
@@ -53,7 +57,7 @@ def is_part(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
-def page(
+async def page(
     request: Request, template: str, viewer: Viewer | None, status: int = 200, **values: Any
 ) -> Response:
     """A page, or only its live part if a page asks for that (`HX-Request`)."""
@@ -62,11 +66,20 @@ def page(
     known |= {"asset": asset}
     found = TEMPLATES.get_template(template)
     if part and part in found.blocks:
-        context = found.new_context(known | values)
-        text = "".join(found.blocks[part](context))
+        pieces = found.blocks[part](found.new_context(known | values))
     else:
-        text = found.render(known | values)
-    return HTMLResponse(text, status, SECURITY | {"vary": "HX-Request"})
+        pieces = found.generate(known | values)
+    return HTMLResponse(await _joined(pieces), status, SECURITY | VARY)
+
+
+async def _joined(pieces: Iterator[str]) -> str:
+    """The text. It is made bit by bit, so that a long page does not hold up other calls."""
+    made: list[str] = []
+    for piece in pieces:
+        made.append(piece)
+        if len(made) % PIECES == 0:
+            await asyncio.sleep(0)
+    return "".join(made)
 
 
 @cache

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
+from api.console.live.parts import only_if_changed
 from api.console.rendering import SECURITY, page
 from api.console.sessions import LoginNeeded, Viewer, login_address, viewer_in
 from api.problems import Problem, of_error, of_validation
@@ -25,7 +26,7 @@ class PageRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             try:
-                return await handle(request)
+                return only_if_changed(request, await handle(request))
             except LoginNeeded as needed:
                 return _to_login(request, needed)
             except Problem as problem:
@@ -51,4 +52,4 @@ async def _said(request: Request, problem: Problem) -> Response:
         viewer = await viewer_in(request)
     except StoreUnavailable:
         viewer = None  # the page says so, without a name in its corner
-    return page(request, "error.html", viewer, problem.status, problem=problem)
+    return await page(request, "error.html", viewer, problem.status, problem=problem)

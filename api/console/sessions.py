@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from api.gateway import SESSION_KEY, authenticate, gateway_of
+from api.gateway import SESSION_KEY, authenticate, gateway_of, owner_for
 from api.problems import Problem
 from tasks.access import sessions
 from tasks.api_keys import ApiKey, Need
@@ -40,6 +40,12 @@ class Viewer:
     def may(self, need: Need) -> bool:
         """Whether the key may do this; what it may not do is not shown."""
         return self.key.may(need)
+
+    @property
+    def sees(self) -> object:
+        """Equal for viewers who see the same on pages that have nothing of a session: keys of one reach that read everybody's requests, else the same key."""
+        owner = owner_for(self.key)
+        return owner, self.key.scope, self.key.models, self.key.environments
 
 
 async def viewer_in(connection: HTTPConnection) -> Viewer | None:

@@ -48,7 +48,7 @@ async def playground(
     held = await _held(request, row.deployments[0].deployment)
     example = pretty(json.dumps(held.example)) if held.example is not None else ""
     given = await (given_again(request, again) if again else latest_input(request, viewer, row.model.id))  # fmt: skip
-    return page(
+    return await page(
         request, "playground.html", viewer, row=row, chats=held.chats,
         given=given or example or "{}", example=example,
     )  # fmt: skip
@@ -60,7 +60,7 @@ async def chat(request: Request, viewer: Viewing, model: str) -> Response:
     row = await one_model(request, viewer, model)
     if not row.deployments:
         raise Problem(404, "client_error", NO_VERSION)
-    return page(request, "chat.html", viewer, row=row)
+    return await page(request, "chat.html", viewer, row=row)
 
 
 @router.post("/code")

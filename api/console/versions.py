@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.console.changes import changes
+from api.console.live.parts import shared
 from api.console.overview import DeploymentRow, ModelRow, model_rows
 from api.console.rendering import page
 from api.console.routing import PageRoute
@@ -24,8 +25,12 @@ Which = Annotated[str, Query(max_length=100)]
 @router.get("")
 async def model(request: Request, viewer: Viewing, model: str) -> Response:
     """One model: its deployments, environments, replicas, and what can be done with them."""
-    row = await one_model(request, viewer, model)
-    return page(request, "model.html", viewer, row=row, MOST=MOST_VERSIONS)
+
+    async def render(viewer: Viewer) -> Response:
+        row = await one_model(request, viewer, model)
+        return await page(request, "model.html", viewer, row=row, MOST=MOST_VERSIONS)
+
+    return await shared(request, viewer, render)
 
 
 @router.get("/changes")
@@ -43,7 +48,7 @@ async def what_changed(
         packages = gateway_of(request).packages
         held = [await packages.of(entry.deployment) for entry in (before, after)]
         found = await asyncio.to_thread(changes, *held)
-    return page(
+    return await page(
         request, "changes.html", viewer, row=row, versions=versions, old=before, new=after, found=found
     )  # fmt: skip
 
@@ -56,7 +61,7 @@ async def log(
     await authenticate(request, "deploy")
     row = await one_model(request, viewer, model)
     chosen = _chosen(list(row.deployments), deployment) if deployment else None
-    return page(
+    return await page(
         request, "log.html", viewer, row=row, chosen=chosen or next(iter(row.deployments), None),
         level=level, levels=LEVELS,
     )  # fmt: skip

@@ -34,7 +34,21 @@ function ask(question) {
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
 }
 
-const refresh = () => htmx.trigger(document.body, "refresh");
+// A page asks for its live part with what it shows, and gets nothing if that is still so. After a change that the server told
+// of it may have what was rendered for others; after one of its own it asks for the state of now.
+let partSeen = null, wantsNow = true;
+
+function refresh(number = null) {
+  wantsNow ||= number === null;
+  htmx.trigger(document.body, "refresh", { number });
+}
+
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  const number = detail.triggeringEvent?.detail?.number;
+  if (!wantsNow && number != null) detail.headers["X-Kingpost-Pulse"] = number;
+  if (partSeen) detail.headers["X-Kingpost-Seen"] = partSeen;
+  wantsNow = false;
+});
 
 // --- buttons and forms that change something
 
@@ -188,7 +202,7 @@ function whenRefused(events, then) {
 function pulse() {
   const events = new EventSource("/ui/pulse");
   events.addEventListener("open", () => { link("live"); refresh(); });
-  events.addEventListener("message", refresh);
+  events.addEventListener("message", (event) => refresh(event.data));
   events.addEventListener("error", () => link("lost"));
   return events;
 }
@@ -201,7 +215,11 @@ function soon() {
 }
 
 document.addEventListener("htmx:afterSwap", localize); // in the same task: nobody sees the times of the server
-document.addEventListener("htmx:afterOnLoad", (event) => { if (event.detail.xhr.status === 200) link("live"); });
+document.addEventListener("htmx:afterOnLoad", ({ detail: { xhr } }) => {
+  if (xhr.status !== 200 && xhr.status !== 204) return;
+  partSeen = xhr.getResponseHeader("X-Kingpost-Seen") ?? partSeen;
+  link("live");
+});
 document.addEventListener("htmx:responseError", () => link("lost"));
 document.addEventListener("htmx:sendError", () => link("lost"));
 document.addEventListener("DOMContentLoaded", () => {

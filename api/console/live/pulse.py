@@ -13,6 +13,10 @@ from tasks.steering import verbs as steering
 from tasks.store.job_store import AsyncJobStore
 
 EVERY_SECONDS = 1.0
+SPREAD_SECONDS = (
+    0.5  # in which all pages hear of a change: in one turn they would hold up everybody else
+)
+GOLDEN = 0.618  # steps of it are spread evenly, however many there are
 BEAT_SECONDS = 15.0  # between signs of life on a silent stream
 
 
@@ -22,6 +26,7 @@ class Pulse:
     def __init__(self, store: AsyncJobStore, directory: Directory, hub: EventHub) -> None:
         self._store, self._directory, self._hub = store, directory, hub
         self._viewers = 0
+        self._came = 0  # all that ever were
         self._seen: object = None
         self._number = 0
         self._changed = asyncio.Condition()
@@ -58,11 +63,15 @@ class Pulse:
     async def changes(self) -> AsyncGenerator[int | None]:
         """The number after each change, and None now and then meanwhile."""
         self._viewers += 1
+        self._came += 1
+        late = self._came * GOLDEN % 1 * SPREAD_SECONDS
         self._wanted.set()
         try:
             known = self._number
             while True:
                 changed = await self._wait(known)
+                if changed:
+                    await asyncio.sleep(late)
                 known = self._number if changed else known
                 yield known if changed else None
         finally:

@@ -1,0 +1,1 @@
+"""What people who look at the console cost everybody else."""
