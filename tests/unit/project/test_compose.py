@@ -13,7 +13,8 @@ from cli.lazily import WHERE
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
-OURS = sorted(set(SERVICES) - {"redis"})
+OBSERVING = {name for name, service in SERVICES.items() if service.get("profiles") == ["observe"]}
+OURS = sorted(set(SERVICES) - {"redis"} - OBSERVING)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -55,6 +56,15 @@ def test_redis_is_durable_and_not_published() -> None:
     command = " ".join(SERVICES["redis"]["command"])
     assert "--appendonly yes --appendfsync always --maxmemory-policy noeviction" in command
     assert "ports" not in SERVICES["redis"]
+
+
+@pytest.mark.parametrize("name", sorted(OBSERVING))
+def test_what_observes_is_not_published_and_finds_its_files(name: str) -> None:
+    service = SERVICES[name]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    paths = [volume.split(":")[0] for volume in service["volumes"] if volume.startswith("./")]
+    assert paths
+    assert all((ROOT / path).exists() for path in paths)
 
 
 def test_the_image_does_not_run_as_root() -> None:
