@@ -21,10 +21,11 @@ from tasks.errors import KingpostError
 
 HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?))?\.", re.I)
 PREFIX = re.compile(r"/(models|chains)/([^/]+)(/.*)", re.S)
-# A name may hold slashes as they are, where the first of these segments shows its end.
+# A name may contain slashes that are not encoded. It ends before the first of these segments.
 ENDS = "|".join((*HEADS, "v1", "predict", "async_predict", "wake", "run_remote"))
 SLASHED = re.compile(rf"/(models|chains)/(.+?)(/(?:{ENDS})(?:/.*)?)", re.S)
 TARGETED = tuple(f"/{head}/" for head in HEADS)
+# Paths of the service itself, whatever the Host header names.
 ALWAYS_BARE = ("/async_request", "/health", "/docs", "/openapi.json", "/metrics", "/ui")
 
 
@@ -35,7 +36,7 @@ class Addressed:
     reference: str | None = None
     kind: str = "model"
     environment: str | None = None  # of a regional host
-    prefix: str = ""  # what was stripped of the path, as the client wrote it
+    prefix: str = ""  # the part of the path that was removed, as the client wrote it
 
 
 class Addressing:
@@ -72,7 +73,7 @@ async def _resolve(scope: Scope) -> tuple[Addressed, str]:
         found = plain  # `/models/echo/prod/predict` is more likely a wrong target than a name `echo/prod`
     if found:
         addressed, rest = found
-        return addressed, _model_host(rest)
+        return addressed, _v1_in_production(rest)
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
     match = HOST.match(host.decode("latin-1"))
     if match is None:
@@ -86,7 +87,7 @@ async def _resolve(scope: Scope) -> tuple[Addressed, str]:
         return Addressed(addressed.reference, addressed.kind), path
     if environment is not None:
         return addressed, _regional(path, environment)
-    return addressed, _model_host(path)
+    return addressed, _v1_in_production(path)
 
 
 async def _exists(scope: Scope, addressed: Addressed) -> bool:
@@ -122,6 +123,6 @@ def _regional(path: str, environment: str) -> str:
     return f"/environments/{environment}{path}"
 
 
-def _model_host(path: str) -> str:
+def _v1_in_production(path: str) -> str:
     """A path /v1/... of a model means its production deployment."""
     return f"/production/sync{path}" if path.startswith("/v1/") else path

@@ -52,7 +52,7 @@ from tasks.machine import tell_time
 from tasks.process.loops import end, keep
 from tasks.settings import Settings
 
-# Keys go in a header that a page must have, so credentials of the browser's own are never asked for.
+# A page sends its API key in a header, so cookies and other credentials of the browser are not allowed.
 CORS: dict[str, Any] = {
     "allow_methods": ["*"],
     "allow_headers": ["*"],
@@ -91,8 +91,9 @@ ROUTES = (
     routes_overview,
     routes_history,
 )
-CONSOLE = (versions, trying, pages)  # the last one has the page of all that is nowhere
+CONSOLE = (versions, trying, pages)  # the last one answers every path that no other route has
 LOOK_SECONDS = 10.0  # between two looks at the store
+TRIM_SECONDS = 30.0  # between two looks for connections to model hosts that are not used any more
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -104,19 +105,19 @@ def create_app(settings: Settings) -> FastAPI:
         gateway.store.took(app.state.measures.store.observe)
         app.state.pulse = Pulse(gateway.store, gateway.directory, gateway.hub)
         app.state.parts = Parts(app.state.pulse)
-        endless = {
+        loops = {
             "pulse": app.state.pulse.run,
             "directory": gateway.directory.follow,
             "events": gateway.hub.listen,
-            "upstreams": lambda: _tidy(gateway),
+            "upstreams": lambda: _trim_upstreams(gateway),
             "connections": app.state.connections.watch,
             "store": lambda: look_after_store(gateway),
         }
         with contextlib.suppress(StoreUnavailable):
-            # Before a request comes: its time in the queue begins after the night.
+            # Before the first request: a time in which no process ran must not count as its wait.
             await tell_time(gateway.store)
-            await gateway.epoch.trouble()  # from now on it knows the store
-        running = [asyncio.create_task(keep(name, work)) for name, work in endless.items()]
+            await gateway.epoch.trouble()  # it remembers the store from now on
+        running = [asyncio.create_task(keep(name, work)) for name, work in loops.items()]
         shipper = LogShipper(settings)
         shipper.start()
         yield
@@ -129,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=ABOUT,
         version="0.1.0",
         lifespan=lifespan,
-        openapi_url=None,  # `openapi.install` has cheaper ones of document and pages
+        openapi_url=None,  # `openapi.install` adds cheaper routes for the document and its pages
     )
     app.state.connections = Connections(settings.max_connections, settings.max_connections_per_key)
     app.state.measures = Measures()
@@ -153,17 +154,17 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def look_after_store(gateway: Gateway) -> None:
-    """Tells the store this machine's time now and then, and notices a loss of its data, also when no sweeper runs."""
+    """Tells the store this machine's time every LOOK_SECONDS, and notices a loss of its data. It does not depend on a sweeper."""
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         with contextlib.suppress(StoreUnavailable):
             await tell_time(gateway.store)
-            if await gateway.epoch.trouble():  # it is in the log now, though nobody asked
+            if await gateway.epoch.trouble():  # a loss is logged even if no health check asks
                 await gateway.install_key()
 
 
-async def _tidy(gateway: Gateway) -> None:
-    """Closes unused connections now and then."""
+async def _trim_upstreams(gateway: Gateway) -> None:
+    """Closes unused connections to model hosts, until cancelled."""
     while True:
-        await asyncio.sleep(30)
+        await asyncio.sleep(TRIM_SECONDS)
         gateway.upstreams.trim()

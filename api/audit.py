@@ -20,15 +20,15 @@ from tasks.errors import KingpostError
 async def audited(
     connection: HTTPConnection, key: ApiKey, action: str, target: str = ""
 ) -> AsyncGenerator[Change]:
-    """Makes an entry when the change has been made or refused; the caller may set `target` until then.
+    """Makes an entry when the change has been made or refused. Until then the caller may set the change's `target`.
 
-    `action` is a kind of thing and what happens to it, as `deployment.promote`. Raises StoreUnavailable.
+    `action` is a kind of thing and what happens to it, such as `deployment.promote`. Raises StoreUnavailable.
     """
     change, result = Change(key.id, key.name, action, target), DONE
     try:
         yield change
     except BaseException as error:
-        result = _told(error)
+        result = _refusal(error)
         raise
     finally:
         if change.changes:
@@ -39,7 +39,7 @@ async def audited(
 async def steered(
     connection: HTTPConnection, key: ApiKey, action: str, target: str = ""
 ) -> AsyncGenerator[Change]:
-    """The same for a change of requests by an operator. What other keys do, they do to their own requests, without an entry."""
+    """The same for changes of requests, which make an entry only for an admin. Other keys change nothing but their own requests."""
     if key.may("admin"):
         async with audited(connection, key, action, target) as change:
             yield change
@@ -59,14 +59,14 @@ def audits(action: str, need: Need) -> Any:
     return Depends(change, scope="function")  # the entry is there before the answer
 
 
-def _told(error: BaseException) -> str:
+def _refusal(error: BaseException) -> str:
     match error:
         case Problem():
             return f"{error.status}: {error.message}"
         case KingpostError():
-            return _told(of_error(error))
+            return _refusal(of_error(error))
         case RequestValidationError():
-            return _told(of_validation(error))
+            return _refusal(of_validation(error))
         case HTTPException():
             return f"{error.status_code}: {error.detail}"
         case _:

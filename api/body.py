@@ -15,13 +15,14 @@ from api.unknown_fields import NO_FIELD, guess
 from tasks.outside_text import utf8, whole_number
 
 T = TypeVar("T")
-ITEMS_A_TURN = 500  # of a batch, between turns of the loop
-MOST_WRONG = 20  # items of a batch that are complained about
-DEEPEST = 100  # levels of JSON; a parser's stack is not a client's to fill
+ITEMS_A_TURN = 500  # items of a batch that are checked before the event loop does other work
+MOST_WRONG = 20  # wrong items of a batch that the answer names
+MOST_MISTAKES = 10  # of one item that the answer names
+DEEPEST = 100  # levels of nested JSON; deeper ones could exhaust a parser's stack
 
 
 def too_large(size: int, cap: int) -> Problem:
-    """The sentence for a body that is too long, with both figures, as Baseten words it."""
+    """The answer to a body that is too long, in Baseten's words. `size` and `cap` are in bytes."""
     message = f"payload size of {size} bytes exceeds maximum size of {cap} bytes"
     return Problem(413, "payload_too_large", message)
 
@@ -48,7 +49,7 @@ async def counted(request: Request, cap: int) -> AsyncGenerator[bytes]:
 
 
 async def read(request: Request, cap: int) -> bytes:
-    """The whole body. Raises Problem as `counted`."""
+    """The whole body. Raises Problem 413 and 415, as `counted` does."""
     return b"".join([chunk async for chunk in counted(request, cap)])
 
 
@@ -140,7 +141,7 @@ def _too_deep(body: bytes) -> bool:
 
 def _sentence(error: ValidationError, adapter: TypeAdapter[Any], before: str = "") -> str:
     said: list[str] = []
-    for mistake in error.errors(include_url=False, include_input=False)[:10]:
+    for mistake in error.errors(include_url=False, include_input=False)[:MOST_MISTAKES]:
         where = before + ".".join(str(part) for part in mistake["loc"])
         text = mistake["msg"]
         if mistake["type"] == "extra_forbidden":

@@ -23,7 +23,7 @@ class Epoch:
     def __init__(self, store: AsyncJobStore) -> None:
         self._redis = store.redis
         self._known = b""
-        self._told = False
+        self._is_logged = False
 
     async def trouble(self) -> str:
         """Why nothing can be served, '' if all is well. Raises StoreUnavailable."""
@@ -40,9 +40,9 @@ class Epoch:
             return "" if api_keys else NO_KEYS
         if api_keys and models:  # `kingpost up`, or whoever restored it, has written them again
             log.warning("store.refilled", api_keys=api_keys)
-            self._known, self._told = b"", False
+            self._known, self._is_logged = b"", False
             return ""
-        if not self._told:
+        if not self._is_logged:
             log.error("store.lost", message=LOST)
-            self._told = True
+            self._is_logged = True
         return LOST

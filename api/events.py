@@ -41,14 +41,15 @@ class EventHub:
     """Wakes the calls that wait for a job. All of them share one connection."""
 
     def __init__(self, settings: Settings) -> None:
-        self.closing = False  # who waits for a job shall answer with what there is
+        self.closing = False  # the API stops: calls that wait for a job answer with what there is
         self._redis = connect_async(settings)
         self._channel = self._redis.pubsub()
         self._seconds = settings.store_timeout_seconds
         self._watchers: dict[bytes, set[asyncio.Event]] = defaultdict(set)
         self._subscribed: dict[bytes, asyncio.Event] = {}
         self._stopping = asyncio.Event()
-        self._asking = asyncio.Lock()  # two who connect at once would get a connection each
+        # Two first subscriptions at the same time would open two connections.
+        self._subscribing = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def watch(self, request_id: str) -> AsyncGenerator[asyncio.Event]:
@@ -72,7 +73,7 @@ class EventHub:
         confirmed = self._subscribed.get(name)
         if confirmed is None:
             confirmed = self._subscribed[name] = asyncio.Event()
-            async with self._asking:
+            async with self._subscribing:
                 with unavailable():
                     async with asyncio.timeout(self._seconds):
                         await self._channel.subscribe(name)
@@ -96,7 +97,7 @@ class EventHub:
         """Passes messages on until cancelled. After a lost connection, it wakes all waiting calls once."""
         while True:
             try:
-                async with self._asking:
+                async with self._subscribing:
                     await self._channel.subscribe(IDLE_CHANNEL)
                 self._wake_all()
                 while True:
@@ -163,7 +164,10 @@ def _event(name: bytes, fields: dict[bytes, bytes]) -> Event:
 
 
 def _merged(job: Job, chunks: list[Event], after: str) -> list[Event]:
-    """The changes of status and the chunks in their order, as far as both are known, and `done` behind the last of them."""
+    """The changes of status and the chunks after that id, in their order, and `done` after the last one.
+
+    Chunks that come after a change of status which is not known yet are left for the next call.
+    """
     known = changes(job)
     position = place(after)
     shown = [chunk for chunk in chunks if place(chunk.id)[0] <= 2 * known[-1].number + 1]
@@ -184,6 +188,6 @@ def _status(change: StatusChange) -> Event:
 
 
 def place(event_id: str) -> tuple[int, int]:
-    """Where an event stands in the order of its job's events."""
+    """The sort key of an event among those of its job. Change of status n has the id `2n-0`, and the chunks after it `2n+1-0`, `2n+1-1`, ..."""
     first, _, second = event_id.partition("-")
     return int(first), int(second or 0)

@@ -43,7 +43,8 @@ from tasks.store.hour import History
 from tasks.store.job_store import AsyncJobStore
 from tasks.store.scripting import JOBS
 
-SESSION_KEY = "session_key"  # in the scope's state: the key of a login of the console, which was checked before
+# In the scope's state: the API key of a login to the console, which was checked before.
+SESSION_KEY = "session_key"
 SCHEMES = ("bearer", "api-key")
 RESTRICTED = "This key is restricted to other models or environments."
 MAY_NOT_MANAGE = "A key that is restricted to models or environments may not manage anything."
@@ -51,13 +52,13 @@ MAY_NOT_MANAGE = "A key that is restricted to models or environments may not man
 
 @dataclass
 class Viewers:
-    """Counts those who follow logs."""
+    """The number of open streams of log lines."""
 
     count: int = 0
 
     @contextlib.contextmanager
     def counted(self) -> Generator[None]:
-        """Counts one more until the end."""
+        """Counts a stream while it is open."""
         self.count += 1
         try:
             yield
@@ -90,7 +91,7 @@ class Gateway:
     history: History
     log_viewers: Viewers
     listening: Counter[str]  # streams and tests of webhooks that are open, by key
-    chain_key_id: str  # of the key that chainlets call each other with; '' = not known here
+    chain_key_id: str  # of the key with which chainlets call each other; '' = not known here
 
     @classmethod
     def create(cls, settings: Settings) -> "Gateway":
@@ -136,7 +137,7 @@ class Gateway:
                 await self.store.run(keys.install(plain))
 
     async def close(self) -> None:
-        """Gives every connection back."""
+        """Closes every connection."""
         self.upstreams.close()
         for part in (self.hub, self.store):
             await part.close()
@@ -165,7 +166,7 @@ async def authenticate(connection: HTTPConnection, need: Need | None = "inferenc
         granted = need in GRANTS[key.scope]
         raise Problem(403, "unauthorized", MAY_NOT_MANAGE if granted else message)
     held = cast("Connection | None", connection.scope["state"].get("connection"))
-    if held:  # of a server of ours; an application in a test has none
+    if held:  # an application that a test calls without our server has none
         held.show(key.id)
     return key
 

@@ -24,8 +24,8 @@ from api.webhook_urls import LONGEST, PATTERN
 Schema = dict[str, Any]
 REF = "#/components/schemas/{model}"
 SECURITY = {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Api-Key KEY"}
-EVERYWHERE = (400, 401, 403, 404, 413, 415, 503)
-MORE = {
+EVERYWHERE = (400, 401, 403, 404, 413, 415, 503)  # statuses that any route may answer
+MORE = {  # further ones, by the last segment of the path
     "async_predict": (409, 429),
     "async_predict_batch": (409, 429),
     "async_run_remote": (409, 429),
@@ -52,13 +52,13 @@ NAMES = {"environment": "The environment's name.", "deployment_id": "The deploym
 WEBHOOK = {"type": "string", "pattern": PATTERN, "maxLength": LONGEST}
 
 DOCUMENT = "/openapi.json"
-# Made once: a stranger may ask for them as often as it likes, and all answers share these bytes.
+# Rendered once, because anybody may ask for them as often as they like.
 PAGES = {
     "/docs": bytes(get_swagger_ui_html(openapi_url=DOCUMENT, title="Kingpost").body),
     "/redoc": bytes(get_redoc_html(openapi_url=DOCUMENT, title="Kingpost").body),
 }
 # Both pages load their script from a CDN and start it inline. They may call only this service, and no page may frame them.
-OF_PAGES = {
+PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; worker-src blob:; "
     "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
@@ -76,7 +76,7 @@ class ErrorResponse(BaseModel):
 
 
 ANY_JSON: Schema = {}
-BODIES: dict[str, Any] = {
+BODIES: dict[str, Any] = {  # by the last segment of the path, or its last two
     "async_predict": AsyncPredictRequest,
     "async_predict_batch": AsyncPredictBatch,
     "async_run_remote": dict[str, Any],
@@ -123,7 +123,7 @@ def install(app: FastAPI) -> None:
         return Response(bytes_of[0], media_type="application/json")
 
     async def pages(request: Request) -> Response:
-        return Response(PAGES[request.scope["path"]], headers=OF_PAGES, media_type="text/html")
+        return Response(PAGES[request.scope["path"]], headers=PAGE_HEADERS, media_type="text/html")
 
     app.add_route(DOCUMENT, as_json, include_in_schema=False)
     for path in PAGES:

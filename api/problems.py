@@ -34,7 +34,8 @@ from tasks.process.logs import get_logger
 
 log = get_logger("api")
 
-NO_ROUTE = "Not Found"  # what the framework says of a path that it does not know
+MOST_MISTAKES = 10  # invalid fields that the answer names
+NO_ROUTE = "Not Found"  # the framework's words for a path that it does not know
 RETRY_STORE = "1"  # s; the store is back within seconds or somebody has been paged
 RETRY_UPLOAD = "60"  # s; somebody finishes an upload, or it is dropped
 RETRY_QUEUE = "10"  # s; a full queue drains slowly
@@ -98,11 +99,10 @@ def of_error(error: KingpostError) -> Problem:
 
 
 def of_validation(error: RequestValidationError, known: Iterable[str] = ()) -> Problem:
-    """The answer for invalid fields, with one sentence for each. `known` are the names that an unknown one may stand for."""
+    """The answer for invalid fields, with one sentence for each. An unknown name is compared with those in `known`, for a hint."""
     names = list(known)
-    said = [
-        f"{_where(mistake['loc'])}{_mistake(mistake, names)}" for mistake in error.errors()[:10]
-    ]
+    mistakes = error.errors()[:MOST_MISTAKES]
+    said = [f"{_where(mistake['loc'])}{_mistake(mistake, names)}" for mistake in mistakes]
     return Problem(400, "client_error", utf8("; ".join(said)))
 
 
@@ -131,7 +131,7 @@ def unauthorized() -> Problem:
 
 
 def no_such_request() -> Problem:
-    """The same answer for an unknown, a forgotten and somebody else's request id."""
+    """The answer for a request id that is unknown, deleted or another key's. All three get the same one, so nobody can probe ids."""
     return Problem(404, "client_error", "There is no such async request.")
 
 
@@ -169,9 +169,9 @@ def install(app: FastAPI) -> None:
         return Problem(problem.status_code, "client_error", detail, headers).response()
 
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
-        number = secrets.token_hex(4)
-        log.error("request.crashed", path=request.scope["path"], incident=number, exc_info=error)
-        message = f"Something went wrong on our side (incident {number})."
+        incident = secrets.token_hex(4)
+        log.error("request.crashed", path=request.scope["path"], incident=incident, exc_info=error)
+        message = f"Something went wrong on our side (incident {incident})."
         return Problem(500, "internal_baseten_error", message).response()
 
     app.add_exception_handler(Problem, on_problem)

@@ -56,7 +56,7 @@ class AsyncPredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")  # told in `warnings`, and ignored
 
-    model_input: Any  # JSON, for it was parsed from it
+    model_input: Any  # any JSON value
     webhook_endpoint: str | None = None
     priority: LevelNumber | None = DEFAULT_LEVEL
     max_time_in_queue_seconds: Annotated[int, Field(ge=10, le=259_200), WHOLE] | None = 600
@@ -82,8 +82,11 @@ class AsyncPredictRequest(BaseModel):
 AsyncPredictBatch = Annotated[list[AsyncPredictRequest], Field(min_length=1)]
 
 
-# Left out where there is nothing to say: an answer to Baseten's fields is Baseten's.
-Warnings = Annotated[list[str] | None, Field(description="Unknown fields, which were ignored.")]
+# Left out if there are none, so that a body with Baseten's fields alone gets Baseten's answer.
+Warnings = Annotated[
+    list[str] | None,
+    Field(description="Unknown fields, which were ignored; and why the request will not run now."),
+]
 
 
 class AsyncPredictResponse(BaseModel):
@@ -113,14 +116,17 @@ class AsyncError(BaseModel):
 
 
 class Progress(BaseModel):
-    """What the model reported last; fraction 0..1."""
+    """What the model reported last; `fraction` is from 0 to 1."""
 
     fraction: float
     message: str | None
 
 
 class AttemptView(BaseModel):
-    """One attempt to deliver a webhook: the receiver's HTTP status and the beginning of its answer, or why there was none."""
+    """One attempt to deliver a webhook, which took `ms` milliseconds.
+
+    It has the receiver's HTTP status and the beginning of its answer, or the `error` that explains why there was none.
+    """
 
     at: datetime
     status: int | None = None
@@ -140,7 +146,7 @@ class DeliveryView(BaseModel):
 
     @classmethod
     def of(cls, request_id: str, found: Delivery) -> "DeliveryView":
-        """It as it is shown."""
+        """The delivery as the API shows it."""
         due = None
         if found.next_in is not None:
             due = datetime.now(UTC) + timedelta(milliseconds=found.next_in)
@@ -273,7 +279,7 @@ def public_status(reading: Reading) -> str:
 
 
 def eta_seconds(reading: Reading, slots: int, waiting: Waiting = NOTHING) -> float | None:
-    """Estimated seconds until the result, from recent run times of the deployment. None if nobody can know."""
+    """Estimated seconds until the result, from recent run times of the deployment. None if there is no estimate."""
     job, now = reading.job, reading.now
     if job.status in FINAL or waiting.stands_still:
         return None
@@ -285,10 +291,10 @@ def eta_seconds(reading: Reading, slots: int, waiting: Waiting = NOTHING) -> flo
 
 
 def time_of(milliseconds: int) -> datetime:
-    """A time of the store."""
+    """A time that the store has as Unix milliseconds."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def maybe_time(milliseconds: int | None) -> datetime | None:
-    """The same, or None."""
+    """The same for a time that may be missing."""
     return None if milliseconds is None else time_of(milliseconds)

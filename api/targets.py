@@ -25,11 +25,12 @@ def target(path: str, names: Mapping[str, str | None]) -> Target:
     return Target(head if head in FIXED else names.get("environment"))
 
 
-IN_A_SEGMENT = "-._~!$&'()*+,;=:@"  # beside letters and digits; never a slash
+# Characters of a segment that need no quoting, beside letters and digits (RFC 3986, 3.3). A slash is never one of them.
+IN_A_SEGMENT = "-._~!$&'()*+,;=:@"
 
 
 def path_of(target: Target) -> str:
-    """The form of a target, as it stands in a path."""
+    """The target as the beginning of a path, such as `/environments/staging`."""
     if target.deployment_id:
         return f"/deployment/{quote(target.deployment_id, IN_A_SEGMENT)}"
     if target.environment in FIXED:

@@ -8,11 +8,11 @@ import asyncio
 import json
 import re
 
+from api.body import DEEPEST
 from api.problems import Problem
 
-DEEPEST = 100  # levels, as everywhere
-TURN_BYTES = 256 * 1024  # that are passed in one turn of the loop
-TURN_STEPS = 1000
+TURN_BYTES = 256 * 1024  # bytes that are passed before the event loop does other work
+TURN_STEPS = 1000  # the same for steps, which pass few bytes each in a body full of brackets
 
 _FLAT = rb"[^\"\[\]{}]{1,512}+|\"(?:[^\"\\]|\\.){0,512}+\""
 # Inside a value: what changes no level, also short arrays and objects without others in them; at most a megabyte at once.
@@ -24,7 +24,7 @@ SCALAR = re.compile(rb"[^\s,\[\]{}\"]{1,65536}+")
 
 
 class Reader:
-    """Searches one body."""
+    """Searches one body. It remembers where the value stands that it found."""
 
     def __init__(self, body: bytes) -> None:
         self._body, self._at = body, 0

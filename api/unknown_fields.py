@@ -9,7 +9,7 @@ from api.schemas import AsyncPredictRequest
 from tasks.outside_text import utf8
 
 NO_FIELD = "there is no such field."
-MOST = 10  # that are told
+MOST = 10  # warnings in one answer
 LONGEST = 60  # characters of a name that is shown
 
 

@@ -16,7 +16,7 @@ FORM = (
     f"A model is called at [/models/{{name or id}}]/{{target}}/{{action}}; targets: {', '.join(FORMS)};"
     f" actions: {', '.join(ACTIONS)}."
 )
-SHOWN = 100  # characters of a path
+SHOWN = 100  # characters of a path in the answer
 
 
 def sentence(path: str) -> str:

@@ -16,7 +16,7 @@ from api.targets import TARGETS
 from api.upstream.connection import reach
 from api.upstream.hosts import CONNECT_SECONDS, TOKEN, GateRefused, Upstreams
 from api.upstream.passing import PublicAddress, answered, forwarded, target_at
-from api.upstream.waiting import Asking
+from api.upstream.waiting import WaitingCall
 from deployments.host_address import REFUSED_HEADER, HostAddress
 from deployments.http_client.exchange import RawHeaders
 from deployments.pings import Pings
@@ -77,7 +77,7 @@ async def _passed(socket: WebSocket, target: Target, path: str) -> None:
     gateway, key = gateway_of(socket), await authenticate(socket)
     deployment = await deployment_for(socket, key, target)
     if not gateway.directory.ready(deployment.id):
-        await Asking.of(gateway, deployment, key).until_ready()
+        await WaitingCall.of(gateway, deployment, key).until_ready()
     call = SocketCall(socket, target, path)
     async with contextlib.AsyncExitStack() as until_the_end:
         try:

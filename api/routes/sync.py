@@ -6,7 +6,7 @@ from api.gateway import authenticate, deployment_for, gateway_of
 from api.routes.target import TargetOf
 from api.targets import TARGETS
 from api.upstream.proxy import PREDICT, proxied
-from api.upstream.waiting import Asking
+from api.upstream.waiting import WaitingCall
 from deployments.registry import verbs as registry
 from tasks.store import verbs
 
@@ -30,7 +30,7 @@ async def wake(request: Request, target: TargetOf) -> Response:
     key = await authenticate(request)
     deployment = await deployment_for(request, key, target)
     gateway = gateway_of(request)
-    await Asking.of(gateway, deployment, key).check_active()
+    await WaitingCall.of(gateway, deployment, key).check_active()
     ids = (deployment.id, deployment.leader) if deployment.leader else (deployment.id,)
     await gateway.store.run(registry.forgive(*ids))
     await gateway.store.run(registry.demand(deployment.id, WAKE_MS))

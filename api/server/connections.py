@@ -20,42 +20,43 @@ from tasks.process.logs import get_logger
 
 log = get_logger("connections")
 
-PATIENCE = 1.0  # s in which nobody is cut while there is room: a burst of callers about to show their keys is no attack
+# s for which a new connection is not closed while there is room: many callers at once may be about to send their keys.
+PATIENCE = 1.0
 LOOK_SECONDS = 1.0
-STALLED_SECONDS = 10.0  # without the other side reading anything of what waits for it
-TELL_SECONDS = 10.0  # between two lines of the log about the same
+STALLED_SECONDS = 10.0  # for which a client may read nothing of an answer that waits for it
+TELL_SECONDS = 10.0  # between two log lines with the same reason
 
 
 @dataclass(eq=False)
 class Connection:
     """One connection of a client. `key` is the id of the last key that was sent on it."""
 
-    all: "Connections"
+    pool: "Connections"
     transport: Any
     address: str
     opened: float
     key: str = ""
-    queued: bool = False  # what it sent waits for its turn, which is no fault of its client
-    waiting: int = 0  # bytes that the other side has not read
+    queued: bool = False  # its request waits for its turn, so its client is not slow
+    waiting: int = 0  # bytes that the client has not read
     waiting_since: float = 0.0
 
     def show(self, key: str) -> None:
         """Called when a valid key was sent. Raises Problem 429 or 503 if there is no place for its holder."""
         if key != self.key:
-            self.all.take_in(self, key)
+            self.pool.take_in(self, key)
 
     def started(self) -> None:
         """Called when its first request is served. The time in which it must send a key begins now."""
-        self.queued, self.opened = False, self.all.now()
+        self.queued, self.opened = False, self.pool.now()
 
     def close(self) -> None:
         """Called when the connection is closed."""
-        self.all.forget(self)
+        self.pool.forget(self)
 
     def cut(self, why: str) -> None:
         """Closes the connection at once, also in the middle of a call."""
-        self.all.count(why)
-        self.all.forget(self)
+        self.pool.count(why)
+        self.pool.forget(self)
         self.transport.abort()
 
 
@@ -68,7 +69,7 @@ class Connections:
         self._most, self._most_per_key, self._clock = most, most_per_key, clock
         self._strangers: dict[str, dict[Connection, None]] = {}  # by address, the oldest first
         self._holders: dict[str, set[Connection]] = {}  # by key
-        self.held = 0  # bytes that came and were not looked at yet
+        self.held = 0  # bytes that were received and not parsed yet
         self.refused: Counter[str] = Counter()  # why -> how many
         self._told: dict[str, float] = {}
 
@@ -83,15 +84,15 @@ class Connections:
         return sum(map(len, self._holders.values()))
 
     def now(self) -> float:
-        """The time by its clock."""
+        """Seconds by the clock that connections are measured with."""
         return self._clock()
 
     def open(self, transport: Any) -> Connection:
-        """Adds a connection. It takes the place of an older stranger's if there are too many."""
+        """Adds a connection of a stranger. If there are too many, older ones are closed. If file descriptors run short, it is closed itself."""
         peer = transport.get_extra_info("peername")
         connection = Connection(self, transport, _address(peer), self._clock())
         self._strangers.setdefault(connection.address, {})[connection] = None
-        if left() < KEPT:  # which the store and the calls of others need
+        if left() < KEPT:  # the last ones are for the store and for calls of holders of keys
             connection.cut("descriptors")
             return connection
         while reason := self._too_many(connection.address):

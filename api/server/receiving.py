@@ -16,18 +16,19 @@ from api.server.connections import Connection, Connections
 from api.server.turnstile import Turnstile
 from tasks.errors import KingpostError
 
-SLOWEST = 16 * 1024  # bytes a second that a body must reach on average, beyond the first seconds
+SLOWEST = (
+    16 * 1024
+)  # bytes a second that a body must reach on average, once `receive_seconds` have passed
 HEAD_BYTES = 64 * 1024  # of a request's target and headers
 MOST_HEADERS = 200
-AHEAD_BYTES = (
-    1024 * 1024
-)  # that a client may send before its turn comes, or before it has its answer
-ALL_AHEAD_BYTES = 64 * 1024 * 1024  # of all clients
+# That a client may send before its turn comes, or before it has its answer.
+AHEAD_BYTES = 1024 * 1024
+ALL_AHEAD_BYTES = 64 * 1024 * 1024  # the same for all clients together
 CLOSED = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\n" + CLOSED
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + CLOSED
 MALFORMED = b"HTTP/1.1 400 Bad Request\r\n" + CLOSED
-HEALTH = re.compile(rb"(GET|HEAD) /health")  # who asks for it restarts what does not answer
+HEALTH = re.compile(rb"(GET|HEAD) /health")  # a supervisor restarts a process that answers it late
 HANDSHAKE = frozenset({b"sec-websocket-key", b"sec-websocket-version"})
 
 
@@ -42,8 +43,8 @@ class TooEarly(KingpostError):
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits from the first moment of a connection.
 
-    It reads one request at a time. What comes while one is answered is held; a client that sends several at once
-    gets the first one's answer and `Connection: close`. Before a key was shown, all is held for its turn.
+    It reads one request at a time. Data that comes while a request is answered is held. A client that sends several requests
+    at once gets the first one's answer and `Connection: close`. Before a valid key was sent, all data waits in the turnstile.
     """
 
     receive_seconds = 30.0
@@ -61,19 +62,18 @@ class LimitedProtocol(HttpToolsProtocol):
         self.turnstile.accepted()
         # A request finds its connection in its scope, also after an upgrade.
         self.app_state = {**self.app_state, "connection": self._connection}
-        self._begin()
+        self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops the time limit, because the connection is closed."""
-        self._end()
+        self._stop_deadline()
         self._connection.close()
         self._take_held()
         lost, cycle = partial(super().connection_lost, exc), self.cycle
         if cycle and not cycle.response_complete:
             cycle.disconnected = True
-            self.turnstile.enter(
-                lost, ahead=False
-            )  # a thousand calls that end at once would end in one turn
+            # Not in this turn of the loop, because a thousand calls may end at once.
+            self.turnstile.enter(lost, ahead=False)
         else:
             lost()
 
@@ -115,7 +115,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _queue(self) -> None:
         self._unset_keepalive_if_required()
-        self._start_clock()
+        self._start_deadline_of_next()
         if self._connection.key:
             self.loop.call_soon(self._go_on)
         else:
@@ -128,15 +128,15 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
             self._parse(self._take_held())
 
-    def _start_clock(self) -> None:
+    def _start_deadline_of_next(self) -> None:
         """Starts the time limit for a further request on the same connection."""
         cycle: Any = self.cycle
         if self._deadline is None and (cycle is None or cycle.response_complete):
-            self._begin()
+            self._start_deadline()
 
     def _parse(self, data: bytes) -> None:
         """Counts the bytes and feeds the parser."""
-        self._start_clock()
+        self._start_deadline_of_next()
         self._received += len(data)
         self._no_progress += len(data)
         super().data_received(data)
@@ -178,7 +178,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         parser: Any = self.parser
         if parser.should_upgrade() and not self._should_upgrade():
-            self.cycle.keep_alive = False  # the parser takes what follows for another protocol
+            self.cycle.keep_alive = False  # the parser reads no further request after an upgrade
 
     def on_body(self, body: bytes) -> None:
         """Called with a piece of the body."""
@@ -187,7 +187,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called when the request is complete."""
-        self._end()
+        self._stop_deadline()
         self._no_progress = 0
         super().on_message_complete()
 
@@ -210,31 +210,31 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Hands the connection to the WebSocket protocol. The client must have sent a valid key within the time limit of a request."""
-        self._end()
-        self.loop.call_later(self.receive_seconds, self._end_stranger)
+        self._stop_deadline()
+        self.loop.call_later(self.receive_seconds, self._cut_without_key)
         super().handle_websocket_upgrade()
 
-    def _end_stranger(self) -> None:
+    def _cut_without_key(self) -> None:
         if not self._connection.key and not self.transport.is_closing():
             self._connection.cut("no_upgrade")
 
     # the deadline
 
-    def _begin(self) -> None:
+    def _start_deadline(self) -> None:
         self._received, self._began = 0, monotonic()
-        self._deadline = self.loop.call_later(self.receive_seconds, self._check)
+        self._deadline = self.loop.call_later(self.receive_seconds, self._check_deadline)
 
-    def _end(self) -> None:
+    def _stop_deadline(self) -> None:
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
 
-    def _check(self) -> None:
+    def _check_deadline(self) -> None:
         """Extends the time limit for a body that makes progress, or that we do not read. A head gets no extension."""
         beyond = monotonic() - self._began - self.receive_seconds
         flows = self._received > (beyond + 1) * SLOWEST
         if not self._in_head and (self.flow.read_paused or flows):
-            self._deadline = self.loop.call_later(1.0, self._check)
+            self._deadline = self.loop.call_later(1.0, self._check_deadline)
             return
         self._refuse(TOO_SLOW)
 

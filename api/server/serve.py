@@ -21,23 +21,23 @@ from tasks.store.job_store import JobStore
 
 log = get_logger("api")
 
-OF_STRANGERS = (
+CAUSED_BY_STRANGERS = (
     "Invalid HTTP request received.",
     "ASGI callable returned without completing handshake.",  # a WebSocket that was refused with a status
 )
-# With one, a health check waits a turn for each connection that came before it.
+# Connections. With 1, a health check waits a turn of the loop for each connection that came before it.
 ACCEPTED_PER_TURN = 16
 
 
 class _Server(uvicorn.Server):
-    """Has the calls that wait for something let go when it stops. Else an open event stream would hold it up to the end of the drain."""
+    """Ends the calls that wait for something when it stops. Otherwise an open event stream would delay it until the drain ends."""
 
     def __init__(self, config: uvicorn.Config, let_go: Callable[[], None]) -> None:
         super().__init__(config)
         self._let_go = let_go
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Uvicorn's hook: from here on it takes no connections."""
+        """Uvicorn's hook: the server begins to stop."""
         self._let_go()
         await super().shutdown(sockets)
 
@@ -48,8 +48,8 @@ def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] =
     `descriptors` are sockets that the parent process has bound. Clients wait there while this process restarts.
     """
     logs.configure(settings)
-    logging.getLogger("uvicorn.error").addFilter(_is_no_stranger_s)
-    refuse_open_door(settings, host)
+    logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
+    check_callers_have_a_key(settings, host)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -68,11 +68,11 @@ def serve(settings: Settings, host: str, port: int, descriptors: Sequence[int] =
         ws_max_size=MAX_MESSAGE,
     )
     sockets = [socket.socket(fileno=number) for number in descriptors] or _bound(host, port)
-    app.openapi()  # now, and not in the midst of requests
-    gc.freeze()  # nor shall collections walk all modules and routes, which takes 100 ms,
-    gc.set_threshold(2_000, 10, 50)  # or come for each dozen of new connections
+    app.openapi()  # takes long, so it is made before the first request
+    gc.freeze()  # a collection that walks all modules and routes takes 100 ms
+    gc.set_threshold(2_000, 10, 50)  # by default a dozen new connections cause a collection
     server = _Server(config, lambda: app.state.gateway.hub.let_go())
-    server.run([bound for listener in sockets for bound in _often(listener)])
+    server.run([bound for listener in sockets for bound in _repeated(listener)])
 
 
 def _bound(host: str, port: int) -> list[socket.socket]:
@@ -82,17 +82,17 @@ def _bound(host: str, port: int) -> list[socket.socket]:
         raise SettingsError(f"The API cannot listen on {host} port {port}: {error}.") from None
 
 
-def _often(listener: socket.socket) -> list[socket.socket]:
-    """Several listeners for one queue of connections, because uvloop accepts one connection of each in a turn."""
+def _repeated(listener: socket.socket) -> list[socket.socket]:
+    """Several listeners for one queue of connections, because uvloop accepts one connection for each listener in a turn."""
     return [listener, *(listener.dup() for _ in range(ACCEPTED_PER_TURN - 1))]
 
 
-def _is_no_stranger_s(record: logging.LogRecord) -> bool:
-    """Drops uvicorn's line for each bad request, with which strangers could fill the log. `connections.refused` counts them."""
-    return record.msg not in OF_STRANGERS
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """False for uvicorn's lines about bad requests, with which strangers could fill the log. `connections.refused` counts these."""
+    return record.msg not in CAUSED_BY_STRANGERS
 
 
-def refuse_open_door(settings: Settings, host: str) -> None:
+def check_callers_have_a_key(settings: Settings, host: str) -> None:
     """Raises SettingsError for a public address without any API key, because nobody could call the API."""
     store = JobStore(settings)
     if settings.api_key and not store.run(keys.install(settings.api_key.get_secret_value())):

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable
 from time import thread_time
 
-WHILE_ACCEPTING = 0.01  # s of our own work after which one is served though connections keep coming
+# s of CPU time after which a connection is served even though new ones keep coming.
+WHILE_ACCEPTING = 0.01
 
 
 class Turnstile:
@@ -19,14 +20,14 @@ class Turnstile:
         self._ahead: list[Callable[[], None]] = []
         self._waiting: list[Callable[[], None]] = []
         self._accepting = self._turning = False
-        self._served = 0.0
+        self._last_served = 0.0
 
     def accepted(self) -> None:
-        """Called when a connection came, because more may follow."""
+        """Called when a connection was accepted. More may follow at once, so serving waits."""
         self._accepting = True
 
     def enter(self, step: Callable[[], None], ahead: bool) -> None:
-        """Calls `step` in one of the next turns."""
+        """Calls `step` in one of the next turns of the loop. Steps with `ahead` go first, whenever they come."""
         (self._ahead if ahead else self._waiting).append(step)
         if not self._turning:
             self._turning = True
@@ -36,15 +37,15 @@ class Turnstile:
         loop = asyncio.get_running_loop()
         if self._ahead:
             loop.call_soon(self._ahead.pop())
-        if self._waiting and self._may():
+        if self._waiting and self._may_serve():
             loop.call_soon(self._waiting.pop())
         self._accepting, self._turning = False, bool(self._ahead or self._waiting)
         if self._turning:
             loop.call_soon(self._turn)
 
-    def _may(self) -> bool:
+    def _may_serve(self) -> bool:
         now = thread_time()
-        if self._accepting and now - self._served < WHILE_ACCEPTING:
+        if self._accepting and now - self._last_served < WHILE_ACCEPTING:
             return False
-        self._served = now
+        self._last_served = now
         return True

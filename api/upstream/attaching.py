@@ -11,7 +11,7 @@ from tasks.job import Job
 
 
 async def files_of(gateway: Gateway, key_id: str, inputs: Sequence[Any]) -> list[list[File]]:
-    """The files of each input. Raises Problem 400 for references that cannot be, and FileMissing."""
+    """The files of each input. Raises Problem 400 for a malformed reference, and FileMissing."""
     ids = [_ids_in(model_input) for model_input in inputs]
     wanted = list(dict.fromkeys(file_id for some in ids for file_id in some))
     found = await gateway.files.stored(key_id, wanted) if wanted else []
@@ -20,7 +20,10 @@ async def files_of(gateway: Gateway, key_id: str, inputs: Sequence[Any]) -> list
 
 
 async def files_again(gateway: Gateway, job: Job, model_input: Any) -> list[Attached]:
-    """The files of another input for a job that runs again: those that it has, although they may have expired, and others of its key."""
+    """The files that a changed input of a job refers to. Files of the job may have expired; any others must belong to its key.
+
+    Raises Problem 400 and FileMissing.
+    """
     kept = {file.id: file for file in read(job.files)}
     ids = _ids_in(model_input)
     fresh = [file_id for file_id in ids if file_id not in kept]

@@ -8,7 +8,7 @@ from deployments.host_address import HostAddress
 from deployments.http_client.connection import Connection
 from deployments.silence import end_if_silent
 
-Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
+AnyProtocol = TypeVar("AnyProtocol", bound=asyncio.Protocol)
 
 
 async def connect(address: HostAddress, seconds: float) -> Connection:
@@ -17,13 +17,13 @@ async def connect(address: HostAddress, seconds: float) -> Connection:
 
 
 async def reach(
-    address: HostAddress, seconds: float, made: Callable[[], Spoken]
-) -> tuple[asyncio.Transport, Spoken]:
+    address: HostAddress, seconds: float, factory: Callable[[], AnyProtocol]
+) -> tuple[asyncio.Transport, AnyProtocol]:
     """The same for any protocol."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(seconds):
         if not address.token:
-            return await loop.create_unix_connection(made, address.address)
-        transport, spoken = await loop.create_connection(made, *address.endpoint)
+            return await loop.create_unix_connection(factory, address.address)
+        transport, protocol = await loop.create_connection(factory, *address.endpoint)
     end_if_silent(transport)
-    return transport, spoken
+    return transport, protocol

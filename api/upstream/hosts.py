@@ -39,7 +39,7 @@ class ReplayableBody:
     held_bytes: int = 0
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     absent: bool = False  # there is none, not even an empty one
-    before: Callable[[], AsyncGenerator[bytes]] | None = None  # makes what is sent ahead of it
+    before: Callable[[], AsyncGenerator[bytes]] | None = None  # gives bytes to send ahead of it
     _coming: asyncio.Task[bytes | None] | None = None
 
     @property
@@ -134,14 +134,17 @@ class Upstreams:
     async def request(
         self, replica: Replica, method: str, target: str, headers: RawHeaders, body: ReplayableBody
     ) -> AsyncGenerator[Connection]:
-        """Makes a call and returns the head of its answer. Leaving the context early ends the call. Raises OSError."""
+        """Makes a call, and gives the connection once it has the head of the answer. Leaving the context early ends the call.
+
+        Raises OSError, of which GateRefused, BrokenCall and BrokenAnswer are kinds.
+        """
         address = self.host_address(replica)
         with self.counted(replica):
-            connection = self._kept(address)
+            connection = self._idle_connection(address)
             if connection:
                 try:
                     await _call(connection, address, method, target, headers, body)
-                except BrokenCall as error:  # perhaps another host has followed its host
+                except BrokenCall as error:  # the host may have been replaced since the last call
                     if not (error.unread and body.replayable):
                         raise
                     connection = None
@@ -175,7 +178,7 @@ class Upstreams:
         finally:
             self._in_flight[replica.id] -= 1
 
-    def _kept(self, address: HostAddress) -> Connection | None:
+    def _idle_connection(self, address: HostAddress) -> Connection | None:
         """The connection that was used last, so that unused ones can be closed."""
         idle = self._idle[address]
         while idle:
@@ -224,8 +227,8 @@ async def _call(
     """Makes one call. A connection on which it failed is closed. Raises GateRefused."""
     try:
         sent = None if body.absent else body.to_send()
-        shown = [*headers, (TOKEN, address.token.encode())] if address.token else headers
-        await connection.call(method, target, shown, sent)
+        all_headers = [*headers, (TOKEN, address.token.encode())] if address.token else headers
+        await connection.call(method, target, all_headers, sent)
         if connection.status == 401 and address.token and REFUSED in dict(connection.headers):
             raise GateRefused
     except BaseException:

@@ -29,17 +29,17 @@ class AnswerFiles:
     """The files of one answer, which belong to the caller's key."""
 
     def __init__(self, gateway: Gateway, key_id: str, link: Link, sizes: list[int]) -> None:
-        left = int(gateway.settings.file_url_seconds * 1000)
+        lifetime_ms = int(gateway.settings.file_url_seconds * 1000)
         self.size = sum(sizes)
         self.ended = False  # whether the answer was read to its end
         self._gateway, self._key_id = gateway, key_id
-        self._writer = OutputWriter(gateway.payloads, sizes, link.id_of, left)
+        self._writer = OutputWriter(gateway.payloads, sizes, link.id_of, lifetime_ms)
 
     @classmethod
     def of(
         cls, gateway: Gateway, key_id: str, link: Link | None, answer: Connection
     ) -> "AnswerFiles | None":
-        """Those of this answer, None if it has none. Raises Problem 502 for sizes that cannot be."""
+        """The files of this answer, None if it has none. Raises Problem 502 for sizes that are invalid or too large."""
         said = dict(answer.headers).get(OUTPUT.encode())
         if link is None or said is None:
             return None
@@ -50,7 +50,10 @@ class AnswerFiles:
         return cls(gateway, key_id, link, sizes)
 
     async def store(self, answer: Connection) -> bytes:
-        """Stores the files and returns the beginning of the output. Raises OSError if the answer breaks off, and PayloadUnavailable."""
+        """Stores the files, and returns the bytes of the output that were read with them.
+
+        Raises Problem 502 if the answer lacks files, OSError if it breaks off, and PayloadUnavailable.
+        """
         store, writer = self._gateway.store, self._writer
         await store.run(spill(writer.refs, INPUT_MS))
         rest = await asyncio.to_thread(writer.take, b"")

@@ -27,19 +27,19 @@ FRAMING = {b"host", b"content-length", b"expect"}
 SECRET = {b"authorization", b"cookie", b"x-api-key"}
 NOT_FORWARDED = HOP_BY_HOP | FRAMING | SECRET | {b"forwarded", b"x-real-ip"}
 OURS = (b"x-baseten-", b"x-kingpost-", b"x-forwarded-")
-SAID_BY_US = {
+SET_BY_US = {
     b"x-baseten-request-id",
     b"x-baseten-model-prediction-attempts",
     OUTPUT.encode(),
     FRAMES.encode(),
 }
-NOT_ANSWERED = HOP_BY_HOP | SAID_BY_US
+NOT_ANSWERED = HOP_BY_HOP | SET_BY_US
 CHAIN_REQUEST_ID = b"x-baseten-chain-request-id"
 # Documents in which a browser runs scripts. In a sandbox they have no origin, so they cannot act as pages of this service.
 ACTIVE = re.compile(rb"\s*(text/html|[^;\s]+/([^;\s]+\+)?xml)\s*(;|$)", re.IGNORECASE)
 SANDBOX = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups")
-NAMED_NONE = frozenset({b"keep-alive", b"close"})
-IN_A_PATH = "/:@!$&'()*+,;=~"  # beside letters, digits and "_.-"
+NAMES_NO_HEADER = frozenset({b"keep-alive", b"close"})  # the usual values of `Connection`
+IN_A_PATH = "/:@!$&'()*+,;=~"  # characters that need no quoting, beside letters, digits and "_.-"
 WEB = {"ws": "http", "wss": "https"}
 
 
@@ -74,7 +74,7 @@ def target_at(connection: HTTPConnection, path: str) -> str:
 def named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
     """The headers that a `Connection` header names as its own (RFC 9110, 7.6.1)."""
     named = [value for name, value in headers if name == b"connection"]
-    if not named or (len(named) == 1 and named[0].lower() in NAMED_NONE):
+    if not named or (len(named) == 1 and named[0].lower() in NAMES_NO_HEADER):
         return frozenset()
     return frozenset(name.strip().lower() for value in named for name in value.split(b","))
 

@@ -23,7 +23,7 @@ from api.upstream.attaching import attached, files_of, may_refer
 from api.upstream.hosts import BODILESS, ReplayableBody
 from api.upstream.output_files import AnswerFiles, link_for
 from api.upstream.passing import CHAIN_REQUEST_ID, PublicAddress, answered, forwarded, target_at
-from api.upstream.waiting import Asking
+from api.upstream.waiting import WaitingCall
 from deployments.attached import FILES, written
 from deployments.http_client.connection import BrokenAnswer, BrokenCall, Connection
 from deployments.http_client.exchange import RawHeaders
@@ -39,7 +39,7 @@ from tasks.process.descriptors import NONE_LEFT
 
 SMALL_BODY = 64 * 1024  # bytes that are received as a whole before they are sent on
 PREDICT = "/v1/models/model:predict"
-MOST_TRIES = 16
+MOST_TRIES = 16  # replicas that one call may be sent to
 TOO_MANY = "There are too many connections right now; try again shortly."
 AGAIN = {"Retry-After": "1"}
 
@@ -48,7 +48,7 @@ AGAIN = {"Retry-After": "1"}
 class ProxiedCall:
     """One sync call on its way."""
 
-    asking: Asking
+    waiting: WaitingCall
     request: Request
     target: Target
     path: str
@@ -56,16 +56,16 @@ class ProxiedCall:
     chain_id: bytes
     key_id: str
     body: bytes | None = None
-    files: str = ""  # that go along: the header that names them
+    files: str = ""  # the header that names the files which are sent ahead of the input
     link: Link | None = None  # for files of the output, if the caller wants them by URL
-    frames: str = ""  # whether a streamed output comes in frames, and with the model's exceptions
+    frames: str = ""  # `plain`, or `detailed` with the model's exceptions; '' = no frames
     attempts: int = 0
-    sending: bool = False
+    sending: bool = False  # whether the answer to the caller has begun
 
     @property
     def gateway(self) -> Gateway:
         """The gateway of the call."""
-        return self.asking.gateway
+        return self.waiting.gateway
 
     @property
     def takes_files(self) -> bool:
@@ -76,7 +76,7 @@ class ProxiedCall:
     @property
     def deployment(self) -> Deployment:
         """The deployment of the call."""
-        return self.asking.deployment
+        return self.waiting.deployment
 
 
 class ProxyResponse(Response):
@@ -93,10 +93,10 @@ class ProxyResponse(Response):
         assert work
         gone = asyncio.create_task(_cancel_when_gone(work, body, receive))
         try:
-            await self._work(body, send)
+            await self._answer(body, send)
         except asyncio.CancelledError:
             if not gone.done():
-                raise  # it was not the client who wanted this
+                raise  # the client did not leave: something else has cancelled the call
             work.uncancel()
             log.info("call.abandoned", request_id=self._call.request_id)
         except ClientDisconnect:
@@ -118,7 +118,7 @@ class ProxyResponse(Response):
         response.headers["x-baseten-request-id"] = self._call.request_id
         await response(scope, receive, send)
 
-    async def _work(self, body: ReplayableBody, send: Send) -> None:
+    async def _answer(self, body: ReplayableBody, send: Send) -> None:
         limit = self._call.gateway.settings.sync_timeout_seconds
         try:
             async with asyncio.timeout(limit):
@@ -141,7 +141,7 @@ class ProxyResponse(Response):
             body.before = lambda: _contents(call.gateway, files)
 
     async def _try_replicas(self, body: ReplayableBody, send: Send) -> None:
-        call, failed, runs = self._call, frozenset[str](), 0
+        call, failed, possible_runs = self._call, frozenset[str](), 0
         while call.attempts < MOST_TRIES:
             replica = call.gateway.upstreams.choose(call.deployment.id, failed)
             if replica is None:
@@ -150,7 +150,7 @@ class ProxyResponse(Response):
                 continue
             call.attempts += 1
             try:
-                await self._through(replica, body, send)
+                await self._call_replica(replica, body, send)
                 return
             except OSError as error:
                 if call.sending:
@@ -161,8 +161,10 @@ class ProxyResponse(Response):
                 if isinstance(error, BrokenAnswer):
                     break  # the model ran
                 call.gateway.upstreams.shun(replica)
-                runs += isinstance(error, BrokenCall) and not error.unread  # the model may have run
-                if runs > 1 or not body.replayable:
+                possible_runs += (
+                    isinstance(error, BrokenCall) and not error.unread
+                )  # the model may have run
+                if possible_runs > 1 or not body.replayable:
                     break
                 failed |= {replica.id}
         raise Problem(502, "model_unavailable", "Error making prediction")
@@ -182,9 +184,9 @@ class ProxyResponse(Response):
         gateway = self._call.gateway
         if failed:  # the view still shows replicas that are gone
             await gateway.directory.wait_change(gateway.settings.sync_park_seconds)
-        await self._call.asking.until_ready()
+        await self._call.waiting.until_ready()
 
-    async def _through(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
+    async def _call_replica(self, replica: Replica, body: ReplayableBody, send: Send) -> None:
         call = self._call
         headers = forwarded(call.request, call.request_id, call.chain_id)
         if call.files:
@@ -198,14 +200,14 @@ class ProxyResponse(Response):
             replica, method, call.path, headers, body
         ) as answer:
             check_sendable(answer)
-            apart = AnswerFiles.of(call.gateway, call.key_id, call.link, answer)
-            first = await apart.store(answer) if apart else b""
+            files = AnswerFiles.of(call.gateway, call.key_id, call.link, answer)
+            first = await files.store(answer) if files else b""
             call.sending = True
-            kept = _without(answer.headers, apart.size) if apart else answer.headers
+            kept = _without(answer.headers, files.size) if files else answer.headers
             await send({"type": "http.response.start", "status": answer.status,
                         "headers": _answer_headers(kept, call)})  # fmt: skip
-            more = not (apart and apart.ended)
-            if apart:
+            more = not (files and files.ended)
+            if files:
                 await send({"type": "http.response.body", "body": first, "more_body": more})
             while more:
                 chunk = await answer.read()
@@ -296,18 +298,20 @@ async def proxied(
     full = target_at(request, path)
     request_id, gateway = new_request_id(), gateway_of(request)
     chain_id = _chain_id(request, deployment, request_id, key.id == gateway.chain_key_id)
-    asking = Asking.of(gateway, deployment, key)
-    call = ProxiedCall(asking, request, target, full, request_id, chain_id, key.id, body)
+    waiting = WaitingCall.of(gateway, deployment, key)
+    call = ProxiedCall(waiting, request, target, full, request_id, chain_id, key.id, body)
     if call.takes_files:
         call.link = await link_for(gateway, request)
     if call.path.partition("?")[0] == PREDICT and is_asked(request.headers.get(FRAMES, "")):
-        call.frames = "detailed" if asking.detailed else "plain"
+        call.frames = "detailed" if waiting.detailed else "plain"
     return ProxyResponse(call)
 
 
-def _chain_id(request: Request, deployment: Deployment, request_id: str, inside: bool) -> bytes:
+def _chain_id(
+    request: Request, deployment: Deployment, request_id: str, is_chainlet: bool
+) -> bytes:
     """The id of the chain run that this call belongs to. Only chainlets may set it."""
     if deployment.kind == "chain":
         return request_id.encode()
-    said = request.headers.get(CHAIN_REQUEST_ID.decode(), "") if inside else ""
+    said = request.headers.get(CHAIN_REQUEST_ID.decode(), "") if is_chainlet else ""
     return said.encode("latin-1")

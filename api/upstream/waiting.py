@@ -10,7 +10,7 @@ from deployments.registry.records import Deployment
 from tasks.api_keys import ApiKey, sees_model_errors
 
 LOOK_EVERY = 1.0  # s, between looks at the registry while a call waits
-DEMAND_EVERY = 5.0  # s
+DEMAND_EVERY = 5.0  # s, between calls that tell the registry that the deployment is wanted
 FOR_OTHERS = (
     "the owner sees the reason in `kingpost models`, or in a call with a key of the scope full"
 )
@@ -24,7 +24,7 @@ def deactivated(deployment: Deployment) -> str:
 
 
 def why_not_loaded(deployment: Deployment, detailed: bool) -> str:
-    """What a caller is told of a deployment that nobody loads any more; `detailed` as in Asking."""
+    """What a caller is told of a deployment that gave up loading; `detailed` as in WaitingCall."""
     sentence = deployment.failure.splitlines()[-1] if deployment.failure else ""
     return f"{deployment.model_name} could not be loaded: {sentence if detailed else FOR_OTHERS}"
 
@@ -39,7 +39,7 @@ def warning(deployment: Deployment, detailed: bool) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Asking:
+class WaitingCall:
     """A call that needs a replica. `detailed` says whether the caller may read the model's exceptions."""
 
     gateway: Gateway
@@ -47,14 +47,14 @@ class Asking:
     detailed: bool
 
     @classmethod
-    def of(cls, gateway: Gateway, deployment: Deployment, key: ApiKey) -> "Asking":
-        """The same for the caller with that key."""
+    def of(cls, gateway: Gateway, deployment: Deployment, key: ApiKey) -> "WaitingCall":
+        """A call by the holder of that key."""
         return cls(gateway, deployment, sees_model_errors(gateway.settings, key.scope))
 
     async def until_ready(self) -> None:
-        """Wakes the deployment and waits for a replica.
+        """Wakes the deployment and waits for a replica, at most `sync_park_seconds`.
 
-        Raises Problem: at once if the deployment is not active or cannot be loaded, else if no replica is ready in time.
+        Raises Problem 503: at once if the deployment is not active or gave up loading, later if no replica is ready in time.
         """
         gateway, id_ = self.gateway, self.deployment.id
         seconds = gateway.settings.sync_park_seconds
@@ -79,12 +79,12 @@ class Asking:
     async def check_active(self) -> Deployment:
         """Reads the deployment anew, because it may have been activated since the last read.
 
-        Raises Problem if it is not active, because no call wakes it.
+        Raises Problem 503 if it is not active, because no call wakes it.
         """
         known = await self.gateway.resolver.deployment(self.deployment.id, fresh=True)
         if known.active:
             return known
-        if known.failure:  # `kingpost up` has left it out
+        if known.failure:  # `kingpost up` found it broken and does not run it
             raise self._load_failed(known)
         raise Problem(503, "model_not_ready", deactivated(known))
 

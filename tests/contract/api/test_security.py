@@ -131,14 +131,14 @@ def test_a_preset_key_that_was_revoked_stays_revoked(settings: Settings) -> None
 
 
 def test_a_public_address_without_any_key_is_refused(settings: Settings) -> None:
-    from api.server.serve import refuse_open_door
+    from api.server.serve import check_callers_have_a_key
     from tasks.errors import SettingsError
 
     with pytest.raises(SettingsError, match="kingpost keys create"):
-        refuse_open_door(settings, "0.0.0.0")
-    refuse_open_door(settings, "127.0.0.1")
+        check_callers_have_a_key(settings, "0.0.0.0")
+    check_callers_have_a_key(settings, "127.0.0.1")
     ApiKeys(settings).create()
-    refuse_open_door(settings, "0.0.0.0")
+    check_callers_have_a_key(settings, "0.0.0.0")
 
 
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(live: Live) -> None:
