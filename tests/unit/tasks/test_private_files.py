@@ -14,7 +14,7 @@ from tasks.process.private_files import keep_private, only_for_owner, users_umas
 @pytest.fixture
 def umask(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = os.umask(0o022)
-    monkeypatch.setattr(private_files, "_users", -1)
+    monkeypatch.setattr(private_files, "_users_umask", -1)
     yield
     os.umask(before)
 
