@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -95,3 +96,8 @@ def _taking(
     wrapped.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
     wrapped.__annotations__ = command.__annotations__ | {name: kind}
     return wrapped
+
+
+def say(as_json: bool, sentence: str, **fields: object) -> None:
+    """Prints the sentence, or the fields as a JSON object."""
+    print(json.dumps(fields) if as_json else sentence)

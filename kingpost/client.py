@@ -215,6 +215,7 @@ class Models(_Led):
     environments = _blocking(managing.list_environments)
     environment = _blocking(managing.get_environment)
     create_environment = _blocking(managing.create_environment)
+    delete = _blocking(managing.delete_model)
     pause = _blocking(operating.pause)
     resume = _blocking(operating.resume)
 
@@ -227,6 +228,7 @@ class AsyncModels(_AsyncLed):
     environments = _awaited(managing.list_environments)
     environment = _awaited(managing.get_environment)
     create_environment = _awaited(managing.create_environment)
+    delete = _awaited(managing.delete_model)
     pause = _awaited(operating.pause)
     resume = _awaited(operating.resume)
 
@@ -240,6 +242,7 @@ class Deployments(_Led):
     rollback = _blocking(managing.rollback)
     activate = _blocking(managing.activate)
     deactivate = _blocking(managing.deactivate)
+    delete = _blocking(managing.delete_deployment)
     follow = _iterated(packages.follow)
 
 
@@ -252,6 +255,7 @@ class AsyncDeployments(_AsyncLed):
     rollback = _awaited(managing.rollback)
     activate = _awaited(managing.activate)
     deactivate = _awaited(managing.deactivate)
+    delete = _awaited(managing.delete_deployment)
     follow = _async_iterated(packages.follow)
 
 
@@ -321,6 +325,7 @@ class Client(_Led):
     overview = _blocking(operating.overview)
     history = _blocking(operating.history)
     settings = _blocking(operating.settings)
+    audit = _iterated(operating.audit)
     key = _blocking(calls.own_key)
     push = _iterated(packages.push)
     upload = _blocking(files.upload)
@@ -366,6 +371,7 @@ class AsyncClient(_AsyncLed):
     overview = _awaited(operating.overview)
     history = _awaited(operating.history)
     settings = _awaited(operating.settings)
+    audit = _async_iterated(operating.audit)
     key = _awaited(calls.own_key)
     push = _async_iterated(packages.push)
     upload = _awaited(files.upload)

@@ -75,6 +75,22 @@ def get_environment(model: str, environment: str) -> Flow[Environment]:
     return Environment.of(_object((yield from ask(Request("GET", path)))))
 
 
+def delete_model(model: str, *, force: bool = False) -> Flow[int]:
+    """Deletes a model with all its deployments and environments. Returns how many requests were cancelled. Raises Conflict if it has requests, unless `force` cancels them."""
+    return (yield from _delete(_model(model), force))
+
+
+def delete_deployment(model: str, deployment: str, *, force: bool = False) -> Flow[int]:
+    """Deletes a deployment, as `delete_model`. One that an environment points at needs `force`, too: raises ApiError 400."""
+    return (yield from _delete(_of(model, deployment), force))
+
+
+def _delete(path: str, force: bool) -> Flow[int]:
+    params = {"force": "true"} if force else {}
+    request = Request("DELETE", path, params, read_seconds=300.0)  # it cancels each request
+    return int(_object((yield from ask(request)))["canceled_requests"])
+
+
 def _act(model: str, deployment: str, verb: str) -> Flow[bool]:
     said = _object((yield from ask(Request("POST", f"{_of(model, deployment)}/{verb}"))))
     return not said["no_op"]

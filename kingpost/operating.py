@@ -3,17 +3,18 @@
 Keys and webhooks need a key with the scope `admin`; holding a model back needs one that may deploy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from kingpost.calls import JSON, _json, _object, _quoted
 from kingpost.errors import NotFound
-from kingpost.flow import Flow, Request, ask
+from kingpost.flow import Emit, Flow, Request, Step, ask
 from kingpost.managing import _model
 from kingpost.records import Record
 
+LARGEST_PAGE = 1000
 RESENT = "queued"
 # Why a webhook is not sent again, by the word of the server.
 NOT_RESENT = {"not_final": "is not final yet", "no_webhook": "has no webhook", "missing": "does not exist"}  # fmt: skip
@@ -116,6 +117,44 @@ class History(Record):
     minutes: Mapping[str, Sequence[float | None]] = field(
         default_factory=dict[str, "Sequence[float | None]"]
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry(Record):
+    """A change: who made it, when, on what, and `done` or why it was refused. `actor` is the id of a key, or `command line`."""
+
+    id: str
+    action: str
+    at: datetime | None = None
+    actor: str = ""
+    name: str = ""
+    target: str = ""
+    result: str = ""
+
+
+def audit(
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    limit: int | None = None,
+) -> Generator[Step | Emit[AuditEntry], Any, None]:
+    """Who changed what, the newest first, page by page; `limit` is the most that come. `action` is whole (`key.create`) or a kind (`key`). It needs the scope `admin`."""
+    times = {"since": since, "until": until}
+    asked = {name: at.astimezone(UTC).isoformat() for name, at in times.items() if at}
+    asked |= {name: text for name, text in {"actor": actor, "action": action}.items() if text}
+    cursor, left = None, limit
+    while left is None or left > 0:
+        size = LARGEST_PAGE if left is None else min(left, LARGEST_PAGE)
+        params = {**asked, "limit": str(size)} | ({"cursor": cursor} if cursor else {})
+        said = _object((yield from ask(Request("GET", "/v1/audit", params))))
+        for entry in said["entries"]:
+            yield Emit(AuditEntry.of(entry))
+        left = None if left is None else left - len(said["entries"])
+        cursor = said["cursor"]
+        if cursor is None:
+            return
 
 
 def nodes() -> Flow[Sequence[Node]]:

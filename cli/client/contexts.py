@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.client.choosing import chosen_server, local_server
-from cli.options import AsJson
+from cli.options import AsJson, say
 from cli.tables import show
 from kingpost import contexts
 from kingpost.contexts import Contexts, Server
@@ -27,20 +27,23 @@ def login(
     name: Annotated[
         str | None, typer.Option(help="Name of the context (default: the host of the address).")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Notes a server and a key for all later commands, after a look whether the server takes the key."""
     address = contexts.address(url)
     server = Server(address, contexts.checked_key(key or _ask(address)), name or _host(address))
     said = _check(server)
     path = Contexts.read().with_server(server).write()
-    print(f"Logged in to {server.url} as the context {server.context}; {said}.")
-    print(f"The key is in {path}, which only you can read.")
+    done = f"Logged in to {server.url} as the context {server.context}; {said}."
+    kept = f"The key is in {path}, which only you can read."
+    say(as_json, f"{done}\n{kept}", url=server.url, context=server.context, file=str(path))
 
 
 def logout(
     name: Annotated[
         str | None, typer.Argument(help="Name of the context (default: the current one).")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Forgets a server and its key. The key stays valid: `kingpost keys revoke` ends it."""
     known = Contexts.read()
@@ -48,7 +51,7 @@ def logout(
     if not gone:
         raise NotConfigured("You are not logged in.")
     known.without(gone).write()
-    print(f"The context {gone} and its key are forgotten.")
+    say(as_json, f"The context {gone} and its key are forgotten.", context=gone)
 
 
 def list_contexts(as_json: AsJson = False) -> None:
@@ -67,16 +70,18 @@ def list_contexts(as_json: AsJson = False) -> None:
         print("There are no contexts yet: `kingpost login URL`.")
 
 
-def use(name: Name) -> None:
+def use(name: Name, as_json: AsJson = False) -> None:
     """Makes a context the current one."""
     known = Contexts.read().using(name)
     known.write()
-    print(f"Commands use {known.servers[name].url} from now on.")
+    url = known.servers[name].url
+    say(as_json, f"Commands use {url} from now on.", context=name, url=url)
 
 
-def key() -> None:
+def key(as_json: AsJson = False) -> None:
     """Prints the API key of the current context, or of the stack of this machine, for `$(kingpost key)` in a shell."""
-    print((chosen_server() or local_server()).key)
+    found = chosen_server() or local_server()
+    say(as_json, found.key, url=found.url, key=found.key)
 
 
 def _ask(url: str) -> str:

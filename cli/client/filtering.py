@@ -124,11 +124,11 @@ def taking(
 
 def _wanted(given: dict[str, Any]) -> Wanted:
     status = tuple(word.upper() for word in given.pop("status") or ())
-    since, before = (_time(name, given.pop(name)) for name in ("since", "before"))
+    since, before = (time_of(name, given.pop(name)) for name in ("since", "before"))
     return Wanted(**given, status=status, since=since, before=before)
 
 
-def _time(name: str, text: str | None) -> datetime | None:
+def time_of(name: str, text: str | None) -> datetime | None:
     """A time from an age or ISO 8601, without a zone in that of this machine. Raises BadFilter."""
     if text is None:
         return None

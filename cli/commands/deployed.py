@@ -1,18 +1,24 @@
-"""`kingpost deployments`: shows what is deployed, where it runs and how it does."""
+"""`kingpost deployments` and `rm`: show what is deployed, where it runs and how it does, and delete it."""
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.client.choosing import chosen_client
+from cli.client.choosing import chosen_client, client
 from cli.commands.shown import DeploymentLine, pointing
-from cli.options import AsJson
+from cli.options import AsJson, say
 from cli.tables import last_line, show
+from kingpost.errors import Error
 
 if TYPE_CHECKING:
     from kingpost import Client
+
+
+class NotConfirmed(Error):
+    """Nobody has said that it may be deleted."""
 
 
 def deployments(
@@ -35,6 +41,40 @@ def deployments(
     ]
     notes = [[*([line.reason] if line.reason else []), *line.warnings] for line in found]
     show(head, rows, notes)
+
+
+def rm(
+    model: Annotated[str, typer.Argument(help="A model's name or id.")],
+    deployment: Annotated[
+        str | None, typer.Option(help="Only the deployment with this id.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also with requests, which are cancelled.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deletes a model with all its deployments, or one of them. Requests, or an environment that points at a deployment, need --force."""
+    with client() as server:
+        known = server.models.get(model)
+        count = len(server.deployments.list(known.id))
+        what = f"the deployment {deployment} of {known.name}"
+        if deployment is None:
+            many = "1 deployment" if count == 1 else f"{count} deployments"
+            what = f"the model {known.name} with {many}"
+        more = " and cancel its requests" if force else ""
+        if not yes and not sys.stdin.isatty():
+            raise NotConfirmed(f"This would delete {what}{more}; add --yes.")
+        if not yes and not typer.confirm(f"Delete {what}{more}?", err=True):
+            raise typer.Exit(1)
+        if deployment is None:
+            canceled = server.models.delete(known.id, force=force)
+        else:
+            canceled = server.deployments.delete(known.id, deployment, force=force)
+    gone = f"{what[0].upper()}{what[1:]} is deleted."
+    said = f"{gone} Requests that were cancelled: {canceled}." if canceled else gone
+    ids = {"model": known.name, "model_id": known.id, "deployment_id": deployment}
+    say(as_json, said, **ids, deleted=True, canceled_requests=canceled)
 
 
 def _on_store(model: str | None) -> list[DeploymentLine]:

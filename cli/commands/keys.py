@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.client.operator import NewKey, operator
-from cli.options import AsJson
+from cli.options import AsJson, say
 from cli.tables import show
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ def revoke(
     identity: Annotated[
         str, typer.Argument(metavar="KEY_ID", help="Id from `kingpost keys list`.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Revokes a key for good. It stops working everywhere within two seconds."""
     operator().revoke_key(identity)
-    print(f"The key {identity} is revoked.")
+    say(as_json, f"The key {identity} is revoked.", id=identity, state="revoked")
 
 
 def _json(key: "ApiKey") -> dict[str, object]:

@@ -1,5 +1,6 @@
 """`kingpost promote`, `rollback`, `activate`, `deactivate`: by a server's API, or on the store of this machine."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from cli.client.choosing import chosen_client
+from cli.options import AsJson, say
 from kingpost.errors import Error
 from kingpost.errors import NotFound as NotThere
 from kingpost.records import RESERVED
@@ -128,37 +130,44 @@ def promote(
     deployment_id: DeploymentId,
     environment: EnvironmentName = "production",
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Warms up a deployment, then switches an environment to it. One whose last load failed needs --force."""
     known = _registry()
     _check(known, model, deployment_id, environment, force)
-    switch(known, model, deployment_id, environment)
+    switch(known, model, deployment_id, environment, as_json)
 
 
 def rollback(
-    model: Model, environment: EnvironmentName = "production", force: Force = False
+    model: Model,
+    environment: EnvironmentName = "production",
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Switches an environment back to its previous deployment. One whose last load failed needs --force."""
     known = _registry()
     pointers = known.pointers(model, environment)
     if pointers.previous and not pointers.candidate:  # else it only cancels a promotion
         _check(known, model, pointers.previous, environment, force)
-    _change(known, model, environment, partial(known.rollback, model, environment))
+    _change(known, model, environment, partial(known.rollback, model, environment), as_json)
 
 
-def activate(deployment_id: DeploymentId) -> None:
+def activate(deployment_id: DeploymentId, as_json: AsJson = False) -> None:
     """Lets a deployment run again after `deactivate` or failed loads."""
-    _set_active(deployment_id, True)
+    _set_active(deployment_id, True, as_json)
 
 
-def deactivate(deployment_id: DeploymentId) -> None:
+def deactivate(deployment_id: DeploymentId, as_json: AsJson = False) -> None:
     """Stops a deployment's replicas. Its queued requests wait."""
-    _set_active(deployment_id, False)
+    _set_active(deployment_id, False, as_json)
 
 
-def switch(known: Registry, model: str, deployment_id: str, environment: str) -> None:
+def switch(
+    known: Registry, model: str, deployment_id: str, environment: str, as_json: bool = False
+) -> None:
     """Promotes a deployment and says what becomes of the environment and of requests that wait."""
-    _change(known, model, environment, partial(known.promote, model, deployment_id, environment))
+    promote = partial(known.promote, model, deployment_id, environment)
+    _change(known, model, environment, promote, as_json)
 
 
 def _check(known: Registry, model: str, deployment_id: str, environment: str, force: bool) -> None:
@@ -184,17 +193,23 @@ def _registry() -> Registry:
     return OnStore(current_settings())
 
 
-def _set_active(deployment_id: str, active: bool) -> None:
+def _set_active(deployment_id: str, active: bool, as_json: bool) -> None:
     name, changed = _registry().set_active(deployment_id, active)
     state = "active" if active else "inactive"
-    print(f"{deployment_id} of {name} is {state}{'' if changed else ' already'}.")
+    said = f"{deployment_id} of {name} is {state}{'' if changed else ' already'}."
+    say(as_json, said, model=name, deployment_id=deployment_id, active=active, changed=changed)
 
 
-def _change(known: Registry, model: str, environment: str, change: Callable[[], None]) -> None:
+def _change(
+    known: Registry, model: str, environment: str, change: Callable[[], None], as_json: bool
+) -> None:
     before = known.pointers(model, environment)
     change()
     after = known.pointers(model, environment)
-    if after.candidate:
+    if as_json:
+        pointers = {name: value or None for name, value in vars(after).items()}
+        print(json.dumps({"model": model, "environment": environment, **pointers}))
+    elif after.candidate:
         print(f"{environment} switches to {after.candidate} as soon as a replica is ready.")
         if before.current:
             _say_queued(known, model, before.current, after.candidate)

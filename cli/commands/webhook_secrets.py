@@ -7,7 +7,7 @@ from datetime import datetime
 import typer
 
 from cli.client.operator import operator
-from cli.options import AsJson
+from cli.options import AsJson, say
 
 app = typer.Typer(
     no_args_is_help=True, help="Manages the secrets that sign webhooks: create, rotate, list."
@@ -15,15 +15,17 @@ app = typer.Typer(
 
 
 @app.command()
-def create() -> None:
+def create(as_json: AsJson = False) -> None:
     """Creates the first secret and prints it. From then on webhooks are signed."""
-    print(operator().new_secret(first=True))
+    secret = operator().new_secret(first=True)
+    say(as_json, secret, secret=secret)
 
 
 @app.command()
-def rotate() -> None:
+def rotate(as_json: AsJson = False) -> None:
     """Creates a new secret and prints it. The old one still signs for 24 hours."""
-    print(operator().new_secret(first=False))
+    secret = operator().new_secret(first=False)
+    say(as_json, secret, secret=secret)
 
 
 @app.command("list")

@@ -1,12 +1,14 @@
 """`kingpost webhooks`: lists webhooks that could not be delivered, and sends them again."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.client.operator import operator
+from cli.client.filtering import BadFilter
+from cli.client.operator import Operator, operator
 from cli.client.webhooks import listen, send_test
 from cli.options import AsJson
 from cli.tables import show
@@ -41,10 +43,37 @@ def list_given_up(
 
 
 @app.command()
-def resend(request_id: Annotated[str, typer.Argument(help="Id of the request.")]) -> None:
-    """Sends a request's webhook again, with all its attempts."""
-    operator().resend(request_id)
-    print(f"The webhook of {request_id} is on its way.")
+def resend(
+    request_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of the requests.")
+    ] = None,
+    all_given_up: Annotated[
+        bool, typer.Option("--all", help="All webhooks that were given up.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sends webhooks of requests again, with all their attempts."""
+    if bool(request_ids) == all_given_up:
+        raise BadFilter("Give the ids of requests, or --all for all webhooks that were given up.")
+    where, sent = operator(), list[str]()
+    for batch in _given_up(where) if all_given_up else [request_ids or []]:
+        for request_id in batch:
+            where.resend(request_id)
+            sent.append(request_id)
+            if not as_json:
+                print(f"The webhook of {request_id} is on its way.")
+    if as_json:
+        print(json.dumps({"resent": sent}))
+    elif not sent:
+        print("No webhook was given up.")
+
+
+def _given_up(where: Operator) -> Iterator[list[str]]:
+    """The requests whose webhooks were given up, each once: one that is given up again meanwhile waits for the next command."""
+    seen = set[str]()
+    while fresh := [r.request_id for r in where.webhooks(1000).latest if r.request_id not in seen]:
+        seen.update(fresh)
+        yield fresh
 
 
 def _row(given_up: "GivenUp") -> tuple[str, ...]:

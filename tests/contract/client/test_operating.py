@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from kingpost import Client, Conflict, Forbidden, NotFound
-from tests.contract.client.conftest import Shell, Stack
+from tests.contract.client.conftest import COUNTER, Shell, Stack
 
 
 @pytest.fixture
@@ -76,6 +76,37 @@ def _audit(stack: Stack, admin: Shell) -> list[dict[str, str]]:
     return httpx.get(f"{stack.url}/v1/audit?limit=50", headers=headers).json()["entries"]
 
 
+def test_models_and_deployments_are_deleted_and_the_audit_log_says_who_did(
+    stack: Stack, admin: Shell
+) -> None:
+    folder = stack.package("passing", COUNTER)
+    first = json.loads(admin.type(f"kingpost push {folder} --json"))["deployment_id"]
+    (folder / "model" / "model.py").write_text(f"{COUNTER}\n# changed\n")
+    second = json.loads(admin.type(f"kingpost push {folder} --json"))["deployment_id"]
+    which = f"kingpost rm passing --deployment {second}"
+    assert admin.refused(which) == (
+        f"This would delete the deployment {second} of passing; add --yes."
+    )
+    said = admin.type(f"{which} --yes")
+    assert said == f"The deployment {second} of passing is deleted.\n"
+    refused = admin.refused(f"kingpost rm passing --deployment {first} -y")
+    assert f"production points at {first}" in refused
+    admin.type("kingpost pause passing")
+    admin.type("kingpost predict passing -i upto=1 --async --detach")
+    assert "has 1 request that wait" in admin.refused("kingpost rm passing --yes")
+    said = json.loads(admin.type("kingpost rm passing --force --yes --json"))
+    assert (said["model"], said["canceled_requests"]) == ("passing", 1)
+    assert "There is no model 'passing'" in admin.refused("kingpost rm passing -y")
+    entries = json.loads(admin.type("kingpost audit --action model.delete --since 1h --json"))
+    assert {entry["result"][:4] for entry in entries} == {"done", "409:"}
+    lines = admin.type("kingpost audit --export").splitlines()
+    assert len(lines) > 20 and json.loads(lines[0])["action"] == "model.delete"
+    shown = admin.type("kingpost audit --action model -n 5")
+    assert "laptop" in shown and "refused: 4" in shown
+    assert max(map(len, shown.splitlines()[:1])) <= 80
+    assert "There are no such entries." in admin.type("kingpost audit --actor nobody")
+
+
 def test_a_key_that_may_not_is_told_what_it_lacks(stack: Stack, far: Shell) -> None:
     far.type(f"kingpost login {stack.url}", given=stack.shell.type("kingpost keys create"))
     said = far.refused("kingpost keys list")
@@ -98,6 +129,8 @@ def test_secrets_and_webhooks(stack: Stack, admin: Shell) -> None:
     assert json.loads(admin.type("kingpost webhooks list --json"))["latest"] == []
     job = json.loads(admin.type("kingpost jobs ls -n 1 --json"))[0]["request_id"]
     assert admin.refused(f"kingpost webhooks resend {job}").endswith("has no webhook.")
+    assert admin.type("kingpost webhooks resend --all") == "No webhook was given up.\n"
+    assert "or --all" in admin.refused("kingpost webhooks resend")
     assert admin.refused("kingpost webhooks resend nobody") == "The request nobody does not exist."
 
 

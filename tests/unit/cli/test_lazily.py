@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.lazily import WHERE, Lazily
+from cli.lazily import OF_A_SERVER, OF_NOTHING, WHERE, Lazily
 from cli.main import app
 
 HEAVY = ("redis", "celery", "pydantic", "yaml", "deployments", "workers", "tasks.settings")
@@ -28,6 +28,15 @@ def test_what_help_says_is_what_the_command_says(name: str) -> None:
     _, command, rest = commands.resolve_command(context, [name, "x"])
     assert command.help == mentioned and mentioned and rest == ["x"]
     assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", [*OF_A_SERVER, *OF_NOTHING])
+def test_every_command_that_reaches_a_server_speaks_json(name: str) -> None:
+    commands = group()
+    _, command, _ = commands.resolve_command(typer.Context(commands), [name])
+    for each in getattr(command, "commands", {name: command}).values():
+        options = [option for parameter in each.params for option in parameter.opts]
+        assert "--json" in options, f"{name} {each.name}"
 
 
 def test_help_imports_no_command() -> None:
