@@ -20,6 +20,7 @@ from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.store.scripting import CLOCK_OFFSET_KEY
+from tests import effort
 from tests.valkey import Valkey
 
 pytest_plugins = ["tests.chain_builder"]
@@ -28,9 +29,8 @@ pytest_plugins = ["tests.chain_builder"]
 STARVED = [HealthCheck.too_slow]
 hypothesis_settings.register_profile("tests", deadline=None, suppress_health_check=STARVED)
 hypothesis_settings.load_profile("tests")
-hypothesis_settings.register_profile(
-    "long", suppress_health_check=STARVED
-)  # see tests/unit/tasks/test_store_machine.py
+for name in (effort.THOROUGH, effort.LONG):
+    hypothesis_settings.register_profile(name, deadline=None, suppress_health_check=STARVED)
 
 
 _configure = structlog.configure

@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.effort import THOROUGH
 from tests.outcomes import Outcome
 
 # A file stays in one process; conftest.py puts long files first.
 THREE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 NOT_CHAOS = "not chaos"  # pyproject.toml leaves the slow ones out, too
 NOT_SHIPPED = ("--ignore", "tests/shipped")  # they build and install: `make shipped` runs them
+ALL = ("-m", NOT_CHAOS, *NOT_SHIPPED, "--hypothesis-profile", THOROUGH)
 MOST_AGAIN = 3  # more are no accident
 TESTS_FAILED = (
     1  # pytest's exit code when tests ran and some failed; the others mean that not all ran
@@ -50,7 +52,7 @@ def verdict(first: Outcome, second: Outcome | None) -> tuple[int, str]:
 
 def main(paths: Sequence[str], slow: bool) -> int:
     """Runs them, says how it went, and returns the exit code."""
-    first = _pytest([*THREE, *(("-m", NOT_CHAOS, *NOT_SHIPPED) if slow else ()), *paths])
+    first = _pytest([*THREE, *(ALL if slow else ()), *paths])
     again = to_run_again(first)
     second = _pytest(["-m", "", *again]) if again else None  # named, whatever their marks are
     code, line = verdict(first, second)
@@ -68,7 +70,11 @@ def _pytest(arguments: Sequence[str]) -> Outcome:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.run", description="Runs the tests.")
-    parser.add_argument("--slow", action="store_true", help="those with the mark `slow`, too")
+    parser.add_argument(
+        "--slow",
+        action="store_true",
+        help="those with the mark `slow`, too, and more of what is repeated",
+    )
     parser.add_argument("paths", nargs="*")
     given = parser.parse_args()
     sys.exit(main(given.paths, given.slow))

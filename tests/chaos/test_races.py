@@ -18,10 +18,11 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tasks.store.verbs import CancelResult, ScriptCall, SettleResult
 from tests.conftest import Clock
+from tests.effort import repeated
 from tests.told import Told
 from tests.valkey import Valkey
 
-PAIRS = 5000
+PAIRS = repeated(1000, 5000)
 BATCH = 250
 DONE = Outcome(Status.SUCCEEDED, 1.0, b"1", "application/json")
 HOOK = "https://example.com/hook"

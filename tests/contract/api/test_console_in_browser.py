@@ -72,7 +72,12 @@ class Console:
         self._context.close()
 
 
-@pytest.fixture(params=[(WIDE, "light"), (NARROW, "dark")], ids=["wide-light", "narrow-dark"])
+BOTH = {"wide-light": (WIDE, "light"), "narrow-dark": (NARROW, "dark")}
+in_both = pytest.mark.parametrize("console", BOTH.values(), ids=BOTH, indirect=True)
+
+
+# What a page does is the same in both. How it looks is not: `in_both` is for tests that look at it.
+@pytest.fixture(params=[BOTH["wide-light"], pytest.param(BOTH["narrow-dark"], marks=pytest.mark.slow)], ids=BOTH)  # fmt: skip
 def console(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iterator[Console]:
     width, theme = request.param
     console = Console(chromium, live, live.new_key(scope="admin", name="operator"), width, theme)
@@ -89,6 +94,7 @@ def serious(page: Page) -> list[tuple[str, str]]:
     ]
 
 
+@in_both
 def test_every_page_fits_can_be_read_and_has_no_error(live: Live, console: Console) -> None:
     with live.client() as http:
         request_id = submit(http, {"a": 1}, ECHO)

@@ -11,7 +11,14 @@ from playwright.sync_api import Route
 from deployments.registry.records import Deployment
 from tests.contract.api.conftest import Live, submit
 from tests.contract.api.studio import studio
-from tests.contract.api.test_console_in_browser import WIDE, Console, chromium, console, serious
+from tests.contract.api.test_console_in_browser import (
+    WIDE,
+    Console,
+    chromium,
+    console,
+    in_both,
+    serious,
+)
 
 __all__ = ["chromium", "console", "studio"]  # fixtures
 TALKER = "/models/talker/production/async_predict"
@@ -87,6 +94,7 @@ def test_a_log_that_is_refused_is_followed_again(live: Live, http: httpx.Client,
     console.close()
 
 
+@in_both
 def test_each_kind_of_output_is_shown_and_nothing_of_it_runs(
     live: Live, http: httpx.Client, console: Console, studio: Deployment
 ) -> None:

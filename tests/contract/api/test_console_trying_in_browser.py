@@ -14,7 +14,14 @@ from deployments.registry.records import Deployment
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, Live
 from tests.contract.api.studio import studio
-from tests.contract.api.test_console_in_browser import WIDE, Console, chromium, console, serious
+from tests.contract.api.test_console_in_browser import (
+    WIDE,
+    Console,
+    chromium,
+    console,
+    in_both,
+    serious,
+)
 
 __all__ = ["chromium", "console", "studio"]  # fixtures
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -34,6 +41,7 @@ def answer(page: Page) -> dict[str, object]:
     return json.loads(page.locator("#result pre").inner_text())
 
 
+@in_both
 def test_a_form_is_made_of_what_a_model_declares(
     live: Live, http: httpx.Client, console: Console, studio: Deployment, tmp_path: Path
 ) -> None:
@@ -255,6 +263,7 @@ def test_the_code_of_a_page_does_the_same(wide: Console, studio: Deployment, liv
     wide.close()
 
 
+@in_both
 def test_a_chat_streams_keeps_the_conversation_and_stops(
     live: Live, console: Console, tmp_path: Path
 ) -> None:

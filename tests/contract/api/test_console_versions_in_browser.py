@@ -12,7 +12,7 @@ from deployments.registry.records import Deployment
 from kingpost.packing.files import files_of, selection_of
 from tasks.store.job_store import JobStore
 from tests.contract.api.conftest import Live, submit
-from tests.contract.api.test_console_in_browser import Console, chromium, console, serious
+from tests.contract.api.test_console_in_browser import Console, chromium, console, in_both, serious
 
 __all__ = ["chromium", "console"]  # fixtures
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
@@ -43,6 +43,7 @@ def versions(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[l
         http.delete("/v1/models/versions?force=true").raise_for_status()
 
 
+@in_both
 def test_what_a_version_changes_is_shown(
     live: Live, console: Console, versions: list[Deployment]
 ) -> None:
@@ -65,6 +66,7 @@ def test_what_a_version_changes_is_shown(
     assert page.title() != "owned" and console.wrong == []
 
 
+@in_both
 def test_a_version_has_its_log(live: Live, http: httpx.Client, console: Console) -> None:
     page, echo = console.page, live.deployment("echo")
     submit(http, {"a": 1}, "/models/echo/production/async_predict")

@@ -1,6 +1,6 @@
 """The whole store against a small model of it: any order of verbs, replays included, keeps the invariants.
 
-`--hypothesis-profile=long` runs 5,000 x 100 steps instead of 200 x 50.
+`make test` runs 40 x 50 steps, `make test-all` 200 x 50, and `make chaos` 5,000 x 100.
 """
 
 import uuid
@@ -25,6 +25,7 @@ from tasks.store.job_store import JobStore
 from tasks.store.scripting import GAP_MS
 from tasks.store.verbs import CancelResult, PurgeResult, Release, ScriptCall, SettleResult
 from tests.conftest import Clock
+from tests.effort import LONG, repeated
 from tests.valkey import Valkey
 
 DEPLOYMENTS = ("dep00001", "dep00002")
@@ -481,10 +482,10 @@ class StoreMachine(RuleBasedStateMachine):
         return records, inputs, places
 
 
-LONG = settings.get_current_profile_name() == "long"
+FOR_LONG = settings.get_current_profile_name() == LONG
 StoreMachine.TestCase.settings = settings(
-    max_examples=5000 if LONG else 200,
-    stateful_step_count=100 if LONG else 50,
+    max_examples=5000 if FOR_LONG else repeated(40, 200),
+    stateful_step_count=100 if FOR_LONG else 50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
