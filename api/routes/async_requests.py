@@ -27,7 +27,6 @@ from api.routes.sse import event_source
 from api.routes.submitting import submit
 from api.routes.target import TargetOf
 from api.schemas import (
-    AsyncPredictBatch,
     AsyncPredictBatchResponse,
     AsyncPredictRequest,
     AsyncPredictResponse,
@@ -54,7 +53,6 @@ from tasks.webhooks.verbs import Redelivery
 
 router = APIRouter(tags=["async"])
 ONE = TypeAdapter(AsyncPredictRequest)
-MANY: TypeAdapter[list[AsyncPredictRequest]] = TypeAdapter(AsyncPredictBatch)
 MOVE = TypeAdapter(MoveRequest)
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 SMALL_BODY = 4096  # bytes

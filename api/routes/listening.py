@@ -1,4 +1,4 @@
-"""Webhooks without a receiver that the server reaches: a key's own as Server-Sent Events, and one delivery as a test."""
+"""Webhooks for development: those of a key as Server-Sent Events, for a receiver that the server cannot reach, and one delivery as a test."""
 
 import asyncio
 import contextlib
@@ -30,8 +30,10 @@ from tasks.webhooks.verbs import BEGINNING, Final, FinalsPlace
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 LOOK_SECONDS = 1.0  # between two looks for final requests
-PING_LOOKS = 15  # looks without one, after which a comment keeps proxies from closing the stream
-MOST = 4  # streams and tests of a key at once, on one process of the API
+PING_LOOKS = (
+    15  # looks that found nothing, after which a comment keeps proxies from closing the stream
+)
+MOST = 4  # streams and tests of a key at once, on one API process
 SMALL_BODY = 4096  # bytes
 ANSWER_SHOWN = 1000  # bytes
 GOODBYE = "retry: 1000\n: the server stops; connect again\n\n"
@@ -46,7 +48,7 @@ class TestBody(BaseModel):
 
 
 class Tested(BaseModel):
-    """What came back: `status` and `answer` (its first 1,000 bytes), or `error`; and what was sent."""
+    """What the receiver answered: `status` and `answer` (its first 1,000 bytes), or why there was none in `error`; and what was sent."""
 
     status: int | None
     answer: str

@@ -74,7 +74,7 @@ async def deployments(manage: Manage, model: str) -> dict[str, list[DeploymentVi
 
 @router.get("/{model}/deployments/{which}", response_model=DeploymentView)
 async def deployment(manage: Manage, model: str, which: Which) -> DeploymentView:
-    """One deployment; `production` and `development` are deployments, too."""
+    """One deployment, by its id or by the name of an environment that points at it."""
     return await _deployment(manage, model, which)
 
 
@@ -108,7 +108,7 @@ async def activate(manage: Manage, model: str, which: Which) -> Acted:
     dependencies=[audits("deployment.deactivate", "deploy")],
 )
 async def deactivate(manage: Manage, model: str, which: Which) -> Acted:
-    """Takes its replicas away; its queued requests wait."""
+    """Stops the deployment's replicas. Its queued requests wait."""
     return Acted(no_op=not await manage.activate(model, which, False))
 
 
@@ -155,7 +155,7 @@ async def create_environment(
     model: str,
     change: Annotated[Change, audits("environment.create", "deploy")],
 ) -> EnvironmentView:
-    """Makes an environment; promote a deployment to it."""
+    """Makes an environment, which points at nothing until a deployment is promoted to it."""
     asked = await _body(request, TypeAdapter(NewEnvironmentBody))
     change.target = f"{model}/{asked.name}"
     await manage.create_environment(model, asked.name)
@@ -176,7 +176,7 @@ async def update_environment(
     name: str,
     change: Annotated[Change, audits("environment.configure", "deploy")],
 ) -> EnvironmentChanged:
-    """Changes the autoscaling of what it points at."""
+    """Changes the autoscaling of the deployment that the environment points at."""
     asked = await _body(request, TypeAdapter(EnvironmentBody))
     changes = asked.autoscaling_settings.changes() if asked.autoscaling_settings else {}
     change.target += _values(changes)

@@ -12,7 +12,10 @@ from deployments.registry.verbs import ENVIRONMENT_NAME
 
 
 class AutoscalingBody(BaseModel):
-    """PATCH .../autoscaling_settings: any of these; unknown ones are refused."""
+    """PATCH .../autoscaling_settings: any of these; unknown ones are refused.
+
+    `autoscaling_window` and `scale_down_delay` are in seconds, `max_scale_down_rate` in percent. Null leaves a setting as it is.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,7 +28,7 @@ class AutoscalingBody(BaseModel):
     max_scale_down_rate: Annotated[int, Field(ge=1, le=50)] | None = None
 
     def changes(self) -> dict[str, object]:
-        """What was given."""
+        """The settings that were given, without nulls."""
         return self.model_dump(exclude_none=True)
 
 
@@ -50,7 +53,7 @@ class PromoteBody(BaseModel):
 
 
 class AutoscalingSettings(BaseModel):
-    """A deployment's knobs."""
+    """The autoscaling settings of a deployment, in the units of AutoscalingBody."""
 
     min_replica: int
     max_replica: int
@@ -157,7 +160,7 @@ class Promotion(BaseModel):
 
 
 class PromotionSettings(BaseModel):
-    """How promotions go here: the new one is warmed, then all traffic moves at once."""
+    """How promotions go here: the new deployment is warmed, then all traffic moves at once."""
 
     redeploy_on_promotion: bool = False
     rolling_deploy: bool = False
@@ -165,7 +168,7 @@ class PromotionSettings(BaseModel):
 
 
 class InstanceType(BaseModel):
-    """There are none here; nodes have what they have."""
+    """Kingpost has no instance types: each node offers what its machine has."""
 
     id: str = "kingpost"
     name: str = "kingpost"
@@ -243,7 +246,7 @@ class EnvironmentChanged(Changed):
 
 
 class EnvironmentDeleted(BaseModel):
-    """The answer to the end of an environment."""
+    """The answer to the deletion of an environment."""
 
     name: str
     model_id: str

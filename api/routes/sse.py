@@ -25,9 +25,9 @@ LINE_END = re.compile("\r\n|\r|\n")  # each ends a line of an event stream, what
 
 
 class HeldStream(StreamingResponse):
-    """An event stream that has a place among a limited number of them, from before its first byte to its end.
+    """An event stream that takes one of a limited number of places, from before its first byte to its end.
 
-    Between a route's look for a free place and the taking of it nothing else runs, if the route returns this at once.
+    A route that has checked for a free place must return this without an `await` in between. Otherwise another stream may take the place.
     """
 
     def __init__(self, source: AsyncGenerator[str], place: AbstractContextManager[None]) -> None:

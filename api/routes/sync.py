@@ -1,4 +1,4 @@
-"""The fast path: sync predict, routes of the model itself, wake."""
+"""Calls that do not wait in the queue: sync predict, routes of the model's own server, wake."""
 
 from fastapi import APIRouter, Request, Response
 

@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1", tags=["packages"])
 async def contents(
     request: Request, manage: Manage, _: Deployer, model: str, which: str
 ) -> PackageContents:
-    """The files of a deployment's package, by name, and its config.yaml. Two of them say what has changed."""
+    """The files of a deployment's package, by name, and its config.yaml, so that two versions can be compared."""
     deployment = (await manage.deployment(model, which))[1]
     held = await gateway_of(request).packages.of(deployment)
     return PackageContents(

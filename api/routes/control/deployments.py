@@ -1,4 +1,4 @@
-"""Deployments of stored packages: made, followed and deleted; models: paused and deleted."""
+"""Makes, follows and deletes deployments of stored packages; pauses and deletes models."""
 
 from typing import Annotated, Any
 

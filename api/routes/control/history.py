@@ -1,4 +1,4 @@
-"""What became of the async requests of the last hour: how long they waited, how many ended in each minute, and how many of them badly."""
+"""The async requests of the last hour, minute by minute: how long they waited, how many ended, and how many of those failed."""
 
 from datetime import datetime
 from typing import Annotated
@@ -29,7 +29,7 @@ class MinutesView(BaseModel):
 
 
 class HistoryView(BaseModel):
-    """The last hour of a deployment. Waits are from submission to the first claim, within 20 %; null if none was claimed."""
+    """The last hour of a deployment. A wait is the time from submission to the first claim, to within 20 %; null if none was claimed."""
 
     model: str
     deployment_id: str

@@ -142,7 +142,7 @@ async def _followed(gateway: Gateway, query: LogQuery, after: LineId | None) -> 
 async def _news(
     gateway: Gateway, query: LogQuery, place: LineId | None
 ) -> AsyncGenerator[list[StoredLine]]:
-    """What is new, again and again; an empty list if nothing is."""
+    """The new lines at each look, an empty list if there are none."""
     store, wanted = gateway.store, query.wanted
     if place is None:
         place, known = await store.run(verbs.logged(wanted.since))
@@ -170,7 +170,7 @@ async def _check_model(gateway: Gateway, query: LogQuery) -> None:
 
 
 async def _chosen(gateway: Gateway, query: LogQuery, known: list[str]) -> list[str]:
-    """Those of the deployments with lines that are asked for. One that was deleted is found by its id."""
+    """The deployments that the query asks for, among those that have lines (`known`). A deleted one is found by its id only."""
     if query.deployment:
         return [each for each in known if each == query.deployment]
     if not query.model:

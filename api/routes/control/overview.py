@@ -1,4 +1,4 @@
-"""What runs where, for keys that may deploy: the nodes with their devices, and all deployments with their queues; and the settings, for admins."""
+"""What runs where: the nodes with their devices and all deployments with their queues, for keys that may deploy; the settings, for admins."""
 
 import re
 from datetime import datetime
@@ -151,7 +151,7 @@ class WorkView(BaseModel):
 
 
 class OverviewView(BaseModel):
-    """All deployments by model, but for those that an environment has left and that have no work any more."""
+    """All deployments by model, without those that were replaced in their environments and have no work."""
 
     deployments: list[WorkView]
 
@@ -177,7 +177,7 @@ async def nodes(request: Request, _: Deployer) -> NodesView:
 
 @router.get("/overview", response_model=OverviewView)
 async def overview(request: Request, _: Deployer) -> OverviewView:
-    """Every deployment, but for those that were replaced and have no work: its status, replicas, and how many requests wait and run."""
+    """Status, replicas, and queued and running requests of every deployment, without those that were replaced and have no work."""
     gateway = gateway_of(request)
     models = {model.id: model for model in await gateway.store.run(registry.models())}
     known = await gateway.store.run(registry.deployments())

@@ -47,7 +47,7 @@ router = APIRouter(prefix="/v1/packages", tags=["packages"])
 
 @router.post("", response_model=PackageView, openapi_extra=body_of(OfferBody))
 async def offer(request: Request, key: Deployer) -> PackageView:
-    """Tells whether a package is stored, and if not, where to send it to and how much of it has arrived."""
+    """Tells whether a package is stored. If not, tells where to send it and how much of it has arrived."""
     uploads = gateway_of(request).uploads
     asked = await read_body(request, OfferBody)
     if await uploads.is_stored(asked.content_hash):

@@ -30,7 +30,7 @@ LOOK_SECONDS = 1.0  # at least; a change of a replica is seen at once
 
 @dataclass(frozen=True)
 class Step:
-    """Where a deployment is on its way. The message is what happens, or why it failed: the last line is the error."""
+    """Where a deployment is on its way. `message` says what happens now, or has a traceback whose last line is the error."""
 
     state: State
     status: str
@@ -74,7 +74,7 @@ async def _look(gateway: Gateway, deployment_id: str) -> Step:
 
 
 def _state(deployment: Deployment, name: StatusName, has_replica: bool) -> State:
-    """The step. A load has failed when the registry says so: a replica's entry may be that of the attempt before."""
+    """The step. Whether a load has failed is read from the registry, because a replica's entry may be of an earlier attempt."""
     if name in STATES:
         return STATES[name]
     if name in ("DEPLOY_FAILED", "UNHEALTHY"):

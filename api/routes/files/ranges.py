@@ -1,4 +1,4 @@
-"""Ranges of bytes (RFC 9110, section 14), so that a browser can move to a place in a sound or a film."""
+"""Ranges of bytes (RFC 9110, section 14), so that a browser can jump to a position in audio or video."""
 
 import re
 from dataclasses import dataclass
@@ -8,14 +8,17 @@ RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 @dataclass(frozen=True)
 class Part:
-    """The bytes from `start` up to `end`, which does not belong to it."""
+    """The bytes from `start` up to, but without, `end`."""
 
     start: int
     end: int
 
 
 def part_of(header: str, size: int) -> Part | None:
-    """What a Range asks for; all of the file for none, for several, and for one that is no range of bytes. None if it is beyond the end."""
+    """The part that a Range header asks for; the whole of `size` bytes if it has no range, several, or none of bytes.
+
+    None if the range begins behind the end: the answer is then 416.
+    """
     match = RANGE.fullmatch(header.strip())
     if match is None or match[1] == match[2] == "":
         return Part(0, size)

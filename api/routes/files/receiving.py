@@ -14,7 +14,7 @@ from tasks.errors import FileMissing, NotFound
 from tasks.files.receiving import Receiver
 from tasks.files.verbs import Upload
 
-MOST_BYTES = 2**53 - 1  # that JSON's readers agree on
+MOST_BYTES = 2**53 - 1  # the largest integer that every JSON parser reads exactly
 Offset = Annotated[str, Header(alias="Upload-Offset", pattern=r"^[0-9]{1,15}$")]
 PIECE: dict[str, Any] = {
     "requestBody": {

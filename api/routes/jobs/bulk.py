@@ -36,7 +36,7 @@ BULK: TypeAdapter[BulkBody] = TypeAdapter(BulkBody)
 MOVE: TypeAdapter[MoveBody] = TypeAdapter(MoveBody)
 SMALL_BODY = 65_536  # bytes
 SECONDS = 10.0  # of work in one call; a client goes on by a call with the same `operation`
-REST = 2.0  # pause after a step, as a multiple of its time; meanwhile the store serves others
+REST = 2.0  # pause after a step, in which the store serves others, as a multiple of the step's time
 LONGEST_REST = 0.05  # s, of one pause
 UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
 
@@ -99,7 +99,7 @@ async def retry(request: Request) -> BulkAnswer:
 
     async with _steered(request, "retry") as (key, change):
         body = await _body(request, BULK)
-        # With a limit, a submission may be refused. Then a step is one job, so that those before count.
+        # A limit may refuse a submission. A step is then one job, so that the jobs before it are counted as done.
         limited = key.limits.submits_per_minute or key.limits.max_unfinished
         at_once = 1 if limited else steering.CHANGED  # jobs in a step
 
@@ -126,7 +126,10 @@ async def _body(request: Request, adapter: TypeAdapter[B]) -> B:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done to requests in a `possible` state. `step` takes the name of the operation in the store, and the filter."""
+    """A bulk operation on requests whose status is in `possible`.
+
+    `step` does a bounded part of it. It takes the operation's name in the store, and the filter.
+    """
 
     action: str
     possible: Collection[Status]

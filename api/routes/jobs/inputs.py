@@ -28,13 +28,15 @@ async def job_input(request: Request, request_id: str) -> Response:
         reading = await gateway.store.run(verbs.read(request_id, owner_for(key), rate, key.id))
     except NotFound:
         raise no_such_request() from None
-    async with _looked_at(request, key, reading.job):
+    async with _audited_if_of_another_key(request, key, reading.job):
         return await _input(request, reading.job)
 
 
 @contextlib.asynccontextmanager
-async def _looked_at(request: Request, key: ApiKey, job: Job) -> AsyncGenerator[None]:
-    """Makes an entry in the audit log when an operator reads what somebody else has sent."""
+async def _audited_if_of_another_key(
+    request: Request, key: ApiKey, job: Job
+) -> AsyncGenerator[None]:
+    """Makes an entry in the audit log when an admin reads the input of another key's request."""
     if job.api_key == key.id:
         yield
         return

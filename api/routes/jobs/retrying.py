@@ -33,13 +33,13 @@ GONE = "The input of the request is gone; submit it again with its input."
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A key under which a retry may be repeated, with what it stands for. '' = none."""
+    """An Idempotency-Key, and a digest of what it was sent with. '' = none."""
 
     key: str = ""
     digest: str = ""
 
 
-ONCE = Idempotency()
+NO_KEY = Idempotency()  # a repeated call makes another request
 
 
 @router.post("/async_request/{request_id}/retry", status_code=201, response_model=RetryResponse)
@@ -90,8 +90,8 @@ async def _edited(gateway: Gateway, job: Job, asked: Any) -> Submission:
 def _idempotency(request: Request, key: ApiKey, job: Job, edit: bytes) -> Idempotency:
     given = idempotency_key_of(request)
     if not given:
-        return ONCE
-    # Keys of submissions are the owner's. This one must not meet them.
+        return NO_KEY
+    # The new request belongs to the job's owner, whose own Idempotency-Keys must not collide with the caller's.
     digest = hashlib.sha256(f"retry {job.request_id}".encode() + edit).hexdigest()
     return Idempotency(f"retry:{key.id}:{given}", digest)
 
@@ -156,7 +156,7 @@ async def submit_again(
     key: ApiKey,
     job: Job,
     jobs: Sequence[Submission],
-    idempotency: Idempotency = ONCE,
+    idempotency: Idempotency = NO_KEY,
 ) -> list[RequestId]:
     """Queues them for the owner of `job`, in whose place the caller acts. Raises an AdmissionError.
 

@@ -25,7 +25,7 @@ LARGEST_PAGE = 1000
 ModelName = Annotated[str, Field(min_length=1, max_length=400)]
 Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 Cursor = Annotated[str, Field(pattern=f"^{PLACE.pattern}$")]
-OldCursor = Annotated[str, Field(pattern=f"^(0|{PLACE.pattern})$")]  # 0 once was the beginning
+OldCursor = Annotated[str, Field(pattern=f"^(0|{PLACE.pattern})$")]  # old clients begin with 0
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 
 
@@ -68,7 +68,7 @@ class JobQuery(BaseModel):
     error_code: Annotated[str | None, Field(pattern=r"^[0-9A-Za-z_]{1,64}$")] = None
     error_text: Annotated[
         str | None,
-        Field(min_length=1, max_length=200, description="Text in an error, in capitals or not."),
+        Field(min_length=1, max_length=200, description="Text in an error, whatever its case."),
     ] = None
 
 
@@ -89,7 +89,7 @@ NOTHING: tuple[object, ...] = (None, [], False)  # values that do not say which 
 
 
 def _says_which(schema: dict[str, Any]) -> None:
-    """One field at least says which requests."""
+    """Tells the OpenAPI document that at least one field says which requests are meant."""
     said = {"not": {"enum": list(NOTHING)}}
     names = [*JobQuery.model_fields, "all"]
     schema["anyOf"] = [{"required": [name], "properties": {name: said}} for name in names]
@@ -119,7 +119,7 @@ class BulkBody(JobQuery):
 
 
 def _says_where(schema: dict[str, Any]) -> None:
-    """One of the fields says where to."""
+    """The same for the fields that say where the requests move to."""
     _says_which(schema)
     said = {"not": {"enum": list(NOTHING)}}
     names = ("to_priority", "to_deployment")
@@ -177,7 +177,7 @@ class RetryBody(BaseModel):
 
 
 def _says_what(schema: dict[str, Any]) -> None:
-    """One of the fields at least says what is to change."""
+    """Tells the OpenAPI document that at least one field says what is to change."""
     schema["anyOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
         for name in schema["properties"]

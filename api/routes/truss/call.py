@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request
 
 from api.gateway import Gateway, gateway_of
-from api.routes.truss.asked import Field, QueryError
+from api.routes.truss.query import QueryError, QueryField
 from tasks.api_keys import ApiKey
 from tasks.outside_text import utf8
 
@@ -18,7 +18,7 @@ class Call:
 
     request: Request
     key: ApiKey
-    field: Field
+    field: QueryField
 
     @property
     def gateway(self) -> Gateway:
@@ -53,7 +53,7 @@ class Call:
             raise QueryError(f"{why}; push without {option}.")
 
 
-def _wants(field: Field, name: str) -> bool:
+def _wants(field: QueryField, name: str) -> bool:
     return any(inner.name == name or _wants(inner, name) for inner in field.fields)
 
 

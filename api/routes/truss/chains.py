@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.audit import audited
-from api.routes.truss.asked import QueryError
 from api.routes.truss.call import Call
 from api.routes.truss.models import TEAM, draft_of, hostname, version
 from api.routes.truss.objects import transfer_id_of
 from api.routes.truss.pushing import NO_NAMES
+from api.routes.truss.query import QueryError
 from deployments.chain_deploying import Chainlet, ChainWish
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Model

@@ -1,4 +1,4 @@
-"""The content of an object that a client of S3 sends, checked against the digests that it sends along."""
+"""The content of an object that an S3 client uploads, checked against the digests in its headers and trailers."""
 
 import hashlib
 import re
@@ -13,9 +13,8 @@ from tasks.errors import KingpostError
 
 SIGNED = re.compile(r"[0-9a-f]{64}")
 PLAIN = "UNSIGNED-PAYLOAD"  # over TLS
-FRAMED = (
-    "STREAMING-UNSIGNED-PAYLOAD-TRAILER"  # over TLS: in chunks of its own, with a checksum behind
-)
+# Over TLS: the object in `aws-chunked` form, with a checksum after the last chunk.
+FRAMED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 LONGEST_LINE = 256  # bytes, of a chunk's size and of a trailer
 MOST_TRAILERS = 8
 CHECKSUM = "x-amz-checksum-crc32"

@@ -6,13 +6,13 @@ from typing import Any
 from graphql import GraphQLError, parse, value_from_ast_untyped
 from graphql.language import FieldNode, OperationDefinitionNode, SelectionSetNode
 
-from api.routes.truss.asked import Field, QueryError
+from api.routes.truss.query import QueryError, QueryField
 
 MOST_TOKENS = 20_000  # a chain with 100 chainlets has about 2,000
 SHOWN = 200  # characters of an error
 
 
-def read(query: str, variables: Mapping[str, Any]) -> tuple[str, tuple[Field, ...]]:
+def read(query: str, variables: Mapping[str, Any]) -> tuple[str, tuple[QueryField, ...]]:
     """`query` or `mutation`, and the outermost fields. Raises QueryError."""
     try:
         document = parse(query, no_location=True, max_tokens=MOST_TOKENS)
@@ -26,11 +26,13 @@ def read(query: str, variables: Mapping[str, Any]) -> tuple[str, tuple[Field, ..
         raise QueryError("The query is nested too deeply.") from None
 
 
-def _fields(selection: SelectionSetNode | None, variables: Mapping[str, Any]) -> tuple[Field, ...]:
+def _fields(
+    selection: SelectionSetNode | None, variables: Mapping[str, Any]
+) -> tuple[QueryField, ...]:
     return tuple(_field(node, variables) for node in (selection.selections if selection else ()))
 
 
-def _field(node: object, variables: Mapping[str, Any]) -> Field:
+def _field(node: object, variables: Mapping[str, Any]) -> QueryField:
     if not isinstance(node, FieldNode):
         raise QueryError("Fragments are not supported.")
     arguments = {
@@ -38,4 +40,4 @@ def _field(node: object, variables: Mapping[str, Any]) -> Field:
         for argument in node.arguments or ()
     }
     key = node.alias.value if node.alias else node.name.value
-    return Field(node.name.value, key, arguments, _fields(node.selection_set, variables))
+    return QueryField(node.name.value, key, arguments, _fields(node.selection_set, variables))

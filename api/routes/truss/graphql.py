@@ -12,14 +12,12 @@ from api import body as bodies
 from api.problems import of_error
 from api.routes.control.deployer import Deployer
 from api.routes.truss import chains, models, pushing, watching
-from api.routes.truss.asked import Field as Asked
-from api.routes.truss.asked import QueryError, project
 from api.routes.truss.call import Answer, Call
+from api.routes.truss.query import QueryError, QueryField, project
 from tasks.errors import KingpostError, NotFound
 
-MOST_BYTES = (
-    16 << 20
-)  # of a request: a patch holds the changed files, and twice the names of all files
+# Of a request. The largest is a patch: it has the changed files, and the names of all files twice.
+MOST_BYTES = 16 << 20
 MOST_FIELDS = 20  # in one request
 SHOWN = 60  # characters of a name that is not known
 
@@ -52,7 +50,8 @@ ANSWERS: Mapping[tuple[str, str], Answer] = {
     ("mutation", "sync_draft_truss"): watching.sync,
     ("mutation", "deploy_chain_atomic"): chains.deploy,
 }
-WHOLE = ("model_s3_upload_credentials",)  # answered with more than was asked for
+# Answered with all fields, because the client uses one that it does not ask for.
+WHOLE = ("model_s3_upload_credentials",)
 QUERY = TypeAdapter(QueryBody)
 router = APIRouter(include_in_schema=False)
 
@@ -82,13 +81,13 @@ async def graphql(request: Request, key: Deployer) -> JSONResponse:
     return JSONResponse({"data": data})
 
 
-def _read(asked: QueryBody) -> tuple[str, tuple[Asked, ...]]:
+def _read(asked: QueryBody) -> tuple[str, tuple[QueryField, ...]]:
     from api.routes.truss.document import read  # its library takes half a second to import
 
     return read(asked.query, asked.variables or {})
 
 
-def _answer(kind: str, field: Asked) -> Answer:
+def _answer(kind: str, field: QueryField) -> Answer:
     answer = ANSWERS.get((kind, field.name))
     if answer is None:
         known = ", ".join(name for of_kind, name in ANSWERS if of_kind == kind)
@@ -98,7 +97,7 @@ def _answer(kind: str, field: Asked) -> Answer:
     return answer
 
 
-def _shaped(value: Any, field: Asked) -> Any:
+def _shaped(value: Any, field: QueryField) -> Any:
     return value if field.name in WHOLE else project(value, field)
 
 

@@ -16,7 +16,7 @@ from api.audit import audited
 from api.gateway import Gateway, gateway_of
 from api.problems import Problem, of_error
 from api.routes.truss.content import ContentRefused, content, refuse
-from api.routes.truss.signature import Asked, Signature
+from api.routes.truss.signature import Signature, SignedRequest
 from api.server.connections import Connection
 from deployments.packages.transfers import MOST_OF_PART, MOST_PARTS
 from deployments.packages.uploads import PackageRefused
@@ -30,8 +30,9 @@ KEY = re.compile(r"truss/([0-9a-f]{32})")
 NUMBER = re.compile(rb"<PartNumber>\s*(\d{1,5})\s*</PartNumber>")
 ETAG = re.compile(rb"<ETag>\s*(?:\"|&quot;|&#34;)?([0-9a-f]{32})(?:\"|&quot;|&#34;)?\s*</ETag>")
 LONGEST_LIST = 4 << 20  # bytes, of 10,000 parts
-PATIENCE_SECONDS = 20.0  # for a check; then the answer begins, as that of S3
-SPACE_SECONDS = 10.0
+# A check of the archive that takes longer is answered as S3 does: the answer begins, and spaces keep the connection open.
+PATIENCE_SECONDS = 20.0
+SPACE_SECONDS = 10.0  # between two spaces
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
@@ -67,7 +68,7 @@ async def sender_of(request: Request) -> Sender:
         transfer = await gateway.transfers.find(signature.access_key)
     except NotFound as error:
         refuse("InvalidAccessKeyId", str(error), 403)
-    asked = _asked(request)
+    asked = _signed_request(request)
     token = request.headers.get("x-amz-security-token")
     if token != transfer.id or not signature.is_of(asked, transfer.secret):
         refuse("SignatureDoesNotMatch", "The signature is not that of these credentials.", 403)
@@ -81,9 +82,9 @@ async def sender_of(request: Request) -> Sender:
     return Sender(key, transfer)
 
 
-def _asked(request: Request) -> Asked:
+def _signed_request(request: Request) -> SignedRequest:
     query = request.scope["query_string"].decode("latin-1")
-    return Asked(request.method, request.scope["path"], query, request.headers)
+    return SignedRequest(request.method, request.scope["path"], query, request.headers)
 
 
 async def _key_of(gateway: Gateway, transfer: Transfer) -> ApiKey:
@@ -98,7 +99,7 @@ Handler = Callable[..., Awaitable[Response]]
 
 
 def in_xml(handler: Handler) -> Handler:
-    """Says every error as S3 does."""
+    """Answers every error in XML, as S3 does."""
 
     @wraps(handler)
     async def answered(*args: Any, **more: Any) -> Response:
@@ -238,7 +239,10 @@ async def _listed(request: Request) -> dict[int, str]:
 
 
 def parts_in(said: bytes) -> dict[int, str]:
-    """The parts of such a list. Raises ContentRefused. It takes a time that grows with the list, whatever stands there."""
+    """The MD5 of each part in the XML of CompleteMultipartUpload, by the part's number. Raises ContentRefused.
+
+    It uses no XML parser, so its time is linear in the size of the list, whatever a client sends.
+    """
     found: dict[int, str] = {}
     for begun in said.split(b"<Part>")[1:]:
         part, end, _ = begun.partition(b"</Part>")

@@ -20,7 +20,7 @@ MUST_SIGN = {"host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token
 
 
 @dataclass(frozen=True)
-class Asked:
+class SignedRequest:
     """What of a request is signed. The path and the query are as they came; names of headers are in lower case."""
 
     method: str
@@ -51,7 +51,7 @@ class Signature:
             return None
         return cls(access_key, day, region, names, value)
 
-    def is_of(self, asked: Asked, secret: str) -> bool:
+    def is_of(self, asked: SignedRequest, secret: str) -> bool:
         """Whether the holder of that secret signed this request."""
         expected = hmac.new(self._key(secret), self._signed(asked).encode(), hashlib.sha256)
         return hmac.compare_digest(expected.hexdigest(), self.value)
@@ -62,7 +62,7 @@ class Signature:
             key = hmac.digest(key, word.encode(), "sha256")
         return key
 
-    def _signed(self, asked: Asked) -> str:
+    def _signed(self, asked: SignedRequest) -> str:
         headers = [f"{name}:{_folded(asked.headers.get(name, ''))}" for name in self.headers]
         parts = [asked.method, asked.path, _canonical(asked.query), *headers, ""]
         parts += [";".join(self.headers), asked.headers.get("x-amz-content-sha256", "")]
@@ -70,7 +70,7 @@ class Signature:
         scope = f"{self.day}/{self.region}/s3/aws4_request"
         return "\n".join((ALGORITHM, asked.headers.get("x-amz-date", ""), scope, digest))
 
-    def is_recent(self, asked: Asked, now: datetime) -> bool:
+    def is_recent(self, asked: SignedRequest, now: datetime) -> bool:
         """Whether it was signed now, as far as the client's clock goes."""
         said = asked.headers.get("x-amz-date", "")
         try:

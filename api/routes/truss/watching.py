@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from api.routes.truss.asked import QueryError
 from api.routes.truss.call import Call
 from api.routes.truss.models import draft_of, signature_of
 from api.routes.truss.pushing import deployed
+from api.routes.truss.query import QueryError
 from deployments.packages.deploying import Wish
 from deployments.packages.patching import config_of, text_of
 from deployments.packages.uploads import PackageRefused
@@ -20,7 +20,7 @@ from deployments.registry.records import Deployment
 from kingpost.packing.config_file import CONFIG_NAME, PackageError
 from tasks.errors import NotFound
 
-# What they change stands in config.yaml, which comes along as a whole.
+# Operations of a patch that change config.yaml. They are ignored, because the patch has the whole new file.
 IN_CONFIG = ("config", "environment_variable", "external_data", "python_requirement")
 FOLDERS = {
     "model_code": ("model_module_dir", "model"),

@@ -16,16 +16,16 @@ class QueryError(Exception):
 
 
 @dataclass(frozen=True)
-class Field:
+class QueryField:
     """A field, the name under which its value is wanted, its arguments, and the fields that are wanted of it."""
 
     name: str
     key: str
     arguments: Mapping[str, Any]
-    fields: "tuple[Field, ...]"
+    fields: "tuple[QueryField, ...]"
 
 
-def project(value: object, field: Field) -> Any:
+def project(value: object, field: QueryField) -> Any:
     """What a field asks of a value. Raises QueryError for a field that the value does not have."""
     if not field.fields or value is None:
         return value
