@@ -19,6 +19,13 @@ def check_webhook(url: str, settings: Settings) -> None:
         example = "a URL such as https://example.com/hook, without user and password"
         raise Problem(400, "client_error", f"webhook_endpoint: must be {example}.")
     if not settings.webhook_allow_http and not _HTTPS.match(url):
-        raise Problem(400, "client_error", "webhook_endpoint: must begin with https://.")
+        raise Problem(
+            400,
+            "client_error",
+            "webhook_endpoint: must begin with https://; KINGPOST_WEBHOOK_ALLOW_HTTP=1 on the server allows http.",
+        )
     if why := refusal(url, settings):
-        raise Problem(400, "client_error", f"webhook_endpoint: can never be reached: {why}.")
+        message = f"webhook_endpoint: can never be reached: {why}."
+        if not refusal(url, settings.model_copy(update={"webhook_allow_private": True})):
+            message += " KINGPOST_WEBHOOK_ALLOW_PRIVATE=1 on the server allows it."
+        raise Problem(400, "client_error", message)

@@ -13,6 +13,7 @@ from api import body as bodies
 from api.console.code import Called, calls
 from api.console.rendering import MOST_SHOWN, pretty
 from api.console.sessions import Viewer
+from api.console.story import story
 from api.gateway import Gateway, gateway_of
 from api.problems import Problem
 from api.routes.async_requests import job_and_status
@@ -69,7 +70,7 @@ async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[st
         "now": now,
         "job": job,
         "name": await _model_name(gateway, job.model_id),
-        "steps": _steps(now),
+        "steps": story(job, now),
         "final": job.status in FINAL,
         "delivery": await _delivery(gateway, job),
         "input_gone": job.status in FINAL and not gateway.settings.keep_inputs,
@@ -131,28 +132,3 @@ async def latest_input(request: Request, viewer: Viewer, model_id: str) -> str:
     found = await gateway.store.run(steering.find(wanted, Place.of(""), 1))
     given = await _input(gateway, found.jobs[0]) if found.jobs else None
     return pretty(given) if given is not None and len(given) <= MOST_SHOWN else ""
-
-
-def _steps(now: Any) -> list[dict[str, Any]]:
-    """The story of a request, in the order of time."""
-    steps: list[dict[str, Any]] = [{"what": "submitted", "at": now.created_at, "why": ""}]
-    started = {"what": f"attempt {now.attempt} started", "at": now.started_at, "why": ""}
-    for number, error in enumerate(now.errors, 1):
-        if number == now.attempt and now.started_at:
-            steps.append(started)
-        why = f"{error.code}: {error.message}"
-        steps.append({"what": f"attempt {number} failed", "at": None, "why": why})
-    if now.started_at and len(now.errors) < now.attempt:
-        steps.append(started)
-    if now.status == "QUEUED":
-        why = " ".join(filter(None, (now.waiting_for, now.waiting_reason)))
-        steps.append({"what": "waits", "at": now.status_at, "why": why})
-    elif now.status != "IN_PROGRESS":
-        steps.append(
-            {"what": now.status.lower(), "at": now.finished_at or now.status_at, "why": ""}
-        )
-    if now.stopped_at:
-        steps.append(
-            {"what": f"its call was stopped ({now.stopped_by})", "at": now.stopped_at, "why": ""}
-        )
-    return steps

@@ -43,6 +43,11 @@ class ModelRow:
         return sum(row.queue.in_progress for row in self.deployments)
 
     @property
+    def serving(self) -> int:
+        """Ready replicas of the deployment whose status is told."""
+        return self.deployments[0].status.ready if self.deployments else 0
+
+    @property
     def ready(self) -> int:
         """Ready replicas of all deployments."""
         return sum(row.status.ready for row in self.deployments)

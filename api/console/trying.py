@@ -16,6 +16,7 @@ from api.console.sessions import Viewing, check_not_forged
 from api.console.versions import one_model
 from api.gateway import gateway_of
 from api.problems import Problem
+from api.routes.async_requests import job_and_status
 from deployments.packages.contents import Contents
 from deployments.registry.records import Deployment
 from tasks.errors import PayloadUnavailable
@@ -41,16 +42,17 @@ ASKED = TypeAdapter(Asked)
 async def playground(
     request: Request, viewer: Viewing, model: str, again: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
-    """Runs a model by hand. With `again`, the input is that of an earlier request."""
+    """Runs a model by hand. With `again`, it begins as an earlier request: its input, deployment and level, through the queue."""
     row = await one_model(request, viewer, model)
     if not row.deployments:
         raise Problem(404, "client_error", NO_VERSION)
     held = await _held(request, row.deployments[0].deployment)
+    job = (await job_and_status(request, again, viewer.key))[0] if again else None
     example = pretty(json.dumps(held.example)) if held.example is not None else ""
     given = await (given_again(request, again) if again else latest_input(request, viewer, row.model.id))  # fmt: skip
     return await page(
         request, "playground.html", viewer, row=row, chats=held.chats,
-        given=given or example or "{}", example=example,
+        given=given or example or "{}", example=example, again=job,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The page of a model: its versions, what changed between them, and what each of them logged."""
 
 import asyncio
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -8,13 +9,14 @@ from starlette.responses import Response
 
 from api.console.changes import changes
 from api.console.live.parts import shared
-from api.console.overview import DeploymentRow, ModelRow, model_rows
+from api.console.overview import PRODUCTION, DeploymentRow, ModelRow, model_rows
 from api.console.rendering import page
 from api.console.routing import PageRoute
 from api.console.sessions import Viewer, Viewing
 from api.gateway import authenticate, gateway_of
 from api.problems import Problem
-from tasks.errors import NotFound
+from api.routes.control.overview import nodes as nodes_route
+from tasks.errors import NotFound, PayloadUnavailable
 from tasks.log_store.lines import LEVELS, Level
 
 router = APIRouter(prefix="/ui/models/{model}", include_in_schema=False, route_class=PageRoute)
@@ -28,21 +30,37 @@ async def model(request: Request, viewer: Viewing, model: str) -> Response:
 
     async def render(viewer: Viewer) -> Response:
         row = await one_model(request, viewer, model)
-        return await page(request, "model.html", viewer, row=row, MOST=MOST_VERSIONS)
+        return await page(
+            request, "model.html", viewer, row=row, MOST=MOST_VERSIONS,
+            hosts=await _hosts(request, viewer), chats=await _chats(request, row),
+        )  # fmt: skip
 
     return await shared(request, viewer, render)
+
+
+async def _hosts(request: Request, viewer: Viewer) -> dict[str, str]:
+    """The names of the nodes by their replicas, as far as the viewer may know them."""
+    nodes = (await nodes_route(request, viewer.key)).nodes if viewer.may("deploy") else ()
+    return {replica.id: node.host for node in nodes for replica in node.replicas}
+
+
+async def _chats(request: Request, row: ModelRow) -> bool:
+    with contextlib.suppress(PayloadUnavailable):
+        if row.deployments:
+            return await gateway_of(request).packages.chats(row.deployments[0].deployment)
+    return False
 
 
 @router.get("/changes")
 async def what_changed(
     request: Request, viewer: Viewing, model: str, old: Which = "", new: Which = ""
 ) -> Response:
-    """What differs between two versions; without a choice, between the newest and the one before it."""
+    """What differs between two versions; without a choice, what production would get: the newest against production, and production against the one before it."""
     await authenticate(request, "deploy")
     row = await one_model(request, viewer, model)
     versions = sorted(row.deployments, key=lambda entry: entry.deployment.created, reverse=True)
     after = _chosen(versions, new) if new else next(iter(versions), None)
-    before = _chosen(versions, old) if old else _one_before(versions, after)
+    before = _chosen(versions, old) if old else _to_compare(row, versions, after)
     found = None
     if before and after:
         packages = gateway_of(request).packages
@@ -72,6 +90,20 @@ def _chosen(versions: list[DeploymentRow], deployment_id: str) -> DeploymentRow:
         if entry.deployment.id == deployment_id:
             return entry
     raise Problem(404, "client_error", f"This model has no deployment {deployment_id[:40]}.")
+
+
+def _to_compare(
+    row: ModelRow, versions: list[DeploymentRow], after: DeploymentRow | None
+) -> DeploymentRow | None:
+    """What a version is compared with: production, and production with what it was before."""
+    at = row.model.environments.get(PRODUCTION)
+    known = {entry.deployment.id: entry for entry in versions}
+    serving = known.get(at.deployment_id or "") if at else None
+    if serving is None or after is None:
+        return _one_before(versions, after)
+    if serving is not after:
+        return serving
+    return known.get((at.previous if at else None) or "") or _one_before(versions, after)
 
 
 def _one_before(versions: list[DeploymentRow], after: DeploymentRow | None) -> DeploymentRow | None:

@@ -28,6 +28,7 @@ MOST_FILES = 5000
 LONGEST_TEXT = 128 << 10  # bytes
 MOST_TEXT = 1 << 20  # bytes of all texts of a package
 KEPT = 32  # packages
+MOST_CHATTING = 500  # deployments of which it is known whether they chat
 PIECE = 1 << 20
 TEXTS = (".yaml", ".yml", ".py", ".txt", ".toml", ".json", ".md", ".cfg", ".ini", ".sh", ".jinja")
 CHATS = re.compile(r"^\s+(async\s+)?def chat_completions\(", re.MULTILINE)
@@ -93,6 +94,7 @@ class PackageReader:
         self._payloads = Payloads(settings)
         self._limits = Limits.of(settings)
         self._kept: OrderedDict[str, Contents] = OrderedDict()
+        self._chatting: OrderedDict[tuple[str, str], bool] = OrderedDict()
         self._reading = asyncio.Lock()
 
     async def of(self, deployment: Deployment) -> Contents:
@@ -110,6 +112,15 @@ class PackageReader:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return known
+
+    async def chats(self, deployment: Deployment) -> bool:
+        """Whether it answers chat completions, as its package says. What was read is kept, so that a page may ask often. Raises PayloadUnavailable."""
+        which = (deployment.id, deployment.content_hash)
+        if which not in self._chatting:
+            self._chatting[which] = (await self.of(deployment)).chats
+            while len(self._chatting) > MOST_CHATTING:
+                self._chatting.popitem(last=False)
+        return self._chatting[which]
 
     def _stored(self, content_hash: str) -> Contents:
         try:

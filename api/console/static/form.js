@@ -121,14 +121,17 @@ function numberField(id, name, schema) {
     inside: [pair],
     read: () => {
       if (!element.validity.valid) throw new Fault(name, element.validationMessage, element);
-      return element.value === "" ? undefined : Number(element.value);
+      return element.value === "" ? undefined : valueOf(asNumber(element.value));
     },
     write: (value) => {
-      element.value = typeof value === "number" ? String(value) : "";
-      if (slider && typeof value === "number") slider.value = String(value);
+      element.value = typeof value === "number" || isLong(value) ? digitsOf(value) : "";
+      if (slider && element.value !== "") slider.value = element.value;
     },
   };
 }
+
+// What a number's field holds, as JSON: "+5", "007" and ".5" are none.
+const asNumber = (text) => (/^-?(0|[1-9]\d*)$/.test(text) ? text : String(Number(text)));
 
 function textField(id, schema) {
   const isShort = schema.format !== undefined || schema.pattern !== undefined || schema.maxLength <= 120;
@@ -139,7 +142,7 @@ function textField(id, schema) {
   return {
     inside: [element],
     read: () => (element.value === "" && !given ? undefined : element.value),
-    write: (value) => { given = typeof value === "string"; element.value = given ? value : ""; },
+    write: (value) => { given = typeof value === "string" && !isLong(value); element.value = given ? value : ""; },
   };
 }
 
@@ -150,9 +153,9 @@ function jsonField(id) {
     inside: [element],
     read: () => {
       if (element.value.trim() === "") return undefined;
-      try { return JSON.parse(element.value); } catch (error) { throw new Fault("", `This is no JSON: ${error.message}`, element); }
+      try { return valueOf(element.value); } catch (error) { throw new Fault("", `This is no JSON: ${error.message}`, element); }
     },
-    write: (value) => { element.value = value === undefined ? "" : JSON.stringify(value); },
+    write: (value) => { element.value = value === undefined ? "" : textOf(value); },
   };
 }
 

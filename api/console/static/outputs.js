@@ -9,6 +9,21 @@ const STARTS = { iVBORw0KGgo: "image/png", "/9j/": "image/jpeg", R0lGOD: "image/
 const LONG_WHOLE = /(?<![\d.])\d{16,}(?![\d.eE])/; // a whole number that JavaScript cannot count
 const FILE_ADDRESS = /^\/v1\/files\/[\w.~-]+$/;
 
+// JSON with whole numbers that JavaScript cannot count: they become marked texts, and digits again when it is written.
+const LONG_MARK = `\uE000${Array.from(crypto.getRandomValues(new Uint32Array(2)), String).join("-")}:`;
+const JSON_PARTS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const isLong = (value) => typeof value === "string" && value.startsWith(LONG_MARK);
+const digitsOf = (value) => (isLong(value) ? value.slice(LONG_MARK.length) : String(value));
+
+function valueOf(text) {
+  const value = JSON.parse(text); // says what is wrong with the text itself
+  if (!LONG_WHOLE.test(text)) return value;
+  const isPlain = (part) => part[0] === '"' || /[.eE]/.test(part) || Number.isSafeInteger(Number(part));
+  return JSON.parse(text.replace(JSON_PARTS, (part) => (isPlain(part) ? part : JSON.stringify(LONG_MARK + part))));
+}
+
+const textOf = (value, indent) => JSON.stringify(value, null, indent).replace(new RegExp(`"${LONG_MARK}(-?\\d+)"`, "g"), "$1");
+
 function make(kind, text = "", className = "") {
   const element = document.createElement(kind);
   element.textContent = text;
@@ -51,8 +66,53 @@ function block(text) {
 function elementsOf(kind, text) {
   if (kind !== "application/json" && !kind.endsWith("+json")) return [block(text)];
   let value;
-  try { value = JSON.parse(text); } catch { return [block(text)]; }
-  return [...insideOf(value), block(LONG_WHOLE.test(text) ? text : JSON.stringify(value, shortened, 2) ?? "")];
+  try { value = valueOf(text); } catch { return [block(text)]; }
+  const asText = block(LONG_WHOLE.test(text) ? text : JSON.stringify(value, shortened, 2) ?? "");
+  if (!isNested(value)) return [...insideOf(value), asText];
+  const other = make("details");
+  other.append(make("summary", "As text"), asText);
+  return [...insideOf(value), tree(value), other];
+}
+
+// A tree of what is nested: a branch gets its leaves when it is opened, so that a large output costs what is looked at.
+const MOST_LEAVES = 200; // of a branch, each time that more are asked for
+const isBranch = (value) => value !== null && typeof value === "object" && Object.keys(value).length > 0;
+const isNested = (value) => isBranch(value) && Object.values(value).some(isBranch);
+
+function tree(value) {
+  const place = make("div", "", "tree");
+  place.append(branch(Array.isArray(value) ? "list" : "object", value, true));
+  for (const below of [...place.querySelectorAll("details details")].slice(0, 20)) below.open = true;
+  return place;
+}
+
+function branch(name, value, isOpen = false) {
+  const box = make("details"), head = make("summary"), count = Object.keys(value).length;
+  const things = Array.isArray(value) ? "item" : "member";
+  head.append(make("code", name), make("small", ` ${count} ${things}${count === 1 ? "" : "s"}`));
+  box.append(head);
+  box.addEventListener("toggle", () => { if (box.open && box.children.length === 1) leaves(box, Object.entries(value), 0); });
+  if (isOpen) {
+    leaves(box, Object.entries(value), 0);
+    box.open = true;
+  }
+  return box;
+}
+
+function leaves(box, entries, first) {
+  for (const [name, part] of entries.slice(first, first + MOST_LEAVES)) box.append(isBranch(part) ? branch(name.slice(0, 200), part) : leaf(name, part));
+  const next = first + MOST_LEAVES;
+  if (next >= entries.length) return;
+  const more = make("button", `${entries.length - next} more`);
+  more.type = "button";
+  more.addEventListener("click", () => { more.remove(); leaves(box, entries, next); });
+  box.append(more);
+}
+
+function leaf(name, value) {
+  const line = make("div", "", "leaf"), text = isLong(value) ? digitsOf(value) : JSON.stringify(shortened("", value)) ?? "";
+  line.append(make("code", name.slice(0, 200)), " ", make("span", text, `v-${isLong(value) ? "number" : typeof value}`));
+  return line;
 }
 
 function shortened(_, value) {

@@ -16,7 +16,7 @@ const target = () => `/models/${form.dataset.model}/deployment/${form.deployment
 function inputText() {
   if (form.way.value === "form") {
     const value = fieldset.read();
-    return isTouched ? JSON.stringify(value) : form.input.value;
+    return isTouched ? textOf(value) : form.input.value;
   }
   try { JSON.parse(form.input.value); } catch (error) {
     throw new Fault("", `The input is no JSON: ${error.message}`, form.input);
@@ -33,7 +33,7 @@ function wrong(error) {
 
 function toForm() {
   let value;
-  try { value = JSON.parse(form.input.value); } catch (error) {
+  try { value = valueOf(form.input.value); } catch (error) {
     form.way.value = "json";
     return wrong(new Fault("", `The input is no JSON: ${error.message}`, form.input));
   }
@@ -50,7 +50,7 @@ function toForm() {
 function toJson() {
   try {
     const value = fieldset.read();
-    if (isTouched) form.input.value = JSON.stringify(value, null, 2);
+    if (isTouched) form.input.value = textOf(value, 2);
   } catch (error) {
     form.way.value = "form";
     return wrong(error);
@@ -83,7 +83,7 @@ async function readSchema() {
   let known;
   try { known = await schemaOf(target()); } catch { known = {}; } // it declares none
   if (form.deployment.selectedOptions[0] !== chosen) return;
-  if (known.supports_streaming === true) form.how.value = "stream";
+  if (known.supports_streaming === true && !("again" in form.dataset)) form.how.value = "stream";
   fieldset = known.input_schema ? formOf(known.input_schema) : null;
   if (!fieldset) {
     said.textContent = "It declares no input type, so there is no form.";

@@ -104,7 +104,7 @@ def test_each_kind_of_output_is_shown_and_nothing_of_it_runs(
         "sound": "#result audio[controls]",
         "html": "#result pre",
         "svg": "#result a[download]",
-        "json": "#result pre",
+        "json": "#result .tree",
         "fail": "#result .none",
     }
     once = {"max_attempts": 1}

@@ -38,7 +38,7 @@ def run(page: Page) -> None:
 
 
 def answer(page: Page) -> dict[str, object]:
-    return json.loads(page.locator("#result pre").inner_text())
+    return json.loads(page.locator("#result pre").text_content() or "")
 
 
 @in_both

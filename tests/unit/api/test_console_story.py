@@ -1,35 +1,62 @@
 """What the console tells of a request and of a model, from what the store knows."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from api.console.jobs import _steps
 from api.console.overview import DeploymentRow, ModelRow
+from api.console.story import story
+from api.schemas import AsyncError, RequestStatus, time_of
 from deployments.registry.records import Deployment, Model
 from deployments.registry.statuses import DeploymentStatus
-from tasks.job import QueueStatus
-
-AT = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def told(**more: Any) -> list[str]:
-    now = {
-        "status": "FAILED", "attempt": 2, "created_at": AT, "started_at": AT, "finished_at": AT, "status_at": AT,
-        "stopped_at": None, "stopped_by": None, "waiting_for": None, "waiting_reason": None, "errors": [],
-    }  # fmt: skip
-    return [step["what"] for step in _steps(SimpleNamespace(**now | more))]
+from tasks.job import Job, QueueStatus
+from tasks.state import Status
 
 
-def test_the_story_of_a_request_is_in_the_order_of_time() -> None:
-    errors = [SimpleNamespace(code="MODEL_PREDICT_ERROR", message=why) for why in ("a", "b")]
-    failed = ["submitted", "attempt 1 failed", "attempt 2 started", "attempt 2 failed", "failed"]
-    assert told(errors=errors) == failed
-    went_on = ["submitted", "attempt 1 failed", "attempt 2 started", "succeeded"]
-    assert told(errors=errors[:1], status="SUCCEEDED") == went_on
-    queued = told(status="QUEUED", attempt=0, started_at=None, waiting_for="paused")
-    assert queued == ["submitted", "waits"]
+def told(
+    story_words: str = "", codes: tuple[str, ...] = (), **more: Any
+) -> list[tuple[str, int | None, str]]:
+    """What happened, at which second, and why."""
+    known = {
+        "status": Status.FAILED,
+        "attempt": 1,
+        "created": 0,
+        "started": 1000,
+        "finished": 9000,
+    } | more
+    job = SimpleNamespace(story=story_words, story_cut=0, status_at=known["finished"], **known)
+    errors = [AsyncError(code=code, message="why") for code in codes]
+    now = SimpleNamespace(
+        status=str(job.status), errors=errors, status_at=time_of(9000), stopped_at=None,
+        waiting_for="paused", waiting_reason=None,
+    )  # fmt: skip
+    steps = story(cast(Job, job), cast(RequestStatus, now))
+    return [(step.what, int(step.at.timestamp()) if step.at else None, step.why) for step in steps]
+
+
+def test_the_story_of_a_request_is_in_the_order_of_time_and_knows_each_attempts_time() -> None:
+    twice = told("I1@1000 Q1@2000", ("A", "B"), attempt=2, started=5000)
+    assert twice == [
+        ("submitted", 0, ""), ("attempt 1 started", 1, ""), ("attempt 1 failed", 2, "A: why"),
+        ("attempt 2 started", 5, ""), ("attempt 2 failed", 9, "B: why"), ("failed", 9, ""),
+    ]  # fmt: skip
+    went_on = told("I1@1000 Q1@2000", ("A",), attempt=2, started=5000, status=Status.SUCCEEDED)
+    assert went_on[2:] == [
+        ("attempt 1 failed", 2, "A: why"), ("attempt 2 started", 5, ""), ("succeeded", 9, ""),
+    ]  # fmt: skip
+    queued = told(status=Status.QUEUED, attempt=0, started=None)
+    assert queued == [("submitted", 0, ""), ("waits", 9, "paused")]
+
+
+def test_an_attempt_that_was_put_back_without_a_charge_takes_no_error_of_another() -> None:
+    drained = told("I1@1000 Q0@2000", ("A",), started=5000)
+    assert [step[0] for step in drained] == [
+        "submitted", "attempt 1 started", "put back into the queue", "attempt 1 started", "attempt 1 failed", "failed",
+    ]  # fmt: skip
+    canceled = told("I1@1000 Q1@2000", ("A", "CANCELED"), status=Status.CANCELED, started=None)
+    assert canceled[-2:] == [("attempt 1 failed", 2, "A: why"), ("canceled", 9, "CANCELED: why")]
+    cut = told("I7@1000 Q7@2000", ("A", "B", "C"), attempt=8, started=5000)
+    assert [step[2] for step in cut] == ["", "A: why", "", "B: why", "", "C: why", ""]
 
 
 def row(created: int, status: str, *environments: str) -> DeploymentRow:

@@ -1,0 +1,67 @@
+"""The story of a request: what happened to it and when, in the order of time."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from api.schemas import AsyncError, RequestStatus, time_of
+from tasks.job import Job
+from tasks.state import FINAL, Status
+from tasks.store.story import StatusChange, changes
+
+
+class Step(NamedTuple):
+    """What happened. `at` is None if that is not known, `why` is '' if there is nothing to say."""
+
+    what: str
+    at: datetime | None
+    why: str = ""
+
+
+def story(job: Job, now: RequestStatus) -> list[Step]:
+    """All that is known, oldest first."""
+    known = changes(job)
+    ends = [change for change in known[1:] if change.status is not Status.IN_PROGRESS]
+    whys = _whys(known, ends, now.errors)
+    steps = [Step("submitted", time_of(known[0].at))]
+    lost = len(now.errors) - sum(map(bool, whys.values()))
+    steps += [Step("an attempt failed", None, _told(error)) for error in now.errors[:lost]]
+    for change in known[1:]:
+        steps += _of(change, whys.get(change.number, ""))
+    if now.status == "QUEUED":
+        why = " ".join(filter(None, (now.waiting_for, now.waiting_reason)))
+        steps.append(Step("waits", now.status_at, why))
+    if now.stopped_at:
+        steps.append(Step(f"its call was stopped ({now.stopped_by})", now.stopped_at))
+    return steps
+
+
+def _of(change: StatusChange, why: str) -> Iterator[Step]:
+    at = time_of(change.at)
+    if change.status is Status.IN_PROGRESS:
+        yield Step(f"attempt {change.attempt} started", at)
+    elif change.status is Status.QUEUED:
+        yield Step(f"attempt {change.attempt} failed" if why else "put back into the queue", at, why)  # fmt: skip
+    else:
+        if why and change.status is Status.FAILED:
+            yield Step(f"attempt {change.attempt} failed", at, why)
+            why = ""
+        yield Step(change.status.lower(), at, why)
+
+
+def _whys(
+    known: Sequence[StatusChange], ends: Sequence[StatusChange], errors: Sequence[AsyncError]
+) -> dict[int, str]:
+    """The error of each change that has one, by its number. An attempt that was put back without being charged has left none."""
+    attempts = {change.number + 1: change.attempt for change in known}
+    left, found = list(errors), dict[int, str]()
+    for change in reversed(ends):
+        charged = attempts.get(change.number) == change.attempt
+        failed = change.status in FINAL and change.status is not Status.SUCCEEDED
+        if left and (failed or (change.status is Status.QUEUED and charged)):
+            found[change.number] = _told(left.pop())
+    return found
+
+
+def _told(error: AsyncError) -> str:
+    return f"{error.code}: {error.message}"
