@@ -146,6 +146,7 @@ def lasting_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         (up.models / name / "model").mkdir(parents=True)
         (up.models / name / "config.yaml").write_text(config)
         (up.models / name / "model" / "model.py").write_text(model)
+    (up.models / "echo" / "model" / "model.py").write_text(PRINTS)
     up.start().ready()
     yield up
     assert up.process
@@ -155,6 +156,7 @@ def lasting_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 PREDICT = "    def predict(self, x):\n        return x\n"
 LOADS = f"class Model:\n{PREDICT}"
+PRINTS = "class Model:\n    def predict(self, x):\n        print('got', x)\n        return x\n"
 BROKEN = [
     ("config", "runtime: {predict_concurrency: many}\n", LOADS),
     ("copy", "model_name: echo\n", LOADS),
@@ -181,6 +183,31 @@ def test_broken_folders_are_left_out_with_a_reason_each(lasting_up: Up) -> None:
         assert reasons[name].splitlines()[0] in left_out
     assert "Traceback" not in said
     wait_until(lasting_up.predicts)
+
+
+def test_a_second_one_on_the_same_state_is_refused(lasting_up: Up, tmp_path: Path) -> None:
+    other = Up(tmp_path / "other")
+    other.state = lasting_up.state
+    assert "Another `kingpost up` uses" in other.refused("--no-flower")
+    wait_until(lasting_up.predicts)
+
+
+def test_the_log_and_the_models_of_a_running_stack(lasting_up: Up) -> None:
+    up = lasting_up
+    wait_until(up.predicts)
+    log = [line for line in up.says("logs", "echo").splitlines() if "got {'a': 1}" in line][-1]
+    request_id = log.split()[2]
+    assert up.says("logs", request_id).splitlines() == [log]
+    head, *rows = up.says("models").splitlines()
+    assert head.split()[:4] == ["model", "id", "deployment", "serves"]
+    (row,) = [row for row in rows if row.split()[:1] == ["echo"]]
+    assert row.split()[-4:] == ["ready", "8", "0", "0"]
+    holding = [
+        path
+        for path in (up.state / "logs").glob("replica-*.log")  # named by the deployment's id
+        if request_id in path.read_text()
+    ]
+    assert len(holding) == 1
 
 
 @pytest.mark.parametrize("role", ["valkey", "api", "maintenance", "node", "replica", "flower"])
@@ -324,13 +351,6 @@ def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:
     assert up.call("GET", f"/async_request/{request_id}/result") == {"a": 2}
 
 
-def test_a_second_one_on_the_same_state_is_refused(up: Up, tmp_path: Path) -> None:
-    up.start("--no-flower").ready()
-    other = Up(tmp_path / "other")
-    other.state = up.state
-    assert "Another `kingpost up` uses" in other.refused("--no-flower")
-
-
 def test_a_taken_port_is_one_sentence(up: Up) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", up.port))
@@ -339,23 +359,6 @@ def test_a_taken_port_is_one_sentence(up: Up) -> None:
             "--no-flower"
         )
     assert len(up.said().strip().splitlines()) == 1
-
-
-def test_the_log_and_the_models_of_a_running_stack(up: Up) -> None:
-    path = up.models / "echo" / "model" / "model.py"
-    path.write_text(
-        "class Model:\n    def predict(self, x):\n        print('got', x)\n        return x\n"
-    )
-    up.start("--no-flower").ready()
-    wait_until(up.predicts)
-    (log,) = [line for line in up.says("logs", "echo").splitlines() if "got {'a': 1}" in line]
-    request_id = log.split()[2]
-    assert up.says("logs", request_id).splitlines() == [log]
-    head, row = up.says("models").splitlines()
-    assert head.split()[:4] == ["model", "id", "deployment", "serves"]
-    assert row.split()[0] == "echo" and row.split()[-4:] == ["ready", "8", "0", "0"]
-    (replica_log,) = (up.state / "logs").glob("replica-*.log")  # named by the deployment's id
-    assert request_id in replica_log.read_text()
 
 
 def test_an_unwritable_state_folder_is_one_sentence(up: Up) -> None:

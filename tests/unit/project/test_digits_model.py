@@ -15,7 +15,6 @@ from typing import Any
 
 import fastapi
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -24,6 +23,8 @@ FOLDER = Path(__file__).parents[3] / "models" / "digits"
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[Any]:
+    import torch  # here, or each process that collects tests would load it
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     sys.path.append(str(FOLDER / "packages"))
