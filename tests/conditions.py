@@ -11,9 +11,14 @@ _PAUSE = threading.Event()  # never set: its wait() is the polling interval
 def wait_until(condition: Callable[[], object], timeout: float = 10.0, message: str = "") -> None:
     """Returns as soon as the condition holds; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
+    asked = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, message or f"{condition} did not hold in {timeout} s"
-        _PAUSE.wait(0.02)
+        now = time.monotonic()
+        assert now < deadline, message or f"{condition} did not hold in {timeout} s"
+        _PAUSE.wait(
+            min(max(0.02, now - asked), 0.25)
+        )  # what takes long to ask is not asked all the time
+        asked = time.monotonic()
 
 
 async def wait_until_async(

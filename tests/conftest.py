@@ -133,14 +133,22 @@ def clock(store: JobStore) -> Clock:
 CHAINS = "tests/contract/chains/"  # one group: its files share two stacks
 CLIENT = "tests/contract/client/"  # these share one
 LONG = (
-    "test_up.py",
     "deployments/test_deployments.py",
-    CHAINS,
     CLIENT,
+    CHAINS,
     "test_mutants.py",
-    "test_one_slot.py",
     "test_replica.py",
+    "test_up.py",
+    "test_packages_over_http.py",
+    "test_virtualenvs.py",
+    "test_management.py",
+    "test_engines.py",
+    "test_one_slot.py",
+    "test_console_trying_in_browser.py",
+    "test_broken_models.py",
+    "test_3_2_methods.py",
     "test_across_machines.py",
+    "test_chaos.py",
 )
 
 
