@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Counts by class; everything up to `id_drift` must be zero."""
+    """Counts by class; everything up to `miscounted` must be zero."""
 
     lost: int
     double_completed: int
@@ -54,6 +54,7 @@ class Verdict:
     wrong: int
     silent: int
     id_drift: int
+    miscounted: int
     reruns: int
     redeliveries: int
 
@@ -61,7 +62,7 @@ class Verdict:
     def clean(self) -> bool:
         """True when nothing that must not happen happened."""
         must_be_zero = (self.lost, self.double_completed, self.unexpected)
-        return not any((*must_be_zero, self.wrong, self.silent, self.id_drift))
+        return not any((*must_be_zero, self.wrong, self.silent, self.id_drift, self.miscounted))
 
 
 def expected_output(n: int) -> dict[str, object]:
@@ -74,11 +75,12 @@ def judge(
     statuses: Mapping[str, Mapping[str, object]],
     outputs: Mapping[str, object],
     finals_seen: Mapping[str, Sequence[str]],
+    counted: Counter[str],
 ) -> Verdict:
     """The verdict over every acknowledged request.
 
     `statuses`: the GET body by id, {} for one that is unknown; `outputs`: the result of succeeded ones;
-    `finals_seen`: the final states that each id has got.
+    `finals_seen`: the final states that each id has got; `counted`: what the metrics say, see `counts_of`.
     """
     ids = {request_id: key for key, seen in ledger.acked.items() for request_id in seen}
     runs = ledger.runs()
@@ -98,9 +100,26 @@ def judge(
             for request_id in ids
         ),
         id_drift=_drift(ledger, by_id),
+        miscounted=_miscounted(statuses, counted),
         reruns=sum(count - 1 for request_id, count in runs.items() if request_id in ids),
         redeliveries=sum(len(seen) - 1 for seen in by_id.values() if seen),
     )
+
+
+def counts_of(said: Iterable[Mapping[str, object]]) -> Counter[str]:
+    """What the metrics have to count of requests: `submitted`, each final status, and `delivered` webhooks."""
+    counts: Counter[str] = Counter()
+    for status in said:
+        counts["submitted"] += 1
+        counts[str(status.get("status"))] += 1
+        counts["delivered"] += status.get("webhook_status") == "SUCCEEDED"
+    return counts
+
+
+def _miscounted(statuses: Mapping[str, Mapping[str, object]], counted: Counter[str]) -> int:
+    expected = counts_of(statuses.values())
+    names = expected.keys() | counted.keys()
+    return sum(abs(expected[name] - counted[name]) for name in names)
 
 
 def _right(ledger: Ledger, key: str, said: Mapping[str, object], output: object) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ from time import monotonic
 import aiohttp
 import redis
 
+from deployments.registry import verbs as registry
+from tasks.store.job_store import JobStore
+from tasks.store.totals import totals
 from tests.chaos import witness
 from tests.chaos.client import Client, Receiver, in_parallel
 from tests.chaos.ledger import FINAL, Ledger, Verdict, judge
@@ -67,7 +71,15 @@ class Report:
             "faults: " + ", ".join(f"{k} {n}" for k, n in sorted(self.ledger.faults.items()))
         )
         lines.append("final:  " + ", ".join(f"{k} {n}" for k, n in sorted(self.statuses.items())))
-        rows = ("lost", "double_completed", "unexpected", "wrong", "silent", "id_drift")
+        rows = (
+            "lost",
+            "double_completed",
+            "unexpected",
+            "wrong",
+            "silent",
+            "id_drift",
+            "miscounted",
+        )
         lines += [f"  {name:<17} {getattr(v, name):>6}   must be 0" for name in rows]
         lines += [f"  {name:<17} {getattr(v, name):>6}" for name in ("reruns", "redeliveries")]
         lines.append(f"  {'refused (503)':<17} {self.refused:>6}")
@@ -169,7 +181,7 @@ async def _judge(
 
     await in_parallel(len(succeeded), 16, fetch)
     finals = finals_of(stack, list(statuses))
-    verdict = judge(ledger, statuses, outputs, finals)
+    verdict = judge(ledger, statuses, outputs, finals, counted(stack))
     counts: dict[str, int] = {}
     for said in statuses.values():
         word = str(said.get("status", "unknown"))
@@ -182,6 +194,20 @@ async def _judge(
     ]
     refused = len(client.refused)
     return Report(plan, verdict, ledger, 0.0, 0.0, refused, counts, list(surprises))
+
+
+def counted(stack: Stack) -> Counter[str]:
+    """What the metrics of all deployments say, by the names of `counts_of`."""
+    found: Counter[str] = Counter()
+    store = JobStore(stack.settings)
+    for each in store.run(totals([known.id for known in store.run(registry.deployments())])):
+        found["submitted"] += sum(count for _, count in each.of("submitted"))
+        for (status, *_), count in each.of("ended"):
+            found[status] += count
+        for (verdict, _), count in each.of("webhook"):
+            found["delivered"] += count if verdict == "delivered" else 0
+    store.close()
+    return found
 
 
 def finals_of(stack: Stack, ids: list[str]) -> dict[str, list[str]]:
