@@ -16,7 +16,7 @@ from tasks.store.job_store import unavailable
 from tasks.webhooks import verbs as outbox
 
 NEARLY_FULL = 0.9  # of a queue
-MOST = 30  # are told one by one
+MOST = 30  # entries; the last one counts what is left out
 
 
 @dataclass(frozen=True)

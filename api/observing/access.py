@@ -10,10 +10,10 @@ from tasks.process.logs import get_logger
 log = get_logger("access")
 
 Which = Literal["none", "errors", "all"]
-KEY_ID = "key_id"  # in the scope's state, from `authenticate`
-REQUEST_ID = "request_id"  # the same, from who submits
+KEY_ID = "key_id"  # in the scope's state, where `authenticate` puts it
+REQUEST_ID = "request_id"  # the same, where a submission puts it
 HEALTH = "/health"
-ROOT = "/"  # what load balancers ask
+ROOT = "/"  # load balancers ask for it
 HEADER = b"x-baseten-request-id"
 LONGEST = 512  # characters of a path that are logged
 

@@ -117,7 +117,7 @@ class OfStore(Collector):
 
 
 class Unreachable(Collector):
-    """What is said in their place when the store does not answer."""
+    """The only metric of the store when it does not answer."""
 
     def collect(self) -> Iterator[Metric]:
         """One metric."""

@@ -75,7 +75,7 @@ class Measures:
         self._children: dict[tuple[str, str, int], tuple[Any, Any, Any]] = {}
 
     def answered(self, route: str, method: str, code: int, first: float, last: float) -> None:
-        """Counts a request; times in seconds."""
+        """Counts a request. `first` and `last` are the seconds until the first and the last byte of its answer."""
         found = self._children.get((route, method, code))
         if found is None:
             found = (

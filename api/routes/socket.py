@@ -24,8 +24,8 @@ from deployments.registry.resolver import Target
 from deployments.socket_relay import Opening, ServerSide, denial, opened, relay
 
 router = APIRouter()
-HANDSHAKE_SECONDS = 300.0
-HOST_SAYS = b"x-kingpost-"  # to us
+HANDSHAKE_SECONDS = 300.0  # for the answer of the model's server to a handshake
+FOR_THE_GATEWAY = b"x-kingpost-"  # headers of a host's answer that no client gets
 
 
 async def websocket(socket: WebSocket, target: TargetOf) -> None:
@@ -67,7 +67,9 @@ class SocketCall:
             return PublicAddress.of(self.socket, addressed_of(self.socket), self.target)
 
         kept = [
-            header for header in answered(headers, address) if not header[0].startswith(HOST_SAYS)
+            header
+            for header in answered(headers, address)
+            if not header[0].startswith(FOR_THE_GATEWAY)
         ]
         return [*kept, (b"x-baseten-request-id", self.request_id.encode())]
 
