@@ -1,6 +1,6 @@
-"""`python -P -m workers.chains.build FILE OUT`: generates a package for each chainlet of a chain, with Truss's generator.
+"""Generates a package for each chainlet of a chain, with Truss's generator: `python -P -m workers.chains.build FILE OUT`.
 
-It imports the user's file, so it runs in a separate process. If it fails, the last line of its output is the error.
+It imports the user's FILE, so it runs in a separate process. If it fails, the last line on stderr is the error.
 """
 
 import os
@@ -32,21 +32,24 @@ class ChainError(Exception):
 
 
 def main() -> None:
-    """Builds the chain. If the chain is wrong, it ends with code 1 and one line on stderr."""
+    """Builds the chain. If it cannot be built, the process ends with code 1 and the error as the last line on stderr."""
     file, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     try:
         build(file, out)
     except Exception as error:  # whatever the user's file raises
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         ours = isinstance(error, ChainError | PackageError)
-        what = said if ours else f"{type(error).__name__}: {said}"
-        print(what, file=sys.stderr)
+        print(message if ours else f"{type(error).__name__}: {message}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(1)  # truss_chains' own report at exit would follow our line
 
 
 def build(file: Path, out: Path) -> None:
-    """Writes the packages below `out`, each in a folder with the chainlet's display name."""
+    """Writes the packages below `out`, each in a folder with the chainlet's display name.
+
+    The entrypoint's model has the name of the chain; any other is called CHAIN.CHAINLET. Raises ChainError, PackageError, and what
+    the user's file raises.
+    """
     with framework.ChainletImporter.import_target(file) as entrypoint:
         name = entrypoint.meta_data.chain_name or entrypoint.display_name
         if not NAME.fullmatch(name):
@@ -54,23 +57,26 @@ def build(file: Path, out: Path) -> None:
         # A chainlet comes before those that it calls. Chainlets of one process drain in this order.
         chainlets = list(_chainlets(framework.get_descriptor(entrypoint), set()))[::-1]
         _check(chainlets)
-        names = {chainlet.display_name: f"{name}.{chainlet.display_name}" for chainlet in chainlets}
-        names[entrypoint.display_name] = name
+        models = {
+            chainlet.display_name: f"{name}.{chainlet.display_name}" for chainlet in chainlets
+        }
+        models[entrypoint.display_name] = name
         for chainlet in chainlets:
-            _package(file, name, chainlet, names, out)
-        processes = _processes(chainlets, out)
-        peers = {display: called for display, called in names.items() if called != name}
+            _write_package(file, name, chainlet, models[chainlet.display_name], out)
+        folders = _folders_by_process(chainlets, out)
+        peers = {display: model for display, model in models.items() if model != name}
         for chainlet in chainlets:
             kind = "chain" if chainlet.chainlet_cls is entrypoint else "chainlet"
-            process = _process(chainlet)
-            shares = processes.get(process, ())
+            process = _process_of(chainlet)
+            shares = folders.get(process, ())
             member = Member(name, kind, peers)
             if len(shares) > 1:
                 member = replace(member, process=process, shares=shares)
             member.write(out / chainlet.display_name)
 
 
-def _process(chainlet: ChainletAPIDescriptor) -> str:
+def _process_of(chainlet: ChainletAPIDescriptor) -> str:
+    """The name of the process that the chainlet shares, '' if it has its own."""
     name = process_name(chainlet.display_name, chainlet.chainlet_cls.remote_config.options.metadata)
     if name and chainlet.is_truss_chainlet:
         raise ChainError(
@@ -80,11 +86,13 @@ def _process(chainlet: ChainletAPIDescriptor) -> str:
     return name
 
 
-def _processes(chainlets: list[ChainletAPIDescriptor], out: Path) -> dict[str, tuple[str, ...]]:
-    """The folders of each shared process. Raises PackageError if they cannot share it."""
+def _folders_by_process(
+    chainlets: list[ChainletAPIDescriptor], out: Path
+) -> dict[str, tuple[str, ...]]:
+    """The folders of the packages that want to share each named process. Raises PackageError if they cannot share it."""
     found: dict[str, tuple[str, ...]] = {}
     for chainlet in chainlets:
-        name = _process(chainlet)
+        name = _process_of(chainlet)
         if name:
             found[name] = (*found.get(name, ()), chainlet.display_name)
     for name, folders in found.items():
@@ -118,21 +126,18 @@ def _check(chainlets: list[ChainletAPIDescriptor]) -> None:
             raise ChainError(f"{chainlet.name}: engine builder chainlets run on Baseten only.")
 
 
-def _package(
-    file: Path, chain: str, chainlet: ChainletAPIDescriptor, names: dict[str, str], out: Path
-) -> Path:
-    generated = code_gen.gen_truss_chainlet(
-        file.parent, chain, chainlet, model_name=names[chainlet.display_name]
-    )
+def _write_package(
+    file: Path, chain: str, chainlet: ChainletAPIDescriptor, model: str, out: Path
+) -> None:
+    generated = code_gen.gen_truss_chainlet(file.parent, chain, chainlet, model_name=model)
     folder = out / chainlet.display_name
     shutil.move(generated, folder)
     if not chainlet.is_truss_chainlet:
-        _drop_own_requirement(folder)
-    return folder
+        _drop_truss_requirement(folder)
 
 
-def _drop_own_requirement(folder: Path) -> None:
-    """Removes requirements that are only truss, because our own installation has it."""
+def _drop_truss_requirement(folder: Path) -> None:
+    """Removes a requirements file that only lists truss: our own installation has it, so no virtualenv is needed."""
     config_file = folder / "config.yaml"
     config = cast("dict[str, Any]", yaml.safe_load(config_file.read_text()))
     listed = config.get("requirements_file")

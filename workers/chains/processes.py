@@ -11,7 +11,7 @@ from deployments.packages.package import Package, PackageError
 from deployments.packages.requirements import Requirements
 
 OURS = "kingpost"
-NAME = re.compile(r"[a-zA-Z0-9_-]+")  # as Truss wants a chainlet's
+NAME = re.compile(r"[a-zA-Z0-9_-]+")  # what Truss allows in a chainlet's name
 
 
 def process_name(chainlet: str, metadata: object) -> str:
@@ -36,8 +36,8 @@ def check(process: str, packages: Sequence[Package]) -> None:
     """Raises PackageError if the packages cannot share a process."""
     first = packages[0]
     for other in packages[1:]:
-        for what, of in SAME.items():
-            if of(first) != of(other):
+        for what, value_of in SAME.items():
+            if value_of(first) != value_of(other):
                 names = f"{first.model_name} and {other.model_name}"
                 raise PackageError(
                     f"{names} cannot share the process {process!r}, because their {what} differ; "
@@ -69,15 +69,15 @@ def _system_packages(package: Package) -> object:
     return package.config.get("system_packages")
 
 
-def _folders(package: Package) -> object:
+def _external_packages(package: Package) -> object:
     return [str(folder) for folder in package.external_package_dirs]
 
 
-SAME: Mapping[str, Callable[[Package], object]] = {
+SAME: Mapping[str, Callable[[Package], object]] = {  # what must not differ in one process
     "pip requirements": _requirements,
     "base images": _images,
     "system packages": _system_packages,
-    "external packages": _folders,
+    "external packages": _external_packages,
     "devices": _devices,
     "environment variables": _variables,
 }

@@ -1,4 +1,4 @@
-"""The room of a machine: its GPUs, whole or by memory, and slots for models without a GPU."""
+"""The room of a machine for replicas: its GPUs, whole or by memory, and places for models without a GPU."""
 
 import subprocess
 from dataclasses import dataclass, field
@@ -9,24 +9,24 @@ from tasks.errors import SettingsError
 from tasks.settings import Settings
 
 ASK = ["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"]
-EPSILON = 1e-6
+EPSILON = 1e-6  # of a GPU; sums of shares have rounding errors
 
 
 @dataclass
 class Device:
-    """One GPU. `free` is the free share of it."""
+    """One GPU."""
 
-    index: str
-    memory: int  # bytes
-    free: float = 1.0
+    index: str  # as CUDA_VISIBLE_DEVICES names it: a number or a UUID
+    memory: int  # bytes; 0 = unknown
+    free: float = 1.0  # the share of it that no replica has
 
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a replica: a CPU slot, or shares of GPUs."""
+    """The place of a replica: on the CPU, or on GPUs."""
 
     devices: tuple[str, ...] = ()
-    share: float = 0.0
+    share: float = 0.0  # of each of the devices
 
     @property
     def variables(self) -> dict[str, str]:
@@ -38,14 +38,14 @@ class Place:
 class Capacity:
     """Hands out places and takes them back."""
 
-    slots: int
+    slots: int  # free places on the CPU
     devices: list[Device] = field(default_factory=list[Device])
 
     @classmethod
     def of(cls, settings: Settings) -> "Capacity":
-        """The capacity from the settings, else from the machine. Raises SettingsError."""
-        said = settings.node_gpus
-        devices = _found() if said == "auto" else _parsed(said)
+        """The capacity that the settings say. With KINGPOST_NODE_GPUS=auto, the driver is asked. Raises SettingsError."""
+        gpus = settings.node_gpus
+        devices = _found() if gpus == "auto" else _parsed(gpus)
         return cls(settings.node_slots, devices)
 
     def place(self, deployment: Deployment) -> Place | None:
@@ -73,7 +73,7 @@ class Capacity:
 
     def _on_devices(self, deployment: Deployment) -> Place | None:
         share = self._share(deployment)
-        # The fullest device that still has room: whole ones stay free for those that need one.
+        # The fullest devices that still have room, so that whole devices stay free for models that need them.
         fitting = sorted(
             (device for device in self.devices if device.free >= share - EPSILON),
             key=lambda device: device.free,
@@ -85,6 +85,7 @@ class Capacity:
         return Place(tuple(device.index for device in fitting), share)
 
     def _share(self, deployment: Deployment) -> float:
+        """The share of each device that a replica takes: enough memory on the smallest one, or all of it."""
         smallest = min(device.memory for device in self.devices)
         if not deployment.gpu_memory or not smallest:
             return 1.0
@@ -98,23 +99,23 @@ class Capacity:
             if device.index in place.devices:
                 device.free += place.share
 
-    def alike(self, place: Place, deployment: Deployment) -> bool:
-        """Whether giving up that place could help that deployment."""
+    def could_use(self, deployment: Deployment, place: Place) -> bool:
+        """Whether a replica of the deployment runs on the same kind of place: GPUs or the CPU."""
         return bool(place.devices) == bool(deployment.gpus and self.devices)
 
 
 def _found() -> list[Device]:
     try:
-        said = subprocess.run(ASK, capture_output=True, text=True, timeout=20, check=True).stdout
+        table = subprocess.run(ASK, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []  # no driver: no GPU
-    rows = [line.split(",") for line in said.strip().splitlines()]
+    rows = [line.split(",") for line in table.strip().splitlines()]
     return [Device(index.strip(), int(mebibytes) << 20) for index, mebibytes in rows]
 
 
-def _parsed(said: str) -> list[Device]:
+def _parsed(gpus: str) -> list[Device]:
     devices: list[Device] = []
-    for part in filter(None, said.split(",")):
+    for part in filter(None, gpus.split(",")):
         index, _, memory = part.strip().partition("=")
         try:
             devices.append(Device(index, memory_bytes(memory, "memory") if memory else 0))

@@ -8,9 +8,9 @@ from workers.virtualenvs.pythons import OURS, PythonMissing, find_python, other_
 
 
 def machine_findings(settings: Settings, package: Package) -> list[Finding]:
-    """The findings. Each is a refusal that `--allow-unsupported` can allow. Raises PackageError and SettingsError."""
-    said = (_python(package, settings), _gpus(package, settings))
-    return [finding for finding in said if finding]
+    """The findings. Each refuses a push, unless `--allow-unsupported` allows it. Raises PackageError and SettingsError."""
+    findings = (_python(package, settings), _gpus(package, settings))
+    return [finding for finding in findings if finding]
 
 
 def _python(package: Package, settings: Settings) -> Finding | None:
@@ -19,7 +19,7 @@ def _python(package: Package, settings: Settings) -> Finding | None:
         return None
     if settings.own_virtualenvs == "never":
         why = "KINGPOST_OWN_VIRTUALENVS=never keeps all models in the worker's own Python"
-        return _refused("python_version", f"is {wanted}, but {why}; set it to {OURS}.")
+        return _refusal("python_version", f"is {wanted}, but {why}; set it to {OURS}.")
     try:
         find_python(wanted)
     except PythonMissing as error:
@@ -30,14 +30,14 @@ def _python(package: Package, settings: Settings) -> Finding | None:
 def _gpus(package: Package, settings: Settings) -> Finding | None:
     if not package.gpus:
         return None
-    there = len(Capacity.of(settings).devices)
-    if package.gpus <= there:
+    available = len(Capacity.of(settings).devices)
+    if package.gpus <= available:
         return None
     asked = f"asks for {package.gpus} GPU{'s' if package.gpus > 1 else ''}"
-    has = f"this machine has {there or 'none'}"
+    has = f"this machine has {available or 'none'}"
     instead = "set KINGPOST_NODE_GPUS to what the node has (0=80Gi,1=80Gi)"
-    return _refused("resources.accelerator", f"{asked}, and {has}; {instead}.")
+    return _refusal("resources.accelerator", f"{asked}, and {has}; {instead}.")
 
 
-def _refused(key: str, said: str) -> Finding:
-    return Finding(key, "refused", f"{key} {said}")
+def _refusal(key: str, predicate: str) -> Finding:
+    return Finding(key, "refused", f"{key} {predicate}")

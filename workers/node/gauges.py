@@ -1,4 +1,4 @@
-"""What the driver says of a machine's GPUs: their names, memory in use, and how busy they were. It is for people; no decision depends on it."""
+"""What the driver knows of a machine's GPUs: their names, memory in use, and how busy they were. It is shown to people only."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,11 @@ LONGEST = 1.0  # s; a driver that is in trouble may answer late, or never
 
 @dataclass(frozen=True)
 class Gauge:
-    """One GPU. None = the driver does not say: `used` is in bytes, `utilisation` the share of the last moment in which it computed."""
+    """One GPU. None means that the driver does not say."""
 
     name: str = ""
-    used: int | None = None
-    utilisation: float | None = None
+    used: int | None = None  # bytes
+    utilisation: float | None = None  # the share of the last moment in which it computed, 0 to 1
 
 
 UNKNOWN = Gauge()
@@ -33,7 +33,10 @@ class Gauges:
         self._reading: asyncio.Task[dict[str, Gauge]] | None = None
 
     async def read(self, devices: Sequence[str]) -> dict[str, Gauge]:
-        """By index or UUID, those of which anything is known. A driver that is silent is not asked again until it has answered."""
+        """The gauges of these devices, which are indexes or UUIDs. Empty if there is no driver, or it is silent for LONGEST.
+
+        A silent driver is not asked again until it has answered.
+        """
         if not devices:
             return {}
         if self._reading is None:

@@ -1,7 +1,7 @@
 """The node runs on each machine. It starts the wanted replicas that the machine has room for.
 
 - Nodes do not know each other. The registry says what should run (`wanted`, written by the autoscaler).
-- A seat is the right to run one replica. One script gives seats out.
+- A seat is the right to run one replica. A node takes seats from the registry and renews them.
 - When there is no room, a deployment without work makes room for one with work, the least recently used first. A deployment with
   work keeps its place only for a slice of time.
 """
@@ -37,7 +37,7 @@ from tasks.process.programs import PART
 from tasks.process.variables import child_variables
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
-from workers.gate import gate as host_door
+from workers.gate import gate
 from workers.node.capacity import Capacity, Place
 from workers.node.deaths import tell_death
 from workers.node.gauges import UNKNOWN, Gauges
@@ -45,11 +45,15 @@ from workers.processes.supervisor import DIED, Part, Supervisor
 
 log = get_logger("node")
 
-TICK = 0.5  # s
+TICK = 0.5  # s, between rounds
 REPORT_EVERY = 2.0  # s
-LONGEST_PAUSE = 5.0  # s, after rounds that failed: seats have to be held
-STOP_SECONDS = 10.0  # beyond the drain
-KINDS = ("chain", "model", "chainlet")  # in the order of the end: an entrypoint needs its chainlets
+LONGEST_PAUSE = 5.0  # s, after rounds that failed: seats lapse if they are not renewed
+STOP_SECONDS = 10.0  # s, after drain_seconds, until a replica is killed
+KINDS = (
+    "chain",
+    "model",
+    "chainlet",
+)  # in the order of the stop: an entrypoint needs its chainlets
 
 
 @dataclass(eq=False)
@@ -59,27 +63,29 @@ class Running:
     seat: Seat
     place: Place
     part: Part
-    kind: str
-    since: float  # when it got ready, or was started
+    kind: str  # one of KINDS
+    since: float  # when it got ready, or was started; monotonic
     ready: bool = False
     failed: bool = False
-    leaving: asyncio.Task[None] | None = field(default=None, repr=False)
+    leaving: asyncio.Task[None] | None = field(default=None, repr=False)  # drains and ends it
 
 
 @dataclass(frozen=True)
 class View:
-    """The current content of the registry and the directory."""
+    """What the registry and the directory held at the beginning of a round."""
 
-    deployments: dict[str, Deployment]
-    needy: list[str]
-    replicas: dict[str, Replica]
-    words: dict[str, str]  # replica id -> what became of its seat
+    deployments: dict[str, Deployment]  # by id
+    needy: list[
+        str
+    ]  # ids of deployments with work and without a replica, the longest waiting first
+    replicas: dict[str, Replica]  # by id
+    seats: dict[str, str]  # replica id -> 'held', or why this node has lost the seat
 
 
 def run(settings: Settings) -> None:
     """Runs a node until SIGTERM or SIGINT, then drains its replicas. Raises SettingsError."""
     configure(settings)
-    host_door.check(settings)
+    gate.check(settings)
     asyncio.run(_main(settings))
 
 
@@ -92,7 +98,7 @@ async def _main(settings: Settings) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_collect(settings, stop))
-            await Node(settings, _report, ends_orphans=True).run_forever(stop)
+            await Node(settings, _log_change, ends_orphans=True).run_forever(stop)
     finally:
         await asyncio.to_thread(shipper.stop)
 
@@ -106,12 +112,12 @@ async def _collect(settings: Settings, stop: asyncio.Event) -> None:
         await store.close()
 
 
-def _report(part: Part, what: str) -> None:
+def _log_change(part: Part, what: str) -> None:
     log.info("part.changed", role=part.role, name=part.name, what=what, pid=part.pid)
 
 
 class Node:
-    """The node. `run_once` does all the work, `stop` drains all replicas."""
+    """The node. `run_once` does all the work, `stop` drains all replicas. `changed` is called at every start and death of a replica."""
 
     def __init__(
         self,
@@ -127,32 +133,32 @@ class Node:
         self._gauges, self._version = Gauges(), version("kingpost")
         self._changed = changed
         self._supervisor = Supervisor(self._part_changed, ends_orphans)
-        self._deaths: list[tuple[Part, str]] = []
+        self._deaths: list[tuple[Part, str]] = []  # not logged yet, with how the process ended
         self._monotonic = monotonic
         self._began, self._reported = int(time.time() * 1000), -REPORT_EVERY
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, Running] = {}  # by replica id
         self._no_room: dict[str, str] = {}  # why, by deployment, as the last round saw it
-        self._notes = settings.state_dir / "run" / "node-seats.json"
-        self._starts = Guards("start of", monotonic=monotonic)  # by deployment
-        self._aside = Guard("seats of the node")
+        self._seats_file = settings.state_dir / "run" / "node-seats.json"
+        self._starts = Guards("start of", monotonic=monotonic)  # by deployment id
+        self._side_work = Guard("seats of the node")  # what may fail without ending a round
 
     async def run_forever(self, stop: asyncio.Event) -> None:
-        """Looks twice a second until `stop`, then drains."""
-        with self._aside.round():
+        """Runs a round twice a second until `stop`, then drains."""
+        with self._side_work.round():
             await self._give_up_old_seats()
-        with self._aside.round():
+        with self._side_work.round():
             await self._try_all_again()
         await run_forever(self, TICK, stop, LONGEST_PAUSE)
         await self.stop()
 
     async def run_once(self) -> View:
-        """One round: drops replicas whose seats are lost, starts what fits, makes room. Raises StoreUnavailable."""
-        # Taken here: while the store is asked, replicas that leave are dropped from the dictionary.
+        """One round: drains replicas whose seats are lost, starts what fits, makes room. Raises StoreUnavailable."""
+        # A list, because replicas that have left are removed from `_running` while the store is asked.
         seats = [running.seat for running in self._running.values() if running.leaving is None]
         view = await self._look(seats)
         self._follow(view)
         await self._tell_deaths(view)
-        for replica_id, word in view.words.items():
+        for replica_id, word in view.seats.items():
             if word != "held":
                 self._leave(self._running[replica_id], word)
         await self._start_what_fits(view)
@@ -161,7 +167,7 @@ class Node:
         return view
 
     async def _report(self) -> None:
-        """Says now and then what this machine has, and what runs here."""
+        """Tells the registry every REPORT_EVERY what this machine has, and what runs here."""
         if self._monotonic() - self._reported < REPORT_EVERY:
             return
         self._reported = self._monotonic()
@@ -178,13 +184,16 @@ class Node:
         ]
         slots, devices = self._settings.node_slots, self._capacity.devices
         free, no_room = self._capacity.slots, dict(islice(self._no_room.items(), MOST_REASONS))
-        with self._aside.part():
-            known = await self._gauges.read([each.index for each in devices])
+        with self._side_work.part():
+            gauges = await self._gauges.read([device.index for device in devices])
             found = tuple(
                 NodeDevice(
-                    each.index, each.memory, each.free, **vars(known.get(each.index, UNKNOWN))
+                    device.index,
+                    device.memory,
+                    device.free,
+                    **vars(gauges.get(device.index, UNKNOWN)),
                 )
-                for each in devices
+                for device in devices
             )
             host, pid = os.uname().nodename, os.getpid()
             version = self._version
@@ -201,33 +210,34 @@ class Node:
     async def _tell_deaths(self, view: View) -> None:
         while self._deaths:
             part, how = self._deaths.pop(0)
-            for running in [each for each in self._running.values() if each.part is part]:
-                led = running.seat.deployment_id
-                served = [d for d in view.deployments.values() if led in (d.id, d.leader)]
-                with self._aside.part():
+            dead = [running for running in self._running.values() if running.part is part]
+            for running in dead:
+                leader = running.seat.deployment_id
+                served = [d for d in view.deployments.values() if leader in (d.id, d.leader)]
+                with self._side_work.part():
                     await tell_death(self._store, running.seat.replica_id, how, served)
 
     async def _give_up_old_seats(self) -> None:
         """Frees the seats of an earlier node that died. Its replicas ended with it."""
-        if not self._notes.exists():
+        if not self._seats_file.exists():
             return
-        for deployment_id, replica_id in json.loads(self._notes.read_text()):
+        for deployment_id, replica_id in json.loads(self._seats_file.read_text()):
             await self._give_up_seat(Seat(deployment_id, replica_id))
 
     async def _try_all_again(self) -> None:
-        """Lets deployments that gave up load again, because the operator may have fixed the cause before this start."""
+        """Lets deployments load again whose loads failed too often: the operator may have fixed the cause before this start."""
         known = await self._store.run(registry.deployments())
         gave_up = [deployment.id for deployment in known if deployment.gave_up]
         await self._store.run(registry.forgive(*gave_up))
 
-    def _note_seats(self) -> None:
-        """Writes down the seats for the next node, in case this one dies. Otherwise the seats end after a while."""
+    def _write_seats(self) -> None:
+        """Writes down the seats for the next node, in case this one dies. Without the file, the seats lapse after a while."""
         seats = [running.seat for running in self._running.values()]
         pairs = [(seat.deployment_id, seat.replica_id) for seat in seats]
-        with self._aside.round():
-            self._notes.parent.mkdir(parents=True, exist_ok=True)
-            self._notes.with_suffix(".new").write_text(json.dumps(pairs))
-            self._notes.with_suffix(".new").replace(self._notes)
+        with self._side_work.round():
+            self._seats_file.parent.mkdir(parents=True, exist_ok=True)
+            self._seats_file.with_suffix(".new").write_text(json.dumps(pairs))
+            self._seats_file.with_suffix(".new").replace(self._seats_file)
 
     async def stop(self) -> None:
         """Drains all replicas. Entrypoints of chains drain before their chainlets."""
@@ -237,7 +247,7 @@ class Node:
                 await self._give_up_seat(running.seat)
                 self._leave(running, "the node stops")
             await asyncio.gather(*(running.leaving for running in mine if running.leaving))
-        with self._aside.round():
+        with self._side_work.round():
             await self._store.run(forget_node(self.id))
         await self._store.close()
 
@@ -250,20 +260,22 @@ class Node:
             deployments={deployment.id: deployment for deployment in deployments},
             needy=await run(registry.needy()),
             replicas={replica.id: replica for replica in await run(registry.replicas())},
-            words={s.replica_id: word for s, word in zip(seats, words, strict=True)},
+            seats={seat.replica_id: word for seat, word in zip(seats, words, strict=True)},
         )
 
     def _follow(self, view: View) -> None:
+        """Notes which replicas have become ready or failed since the last round."""
         for replica_id, running in self._running.items():
             replica = view.replicas.get(replica_id)
             deployment = view.deployments.get(running.seat.deployment_id)
-            # One whose package cannot be fetched or read never gets as far as to report itself.
+            # A replica whose package cannot be fetched or read ends before it reports its state.
             broken = replica is None and bool(deployment and deployment.failure)
             running.failed = broken or (replica is not None and replica.state == "failed")
             if replica and replica.state == "ready" and not running.ready:
                 running.ready, running.since = True, self._monotonic()
 
     async def _start_what_fits(self, view: View) -> None:
+        """Starts replicas while there are room and seats: first for deployments with work, then for the latest used."""
         first = [deployment_id for deployment_id in view.needy if deployment_id in view.deployments]
         later = sorted(
             (candidate_id for candidate_id in view.deployments if candidate_id not in first),
@@ -273,21 +285,24 @@ class Node:
         for deployment_id in (*first, *later):
             deployment = view.deployments[deployment_id]
             if deployment.leader or deployment.gave_up or not deployment.active:
-                continue  # a leader's replicas serve those that it leads
+                continue  # the replicas of a leader serve its followers, too
             guard = self._starts[deployment_id]
             while guard.due and self._count(deployment_id) < _most_here(deployment):
                 started = False
-                with guard.part():  # one that cannot be started does not keep the others from it
+                with (
+                    guard.part()
+                ):  # a deployment that cannot be started does not hold up the others
                     started = await self._start(deployment)
                 if not started:
                     break
 
     def _count(self, deployment_id: str) -> int:
-        held = [running for running in self._running.values() if running.leaving is None]
-        return sum(running.seat.deployment_id == deployment_id for running in held)
+        """The number of its replicas here, without those that are leaving."""
+        staying = [running for running in self._running.values() if running.leaving is None]
+        return sum(running.seat.deployment_id == deployment_id for running in staying)
 
     async def _start(self, deployment: Deployment) -> bool:
-        """Starts a replica if there are room and a seat for it."""
+        """Starts a replica if there are room and a seat for it. Returns whether it did."""
         place = self._capacity.place(deployment)
         if place is None:
             self._no_room[deployment.id] = self._capacity.lacks(deployment)
@@ -310,7 +325,7 @@ class Node:
         log.info("replica.started", replica=seat.replica_id, devices=place.devices, **of)
         running = Running(seat, place, part, deployment.kind, self._monotonic())
         self._running[seat.replica_id] = running
-        self._note_seats()
+        self._write_seats()
         return True
 
     def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
@@ -323,16 +338,16 @@ class Node:
             KINGPOST_STATE_DIR=str(self._settings.state_dir.resolve()),
             **place.variables,
         )
-        # Torch processes with a thread for each core spin against each other.
+        # Several PyTorch processes with a thread for each core would slow each other down.
         env.setdefault("OMP_NUM_THREADS", "1")
-        made = Part("replica", deployment.model_name, command, Path(log_file), env)
-        made.umask = (
+        part = Part("replica", deployment.model_name, command, Path(log_file), env)
+        part.umask = (
             users_umask()
-        )  # its own files are private all the same; its models' are the user's
-        return made
+        )  # for the files of its models; its own files are private all the same
+        return part
 
     async def _make_room(self, view: View) -> None:
-        """Stops at most one replica, for the longest waiting deployment that this helps."""
+        """Stops at most one replica, for the longest waiting deployment that can use its place."""
         if any(running.leaving for running in self._running.values()):
             return
         for waiting in (
@@ -341,7 +356,7 @@ class Node:
             if deployment_id in view.deployments
         ):
             if waiting.failure or self._count(waiting.id):
-                continue  # tried again where there is room, at nobody's cost; or started a moment ago
+                continue  # its load failed, so no other replica is stopped for it; or it has just been started
             victim = self._victim(view, waiting)
             if victim:
                 room_for = waiting.model_name
@@ -351,11 +366,12 @@ class Node:
                 return
 
     def _victim(self, view: View, waiting: Deployment) -> Running | None:
+        """The replica to stop: a failed one, else the least recently used idle one, else the one that had its slice first."""
         fitting = [
             running
             for running in self._running.values()
             if running.seat.deployment_id != waiting.id
-            and self._capacity.alike(running.place, waiting)
+            and self._capacity.could_use(waiting, running.place)
         ]
         failed = [running for running in fitting if running.failed]
         idle = [running for running in fitting if running.ready and self._load(view, running) == 0]
@@ -371,26 +387,28 @@ class Node:
         return deployment.load if deployment else 0
 
     async def _give_up_seat(self, seat: Seat, makes_room: bool = False) -> None:
-        with self._aside.round():  # else it ends by itself
+        with self._side_work.round():  # if this fails, the seat lapses by itself
             await self._store.run(registry.leave_seat(seat, makes_room))
 
     def _leave(self, running: Running, why: str) -> None:
+        """Begins to drain a replica, unless it is leaving already."""
         if running.leaving is None:
             of = {"deployment": running.seat.deployment_id, "model": running.part.name}
             log.info("replica.leaving", replica=running.seat.replica_id, why=why, **of)
             running.leaving = asyncio.create_task(self._end(running))
 
     async def _end(self, running: Running) -> None:
-        with self._aside.round():
+        """Drains a replica, ends it and frees its place."""
+        with self._side_work.round():
             await self._supervisor.stop_part(
                 running.part, self._settings.drain_seconds + STOP_SECONDS
             )
         self._supervisor.kill(running.part)
         self._capacity.give_back(running.place)
         del self._running[running.seat.replica_id]
-        self._note_seats()
+        self._write_seats()
 
 
 def _most_here(deployment: Deployment) -> int:
-    """How many of its replicas may run here: one if it is a server with a fixed port, because a second one cannot listen."""
+    """How many replicas of the deployment may run here. A server with a fixed port has one, because a second one could not listen."""
     return min(deployment.wanted, 1) if deployment.fixed_port else deployment.wanted

@@ -29,9 +29,9 @@ CHECK = "import sys; sys.path.append(sys.argv.pop(1)); import workers.host.main"
 
 
 def host_needs() -> tuple[str, ...]:
-    """The extras `host` and `base` of pyproject.toml, and FastAPI, which Truss's image has for every model.
+    """The requirements of the extras `host` and `base` of pyproject.toml, and FastAPI, which Truss's image has for every model.
 
-    They are the same for all packages. So only the requirements decide which packages share a virtualenv.
+    They are the same for all packages. So only a package's own requirements decide with which packages it shares a virtualenv.
     """
     declared = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     needs = [requirement for requirement in declared if _extra(requirement) in ("host", "base")]
@@ -56,7 +56,7 @@ def _without_extra(requirement: Requirement) -> str:
 
 
 def code_folder(virtualenvs: Path) -> Path:
-    """A folder that only has links to the host's code, so that our site-packages are not on the import path."""
+    """Makes a folder that only has links to the host's code, so that our site-packages are not on the import path."""
     name = "host-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
     folder = virtualenvs / name
     for code in CODE:

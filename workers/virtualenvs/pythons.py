@@ -10,9 +10,9 @@ from deployments.packages.package import Package
 from tasks.process.variables import inherited_variables
 from workers.virtualenvs.build import VirtualenvFailed, clean_variables, find_uv
 
-OLDEST = 11  # 3.11, which the host's code needs
+OLDEST = 11  # the minor version: the host's code needs 3.11
 LOOK_SECONDS = 30.0  # for uv, and for an interpreter to say that it works
-OURS = f"py3{sys.version_info.minor}"
+OURS = f"py3{sys.version_info.minor}"  # the worker's version, as config.yaml writes it
 
 
 class PythonMissing(VirtualenvFailed):
@@ -49,20 +49,20 @@ def _known_to_uv(minor: int) -> str | None:
     if not uv:
         return None
     command = [uv, "python", "find", f"3.{minor}", "--system", "--no-python-downloads"]
-    return _said(command) or None
+    return _output_of(command) or None
 
 
 def _on_the_path(minor: int) -> str | None:
     for folder in inherited_variables().get("PATH", os.defpath).split(os.pathsep):
         found = shutil.which(f"python3.{minor}", path=folder or os.curdir)
-        # A version manager's stand-in exists for versions that it cannot start.
-        if found and _said([found, "-c", "print('works')"]) == "works":
+        # A version manager, such as pyenv, puts a stand-in on the PATH for versions that it cannot start.
+        if found and _output_of([found, "-c", "print('works')"]) == "works":
             return str(Path(found).absolute())
     return None
 
 
-def _said(command: list[str]) -> str:
-    """The output of a command, "" if it fails, cannot be started or takes too long."""
+def _output_of(command: list[str]) -> str:
+    """The output of a command, "" if it fails, cannot be started or takes longer than LOOK_SECONDS."""
     try:
         done = subprocess.run(
             command,

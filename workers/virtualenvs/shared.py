@@ -46,11 +46,11 @@ class HostPython:
 
     command: tuple[str, ...]
     variables: Mapping[str, str]
-    model: str  # whose host it is
+    model: str  # the name of the model whose host it is
 
 
 def folder_of(settings: Settings) -> Path:
-    """The folder of all virtualenvs."""
+    """The folder of all virtualenvs: KINGPOST_VIRTUALENVS_DIR, or STATE/virtualenvs."""
     given = settings.virtualenvs_dir
     return Path(given).resolve() if given else settings.state_dir.resolve() / "virtualenvs"
 
@@ -68,13 +68,13 @@ class Virtualenvs:
         self._package = package
         self._settings = settings
         self._stopping = stopping
-        self._any_python = any_python  # `python_version` may be passed over
+        self._any_python = any_python  # `python_version` is ignored: the push allowed that
         self._folder = folder_of(settings)
         self._builds = Turns.to_build(settings)
 
     @contextlib.contextmanager
     def use(self, say: Say) -> Generator[HostPython]:
-        """The interpreter for the host. The virtualenv is built first if necessary, and not removed meanwhile.
+        """The interpreter for the host. Its virtualenv is built first if necessary, and is not removed inside the `with` block.
 
         Raises VirtualenvFailed and ReplicaStops.
         """
@@ -120,6 +120,7 @@ class Virtualenvs:
 
     @contextlib.contextmanager
     def _held(self, build: Build, say: Say) -> Generator[None]:
+        """Holds a shared lock on a virtualenv that is ready. Builds it first, or waits while another replica does."""
         with build.folder.with_suffix(".lock").open("w") as lock:
             ends = time.monotonic() + build.seconds
             while not self._share(lock, build):
@@ -129,10 +130,11 @@ class Virtualenvs:
                 elif not _is_ready(build.folder):
                     with self._builds.taken(self._stopping, lambda: say(WAITS)):
                         self._make(build, say)
-                # Then shared; if someone removed it in between, once more from the start.
+                # The next round takes the shared lock. If somebody removed the virtualenv in between, it is built again.
             yield
 
     def _share(self, lock: IO[str], build: Build) -> bool:
+        """Takes the shared lock if the virtualenv is ready. Else this holds no lock and returns False."""
         if _try_lock(lock, fcntl.LOCK_SH) and _is_ready(build.folder):
             os.utime(build.folder / READY)  # the last use, for `prune`
             return True
@@ -171,7 +173,7 @@ def _python_of(build: Build, model: str) -> HostPython:
 
 
 def _is_ready(folder: Path) -> bool:
-    """Whether it is finished, still in the folder where it was built (its programs contain the path), and has an interpreter."""
+    """Whether the virtualenv is finished and has an interpreter. It must be where it was built, because its programs contain the path."""
     try:
         about = json.loads((folder / READY).read_text())
     except (OSError, ValueError):
@@ -188,14 +190,14 @@ def _try_lock(lock: IO[str], how: int) -> bool:
 
 
 def prune(settings: Settings, unused_seconds: float) -> list[str]:
-    """Removes finished virtualenvs in which no host started for so long and none runs. Returns their names."""
+    """Removes finished virtualenvs in which no host runs, and none was started for that time. Returns the names of their folders."""
     gone: list[str] = []
     oldest = time.time() - unused_seconds
     for marker in sorted(folder_of(settings).glob(f"*/{READY}")):
         folder = marker.parent
         with folder.with_suffix(".lock").open("w") as lock:
             if _try_lock(lock, fcntl.LOCK_EX) and marker.stat().st_mtime <= oldest:
-                marker.unlink()  # first: half a virtualenv must not look whole
+                marker.unlink()  # first: without it, a virtualenv that is half removed is not taken for a finished one
                 shutil.rmtree(folder, ignore_errors=True)
                 gone.append(folder.name)
     return gone
