@@ -113,6 +113,15 @@ class Place:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def types(self, line: str) -> str:
+        """What a shell prints for a line, which must succeed."""
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=self.folder, env=self._environment(),
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def refuses(self, *command: str) -> str:
         """What a program of the environment says that has to end with 1."""
         done = self._run(command)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +39,7 @@ KEY = "kp_shippeds.0123456789abcdef0123456789abcdef"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 LOOPBACK_HOOKS = {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1", "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
 NAMESPACE = "tests.contract.deployments.namespace"
+LONGEST = 60.0  # s from `kingpost up` to a first answer
 LIGHT_BYTES = 30_000_000  # the client with all that it needs
 SHOUT = "class Model:\n    def predict(self, given): return given.upper()\n"
 CHAIN = """import truss_chains as chains
@@ -191,9 +193,39 @@ def _operates(laptop: Place, request_id: str) -> None:
         ["logs", "hello"], ["logs", request_id], ["models"], ["queue", "hello"], ["status"], ["nodes"], ["top", "--once"],
         ["doctor"], ["keys", "list"], ["webhook-secret", "create"], ["webhooks", "list"], ["open", "--no-browser"],
         ["pause", "hello"], ["resume", "hello"], ["deactivate", deployed["deployment"]],
-        ["activate", deployed["deployment"]], ["contexts"], ["key"],
+        ["activate", deployed["deployment"]], ["contexts"], ["key"], ["jobs", "watch", request_id],
+        ["jobs", "purge", request_id], ["promote", "hello", deployed["deployment"]], ["keys", "create"],
+        ["audit", "--export"], ["rm", "hello", "--force", "--yes"],
     ):  # fmt: skip
         assert laptop.says("kingpost", *words), words
+
+
+def typed_lines(page: str) -> list[str]:
+    """What a page types after `kingpost up` for its first answer, as it stands there."""
+    text = (ROOT / page).read_text()
+    return [
+        line.removeprefix("$ ")
+        for block in re.findall(r"^```(?:console)?\n(.*?)```", text, re.M | re.S)
+        if "kingpost init hello\n" in block
+        for line in block.splitlines()
+        if re.match(r"(\$ )?(kingpost|curl) ", line)
+    ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/client.md"])
+def test_an_empty_folder_leads_to_an_answer_by_a_page_alone(page: str, place: Place) -> None:
+    """Every line is typed as it stands there, but for the port, which may be taken here."""
+    lines, began = typed_lines(page), time.monotonic()
+    assert len(lines) == 3, lines
+    place.variables["PATH"] = f"{place.environment.folder / 'bin'}:/usr/bin:/bin"
+    up(place)
+    for line in lines:
+        said = place.types(line.replace("127.0.0.1:8000", f"127.0.0.1:{place.port}"))
+    assert json.loads(said) == {"text": "Hello, Ada!"}
+    seconds = time.monotonic() - began
+    print(f"{page}: first answer after {seconds:.1f} s (promised: {LONGEST:g} s)")
+    assert seconds < LONGEST
+    assert place.stop() == {"up": 0}
 
 
 IMPORT_ALL = """
