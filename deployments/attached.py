@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-FILES = "x-kingpost-files"  # only the service sets it: what clients send with this beginning does not pass
+FILES = "x-kingpost-files"  # only the service sets it: the API drops headers of clients that begin with x-kingpost
 PREFIX = "kingpost-file:"
 MARK = PREFIX.encode()  # bytes without it refer to no file
 MOST = 100  # files of one input
@@ -31,7 +31,7 @@ class Attached:
 
 
 class BadReference(ValueError):
-    """The input refers to files in a way that cannot be."""
+    """A reference of the input is not the id of a file, or there are too many."""
 
 
 def reference(file_id: str) -> dict[str, str]:
@@ -40,7 +40,7 @@ def reference(file_id: str) -> dict[str, str]:
 
 
 def written(files: Sequence[Attached]) -> str:
-    """The header."""
+    """The value of the header FILES."""
     return " ".join(map(str, files))
 
 
@@ -54,7 +54,7 @@ def read(header: str) -> list[Attached]:
 
 
 def ids_in(value: Any) -> list[str]:
-    """The ids of all files that an input refers to, each once. Raises BadReference for too many of them, and for one that is no id."""
+    """The ids of all files that an input refers to, each once. Raises BadReference."""
     found: dict[str, None] = {}
 
     def note(file_id: str) -> Any:
@@ -69,7 +69,7 @@ def ids_in(value: Any) -> list[str]:
 
 
 def replaced(value: Any, by: Callable[[str], Any]) -> Any:
-    """The value with something else in place of each reference, whose id `by` gets. A value is never deeper than its parser allows."""
+    """The value with `by(file_id)` in place of each reference. The recursion is safe: parsers bound the depth of a value."""
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
         ref = members.get("$ref")

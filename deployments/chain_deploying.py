@@ -22,8 +22,8 @@ from tasks.store.job_store import AsyncJobStore
 from tasks.store.verbs import ScriptCall
 
 MOST_CHAINLETS = 100
-NAME = re.compile(r"[\w-][\w. -]{0,99}")  # as `kingpost up` takes for chains
-TRUSS = re.compile(r"truss\s*([=<>!~].*)?")  # what the generator adds by itself
+NAME = re.compile(r"[\w-][\w. -]{0,99}")  # the same names as `kingpost up` accepts for chains
+TRUSS = re.compile(r"truss\s*([=<>!~].*)?")  # a requirement that the generator of chains adds
 NO_KEY = (
     "This API has no KINGPOST_CHAIN_API_KEY, with which chainlets call each other; "
     "set it for the API and the nodes, and KINGPOST_GATEWAY_URL for the nodes."
@@ -32,7 +32,7 @@ NO_KEY = (
 
 @dataclass(frozen=True)
 class Chainlet:
-    """A chainlet that was uploaded. `name` is that of its model, which no other push has."""
+    """A chainlet that was uploaded. `name` is the name of its model, which belongs to this push alone."""
 
     display_name: str
     name: str
@@ -94,7 +94,7 @@ class ChainDeploying:
     async def _call(
         self, api_key: str, wish: ChainWish, chainlet: Chainlet, called: dict[str, str]
     ) -> ScriptCall[Deployment]:
-        """The call that makes the chainlet's deployment, of its package with a note who its peers are."""
+        """The call that makes the chainlet's deployment. A file that names its peers is added to its package."""
         name = called.get(chainlet.display_name, wish.name)
         kind = "chainlet" if chainlet.display_name in called else "chain"
         member = Member(wish.name, kind, called)
@@ -108,7 +108,7 @@ class ChainDeploying:
 
 
 def _changes(signature: Signature, name: str, member: Member) -> Changes:
-    """The note about the peers, and a config.yaml without requirements that are only truss, which nodes have."""
+    """The file that names the peers, and a config.yaml. Requirements that are only truss are left out, because nodes have it."""
     config = {**config_of(signature.config), "model_name": name}
     lines = [line.strip() for line in signature.requirements]
     if str(config.get("requirements_file")).endswith(".txt") and _only_truss(lines):

@@ -36,12 +36,14 @@ class Member:
     chain: str
     kind: Literal["chain", "chainlet"]  # the entrypoint stands for the chain
     peers: Mapping[str, str]
-    process: str = ""  # that it shares with others, by the name that the chain gives it
+    process: str = (
+        ""  # the chain's name for the process that it shares with others; '' = it is alone
+    )
     # The folders of all chainlets in that process. A chainlet comes before those that it calls, and the first one leads.
     shares: tuple[str, ...] = ()
 
     def write(self, package: Path) -> None:
-        """Writes it into a file beside the package's config.yaml."""
+        """Writes it to MEMBER_FILE in that package."""
         (package / MEMBER_FILE).write_text(json.dumps(asdict(self), indent=2))
 
 
@@ -63,7 +65,7 @@ def process_of(package: Package) -> list[Package]:
 
 
 def processes(packages: Sequence[Package]) -> list[list[Package]]:
-    """The packages grouped by process."""
+    """The packages grouped by process, the leader of each first."""
     return [
         process for package in packages if (process := process_of(package))[0].root == package.root
     ]
@@ -124,8 +126,8 @@ def build(file: Path, out: Path) -> list[Package]:
 def _generate(file: Path, out: Path) -> None:
     command = [*with_users_modules("workers.chains.build"), str(file), str(out)]
     inherited = inherited_variables()
-    programs = f"{Path(sys.executable).parent}:{inherited.get('PATH', '')}"  # it runs ruff by name
-    # It generates under TMPDIR by the chain's name alone, where two stacks would meet.
+    programs = f"{Path(sys.executable).parent}:{inherited.get('PATH', '')}"  # the generator runs ruff by its name
+    # The generator makes a folder in TMPDIR that has the chain's name, so two stacks would share it.
     env = inherited | {"PATH": programs, "TMPDIR": str(out / "tmp")}
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Output files: what of a model's output is a file, how the files come with the answer of a host, and their links.
+"""Output files: how the files of a model's output come with the answer of a host, and their links.
 
 The service sends a *link* with a call whose caller wants files by reference: the beginning of all their ids, when their URLs expire,
 and a signature of both. So the host can write the URLs and knows no secret. The answer's header OUTPUT has the sizes. Its body has
@@ -38,7 +38,7 @@ class Link:
 
     @classmethod
     def read(cls, text: str) -> "Link":
-        """From the header. Raises ValueError."""
+        """The link of a header ASKED. Raises ValueError."""
         match = LINK.fullmatch(text)
         if match is None:
             raise ValueError("This is no link.")
@@ -63,7 +63,7 @@ class Token:
 
     @classmethod
     def read(cls, text: str) -> "Token | None":
-        """None for what is no token."""
+        """The token of a text, None for any other text."""
         match = TOKEN.fullmatch(text)
         return cls(match[1], int(match[2]), match[3]) if match else None
 
@@ -79,12 +79,12 @@ def is_asked(value: str) -> bool:
 
 
 def written(sizes: Sequence[int]) -> str:
-    """The header OUTPUT."""
+    """The value of the header OUTPUT."""
     return " ".join(map(str, sizes))
 
 
 def read(header: str, largest: int) -> list[int]:
-    """The sizes. Raises ValueError for a header that is none, and for a file that is larger than may be."""
+    """The sizes of a header OUTPUT. Raises ValueError for any other text, and for a file above `largest` bytes."""
     sizes = [int(word) for word in header.split() if re.fullmatch(r"\d{1,18}", word)]
     if len(sizes) != len(header.split()) or not 0 < len(sizes) <= MOST:
         raise ValueError(f"These are no sizes of files: {header[:100]!r}.")

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from deployments.packages.package import Transport
 
 HEADER = b"x-kingpost-pings"  # of the host's answer to the handshake; the client never sees it
-USUAL_SECONDS = 20.0  # uvicorn's own
+DEFAULT_SECONDS = 20.0  # uvicorn's default
 
 
 @dataclass(frozen=True)
 class Pings:
     """The seconds between two pings, and the seconds that the client has to answer."""
 
-    interval: float = USUAL_SECONDS
-    timeout: float = USUAL_SECONDS
+    interval: float = DEFAULT_SECONDS
+    timeout: float = DEFAULT_SECONDS
 
     @classmethod
     def of(cls, transport: Transport) -> "Pings":
         """The pings that a package sets in `runtime.transport`."""
         interval, timeout = transport.ping_interval_seconds, transport.ping_timeout_seconds
-        return cls(interval or USUAL_SECONDS, timeout or USUAL_SECONDS)
+        return cls(interval or DEFAULT_SECONDS, timeout or DEFAULT_SECONDS)
 
     @classmethod
     def told(cls, headers: Iterable[tuple[bytes, bytes]]) -> "Pings":

@@ -29,5 +29,5 @@ def why_unsendable(status: int, headers: Iterable[tuple[bytes, bytes]]) -> str:
     if len(lengths) > 1:
         return "it has two Content-Length headers"
     if lengths and whole_number(lengths[0].decode("latin-1")) is None:
-        return "its Content-Length is no number"
+        return "its Content-Length is not a number"
     return ""

@@ -16,7 +16,8 @@ from tasks.process.logs import get_logger
 log = get_logger("silence")
 
 SILENT_SECONDS, PROBE_SECONDS, PROBES = 5, 5, 2  # keep-alive ends a connection after 15 s
-LOOK_SECONDS, UNACKNOWLEDGED_SECONDS = 5.0, 10.0
+LOOK_SECONDS = 5.0  # between two looks at a connection
+UNACKNOWLEDGED_SECONDS = 10.0  # of repeats without an answer, after which the peer is silent
 _OPTIONS = {"TCP_KEEPIDLE": SILENT_SECONDS, "TCP_KEEPINTVL": PROBE_SECONDS, "TCP_KEEPCNT": PROBES}
 _INFO = struct.Struct("=2x2B52xI")  # retransmits, probes, and ms since the last acknowledgement
 

@@ -23,15 +23,15 @@ Connect = Callable[[Callable[[], "ServerSide"]], Awaitable[tuple[asyncio.Transpo
 
 MAX_MESSAGE = 100 << 20  # bytes, in both directions; a longer one closes with 1009
 CLOSE_SECONDS = 10.0  # for the other side to say goodbye
-NO_CODE, NO_GOODBYE, SERVER_ERROR = 1005, 1006, 1011
+NO_CODE, NO_GOODBYE, SERVER_ERROR = 1005, 1006, 1011  # close codes of RFC 6455, section 7.4.1
 LOST = "The connection to the model was lost."
-# Each side makes its own; the subprotocol is passed on apart.
+# Headers of the handshake that each side makes itself. The subprotocol is passed on separately.
 HANDSHAKE = frozenset(
     {b"connection", b"upgrade", b"sec-websocket-key", b"sec-websocket-version"}
     | {b"sec-websocket-extensions", b"sec-websocket-protocol", b"sec-websocket-accept"}
 )
 FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
-NOT_ANSWERED = HANDSHAKE | {b"date", b"server"}  # our own server says these
+NOT_PASSED_BACK = HANDSHAKE | {b"date", b"server"}  # our own server sends these
 
 
 class Opening(ClientProtocol):
@@ -71,7 +71,7 @@ class ServerSide(ClientConnection):
         """The code and reason for the client, once this side is closed."""
         said = (
             self.protocol.close_sent
-        )  # by us, because it broke a rule such as the size of a message
+        )  # by us: the server broke a rule, such as the size of a message
         if self.protocol.close_rcvd_then_sent:
             said = self.protocol.close_rcvd
         return (said.code, said.reason) if said else (SERVER_ERROR, LOST)
@@ -81,7 +81,7 @@ class ServerSide(ClientConnection):
         """The headers of the server's answer to the handshake."""
         assert self.response, "it is open"
         pairs = _of_texts(self.response.headers.raw_items())
-        return [pair for pair in pairs if pair[0] not in NOT_ANSWERED]
+        return [pair for pair in pairs if pair[0] not in NOT_PASSED_BACK]
 
 
 async def opened(opening: Opening, connect: Connect) -> ServerSide:
@@ -154,7 +154,7 @@ async def _downward(client: WebSocket, server: ServerSide) -> bool:
                     await client.send_bytes(message)
         code, reason = server.ended
         await client.send(_close(code, reason))
-    except (WebSocketDisconnect, RuntimeError):  # the client was first
+    except (WebSocketDisconnect, RuntimeError):  # the client has closed first
         return False
     return True
 

@@ -248,8 +248,8 @@ async def _environment(manage: Management, model: str, name: str) -> Environment
         current = await _deployment(manage, model, found.deployment_id)
     if found.candidate:
         candidate = await _deployment(manage, model, found.candidate)
-    knobs = await manage.knobs(found)
-    settings = AutoscalingSettings(**asdict(knobs))
+    autoscaling = await manage.autoscaling_of(found)
+    settings = AutoscalingSettings(**asdict(autoscaling))
     return EnvironmentView.of(found, of_model, current, candidate, settings)
 
 

@@ -25,12 +25,12 @@ def checked(raw: Mapping[str, object]) -> Config:
 
 
 def unsupported(raw: Mapping[str, object]) -> list[Finding]:
-    """Every key that is not simply honoured, in the order of the file."""
+    """Every key that is limited or refused, in the order of the file."""
     return list(findings(raw, Config))
 
 
 def refuse(found: Iterable[Finding], allowed: Collection[str]) -> None:
-    """Raises PackageError if a refused key is not allowed; it explains the first one and names the others."""
+    """Raises PackageError if a refused key is not allowed. The error explains the first one and names the others."""
     left = [
         finding
         for finding in found
@@ -63,7 +63,7 @@ def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
 
 
 def check_allowed(allowed: Iterable[str], given: Iterable[Mapping[str, object]]) -> None:
-    """Raises PackageError for an allowed key that neither the schema nor any of these files knows."""
+    """Raises PackageError for an allowed key that is neither in the schema nor a finding in one of the `given` files."""
     known = {row.key for row in rows()} | {
         finding.key for raw in given for finding in unsupported(raw)
     }

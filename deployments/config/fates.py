@@ -1,4 +1,4 @@
-"""What Kingpost does with each key of config.yaml: it honours it, honours it with a limit, or refuses it.
+"""What Kingpost does with each key of config.yaml: its fate. It honours the key, honours it with a limit, or refuses it.
 
 The schema (`schema.py`) carries a `Fate` for each key. `findings` compares a file with the schema. `rows` makes the
 table in docs/config.md, so messages and documentation come from the same data.
@@ -19,7 +19,7 @@ Given = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of a key. `said` completes a sentence that begins with the key. `when` limits it to some values."""
+    """What becomes of a key. `said` completes a sentence that begins with the key. With `when`, it holds for some values only."""
 
     kind: Kind
     said: str = ""
@@ -47,7 +47,7 @@ def limited(said: str, when: Callable[[object], bool] | None = None) -> Fate:
 
 
 def refused(said: str, when: Callable[[object], bool] | None = None) -> Fate:
-    """The fate of a key without which something else would run. `--allow-unsupported` overrides it."""
+    """The fate of a key that stops a push, because the model would not run as the file asks. `--allow-unsupported` overrides it."""
     return Fate("refused", said, when)
 
 
@@ -151,7 +151,7 @@ def _is_list(annotation: Any) -> bool:
     return any(get_origin(option) is list for option in options)
 
 
-KEY = "[key]"  # pydantic's place of a mapping's key, after the key itself
+KEY = "[key]"  # in the place of a pydantic error: the error is in the key of a mapping, which comes before it
 A_MAPPING = "a mapping of names to values"
 PLURALS = {
     "a string": "a list of strings",

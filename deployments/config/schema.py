@@ -44,7 +44,7 @@ OURS = (  # the keys that Truss does not know
     "resources.gpu_memory",
 )
 NO_IMAGE = "is not used: Kingpost builds no image"
-FORMAL = limited("has no effect in Kingpost.")
+NO_EFFECT = limited("has no effect in Kingpost.")
 DATA_ONLY = Fate("honoured", "the model finds it in its config; nothing else reads it")
 SecretName = Annotated[
     str, Field(pattern=r"^([-._a-zA-Z0-9]{1,253}|DOCKER_REGISTRY_.*)$"), Wanted("a secret's name")
@@ -58,7 +58,7 @@ ServedName = Annotated[
 
 
 class Batching(Section):
-    """A section of Kingpost's own: calls of a model that takes lists are put together into batches."""
+    """A section of Kingpost's own: calls of a model that takes lists are gathered into batches. `max_wait_ms` counts from the first."""
 
     max_batch_size: AtLeastOne
     max_wait_ms: NotNegative = 5.0
@@ -341,11 +341,11 @@ class Config(Section):
     input_type: Annotated[str, DATA_ONLY] = "Any"
     model_framework: Annotated[str, DATA_ONLY] = "custom"
     model_type: Annotated[str, DATA_ONLY] = "Model"
-    use_local_src: Annotated[Flag, FORMAL] = False
+    use_local_src: Annotated[Flag, NO_EFFECT] = False
     live_reload: Annotated[Flag, limited("has no effect: use `kingpost watch` instead.", bool)] = (
         False
     )
-    apply_library_patches: Annotated[Flag, FORMAL] = True
+    apply_library_patches: Annotated[Flag, NO_EFFECT] = True
     spec_version: Annotated[str, DATA_ONLY] = "2.0"
 
     @model_validator(mode="after")

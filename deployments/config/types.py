@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from deployments.config.fates import Keys, Wanted
 from tasks.outside_text import whole_number
 
-MINIMUM_SECONDS = 10  # of a health check, as Baseten's pages have it
+MINIMUM_SECONDS = 10  # of a health check, as Baseten documents it
 ACCELERATORS = (
     *("B10", "T4", "L4", "A10G", "V100", "A100", "A100_40GB", "H100", "H200", "H100_40GB"),
     *("B200", "L40S", "RTX_PRO_6000", "B300", "GB300"),
@@ -26,13 +26,13 @@ def names_port(command: object) -> bool:
     return bool(PORT_PLACE.search(text) or PORT_VARIABLE.search(text))
 
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):  # true is no 1
+def _not_a_flag(value: object) -> object:
+    if isinstance(value, bool):  # Python takes True for 1
         raise PydanticCustomError("int_type", "a number")
     return value
 
 
-def _no_number(value: object) -> object:
+def _not_a_number(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise PydanticCustomError("bool_type", "true or false")
     return value
@@ -64,9 +64,9 @@ def sized(pattern: str, example: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-Flag = Annotated[bool, BeforeValidator(_no_number)]
-Integer = Annotated[int, BeforeValidator(_no_flag)]
-Number = Annotated[float, BeforeValidator(_no_flag)]
+Flag = Annotated[bool, BeforeValidator(_not_a_number)]
+Integer = Annotated[int, BeforeValidator(_not_a_flag)]
+Number = Annotated[float, BeforeValidator(_not_a_flag)]
 AtLeastOne = Annotated[Integer, Field(ge=1), Wanted("an integer of at least 1")]
 Seconds = Annotated[Integer, Field(ge=MINIMUM_SECONDS), Wanted("an integer of at least 10")]
 Delay = Annotated[Integer, Field(ge=0), Wanted("an integer of at least 0")]

@@ -20,12 +20,12 @@ from deployments.http_client.exchange import (
     sized,
 )
 
-HELD_BYTES = 256 * 1024  # of an answer that nobody has read yet; then the server has to wait
+HELD_BYTES = (
+    256 * 1024
+)  # of an answer that nobody has read yet; with more, reading pauses and the server has to wait
 ONE_READ = 64 * 1024  # bytes of a call that a server reads at once or not at all
-UNREAD = (
-    ConnectionResetError,
-    BrokenPipeError,
-)  # on a Unix socket: what was sent, the peer did not read
+# On a Unix socket these errors say that the peer did not read what was sent.
+UNREAD = (ConnectionResetError, BrokenPipeError)
 
 
 class BrokenCall(ConnectionError):
@@ -39,12 +39,12 @@ class BrokenAnswer(BrokenCall):
 
 
 class Connection(asyncio.Protocol):
-    """A connection for one call at a time. It is free for the next call if `reusable`."""
+    """A connection for one call at a time: `call`, then `read` until the end. It is free for the next call if `reusable`."""
 
     def __init__(self, ends_by_close: bool = False) -> None:
-        """`ends_by_close` takes an answer without a length for complete when the server closes the connection.
+        """With `ends_by_close`, an answer without a length is complete when the server closes the connection.
 
-        Without it that is an answer that broke off.
+        Without it such an answer has broken off.
         """
         self.lost = False
         self._answer = AnswerReader()
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         return b"".join(await self.pieces())
 
     async def pieces(self) -> list[bytes]:
-        """The same in the pieces in which the server sent them."""
+        """Like `read`, but in the pieces in which the server sent them."""
         answer = self._answer
         while not answer.pieces and not answer.complete:
             await self._wait()
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
                     await self._drained
                 if self.lost:
                     return
-        except Exception as error:  # the client's: whoever waits for the answer gets it
+        except Exception as error:  # of the body's source: the caller of `call` or `read` gets it
             self._fail(error)
             self._transport.abort()
             return
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
             self._fail(BrokenAnswer(f"the answer is not HTTP: {error}"))
             self._drop()
             return
-        if answer.excess:  # nobody asked: whose answer this is cannot be told
+        if answer.excess:  # nobody asked for it, so the next answer could be mistaken
             self._drop()
         elif answer.held > HELD_BYTES and self._reading and answer.pieces:
             self._reading = False

@@ -9,15 +9,14 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpResponsePars
 
 RawHeaders = list[tuple[bytes, bytes]]
 
-BARE_BYTES = (
-    1 << 20
-)  # that come in a row and are no body: heads, trailers, what stands beside chunks
+# Bytes that may come in a row without any of the body: heads, trailers, and the lines between chunks.
+BARE_BYTES = 1 << 20
 CHUNKED = b"transfer-encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
 class AnswerError(ConnectionError):
-    """The bytes that came are no answer to the call."""
+    """The bytes that came are not an answer to the call."""
 
 
 def sized(length: int) -> bytes:
@@ -28,16 +27,16 @@ def sized(length: int) -> bytes:
 def request_head(
     method: str, target: str, headers: Iterable[tuple[bytes, bytes]], framing: bytes = b""
 ) -> bytes:
-    """All of a request before its body; `framing` is CHUNKED, `sized(...)`, or nothing where there is no body.
+    """All of a request before its body. `framing` is CHUNKED, `sized(...)`, or empty if there is no body.
 
-    A line break in the target or a header would begin another header: what does not come from a parser is to be checked.
+    A line break in the target or a header would begin another header. The caller must check values that do not come from a parser.
     """
     first = f"{method} {target} HTTP/1.1\r\n".encode()
     return b"".join([first, *[b"%b: %b\r\n" % pair for pair in headers], framing, b"\r\n"])
 
 
 def chunk(piece: bytes) -> tuple[bytes, bytes, bytes]:
-    """A piece of a body that is CHUNKED. An empty one would end it."""
+    """A chunk of a body that is CHUNKED. An empty piece would end the body."""
     return b"%x\r\n" % len(piece), piece, b"\r\n"
 
 
@@ -50,8 +49,8 @@ class AnswerReader:
     def __init__(self) -> None:
         self.status = 0
         self.headers: RawHeaders = []  # names in lower case
-        self.pieces: list[bytes] = []  # of the body, which nobody has taken
-        self.held = 0  # bytes that came since something was taken
+        self.pieces: list[bytes] = []  # of the body, not taken yet
+        self.held = 0  # bytes that came since the last `take`
         self.has_head = self.excess = False
         self.complete = True
         self.on_body: Callable[[bytes], None] = self.pieces.append
@@ -107,14 +106,14 @@ class AnswerReader:
         return taken
 
     def take_pieces(self) -> list[bytes]:
-        """The same in the pieces in which the server sent them."""
+        """Like `take`, but in the pieces in which the server sent them."""
         taken = self.pieces[:]
         self.pieces.clear()
         self.held = 0
         return taken
 
     def end_by_close(self) -> bool:
-        """Called when the server has closed the connection normally, which ends an answer without a length. Whether the answer is complete."""
+        """Called when the server has closed the connection normally, which ends an answer without a length. Returns whether the answer is complete."""
         framed = self.has_length or any(name == b"transfer-encoding" for name, _ in self.headers)
         self.complete = self.complete or (self.has_head and not framed)
         return self.complete
@@ -142,7 +141,7 @@ class AnswerReader:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The end of a head: the answer's, or of early hints and the like, after which the answer comes."""
+        """The end of a head: that of the answer, or an informational one (1xx), after which the answer comes."""
         status = self._parser.get_status_code()
         if status == 101:
             raise AnswerError("another protocol, which nobody asked for")
@@ -154,5 +153,5 @@ class AnswerReader:
         self.complete = self._is_head
 
     def on_message_complete(self) -> None:
-        """The end of the answer, or of what came before it."""
+        """The end of the answer, or of an informational one before it."""
         self.complete = self.has_head

@@ -29,8 +29,17 @@ KINDS = {
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
 NO_FILES = "The archive holds no files."
-LOOKED_AT = (CONFIG_NAME, ".py")
-HARMLESS = {"mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment"}
+LOOKED_AT = (CONFIG_NAME, ".py")  # endings of the files that a check reads
+HARMLESS = {
+    "mtime",
+    "atime",
+    "ctime",
+    "uid",
+    "gid",
+    "uname",
+    "gname",
+    "comment",
+}  # records of a pax header that are ignored
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Limits:
         )
 
     def check(self, entries: int, size: int) -> None:
-        """Raises PackageError for a package with more than that."""
+        """Raises PackageError for a package with more entries or bytes."""
         if entries > self.entries:
             message = f"The package has more than {self.entries} files and folders"
             raise PackageError(f"{message}; leave some out, or raise KINGPOST_MAX_PACKAGE_FILES.")
@@ -95,7 +104,7 @@ def entries(pieces: Iterable[bytes], limits: Limits) -> Iterator[Entry]:
         content = source.content(count)
         yield Entry(name, info.isdir(), bool(info.mode & 0o100), count, content)
         for _ in content:
-            pass  # what nobody wanted to read
+            pass  # the rest that the caller has not read
         source.take(-count % BLOCK)
 
 
@@ -113,7 +122,7 @@ def content_hash(pieces: Iterable[bytes], limits: Limits) -> str:
 
 
 def unpack(pieces: Iterable[bytes], wanted: str, limits: Limits, to: Path) -> None:
-    """Writes the files of an archive into an empty folder. Raises PackageError as `verify`, after some are written."""
+    """Writes the files of an archive into an empty folder. Raises PackageError like `verify`, perhaps after some are written."""
     digests: dict[str, bytes] = {}
     for entry in entries(pieces, limits):
         target = to / entry.name
@@ -128,7 +137,7 @@ def unpack(pieces: Iterable[bytes], wanted: str, limits: Limits, to: Path) -> No
 
 
 def sketch(pieces: Iterable[bytes], limits: Limits, to: Path) -> None:
-    """Writes what a check of config.yaml and of the Python files needs. Of all other files there are only the names."""
+    """Writes what a check of the package needs: config.yaml and the Python files. All other files are empty."""
     for entry in entries(pieces, limits):
         target = to / entry.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +226,7 @@ class _Names:
 
     @property
     def count(self) -> int:
-        """How many files and folders they make, with the folders that nobody named."""
+        """How many files and folders they make, with the folders above them."""
         return len(self._files) + len(self._folders)
 
     def add(self, name: str, is_folder: bool) -> None:
@@ -241,7 +250,7 @@ def _header(block: bytes) -> tarfile.TarInfo:
         raise PackageError("The archive has a name that is not UTF-8.") from None
     except (tarfile.TarError, ValueError):
         raise PackageError(
-            "This is no tar archive, or it is damaged; send an uncompressed tar."
+            "This is not a tar archive, or it is damaged; send an uncompressed tar."
         ) from None
 
 

@@ -16,7 +16,9 @@ from tasks.store.job_store import AsyncJobStore
 log = get_logger("packages")
 
 EVERY_SECONDS = 600.0
-LONGEST_CHECK_SECONDS = 3600.0  # of a complete upload, whose pieces are still read
+LONGEST_CHECK_SECONDS = (
+    3600.0  # that the check of a complete upload takes; it still reads the pieces
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class PackageCollector:
         self._now = now
 
     async def run_once(self) -> Collected:
-        """Looks at everything once."""
+        """One round over all packages and pieces."""
         packages = await self._packages() if self._grace_ms else 0
         collected = Collected(packages, await self._pieces())
         if collected != Collected(0, 0):

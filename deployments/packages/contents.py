@@ -1,6 +1,6 @@
-"""What a package holds, for people: its files with their hashes, the texts among them, and what config.yaml says of its use.
+"""What a package holds, to be shown: its files with their hashes, the texts among them, and what config.yaml says of its use.
 
-A stored package never changes, so what was read is kept. One that follows a folder is read anew each time.
+A stored package never changes, so its contents are cached. The folder that a deployment follows is read each time.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from tasks.errors import NotFound
 from tasks.payloads import Payloads
 from tasks.settings import Settings
 
-MOST_READ = 256 << 20  # bytes of an archive; what comes behind them is not told
+MOST_READ = 256 << 20  # bytes of an archive; files after them are not shown
 MOST_FOLDER = 32 << 20  # bytes of a folder that is read each time
 MOST_FILES = 5000
 LONGEST_TEXT = 128 << 10  # bytes
 MOST_TEXT = 1 << 20  # bytes of all texts of a package
-KEPT = 32  # packages
+KEPT = 32  # packages in the cache
 MOST_CHATTING = 500  # deployments of which it is known whether they chat
-PIECE = 1 << 20
+PIECE = 1 << 20  # bytes that are read at once
 TEXTS = (".yaml", ".yml", ".py", ".txt", ".toml", ".json", ".md", ".cfg", ".ini", ".sh", ".jinja")
 CHATS = re.compile(r"^\s+(async\s+)?def chat_completions\(", re.MULTILINE)
 
@@ -46,7 +46,7 @@ class PackageFile:
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of a package, by name. Not complete: the package is too large to be read to its end, or it cannot be read."""
+    """The files of a package, by name. `complete` is false if it is too large to be read to its end, or cannot be read."""
 
     files: tuple[PackageFile, ...] = ()
     complete: bool = True
@@ -70,7 +70,7 @@ class Contents:
 
     @cached_property
     def chats(self) -> bool:
-        """Whether it answers `/v1/chat/completions`, as far as its files say so."""
+        """Whether its files say that it answers `/v1/chat/completions`."""
         tags, server = self._metadata.get("tags"), self.config.get("docker_server")
         if isinstance(tags, list) and "openai-compatible" in tags:
             return True
@@ -137,7 +137,7 @@ def of_archive(pieces: Iterable[bytes], limits: Limits) -> Contents:
         for entry in entries(_bounded(pieces), limits):
             if not entry.is_folder and not taking.take(entry.name, entry.size, entry.content):
                 return taking.contents(False)
-    except PackageError:  # the end of what is read
+    except PackageError:  # `_bounded` has cut it, or it is damaged
         return taking.contents(False)
     return taking.contents(True)
 

@@ -19,7 +19,7 @@ from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 from tasks.store.verbs import ScriptCall
 
-UNKNOWN_GPUS = "resources.accelerator is not compared with the nodes from afar: a node without a GPU runs the model on its CPU."
+UNKNOWN_GPUS = "resources.accelerator is not compared with the GPUs of the nodes: a node without a GPU runs the model on its CPU."
 NAMELESS = "config.yaml has no model_name; set it, or give a name with the push."
 
 
@@ -60,7 +60,7 @@ def deployment_of(
 
 
 class Deploying:
-    """Makes deployments of stored packages. It runs no code of a package: the load on a node checks the signatures."""
+    """Makes deployments of stored packages. It runs no code of a package: the signatures of its methods are checked when a node loads it."""
 
     def __init__(self, store: AsyncJobStore, uploads: Uploads, settings: Settings) -> None:
         self._store = store

@@ -52,7 +52,7 @@ RUNTIME_DEFAULTS: Mapping[str, object] = {
     "transport": {"kind": "http"},
     "health_checks": {},
 }
-ASYNC_GRACE = 2.0  # s
+ASYNC_GRACE = 2.0  # s until async code that was told to stop is cancelled
 OnCancel = Literal["end_host", "finish_and_discard"]
 TransportKind = Literal["http", "websocket", "grpc"]
 
@@ -167,17 +167,15 @@ class Package:
         allowed: Collection[str] = (),
         here: "Callable[[Package], list[Finding]] | None" = None,
     ) -> "Package":
-        """Loads a new package. Other than `load`, it refuses keys that Kingpost does not know or support.
+        """Loads a new package. Unlike `load`, it refuses keys that Kingpost does not know or support.
 
         `allowed` are unsupported keys that are accepted all the same. `warnings` lists them and every other limit.
-        `here` finds out what this machine does not have. Raises PackageError.
+        `here` finds what the package needs and this machine does not have. Raises PackageError.
         """
         root = Path(folder).resolve()
         raw, warnings = read_yaml(root)
         found = unsupported(raw)
-        refuse(
-            found, allowed
-        )  # first: a missing model.py is no news about a package for TensorRT-LLM
+        refuse(found, allowed)  # first: a package for TensorRT-LLM rightly has no model.py
         package = cls._of(root, raw, tuple(warnings))
         check_model_name("" if raw.get("model_name") == "" else package.model_name)
         if package.docker_server is None:

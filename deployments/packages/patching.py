@@ -124,7 +124,7 @@ def _file(name: str, size: int, content: Iterator[bytes], is_executable: bool) -
 
 
 async def _in_threads(source: Iterator[bytes]) -> AsyncGenerator[bytes]:
-    """The pieces of a blocking source, gathered to larger ones."""
+    """The pieces of a blocking source, gathered into larger ones and read in a thread."""
     while piece := await asyncio.to_thread(_next, source):
         yield piece
 

@@ -16,6 +16,7 @@ from kingpost.packing.files import folder_hash
 
 Kind = Literal["list", "file", "pyproject", "uv_lock"]
 KINDS: dict[str, Kind] = {"pyproject.toml": "pyproject", "uv.lock": "uv_lock"}
+# Options of pip whose value is a file or folder.
 FILE_OPTIONS = (
     "-r",
     "--requirement",
@@ -26,12 +27,8 @@ FILE_OPTIONS = (
     "-f",
     "--find-links",
 )
-LOCAL_SOURCES = (
-    "path =",
-    "editable =",
-    "directory =",
-    "workspace =",
-)  # in TOML: a folder beside it
+# In TOML: a source in a folder beside it.
+LOCAL_SOURCES = ("path =", "editable =", "directory =", "workspace =")
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Requirements:
         if package.requirements_file:
             found = _of_file(package, package.root / package.requirements_file)
         else:
-            lines = _meant(package.requirements)
+            lines = _effective(package.requirements)
             found = cls("list", package.root, None, lines, "\n".join(lines).encode())
         if not found.lines and found.kind != "uv_lock":
             return None
@@ -81,7 +78,7 @@ class Requirements:
 def _of_file(package: Package, file: Path) -> Requirements:
     kind, content = KINDS.get(file.name, "file"), file.read_bytes()
     if kind == "file":
-        lines = _meant(tuple(content.decode(errors="replace").splitlines()))
+        lines = _effective(tuple(content.decode(errors="replace").splitlines()))
         return Requirements(kind, package.root, file, lines, content)
     project = file.with_name("pyproject.toml")
     if not project.is_file():
@@ -103,7 +100,7 @@ def _dependencies(project: Path) -> tuple[str, ...]:
     return tuple(str(extra) for extra in cast("list[object]", listed))
 
 
-def _meant(lines: tuple[str, ...]) -> tuple[str, ...]:
+def _effective(lines: tuple[str, ...]) -> tuple[str, ...]:
     """The lines without blank lines and comments. Continued lines are joined."""
     joined = "\n".join(lines).replace("\\\n", " ").splitlines()
     cut = [line.partition(" #")[0].strip() for line in joined]

@@ -54,7 +54,7 @@ class PackageStore:
         """The verified package of that hash, which stays until this process ends. Raises PackageError if the stored content has another hash."""
         folder = self._folder / wanted
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Nobody closes it: the lock ends with the process, however that ends. See unpacked.py.
+        # The descriptor stays open: the lock ends with the process, however that ends. See unpacked.py.
         lock = os.open(self._folder / f"{wanted}.lock", os.O_RDWR | os.O_CREAT, 0o666)
         self.held.append(lock)
         while not self._shared(lock, folder):
@@ -66,7 +66,7 @@ class PackageStore:
 
     @staticmethod
     def _shared(lock: int, folder: Path) -> bool:
-        """Whether it is there, and held. A lock that becomes a shared one is free for a moment, in which the package may go."""
+        """Takes a shared lock. Returns whether the package is there: it may be deleted in the moment before the lock is shared."""
         fcntl.flock(lock, fcntl.LOCK_SH)
         return folder.is_dir()
 

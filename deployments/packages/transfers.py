@@ -19,7 +19,7 @@ from tasks.payloads import Payloads
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 
-PIECE = 1 << 20  # bytes; a client sends ten parts at once
+PIECE = 1 << 20  # bytes of a part that are in memory; a client sends ten parts at once
 MOST_OF_PART = 64 << 20  # bytes; boto3's parts have 8 MiB
 MOST_PARTS = 10_000  # as S3
 
@@ -62,16 +62,14 @@ class Transfers:
         except BaseException:
             with contextlib.suppress(NotFound):
                 await self._store.run(verbs.reserve_part(transfer.id, -reserved, self._settings))
-            with contextlib.suppress(
-                PayloadUnavailable
-            ):  # which is often why: the first error counts
+            with contextlib.suppress(PayloadUnavailable):  # often the error that came first
                 await self._payloads.delete(refs)
             raise
         await self._delete([replaced] if replaced else [])
         return part
 
     async def complete(self, transfer_id: str, listed: Mapping[int, str] | None = None) -> Transfer:
-        """Checks and stores the package. `listed` are the parts that the client means, with their MD5.
+        """Checks and stores the package. `listed` has the numbers of the parts that the client has sent, with their MD5.
 
         Raises PackageRefused, also for a client that asks again, and NotFound.
         """

@@ -1,4 +1,4 @@
-"""Deletes packages that a node has unpacked and nothing there uses any more. They are still stored, so they can be fetched again."""
+"""Deletes packages that a node has unpacked and no longer uses. They are still stored, so they can be fetched again."""
 
 import asyncio
 import fcntl
@@ -19,7 +19,7 @@ from tasks.store.job_store import AsyncJobStore
 log = get_logger("packages")
 
 EVERY_SECONDS = 600.0
-MOST = 50  # packages in a round: a weight file takes its time to go
+MOST = 50  # packages in a round: deleting large weight files takes time
 NAME = re.compile(r"([0-9a-f]{64})(|\.new|\.gone)")
 
 
@@ -37,7 +37,7 @@ class UnpackedCollector:
         self._folder, self._grace = unpacked_in(settings), settings.package_grace_seconds
 
     async def run_once(self) -> int:
-        """One round; how many packages went. Raises StoreUnavailable."""
+        """One round. Returns how many packages it deleted. Raises StoreUnavailable."""
         if not self._grace:
             return 0
         known = await self._store.run(registry.deployments())
@@ -60,7 +60,7 @@ class UnpackedCollector:
         return gone
 
     def _gone(self, path: Path, wanted: str, rest: str, needed: Container[str]) -> bool:
-        """Deletes it if it may go, or what a crash has left of it."""
+        """Deletes a package if it may go, or the rest that a crash has left. Returns whether a package went."""
         with _alone(path.with_name(f"{wanted}.lock")) as last_used:
             if last_used is None:
                 return False  # a replica holds it, or fetches it

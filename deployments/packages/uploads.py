@@ -35,7 +35,7 @@ class Uploads(Receiver):
         self._limits = Limits.of(settings)
 
     async def is_stored(self, content_hash: str) -> bool:
-        """Whether the package is stored. If it is, it is kept for a while, also without a deployment."""
+        """Whether the package is stored. If it is, it is kept for `package_grace_seconds`, also without a deployment."""
         while True:
             if await self._store.run(registry.keep_package(content_hash)):
                 break

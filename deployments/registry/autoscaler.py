@@ -20,10 +20,8 @@ from tasks.store.job_store import AsyncJobStore
 log = get_logger("autoscaler")
 
 EVERY_SECONDS = 1.0
-LEAD_MS = 5000  # after which another one takes over
-RETIRED_SECONDS = (
-    10  # s without work until a deployment that no environment points at any more stops
-)
+LEAD_MS = 5000  # without a sign of the leader, after which another autoscaler takes over
+RETIRED_SECONDS = 10  # without work, after which a deployment stops that an environment has left
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Autoscaler:
             if guard.due:
                 with guard.part():
                     await self._scale(seen, with_it, seen.deployment.id in warming)
-        for leader, left in followers.items():  # it rests
+        for leader, left in followers.items():  # whose leader is not active
             with self._guards[leader].part():
                 await self._scale_along(left, 0)
         for model in models:
@@ -106,7 +104,8 @@ class Autoscaler:
         deployment, together = seen.deployment, [seen, *with_it]
         # The busiest decides: a sum would count a call and the calls that it makes as if they needed a replica each.
         total = max(serving.calls for serving in together)
-        new = not deployment.served and not deployment.failure  # shows at once whether it loads
+        # A new deployment starts without work, so that its owner sees at once whether it loads.
+        new = not deployment.served and not deployment.failure
         called = [self._was_called(serving.deployment.id, serving.replicas) for serving in together]
         has_work = total > 0 or any(called) or new
         now = self._monotonic()
@@ -145,7 +144,7 @@ class Autoscaler:
 
     async def _move_queued(self, old: str, new: str) -> None:
         while await self._store.run(registry.follow(old, new)):
-            pass  # a batch each
+            pass  # each call moves a batch
 
 
 def _settings_of(deployment: Deployment) -> Autoscaling:

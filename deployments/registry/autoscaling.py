@@ -84,5 +84,8 @@ class Scaler:
     def _needed(self, settings: Autoscaling, load: float) -> int:
         average = sum(value for _, value in self._samples) / len(self._samples)
         room = settings.concurrency_target * settings.target_utilization_percentage / 100
-        needed = max(math.ceil(average / room - 1e-9), 1 if load else 0)
+        replicas = math.ceil(
+            average / room - 1e-9
+        )  # less the error of floats, which would ask for one more
+        needed = max(replicas, 1 if load else 0)
         return min(max(needed, settings.min_replica), settings.max_replica)

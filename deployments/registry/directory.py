@@ -15,7 +15,7 @@ from tasks.store.job_store import AsyncJobStore
 
 log = get_logger("directory")
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0  # between two readings without a change, and after a failed one
 
 
 class Directory:
@@ -35,7 +35,7 @@ class Directory:
         ]
 
     def host_address(self, replica: Replica) -> HostAddress:
-        """The address of its model host. If it cannot be reached, a call of it fails."""
+        """The address of its model host. Without one that can be reached from here, it is that of the socket, and a call fails."""
         return self._host_addresses.get(replica.id) or HostAddress(replica.address)
 
     def host_addresses(self) -> set[HostAddress]:

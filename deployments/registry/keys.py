@@ -29,23 +29,23 @@ KEYED = {
     "going_package": "string while the stored package of that content hash is being deleted; a minute",
     "host-token": "string, the token of a replica's gate, by reference: entries are shown and logged; three heartbeats",
 }
-# The fields of a deployment that are about failed loads; what changes it forgets them all.
+# The fields of a deployment that are about failed loads. A change of the deployment deletes them all.
 FAILURE = ("failure", "cause", "alike", "failed", "rests", "gave_up")
 RELOADS = f"{TAG}:reloads"  # pub/sub channel: a deployment whose folder has changed
-CHANGES = (
-    f"{TAG}:replica-changes"  # pub/sub channel: a replica that is new, has changed or has gone
-)
+# pub/sub channel: a replica that is new, has changed or has gone
+CHANGES = f"{TAG}:replica-changes"
 
 
 def plain(name: str) -> str:
-    """The key with that name. Raises KeyError for a name that is not in the table."""
+    """The key with that name. Raises KeyError for a name that is not in PLAIN."""
     PLAIN[name]
     return f"{TAG}:{name}"
 
 
 def keyed(name: str, argument: str) -> str:
-    """The key with that name for one model, environment, deployment or replica."""
-    return f"{TAG}:{KEYED[name] and name}:{argument}"
+    """The key with that name for a model, environment, deployment or replica. Raises KeyError for a name that is not in KEYED."""
+    KEYED[name]
+    return f"{TAG}:{name}:{argument}"
 
 
 def lua() -> str:

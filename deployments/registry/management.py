@@ -30,7 +30,7 @@ def rollback_target(model: Model, environment: str) -> str:
 def promotion_warnings(
     deployment: Deployment, status: DeploymentStatus, environment: str
 ) -> list[str]:
-    """What speaks against a promotion. `status` is that before the promotion, which lets a failed deployment load again."""
+    """Warnings about a promotion. `status` is the one before it, because a promotion lets a failed deployment load again."""
     if not (why := status.load_failure):
         return []
     then = f"It is loaded again, and {environment} switches to it only when it is ready."
@@ -159,8 +159,8 @@ class Management:
         await self._store.run(registry.drop_environment(model.id, name))
         return model
 
-    async def knobs(self, environment: Environment) -> Autoscaling:
-        """Changes the autoscaling settings of the deployment that an environment points at."""
+    async def autoscaling_of(self, environment: Environment) -> Autoscaling:
+        """The autoscaling settings of the deployment that an environment points at; the defaults if it points at nothing."""
         if not environment.deployment_id:
             return Autoscaling()
         return (await self._store.run(registry.deployment(environment.deployment_id))).autoscaling

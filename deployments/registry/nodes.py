@@ -23,9 +23,9 @@ _reading = Guard("node's entry")
 
 @dataclass(frozen=True)
 class NodeDevice:
-    """A GPU. `memory` is in bytes, 0 if nobody knows; `free` is the share of it that no replica has.
+    """A GPU. `memory` is in bytes, 0 if it is not known. `free` is the share of it that no replica has, 0 to 1.
 
-    The driver says the rest: `used` is in bytes, `utilisation` a share. None = it does not.
+    The driver says `used`, in bytes, and `utilisation`, 0 to 1. They are None if it does not.
     """
 
     index: str
@@ -74,13 +74,13 @@ class Heard:
 
 
 def report_node(node: Node) -> ScriptCall[str]:
-    """A node says how it is."""
+    """Records what a node has and runs, for SHOWN_MS."""
     arguments = [node.id, json.dumps(asdict(node)), SHOWN_MS]
     return ScriptCall("report_node", arguments, text, SCRIPTS)
 
 
 def forget_node(node_id: str) -> ScriptCall[str]:
-    """A node stops in good order."""
+    """Removes the entry of a node that stops."""
     return ScriptCall("forget_node", [node_id], text, SCRIPTS)
 
 
@@ -130,6 +130,6 @@ def _node(said: dict[str, Any]) -> Node:
 
 
 def _known(kind: type[T], said: dict[str, Any]) -> T:
-    """Of what a newer release said, what this one knows."""
+    """An object of these fields. Fields of a newer release are left out."""
     names = {field.name for field in fields(cast(Any, kind))}
     return kind(**{name: value for name, value in said.items() if name in names})

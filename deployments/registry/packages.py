@@ -1,4 +1,4 @@
-"""The verbs of stored packages that nobody may need any more."""
+"""The verbs that keep and delete stored packages."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar, cast
@@ -8,7 +8,7 @@ from tasks.store.records import Reply, text
 from tasks.store.verbs import Argument, ScriptCall
 
 T = TypeVar("T")
-DELETE_MS = 60_000  # in which a package is deleted
+DELETE_MS = 60_000  # for which a package counts as being deleted
 
 
 def _call(script: str, arguments: list[Argument], read: Callable[[Reply], T]) -> ScriptCall[T]:
@@ -16,7 +16,7 @@ def _call(script: str, arguments: list[Argument], read: Callable[[Reply], T]) ->
 
 
 def keep_package(content_hash: str) -> ScriptCall[bool]:
-    """Somebody needs the stored package now. False while it is being deleted."""
+    """Keeps a stored package, because it is needed now. False while it is being deleted."""
     return _call("keep_package", [content_hash], _says("kept"))
 
 
@@ -32,7 +32,7 @@ def drop_package(
 
 
 def dropped_package(content_hash: str) -> ScriptCall[str]:
-    """The package was deleted."""
+    """Records that the package was deleted, so that it may be stored again."""
     return _call("dropped_package", [content_hash], text)
 
 

@@ -43,7 +43,7 @@ class Deployment:
     gave_up: bool = False  # failed so often that it is not tried again for now
     served: bool = False  # a replica of it has been ready
     autoscaling: Autoscaling = DEFAULTS
-    warnings: tuple[str, ...] = ()  # what of its config.yaml is not honoured here
+    warnings: tuple[str, ...] = ()  # about keys of its config.yaml that are not honoured
     leader: str = ""  # the deployment whose replicas serve this one, too: both share a process
     served_names: tuple[str, ...] = ()  # other names for `model` on /v1; the model hears the first
     fixed_port: int = 0  # of a custom server whose command names its port; 0 = any port
@@ -182,7 +182,7 @@ def model(reference: str, reply: Reply) -> Model:
 
 
 def environments(reply: Reply) -> dict[str, Environment]:
-    """Those of one model, by name."""
+    """The environments of one model, by name."""
     found: dict[str, Environment] = {}
     for row in items(reply):
         name, deployment_id, flat = items(row)
@@ -195,7 +195,7 @@ def environments(reply: Reply) -> dict[str, Environment]:
 
 
 def load(reply: Reply) -> Load:
-    """One deployment's."""
+    """The load of one deployment."""
     queued, running, demanded = items(reply)
     return Load(number(queued), number(running), number(demanded) == 1)
 

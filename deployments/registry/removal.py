@@ -13,15 +13,15 @@ from tasks.store.records import items, text
 from tasks.store.verbs import CancelResult, ScriptCall
 
 BATCH = 500  # requests that are looked up at once
-FINISHED = (CancelResult.CANCELED, CancelResult.STOPPING)
+STOPPED = (CancelResult.CANCELED, CancelResult.STOPPING)
 
 
 class NotRemovable(KingpostError):
-    """It cannot be deleted as long as it serves, or follows a folder."""
+    """This cannot be deleted while an environment points at it, or while it follows a folder."""
 
 
 class HasWork(KingpostError):
-    """It has requests that wait or run."""
+    """This cannot be deleted while requests of it wait or run."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Removal:
                 raise _has_work(deployment, waiting)
 
     async def _delete(self, found: Deployment, force: bool, in_use: bool) -> int:
-        """Deletes a deployment, if wished also one that an environment points at. Returns the number of canceled requests."""
+        """Deletes a deployment; with `in_use` also one that an environment points at. Returns the number of canceled requests."""
         _check_follows_nothing(found)
         chainlets = await self._store.run(registry.chainlets_of(found.id))
         word, *rest = await self._store.run(_delete_deployment(found.id, force, in_use))
@@ -94,7 +94,7 @@ class Removal:
         return canceled
 
     async def _cancel_all(self, deployment_id: str) -> int:
-        """Cancels what waits or runs. New requests do not come: there is no such deployment any more."""
+        """Cancels requests that wait or run. None is added meanwhile, because the deployment is gone."""
         total = 0
         while done := await self._cancel_some(deployment_id):
             total += done
@@ -103,7 +103,7 @@ class Removal:
     async def _cancel_some(self, deployment_id: str) -> int:
         found = await self._store.run(_unfinished(deployment_id))
         words = [await self._store.run(verbs.cancel(request_id)) for request_id in found]
-        return sum(word in FINISHED for word, _ in words)
+        return sum(word in STOPPED for word, _ in words)
 
 
 def _check_follows_nothing(deployment: Deployment) -> None:

@@ -17,7 +17,7 @@ MOST_KNOWN = 1000
 
 @dataclass(frozen=True)
 class Named:
-    """What `model` of a call on the bare /v1 means: a model, and the name that its server is to hear; '' = as it stands there."""
+    """What `model` in the body of a call on /v1 means: the reference of a model, and the name to pass on to its server; '' = unchanged."""
 
     reference: str
     heard: str = ""
@@ -57,7 +57,7 @@ class Resolver:
     async def named(self, name: str) -> Named:
         """The model that `model` of a call on /v1 means: a name or id, a served name of one model, or either with `:adapter`.
 
-        What nobody knows is taken as a model's name. Raises NotFound if several models serve it.
+        An unknown name is taken as a model's name. Raises NotFound if several models serve it.
         """
         base, _, adapter = name.rpartition(":")
         for reference, heard in ((name, ""), (base, adapter)):

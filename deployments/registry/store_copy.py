@@ -14,7 +14,7 @@ from tasks.api_keys import KEYS, RUNNING_LIMITS
 from tasks.store import keys
 from tasks.webhooks.secrets import KEY as WEBHOOK_SECRETS
 
-Copy = dict[str, dict[str, Any]]  # key -> {type: value}
+Copy = dict[str, dict[str, Any]]  # key -> {the type in Redis: value}
 MODELS = ("models", "chainlets")  # each a hash of names and ids
 ALWAYS = (
     KEYS,
@@ -86,7 +86,7 @@ def _values(client: redis.Redis, wanted: Iterable[str]) -> Copy:
 
 
 def _texts(value: Any) -> Any:
-    """The value in types that JSON has. A sorted set becomes a list of pairs."""
+    """The value in types that JSON has. A set becomes a list, and a sorted set maps members to scores."""
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     if isinstance(value, dict):

@@ -40,7 +40,8 @@ FOLLOW_BATCH = 500  # jobs that one script moves
 # docs.baseten.co, regional environments: no hyphen at either end
 ENVIRONMENT_NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 LONGEST_FAILURE = 16_000  # characters that are kept of why a load failed
-NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")  # addresses, ids and times do not make another cause
+# Addresses, ids and times in an error: failures that differ in them alone have the same cause.
+NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 DEMAND_MS = 15_000  # how long one call that waits for a replica keeps it wanted
 
 
@@ -201,7 +202,7 @@ def model_ids() -> ScriptCall[dict[str, str]]:
 
 
 def environments(model_id: str) -> ScriptCall[dict[str, Environment]]:
-    """Those of one model, by name."""
+    """The environments of one model, by name."""
     return _call("environments", [model_id], records.environments)
 
 
@@ -246,7 +247,7 @@ def knows(reference: str) -> ScriptCall[bool]:
     return _call("knows", [reference], _says("found"))
 
 
-# What runs of it
+# Environments, and what may run
 
 
 def promote(target: Deployment, environment: str = "production") -> ScriptCall[str]:
@@ -302,7 +303,10 @@ def configure(deployment_id: str, settings: Autoscaling) -> ScriptCall[bool]:
 
 
 def check_on_its_own(chainlet: Deployment) -> ScriptCall[None]:
-    """Checks that no other chainlet leads the process, because they start, sleep and scale together. Reading the reply raises NotOnItsOwn."""
+    """Checks that no other chainlet leads the process, because all of one process start, sleep and scale together.
+
+    Reading the reply raises NotOnItsOwn.
+    """
 
     def read(reply: Reply) -> None:
         if leader := text(reply):
@@ -317,7 +321,10 @@ def check_on_its_own(chainlet: Deployment) -> ScriptCall[None]:
 def fail_load(
     deployment_id: str, why: str, settings: Settings, counted: bool = True
 ) -> ScriptCall[bool]:
-    """Records a failed load. The reply says whether the deployment has given up. The last line of `why` is the error."""
+    """Records a failed load. The last line of `why` is the error. The reply says whether the deployment has given up.
+
+    With `counted` false, this failure is not one after which it gives up.
+    """
     why = why.rstrip()[-LONGEST_FAILURE:] or "no reason was given"
     cause = NUMBERS.sub("0", why.splitlines()[-1])
     most = settings.load_failures if counted else sys.maxsize
@@ -331,7 +338,7 @@ def forgive(*deployment_ids: str) -> ScriptCall[str]:
 
 
 def retry(deployment_id: str) -> ScriptCall[str]:
-    """Removes the reason of a failed load. The deployment is loaded again."""
+    """Forgets why a deployment failed and starts it without work, so that it shows at once whether it loads."""
     return _call("retry", [deployment_id], text)
 
 
@@ -346,7 +353,7 @@ def follow(old: str, new: str) -> ScriptCall[int]:
 
 
 def demand(deployment_id: str, milliseconds: int = DEMAND_MS) -> ScriptCall[str]:
-    """Keeps a replica wanted for a while."""
+    """Keeps a replica wanted for that time, because a call waits for it."""
     return _call("demand", [deployment_id, milliseconds], text)
 
 
@@ -354,7 +361,7 @@ def demand(deployment_id: str, milliseconds: int = DEMAND_MS) -> ScriptCall[str]
 
 
 def lead(who: str, milliseconds: int) -> ScriptCall[bool]:
-    """Whether `who` leads the autoscalers for the next while."""
+    """Makes `who` the leading autoscaler for that time. False if another one leads."""
     return _call("lead", [who, milliseconds], _says("leads"))
 
 
@@ -382,7 +389,7 @@ def take_seat(seat: Seat, milliseconds: int) -> ScriptCall[bool]:
 
 
 def hold_seats(seats: Sequence[Seat], milliseconds: int) -> ScriptCall[list[str]]:
-    """Renews seats: 'held', 'surplus' or 'lost' for each."""
+    """Renews seats. For each the reply has 'held', 'surplus' (more than are wanted) or 'lost' (lapsed, and none is free)."""
     parts = [part for seat in seats for part in (seat.deployment_id, seat.replica_id)]
     return _call("hold_seats", [milliseconds, *parts], _texts)
 

@@ -15,7 +15,7 @@ from tasks.store.job_store import AsyncJobStore
 
 @dataclass(frozen=True)
 class AtWork:
-    """One deployment. `environments` point at it, and those of `warming_for` will when it is warm."""
+    """One deployment and its work. `environments` point at it, and those of `warming_for` will when it is warm."""
 
     deployment: Deployment
     status: DeploymentStatus

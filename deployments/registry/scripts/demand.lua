@@ -1,6 +1,6 @@
 #!lua
--- demand: somebody waits for a replica: it stays wanted for a while.
--- ARGV  1 deployment   2 ms
+-- demand: keeps a replica of a deployment wanted for a while, because a call waits for it.
+-- ARGV  1 deployment   2 ms that it stays wanted
 -- RETURNS 'wanted'
 redis.call('SET', R.demand(ARGV[1]), 1, 'PX', ARGV[2])
 return 'wanted'

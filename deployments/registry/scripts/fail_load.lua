@@ -1,6 +1,7 @@
 #!lua
--- fail_load: a load of a deployment has failed. After so many failures that are alike, or four times as many of any kind, it gives
--- up: it has no seat until something changes or its rest is over. One more failure, and the next rest is twice as long.
+-- fail_load: records a failed load of a deployment. It gives up after some failures with the same cause, or after four times as
+-- many of any kind. Then it has no seat until something changes or its rest is over. Each further rest is twice as long as
+-- the one before, up to eight times the first.
 -- ARGV  1 deployment   2 why   3 the cause, the same text for failures that are alike   4 how many alike
 --       5 ms of the first rest
 -- RETURNS 'failed' | 'gave_up' | 'missing'

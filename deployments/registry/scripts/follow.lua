@@ -3,7 +3,7 @@
 -- ARGV  1 from   2 to   3 how many at most
 -- RETURNS how many moved
 local from, to, moved = ARGV[1], ARGV[2], 0
--- Virtual time goes with them, or later arrivals at the new place would all come first.
+-- Virtual time moves with them. Otherwise all later arrivals at the new deployment would come first.
 for _, key in ipairs({K.vtime, K.flows}) do
   local here = redis.call('HGETALL', key(from))
   for i = 1, #here, 2 do

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- forgive: something has changed, or somebody asks by hand: a deployment that gave up is loaded again.
+-- forgive: lets deployments that gave up load again, because something changed or a user asked for it.
 -- ARGV  the deployments
 -- RETURNS 'forgiven'
 for _, id in ipairs(ARGV) do forgive(id) end

@@ -1,5 +1,6 @@
 #!lua
--- hold_seats: a node's replicas live on; what is more than wanted, or was given to others meanwhile, has to go.
+-- hold_seats: renews the seats of a node's replicas. 'surplus' is one more than is wanted; 'lost' is one that lapsed, and
+-- none was free since. The replica has to go in both cases.
 -- ARGV  1 ms that they hold   then deployment, replica for each
 -- RETURNS a list of 'held' | 'surplus' | 'lost'
 local now, words = now_ms(), {}

@@ -1,6 +1,6 @@
 #!lua
--- lead: whether somebody is the one autoscaler for the next while.
--- ARGV  1 who asks   2 ms
+-- lead: makes an autoscaler the leader for some time, unless another one leads.
+-- ARGV  1 autoscaler   2 ms that it leads
 -- RETURNS 'leads' | 'follows'
 local leader = redis.call('GET', R.autoscaler)
 if leader and leader ~= ARGV[1] then return 'follows' end

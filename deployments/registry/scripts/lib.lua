@@ -1,6 +1,6 @@
 -- Steps that several scripts share. A deployment that failed to load too often has given up: `gave_up` says until when (ms).
 
--- Something has changed, or it has loaded: all failures are forgotten.
+-- Forgets all failures of a deployment, because something has changed or it has loaded.
 local function forgive(id)
   redis.call('HDEL', R.deployment(id), unpack(FAILURE))
 end

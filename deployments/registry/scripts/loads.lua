@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- loads: what waits and runs, deployment by deployment; jobs that are held back by a pause do not count.
+-- loads: how many jobs of each deployment wait and run. Jobs that cannot start, for a pause or the limit of their key, do not count.
 -- ARGV  the deployments
 -- RETURNS a list of {queued, running, 1 when somebody waits for a replica}
 local loads = {}

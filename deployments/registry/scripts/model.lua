@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- model: the model or chain of an id or a name; one that is the entrypoint's name of just one chain is that chain's.
+-- model: the model or chain of an id or a name. The name of an entrypoint means its chain, if only one chain has it.
 -- ARGV  1 id or name
 -- RETURNS described() of it in lib.lua; one that does not exist has no fields
 local id = redis.call('HGET', R.models, ARGV[1])

@@ -20,7 +20,7 @@ for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
   if known[1] == hash and known[2] == '' then
     redis.call('HSET', R.deployment(id), 'active', 1, 'warnings', ARGV[8], 'served_names', ARGV[10], 'fixed_port', ARGV[11])
     forgive(id)
-    redis.call('HDEL', R.deployment(id), 'served') -- it is to show at once whether it loads
+    redis.call('HDEL', R.deployment(id), 'served') -- so that it starts at once and shows whether it loads
     return {'known', id, redis.call('HGETALL', R.deployment(id))}
   end
 end

@@ -1,5 +1,5 @@
 #!lua
--- report: a replica says how it is, for as long as its heartbeat goes on; what is new is told to those who follow.
+-- report: stores the entry of a replica, which expires without its heartbeat. A change is published.
 -- ARGV  1 replica   2 its entry   3 ms that it holds   4 reference of its gate's token, '' for none   5 token
 -- RETURNS 'changed' | 'unchanged'
 local before = redis.call('GET', R.replica(ARGV[1]))

@@ -1,5 +1,5 @@
 #!lua
--- report_node: a node says what it has and what runs there. An entry that is not renewed shows for a while that it is silent.
+-- report_node: stores what a node has and what runs there. The entry of a silent node is still shown for a while.
 -- ARGV  1 node   2 its entry   3 ms that a silent one is still shown
 -- RETURNS 'kept'
 local now = wall_ms()

@@ -1,6 +1,6 @@
 #!lua
--- scale: how many replicas a deployment should have, and whether it waits for its first one.
--- ARGV  1 deployment   2 wanted   3 load   4 '1' when it has work   5 '1' when a replica of it is there
+-- scale: records how many replicas a deployment should have, and whether it waits for its first one (`needy`).
+-- ARGV  1 deployment   2 wanted   3 load   4 '1' when it has work   5 '1' when it has a replica that does not drain
 --       6 '1' when one is ready
 -- RETURNS 'scaled' | 'inactive'
 local id, now = ARGV[1], whole(wall_ms())

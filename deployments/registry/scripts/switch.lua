@@ -1,5 +1,5 @@
 #!lua
--- switch: the candidate of an environment is warm: from now on requests go there.
+-- switch: points an environment at its candidate, which is warm.
 -- ARGV  1 model   2 environment   3 deployment
 -- RETURNS 'switched' | 'stale' (it is not the candidate any more)
 local environment = R.environment(ARGV[1] .. ':' .. ARGV[2])

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- tokens: those of gates, by their references.
+-- tokens: the tokens of gates, by their references.
 -- ARGV  the references
 -- RETURNS a list of tokens, with nil for one that has ended
 local found = {}

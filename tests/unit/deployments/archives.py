@@ -110,7 +110,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "folder with content": (of(header("f", 512, tarfile.DIRTYPE), bytes(512)), "has no valid size"),
     "cut": (good()[: BLOCK + 5], "ends too early"),
     "goes on": (of() + file("hidden", b"x"), "The archive goes on after its end."),
-    "no tar": (b"PK\x03\x04" + bytes(range(256)) * 4, "This is no tar archive"),
+    "no tar": (b"PK\x03\x04" + bytes(range(256)) * 4, "This is not a tar archive"),
     "compressed": (gzip.compress(good()), "an uncompressed tar"),
     "nothing": (END, "The archive holds no files."),
     "other files": (good({**FILES, "more": b"x"}), "The files have the content hash"),
