@@ -53,7 +53,7 @@ class Addressing:
         try:
             addressed, path = await _resolve(scope)
         except Problem as problem:
-            await problem.response()(scope, receive, send)
+            await problem.response(scope)(scope, receive, send)
             return
         scope["path"], scope["raw_path"] = path, path.encode()
         scope.setdefault("state", {})["addressed"] = addressed

@@ -14,6 +14,7 @@ from api.console import pages, trying, versions
 from api.console.bridge import Bridge
 from api.console.live.parts import Parts
 from api.console.live.pulse import Pulse
+from api.dialects.request_ids import RequestIds
 from api.fast_lane import FastLane
 from api.gateway import Gateway
 from api.observing.access import AccessLog
@@ -140,7 +141,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes_keys.own)
     app.include_router(routes_health.root)
     app.add_middleware(FastLane)
-    app.add_middleware(Addressing)  # the last one added is the first to see a request
+    app.add_middleware(Addressing)
+    app.add_middleware(RequestIds)  # the last one added is the first to see a request
     if settings.console:
         for part in CONSOLE:
             app.include_router(part.router)

@@ -55,9 +55,9 @@ class FastLane:
             said = await answer
             response = _json(said) if isinstance(said, BaseModel) else said
         except Problem as problem:
-            response = problem.response()
+            response = problem.response(scope)
         except KingpostError as error:
-            response = of_error(error).response()
+            response = of_error(error).response(scope)
         await response(scope, receive, send)
 
 

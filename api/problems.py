@@ -9,8 +9,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from api import unknown_paths
+from api.dialects.errors import body_of, dialect_of
 from api.unknown_fields import NO_FIELD, guess
 from deployments.registry.autoscaling import BadSetting
 from deployments.registry.removal import HasWork, NotRemovable
@@ -42,7 +44,7 @@ RETRY_QUEUE = "10"  # s; a full queue drains slowly
 
 
 class Problem(Exception):
-    """An error answer. `code` is one of Baseten's, `more` are additional fields of Kingpost."""
+    """An error answer. `code` is one of Baseten's, `more` are additional fields of Kingpost, or `param` of OpenAI's object."""
 
     def __init__(
         self,
@@ -57,9 +59,10 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.more = dict(more or {})
 
-    def response(self) -> JSONResponse:
-        """The answer."""
-        body = {"error": self.message, "error_code": self.code, **self.more}
+    def response(self, scope: Scope) -> JSONResponse:
+        """The answer to the request of that scope, in the dialect of its path."""
+        dialect = dialect_of(scope["path"])
+        body = body_of(dialect, self.status, self.code, self.message, self.more)
         return JSONResponse(body, self.status, headers=self.headers)
 
 
@@ -145,17 +148,24 @@ def _allowed(app: FastAPI, path: str) -> list[str]:
     return []
 
 
+def _unknown_url(path: str) -> JSONResponse:
+    """The answer to a path under /v1 that does not exist: whoever calls there has most likely a client of OpenAI's."""
+    body = body_of("openai", 404, "unknown_url", unknown_paths.sentence(path), {})
+    return JSONResponse(body, 404, {"x-request-id": secrets.token_hex(16)})
+
+
 def install(app: FastAPI) -> None:
     """Makes the app answer every error in this form."""
 
-    async def on_problem(_: Request, error: Exception) -> JSONResponse:
-        return cast(Problem, error).response()
+    async def on_problem(request: Request, error: Exception) -> JSONResponse:
+        return cast(Problem, error).response(request.scope)
 
-    async def on_error(_: Request, error: Exception) -> JSONResponse:
-        return of_error(cast(KingpostError, error)).response()
+    async def on_error(request: Request, error: Exception) -> JSONResponse:
+        return of_error(cast(KingpostError, error)).response(request.scope)
 
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
-        return of_validation(cast(RequestValidationError, error), _parameters(request)).response()
+        problem = of_validation(cast(RequestValidationError, error), _parameters(request))
+        return problem.response(request.scope)
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         problem = cast(HTTPException, error)
@@ -165,14 +175,17 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = allowed
             detail = f"This path takes {allowed or 'other methods'}, not {request.method}."
         elif problem.status_code == 404 and detail == NO_ROUTE:
-            detail = unknown_paths.sentence(request.scope["path"])
-        return Problem(problem.status_code, "client_error", detail, headers).response()
+            path = request.scope["path"]
+            if path.startswith("/v1/") and dialect_of(path) == "baseten":
+                return _unknown_url(path)
+            detail = unknown_paths.sentence(path)
+        return Problem(problem.status_code, "client_error", detail, headers).response(request.scope)
 
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         incident = secrets.token_hex(4)
         log.error("request.crashed", path=request.scope["path"], incident=incident, exc_info=error)
         message = f"Something went wrong on our side (incident {incident})."
-        return Problem(500, "internal_baseten_error", message).response()
+        return Problem(500, "internal_baseten_error", message).response(request.scope)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(KingpostError, on_error)

@@ -41,9 +41,9 @@ class Bridge:
         try:
             await _enter(scope)
         except Problem as problem:
-            await problem.response()(scope, receive, send)
+            await problem.response(scope)(scope, receive, send)
         except KingpostError as error:
-            await of_error(error).response()(scope, receive, send)
+            await of_error(error).response(scope)(scope, receive, send)
         else:
             await self._app(scope, receive, _guarded(send))
 

@@ -1,23 +1,22 @@
 """The Model APIs on the bare host: `model` in the body picks the deployment."""
 
-import json
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
 from api import body as bodies
 from api.addressing import Addressed
+from api.dialects import names
+from api.dialects.errors import FORMS, ROUTES
 from api.gateway import authenticate, gateway_of
 from api.problems import Problem
 from api.routes.management_schemas import ModelView
-from api.top_level import Reader
 from api.upstream.proxy import proxied
 from deployments.registry import verbs as registry
 from deployments.registry.resolver import Target
 from tasks.outside_text import utf8
 
 router = APIRouter(tags=["model APIs"])
-METHODS = ("chat/completions", "completions", "embeddings", "messages", "responses")
 PRODUCTION = Target()
 
 
@@ -26,17 +25,17 @@ async def models(request: Request) -> dict[str, object]:
     """Every model, as the OpenAI API lists them; for a key that may deploy, also as the management API does."""
     key = await authenticate(request)
     gateway = gateway_of(request)
-    names = await gateway.store.run(registry.model_ids())
+    known_ids = await gateway.store.run(registry.model_ids())
     mine = {
         name
-        for name, model_id in names.items()
+        for name, model_id in known_ids.items()
         if not key.models or {name, model_id} & set(key.models)
     }
     served = await gateway.resolver.served_names()
     further = [name for name, of in served.items() if len(of) == 1 and mine.issuperset(of)]
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"}
-        for name in [*(name for name in names if name in mine), *further]
+        for name in [*(name for name in known_ids if name in mine), *further]
     ]
     if not key.may("deploy"):
         return {"object": "list", "data": listed}
@@ -48,7 +47,7 @@ async def model_api(request: Request) -> Response:
     """Passes the call on to the model that the body names."""
     await authenticate(request)
     body = await bodies.read(request, gateway_of(request).settings.max_model_api_body_bytes)
-    body, model = await _addressed(request, bodies.as_utf8(body))
+    body, model = await _addressed(request, body)
     request.scope["state"]["addressed"] = Addressed(
         model, prefix=f"/models/{quote(model, '', errors='replace')}"
     )
@@ -57,15 +56,12 @@ async def model_api(request: Request) -> Response:
 
 async def _addressed(request: Request, body: bytes) -> tuple[bytes, str]:
     """The body with the name that its server is to hear, and the model that it is for. Raises Problem and NotFound."""
-    reader = Reader(body)
-    model = await reader.text_of("model")
-    if not isinstance(model, str) or not model:
-        raise Problem(400, "client_error", "model: give the name or id of a model.")
-    named = await gateway_of(request).resolver.named(utf8(model))
-    if named.heard and reader.place:
-        before, after = body[: reader.place.start], body[reader.place.stop :]
-        body = b"".join([before, json.dumps(named.heard).encode(), after])
-    return body, named.reference
+    found = await names.model_in(request, body)
+    if not found.name:
+        message = "model: give the name or id of a model."
+        raise Problem(400, "client_error", message, more={"param": "model"})
+    named = await gateway_of(request).resolver.named(utf8(found.name))
+    return found.renamed(body, named.heard), named.reference
 
 
 _SCHEMA = {
@@ -73,7 +69,12 @@ _SCHEMA = {
     "required": ["model"],
     "properties": {"model": {"type": "string", "minLength": 1}},
 }
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}}
 
-for _method in METHODS:
-    router.post(f"/v1/{_method}", openapi_extra=_BODY)(model_api)
+
+def _documented(kind: str) -> dict[str, object]:
+    return {"requestBody": {"required": True, "content": {kind: {"schema": _SCHEMA}}}}
+
+
+for _method in ROUTES:
+    _kind = "multipart/form-data" if _method in FORMS else "application/json"
+    router.post(f"/v1/{_method}", openapi_extra=_documented(_kind))(model_api)

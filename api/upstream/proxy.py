@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import body as bodies
+from api.dialects.translating import translated
 from api.gateway import (
     Gateway,
     addressed_of,
@@ -114,7 +115,7 @@ class ProxyResponse(Response):
     ) -> None:
         if self._call.sending:
             raise problem  # too late for a status: the connection breaks, and the client sees it
-        response = problem.response()
+        response = problem.response(scope)
         response.headers["x-baseten-request-id"] = self._call.request_id
         await response(scope, receive, send)
 
@@ -200,6 +201,10 @@ class ProxyResponse(Response):
             replica, method, call.path, headers, body
         ) as answer:
             check_sendable(answer)
+            if said := await translated(answer, call.request.scope["path"]):
+                call.sending = True
+                await _send_whole(send, answer.status, _answer_headers(said[0], call), said[1])
+                return
             files = AnswerFiles.of(call.gateway, call.key_id, call.link, answer)
             first = await files.store(answer) if files else b""
             call.sending = True
@@ -213,6 +218,11 @@ class ProxyResponse(Response):
                 chunk = await answer.read()
                 more = not answer.complete
                 await send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+async def _send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _without(headers: RawHeaders, size: int) -> RawHeaders:

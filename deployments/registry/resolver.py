@@ -109,5 +109,16 @@ class Resolver:
         return await self._store.run(registry.deployment(deployment_id))
 
 
+def heard_by(deployment: Deployment, name: str) -> str:
+    """What the server of a deployment hears when it is called by that name: '' = the same, also for a name that it does not know."""
+    own = (deployment.model_name, deployment.model_id)
+    base, _, adapter = name.rpartition(":")
+    if name in deployment.served_names or not deployment.served_names:
+        return ""
+    if name in own:
+        return deployment.served_names[0]
+    return adapter if base in (*own, *deployment.served_names) else ""
+
+
 def _ambiguous(name: str) -> str:
     return f"Several models serve the name {name!r}: call one of them by its own name."

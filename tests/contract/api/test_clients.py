@@ -150,7 +150,7 @@ def test_openai_completions_embeddings_responses_and_models(chat: openai.OpenAI)
 def test_openai_gets_a_clear_error_for_an_unknown_model(chat: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as refused:
         chat.chat.completions.create(model="nobody", messages=MESSAGES)
-    assert "nobody" in refused.value.response.json()["error"]
+    assert "nobody" in refused.value.message and refused.value.code == "model_not_found"
 
 
 @pytest.mark.parametrize("where", ["auth_token", "api_key"])

@@ -191,6 +191,20 @@ def test_an_engine_hears_the_name_that_it_serves(
     assert (answer.status_code, answer.json()["model"]) == (200, heard)
 
 
+@pytest.mark.parametrize(
+    ("model", "heard"),
+    [("my-tiny", "org/tiny-7b"), ("{id}", "org/tiny-7b"), ("tiny", "tiny"), ("tiny:sql", "sql"), ("my-tiny:sql", "sql"),
+     ("other", "other")],
+)  # fmt: skip
+def test_an_engine_hears_its_name_at_its_own_address(
+    rig: Rig, tiny: Deployment, model: str, heard: str
+) -> None:
+    for target in ("production", f"deployment/{tiny.id}"):
+        body = {"model": model.replace("{id}", tiny.model_id), "messages": []}
+        answer = rig.http.post(f"/models/my-tiny/{target}/sync{CHAT}", json=body)
+        assert (answer.status_code, answer.json()["model"]) == (200, heard)
+
+
 def test_what_no_model_serves_is_not_found_and_all_names_are_listed(
     rig: Rig, tiny: Deployment
 ) -> None:

@@ -101,6 +101,8 @@ class Model:
             yield chunk
 
     def chat_completions(self, body: dict, request: Request):
+        if "raise" in body:
+            raise HTTPException(*body["raise"])
         words = ["Hello", " ", "there"]
         base = {"id": "c1", "created": 1, "model": body["model"]}
         if not body.get("stream"):
@@ -150,6 +152,8 @@ class Model:
         return {"object": "list", "model": body["model"], "data": data, "usage": usage}
 
     def messages(self, body: dict, request: Request):
+        if "raise" in body:
+            raise HTTPException(*body["raise"])
         usage = {"input_tokens": 1, "output_tokens": 1}
         message = {
             "id": "m1",
