@@ -47,7 +47,9 @@ def test_no_route_answers_without_a_valid_key(
             answer = client.request(route.method, route.path)
             assert answer.status_code == 401, f"{route}: {answer.status_code}"
             if route.method != "HEAD":
-                said = answer.json()["error"]  # on the Model APIs an object, as their clients read it
+                said = answer.json()[
+                    "error"
+                ]  # on the Model APIs an object, as their clients read it
                 message = said if isinstance(said, str) else said["message"]
                 assert message == "please check the api-key you provided"
 
