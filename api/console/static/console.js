@@ -14,7 +14,7 @@ async function call(method, address, body) {
   const text = await answer.text();
   let said = text;
   try { said = JSON.parse(text); } catch { /* the answer is text */ }
-  if (!answer.ok) throw new Error(said?.error ?? `The server answered ${answer.status}.`);
+  if (!answer.ok) throw new Error(said?.error?.message ?? said?.error ?? `The server answered ${answer.status}.`);
   return said;
 }
 
