@@ -4,7 +4,8 @@ The package also holds the entry point of the `kingpost` command, because `kingp
 other projects do not use.
 """
 
-# No import may stand here that runs: `kingpost.__main__` has yet to take foreign folders off the import path, and they may hold a typing.py.
+# This file imports nothing when it runs. It runs before `kingpost.__main__` takes foreign folders off the import path, and one of them
+# may hold a typing.py.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from kingpost.webhooks import verify_webhook
 
 # Each name and its module. They are imported on first use, so that the command starts without httpx.
-_WHERE = {
+_MODULE_OF = {
     name: module
     for module, names in {
         "kingpost.client": "AsyncClient AsyncJob Client Job",
@@ -75,6 +76,6 @@ __all__ = [
 def __getattr__(name: str) -> "Any":
     from importlib import import_module
 
-    if name not in _WHERE:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'kingpost' has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)

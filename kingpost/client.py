@@ -21,167 +21,176 @@ T = TypeVar("T")
 E = TypeVar("E")
 Stream = Generator[Step | Emit[E], Any, None]
 
-RETRIES = 4  # of a call that had no effect
+RETRIES = 4  # how often a call is sent again, if that cannot have an effect twice
 
 
-class _Led:
-    """Has methods that block."""
+class _BlockingMethods:
+    """The base of what has methods that block. `_transport` carries out their calls."""
 
-    def __init__(self, leader: Blocking) -> None:
-        self._leader = leader
-
-
-class _AsyncLed:
-    """Has methods that are awaited."""
-
-    def __init__(self, leader: Awaiting) -> None:
-        self._leader = leader
+    def __init__(self, transport: Blocking) -> None:
+        self._transport = transport
 
 
-# How a described call becomes a method: one decorator for each kind of client and of call.
+class _AwaitedMethods:
+    """The base of what has methods that are awaited. `_transport` carries out their calls."""
+
+    def __init__(self, transport: Awaiting) -> None:
+        self._transport = transport
 
 
-def _blocking(call: Callable[P, Flow[T]]) -> Callable[Concatenate[_Led, P], T]:
+# How a call becomes a method: a function for each kind of call, for the sync and for the async client.
+# The kinds: one answer, a stream, a submission (which returns a job), and a call about a job (which takes its id from `self`).
+
+
+def _blocking(call: Callable[P, Flow[T]]) -> Callable[Concatenate[_BlockingMethods, P], T]:
     @wraps(call)
-    def method(self: _Led, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._leader.run(call(*args, **kwargs))
+    def method(self: _BlockingMethods, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transport.run(call(*args, **kwargs))
 
     return method
 
 
-def _awaited(call: Callable[P, Flow[T]]) -> Callable[Concatenate[_AsyncLed, P], Awaitable[T]]:
+def _awaited(call: Callable[P, Flow[T]]) -> Callable[Concatenate[_AwaitedMethods, P], Awaitable[T]]:
     @wraps(call)
-    def method(self: _AsyncLed, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        return self._leader.run(call(*args, **kwargs))
+    def method(self: _AwaitedMethods, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return self._transport.run(call(*args, **kwargs))
 
     return method
 
 
-def _iterated(call: Callable[P, Stream[E]]) -> Callable[Concatenate[_Led, P], Iterator[E]]:
+def _iterated(
+    call: Callable[P, Stream[E]],
+) -> Callable[Concatenate[_BlockingMethods, P], Iterator[E]]:
     @wraps(call)
-    def method(self: _Led, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[E]:
-        return self._leader.lead(Conversation(call(*args, **kwargs)))
+    def method(self: _BlockingMethods, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[E]:
+        return self._transport.lead(Conversation(call(*args, **kwargs)))
 
     return method
 
 
 def _async_iterated(
     call: Callable[P, Stream[E]],
-) -> Callable[Concatenate[_AsyncLed, P], AsyncIterator[E]]:
+) -> Callable[Concatenate[_AwaitedMethods, P], AsyncIterator[E]]:
     @wraps(call)
-    def method(self: _AsyncLed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[E]:
-        return self._leader.lead(Conversation(call(*args, **kwargs)))
+    def method(self: _AwaitedMethods, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[E]:
+        return self._transport.lead(Conversation(call(*args, **kwargs)))
 
     return method
 
 
 def _submitting(
     call: Callable[P, Flow[Accepted]],
-) -> Callable[Concatenate[_Led, P], "Job"]:
+) -> Callable[Concatenate[_BlockingMethods, P], "Job"]:
     @wraps(call)
-    def method(self: _Led, /, *args: P.args, **kwargs: P.kwargs) -> Job:
-        said = self._leader.run(call(*args, **kwargs))
-        return Job(self._leader, said.request_id, said.warnings)
+    def method(self: _BlockingMethods, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        said = self._transport.run(call(*args, **kwargs))
+        return Job(self._transport, said.request_id, said.warnings)
 
     return method
 
 
 def _async_submitting(
     call: Callable[P, Flow[Accepted]],
-) -> Callable[Concatenate[_AsyncLed, P], Awaitable["AsyncJob"]]:
+) -> Callable[Concatenate[_AwaitedMethods, P], Awaitable["AsyncJob"]]:
     @wraps(call)
-    async def method(self: _AsyncLed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncJob:
-        said = await self._leader.run(call(*args, **kwargs))
-        return AsyncJob(self._leader, said.request_id, said.warnings)
+    async def method(self: _AwaitedMethods, /, *args: P.args, **kwargs: P.kwargs) -> AsyncJob:
+        said = await self._transport.run(call(*args, **kwargs))
+        return AsyncJob(self._transport, said.request_id, said.warnings)
 
     return method
 
 
-def _own(
+def _of_job(
     call: Callable[Concatenate[str, P], Flow[T]],
 ) -> Callable[Concatenate["Job", P], T]:
     @wraps(call)
     def method(self: "Job", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._leader.run(call(self.id, *args, **kwargs))
+        return self._transport.run(call(self.id, *args, **kwargs))
 
     return method
 
 
-def _async_own(
+def _async_of_job(
     call: Callable[Concatenate[str, P], Flow[T]],
 ) -> Callable[Concatenate["AsyncJob", P], Awaitable[T]]:
     @wraps(call)
     def method(self: "AsyncJob", /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        return self._leader.run(call(self.id, *args, **kwargs))
+        return self._transport.run(call(self.id, *args, **kwargs))
 
     return method
 
 
-class Job(_Led):
+class Job(_BlockingMethods):
     """A request that was queued. `warnings` are what the server said about the submission."""
 
-    def __init__(self, leader: Blocking, id: str, warnings: tuple[str, ...] = ()) -> None:
-        super().__init__(leader)
+    def __init__(self, transport: Blocking, id: str, warnings: tuple[str, ...] = ()) -> None:
+        super().__init__(transport)
         self.id, self.warnings = id, warnings
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
     def events(self, after: str = "") -> "Iterator[calls.Event]":
-        """What happens to the request, as it happens, until it is final."""
-        return self._leader.lead(Conversation(calls.events(self.id, after)))
+        """What happens to the request, as it happens, until it is final. `after` is the id of the last event that you have."""
+        return self._transport.lead(Conversation(calls.events(self.id, after)))
 
-    status = _own(calls.status)
-    wait = _own(calls.wait)
-    result = _own(calls.result)
-    output = _own(calls.output)
-    cancel = _own(calls.cancel)
-    purge = _own(calls.purge)
-    set_priority = _own(calls.set_priority)
-    move = _own(calls.move)
-    input = _own(calls.job_input)
-    input_as_sent = _own(calls.input_as_sent)
-    webhook = _own(calls.webhook)
+    status = _of_job(calls.status)
+    wait = _of_job(calls.wait)
+    result = _of_job(calls.result)
+    output = _of_job(calls.output)
+    cancel = _of_job(calls.cancel)
+    purge = _of_job(calls.purge)
+    set_priority = _of_job(calls.set_priority)
+    move = _of_job(calls.move)
+    input = _of_job(calls.job_input)
+    input_as_sent = _of_job(calls.input_as_sent)
+    webhook = _of_job(calls.webhook)
 
     def retry(self, model_input: object = calls.SAME_INPUT) -> "Job":
-        """Runs it again as a new request, with the same input or with another, once it is final."""
-        said = self._leader.run(calls.retry(self.id, model_input))
-        return Job(self._leader, said.request_id, said.warnings)
+        """Runs a final request again as a new one, with the same input or with another.
+
+        Raises Conflict while it is not final, and ApiError 410 if the input is not kept any more.
+        """
+        said = self._transport.run(calls.retry(self.id, model_input))
+        return Job(self._transport, said.request_id, said.warnings)
 
 
-class AsyncJob(_AsyncLed):
+class AsyncJob(_AwaitedMethods):
     """A request that was queued. `warnings` are what the server said about the submission."""
 
-    def __init__(self, leader: Awaiting, id: str, warnings: tuple[str, ...] = ()) -> None:
-        super().__init__(leader)
+    def __init__(self, transport: Awaiting, id: str, warnings: tuple[str, ...] = ()) -> None:
+        super().__init__(transport)
         self.id, self.warnings = id, warnings
 
     def __repr__(self) -> str:
         return f"AsyncJob({self.id!r})"
 
     def events(self, after: str = "") -> "AsyncIterator[calls.Event]":
-        """What happens to the request, as it happens, until it is final."""
-        return self._leader.lead(Conversation(calls.events(self.id, after)))
+        """What happens to the request, as it happens, until it is final. `after` is the id of the last event that you have."""
+        return self._transport.lead(Conversation(calls.events(self.id, after)))
 
-    status = _async_own(calls.status)
-    wait = _async_own(calls.wait)
-    result = _async_own(calls.result)
-    output = _async_own(calls.output)
-    cancel = _async_own(calls.cancel)
-    purge = _async_own(calls.purge)
-    set_priority = _async_own(calls.set_priority)
-    move = _async_own(calls.move)
-    input = _async_own(calls.job_input)
-    input_as_sent = _async_own(calls.input_as_sent)
-    webhook = _async_own(calls.webhook)
+    status = _async_of_job(calls.status)
+    wait = _async_of_job(calls.wait)
+    result = _async_of_job(calls.result)
+    output = _async_of_job(calls.output)
+    cancel = _async_of_job(calls.cancel)
+    purge = _async_of_job(calls.purge)
+    set_priority = _async_of_job(calls.set_priority)
+    move = _async_of_job(calls.move)
+    input = _async_of_job(calls.job_input)
+    input_as_sent = _async_of_job(calls.input_as_sent)
+    webhook = _async_of_job(calls.webhook)
 
     async def retry(self, model_input: object = calls.SAME_INPUT) -> "AsyncJob":
-        """Runs it again as a new request, with the same input or with another, once it is final."""
-        said = await self._leader.run(calls.retry(self.id, model_input))
-        return AsyncJob(self._leader, said.request_id, said.warnings)
+        """Runs a final request again as a new one, with the same input or with another.
+
+        Raises Conflict while it is not final, and ApiError 410 if the input is not kept any more.
+        """
+        said = await self._transport.run(calls.retry(self.id, model_input))
+        return AsyncJob(self._transport, said.request_id, said.warnings)
 
 
-class Jobs(_Led):
+class Jobs(_BlockingMethods):
     """Your own requests; with a key of the scope `admin`, those of all keys."""
 
     list = _blocking(steering.list_jobs)
@@ -191,10 +200,10 @@ class Jobs(_Led):
 
     def get(self, request_id: str) -> Job:
         """The request with that id. This asks the server nothing."""
-        return Job(self._leader, request_id)
+        return Job(self._transport, request_id)
 
 
-class AsyncJobs(_AsyncLed):
+class AsyncJobs(_AwaitedMethods):
     """Your own requests; with a key of the scope `admin`, those of all keys."""
 
     list = _awaited(steering.list_jobs)
@@ -204,10 +213,10 @@ class AsyncJobs(_AsyncLed):
 
     def get(self, request_id: str) -> AsyncJob:
         """The request with that id. This asks the server nothing."""
-        return AsyncJob(self._leader, request_id)
+        return AsyncJob(self._transport, request_id)
 
 
-class Models(_Led):
+class Models(_BlockingMethods):
     """The models of the server."""
 
     list = _blocking(managing.list_models)
@@ -220,7 +229,7 @@ class Models(_Led):
     resume = _blocking(operating.resume)
 
 
-class AsyncModels(_AsyncLed):
+class AsyncModels(_AwaitedMethods):
     """The models of the server."""
 
     list = _awaited(managing.list_models)
@@ -233,7 +242,7 @@ class AsyncModels(_AsyncLed):
     resume = _awaited(operating.resume)
 
 
-class Deployments(_Led):
+class Deployments(_BlockingMethods):
     """The deployments of a model."""
 
     list = _blocking(managing.list_deployments)
@@ -246,7 +255,7 @@ class Deployments(_Led):
     follow = _iterated(packages.follow)
 
 
-class AsyncDeployments(_AsyncLed):
+class AsyncDeployments(_AwaitedMethods):
     """The deployments of a model."""
 
     list = _awaited(managing.list_deployments)
@@ -259,7 +268,7 @@ class AsyncDeployments(_AsyncLed):
     follow = _async_iterated(packages.follow)
 
 
-class Keys(_Led):
+class Keys(_BlockingMethods):
     """The API keys of the server, for a key with the scope `admin`."""
 
     list = _blocking(operating.list_keys)
@@ -267,7 +276,7 @@ class Keys(_Led):
     revoke = _blocking(operating.revoke_key)
 
 
-class AsyncKeys(_AsyncLed):
+class AsyncKeys(_AwaitedMethods):
     """The API keys of the server, for a key with the scope `admin`."""
 
     list = _awaited(operating.list_keys)
@@ -275,8 +284,8 @@ class AsyncKeys(_AsyncLed):
     revoke = _awaited(operating.revoke_key)
 
 
-class Hooks(_Led):
-    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`; `listen` and `send_test` are for every key."""
+class Hooks(_BlockingMethods):
+    """The webhooks of the server and the secrets that sign them. `listen` and `send_test` are for every key, the rest needs the scope `admin`."""
 
     list = _blocking(operating.list_webhooks)
     resend = _blocking(operating.resend)
@@ -286,8 +295,8 @@ class Hooks(_Led):
     send_test = _blocking(webhooks.send_test)
 
 
-class AsyncHooks(_AsyncLed):
-    """The webhooks of the server and the secrets that sign them, for a key with the scope `admin`; `listen` and `send_test` are for every key."""
+class AsyncHooks(_AwaitedMethods):
+    """The webhooks of the server and the secrets that sign them. `listen` and `send_test` are for every key, the rest needs the scope `admin`."""
 
     list = _awaited(operating.list_webhooks)
     resend = _awaited(operating.resend)
@@ -297,11 +306,12 @@ class AsyncHooks(_AsyncLed):
     send_test = _awaited(webhooks.send_test)
 
 
-class Client(_Led):
+class Client(_BlockingMethods):
     """A client that blocks. Several threads may share it.
 
-    Without an address or a key, it takes those of the variables KINGPOST_URL and KINGPOST_API_KEY, else those of the context that
-    `kingpost login` made.
+    What is not given comes from the variables KINGPOST_URL and KINGPOST_API_KEY, else from the context that `kingpost login` made.
+    `retries` is how often a call is sent again, if that cannot have an effect twice. Raises NotConfigured if no server or no key
+    is known.
     """
 
     def __init__(
@@ -310,9 +320,9 @@ class Client(_Led):
         self.server = url if isinstance(url, Server) else needed(url, key)
         http = httpx.Client(**options(self.server.url, self.server.key))
         super().__init__(Blocking(http, retries))
-        self.jobs, self.models = Jobs(self._leader), Models(self._leader)
-        self.deployments = Deployments(self._leader)
-        self.keys, self.webhooks = Keys(self._leader), Hooks(self._leader)
+        self.jobs, self.models = Jobs(self._transport), Models(self._transport)
+        self.deployments = Deployments(self._transport)
+        self.keys, self.webhooks = Keys(self._transport), Hooks(self._transport)
 
     run = _blocking(calls.run)
     predict = _blocking(calls.predict)
@@ -333,7 +343,7 @@ class Client(_Led):
 
     def close(self) -> None:
         """Closes the connections."""
-        self._leader.http.close()
+        self._transport.http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -347,7 +357,7 @@ class Client(_Led):
         self.close()
 
 
-class AsyncClient(_AsyncLed):
+class AsyncClient(_AwaitedMethods):
     """A client for asyncio. It finds its server as `Client` does."""
 
     def __init__(
@@ -356,9 +366,9 @@ class AsyncClient(_AsyncLed):
         self.server = url if isinstance(url, Server) else needed(url, key)
         http = httpx.AsyncClient(**options(self.server.url, self.server.key))
         super().__init__(Awaiting(http, retries))
-        self.jobs, self.models = AsyncJobs(self._leader), AsyncModels(self._leader)
-        self.deployments = AsyncDeployments(self._leader)
-        self.keys, self.webhooks = AsyncKeys(self._leader), AsyncHooks(self._leader)
+        self.jobs, self.models = AsyncJobs(self._transport), AsyncModels(self._transport)
+        self.deployments = AsyncDeployments(self._transport)
+        self.keys, self.webhooks = AsyncKeys(self._transport), AsyncHooks(self._transport)
 
     run = _awaited(calls.run)
     predict = _awaited(calls.predict)
@@ -379,7 +389,7 @@ class AsyncClient(_AsyncLed):
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._leader.http.aclose()
+        await self._transport.http.aclose()
 
     async def __aenter__(self) -> Self:
         return self

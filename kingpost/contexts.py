@@ -111,21 +111,21 @@ class Contexts:
         return self.servers.get(self.current_name)
 
     def at(self, url: str) -> Server | None:
-        """A context with that address, the current one first."""
+        """A context with that address, the current one before others. None if there is none."""
         ordered = sorted(self.servers.values(), key=lambda server: server != self.current)
         return next((server for server in ordered if server.url == url), None)
 
     def with_server(self, server: Server) -> "Contexts":
-        """With that context, which becomes the current one."""
+        """A copy with that context, which becomes the current one."""
         return Contexts({**self.servers, server.context: server}, server.context)
 
     def using(self, name: str) -> "Contexts":
-        """With that context as the current one. Raises NotConfigured for an unknown name."""
+        """A copy with that context as the current one. Raises NotConfigured for an unknown name."""
         self._check(name)
         return Contexts(self.servers, name)
 
     def without(self, name: str) -> "Contexts":
-        """Without that context. Raises NotConfigured for an unknown name."""
+        """A copy without that context. Raises NotConfigured for an unknown name."""
         self._check(name)
         kept = {known: server for known, server in self.servers.items() if known != name}
         return Contexts(kept, "" if name == self.current_name else self.current_name)
@@ -137,7 +137,7 @@ class Contexts:
 
     @classmethod
     def read(cls) -> "Contexts":
-        """What the file says; nothing without a file. Raises NotConfigured for a damaged one."""
+        """The contexts in the file; none without a file. Raises NotConfigured for a damaged one."""
         path = _path()
         try:
             said = json.loads(path.read_bytes())
@@ -152,7 +152,7 @@ class Contexts:
             raise NotConfigured(f"{path} is damaged or not of `kingpost login`; {way}.") from None
 
     def write(self) -> Path:
-        """Replaces the file in one step; nobody else can read it at any moment. Returns its path."""
+        """Replaces the file in one step, and only its owner can ever read it. Returns its path. Raises NotConfigured if it cannot be written."""
         path = _path()
         contexts = {name: {"url": at.url, "key": at.key} for name, at in self.servers.items()}
         said = {"current": self.current_name, "contexts": contexts}

@@ -14,7 +14,7 @@ Error
 |   `-- TimedOut             504
 |-- StreamFailed             the model failed in the middle of a streamed output
 |-- JobFailed                the request is final and has no result
-|   `-- OutOfMemory          because the model ran out of memory, the last time alone
+|   `-- OutOfMemory          because the model ran out of memory, the last time with no other request beside it
 |-- NotFinished              the request was not final in the time that `wait` was given
 `-- BadSignature             the webhook was not signed by the server
 """
@@ -35,7 +35,10 @@ class Unreachable(Error):
 
 
 class ApiError(Error):
-    """The server refused. The text is its sentence."""
+    """The server refused. The text is its sentence.
+
+    `status` is that of HTTP, `code` the server's error code, `retry_after` a number of seconds, and `body` the answer as it came.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class TooLarge(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: a limit is reached. `retry_after` says for how many seconds."""
+    """429: a limit is reached. `retry_after` is in how many seconds a new try may succeed."""
 
 
 class Unavailable(ApiError):
@@ -84,7 +87,7 @@ class TimedOut(ApiError):
 
 
 class StreamFailed(Error):
-    """The model failed in the middle of a streamed output. What came before was given."""
+    """The model failed in the middle of a streamed output. The caller has already got what came before."""
 
 
 class JobFailed(Error):

@@ -1,4 +1,4 @@
-"""Files by reference: uploaded for an input, downloaded from an output; and how uploads of any kind go on where they ended."""
+"""Files by reference: they are uploaded for an input and downloaded from an output. `sending` is an upload of any kind that can go on where it ended."""
 
 import hashlib
 import re
@@ -8,24 +8,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kingpost.calls import JSON, QUIET_SECONDS, _json, _object, _read
+from kingpost.calls import JSON, QUIET_SECONDS, json_body, json_object, read_on
 from kingpost.errors import Conflict, NotConfigured, NotFound, Unreachable
 from kingpost.flow import Conversation, Emit, Flow, Pause, Request, Retries, Step, ask, pause
 from kingpost.records import FileRef
 
 PIECE = 8 << 20  # bytes of one request
-CHECK_SECONDS = 1800.0  # until the server has checked what is large
+CHECK_SECONDS = (
+    1800.0  # how long the last answer may take: the server first checks the whole content
+)
+PIECE_SECONDS = 60.0  # how long any other answer may take
 OTHERS_SECONDS = 1.0  # between two looks at an upload that somebody else sends
-
-
+LONGEST_NAME = 255  # characters that the server takes
 READ = 1 << 20  # bytes that are read at once
-PLACE = "/v1/uploads"
+PLACE = "/v1/uploads"  # the path of uploads for inputs
 OF_AN_OUTPUT = re.compile(r"/v1/files/[A-Za-z0-9_-][A-Za-z0-9_.~-]*")
 
 
 @dataclass(frozen=True)
 class Sent:
-    """How much has arrived."""
+    """How many bytes have arrived, and how many there are."""
 
     done: int
     total: int
@@ -43,17 +45,22 @@ def sending(
 ) -> Sending:
     """Sends `content(offset)`, as far as the server does not have it. Returns what the server says of it when it is stored.
 
-    `begin` makes the request that asks where to send to; it gets the id of the upload if that is known. Its pieces go to
-    `place/ID`.
+    `content(offset)` gives the bytes from there on, of `total` in all. `begin` makes the request that asks where to send to; its
+    argument is the id of the upload, empty while that is not known. The pieces go to `place/ID`. Raises Unreachable if the upload
+    breaks off again and again.
     """
-    failed, before, known = 0, -1, ""
+    failed, before, known = (
+        0,
+        -1,
+        "",
+    )  # tries in a row that brought nothing, the last offset, the id
     while True:
         try:
-            said = _object((yield from ask(begin(known))))
+            said = json_object((yield from ask(begin(known))))
         except NotFound:
             if not known:
                 raise
-            known = ""  # it was dropped
+            known = ""  # the server has dropped the upload: begin anew
             continue
         if said["stored"]:
             yield Emit(Sent(total, total))
@@ -61,9 +68,8 @@ def sending(
         at = said.get("upload") or said
         known = at["id"]
         yield Emit(Sent(at["offset"], total))
-        if at[
-            "active"
-        ]:  # somebody else sends it, or the server has not noticed yet that our connection broke
+        if at["active"]:
+            # Somebody else sends it, or the server has not yet noticed that our connection broke.
             yield Pause(OTHERS_SECONDS)
             continue
         failed = 0 if at["offset"] > before else failed + 1
@@ -71,15 +77,15 @@ def sending(
             raise Unreachable("The upload breaks off again and again; send it again to go on.")
         before = at["offset"]
         yield Pause(pause(failed) if failed else 0)
-        last = yield from _send(f"{place}/{known}", at["offset"], content, total)
+        last = yield from _send_rest(f"{place}/{known}", at["offset"], content, total)
         if last.get("stored"):
             return last
 
 
-def _send(
+def _send_rest(
     place: str, offset: int, content: Callable[[int], Iterator[bytes]], total: int
 ) -> Sending:
-    """Sends the rest of an upload, until it is complete or breaks off: then the server says where it goes on."""
+    """Sends the rest of an upload. Returns the last answer, or {} if it broke off. Then the server has to be asked where it goes on."""
     said: Where = {}
     for piece in pieces_of(content(offset)):
         headers = {"content-type": "application/octet-stream", "upload-offset": str(offset)}
@@ -89,10 +95,10 @@ def _send(
             headers=headers,
             content=piece,
             repeatable=False,
-            read_seconds=CHECK_SECONDS if offset + len(piece) == total else 60.0,
+            read_seconds=CHECK_SECONDS if offset + len(piece) == total else PIECE_SECONDS,
         )
         try:
-            said = _object((yield from ask(request)))
+            said = json_object((yield from ask(request)))
         except (Unreachable, Conflict, NotFound):
             return {}
         offset += len(piece)
@@ -117,12 +123,12 @@ def upload(
 ) -> Flow[FileRef]:
     """Uploads a file of any size and returns a reference, which may stand anywhere in an input: the model gets a path.
 
-    `progress` is called with the bytes that have arrived, and with all. An upload that broke off, also in another process, goes on
+    `progress` is called with the number of bytes that have arrived, and of all. An upload that broke off, also in another process, goes on
     where it ended.
     """
     file = Path(path)
     size, digest = file.stat().st_size, _digest(file)
-    offer = _json({"size": size, "name": file.name[-255:], "sha256": digest})
+    offer = json_body({"size": size, "name": file.name[-LONGEST_NAME:], "sha256": digest})
 
     def begin(known: str) -> Request:
         if known:
@@ -164,12 +170,14 @@ def _content(file: Path, offset: int) -> Iterator[bytes]:
 
 
 def download(file: Mapping[str, Any] | str, path: Path | str) -> Flow[Path]:
-    """Writes a file of an output into `path`. `file` is what stands for it in the output, or its `url`."""
+    """Writes a file of an output into `path`. `file` is what stands for it in the output, or its `url`. Raises NotConfigured for anything else."""
     url = file if isinstance(file, str) else file.get("url")
-    if not isinstance(url, str) or not OF_AN_OUTPUT.fullmatch(url):  # a model wrote it
+    if not isinstance(url, str) or not OF_AN_OUTPUT.fullmatch(
+        url
+    ):  # a model wrote it, so it may be anything
         raise NotConfigured(f"{url!r} is not the URL of a file of an output.")
     yield from ask(Request("GET", url, read_seconds=QUIET_SECONDS), opened=True)
     with Path(path).open("wb") as out:
-        while data := (yield from _read()):
+        while data := (yield from read_on()):
             out.write(data)
     return Path(path)

@@ -21,10 +21,10 @@ from kingpost.errors import OF_STATUS, ApiError, NotConfigured, Unreachable
 T = TypeVar("T")
 E = TypeVar("E")
 
-READ_SECONDS = 60.0  # of an ordinary call
+READ_SECONDS = 60.0  # how long the server may say nothing in an ordinary call
 LONGEST_RETRY_AFTER = 60.0  # s; a server that asks for more is not waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # s, between tries
-BUSY = (429, 503)  # with Retry-After: nothing was done, try again
+BUSY = (429, 503)  # with the header Retry-After they mean: nothing was done, try again
 LONGEST_SENTENCE = 500  # characters of an error that is no JSON
 
 
@@ -38,7 +38,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content: bytes | None = None
     repeatable: bool = True
-    read_seconds: float | None = READ_SECONDS
+    read_seconds: float | None = READ_SECONDS  # how long the server may say nothing; None: for ever
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ class Read:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait."""
+    """Wait. The outcome is None."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Retries:
-    """The outcome is how often this client tries again."""
+    """Ask how often this client tries again. The outcome is that number."""
 
 
 @dataclass(frozen=True)
 class Emit(Generic[E]):
-    """Hand a value to the caller."""
+    """Hand a value to the caller. The outcome is None."""
 
     value: E
 
@@ -132,12 +132,17 @@ def ask(request: Request, opened: bool = False) -> Flow[httpx.Response]:
         if wait is None or wait > LONGEST_RETRY_AFTER or attempt >= (yield Retries()):
             raise refusal(answer)
         yield Pause(wait)
-    raise AssertionError
+    raise AssertionError  # `count` has no end
 
 
 def pause(attempt: int) -> float:
     """Seconds to wait after a failure: longer each time, and not the same for all clients."""
     return min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+
+
+def pause_between_streams() -> float:
+    """Seconds to wait before a stream that ended is opened again: 0.5 to 1."""
+    return pause(2)
 
 
 def _may_repeat(request: Request, error: httpx.RequestError) -> bool:
@@ -146,7 +151,7 @@ def _may_repeat(request: Request, error: httpx.RequestError) -> bool:
 
 
 def unreachable(error: httpx.RequestError) -> Unreachable:
-    """The error for a call without an answer."""
+    """The error for a call without an answer, or with a part of one."""
     where = _origin(error.request.url)
     why = str(error).rstrip(".") or type(error).__name__
     if isinstance(error, httpx.ReadTimeout):
@@ -162,7 +167,7 @@ def refusal(answer: httpx.Response) -> ApiError | NotConfigured:
     if answer.is_redirect and target:
         to = _origin(answer.request.url.join(target))
         return NotConfigured(f"{where} redirects to {to}; use that address.")
-    said, code = _sentence(answer)
+    said, code = _sentence_and_code(answer)
     if answer.status_code == 401:
         said = f"{where} refuses this key: {said}"
     return OF_STATUS.get(answer.status_code, ApiError)(
@@ -175,7 +180,7 @@ def refusal(answer: httpx.Response) -> ApiError | NotConfigured:
     )
 
 
-def _sentence(answer: httpx.Response) -> tuple[str, str]:
+def _sentence_and_code(answer: httpx.Response) -> tuple[str, str]:
     """What the server says, and its error code."""
     try:
         body: object = json.loads(answer.content)
@@ -194,7 +199,7 @@ def retry_after(answer: httpx.Response) -> float | None:
     """The seconds of the header Retry-After, which may also be a date. None without a usable one."""
     text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return float(text[:9])  # more digits are as good as for ever
     try:
         at = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError):

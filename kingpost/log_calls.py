@@ -6,9 +6,20 @@ from typing import Any, cast
 
 import httpx
 
-from kingpost.calls import QUIET_SECONDS, _object
+from kingpost.calls import QUIET_SECONDS, json_object
 from kingpost.errors import Unreachable
-from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
+from kingpost.flow import (
+    Emit,
+    Flow,
+    Pause,
+    Read,
+    Request,
+    Retries,
+    Step,
+    ask,
+    pause_between_streams,
+    unreachable,
+)
 from kingpost.records import LogLine, Page
 from kingpost.streams.events import Event, Parser
 
@@ -28,7 +39,7 @@ def logs(
 ) -> Generator[Step | Emit[LogLine], Any, None]:
     """The last lines that models printed and processes logged about them, the oldest first; at most `limit`.
 
-    `model` is a name or an id. Of a request id the first 8 characters are enough. `level` is the least one: debug, info, warning,
+    `model` is a name or an id. Of a request id the first 8 characters are enough. `level` is the lowest that comes: debug, info, warning,
     error or critical. `since` is a time, or how long ago. With `follow`, new lines come until you stop. It needs a key that may deploy.
     """
     said = {
@@ -36,11 +47,11 @@ def logs(
         "deployment": deployment,
         "request_id": request_id,
         "level": level,
-        "since": _time(since),
+        "since": _as_text(since),
     }
     params = {name: value for name, value in said.items() if value is not None}
     if follow:
-        yield from _followed(params, limit)
+        yield from _follow(params, limit)
         return
     found: list[LogLine] = []
     cursor: str | None = ""
@@ -53,12 +64,12 @@ def logs(
 
 def _page(params: Mapping[str, str], limit: int, cursor: str) -> Flow[Page[LogLine]]:
     paged = {**params, "limit": str(min(limit, LARGEST_PAGE))} | ({"cursor": cursor} if cursor else {})  # fmt: skip
-    said = _object((yield from ask(Request("GET", "/v1/logs", paged))))
+    said = json_object((yield from ask(Request("GET", "/v1/logs", paged))))
     return Page(tuple(map(LogLine.of, said["lines"])), said["cursor"])
 
 
-def _followed(params: Mapping[str, str], limit: int) -> Generator[Step | Emit[LogLine], Any, None]:
-    """A stream that breaks off is taken up where it ended."""
+def _follow(params: Mapping[str, str], limit: int) -> Generator[Step | Emit[LogLine], Any, None]:
+    """The last lines, then new ones. A stream that breaks off is taken up where it ended."""
     after, silent = "", 0  # how many streams in a row said nothing
     while True:
         headers = {"last-event-id": after} if after else {}
@@ -78,14 +89,15 @@ def _followed(params: Mapping[str, str], limit: int) -> Generator[Step | Emit[Lo
             broken = unreachable(error)
         if silent > (yield Retries()):
             raise broken
-        yield Pause(pause(2))
+        yield Pause(pause_between_streams())
 
 
 def _line(event: Event) -> LogLine:
     return LogLine.of(event.json())
 
 
-def _time(since: Since | None) -> str | None:
+def _as_text(since: Since | None) -> str | None:
+    """The time in ISO 8601, in UTC."""
     if isinstance(since, timedelta):
         since = datetime.now(UTC) - since
     return since.astimezone(UTC).isoformat() if since else None

@@ -2,103 +2,114 @@
 
 from collections.abc import Sequence
 
-from kingpost.calls import JSON, _json, _object, _quoted
+from kingpost.calls import JSON, json_body, json_object, path_segment
 from kingpost.flow import Flow, Request, ask
 from kingpost.records import Deployment, Environment, Model
+
+DELETE_SECONDS = 300.0  # how long the answer may take: `force` cancels each request first
 
 
 def list_models() -> Flow[Sequence[Model]]:
     """Every model that the key may call."""
-    said = _object((yield from ask(Request("GET", "/v1/models"))))
-    if "models" in said:
+    said = json_object((yield from ask(Request("GET", "/v1/models"))))
+    if "models" in said:  # the management API, for a key that may deploy
         return [Model.of(entry) for entry in said["models"]]
-    return [Model(name=entry["id"], raw=entry) for entry in said["data"]]
+    return [Model(name=entry["id"], raw=entry) for entry in said["data"]]  # as OpenAI lists models
 
 
 def get_model(model: str) -> Flow[Model]:
     """One model, by name or id."""
-    return Model.of(_object((yield from ask(Request("GET", _model(model))))))
+    return Model.of(json_object((yield from ask(Request("GET", model_path(model))))))
 
 
 def list_deployments(model: str) -> Flow[Sequence[Deployment]]:
     """The deployments of a model, oldest first."""
-    said = _object((yield from ask(Request("GET", f"{_model(model)}/deployments"))))
+    said = json_object((yield from ask(Request("GET", f"{model_path(model)}/deployments"))))
     return [Deployment.of(entry) for entry in said["deployments"]]
 
 
 def get_deployment(model: str, deployment: str = "production") -> Flow[Deployment]:
-    """One deployment, by its id or by the environment that points at it."""
-    return Deployment.of(_object((yield from ask(Request("GET", _of(model, deployment))))))
+    """One deployment, by its id or by the name of an environment that points at it."""
+    return Deployment.of(
+        json_object((yield from ask(Request("GET", deployment_path(model, deployment)))))
+    )
 
 
 def activate(model: str, deployment: str) -> Flow[bool]:
     """Lets a deployment run again. Returns whether that changed anything."""
-    return (yield from _act(model, deployment, "activate"))
+    return (yield from _switch(model, deployment, "activate"))
 
 
 def deactivate(model: str, deployment: str) -> Flow[bool]:
     """Stops a deployment's replicas; its queued requests wait. Returns whether that changed anything."""
-    return (yield from _act(model, deployment, "deactivate"))
+    return (yield from _switch(model, deployment, "deactivate"))
 
 
 def promote(model: str, deployment: str, environment: str = "production") -> Flow[Deployment]:
     """Warms up a deployment, then switches an environment to it."""
-    path = f"{_model(model)}/environments/{_quoted(environment)}/promote"
-    body = _json({"deployment_id": deployment})
+    path = f"{model_path(model)}/environments/{path_segment(environment)}/promote"
+    body = json_body({"deployment_id": deployment})
     answer = yield from ask(Request("POST", path, headers=JSON, content=body))
-    return Deployment.of(_object(answer))
+    return Deployment.of(json_object(answer))
 
 
 def rollback(model: str, environment: str = "production") -> Flow[Environment]:
     """Switches an environment back to its previous deployment, or cancels its promotion."""
-    path = f"{_model(model)}/environments/{_quoted(environment)}/rollback"
-    return Environment.of(_object((yield from ask(Request("POST", path, repeatable=False)))))
+    path = f"{model_path(model)}/environments/{path_segment(environment)}/rollback"
+    return Environment.of(json_object((yield from ask(Request("POST", path, repeatable=False)))))
 
 
 def create_environment(model: str, environment: str) -> Flow[Environment]:
     """Makes an environment that points at nothing yet."""
-    body = _json({"name": environment})
-    path = f"{_model(model)}/environments"
+    body = json_body({"name": environment})
+    path = f"{model_path(model)}/environments"
     answer = yield from ask(Request("POST", path, headers=JSON, content=body, repeatable=False))
-    return Environment.of(_object(answer))
+    return Environment.of(json_object(answer))
 
 
 def list_environments(model: str) -> Flow[Sequence[Environment]]:
     """The environments of a model, and the deployments that they point at."""
-    said = _object((yield from ask(Request("GET", f"{_model(model)}/environments"))))
+    said = json_object((yield from ask(Request("GET", f"{model_path(model)}/environments"))))
     return [Environment.of(entry) for entry in said["environments"]]
 
 
 def get_environment(model: str, environment: str) -> Flow[Environment]:
     """One environment of a model."""
-    path = f"{_model(model)}/environments/{_quoted(environment)}"
-    return Environment.of(_object((yield from ask(Request("GET", path)))))
+    path = f"{model_path(model)}/environments/{path_segment(environment)}"
+    return Environment.of(json_object((yield from ask(Request("GET", path)))))
 
 
 def delete_model(model: str, *, force: bool = False) -> Flow[int]:
-    """Deletes a model with all its deployments and environments. Returns how many requests were cancelled. Raises Conflict if it has requests, unless `force` cancels them."""
-    return (yield from _delete(_model(model), force))
+    """Deletes a model with all its deployments and environments. Returns how many requests were cancelled.
+
+    Raises Conflict if it has unfinished requests. With `force` they are cancelled instead.
+    """
+    return (yield from _delete(model_path(model), force))
 
 
 def delete_deployment(model: str, deployment: str, *, force: bool = False) -> Flow[int]:
     """Deletes a deployment, as `delete_model`. One that an environment points at needs `force`, too: raises ApiError 400."""
-    return (yield from _delete(_of(model, deployment), force))
+    return (yield from _delete(deployment_path(model, deployment), force))
 
 
 def _delete(path: str, force: bool) -> Flow[int]:
     params = {"force": "true"} if force else {}
-    request = Request("DELETE", path, params, read_seconds=300.0)  # it cancels each request
-    return int(_object((yield from ask(request)))["canceled_requests"])
+    request = Request("DELETE", path, params, read_seconds=DELETE_SECONDS)
+    return int(json_object((yield from ask(request)))["canceled_requests"])
 
 
-def _act(model: str, deployment: str, verb: str) -> Flow[bool]:
-    said = _object((yield from ask(Request("POST", f"{_of(model, deployment)}/{verb}"))))
+def _switch(model: str, deployment: str, verb: str) -> Flow[bool]:
+    said = json_object(
+        (yield from ask(Request("POST", f"{deployment_path(model, deployment)}/{verb}")))
+    )
     return not said["no_op"]
 
 
-def _model(model: str) -> str:
-    return f"/v1/models/{_quoted(model)}"
+def model_path(model: str) -> str:
+    """The path of a model, by name or id."""
+    return f"/v1/models/{path_segment(model)}"
 
 
-def _of(model: str, deployment: str) -> str:
-    return f"{_model(model)}/deployments/{_quoted(deployment)}"
+def deployment_path(model: str, deployment: str) -> str:
+    """The path of a deployment, by its id or an environment."""
+    return f"{model_path(model)}/deployments/{path_segment(deployment)}"

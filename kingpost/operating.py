@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from kingpost.calls import JSON, _json, _object, _quoted
+from kingpost.calls import JSON, json_body, json_object, path_segment
 from kingpost.errors import NotFound
 from kingpost.flow import Emit, Flow, Request, Step, ask
-from kingpost.managing import _model
+from kingpost.managing import model_path
 from kingpost.records import Record
 
-LARGEST_PAGE = 1000
-RESENT = "queued"
+LARGEST_PAGE = 1000  # entries of the audit log in one answer
+RESENT = "queued"  # what the server answers for a webhook that it sends again
 # Why a webhook is not sent again, by the word of the server.
 NOT_RESENT = {"not_final": "is not final yet", "no_webhook": "has no webhook", "missing": "does not exist"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey(Record):
-    """An API key. `key` is the key itself, which only its creation says. In `limits` None means the limit of the settings."""
+    """An API key. `key` is the key itself; only `create_key` returns it. A limit of None means that of the settings."""
 
     id: str
     scope: str
@@ -40,7 +40,7 @@ class ApiKey(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookSecret(Record):
-    """A secret that signs webhooks, with its middle hidden. The newest signs without an end."""
+    """A secret that signs webhooks, with its middle hidden. The newest has no `signs_until`."""
 
     secret: str
     created_at: datetime | None = None
@@ -59,7 +59,7 @@ class GivenUp(Record):
 
 @dataclass(frozen=True)
 class Webhooks:
-    """How many webhooks are on their way and were given up, and the latest of these."""
+    """How many webhooks are on their way, how many were given up, and the latest of those that were given up."""
 
     pending: int
     given_up: int
@@ -85,7 +85,7 @@ class Node(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Record):
-    """A deployment and its work. `slots` are calls that can run at once now."""
+    """A deployment and its work. `slots` is how many calls can run at once now."""
 
     model: str
     deployment_id: str
@@ -140,7 +140,10 @@ def audit(
     action: str | None = None,
     limit: int | None = None,
 ) -> Generator[Step | Emit[AuditEntry], Any, None]:
-    """Who changed what, the newest first, page by page; `limit` is the most that come. `action` is whole (`key.create`) or a kind (`key`). It needs the scope `admin`."""
+    """Who changed what, the newest first, page by page; `limit` is the most that come.
+
+    `action` is an action (`key.create`) or all of a kind (`key`). A time without a zone is local time. It needs the scope `admin`.
+    """
     times = {"since": since, "until": until}
     asked = {name: at.astimezone(UTC).isoformat() for name, at in times.items() if at}
     asked |= {name: text for name, text in {"actor": actor, "action": action}.items() if text}
@@ -148,7 +151,7 @@ def audit(
     while left is None or left > 0:
         size = LARGEST_PAGE if left is None else min(left, LARGEST_PAGE)
         params = {**asked, "limit": str(size)} | ({"cursor": cursor} if cursor else {})
-        said = _object((yield from ask(Request("GET", "/v1/audit", params))))
+        said = json_object((yield from ask(Request("GET", "/v1/audit", params))))
         for entry in said["entries"]:
             yield Emit(AuditEntry.of(entry))
         left = None if left is None else left - len(said["entries"])
@@ -158,14 +161,14 @@ def audit(
 
 
 def nodes() -> Flow[Sequence[Node]]:
-    """The nodes by host. One that is silent is shown for ten minutes. It needs a key that may deploy."""
-    said = _object((yield from ask(Request("GET", "/v1/nodes"))))
+    """The nodes, in the order of their hosts. A node that reports no more is shown for ten minutes. It needs a key that may deploy."""
+    said = json_object((yield from ask(Request("GET", "/v1/nodes"))))
     return [Node.of(entry) for entry in said["nodes"]]
 
 
 def overview() -> Flow[Sequence[Work]]:
-    """Every deployment that is in use or has work, by model. It needs a key that may deploy."""
-    said = _object((yield from ask(Request("GET", "/v1/overview"))))
+    """Every deployment that is in use or has work, in the order of the models. It needs a key that may deploy."""
+    said = json_object((yield from ask(Request("GET", "/v1/overview"))))
     return [Work.of(entry) for entry in said["deployments"]]
 
 
@@ -173,18 +176,18 @@ def history(model: str | None = None, *, deployment: str | None = None) -> Flow[
     """What became of the requests of the last hour, for the 100 busiest deployments. It needs a key that may deploy."""
     asked = {"model": model, "deployment": deployment}
     params = {name: value for name, value in asked.items() if value}
-    said = _object((yield from ask(Request("GET", "/v1/history", params))))
+    said = json_object((yield from ask(Request("GET", "/v1/history", params))))
     return [History.of(entry) for entry in said["deployments"]]
 
 
 def settings() -> Flow[Mapping[str, Any]]:
-    """The settings in force of the API, by variable, without secrets. It needs the scope `admin`."""
-    return _object((yield from ask(Request("GET", "/v1/settings"))))["settings"]
+    """The settings of the API that are in force, by the names of their variables, without secrets. It needs the scope `admin`."""
+    return json_object((yield from ask(Request("GET", "/v1/settings"))))["settings"]
 
 
 def list_keys() -> Flow[Sequence[ApiKey]]:
     """Every key with its limits and its use, oldest first; never the key itself."""
-    said = _object((yield from ask(Request("GET", "/v1/keys"))))
+    said = json_object((yield from ask(Request("GET", "/v1/keys"))))
     return [ApiKey.of(entry) for entry in said["keys"]]
 
 
@@ -197,7 +200,7 @@ def create_key(
     expires_in_days: float | None = None,
     limits: Mapping[str, int | None] | None = None,
 ) -> Flow[ApiKey]:
-    """Makes a key. The answer alone has the key itself."""
+    """Makes a key. Only this answer has the key itself."""
     asked = {
         "scope": scope,
         "name": name,
@@ -206,54 +209,57 @@ def create_key(
         "expires_in_days": expires_in_days,
         "limits": dict(limits or {}),
     }
-    request = Request("POST", "/v1/keys", headers=JSON, content=_json(asked), repeatable=False)
-    return ApiKey.of(_object((yield from ask(request))))
+    request = Request("POST", "/v1/keys", headers=JSON, content=json_body(asked), repeatable=False)
+    return ApiKey.of(json_object((yield from ask(request))))
 
 
 def revoke_key(key_id: str) -> Flow[ApiKey]:
     """Revokes a key for good. It stops working everywhere within two seconds. Its requests stay."""
-    path = f"/v1/keys/{_quoted(key_id)}"
-    return ApiKey.of(_object((yield from ask(Request("DELETE", path)))))
+    path = f"/v1/keys/{path_segment(key_id)}"
+    return ApiKey.of(json_object((yield from ask(Request("DELETE", path)))))
 
 
 def list_secrets() -> Flow[Sequence[WebhookSecret]]:
     """The secrets that sign webhooks now, newest first."""
-    said = _object((yield from ask(Request("GET", "/v1/webhook_secrets"))))
+    said = json_object((yield from ask(Request("GET", "/v1/webhook_secrets"))))
     return [WebhookSecret.of(entry) for entry in said["webhook_secrets"]]
 
 
 def new_secret(*, first: bool = False) -> Flow[str]:
-    """Makes a secret, which is shown this once; the one before it signs for 24 hours more. With `first` there must be none: raises Conflict."""
+    """Makes a secret and returns it, which no other call does. The one before it signs for 24 hours more.
+
+    With `first`, it raises Conflict if there is a secret already.
+    """
     params = {"first": "true"} if first else {}
     request = Request("POST", "/v1/webhook_secrets", params, repeatable=False)
-    return str(_object((yield from ask(request)))["secret"])
+    return str(json_object((yield from ask(request)))["secret"])
 
 
 def list_webhooks(limit: int = 100) -> Flow[Webhooks]:
     """The webhooks whose delivery was given up, the latest first."""
-    said = _object((yield from ask(Request("GET", "/v1/webhooks", {"limit": str(limit)}))))
+    said = json_object((yield from ask(Request("GET", "/v1/webhooks", {"limit": str(limit)}))))
     return Webhooks(said["pending"], said["given_up"], [GivenUp.of(row) for row in said["latest"]])
 
 
 def resend(request_id: str) -> Flow[None]:
-    """Sends the webhook of a request again, with all its attempts. Raises NotFound if there is none to send."""
-    body = _json({"request_ids": [request_id]})
+    """Sends the webhook of a request again, with as many attempts as at first. Raises NotFound if there is none to send."""
+    body = json_body({"request_ids": [request_id]})
     request = Request("POST", "/v1/webhooks/redrive", headers=JSON, content=body)
-    word = _object((yield from ask(request)))["results"].get(request_id, "missing")
+    word = json_object((yield from ask(request)))["results"].get(request_id, "missing")
     if word != RESENT:
         raise NotFound(f"The request {request_id} {NOT_RESENT.get(word, word)}.", 404)
 
 
 def pause(model: str) -> Flow[int]:
-    """Holds a model's queued requests back. Running ones finish. Returns how many wait."""
-    return (yield from _hold(model, "pause"))
+    """Holds a model's queued requests back; running ones finish. Returns how many wait."""
+    return (yield from _pause_or_resume(model, "pause"))
 
 
 def resume(model: str) -> Flow[int]:
     """Lets a model's queued requests run again. Returns how many wait."""
-    return (yield from _hold(model, "resume"))
+    return (yield from _pause_or_resume(model, "resume"))
 
 
-def _hold(model: str, verb: str) -> Flow[int]:
-    said = _object((yield from ask(Request("POST", f"{_model(model)}/{verb}"))))
+def _pause_or_resume(model: str, verb: str) -> Flow[int]:
+    said = json_object((yield from ask(Request("POST", f"{model_path(model)}/{verb}"))))
     return int(said["waiting"])

@@ -9,19 +9,33 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from kingpost.calls import JSON, QUIET_SECONDS, _json, _object
+from kingpost.calls import JSON, QUIET_SECONDS, json_body, json_object
 from kingpost.errors import Unreachable
 from kingpost.files import Sent, sending
-from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
-from kingpost.managing import _of
+from kingpost.flow import (
+    Emit,
+    Flow,
+    Pause,
+    Read,
+    Request,
+    Retries,
+    Step,
+    ask,
+    pause_between_streams,
+    unreachable,
+)
+from kingpost.managing import deployment_path
 from kingpost.records import Deployment, Record
 from kingpost.streams.events import Parser
 
 if TYPE_CHECKING:
     from kingpost.packing.files import Selection
 
-MOST_FILE_BYTES = 1 << 62  # the server knows its limit
+MOST_FILE_BYTES = 1 << 62  # no limit here: the server refuses what is too large for it
 UPLOADS = "/v1/packages/uploads"
+DEPLOY_SECONDS = (
+    300.0  # how long the answer may take: the server unpacks and checks the package first
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +51,7 @@ class Deployed(Record):
 class DeploymentStep(Record):
     """Where a deployment is on its way: `queued`, `building`, `loading`, and at the end one of FINAL.
 
-    `message` is what happens, or the frames and in its last line the error.
+    `message` says what happens. After a failure it is a traceback, and its last line is the error.
     """
 
     state: str
@@ -60,12 +74,11 @@ def push(
 ) -> Telling:
     """Uploads a package's folder, deploys it, and follows the deployment until it is ready or has failed.
 
-    Gives `Sent` while it uploads, `Deployed`, and then each `DeploymentStep`. Leave it after `Deployed` not to wait. Raises
+    Gives `Sent` while it uploads, `Deployed`, and then each `DeploymentStep`. Stop reading after `Deployed` if you do not want to wait. Raises
     PackageError for a folder that cannot be read, and ApiError with the server's sentence for one that it refuses.
     """
-    from kingpost.packing.gathering import (
-        gather,  # it needs yaml and pathspec, which only a push does
-    )
+    # Here, because it needs yaml and pathspec, which a client that pushes nothing does without.
+    from kingpost.packing.gathering import gather
 
     with tempfile.TemporaryDirectory() as scratch:
         selection = gather(Path(folder), MOST_FILE_BYTES, Path(scratch))
@@ -82,7 +95,7 @@ def push(
 
 
 def name_of(folder: Path | str) -> str | None:
-    """The name of the model in a folder: the folder's, if config.yaml has none. None leaves a wrong one to the server."""
+    """The name of the folder, if config.yaml has no `model_name`. None if it has one, which the server reads and checks."""
     from kingpost.packing.config_file import read_yaml
 
     root = Path(folder).resolve()
@@ -93,7 +106,7 @@ def name_of(folder: Path | str) -> str | None:
 def upload(selection: "Selection") -> Telling:
     """Uploads the files of a package, as far as the server does not have them."""
     total = selection.tar_size
-    offer = _json({"content_hash": selection.content_hash, "size": total})
+    offer = json_body({"content_hash": selection.content_hash, "size": total})
     asked = Request("POST", "/v1/packages", headers=JSON, content=offer)
     yield from sending(lambda _: asked, UPLOADS, selection.tar, total)
 
@@ -105,19 +118,19 @@ def deploy(
     environment: str | None = None,
     allow_unsupported: Sequence[str] = (),
 ) -> Flow[Deployed]:
-    """Makes a deployment of a package that the server has. The same package for the same model is the same deployment."""
+    """Makes a deployment of a package that the server has. If the model has one of the same package, that one is returned."""
     asked = {"content_hash": content_hash, "name": name, "environment": environment}
-    body = _json({**asked, "allow_unsupported": list(allow_unsupported)})
+    body = json_body({**asked, "allow_unsupported": list(allow_unsupported)})
     answer = yield from ask(
-        Request("POST", "/v1/deployments", headers=JSON, content=body, read_seconds=300.0)
+        Request("POST", "/v1/deployments", headers=JSON, content=body, read_seconds=DEPLOY_SECONDS)
     )
-    said = _object(answer)
+    said = json_object(answer)
     return Deployed.of({**said, "deployment": Deployment.of(said["deployment"])})
 
 
 def follow(model: str, deployment: str) -> Telling:
-    """The steps of a deployment until it is ready or has failed. A stream that breaks off is taken up again."""
-    last, path = None, f"{_of(model, deployment)}/events"
+    """The steps of a deployment until it is ready or has failed. A stream that breaks off is opened again, and no step comes twice in a row."""
+    last, path = None, f"{deployment_path(model, deployment)}/events"
     for tries in count():
         silent, parser = True, Parser()
         yield from ask(Request("GET", path, read_seconds=QUIET_SECONDS), opened=True)
@@ -138,4 +151,4 @@ def follow(model: str, deployment: str) -> Telling:
                 raise unreachable(error) from error
         if silent and tries >= (yield Retries()):
             raise Unreachable(f"The events of {deployment} end before it is ready.")
-        yield Pause(pause(2))
+        yield Pause(pause_between_streams())

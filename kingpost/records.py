@@ -31,21 +31,21 @@ class Record:
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Self:
-        """From the JSON object. `at`, and names that end in `_at` or `_until`, become datetimes."""
+        """The record of a JSON object. `at`, and names that end in `_at` or `_until`, become datetimes. Raises TypeError if a field without a default is missing."""
         known = {entry.name for entry in fields(cls)} - {"raw"}
         values = {
-            name: _value(name, value)
+            name: _converted(name, value)
             for name, value in said.items()
             if name in known and value is not None
         }
         return cls(raw=said, **values)
 
 
-def _value(name: str, value: Any) -> Any:
+def _converted(name: str, value: Any) -> Any:
     if (name == "at" or name.endswith(("_at", "_until"))) and isinstance(value, str):
         return datetime.fromisoformat(value)
-    if name in _NESTED:
-        return _NESTED[name](value)
+    if name in _CONVERTERS:
+        return _CONVERTERS[name](value)
     return value
 
 
@@ -67,7 +67,7 @@ class JobError(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Record):
-    """How the webhook of a request stands. An attempt has `at`, `status`, `error`, `ms` and `answer`."""
+    """How the webhook of a request stands. Each of the `attempts` has `at`, `status`, `error`, `ms` and `answer`."""
 
     request_id: str
     url: str = ""
@@ -78,7 +78,7 @@ class Delivery(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus(Record):
-    """The status of a request."""
+    """The status of a request. `queue_position` is how many requests run before it, `priority` is 0 (the most urgent) to 2."""
 
     request_id: str
     status: str
@@ -112,7 +112,7 @@ class JobStatus(Record):
 
     @property
     def has_result(self) -> bool:
-        """Whether the model has answered."""
+        """Whether there is an output to fetch."""
         return self.status in WITH_RESULT
 
     @property
@@ -143,7 +143,7 @@ class ListedJob(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class BulkProgress(Record):
-    """How far an operation on many requests has come. `failed` could not be done, such as a retry whose input is gone."""
+    """How far an operation on many requests has come. `failed` counts those that could not be done, such as a retry whose input is gone."""
 
     operation: str
     finished: bool
@@ -187,7 +187,7 @@ class FileRef(Record):
 
     @property
     def as_input(self) -> dict[str, str]:
-        """What an input in JSON has for it."""
+        """What stands for the file in an input in JSON."""
         return {"$ref": self.ref}
 
 
@@ -261,7 +261,7 @@ class Deployment(Record):
 
     @property
     def load_failure(self) -> str:
-        """The sentence that says why its last load failed; empty if it did not."""
+        """Why its last load failed, in a sentence; empty if it did not."""
         failed = self.status in ("DEPLOY_FAILED", "UNHEALTHY", "INACTIVE")
         lines = (self.status_reason or "").strip().splitlines() if failed else []
         return lines[-1] if lines else ""
@@ -269,7 +269,7 @@ class Deployment(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Record):
-    """An environment of a model. `candidate_deployment` is the one that warms up for it; `warnings` are what speaks against a rollback."""
+    """An environment of a model. `candidate_deployment` is the one that warms up for it; `warnings` say what speaks against a rollback."""
 
     name: str
     model_id: str = ""
@@ -334,7 +334,7 @@ def _errors(given: list[Mapping[str, Any]]) -> tuple[JobError, ...]:
     return tuple(JobError.of(entry) for entry in given)
 
 
-_NESTED: Mapping[str, Any] = {
+_CONVERTERS: Mapping[str, Any] = {
     "progress": Progress.of,
     "errors": _errors,
     "warnings": tuple,

@@ -9,12 +9,12 @@ from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict, Unpack
 
-from kingpost.calls import JSON, _json, _object
+from kingpost.calls import JSON, json_body, json_object
 from kingpost.errors import NotConfigured
 from kingpost.flow import Emit, Flow, Request, Step, ask
 from kingpost.records import BulkProgress, ListedJob, Page
 
-STEP_SECONDS = 60.0  # the server works for about 10 s and answers how far it has come
+STEP_SECONDS = 60.0  # how long an answer may take; the server works for about 10 s, then answers how far it has come
 LARGEST_PAGE = 1000
 Action = Literal["cancel", "retry", "move", "purge"]
 
@@ -42,8 +42,8 @@ def list_jobs(
     *, limit: int = 100, cursor: str | None = None, **wanted: Unpack[Filter]
 ) -> Flow[Page[ListedJob]]:
     """The requests that match, newest first. A page may have fewer rows than `limit`, or none, before the end."""
-    params = {**_given(wanted), "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
-    said = _object((yield from ask(Request("GET", "/v1/jobs", params))))
+    params = {**_as_query(wanted), "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+    said = json_object((yield from ask(Request("GET", "/v1/jobs", params))))
     return Page(tuple(map(ListedJob.of, said["jobs"])), said["cursor"])
 
 
@@ -66,13 +66,13 @@ def every_job(
 def count_jobs(**wanted: Unpack[Filter]) -> Flow[Mapping[str, int]]:
     """How many requests match, by status."""
     counted: Counter[str] = Counter()
-    params = _given(wanted)
+    params = _as_query(wanted)
     while True:
-        said = _object((yield from ask(Request("GET", "/v1/jobs/counts", params))))
+        said = json_object((yield from ask(Request("GET", "/v1/jobs/counts", params))))
         counted.update(said["counts"])
         if said["cursor"] is None:
             return dict(counted)
-        params = {**_given(wanted), "cursor": said["cursor"]}
+        params = {**_as_query(wanted), "cursor": said["cursor"]}
 
 
 def bulk(
@@ -88,25 +88,25 @@ def bulk(
     """Does something with all requests that match, and says how far it has come, until it is `finished`.
 
     Without any filter, `all=True` is needed. `dry_run` only counts. `to_priority` and `to_deployment` are for `move`. An operation
-    that was cut off goes on under the same name, with the same filter: each request counts once.
+    that was cut off goes on if you call it again with the same `operation` and the same filter. Each request counts once.
     """
     more = {"to_priority": to_priority, "to_deployment": to_deployment}
-    body: dict[str, Any] = {**_fields(wanted), "operation": operation or uuid.uuid4().hex}
+    body: dict[str, Any] = {**_as_json(wanted), "operation": operation or uuid.uuid4().hex}
     body |= {name: value for name, value in more.items() if value is not None}
     body |= {name: True for name, value in {"all": all, "dry_run": dry_run}.items() if value}
     while True:
         request = Request(
-            "POST", f"/v1/jobs/{action}", headers=JSON, content=_json(body),
+            "POST", f"/v1/jobs/{action}", headers=JSON, content=json_body(body),
             read_seconds=STEP_SECONDS,
         )  # fmt: skip
-        progress = BulkProgress.of(_object((yield from ask(request))))
+        progress = BulkProgress.of(json_object((yield from ask(request))))
         yield Emit(progress)
         if progress.finished:
             return
 
 
-def _fields(wanted: Filter) -> dict[str, Any]:
-    """The fields that are set, as JSON has them."""
+def _as_json(wanted: Filter) -> dict[str, Any]:
+    """The fields that are set, as JSON has them. Raises NotConfigured for a time without a time zone."""
     fields: dict[str, Any] = {}
     for name, value in wanted.items():
         if isinstance(value, datetime):
@@ -118,9 +118,9 @@ def _fields(wanted: Filter) -> dict[str, Any]:
     return fields
 
 
-def _given(wanted: Filter) -> dict[str, Any]:
+def _as_query(wanted: Filter) -> dict[str, Any]:
     """The same as query parameters; a list repeats its parameter."""
     return {
         name: str(value) if isinstance(value, int) else value
-        for name, value in _fields(wanted).items()
+        for name, value in _as_json(wanted).items()
     }

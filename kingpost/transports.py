@@ -14,6 +14,7 @@ from kingpost.flow import Conversation, Emit, Flow, Open, Pause, Read, Request, 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
+WRITE_SECONDS = 60.0  # how long the server may take nothing of a body
 CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
 
@@ -24,14 +25,14 @@ class Blocking:
         self.http, self.retries = http, retries
 
     def run(self, flow: Flow[T]) -> T:
-        """Leads a flow to its end and returns its result."""
+        """Carries out a flow to its end and returns its result."""
         talk = Conversation(flow)
         for _ in self.lead(talk):
             pass
         return talk.result
 
     def lead(self, talk: Conversation[Any]) -> Generator[Any]:
-        """Leads a flow to its end and yields what it emits."""
+        """Carries out a flow to its end and yields what it emits."""
         opened = _Opened()
         try:
             while (step := talk.step()) is not None:
@@ -40,20 +41,20 @@ class Blocking:
                     talk.answer(None)
                     continue
                 try:
-                    talk.answer(self._take(step, opened))
+                    talk.answer(self._carry_out(step, opened))
                 except httpx.RequestError as error:
                     talk.fail(error)
         finally:
             talk.close()
             opened.close()
 
-    def _take(self, step: Step, opened: "_Opened") -> object:
+    def _carry_out(self, step: Step, opened: "_Opened") -> object:
         match step:
             case Send(request):
-                return self.http.send(_build(self.http, request))
+                return self.http.send(_http_request(self.http, request))
             case Open(request):
                 opened.close()
-                answer = self.http.send(_build(self.http, request), stream=True)
+                answer = self.http.send(_http_request(self.http, request), stream=True)
                 opened.answer = answer
                 if answer.is_success:
                     opened.chunks = answer.iter_bytes()
@@ -69,7 +70,7 @@ class Blocking:
 
 
 class _Opened:
-    """The answer that a flow reads."""
+    """The answer that a flow opened last, and its bytes that are still to be read."""
 
     answer: httpx.Response | None = None
     chunks: Iterator[bytes] = iter(())
@@ -86,7 +87,7 @@ class Awaiting:
         self.http, self.retries = http, retries
 
     async def run(self, flow: Flow[T]) -> T:
-        """Leads a flow to its end and returns its result."""
+        """Carries out a flow to its end and returns its result."""
         talk = Conversation(flow)
         async with aclosing(self.lead(talk)) as emitted:
             async for _ in emitted:
@@ -94,7 +95,7 @@ class Awaiting:
         return talk.result
 
     async def lead(self, talk: Conversation[Any]) -> AsyncGenerator[Any]:
-        """Leads a flow to its end and yields what it emits."""
+        """Carries out a flow to its end and yields what it emits."""
         opened = _AsyncOpened()
         try:
             while (step := talk.step()) is not None:
@@ -103,20 +104,20 @@ class Awaiting:
                     talk.answer(None)
                     continue
                 try:
-                    talk.answer(await self._take(step, opened))
+                    talk.answer(await self._carry_out(step, opened))
                 except httpx.RequestError as error:
                     talk.fail(error)
         finally:
             talk.close()
             await opened.close()
 
-    async def _take(self, step: Step, opened: "_AsyncOpened") -> object:
+    async def _carry_out(self, step: Step, opened: "_AsyncOpened") -> object:
         match step:
             case Send(request):
-                return await self.http.send(_build(self.http, request))
+                return await self.http.send(_http_request(self.http, request))
             case Open(request):
                 await opened.close()
-                answer = await self.http.send(_build(self.http, request), stream=True)
+                answer = await self.http.send(_http_request(self.http, request), stream=True)
                 opened.answer = answer
                 if answer.is_success:
                     opened.chunks = answer.aiter_bytes()
@@ -132,7 +133,7 @@ class Awaiting:
 
 
 class _AsyncOpened:
-    """The answer that a flow reads."""
+    """The answer that a flow opened last, and its bytes that are still to be read."""
 
     answer: httpx.Response | None = None
     chunks: AsyncIterator[bytes] | None = None
@@ -143,6 +144,7 @@ class _AsyncOpened:
 
 
 def options(url: str, key: str) -> dict[str, Any]:
+    """The arguments of an httpx client for that server."""
     headers = {"authorization": f"Api-Key {key}", "user-agent": f"kingpost-python/{_version()}"}
     return {"base_url": url, "headers": headers, "limits": CONNECTIONS}
 
@@ -154,8 +156,8 @@ def _version() -> str:
         return "0"
 
 
-def _build(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-    seconds = httpx.Timeout(CONNECT_SECONDS, read=request.read_seconds, write=60.0)
+def _http_request(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
+    seconds = httpx.Timeout(CONNECT_SECONDS, read=request.read_seconds, write=WRITE_SECONDS)
     headers = dict(request.headers)
     return http.build_request(
         request.method,

@@ -1,4 +1,7 @@
-"""Webhooks: checks that they come from the server, by Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), and tries them."""
+"""Checks that a webhook comes from the server, listens to webhooks, and sends a test.
+
+They are signed as Standard Webhooks says: the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+"""
 
 import base64
 import binascii
@@ -12,13 +15,24 @@ from typing import Any, cast
 
 import httpx
 
-from kingpost.calls import JSON, QUIET_SECONDS, _json, _object
+from kingpost.calls import JSON, QUIET_SECONDS, json_body, json_object
 from kingpost.errors import BadSignature, Unreachable
-from kingpost.flow import Emit, Flow, Pause, Read, Request, Retries, Step, ask, pause, unreachable
+from kingpost.flow import (
+    Emit,
+    Flow,
+    Pause,
+    Read,
+    Request,
+    Retries,
+    Step,
+    ask,
+    pause_between_streams,
+    unreachable,
+)
 from kingpost.records import Record
 from kingpost.streams.events import Parser
 
-PREFIX = "whsec_"
+PREFIX = "whsec_"  # of every secret
 NAMES = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
@@ -30,8 +44,8 @@ def verify_webhook(
 ) -> dict[str, Any]:
     """The webhook's content, if one of the secrets signed exactly this body. Raises BadSignature.
 
-    `body` is the body as it came, before any parser. An attempt is signed again each time it is sent, so a webhook older than
-    `tolerance_seconds` is somebody's copy.
+    `body` is the body as it came, before any parser. The server signs each attempt anew, with the time at which it is sent. So a
+    webhook older than `tolerance_seconds` is a copy that somebody else sends.
     """
     given = {name.lower(): value for name, value in headers.items()}
     missing = [name for name in NAMES if not given.get(name)]
@@ -76,7 +90,7 @@ def _key(secret: str) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Record):
-    """A webhook as the server would send it: its headers, and its body to the byte. The first one of a stream is empty."""
+    """A webhook as the server would send it: its headers, and exactly its body. The first one of a stream is empty."""
 
     place: str = ""  # where `listen(after=...)` goes on
     request_id: str = ""
@@ -109,7 +123,7 @@ class WebhookTest(Record):
 def listen(after: str = "") -> Generator[Step | Emit[Delivery], Any, None]:
     """The webhooks of your own requests that become final from now on, with an endpoint or without, until you stop.
 
-    A stream that breaks off is taken up where it ended. An empty delivery says that it has begun.
+    `after` is the `place` of the last delivery that you have. A stream that breaks off is taken up where it ended. An empty delivery says that it has begun.
     """
     silent, begun = 0, False  # how many streams in a row said nothing
     while True:
@@ -131,12 +145,12 @@ def listen(after: str = "") -> Generator[Step | Emit[Delivery], Any, None]:
             broken = unreachable(error)
         if silent > (yield Retries()):
             raise broken
-        yield Pause(pause(2))
+        yield Pause(pause_between_streams())
 
 
 def send_test(url: str) -> Flow[WebhookTest]:
-    """Lets the server send one signed webhook to a URL, and tells what came back."""
+    """Lets the server send one signed webhook to a URL. Returns what the receiver answered."""
     request = Request(
-        "POST", "/v1/webhooks/test", headers=JSON, content=_json({"url": url}), repeatable=False
+        "POST", "/v1/webhooks/test", headers=JSON, content=json_body({"url": url}), repeatable=False
     )
-    return WebhookTest.of(_object((yield from ask(request))))
+    return WebhookTest.of(json_object((yield from ask(request))))

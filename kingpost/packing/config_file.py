@@ -1,4 +1,4 @@
-"""Reads config.yaml as a mapping. A bad file raises an error with one sentence, and the place in the file if it is known."""
+"""Reads config.yaml as a mapping. For a bad file it raises an error of one sentence, with the place in the file if that is known."""
 
 import codecs
 from collections.abc import Hashable, Mapping
@@ -10,8 +10,8 @@ import yaml
 
 CONFIG_NAME = "config.yaml"
 MOST_BYTES = 1 << 20  # of the file
-MOST_VALUES = 100_000  # of the file, with what its anchors repeat
-DEEPEST = 100
+MOST_VALUES = 100_000  # of the file; what an anchor repeats counts each time
+DEEPEST = 100  # levels of nesting, far more than a config.yaml needs
 OTHER_ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -63,7 +63,7 @@ def read_text(path: Path, name: str) -> str:
 
 
 def read_yaml(root: Path) -> tuple[dict[str, object], list[str]]:
-    """The file as a mapping, and a warning per duplicate key (the last one wins). Raises PackageError."""
+    """The config.yaml in the folder `root` as a mapping, and a warning for each duplicate key (the last one wins). Raises PackageError."""
     path = root / CONFIG_NAME
     if not path.is_file():
         other = path.with_suffix(".yml")
@@ -75,7 +75,7 @@ def read_yaml(root: Path) -> tuple[dict[str, object], list[str]]:
 
 
 def yaml_of(text: str) -> tuple[dict[str, object], list[str]]:
-    """The same of a text that was read already."""
+    """As `read_yaml`, of a text that was read already."""
     raw, warnings = _parsed(text)
     if raw is None:
         raw = {}
@@ -91,19 +91,19 @@ def _parsed(text: str) -> tuple[object, list[str]]:
             node = loader.get_single_node()
             if node is None:
                 return None, []
-            _check_size(node)
+            _check_values(node)
             return loader.construct_document(node), loader.warnings
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise _marked(error, text) from None
+        raise _error_with_place(error, text) from None
     except yaml.YAMLError as error:
         raise PackageError(f"{CONFIG_NAME} is not valid YAML: {_one_line(error)}.") from None
     except RecursionError:
         raise PackageError(f"{CONFIG_NAME} is nested too deep.") from None
 
 
-def _marked(error: yaml.MarkedYAMLError, text: str) -> PackageError:
+def _error_with_place(error: yaml.MarkedYAMLError, text: str) -> PackageError:
     mark = error.problem_mark or error.context_mark
     what = " ".join(f"{error.problem or error.context or 'it cannot be read'}".split())
     if mark is None:
@@ -117,8 +117,8 @@ def _one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-def _check_size(root: yaml.Node) -> None:
-    """Raises PackageError for a file that anchors make endless or huge."""
+def _check_values(root: yaml.Node) -> None:
+    """Raises PackageError for a file that its anchors make endless or huge, or that is nested too deep."""
     sizes: dict[int, int] = {}
     above: set[int] = set()
 
@@ -129,7 +129,7 @@ def _check_size(root: yaml.Node) -> None:
             if depth > DEEPEST:
                 raise PackageError(f"{CONFIG_NAME} is nested deeper than {DEEPEST} levels.")
             above.add(id(node))
-            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in _below(node))
+            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in _children(node))
             above.discard(id(node))
         return sizes[id(node)]
 
@@ -138,7 +138,7 @@ def _check_size(root: yaml.Node) -> None:
         raise PackageError(message)
 
 
-def _below(node: yaml.Node) -> list[yaml.Node]:
+def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
@@ -164,7 +164,7 @@ class _Loader(yaml.SafeLoader):
         self.warnings: list[str] = []
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A value that looks like a date or number and is none (2024-02-30, 0b_) is named with its place."""
+        """A value that looks like a date or number and is none (2024-02-30, 0b_) raises an error with its place."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:

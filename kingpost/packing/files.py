@@ -15,11 +15,9 @@ from pathspec import GitIgnoreSpec
 from kingpost.packing.config_file import PackageError, read_text
 
 IGNORE_FILES = (".kingpostignore", ".gitignore")  # the first that is there counts
-NEVER = (".git/", "__pycache__/", ".venv/", ".kingpost/")
-
-
+NEVER = (".git/", "__pycache__/", ".venv/", ".kingpost/")  # never part of a package
 PIECE = 1 << 20  # bytes that are read at once
-TAR_END = bytes(2 * tarfile.BLOCKSIZE)
+TAR_END = bytes(2 * tarfile.BLOCKSIZE)  # a tar ends with two blocks of zeros
 
 
 @dataclass(frozen=True)
@@ -33,24 +31,25 @@ class Selection:
 
     @cached_property
     def tar_size(self) -> int:
-        """The bytes of the tar."""
-        return sum(_padded(len(head) + size) for head, _, size in self._parts) + len(TAR_END)
+        """The number of bytes of the tar."""
+        return sum(_padded(len(head) + size) for head, _, size in self._tar_parts) + len(TAR_END)
 
     def tar(self, offset: int = 0) -> Iterator[bytes]:
-        """The files as a tar from that byte on, in pieces. It has no owners and times, so it is the same on every machine.
+        """The files as a tar from that byte on, in pieces. It holds no owners and times, so it is the same on every machine.
 
-        Raises PackageError for a file that has changed since it was selected.
+        Raises PackageError for a file that has become shorter since the first use of the tar or its size. Any other change makes
+        content that does not fit the hash.
         """
-        for head, path, size in self._parts:
+        for head, path, size in self._tar_parts:
             length = _padded(len(head) + size)
             if offset < length:
-                yield from _of_part(head, path, size, offset)
+                yield from _part_from(head, path, size, offset)
             offset = max(offset - length, 0)
         yield TAR_END[offset:]
 
     @cached_property
-    def _parts(self) -> list[tuple[bytes, Path, int]]:
-        """For each file the header in the tar, the file and its size. The header is a multiple of a block."""
+    def _tar_parts(self) -> list[tuple[bytes, Path, int]]:
+        """For each file the header in the tar, the file and its size. The header is one or several whole blocks."""
         found: list[tuple[bytes, Path, int]] = []
         for name, path in self.files.items():
             info = tarfile.TarInfo(name)
@@ -60,8 +59,8 @@ class Selection:
         return found
 
 
-def _of_part(head: bytes, path: Path, size: int, offset: int) -> Iterator[bytes]:
-    """One file of a tar from that byte on."""
+def _part_from(head: bytes, path: Path, size: int, offset: int) -> Iterator[bytes]:
+    """One file of a tar, from the byte `offset` on: its header, its content, and zeros up to a whole block."""
     yield head[offset:]
     done = max(offset - len(head), 0)
     with path.open("rb") as content:
@@ -88,7 +87,7 @@ def selection_of(root: Path, named: Mapping[str, Path]) -> Selection:
 
 def files_of(root: Path, max_file_bytes: int = sys.maxsize) -> tuple[Path, ...]:
     """The files of a package, in order. Raises PackageError."""
-    return tuple(sorted(_walk(root, _ignored(root), max_file_bytes)))
+    return tuple(sorted(_walk(root, _ignore_rules(root), max_file_bytes)))
 
 
 def folder_hash(root: Path) -> str:
@@ -118,7 +117,7 @@ Stamps = dict[str, tuple[int, int]]  # relative path -> time of the last change 
 
 
 def stamps(root: Path) -> Stamps:
-    """The stamps of the package's files. A changed stamp means a changed file."""
+    """The stamps of the package's files. A changed stamp means a changed file. Raises PackageError."""
     found: dict[str, tuple[int, int]] = {}
     for path in files_of(root):
         with contextlib.suppress(FileNotFoundError):  # an editor's temporary file
@@ -141,7 +140,8 @@ def changes(before: Stamps, after: Stamps) -> set[str]:
     return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 
 
-def _ignored(root: Path) -> GitIgnoreSpec:
+def _ignore_rules(root: Path) -> GitIgnoreSpec:
+    """What is left out of the package: the patterns of its ignore file, and NEVER. Raises PackageError."""
     found = next((root / name for name in IGNORE_FILES if (root / name).is_file()), None)
     lines = read_text(found, found.name).splitlines() if found else []
     try:
@@ -156,7 +156,7 @@ def _walk(root: Path, spec: GitIgnoreSpec, max_file_bytes: int) -> Iterator[Path
     stack = [root]
     while stack:
         for path in sorted(stack.pop().iterdir()):
-            name = _name(path, root)
+            name = _name_in_package(path, root)
             is_link = path.is_symlink()
             if spec.match_file(name + "/" if path.is_dir() else name):
                 continue
@@ -171,7 +171,8 @@ def _walk(root: Path, spec: GitIgnoreSpec, max_file_bytes: int) -> Iterator[Path
                 raise PackageError(f"{name} is neither a file nor a folder; remove it.")
 
 
-def _name(path: Path, root: Path) -> str:
+def _name_in_package(path: Path, root: Path) -> str:
+    """The path relative to the package, with slashes. Raises PackageError unless it is UTF-8."""
     name = path.relative_to(root).as_posix()
     try:
         name.encode()

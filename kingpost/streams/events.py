@@ -12,14 +12,18 @@ LINE = re.compile("(.*?)(\r\n|\n|\r(?=.))", re.S)  # a CR at the end may be half
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a request: `status`, `progress`, `output`, `truncated` or `done`."""
+    """One event of a stream.
+
+    A request has the kinds `status`, `progress`, `output`, `truncated` and `done`. The streams of log lines, deployments and webhooks
+    have `line`, `deployment` and `delivery`. `id` is the last one that the stream has given, empty before the first.
+    """
 
     id: str
     kind: str
     data: str
 
     def json(self) -> Any:
-        """The data, which is JSON in every event but `output`."""
+        """The data as JSON, which it is in every event but `output`."""
         return json.loads(self.data)
 
 
@@ -33,16 +37,17 @@ class Parser:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that end in this chunk."""
+        """The events that end in these bytes."""
         self._rest += self._decoder.decode(chunk)
         end = 0
         for line in LINE.finditer(self._rest):
             end = line.end()
-            if event := self._take(line[1]):
+            if event := self._take_line(line[1]):
                 yield event
         self._rest = self._rest[end:]
 
-    def _take(self, line: str) -> Event | None:
+    def _take_line(self, line: str) -> Event | None:
+        """Reads one line. An empty one ends an event, which is returned if it has data."""
         if not line:
             kind, data = self._kind or "message", self._data
             self._kind, self._data = "", []

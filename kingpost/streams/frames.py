@@ -1,13 +1,13 @@
 """A streamed output in frames, so that its reader can tell its end from the point where the model failed.
 
-Who sends the header FRAMES with a call of predict gets a streamed output in frames, and the answer has that header, too. A frame is a
-kind (one byte), the size of its content (four bytes, the largest first), and the content:
+A call of predict with the header FRAMES gets a streamed output in frames. The answer then has that header, too. A frame is a kind (one
+byte), the size of its content (four bytes, the most significant first), and the content:
 
 o  bytes of the output
 e  the model failed: a JSON object with `error`; nothing follows
 .  the output is complete; nothing follows, and the size is 0
 
-An answer without the header is no stream, or comes from a server that does not know it. Model hosts use this module, too.
+An answer without the header is no stream, or it comes from a server that does not know frames. Model hosts use this module, too.
 """
 
 import json
@@ -23,12 +23,12 @@ LONGEST_ERROR = 1 << 20  # bytes
 
 
 def frame(content: bytes) -> bytes:
-    """A part of the output, or nothing for nothing."""
+    """The frame of a part of the output. No bytes need no frame."""
     return HEAD.pack(OUTPUT, len(content)) + content if content else b""
 
 
 def error_frame(message: str) -> bytes:
-    """The last frame of an output that is not complete."""
+    """The last frame of an output that failed."""
     content = json.dumps({"error": message}).encode()
     return HEAD.pack(ERROR, len(content)) + content
 
@@ -40,8 +40,10 @@ class Reader:
     """Takes the bytes of the frames as they come, and gives those of the output."""
 
     def __init__(self) -> None:
-        self._rest = b""  # the beginning of a head, or of an error
-        self._left = 0  # bytes of the output that the frame has which began
+        self._rest = (
+            b""  # the beginning of a frame's head or of an error, which is not complete yet
+        )
+        self._left = 0  # bytes of output that are still to come in the current frame
         self._complete = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -54,7 +56,7 @@ class Reader:
                 at, self._left = at + len(part), self._left - len(part)
                 yield part
                 continue
-            size = self._begun(data, at)
+            size = self._content_size(data, at)
             if size is None:
                 self._rest = data[at:]
                 return
@@ -65,8 +67,11 @@ class Reader:
         if not self._complete:
             raise Unreachable("The connection broke off before the output was complete.")
 
-    def _begun(self, data: bytes, at: int) -> int | None:
-        """The bytes of the output that the frame has which begins there; None if more has to come. Raises StreamFailed and Unreachable."""
+    def _content_size(self, data: bytes, at: int) -> int | None:
+        """How many bytes of output the frame that begins at `at` has. None if its head or its error is not complete yet.
+
+        Raises StreamFailed for the frame of an error, and Unreachable for what is no frame.
+        """
         if len(data) - at < HEAD.size:
             return None
         kind, size = HEAD.unpack_from(data, at)
