@@ -1,4 +1,4 @@
-"""Calls the worker's routes at the model host, over HTTP on a Unix socket of their own."""
+"""Calls those routes of the model host that only its worker may call, over HTTP on a Unix socket of their own."""
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
@@ -38,9 +38,9 @@ from workers.wire.messages import (
 )
 from workers.wire.shapes import WireError
 
-REFUSAL_BYTES = 200  # of a refusal, for the log
-FAILURE_LINES = 16  # of a traceback that the directory keeps
-RELOAD_SECONDS = 60.0  # an import may take its time
+REFUSAL_BYTES = 200  # how much of a refusal goes to the log
+FAILURE_LINES = 16  # how many last lines of a traceback the directory keeps
+RELOAD_SECONDS = 60.0  # for a hot reload, whose imports may be slow
 QUICK_SECONDS = 2.0  # for calls that a living host answers at once
 
 
@@ -60,30 +60,34 @@ class HostNotReady(Exception):
     """The model host answers, but its model is not loaded."""
 
 
-FilesOf = Callable[[str], OutputWriter]  # for the sizes that the answer says
-Report = Callable[[Progress | OutputChunk], None]  # gets them as they come
+FilesOf = Callable[
+    [str], OutputWriter
+]  # makes the writer of an output's files from the header that lists their sizes
+Report = Callable[[Progress | OutputChunk], None]  # is called with each message as it comes
 
 
 @dataclass
 class HostAnswer:
-    """The outcome of a job: the answer that a sync predict would give."""
+    """The outcome of a job. Status, content type and output are those of a sync predict call."""
 
     output: Spool
     status: int = 0
     content_type: str = ""
-    streamed: bool = False
-    slot_kept: bool = False
+    streamed: bool = False  # whether the output came in chunks
+    slot_kept: bool = False  # whether the slot is kept for the next job of this worker
     still_running: bool = False  # a generator that went silent still holds its slot
+    # how the call ended after a stop, see StoppedBy; None = not stopped
     stopped_by: str | None = None
-    ms: float = 0.0
+    ms: float = 0.0  # how long the call took in the host
     failure: str = ""  # what the model raised, for its owner
     fault: Fault = WELL  # what that says about the host
     files_of: FilesOf | None = None  # None = the request has not asked for files
-    files: OutputWriter | None = None
+    files: OutputWriter | None = None  # of the files in the output, if it has any
 
 
 @contextlib.contextmanager
-def _reaching() -> Generator[None]:
+def _raises_unavailable() -> Generator[None]:
+    """Turns failures of the connection or of the answer into HostUnavailable."""
     try:
         yield
     except OSError as error:
@@ -93,27 +97,30 @@ def _reaching() -> Generator[None]:
 
 
 class HostClient:
-    """One keep-alive connection for one thread. `stop` and `state` open their own connections."""
+    """One keep-alive connection for one thread.
+
+    The functions `stop`, `hot_reload` and `state` of this module open a connection of their own, so any thread may call them.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._connection = HostConnection(address, timeout=None)
 
     def acquire(self, wait: float) -> str | None:
-        """The token of a slot, or None if sync calls used all slots for `wait` seconds.
+        """The token of a slot, or None if no slot became free within `wait` seconds.
 
         Raises HostNotReady and HostUnavailable.
         """
-        with _reaching():
-            response = self._quick(AcquireSlot(wait))
+        with _raises_unavailable():
+            response = self._ask_twice(AcquireSlot(wait))
             if response.status == 503:
                 raise HostNotReady
             return decode_granted(response.body).slot if response.status == 200 else None
 
     def give_back(self, slot: str) -> None:
         """Frees a slot. If the host is gone, there is nothing to free."""
-        with contextlib.suppress(HostUnavailable), _reaching():
-            self._quick(ReleaseSlot(slot))
+        with contextlib.suppress(HostUnavailable), _raises_unavailable():
+            self._ask_twice(ReleaseSlot(slot))
 
     def run(
         self,
@@ -123,30 +130,32 @@ class HostClient:
         report: Report,
         files_of: FilesOf | None = None,
     ) -> HostAnswer:
-        """Runs a job. `files_of` makes what takes the files of its output.
+        """Runs a job and waits for its end, without a limit. `files_of` makes the writer for the files of its output.
 
-        Raises HostRefused when it did not take the call, HostUnreached when it never got it, and HostUnavailable
-        when it died before its end.
+        Raises HostRefused if the host did not take the call, HostUnreached if it did not get all of it, and HostUnavailable
+        if the host died in the middle of its answer.
         """
         answer = HostAnswer(output, files_of=files_of)
         try:
             _send(self._connection, job, body)
         except OSError as error:
             raise HostUnreached(f"The model host is gone: {error!r}") from error
-        with _reaching():
+        with _raises_unavailable():
             response = self._connection.response()
-            if response.status != 200:  # what the model says comes in messages, whatever its status
+            # The model's own status comes in a message. This one is the host's.
+            if response.status != 200:
                 raise HostRefused(f"{response.status}: {response.read()[:REFUSAL_BYTES]!r}")
             _read_messages(response, answer, report)
         output.close()
         return answer
 
-    def _quick(self, call: AcquireSlot | ReleaseSlot) -> "_Said":
+    def _ask_twice(self, call: AcquireSlot | ReleaseSlot) -> "_QuickAnswer":
+        """Makes a call, and once more if the connection was kept from a host that has been replaced. Raises OSError."""
         for attempt in (1, 2):
             try:
-                return _said(self._connection, call)
+                return _ask(self._connection, call)
             except OSError:
-                self._connection.close()  # kept alive from a host that has been replaced: once more
+                self._connection.close()
                 if attempt == 2:
                     raise
         raise AssertionError("unreachable")
@@ -157,8 +166,8 @@ class HostClient:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """Reads a complete answer."""
+class _QuickAnswer:
+    """The answer to a call that is not a job."""
 
     status: int
     body: bytes
@@ -171,10 +180,10 @@ def _send(
     connection.request(method, target, body, headers)
 
 
-def _said(connection: HostConnection, call: WorkerCall) -> _Said:
+def _ask(connection: HostConnection, call: WorkerCall) -> _QuickAnswer:
     _send(connection, call)
     response = connection.response()
-    return _Said(response.status, response.read())
+    return _QuickAnswer(response.status, response.read())
 
 
 def _read_messages(response: Response, answer: HostAnswer, report: Report) -> None:
@@ -182,12 +191,12 @@ def _read_messages(response: Response, answer: HostAnswer, report: Report) -> No
     for piece in response.pieces():
         for message in decoder.feed(piece):
             ended = ended or isinstance(message, End)
-            _take(message, answer, report)
+            _apply(message, answer, report)
     if not ended:
         raise ConnectionError("the answer has no end")
 
 
-def _take(message: Message, answer: HostAnswer, report: Report) -> None:
+def _apply(message: Message, answer: HostAnswer, report: Report) -> None:
     match message:
         case Result():
             answer.status, answer.streamed = message.status, message.streamed
@@ -197,9 +206,9 @@ def _take(message: Message, answer: HostAnswer, report: Report) -> None:
                 answer.output.head_only = answer.status >= 400
             sizes = message.headers.get(OUTPUT)
             if sizes and answer.files_of:
-                _guarded(answer, lambda: _begin(answer, sizes))
+                _store(answer, lambda: _begin_files(answer, sizes))
         case BodyPiece():
-            _guarded(answer, lambda: answer.output.write(_rest(answer, message.data)))
+            _store(answer, lambda: answer.output.write(_after_files(answer, message.data)))
         case End():
             answer.slot_kept, answer.stopped_by = message.slot_kept, message.stopped_by
             answer.ms, answer.still_running = message.ms, message.still_running
@@ -213,18 +222,19 @@ def _take(message: Message, answer: HostAnswer, report: Report) -> None:
             answer.failure = message.text
 
 
-def _begin(answer: HostAnswer, sizes: str) -> None:
+def _begin_files(answer: HostAnswer, sizes: str) -> None:
     assert answer.files_of
     answer.files = answer.files_of(sizes)
-    answer.files.take(b"")
+    answer.files.take(b"")  # empty files have no bytes that would begin them
 
 
-def _rest(answer: HostAnswer, data: bytes) -> bytes:
+def _after_files(answer: HostAnswer, data: bytes) -> bytes:
+    """Writes the part of `data` that belongs to files, and returns the part that belongs to the output itself."""
     return answer.files.take(data) if answer.files else data
 
 
-def _guarded(answer: HostAnswer, step: Callable[[], None]) -> None:
-    """A file that cannot be stored is the failure of the output."""
+def _store(answer: HostAnswer, step: Callable[[], None]) -> None:
+    """Runs a step that stores a part of the output. Its failure is recorded, and the steps after it are skipped."""
     if answer.output.failure:
         return
     try:
@@ -233,37 +243,38 @@ def _guarded(answer: HostAnswer, step: Callable[[], None]) -> None:
         answer.output.failure = str(error)
 
 
-def _asked(address: str, call: WorkerCall, seconds: float = QUICK_SECONDS) -> _Said:
+def _ask_once(address: str, call: WorkerCall, seconds: float = QUICK_SECONDS) -> _QuickAnswer:
     """Makes a call on a connection of its own. Raises HostUnavailable."""
-    with _reaching(), contextlib.closing(HostConnection(address, seconds)) as connection:
-        return _said(connection, call)
+    with _raises_unavailable(), contextlib.closing(HostConnection(address, seconds)) as connection:
+        return _ask(connection, call)
 
 
 def stop(address: str, lease: Lease) -> None:
-    """Asks the host to stop a call. If it does not answer, nothing is done, because the watchdog ends it later."""
+    """Asks the host to stop a call. Nothing is done if the host does not answer, because the watchdog ends such a host later."""
     with contextlib.suppress(HostUnavailable):
-        _asked(address, CancelJob(lease.request_id, lease.fence))
+        _ask_once(address, CancelJob(lease.request_id, lease.fence))
 
 
 def hot_reload(address: str) -> tuple[int, str]:
     """Asks the host to import the model's code again. Returns the status and text of its answer. Raises HostUnavailable."""
-    said = _asked(address, Reload(), RELOAD_SECONDS)
-    return said.status, said.body.decode(errors="replace")
+    answer = _ask_once(address, Reload(), RELOAD_SECONDS)
+    return answer.status, answer.body.decode(errors="replace")
 
 
 def state(address: str) -> HostState | None:
-    """The state of the host, None if it does not answer."""
+    """The state of the host, None if it does not answer within QUICK_SECONDS."""
     try:
-        said = _asked(address, AskState())
-        with _reaching():
-            return decode_state(said.body)
+        answer = _ask_once(address, AskState())
+        with _raises_unavailable():
+            return decode_state(answer.body)
     except HostUnavailable:
         return None
 
 
 def failure_text(failure: LoadFailure) -> str:
-    """The last frames, and the message in one line at the end."""
+    """The last FAILURE_LINES lines of the traceback, and the message in one line at the end."""
     frames = failure.traceback.strip().splitlines()[-FAILURE_LINES:]
-    if frames and failure.message.startswith(frames[-1]):  # it may say what to do, too
+    # The last line is left out if the message begins with it. The message may go on with advice.
+    if frames and failure.message.startswith(frames[-1]):
         frames.pop()
     return "\n".join([*frames, failure.message])

@@ -1,6 +1,7 @@
 """HTTP/1.1 over the model host's Unix socket: one send for a call, and the answer as it comes.
 
-`http.client` sends head and body apart, which wakes the host twice, and reads headers as those of a mail.
+It replaces `http.client`, which sends head and body apart, and so wakes the host twice. `http.client` also parses headers slowly, with
+the parser of mails.
 """
 
 import socket
@@ -15,13 +16,16 @@ from deployments.http_client.exchange import (
     sized,
 )
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 256 * 1024  # at most in one read of the socket
 CONNECT_SECONDS = 2.0
-OTHER_LINES = 3  # of a head, beside its headers: the first, the one of the length, the empty one
+OTHER_LINES = 3  # lines of a head that are not in its list of headers: the first, the body's length, the empty one
 
 
 class Response:
-    """The answer to one call. The connection is free for the next call when the body was read. Raises OSError."""
+    """The answer to one call. The constructor waits for its head.
+
+    The connection is free for the next call when the body was read. Every method raises OSError if the answer breaks off.
+    """
 
     def __init__(
         self, answer: AnswerReader, connected: socket.socket, close: Callable[[], None]
@@ -58,7 +62,7 @@ class Response:
 class HostConnection:
     """A connection for one thread. It opens with the first call and is kept. Close it after a failure.
 
-    Every failure of the host or its answer is an OSError.
+    Every failure of the host or its answer is an OSError. `timeout` is in seconds for each read or write; None = no limit.
     """
 
     def __init__(self, path: str, timeout: float | None) -> None:

@@ -16,7 +16,7 @@ from tasks.process.loops import Guard
 from tasks.process.private_files import users_umask
 from tasks.settings import Settings
 from workers.hosting import client as host_client
-from workers.hosting.chainlet import HostExtras
+from workers.hosting.extras import HostExtras
 from workers.hosting.memory import HostMemory
 from workers.hosting.sockets import HostSocket
 from workers.processes.ends import adopt_orphans, children, end_orphans
@@ -28,23 +28,24 @@ from workers.wire.calls import HostState
 
 log = get_logger("host")
 
-TAIL_LINES = 20  # kept for the reason why a host died
-STATE_EVERY = 0.05  # s, while it loads
-TAIL_CHARACTERS = 200  # of each
+TAIL_LINES = 20  # of a host's output, kept for the message that says why it died
+TAIL_CHARACTERS = 200  # kept of each of these lines
+STATE_EVERY = 0.05  # s, between two questions to a host that loads
 PRINTED = "The model host printed last, before it died:"
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
-# The same for a virtualenv: each try may download and compile.
+# s, between builds of a virtualenv that fails. They are longer, because each build may download and compile.
 BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
-WAITS = "waits for its turn to load: other models are loading"
+WAITS_TO_LOAD = "waits for its turn to load: other models are loading"
 NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
 EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
 TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
 
 
 class HostProcess:
-    """One model host after the other on the same sockets; `generation` counts them.
+    """One model host after the other on the same sockets. `generation` is the number of the current one, from 1.
 
-    Chainlets that share one get ready together, and one that cannot be loaded fails all of them.
+    Chainlets that share a host get ready together. If one of them cannot be loaded, all of them have failed.
+    Its state is "building", "loading", "ready", "unhealthy" or "failed".
     """
 
     def __init__(
@@ -60,35 +61,38 @@ class HostProcess:
         self.ready = threading.Event()
         self.state = "loading"
         self.error: str | None = None
-        self.note: str | None = None
+        self.note: str | None = None  # what it does or waits for, or why the last host was stopped
         self.sick: str | None = None  # why the host that runs gets no calls, until it is well
         self.generation = 0
         self.ready_since = 0.0  # of the monotonic clock
-        self.load_seconds = 0.0  # that the last load took
-        self.answers = True  # when it was asked last
-        self.sync_calls = 0  # in it, when it was asked last
+        self.load_seconds = 0.0  # how long the last load took
+        # The health watch asks the host for its state every second, and sets these two.
+        self.answers = True  # whether the host answered the last time, on all sockets
+        self.sync_calls = 0  # how many sync calls ran in the host at that time
         self._started_at = 0.0
-        self.ends = 0  # of hosts that were ready, while the replica goes on
-        self._broken: HostSocket | None = None  # whose load failed, of several
+        # how many hosts ended after they were ready, not counting the stop of the replica
+        self.ends = 0
+        self._failed_socket: HostSocket | None = None  # the package whose load failed
         self._settings = settings
         self._on_change = on_change
         self._on_failure = on_failure or (lambda: None)  # hears of each load that failed
         self._extras = extras or HostExtras()
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended_because: dict[int, str] = {}  # generations that `end` ended
-        self._given_up: set[int] = set()  # generations that we ended because they did not load
-        self._too_large: set[int] = set()  # generations that held more memory than they may
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)  # of this host alone
-        self._exits: dict[int, str] = {}
+        self._ended_because: dict[int, str] = {}  # generations that `end` ended, and why
+        # generations that were killed because they did not load
+        self._ended_unloaded: set[int] = set()
+        self._over_memory: set[int] = set()  # generations that used more than `resources.memory`
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)  # the last lines of the current host
+        self._exits: dict[int, str] = {}  # how each generation ended
         self._exited = threading.Condition()
         self._stopping = threading.Event()
-        self._last = threading.Event()  # no host follows this one
+        self._no_successor = threading.Event()  # once it is set, no further host is started
         self._virtualenvs = Virtualenvs(sockets[0].package, settings, self._stopping, any_python)
-        self._noted = 0.0
-        self._loads = Turns.to_load(settings)
-        self._told = Guard("host's observer")
-        self._lines = Guard("host's log")
-        self._orphans = Guard("orphans of the host")
+        self._noted_at = 0.0  # when a line of an installer was last noted, of the monotonic clock
+        self._load_turns = Turns.to_load(settings)
+        self._callback_guard = Guard("host's observer")  # of on_change and on_failure
+        self._log_guard = Guard("host's log")
+        self._orphans_guard = Guard("orphans of the host")
         # The kernel ends the host when the *thread* that started it ends, so one thread does both for good.
         self._thread = threading.Thread(target=self._supervise, name="host", daemon=True)
 
@@ -98,23 +102,23 @@ class HostProcess:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def error_of(self, socket: HostSocket) -> str | None:
-        """What is wrong, as this package's users should read it."""
-        if self._broken is None or self._broken is socket or self.error is None:
+        """What is wrong, as this package's users should read it. None if nothing is wrong."""
+        if self._failed_socket is None or self._failed_socket is socket or self.error is None:
             return self.error
         why = self.error.strip().splitlines()[-1]
-        return f"{self._broken.name}, in the same process, could not be loaded: {why}"
+        return f"{self._failed_socket.name}, in the same process, could not be loaded: {why}"
 
     def start(self) -> None:
         """Starts the first host and keeps one alive from then on."""
         self._thread.start()
 
     def drain(self) -> None:
-        """Lets the host that runs go on, until `stop`. No other one follows it, and none is started from now on."""
-        self._last.set()
+        """Keeps the current host until `stop`, and starts no further one."""
+        self._no_successor.set()
 
     def stop(self) -> None:
-        """Ends the host for good."""
-        self._last.set()
+        """Ends the host and starts no further one. It waits 10 s at most."""
+        self._no_successor.set()
         self._stopping.set()
         if self._process and self._process.poll() is None:
             self._process.terminate()
@@ -125,28 +129,31 @@ class HostProcess:
         self._thread.join(TERM_SECONDS)
 
     def suspend(self, generation: int, why: str) -> None:
-        """Lets that host have no further calls, if it still is the one. `why` is a sentence."""
+        """Keeps further calls from the host of that generation. Does nothing if it is not the current one, or not ready.
+
+        `why` is a sentence for users.
+        """
         if generation == self.generation and self.ready.is_set() and self.sick is None:
             log.warning("host.suspended", why=why, pid=self.pid)
             self.sick = why
             self._change("unhealthy", why)
 
     def was_sick(self, generation: int) -> bool:
-        """Whether that host is known to be sick: it gets no calls, or it was ended."""
+        """Whether the host of that generation gets no calls because it is sick, or was ended by `end` or `stop`."""
         suspended = generation == self.generation and self.sick is not None
         return suspended or self.ended_by_us(generation)
 
     def resume(self, generation: int) -> None:
-        """Lets that host have calls again."""
+        """Lets a host that was suspended have calls again. Does nothing if it is not the current one."""
         if generation == self.generation and self.ready.is_set() and self.sick is not None:
             log.info("host.resumed", pid=self.pid)
             self.sick = None
             self._change("ready", None)
 
     def end(self, generation: int, why: str) -> None:
-        """SIGKILLs that host, if it still is the one; another follows. Its jobs are not to blame.
+        """Ends the host of that generation with SIGKILL, and another one follows. Does nothing if it is not the current one.
 
-        `why` follows "The model host was stopped because".
+        `why` is a clause that completes "The model host was stopped because".
         """
         if generation == self.generation and self._process and self.pid:
             log.info("host.ended", why=why, pid=self._process.pid)
@@ -164,7 +171,10 @@ class HostProcess:
         return self._ended_because.get(generation, stops)
 
     def death(self, generation: int) -> str:
-        """How that host ended; without what it logged, which may be about other people's requests."""
+        """One sentence on how that host ended. If its end is not known yet, it waits EXIT_SECONDS at most.
+
+        It leaves out what the host printed, because that may be about other people's requests.
+        """
         with self._exited:
             self._exited.wait_for(lambda: generation in self._exits, EXIT_SECONDS)
             how = self._exits.get(generation, "connection lost")
@@ -173,22 +183,22 @@ class HostProcess:
         return f"The model host{of} died ({how})."
 
     def ran_out_of_memory(self, generation: int) -> bool:
-        """Whether that host was ended for holding more than `resources.memory`; known after `death`."""
-        return generation in self._too_large
+        """Whether that host was ended because it used more than `resources.memory`. Call `death` first, which waits for its end."""
+        return generation in self._over_memory
 
     def _last_words(self) -> str:
-        """For operators: the last lines that it printed, then how it ended and the very last line."""
+        """Text for operators: the last lines that the host printed, then how it ended and its very last line again."""
         died, said = self.death(self.generation), list(self._tail)
         return "\n".join([PRINTED, *said, f"{died} It said last: {said[-1]}"]) if said else died
 
     def _supervise(self) -> None:
         adopt_orphans()
         delay = BACKOFF_FIRST
-        while not self._last.is_set():
+        while not self._no_successor.is_set():
             was_ready, failed, longest = False, True, BACKOFF_LAST
             try:
                 with self._virtualenvs.use(self._building) as python:
-                    was_ready = self._one_life(python)
+                    was_ready = self._run_host(python)
                 failed = not was_ready and not self.ended_by_us(self.generation)
             except ReplicaStops:
                 return
@@ -196,30 +206,33 @@ class HostProcess:
                 delay, longest = max(delay, BUILD_BACKOFF_FIRST), BUILD_BACKOFF_LAST
                 log.warning("virtualenv.failed", error=str(error))
                 self._change("failed", str(error))
-            except Exception as error:  # of the machine: no process, no disk
+            except Exception as error:  # the machine has no process or no disk space left, say
                 log.error("host.not_started", error=repr(error), exc_info=error)
                 self._change("failed", f"The model host could not be started: {error!r}")
             if failed:
-                with self._told.round():
+                with self._callback_guard.round():
                     self._on_failure()
             delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)
-            self._last.wait(0 if was_ready else delay)
+            self._no_successor.wait(0 if was_ready else delay)
 
     def _building(self, line: str) -> None:
-        """An installer's line: all go to the log, one a second to the directory."""
+        """Takes a line of an installer. Each goes to the log. The directory gets one a second."""
         if line == self.note:
             return
         log.info("virtualenv.progress", message=line)
         self.note = line
-        if time.monotonic() - self._noted > NOTE_EVERY:
-            self._noted = time.monotonic()
-            # A build that failed is shown as failed until it comes to its end.
+        if time.monotonic() - self._noted_at > NOTE_EVERY:
+            self._noted_at = time.monotonic()
+            # After a build that failed, the next one still shows "failed" until it succeeds.
             self._change(self.state if self.state == "failed" else "building", self.error)
 
-    def _one_life(self, python: HostPython) -> bool:
-        """From the start of a host to its end; True when it got ready. Raises ReplicaStops before the start."""
-        with self._loads.taken(self._last, self._waits):
-            if self._last.is_set():
+    def _run_host(self, python: HostPython) -> bool:
+        """Starts a host and returns when it has ended. The result is True if its models became ready.
+
+        Raises ReplicaStops if no host may start any more.
+        """
+        with self._load_turns.taken(self._no_successor, self._note_wait):
+            if self._no_successor.is_set():
                 raise ReplicaStops
             packages = [Package.load(socket.package) for socket in self.sockets]
             before = children()
@@ -228,18 +241,18 @@ class HostProcess:
             became_ready = self._watch_load(process, packages)
         process.wait()
         _end_group(process.pid)
-        with self._orphans.round():
+        with self._orphans_guard.round():
             end_orphans(before)
         self.ready.clear()
-        how, too_large = memory.end_words()
-        if too_large:
-            self._too_large.add(self.generation)
+        how, over_memory = memory.end_words()
+        if over_memory:
+            self._over_memory.add(self.generation)
         self._note_exit(how, became_ready)
         return became_ready
 
-    def _waits(self) -> None:
+    def _note_wait(self) -> None:
         if self.state != "failed":
-            self.note = WAITS
+            self.note = WAITS_TO_LOAD
             self._change("loading", None)
 
     def _started(self, python: HostPython) -> subprocess.Popen[bytes]:
@@ -251,7 +264,8 @@ class HostProcess:
             command += ["--worker-uds", socket.worker_address]
         command += ["--parent-pid", str(os.getpid()), *self._extras.arguments]
         if self._extras.name:
-            command.append(f"--name={self._extras.name}")  # it may begin with a hyphen
+            # With "=", because the name may begin with a hyphen.
+            command.append(f"--name={self._extras.name}")
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -270,7 +284,8 @@ class HostProcess:
             name="host-log",
             daemon=True,
         ).start()
-        if self.state != "failed" or self.note:  # what failed before was the build
+        # "failed" with a note is a build of the virtualenv that failed, and it has now succeeded.
+        if self.state != "failed" or self.note:
             self.note = None
             self._change("loading", None)
         return process
@@ -283,7 +298,7 @@ class HostProcess:
             return
         self.ends += became_ready
         because = self.ended_because(self.generation)
-        if because is None and self.generation not in self._given_up:
+        if because is None and self.generation not in self._ended_unloaded:
             log.warning("host.died", exit=how)
         if because is None:
             words = self._last_words()
@@ -299,7 +314,7 @@ class HostProcess:
             said = [(socket, host_client.state(socket.worker_address)) for socket in self.sockets]
             failed = next((pair for pair in said if pair[1] and pair[1].state == "failed"), None)
             if failed:
-                self._broken = failed[0]
+                self._failed_socket = failed[0]
                 self._change("failed", _why(failed[1]))
                 break
             if all(state and state.state == "ready" for _, state in said):
@@ -309,11 +324,10 @@ class HostProcess:
         else:
             if process.poll() is None and not self._stopping.is_set():
                 self._change("failed", f"The model was not loaded within {seconds:g} s ({key}).")
-        if (
-            process.poll() is None
-        ):  # a load that failed or takes too long is tried again from the start
+        # A load that failed or takes too long is tried again in a new process.
+        if process.poll() is None:
             log.info("host.ended", why="its model was not loaded", pid=process.pid)
-            self._given_up.add(self.generation)
+            self._ended_unloaded.add(self.generation)
             process.kill()
         return False
 
@@ -323,7 +337,7 @@ class HostProcess:
         self.load_seconds = self.ready_since - self._started_at
         for socket, state in said:
             socket.slots = state.slots if state else socket.slots
-        self._broken = None
+        self._failed_socket = None
         self.ready.set()
         self._change("ready", None)
 
@@ -331,13 +345,14 @@ class HostProcess:
         if (state, error) != (self.state, self.error):
             log.info("host.changed", state=state, error=error, pid=self.pid)
         self.state, self.error = state, error
-        with self._told.round():
+        with self._callback_guard.round():
             self._on_change()
 
     def _pump(self, process: subprocess.Popen[bytes], model: str, tail: deque[str]) -> None:
         assert process.stdout
         for text in bounded_lines(process.stdout):
-            with self._lines.round():  # a host whose output nobody takes would stand still
+            # A failure here must not end the reading: a host whose output nobody reads blocks when it prints.
+            with self._log_guard.round():
                 self._take_line(text, model, tail)
 
     def _take_line(self, text: str, model: str, tail: deque[str]) -> None:
@@ -346,7 +361,10 @@ class HostProcess:
 
 
 def load_seconds(packages: Sequence[Package], settings: Settings) -> tuple[float, str]:
-    """How long a load may take, and the key or setting that says so. Of several packages, the most patient one counts."""
+    """The seconds that a load may take, and the name of the key or setting that says so.
+
+    The longest limit of several packages counts. The setting holds if one of them has no limit of its own.
+    """
     said = [p.runtime.health_checks.startup_threshold_seconds for p in packages]
     limits = [seconds for seconds in said if seconds is not None]
     if len(limits) == len(packages):
@@ -359,6 +377,6 @@ def _why(state: HostState | None) -> str | None:
 
 
 def _end_group(leader: int) -> None:
-    """What a model started goes with its host: a stray child would keep the GPU's memory."""
+    """Kills all processes of the host's group. A child that the model left behind would keep the GPU's memory."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

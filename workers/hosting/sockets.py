@@ -6,16 +6,19 @@ from pathlib import Path
 
 @dataclass(eq=False)
 class HostSocket:
-    """The sockets of one package. A host has one such object, or one for each chainlet that shares it."""
+    """The sockets of one package. A host has one such object, or one for each chainlet that shares it.
+
+    `name` is that of the model, and `package` is its folder.
+    """
 
     name: str
     package: Path
-    address: str  # for callers
-    slots: int = 1
+    address: str  # path of the socket for callers
+    slots: int = 1  # as the host says once it is ready
 
     @property
     def worker_address(self) -> str:
-        """The address that only the worker calls."""
+        """The path of the socket that only the worker calls."""
         return worker_address(self.address)
 
 

@@ -7,16 +7,20 @@ from tasks.payloads import Payloads, PayloadWriter
 
 
 class Spool:
-    """The output of a job. `head` holds all of it up to `limit`. A larger output is in the payload store under `ref`."""
+    """The output of a job. `head` holds all of it up to `limit` bytes. A larger output is in the payload store under `ref`.
+
+    `before_spill` is called before the payload store gets the first byte.
+    """
 
     def __init__(
         self, payloads: Payloads, ref: str, limit: int, before_spill: Callable[[], None]
     ) -> None:
         self.head = bytearray()
-        self.size = 0
-        self.ref = ""
+        self.size = 0  # bytes of the whole output
+        self.ref = ""  # empty while the output is in `head`
         self.failure = ""  # why the output cannot be stored
-        self.head_only = False  # an error's body: its beginning is enough
+        # True for the body of an error, of which only the first `limit` bytes are kept
+        self.head_only = False
         self._payloads = payloads
         self._ref = ref
         self._limit = limit
@@ -34,7 +38,7 @@ class Spool:
             self._guarded(lambda: self._spill(piece))
 
     def clear(self) -> None:
-        """Drops the output so far, because the result is another one."""
+        """Drops the output so far. A job whose stream failed has an error as its output instead."""
         self.head.clear()
         self.size, self.ref, self.failure, self._writer = 0, "", "", None
 

@@ -39,7 +39,7 @@ from tasks.store.scripting import JOBS
 from tasks.wakeups import TASK_NAME
 from workers.gate.gate import HostGate
 from workers.hosting import client as host_client
-from workers.hosting.chainlet import ENVIRONMENT_FILE, extras, files_dir
+from workers.hosting.extras import ENVIRONMENT_FILE, extras, files_dir
 from workers.hosting.process import HostProcess
 from workers.hosting.sockets import HostSocket, worker_address
 from workers.node.findings import machine_findings

@@ -14,7 +14,7 @@ from deployments.registry.resolver import Resolver, Target
 from tasks.errors import NotFound, SettingsError
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore, JobStore
-from workers.hosting.chainlet import extras, peer_urls
+from workers.hosting.extras import extras, peer_urls
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
 

@@ -15,7 +15,7 @@ from workers.host import files_folder
 from workers.host.call.files import contents, received
 from workers.host.errors import ClientGone, FilesNotStored, FilesRefused
 from workers.host.model.files import taken_out
-from workers.hosting.chainlet import files_dir
+from workers.hosting.extras import files_dir
 from workers.wire.calls import FILES
 
 FIRST, SECOND = Attached("a" * 32, 5, "png"), Attached("b" * 32, 0)

@@ -17,7 +17,7 @@ from deployments.registry.verbs import NotOnItsOwn
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore, JobStore
 from workers.chains.processes import process_name
-from workers.hosting.chainlet import extras
+from workers.hosting.extras import extras
 from workers.replica.main import run_deployment, run_folder
 
 pytestmark = pytest.mark.usefixtures("quick_builds")

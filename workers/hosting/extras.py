@@ -1,6 +1,7 @@
-"""Tells a host about the stack: the name of its environment, and for a chainlet its peers and the key to call them with.
+"""What a host is told beyond its package: the name of its environment, and where to keep the files of running calls.
 
-On Baseten this is mounted into the container. Here it is a folder of the replica and a variable of the host.
+A chainlet is also told where its peers are, and gets a key to call them with. On Baseten these are files in the container. Here they are
+files in a folder of the replica, arguments and a variable of the host.
 """
 
 import json
@@ -14,7 +15,7 @@ from tasks.errors import SettingsError
 from tasks.settings import Settings
 
 CONFIG_FILE = "dynamic_chainlet_config"
-ENVIRONMENT_FILE = "environment"  # see environment_file.py
+ENVIRONMENT_FILE = "environment"  # workers/replica/environment_file.py writes it
 KEY_VARIABLE = "TRUSS_SECRET_baseten_chain_api_key"
 
 
@@ -24,15 +25,18 @@ class HostExtras:
 
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
-    name: str = ""  # whose log lines are that no single chainlet wrote
+    name: str = ""  # what the log calls the process as a whole; empty = by its model
 
     def named(self, name: str) -> "HostExtras":
-        """The same with that name unless it has one. The name is that of the deployment, whatever its config.yaml says."""
+        """A copy with this name, unless it has a name. The replica passes its deployment's name, which config.yaml may contradict."""
         return self if self.name else replace(self, name=name)
 
 
 def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtras:
-    """Writes the folder that the host reads. Raises SettingsError if a chainlet has no key."""
+    """Writes the folder that the host reads, and returns what to start the host with.
+
+    `member` is None for a model that is no chainlet. Raises SettingsError if a chainlet has no key, and OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = files_dir(settings, folder)
     arguments = ("--environment-file", str(folder / ENVIRONMENT_FILE), "--files-dir", str(files))
@@ -52,14 +56,18 @@ def extras(member: Member | None, settings: Settings, folder: Path) -> HostExtra
 
 
 def files_dir(settings: Settings, folder: Path) -> Path:
-    """Where the host with that folder keeps the files of running calls: in the state folder, not in /tmp, which may be in memory."""
-    # A socket with a long path lies in a folder of its own, and is called as all others that do.
+    """Where the host with that configuration folder keeps the files of running calls.
+
+    It lies in the state folder and not in /tmp, which may be in memory.
+    """
+    # A state folder with a long path has its sockets elsewhere, each as "host.sock" in a temporary folder. Such configuration
+    # folders all have the same name, so the parent's name is needed to tell them apart.
     name = f"{folder.parent.name}-{folder.stem}"
     return settings.state_dir.resolve() / "call-files" / name
 
 
 def peer_urls(member: Member, gateway_url: str) -> dict[str, dict[str, str]]:
-    """The content of `dynamic_chainlet_config` as truss_chains reads it."""
+    """The content of `dynamic_chainlet_config` as truss_chains reads it: {"DisplayName": {"predict_url": "https://..."}}."""
     base = gateway_url.rstrip("/")
     return {
         display: {"predict_url": f"{base}/chains/{quote(name, safe='')}/production/run_remote"}
