@@ -105,7 +105,7 @@ def test_nothing_that_is_tried_runs(live: Live, console: Console, studio: Deploy
         page.get_by_label("mode").select_option(label=mode)
         page.get_by_role("button", name="Run", exact=True).click()
         page.locator("#stop").wait_for(state="hidden")
-        page.locator("#result").locator("pre, p").first.wait_for()
+        page.locator("#result").locator(".tree, pre, p").first.wait_for()
         check(page, mode)
     page.get_by_role("button", name="Take the example").click()
     page.locator("[data-where=curl] pre", has_text="/textarea").wait_for(state="attached")
