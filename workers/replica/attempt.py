@@ -1,4 +1,4 @@
-"""One attempt: calls the model host, beside other jobs or alone, and tells the ways in which the call can end apart."""
+"""One attempt: calls the model host, beside other jobs or alone. Each way in which the call can end is a class here."""
 
 import secrets
 import time
@@ -35,15 +35,15 @@ from workers.wire.messages import OutputChunk, Progress
 
 log = get_logger("attempt")
 
-NOTE_AGAIN = 0.2  # s; while the store is away
+NOTE_RETRY_SECONDS = 0.2  # until a payload is noted again, while the store is away
 
 
 @dataclass(frozen=True)
 class Slot:
     """The right to call the host of one generation once."""
 
-    token: str
-    generation: int
+    token: str  # the host's name for it
+    generation: int  # grows with every new host
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class HostDied:
 
 @dataclass(frozen=True)
 class NotCalled:
-    """The host never got the call: the job was stopped first, or another job had killed the host."""
+    """The host never got the call: the job was stopped first, the host was gone, or the store was away."""
 
 
 @dataclass(frozen=True)
 class InputUnreadable:
     """The host never got the call, because the input could not be read."""
 
-    why: str
+    why: str  # a sentence for the owner
     code: ErrorCode = ErrorCode.INTERNAL_SERVER_ERROR
 
 
@@ -79,7 +79,7 @@ class Refused:
 End = Answered | HostDied | NotCalled | InputUnreadable | Refused
 
 
-class _StoppedBefore(Exception):
+class _StoppedWhileSending(Exception):
     """The job was stopped while the files of its input were sent."""
 
 
@@ -114,11 +114,11 @@ class Attempts:
 
     def _call(self, run: Run, client: HostClient, slot: Slot) -> End:
         try:
-            body, spool, link = self._input(run), self._spool(run), self._link(run)
+            body, spool, link = self._input(run), self._spool(run), self._output_link(run)
             job = _job(run.claim, slot.token, str(link or ""))
-            files_of = partial(self._files_of, link) if link else None
+            files_of = partial(self._output_writer, link) if link else None
             answer = client.run(job, body, spool, partial(self._report, run), files_of)
-            return Answered(self._with_files(run, answer))
+            return Answered(self._keep_files(run, answer))
         except HostRefused as error:
             log.warning("host.refused", request_id=run.request_id, error=str(error))
             return Refused()
@@ -130,15 +130,15 @@ class Attempts:
             return InputUnreadable(str(error))
         except StoreUnavailable:  # before the call; the job waits for the store
             return NotCalled()
-        except (HostUnreached, _StoppedBefore):
+        except (HostUnreached, _StoppedWhileSending):
             client.close()
             return NotCalled()
         except HostUnavailable as error:
             client.close()
-            self._note_lost(run, error)
+            self._log_lost(run, error)
             return HostDied()
 
-    def _note_lost(self, run: Run, error: HostUnavailable) -> None:
+    def _log_lost(self, run: Run, error: HostUnavailable) -> None:
         because = self._host.ended_because(run.generation)
         if because is None:
             log.warning("host.lost", request_id=run.request_id, error=str(error))
@@ -157,29 +157,34 @@ class Attempts:
             try:
                 for piece in self._payloads.read(file_ref(file.id)):
                     if run.reason is not None:
-                        raise _StoppedBefore
+                        raise _StoppedWhileSending
                     yield piece
             except NotFound:
                 raise FileMissing(file.id) from None
         yield from [model_input] if isinstance(model_input, bytes) else model_input
 
-    def _link(self, run: Run) -> Link | None:
-        """The link for files of the output, if the request wants them by URL. Raises StoreUnavailable."""
+    def _output_link(self, run: Run) -> Link | None:
+        """What makes the URLs of the output's files; None if the request does not want any. Raises StoreUnavailable."""
         if not run.claim.job.output_files:
             return None
         expires = int(time.time() + self._settings.file_url_seconds)
-        return Link.signed(self._store.run(file_secret()), secrets.token_hex(15), expires)
+        return Link.signed(
+            self._store.run(file_secret()), secrets.token_hex(output_files.BASE // 2), expires
+        )
 
-    def _files_of(self, link: Link, sizes: str) -> OutputWriter:
-        """Raises ValueError for sizes that cannot be, and StoreUnavailable."""
-        left = int(self._settings.file_url_seconds * 1000)
-        found = output_files.read(sizes, self._settings.max_file_bytes)
-        writer = OutputWriter(self._payloads, found, link.id_of, left)
+    def _output_writer(self, link: Link, sizes: str) -> OutputWriter:
+        """Takes the files of an output, whose `sizes` in bytes are a header of the host. Their payloads are noted first.
+
+        Raises ValueError for sizes that cannot be, and StoreUnavailable.
+        """
+        kept_ms = int(self._settings.file_url_seconds * 1000)
+        byte_counts = output_files.read(sizes, self._settings.max_file_bytes)
+        writer = OutputWriter(self._payloads, byte_counts, link.id_of, kept_ms)
         self._store.run(verbs.spill(writer.refs, output_ms(self._settings)))
         return writer
 
-    def _with_files(self, run: Run, answer: HostAnswer) -> HostAnswer:
-        """Makes the records of the output's files, which are the job's from now on."""
+    def _keep_files(self, run: Run, answer: HostAnswer) -> HostAnswer:
+        """Records the files of the output, which go with the job from now on. If the store is away, the job fails."""
         try:
             for file in answer.files.files if answer.files else ():
                 self._store.run(keep_output(file, run.lease))
@@ -188,6 +193,7 @@ class Attempts:
         return answer
 
     def _spool(self, run: Run) -> Spool:
+        """Takes the output. One above `spill_bytes` goes to the payload store."""
         ref = output_ref(run.request_id, run.lease.fence)
         note = verbs.spill([ref], output_ms(self._settings))
         return Spool(
@@ -201,28 +207,28 @@ class Attempts:
                 self._store.run(note)
                 return
             except StoreUnavailable:
-                time.sleep(NOTE_AGAIN)
+                time.sleep(NOTE_RETRY_SECONDS)
 
     def _report(self, run: Run, message: Progress | OutputChunk) -> None:
-        """Passes progress and chunks on to the store. If it does not answer, they are lost, but the result is kept."""
+        """Passes progress and chunks on to the store. If the store does not answer, they are lost. The result is not."""
         try:
             if isinstance(message, OutputChunk):
                 self._report_chunk(run, message.data)
             else:
-                said = verbs.progress(run.lease, message.fraction, message.message or None)
-                self._store.run(said)
+                call = verbs.progress(run.lease, message.fraction, message.message or None)
+                self._store.run(call)
         except StoreUnavailable as error:
             log.warning("progress.dropped", request_id=run.request_id, error=str(error))
 
     def _report_chunk(self, run: Run, chunk: bytes) -> None:
-        """Sends an event for each chunk, up to a limit, because events are in Redis and large outputs are not."""
+        """Sends an event for each chunk, up to `max_event_bytes`, because events are in Redis and large outputs are not."""
         limit = self._settings.max_event_bytes
         if run.reported <= limit:
             run.reported += len(chunk)
-            whole = run.reported <= limit
+            fits = run.reported <= limit
             lease = run.lease
             self._store.run(
-                verbs.output_chunk(lease, chunk) if whole else verbs.output_truncated(lease)
+                verbs.output_chunk(lease, chunk) if fits else verbs.output_truncated(lease)
             )
 
 

@@ -9,11 +9,11 @@ from redis.client import PubSub
 from tasks.process.loops import Guard
 from tasks.store.job_store import JobStore, unavailable
 
-POLL_SECONDS = 1.0  # s; how soon `stop` is noticed
+POLL_SECONDS = 1.0  # between polls: `stop` is noticed this much late at most
 
 
 class Channel:
-    """Gives each message to `take`. Messages that are sent while it is not connected are lost."""
+    """Gives the text of each message to `take`. Messages that are sent while it is not connected are lost."""
 
     def __init__(self, store: JobStore, name: str, take: Callable[[str], None]) -> None:
         self._redis = store.redis

@@ -13,8 +13,9 @@ from workers.hosting.client import HostAnswer
 from workers.replica.quarantine import ran_out_of_memory
 from workers.wire.messages import MODEL_ERROR, OUT_OF_MEMORY
 
-UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # what JSON of any kind may raise
-MESSAGE_CHARS = 1000  # an error's message is for people, not a place for outputs
+UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # what reading any JSON may raise
+MESSAGE_CHARS = 1000  # of an error's message at most: it is for people, and no place for outputs
+TRACE_CHARS = 4 * MESSAGE_CHARS  # of the frames of an exception, too
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def classify(job: Job, answer: HostAnswer, detailed: bool = True) -> Verdict:
 
 
 def _out_of_memory(job: Job, error: JobError, ms: float) -> Outcome | RetryLater:
-    """Another attempt, alone, if the one before did not end like this."""
+    """Another attempt, which runs alone, if the attempt before did not run out of memory, too. Else FAILED."""
     if job.attempt < job.retry.max_attempts and not ran_out_of_memory(job):
         return RetryLater(error, 0)
     return Outcome(Status.FAILED, ms, error=error)
@@ -71,15 +72,15 @@ def fault_error(answer: HostAnswer, why: str, detailed: bool) -> JobError:
 def _chainlet_failure(answer: HostAnswer) -> str:
     """The exception of a chainlet, from the JSON that chainlets send each other; '' for any other answer."""
     try:
-        said = json.loads(answer.output.head)["error"]
-        headline = f"{said['exception_cls_name']}: {said['exception_message']}"
+        error = json.loads(answer.output.head)["error"]
+        headline = f"{error['exception_cls_name']}: {error['exception_message']}"
         frames = [
             f'  File "{frame["filename"]}", line {frame["lineno"]}, in {frame["name"]}\n    {frame["line"]}'
-            for frame in said["user_stack_trace"]
+            for frame in error["user_stack_trace"]
         ]
     except UNREADABLE:
         return ""
-    return utf8("\n".join([headline[:MESSAGE_CHARS], *frames])[: 4 * MESSAGE_CHARS])
+    return utf8("\n".join([headline[:MESSAGE_CHARS], *frames])[:TRACE_CHARS])
 
 
 def _succeeded(answer: HostAnswer) -> Outcome:
@@ -105,14 +106,14 @@ def _json_beginning(head: bytes) -> Any:
         return from_json(head, allow_partial="trailing-strings")
 
 
-def _content_type(said: str) -> str:
-    """The content type of the output. A type that would break the head of an answer is dropped."""
-    fits = said.isprintable() and not said.isspace()
-    return said if said and fits else "application/octet-stream"
+def _content_type(header: str) -> str:
+    """The content type of the output. A header that would break the head of an answer is dropped."""
+    is_safe = header.isprintable() and not header.isspace()
+    return header if header and is_safe else "application/octet-stream"
 
 
 def failed_attempt(job: Job, error: JobError, ms: float) -> Outcome | RetryLater:
-    """Another attempt if the code is retried and attempts are left, else FAILED."""
+    """Another attempt if the code is retried and attempts are left, else FAILED. `ms` is how long the model ran."""
     if error.code in RETRIED and job.attempt < job.retry.max_attempts:
         return RetryLater(error, job.retry.delay_ms(job.attempt))
     return Outcome(Status.FAILED, ms, error=error)
@@ -139,8 +140,8 @@ def message_of(answer: HostAnswer) -> str:
     """The `error` of the host's JSON body, else the body's beginning."""
     head = bytes(answer.output.head)
     try:
-        said = _json_beginning(head)["error"]
-        message = said if isinstance(said, str) else json.dumps(said)
+        error = _json_beginning(head)["error"]
+        message = error if isinstance(error, str) else json.dumps(error)
     except UNREADABLE:
-        message = text_of(head[: 4 * MESSAGE_CHARS])
+        message = text_of(head[: 4 * MESSAGE_CHARS])  # bytes: up to four for a character
     return utf8(message)[:MESSAGE_CHARS] or f"The model answered with status {answer.status}."

@@ -37,9 +37,10 @@ def take_over_revoke(app: Celery, replica: _HasStore) -> None:
 
 
 def _cancel(store: JobStore, request_id: str) -> str:
+    """Cancels a request and returns what became of it, for Flower to show."""
     try:
-        word, _ = store.run(verbs.cancel(request_id))
+        answer, _ = store.run(verbs.cancel(request_id))
     except StoreUnavailable as error:
         return f"not canceled: {error}"
-    log.info("request.revoked", request_id=request_id, word=str(word))
-    return str(word)
+    log.info("request.revoked", request_id=request_id, word=str(answer))
+    return str(answer)

@@ -10,23 +10,24 @@ from deployments.registry.records import Deployment, Environment
 from tasks.process.loops import Guard
 from tasks.store.job_store import JobStore
 
-EVERY = 1.0  # s, between looks at the registry
-FIRST, LAST = "production", "development"  # of several names
+LOOK_SECONDS = 1.0  # between looks at the registry
+# The first and the last choice for a deployment that serves several environments.
+FIRST, LAST = "production", "development"
 
 
 def environment_of(environments: Mapping[str, Environment], deployment_id: str) -> str | None:
     """The name of the environment that the deployment serves. If it serves none, the one that it will take over."""
-    serves = [
+    served = [
         environment.name
         for environment in environments.values()
         if environment.deployment_id == deployment_id
     ]
-    warms = [
+    warmed_for = [
         environment.name
         for environment in environments.values()
         if environment.candidate == deployment_id
     ]
-    names = serves or warms
+    names = served or warmed_for
     return min(names, key=lambda name: (name != FIRST, name == LAST, name), default=None)
 
 
@@ -59,14 +60,14 @@ class EnvironmentFile:
         if name is None:
             self._path.unlink(missing_ok=True)
             return None
-        said = json.dumps({"name": name})
-        if not self._path.is_file() or self._path.read_text() != said:
+        content = json.dumps({"name": name})
+        if not self._path.is_file() or self._path.read_text() != content:
             fresh = self._path.with_suffix(".new")
-            fresh.write_text(said)
+            fresh.write_text(content)
             fresh.replace(self._path)  # the host never reads half of it
         return name
 
     def _loop(self) -> None:
-        while not self._stopping.wait(max(EVERY, self._looks.delay)):
+        while not self._stopping.wait(max(LOOK_SECONDS, self._looks.delay)):
             with self._looks.round():
                 self.run_once()

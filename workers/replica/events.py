@@ -19,9 +19,9 @@ from tasks.process.loops import Guard
 
 log = get_logger("events")
 
-SEND_EVERY = 0.1  # s; what operators' eyes do not notice
+SEND_SECONDS = 0.1  # between messages; operators do not notice so short a delay
 MESSAGE_EVENTS = 1_000  # in one message at most
-HELD = 10_000  # events; operators' eyes may miss some, jobs may not wait for them
+HELD = 10_000  # events at most while the broker is away; no job waits, so more are dropped
 
 
 class RequestEvents:
@@ -43,7 +43,7 @@ class RequestEvents:
         self._thread.start()
 
     def stop(self) -> None:
-        """Sends what is left, then stops."""
+        """Sends what is left, then stops. It waits 5 s at most, because the broker may be away."""
         self._stopping.set()
         self._thread.join(timeout=5)
 
@@ -96,7 +96,7 @@ class RequestEvents:
             away = (*connection.connection_errors, *connection.channel_errors, OperationalError)
             ending = unsent = False
             while not ending:
-                ending, again = self._stopping.wait(SEND_EVERY), unsent
+                ending, again = self._stopping.wait(SEND_SECONDS), unsent
                 try:
                     if again:  # the dispatcher kept them while the broker was away
                         dispatcher.flush()

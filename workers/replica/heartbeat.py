@@ -14,7 +14,7 @@ from tasks.store.job_store import JobStore
 from tasks.store.verbs import Renewal
 from workers.replica.runs import Run, Runs, StopReason
 
-RETRY_SECONDS = 0.2  # s, after a beat that failed: the leases run on
+RETRY_SECONDS = 0.2  # after a beat that failed: the leases run out meanwhile
 
 
 class Heartbeat:
@@ -37,7 +37,7 @@ class Heartbeat:
         self._reports = Guard("directory report", RETRY_SECONDS)
         self._stops = Guard("stop of a run", RETRY_SECONDS)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Starts beating."""
@@ -49,23 +49,26 @@ class Heartbeat:
         self._thread.join()
 
     def run_once(self) -> list[Renewal]:
-        """Renews all leases and stops the runs that lost theirs. Raises StoreUnavailable."""
+        """Renews all leases and stops the runs that lost theirs. Returns the answers of the store, in the order of the runs.
+
+        Raises StoreUnavailable.
+        """
         runs = self._runs.all()
-        words = self._store.run(verbs.renew([run.lease for run in runs])) if runs else []
+        renewals = self._store.run(verbs.renew([run.lease for run in runs])) if runs else []
         with self._reports.part():
             self._report()
-        for run, word in zip(runs, words, strict=True):
+        for run, renewal in zip(runs, renewals, strict=True):
             with self._stops.part():
-                self._obey(run, word)
-        return words
+                self._stop_if_lost(run, renewal)
+        return renewals
 
-    def _obey(self, run: Run, word: Renewal) -> None:
-        if word is Renewal.CANCELED:
+    def _stop_if_lost(self, run: Run, renewal: Renewal) -> None:
+        if renewal is Renewal.CANCELED:
             self._stop_run(run, StopReason.CANCELED)
-        elif word is Renewal.LOST and self._runs.under(run.lease) is run:
+        elif renewal is Renewal.LOST and self._runs.under(run.lease) is run:
             self._stop_run(run, StopReason.LOST)
 
-    def _beat(self) -> None:
+    def _loop(self) -> None:
         while not self._stopping.is_set():
             wait = RETRY_SECONDS
             with self._beats.round():

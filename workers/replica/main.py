@@ -58,9 +58,10 @@ from workers.wire.calls import HostState
 
 log = logs.get_logger("replica")
 
-HEARTBEATS = 3  # that an entry of the directory outlives
-SYNC_LOOK = 0.1  # s, between looks whether sync calls have ended
-SETTLED_SECONDS = 0.3  # for the API to see that a replica drains, before its calls are counted
+# After so many an entry of the directory ends. Two failed reports in a row remove no replica that lives.
+ENTRY_HEARTBEATS = 3
+SYNC_LOOK_SECONDS = 0.1  # between looks whether sync calls have ended; a drain ends so late at most
+API_NOTICE_SECONDS = 0.3  # for the API to see that a replica drains, before its calls are counted
 SOCKET_PATH_BYTES = 100  # the kernel allows 107 on Linux and 103 on macOS
 
 
@@ -84,37 +85,38 @@ class ReplicaWorker:
         served: Sequence[tuple[Package, Deployment]],
         replica_id: str | None = None,
     ) -> None:
-        package, self.deployment = served[0]
+        leader, self.deployment = served[0]
         self.id = replica_id or f"{self.deployment.id}-{uuid4().hex[:8]}"
-        self.concurrency = sum(of_it.slots for of_it, _ in served)
+        self.concurrency = sum(package.slots for package, _ in served)
         self._settings = settings
         self.store = JobStore(settings)
-        self.store.prepare(JOBS)  # not when the first job comes
-        of_models = {deployment.model_name: deployment.id for _, deployment in served}
-        self._shipper = LogShipper(settings, of_models, self.deployment.id)
+        self.store.prepare(JOBS)  # loads the scripts now, so that the first job need not wait
+        models = {deployment.model_name: deployment.id for _, deployment in served}
+        self._shipper = LogShipper(settings, models, self.deployment.id)
         self.app = make_app(settings)
         self._runs = Runs()
-        self._draining: set[str] = set()  # of `servings`
+        self._draining: set[str] = set()  # ids of `servings`
         self.drain_asked = SimpleQueue[None]()  # by handlers of signals
-        ids = [self.id, *(_id_along(self.id, deployment.id) for _, deployment in served[1:])]
+        ids = [self.id, *(_follower_id(self.id, deployment.id) for _, deployment in served[1:])]
         sockets = [
             HostSocket(
-                deployment.model_name, of_it.root, str(_socket_path(settings.state_dir, name))
+                deployment.model_name, package.root, str(_socket_path(settings.state_dir, name))
             )
-            for name, (of_it, deployment) in zip(ids, served, strict=True)
+            for name, (package, deployment) in zip(ids, served, strict=True)
         ]
         self._config_dir = Path(sockets[0].address).with_suffix(".config")
         self._files_dir = files_dir(settings, self._config_dir)
-        on_top = extras(member_of(package), settings, self._config_dir).named(
+        host_extras = extras(member_of(leader), settings, self._config_dir).named(
             self.deployment.model_name
         )
-        told = self._config_dir / ENVIRONMENT_FILE  # one process, one environment: the leader's
-        self._environment = EnvironmentFile(self.store, self.deployment, told)
+        # The packages of one process share the environment of the first one, the leader.
+        environment_path = self._config_dir / ENVIRONMENT_FILE
+        self._environment = EnvironmentFile(self.store, self.deployment, environment_path)
         self.host = HostProcess(
             sockets,
             settings,
             self._host_changed,
-            on_top,
+            host_extras,
             self._note_failed_load,
             was_allowed("python_version", self.deployment.warnings),
         )
@@ -128,10 +130,10 @@ class ReplicaWorker:
             for name, (_, deployment), socket in zip(ids, served, sockets, strict=True)
         ]
         self._asking = ThreadPoolExecutor(len(served), thread_name_prefix="host-state")
-        # What several share is generated: it changes with a restart only.
-        follows = bool(self.deployment.package) and len(served) == 1
-        reloads = Reloads(self.host, package, self.deployment.id)
-        self._reloads = Channel(self.store, RELOADS, reloads.take) if follows else None
+        # A folder that several chainlets share is generated code. It changes with a restart only.
+        follows_folder = bool(self.deployment.package) and len(served) == 1
+        reloads = Reloads(self.host, leader, self.deployment.id)
+        self._reloads = Channel(self.store, RELOADS, reloads.take) if follows_folder else None
         # The heartbeat is the safety net for a message that is missed.
         self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
@@ -140,8 +142,8 @@ class ReplicaWorker:
     def _watches(
         self, served: Sequence[tuple[Package, Deployment]]
     ) -> tuple[HealthWatch, Watchdog]:
-        thresholds = [of_it.runtime.health_checks for of_it, _ in served]
-        runtimes = {deployment.id: of_it.runtime for of_it, deployment in served}
+        thresholds = [package.runtime.health_checks for package, _ in served]
+        runtimes = {deployment.id: package.runtime for package, deployment in served}
         return (
             HealthWatch(self.host, self.host.sockets, thresholds),
             Watchdog(self._runs, self.host, self._settings, self.stop_run, runtimes),
@@ -227,7 +229,7 @@ class ReplicaWorker:
         return [serving.gate for serving in self.servings if serving.gate]
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
-        """Asks the host to stop a call. The watchdog ends a host that does not."""
+        """Asks the host to stop a call. The watchdog ends a host that does not stop it."""
         if self._runs.mark(run, reason):
             log.info("job.stopping", request_id=run.request_id, reason=str(reason))
             for serving in self.servings:
@@ -239,18 +241,21 @@ class ReplicaWorker:
             self.stop_run(run, StopReason.CANCELED)
 
     def _await_sync_calls(self) -> None:
-        """Waits up to `drain_seconds` for sync calls. A chainlet drains before those that it calls. Draining ones get no new calls."""
+        """Waits for sync calls to end, up to `drain_seconds` in all.
+
+        A chainlet drains before the chainlets that it calls. A draining one gets no new calls.
+        """
         ends = monotonic() + self._settings.drain_seconds
         for serving in self.servings:
             if serving.id not in self._draining:
                 self._draining.add(serving.id)
                 self._try_report()
-            time.sleep(SETTLED_SECONDS)
+            time.sleep(API_NOTICE_SECONDS)
             while monotonic() < ends:
-                said = host_client.state(serving.socket.worker_address)
-                if said is None or said.open == 0:
+                state = host_client.state(serving.socket.worker_address)
+                if state is None or state.open == 0:
                     break
-                time.sleep(SYNC_LOOK)
+                time.sleep(SYNC_LOOK_SECONDS)
 
     def _host_changed(self) -> None:
         self._try_report()
@@ -258,10 +263,13 @@ class ReplicaWorker:
             self._try_wake()
 
     def _note_failed_load(self) -> None:
-        """Counts a failed load in the registry, which outlives the replica. After too many the replica ends."""
+        """Counts a failed load in the registry, which outlives the replica. Raises StoreUnavailable.
+
+        After too many failed loads the replica ends.
+        """
         for serving in self.servings:
-            why = self.host.error_of(serving.socket) or ""
-            self.store.run(registry.fail_load(serving.deployment.id, why, self._settings))
+            message = self.host.error_of(serving.socket) or ""
+            self.store.run(registry.fail_load(serving.deployment.id, message, self._settings))
 
     def _try_wake(self) -> None:
         try:
@@ -278,21 +286,24 @@ class ReplicaWorker:
             log.warning("directory.unavailable", error=str(error))  # the heartbeat reports again
 
     def _report(self) -> None:
-        milliseconds = int(self._settings.heartbeat_seconds * HEARTBEATS * 1000)
+        entry_ms = int(self._settings.heartbeat_seconds * ENTRY_HEARTBEATS * 1000)
         runs = Counter(run.claim.job.deployment_id for run in self._runs.all())
-        for serving, said in zip(self.servings, self._ask_all(), strict=True):
-            entry = self._entry(serving, runs[serving.deployment.id], said)
+        for serving, state in zip(self.servings, self._ask_all(), strict=True):
+            entry = self._entry(serving, runs[serving.deployment.id], state)
             token = serving.gate.token if serving.gate else ""
-            self.store.run(registry.report(entry, milliseconds, token))
+            self.store.run(registry.report(entry, entry_ms, token))
 
     def _ask_all(self) -> list[HostState | None]:
-        """Asks all hosts at once, because chainlets with blocked loops, asked one by one, would delay the heartbeat."""
+        """The states of the servings, in their order; None for a host that did not answer.
+
+        They are asked at the same time. Several chainlets with blocked loops, asked in turn, would delay the heartbeat.
+        """
         if not self.host.ready.is_set():
             return [None for _ in self.servings]
         addresses = [serving.socket.worker_address for serving in self.servings]
         return list(self._asking.map(host_client.state, addresses))
 
-    def _entry(self, serving: Serving, running: int, said: HostState | None) -> Replica:
+    def _entry(self, serving: Serving, running: int, state: HostState | None) -> Replica:
         return Replica(
             id=serving.id,
             deployment_id=serving.deployment.id,
@@ -301,8 +312,8 @@ class ReplicaWorker:
             error=self.host.error_of(serving.socket),
             address=serving.socket.address,
             slots=serving.socket.slots,
-            busy=running + (said.open if said else 0),
-            served=said.served if said else 0,
+            busy=running + (state.open if state else 0),
+            served=state.served if state else 0,
             pid=os.getpid(),
             host_pid=self.host.pid,
             host_ends=self.host.ends,
@@ -313,8 +324,8 @@ class ReplicaWorker:
         )
 
 
-def _id_along(replica_id: str, deployment_id: str) -> str:
-    """The id of an entry that belongs to another one: both end with the same characters."""
+def _follower_id(replica_id: str, deployment_id: str) -> str:
+    """The id of the entry of a chainlet that shares the process of a replica. Both ids end with the same characters."""
     return f"{deployment_id}-{replica_id.rpartition('-')[2]}"
 
 
@@ -342,37 +353,38 @@ def run_folder(settings: Settings, package_dir: Path, allowed: Sequence[str] = (
 
 
 def run_deployment(settings: Settings, deployment_id: str, replica_id: str | None) -> None:
-    """The same for a deployment, whose package is fetched.
+    """Runs a replica of a deployment until SIGTERM, then drains it. The package comes from the package store.
 
-    Raises NotFound, NotOnItsOwn, PackageError, PayloadUnavailable.
+    Raises NotFound, NotOnItsOwn, PackageError, PayloadUnavailable and StoreUnavailable.
     """
     store = JobStore(settings)
     deployment = store.run(registry.deployment(deployment_id))
     store.run(registry.check_on_its_own(deployment))
     logs.configure(settings, model=deployment.model_name)
     try:
-        replica = _made(settings, store, deployment, replica_id)
+        replica = _replica_of(settings, store, deployment, replica_id)
     except Exception as error:
-        known = isinstance(error, KingpostError | PackageError)
-        away = isinstance(error, StoreUnavailable | PayloadUnavailable)  # not its fault
-        why = str(error) if known else repr(error)
-        store.run(registry.fail_load(deployment_id, why, settings, counted=not away))
+        is_for_people = isinstance(error, KingpostError | PackageError)
+        message = str(error) if is_for_people else repr(error)
+        store_is_away = isinstance(error, StoreUnavailable | PayloadUnavailable)
+        counted = not store_is_away  # which is no fault of the package
+        store.run(registry.fail_load(deployment_id, message, settings, counted=counted))
         raise
     _run(replica)
 
 
-def _made(
+def _replica_of(
     settings: Settings, store: JobStore, deployment: Deployment, replica_id: str | None
 ) -> ReplicaWorker:
     package = Package.load(PackageStore(settings).folder(deployment))
     process = process_of(package)
-    along = {
+    followers = {
         follower.package: follower
         for follower in store.run(registry.deployments())
         if follower.leader == deployment.id
     }
-    served = [(package, along[str(package.root)]) for package in process[1:]]
-    return ReplicaWorker(settings, [(package, deployment), *served], replica_id)
+    followed = [(other, followers[str(other.root)]) for other in process[1:]]
+    return ReplicaWorker(settings, [(package, deployment), *followed], replica_id)
 
 
 def _run(replica: ReplicaWorker) -> None:

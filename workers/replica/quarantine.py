@@ -21,7 +21,7 @@ def is_suspect(job: Job, settings: Settings) -> bool:
 
 
 def ran_out_of_memory(job: Job) -> bool:
-    """Whether its last attempt did."""
+    """Whether its last attempt ran out of memory."""
     return bool(job.errors) and job.errors[-1].code == ErrorCode.MODEL_OUT_OF_MEMORY
 
 
@@ -30,9 +30,9 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._sharing = 0
+        self._sharing = 0  # jobs that run side by side
         self._alone = False
-        self._waiting = 0
+        self._waiting = 0  # jobs that wait to run alone
 
     @contextlib.contextmanager
     def shared(self) -> Generator[None]:

@@ -12,7 +12,8 @@ from workers.hosting.process import HostProcess
 
 log = get_logger("reloads")
 
-SETUP = ("__init__", "load", "setup_environment")  # what they made stays on the live instance
+# These methods run once. What they made stays on the live instance.
+SETUP = ("__init__", "load", "setup_environment")
 
 
 class Reloads:
@@ -45,29 +46,31 @@ class Reloads:
             log.warning("model.not_reloaded", error="the model's file is no Python")
             return "refused"
         setup, self._setup = self._setup, setup
-        own = all(path.endswith(".py") and not Path(path).is_absolute() for path in changed)
-        hot = own and setup == self._setup
-        if hot and self._host.ready.is_set() and not self._package.docker_server:
+        only_own_code = all(
+            path.endswith(".py") and not Path(path).is_absolute() for path in changed
+        )
+        can_swap = only_own_code and setup == self._setup
+        if can_swap and self._host.ready.is_set() and not self._package.docker_server:
             return self._swap()
         self._host.end(self._host.generation, f"{', '.join(sorted(changed)[:3])} changed")
         return "restarted"
 
     def _swap(self) -> str:
         try:
-            status, said = host_client.hot_reload(self._host.sockets[0].worker_address)
+            status, message = host_client.hot_reload(self._host.sockets[0].worker_address)
         except host_client.HostUnavailable as error:
             self._host.end(
                 self._host.generation, f"its code could not be loaded in place: {error!r}"
             )
             return "restarted"
         if status != 200:
-            log.warning("model.not_reloaded", error=said)
+            log.warning("model.not_reloaded", error=message)
             return "refused"
         return "swapped"
 
 
 def setup_of(package: Package) -> str | None:
-    """The source of the methods that run once in the life of an instance. None if it cannot be read now."""
+    """The methods that run once in the life of an instance, as text to compare. None if the file cannot be read or is no Python."""
     try:
         tree = ast.parse(Path(package.model_file).read_text())
     except (OSError, SyntaxError, UnicodeDecodeError):

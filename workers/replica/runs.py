@@ -12,9 +12,9 @@ class StopReason(StrEnum):
     """Why a running model call has to end early."""
 
     CANCELED = "canceled"
-    LOST = "lost"  # the job is somebody else's by now
-    TIMEOUT = "timeout"
-    DRAIN = "drain"
+    LOST = "lost"  # another replica has claimed the job
+    TIMEOUT = "timeout"  # it took longer than `predict_timeout_seconds`
+    DRAIN = "drain"  # it still ran at the end of the drain
 
 
 @dataclass(eq=False)
@@ -23,10 +23,11 @@ class Run:
 
     claim: Claim
     generation: int  # of the model host that runs it
-    started: float = field(default_factory=monotonic)
+    # Times are those of the monotonic clock, in seconds.
+    started: float = field(default_factory=monotonic)  # the claim, later the call
     reason: StopReason | None = None
-    stop_asked: float | None = None
-    left: bool = False  # its call goes on to its end, though nobody wants it any more
+    stop_asked: float | None = None  # when `reason` was set
+    left_running: bool = False  # its call goes on to its end, though nobody wants its result
     reported: int = 0  # bytes of output that became events
 
     @property
@@ -41,7 +42,10 @@ class Run:
 
 
 class Runs:
-    """The running attempts, shared by threads. The key is the lease, because a lost job may be claimed here again."""
+    """The running attempts of a replica. Threads share it.
+
+    The key is the lease, because a job whose lease was lost may be claimed here again while its old call still runs.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

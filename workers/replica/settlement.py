@@ -31,9 +31,9 @@ from workers.wire.messages import UNHEALTHY, WHY_SICK, Fault
 
 log = get_logger("settlement")
 
-SETTLE_SECONDS = 120.0  # s; how long it tries to send a result to a store that does not answer
-SETTLE_AGAIN = 0.2  # s
-REFUSED_MS = 1000  # until a job that the host refused can be claimed again
+SETTLE_SECONDS = 120.0  # for which a result is sent again to a store that does not answer
+SETTLE_RETRY_SECONDS = 0.2  # between these repetitions
+REFUSED_MS = 1000  # until a job that the host refused can be claimed again, so that it does not come back at once
 
 ClaimCall = verbs.ScriptCall[Claim | None]
 
@@ -47,10 +47,10 @@ class ClaimReply:
 
 @dataclass(frozen=True)
 class Settlement:
-    """The store's answer, None if it did not answer, and its answer to the claim, if one was sent along."""
+    """What the store answered."""
 
-    result: SettleResult | None = None
-    claimed: ClaimReply | None = None
+    result: SettleResult | None = None  # None = nothing, or nothing was asked
+    claimed: ClaimReply | None = None  # the answer to the claim; None = there was none
 
 
 class Settlements:
@@ -65,7 +65,10 @@ class Settlements:
         self._settings = settings
 
     def settle(self, run: Run, end: End, claim: ClaimCall | None) -> ClaimReply | None:
-        """Records how the attempt ended. `claim` is sent along, so that the slot is not idle for a round trip."""
+        """Records how the attempt ended. `claim` is sent along, so that the slot is not idle for a round trip.
+
+        Returns the answer to the claim; None if it was not sent, or not answered. Raises nothing if the store is away.
+        """
         match run.reason:
             case StopReason.CANCELED:
                 by = _stopped_by(end)
@@ -107,38 +110,40 @@ class Settlements:
         verdict = classify(run.claim.job, answer, detailed)
         if isinstance(verdict, GiveBack):
             return self._give_back(run, claim)
-        why = WHY_SICK.get(answer.fault)
-        known = (why or answer.status >= 500) and self._host.was_sick(run.generation)
-        if why:
-            self._stop_sick(run.generation, answer.fault, why)
-        if known:
+        why_sick = WHY_SICK.get(answer.fault)
+        failed = why_sick or answer.status >= 500
+        was_sick_before = failed and self._host.was_sick(run.generation)
+        if why_sick:
+            self._stop_sick(run.generation, answer.fault, why_sick)
+        if was_sick_before:  # not this job's fault
             return self._give_back(run, claim)
-        if why:
-            # The attempt does not count, but the first job that fails may be the cause: it counts towards `poison`.
-            message = f"The model host got sick under this request: {why}."
-            return self._mourn(run, Release.SICK, fault_error(answer, message, detailed), claim)
+        if why_sick:
+            # The attempt does not count. But the first job that fails may be the cause, so it counts towards `poison`.
+            message = f"The model host got sick under this request: {why_sick}."
+            return self._charge(run, Release.SICK, fault_error(answer, message, detailed), claim)
         return self._conclude(run, verdict, claim)
 
     def _stop_sick(self, generation: int, fault: Fault, why: str) -> None:
-        """Lets the host run no other job. The exception's text stays out of `why`, which all may read."""
+        """Lets the host run no other job. All may read `why`, so it has no text of an exception."""
         if fault == UNHEALTHY:
             self._host.suspend(generation, why)
         else:
             self._host.end(generation, why)
 
     def _died(self, run: Run, claim: ClaimCall | None) -> Settlement:
-        how = self._host.death(run.generation)
-        error = JobError(ErrorCode.MODEL_UNAVAILABLE, how)
+        message = self._host.death(run.generation)
+        error = JobError(ErrorCode.MODEL_UNAVAILABLE, message)
         if self._host.ran_out_of_memory(run.generation):
-            error = JobError(ErrorCode.MODEL_OUT_OF_MEMORY, how)
+            error = JobError(ErrorCode.MODEL_OUT_OF_MEMORY, message)
             if self._was_alone(run):
-                took = (monotonic() - run.started) * 1000
-                return self._conclude(run, Outcome(Status.FAILED, took, error=error), claim)
-        return self._mourn(run, Release.DEATH, error, claim)
+                took_ms = (monotonic() - run.started) * 1000
+                return self._conclude(run, Outcome(Status.FAILED, took_ms, error=error), claim)
+        return self._charge(run, Release.DEATH, error, claim)
 
-    def _mourn(
+    def _charge(
         self, run: Run, reason: Release, error: JobError, claim: ClaimCall | None
     ) -> Settlement:
+        """Queues a job again under which the host died or got sick. It counts towards `poison`."""
         settled = self._settle(run, verbs.release(run.lease, reason, error=error), claim)
         if settled.result is SettleResult.POISON:
             self._events.failed(run.claim.job, "poison")
@@ -152,11 +157,11 @@ class Settlements:
         return slots == 1 or is_suspect(run.claim.job, self._settings)
 
     def _timed_out(self, run: Run, claim: ClaimCall | None) -> Settlement:
-        limit = self._settings.predict_timeout_seconds
-        message = f"The model did not answer within {limit:g} s."
+        limit_s = self._settings.predict_timeout_seconds
+        message = f"The model did not answer within {limit_s:g} s."
         error = JobError(ErrorCode.MODEL_PREDICT_TIMEOUT, message)
-        took = (monotonic() - run.started) * 1000
-        return self._conclude(run, failed_attempt(run.claim.job, error, took), claim)
+        took_ms = (monotonic() - run.started) * 1000
+        return self._conclude(run, failed_attempt(run.claim.job, error, took_ms), claim)
 
     def _conclude(
         self, run: Run, verdict: Outcome | RetryLater, claim: ClaimCall | None
@@ -195,14 +200,14 @@ class Settlements:
             try:
                 settled = self._settle_once(call, None if settled.claimed else claim, settled)
                 if settled.result is SettleResult.STALE_FENCE:
-                    # The job was cancelled while its call ended. The call has stopped, and its slot is free.
+                    # Perhaps the job was cancelled while its call ended. The call has stopped, so its slot is free.
                     result = self._store.run(verbs.stopped(run.lease, "cooperative"))
                     settled = Settlement(result, settled.claimed)
             except StoreUnavailable as error:
                 if monotonic() > ends:
                     log.error("settle.abandoned", request_id=run.request_id, error=str(error))
                     return Settlement(None, settled.claimed)
-                time.sleep(SETTLE_AGAIN)
+                time.sleep(SETTLE_RETRY_SECONDS)
                 continue
             if settled.result in (SettleResult.STALE_FENCE, SettleResult.MISSING):
                 log.warning("settle.refused", request_id=run.request_id, result=str(settled.result))

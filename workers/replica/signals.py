@@ -28,7 +28,7 @@ class ReplicaCelery(Worker):
         if number == signal.SIGINT and state.should_stop is not None:
             state.should_terminate = EX_FAILURE
         state.should_stop = EX_OK
-        self.drain_asked.put(None)  # reentrant, says its documentation
+        self.drain_asked.put(None)  # SimpleQueue.put is documented as reentrant
 
 
 def ignore_signals() -> None:

@@ -23,11 +23,14 @@ from workers.replica.settlement import ClaimReply, Settlements
 
 log = get_logger("turn")
 
-SLOT_WAIT = 1.0  # s; sync calls go first, then the wake-up is put back
-SICK_WAIT = 1.0  # s; the same while the host is sick
-READY_WAIT = 1.0  # s; the same while the model loads
-CLAIM_SECONDS = 3.0  # s; how long a claim is repeated while the store is away
-CLAIM_AGAIN = 0.2  # s
+# After these waits a turn ends, so that the thread soon sees a drain.
+SLOT_WAIT = 1.0  # s, for a slot, which sync calls get first; then the wake-up is put back
+SICK_WAIT = 1.0  # s, while the host is sick; then the wake-up is put back
+READY_WAIT = (
+    1.0  # s, while the model loads; then the wake-up is dropped, as a ready host sends more
+)
+CLAIM_SECONDS = 3.0  # for which a claim is repeated while the store is away
+CLAIM_RETRY_SECONDS = 0.2  # between these repetitions
 
 
 @dataclass
@@ -35,9 +38,10 @@ class ThreadState:
     """The state of one worker thread between jobs."""
 
     client: HostClient
-    claimer: str
-    fence: str
-    turn_ends: float = 0.0  # from then on no claim goes along with a settlement
+    claimer: str  # names this thread to the store
+    fence: str  # of the next claim
+    # Seconds of the monotonic clock. From then on no claim goes along with a settlement.
+    turn_ends: float = 0.0
     claimed: ClaimReply | None = None  # the answer to such a claim, until it is used
 
 
@@ -70,7 +74,7 @@ class Turns:
         self._local = threading.local()
 
     def take(self) -> int:
-        """Takes one turn and returns the number of jobs that it ran."""
+        """Takes one turn and returns the number of jobs that it ran. 0 as well if the host or the store cannot serve."""
         if self.draining.is_set() or not self._host.ready.wait(READY_WAIT):
             return 0
         if self._host.sick:
@@ -84,7 +88,7 @@ class Turns:
             return 0
 
     def _leave_to_others(self) -> int:
-        """Puts the wake-up back after a while, for another replica, or for this one once it is well."""
+        """Puts the wake-up back after SICK_WAIT. Another replica takes it, or this one once its host is well."""
         self.draining.wait(SICK_WAIT)
         with contextlib.suppress(StoreUnavailable):  # the sweeper sends it, too
             self._store.run(verbs.wake(self._deployment_id))
@@ -94,7 +98,7 @@ class Turns:
         ran, thread.turn_ends = 0, monotonic() + self._settings.claim_on_seconds
         slot = self._acquire(thread)
         try:
-            while slot and (thread.claimed or self._goes_on):
+            while slot and (thread.claimed or self._may_claim):
                 claim = self._next(thread)
                 if claim is None:
                     return ran
@@ -113,7 +117,7 @@ class Turns:
         return ran
 
     @property
-    def _goes_on(self) -> bool:
+    def _may_claim(self) -> bool:
         return not self.draining.is_set() and self._host.sick is None
 
     def _acquire(self, thread: ThreadState) -> Slot | None:
@@ -129,8 +133,8 @@ class Turns:
         return claim
 
     def _claim(self, thread: ThreadState) -> Claim | None:
-        # The fence is new only after an answer: a claim whose reply was lost is asked for again, and
-        # at once, or the job would wait for its lease to end.
+        # The fence changes only after an answer. A claim whose reply was lost is then repeated with the same fence and gets
+        # the same job. Otherwise that job would wait until its lease ends.
         call = self._claim_call(thread)
         ends = monotonic() + CLAIM_SECONDS
         while True:
@@ -139,7 +143,7 @@ class Turns:
             except StoreUnavailable:
                 if monotonic() > ends:
                     raise
-                time.sleep(CLAIM_AGAIN)
+                time.sleep(CLAIM_RETRY_SECONDS)
                 continue
             thread.fence = self._new_fence()
             return claim
@@ -154,11 +158,14 @@ class Turns:
         """Takes back a job that was rescued from this process. Its call goes on if it still runs, else the job starts again."""
         here = self._runs.under(claim.lease) is not None
         log.info("job.resumed", request_id=claim.job.request_id, running=here)
-        if not here:  # one fence, one call
+        if not here:  # a fence covers one call, so the job starts again under a new one
             self._store.run(verbs.release(claim.lease, Release.DRAIN))
 
     def _run(self, thread: ThreadState, claim: Claim, slot: Slot) -> Slot | None:
-        """Runs one attempt and settles it. Returns the slot if the host let us keep it."""
+        """Runs one attempt and settles it. Returns the slot if the host let us keep it.
+
+        A claim goes along with the settlement if the turn goes on. Its answer is then in `thread.claimed`.
+        """
         run = Run(claim, slot.generation)
         self._runs.add(run)
         self._events.started(claim.job)
@@ -167,8 +174,8 @@ class Turns:
             unused = never_called(end) and self._attempts.is_alive(slot)
             answer = end.answer if isinstance(end, Answered) else None
             kept = slot if unused or (answer and answer.slot_kept) else None
-            goes_on = kept and self._goes_on and monotonic() < thread.turn_ends
-            call = self._claim_call(thread) if goes_on else None
+            claims_along = kept and self._may_claim and monotonic() < thread.turn_ends
+            call = self._claim_call(thread) if claims_along else None
             claimed = self._settlements.settle(run, end, call)
         finally:
             self._runs.remove(run)

@@ -13,15 +13,15 @@ from workers.replica.runs import Run, Runs, StopReason
 
 log = get_logger("watchdog")
 
-TICK = 0.1  # s; how late a limit may be noticed
-BECAUSE = {
+TICK = 0.1  # s, between looks; how late a limit may be noticed
+WHY_ENDED = {  # each completes "request ID"
     StopReason.CANCELED: "was cancelled",
     StopReason.LOST: "is another replica's by now",
     StopReason.TIMEOUT: "took too long",
     StopReason.DRAIN: "still ran at the end of the drain",
 }
-LONG_LOAD = 30.0  # s; a host that takes longer to replace is not ended for one call
-AFTER_CANCEL = 1.0  # s, for async code that was cancelled
+LONG_LOAD_SECONDS = 30.0  # a host that takes longer to load is not ended for one call
+AFTER_CANCEL_SECONDS = 1.0  # after the package's own grace time, for async code to be cancelled
 
 
 class Watchdog:
@@ -36,11 +36,11 @@ class Watchdog:
         runtimes: Mapping[str, Runtime],
     ) -> None:
         self._runs = runs
-        self._runtimes = runtimes  # by deployment
+        self._runtimes = runtimes  # by deployment id
         self._host = host
         self._settings = settings
         self._stop_run = stop_run
-        self._drain_ends: float | None = None
+        self._drain_ends: float | None = None  # on the monotonic clock, s
         self._looks = Guard("watch", TICK)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
@@ -63,41 +63,42 @@ class Watchdog:
         now = monotonic()
         for run in self._runs.all():
             with self._looks.round():
-                self._look(run, now)
+                self._check(run, now)
 
-    def _look(self, run: Run, now: float) -> None:
-        reason = self._due(run, now)
+    def _check(self, run: Run, now: float) -> None:
+        reason = self._stop_reason(run, now)
         if reason:
             self._stop_run(run, reason)
         if run.stop_asked is None or now - run.stop_asked <= self._grace(run):
             return
-        if run.reason in (StopReason.CANCELED, StopReason.LOST) and self._goes_on(run, now):
-            if not run.left:
+        if run.reason in (StopReason.CANCELED, StopReason.LOST) and self._may_go_on(run, now):
+            if not run.left_running:
                 log.info("job.left_running", request_id=run.request_id, reason=str(run.reason))
-            run.left = True
+            run.left_running = True
             return
-        why = BECAUSE[run.reason] if run.reason else "was to stop"
+        why = WHY_ENDED[run.reason] if run.reason else "was to stop"
         self._host.end(run.generation, f"request {run.request_id} {why}")
 
     def _grace(self, run: Run) -> float:
+        """Seconds that a run has to stop, before its host is ended."""
         if run.reason is StopReason.DRAIN:
             return 0.0
         grace, own = self._settings.stop_grace_seconds, self._runtime(run).stop_grace_seconds
-        return grace if own is None else own + AFTER_CANCEL
+        return grace if own is None else own + AFTER_CANCEL_SECONDS
 
     def _runtime(self, run: Run) -> Runtime:
         return self._runtimes[run.claim.job.deployment_id]
 
-    def _goes_on(self, run: Run, now: float) -> bool:
-        """Whether a call that does not stop goes on, because the end of its host would cost more. Its slot stays busy."""
+    def _may_go_on(self, run: Run, now: float) -> bool:
+        """Whether a call that does not stop may run to its end. The end of its host might cost more. Its slot stays busy."""
         limit = self._settings.predict_timeout_seconds
         if self._drain_is_over(now) or now - run.started > limit:
             return False
         if policy := self._runtime(run).on_cancel:
             return policy == "finish_and_discard"
         if not self._host.answers:
-            return False  # nobody else's call gets on either
-        return self._host.load_seconds > LONG_LOAD or self._has_neighbours(run)
+            return False  # it is blocked, so its other calls do not get on either
+        return self._host.load_seconds > LONG_LOAD_SECONDS or self._has_neighbours(run)
 
     def _has_neighbours(self, run: Run) -> bool:
         """Whether the host also runs calls that somebody waits for."""
@@ -107,7 +108,8 @@ class Watchdog:
     def _drain_is_over(self, now: float) -> bool:
         return self._drain_ends is not None and now > self._drain_ends
 
-    def _due(self, run: Run, now: float) -> StopReason | None:
+    def _stop_reason(self, run: Run, now: float) -> StopReason | None:
+        """Why the run has to end now; None if it may go on or was asked already."""
         if run.reason is not None:
             return None
         if self._drain_is_over(now):
