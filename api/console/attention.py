@@ -15,8 +15,8 @@ from tasks.store.hour import Hour
 from tasks.store.job_store import unavailable
 from tasks.webhooks import verbs as outbox
 
-NEARLY_FULL = 0.9  # of a queue
-MOST = 30  # entries; the last one counts what is left out
+NEARLY_FULL = 0.9  # of a queue: from then on it is shown, before submissions are refused
+MOST = 30  # entries; one more says how many are left out
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ async def attention(
 
 async def _store(gateway: Gateway) -> list[Attention]:
     with unavailable():
-        said = cast(dict[str, object], await gateway.store.redis.info("persistence"))
-    if not said.get("aof_enabled", 1):
+        info = cast(dict[str, object], await gateway.store.redis.info("persistence"))
+    if not info.get("aof_enabled", 1):
         why = "A restart of the store loses every request. It needs appendonly yes and appendfsync always."
         return [Attention("The store writes no log to its disk", why, "/ui/settings#store")]
-    if said.get("aof_last_write_status", "ok") != "ok":
+    if info.get("aof_last_write_status", "ok") != "ok":
         why = "Requests are refused until it can. Its disk may be full."
         return [Attention("The store cannot write to its disk", why, "/ui/settings#store")]
     return []
@@ -85,28 +85,30 @@ def _nodes(nodes: Sequence[NodeView], rows: Sequence[ModelRow]) -> Iterator[Atte
         yield Attention(what, "`kingpost up` runs one, and `kingpost node` another.", path)
 
 
-def _model(row: ModelRow, hour: Hour | None, most: int) -> Iterator[Attention]:
+def _model(row: ModelRow, hour: Hour | None, max_queued: int) -> Iterator[Attention]:
     name, path = row.model.name, f"/ui/models/{row.model.id}"
     for entry in row.broken:
         lines = entry.reason.strip().splitlines()
         what = f"{name} {entry.deployment.id} could not be loaded"
         yield Attention(what, lines[-1] if lines else "", f"{path}#d{entry.deployment.id}")
     for entry in row.deployments:
-        queued, of = entry.queue.queued, f"/ui/jobs?deployment={entry.deployment.id}&status=QUEUED"
-        if queued >= most * NEARLY_FULL:
-            full = "full" if queued >= most else "nearly full"
-            why = f"{queued:,} of {most:,} requests wait. Submissions get 429 when it is full."
-            yield Attention(f"The queue of {name} is {full}", why, of)
+        queued = entry.queue.queued
+        jobs = f"/ui/jobs?deployment={entry.deployment.id}&status=QUEUED"
+        if queued >= max_queued * NEARLY_FULL:
+            full = "full" if queued >= max_queued else "nearly full"
+            count = f"{queued:,} of {max_queued:,} requests wait"
+            why = f"{count}. Submissions get 429 when it is full."
+            yield Attention(f"The queue of {name} is {full}", why, jobs)
         if queued and not entry.deployment.active:
             what = f"{_count(queued, 'request')} of {name} for a deployment that is not active"
-            yield Attention(what, "Activate it, or move the requests.", of)
+            yield Attention(what, "Activate it, or move the requests.", jobs)
     if row.paused and row.queued:
         what = f"{_count(row.queued, 'request')} of {name} held back, because it is paused"
         yield Attention(what, "Resume the model to run them.", path)
     if hour and (poison := hour.of(row.ids).total.ends[POISON]):
         what = f"{_count(poison, 'request')} of {name} ended the replica each time it ran"
-        asked = urlencode({"model": row.model.id, "status": "FAILED", "error_code": POISON})
-        yield Attention(what, "Not run again. This is about the last hour.", f"/ui/jobs?{asked}")
+        query = urlencode({"model": row.model.id, "status": "FAILED", "error_code": POISON})
+        yield Attention(what, "Not run again. This is about the last hour.", f"/ui/jobs?{query}")
 
 
 def _count(number: int, what: str) -> str:

@@ -14,11 +14,9 @@ from api.problems import Problem, of_error, unauthorized
 from tasks.errors import KingpostError
 
 PREFIX = "/ui/api"
-# What a model must not see of the session, and what would name another key.
+# Headers of a request that go no further: a model must not see the session, and no header may name another key.
 DROPPED = {b"cookie", b"authorization", b"x-api-key", CSRF_HEADER.encode()}
-
-
-# What an answer of a model must not do to the page's origin: set cookies, or be a document or a script of it.
+# Headers of every answer. A model's answer must not set cookies, or be a document or a script of the console's origin.
 HARMLESS = [
     (b"content-security-policy", b"sandbox; default-src 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -49,6 +47,8 @@ class Bridge:
 
 
 def _guarded(send: Send) -> Send:
+    """Sends answers with the HARMLESS headers."""
+
     async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
             kept = [pair for pair in message["headers"] if pair[0].lower() not in REPLACED]
@@ -59,11 +59,13 @@ def _guarded(send: Send) -> Send:
 
 
 def _no_script(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """The header. A content type that is a script becomes plain text."""
     is_script = pair[0].lower() == b"content-type" and SCRIPT.search(pair[1])
     return (pair[0], b"text/plain; charset=utf-8") if is_script else pair
 
 
 async def _enter(scope: Scope) -> None:
+    """Makes the request a call of the REST API with the session's key. Raises Problem 401 and 403, and StoreUnavailable."""
     connection = HTTPConnection(scope)
     viewer = await viewer_in(connection)
     if viewer is None:

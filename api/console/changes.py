@@ -15,16 +15,17 @@ MOST_TEXTS = 30  # whose lines are compared
 MOST_LINES = 400  # of one text, as they are shown
 LONGEST_LINE = 400  # characters
 LONGEST_VALUE = 300  # characters
-MOST_WORK = 1_000_000  # pairs of lines; more would hold the API up
+MOST_PAIRS = 1_000_000  # of lines that are compared; more would hold the API up
 CONTEXT = 3  # lines around a change
 HUNK = re.compile(r"@@ -(\d+)((?:,\d+)?) \+(\d+)((?:,\d+)?) @@")
 TOO_DIFFERENT = "[too much has changed to be shown line by line]"
+# "at" is a head between parts of the file, or a note in brackets.
 Line = tuple[Literal["add", "cut", "same", "at"], str]
 
 
 @dataclass(frozen=True)
 class KeyChange:
-    """A key of config.yaml, as in `resources.cpu`; None is that it is not there."""
+    """A key of config.yaml, as in `resources.cpu`, and its values as JSON. None = the key is not there."""
 
     key: str
     before: str | None
@@ -33,7 +34,10 @@ class KeyChange:
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file that was added, removed or changed. `lines` are its changed lines, () for what is no text."""
+    """A file that was added, removed or changed. `before` or `after` is None if it is not there.
+
+    `lines` are its changed lines. They are () for what is no text, and after the first MOST_TEXTS files.
+    """
 
     name: str
     before: PackageFile | None
@@ -43,7 +47,7 @@ class FileChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs. Not complete: at least one of the packages was not read to its end, or there is more than is shown."""
+    """What differs. It is not `complete` if a package was not read to its end, or if there is more than is shown."""
 
     keys: tuple[KeyChange, ...]
     files: tuple[FileChange, ...]
@@ -51,19 +55,19 @@ class Changes:
 
 
 def changes(before: Contents, after: Contents) -> Changes:
-    """What differs between two packages. It is bounded work, but for a thread."""
+    """What differs between two packages. The work is bounded, but long enough to belong in a thread."""
     keys = list(_keys(before.config, after.config))
-    names = list(_changed(before, after))
+    changed = list(_changed(before, after))
     compared = 0
     files: list[FileChange] = []
-    for name, (old, new) in names[:MOST_FILES]:
+    for name, (old, new) in changed[:MOST_FILES]:
         lines: tuple[Line, ...] = ()
         if compared < MOST_TEXTS and _is_text(old) and _is_text(new):
             compared += 1
             lines = _lines(old, new)
         files.append(FileChange(name, old, new, lines))
     whole = before.complete and after.complete
-    complete = whole and len(keys) <= MOST_KEYS and len(names) <= MOST_FILES
+    complete = whole and len(keys) <= MOST_KEYS and len(changed) <= MOST_FILES
     return Changes(tuple(keys[:MOST_KEYS]), tuple(files), complete)
 
 
@@ -75,6 +79,7 @@ def _keys(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator
 
 
 def _flat(config: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """Every value of a nested config, as JSON, by its key with dots. `above` is the key's beginning."""
     for name, value in config.items():
         if isinstance(value, dict) and value:
             yield from _flat(cast("dict[str, Any]", value), f"{above}{name}.")
@@ -106,22 +111,21 @@ def _lines(before: PackageFile | None, after: PackageFile | None) -> tuple[Line,
     end = 0
     while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
         end += 1
-    if (len(old) - start - end) * (len(new) - start - end) > MOST_WORK:
+    if (len(old) - start - end) * (len(new) - start - end) > MOST_PAIRS:
         return (("at", TOO_DIFFERENT),)
-    first = max(start - CONTEXT, 0)  # the rest is equal, and would be compared all the same
-    before_it, after_it = (
-        lines[first : len(lines) - max(end - CONTEXT, 0)] for lines in (old, new)
-    )
-    found = list(difflib.unified_diff(before_it, after_it, n=CONTEXT, lineterm=""))[2:]
-    found = [_moved(text, first) for text in found]
+    # Only the part between the equal beginning and the equal end is compared, with some lines around it.
+    first = max(start - CONTEXT, 0)
+    old_part, new_part = (lines[first : len(lines) - max(end - CONTEXT, 0)] for lines in (old, new))
+    found = list(difflib.unified_diff(old_part, new_part, n=CONTEXT, lineterm=""))[2:]
+    found = [_moved_down(text, first) for text in found]
     shown = [_line(text) for text in found[:MOST_LINES]]
     if len(found) > MOST_LINES:
         shown.append(("at", f"[{len(found) - MOST_LINES} more lines]"))
     return tuple(shown)
 
 
-def _moved(text: str, lines: int) -> str:
-    """The head of a hunk, so many lines further down."""
+def _moved_down(text: str, lines: int) -> str:
+    """The line. The numbers in the head of a hunk grow by `lines`, which were left out of the comparison."""
     found = HUNK.fullmatch(text)
     if not found:
         return text

@@ -1,4 +1,4 @@
-"""The same call as it is made without the console: by curl, in Python, with `kingpost`. What stands there works when it is pasted."""
+"""Writes a call as it is made without the console: by curl, in Python, with `kingpost`. The text works when it is pasted."""
 
 import json
 import shlex
@@ -32,15 +32,15 @@ class Called:
 
 
 def calls(called: Called) -> Mapping[str, str]:
-    """What to paste, by the name of where. A long input, or one that is no JSON, is read from `input.json`."""
+    """The texts to paste, by tool: curl, Python and kingpost. They read a long input, or one that is no JSON, from `input.json`."""
     try:
         in_file = len(called.text) > LONGEST
-        given = "" if in_file else _literal(json.loads(called.text))
+        literal = "" if in_file else _literal(json.loads(called.text))
     except (ValueError, RecursionError):
-        given, in_file = "", True
+        literal, in_file = "", True
     return {
         "curl": _curl(called, in_file),
-        "Python": _python(called, given, in_file),
+        "Python": _python(called, literal, in_file),
         "kingpost": _kingpost(called, in_file),
     }
 
@@ -59,20 +59,26 @@ def _curl(called: Called, in_file: bool) -> str:
     return f"{head} -d {shlex.quote(before + called.text + after)}"
 
 
-def _python(called: Called, given: str, in_file: bool) -> str:
+def _python(called: Called, literal: str, in_file: bool) -> str:
     lines = ["from kingpost import Client", ""]
     if in_file:
         lines = ["import json", "", *lines, f'with open("{FILE}") as file:', "    given = json.load(file)"]  # fmt: skip
-        given = "given"
-    call = f"({called.name!r}, {given}, deployment={called.deployment_id!r}"
+        literal = "given"
+    call = f"({called.name!r}, {literal}, deployment={called.deployment_id!r}"
     client = f"client = Client({called.base!r})  # the key is in KINGPOST_API_KEY"
     if called.how == "async":
-        does = [f"job = client.submit{call}, priority={called.level})", "print(job.result())"]
+        lines_of_call = [
+            f"job = client.submit{call}, priority={called.level})",
+            "print(job.result())",
+        ]
     elif called.how == "stream":
-        does = [f"for text in client.stream{call}):", '    print(text, end="", flush=True)']
+        lines_of_call = [
+            f"for text in client.stream{call}):",
+            '    print(text, end="", flush=True)',
+        ]
     else:
-        does = [f"print(client.run{call}))"]
-    return "\n".join([*lines, client, *does])
+        lines_of_call = [f"print(client.run{call}))"]
+    return "\n".join([*lines, client, *lines_of_call])
 
 
 def _literal(value: Any) -> str:
@@ -95,7 +101,7 @@ def _kingpost(called: Called, in_file: bool) -> str:
         options += f"@{FILE}"
     elif called.text.lstrip()[:1] in ("{", "[", '"'):
         options += shlex.quote(called.text)
-    else:  # a number is not told from KEY=VALUE
+    else:  # `kingpost predict` would read a bare number or word as KEY=VALUE, so it comes by stdin
         before, options = f"echo {shlex.quote(called.text)} | ", f"{options}@-"
     if called.name.startswith("-"):
         return f"{before}kingpost predict {options} -- {shlex.quote(called.name)}"

@@ -29,25 +29,23 @@ from tasks.steering.filters import JobFilter, Place
 from tasks.webhooks import verbs as outbox
 
 PAGE = 50  # rows
-TOGETHER = (
-    10  # of them are read in one call of the store, so that others have their turn in between
-)
+BATCH = 10  # rows that are read at the same time; between batches other calls have their turn
 TOO_LONG = "This input is too long to be edited in a page; use `kingpost jobs retry ID --edit`."
 QUERY = TypeAdapter(PagedQuery)
-SOMEBODY_ELSES = '{"...": "the input"}'
+HIDDEN_INPUT = '{"...": "the input"}'
 
 
 async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str]) -> dict[str, Any]:
-    """The rows that match, with why each queued one waits, and where the next page begins. Raises Problem."""
+    """`rows`: the jobs that match, each with why it waits. `cursor`: where the next page begins, or None. Raises Problem."""
     fields: dict[str, Any] = {**wanted, "limit": PAGE}
     if "status" in wanted:
         fields["status"] = wanted["status"].split(",")
     query = bodies.validated(QUERY, fields)
     found = await listing.jobs(request, viewer.key, query)
     rows: list[dict[str, Any]] = []
-    for first in range(0, len(found.jobs), TOGETHER):
-        some = found.jobs[first : first + TOGETHER]
-        rows += filter(None, await asyncio.gather(*[_row(request, viewer, job) for job in some]))
+    for first in range(0, len(found.jobs), BATCH):
+        batch = found.jobs[first : first + BATCH]
+        rows += filter(None, await asyncio.gather(*[_row(request, viewer, job) for job in batch]))
     return {"rows": rows, "cursor": found.cursor}
 
 
@@ -62,7 +60,7 @@ async def _row(request: Request, viewer: Viewer, job: ListedJob) -> dict[str, An
 
 
 async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[str, Any]:
-    """What changes on the page of a request. Raises Problem 404."""
+    """Values for the live part of the page of a request. Raises Problem 404."""
     gateway = gateway_of(request)
     job, now = await job_and_status(request, request_id, viewer.key)
     return {
@@ -78,10 +76,10 @@ async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[st
 
 
 async def job_input(request: Request, shown: dict[str, Any]) -> dict[str, Any]:
-    """What does not change on it: the input, if the viewer sent it, and the same call elsewhere."""
+    """Values for the rest of that page: the input, if the viewer sent it, and the same call in code."""
     job: Job = shown["job"]
     given = await _input(gateway_of(request), job) if shown["own"] else None
-    text = given.decode(errors="replace") if given is not None else SOMEBODY_ELSES
+    text = given.decode(errors="replace") if given is not None else HIDDEN_INPUT
     base = f"{request.url.scheme}://{request.url.netloc}"
     called = Called(base, shown["name"], job.deployment_id, text, "async", job.level)
     return {
@@ -92,7 +90,10 @@ async def job_input(request: Request, shown: dict[str, Any]) -> dict[str, Any]:
 
 
 async def given_again(request: Request, request_id: str) -> str:
-    """The input of a request that is to run again with another one. Somebody else's is noted in the audit log. Raises Problem."""
+    """The input of a request, to be edited and run again. The audit log notes it if another key sent it.
+
+    Raises Problem, with 413 for an input that is too long.
+    """
     response = await inputs.job_input(request, request_id)
     if isinstance(response, StreamingResponse):
         raise Problem(413, "payload_too_large", TOO_LONG)
@@ -105,7 +106,7 @@ async def _delivery(gateway: Gateway, job: Job) -> DeliveryView | None:
 
 
 async def _model_name(gateway: Gateway, model_id: str) -> str:
-    """Its name, or its id if it was deleted."""
+    """The name of a model, or its id if it was deleted."""
     try:
         return (await gateway.store.run(registry.model(model_id))).name
     except NotFound:
@@ -113,7 +114,7 @@ async def _model_name(gateway: Gateway, model_id: str) -> str:
 
 
 async def _input(gateway: Gateway, job: Job) -> bytes | None:
-    """The first part of the input, None if it is no longer kept."""
+    """The input, or the first part of a long one. None if it is no longer kept."""
     if job.input_ref:
         taken = b""
         with contextlib.suppress(PayloadUnavailable, NotFound):

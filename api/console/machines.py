@@ -50,7 +50,7 @@ class Machines:
 
     @property
     def free_slots(self) -> int:
-        """Those of them that are free."""
+        """Free ones of these places."""
         return sum(node.free_slots for node in self.nodes if node.alive)
 
 
@@ -61,5 +61,7 @@ async def machines(request: Request, viewer: Viewer, models: Mapping[str, str]) 
     nodes = (await nodes_route(request, viewer.key)).nodes
     placed = {replica.id for node in nodes for replica in node.replicas}
     running = gateway_of(request).directory.everyone()
-    alone = sorted((each for each in running if each.id not in placed), key=lambda it: it.id)
+    alone = sorted(
+        (each for each in running if each.id not in placed), key=lambda replica: replica.id
+    )
     return Machines(nodes, alone, models)

@@ -1,4 +1,4 @@
-"""What the overview and the pages of models show: deployments with their replicas, queues."""
+"""What the overview and the pages of models show: deployments with their replicas and queues."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class ModelRow:
 
     @property
     def serving(self) -> int:
-        """Ready replicas of the deployment whose status is told."""
+        """Ready replicas of the deployment that `state` is about."""
         return self.deployments[0].status.ready if self.deployments else 0
 
     @property
@@ -69,12 +69,15 @@ class ModelRow:
 
     @property
     def reason(self) -> str:
-        """Why what serves production, else the newest deployment, does not run."""
+        """Why the deployment that `state` is about does not run; '' if it does."""
         return self.deployments[0].reason if self.deployments else ""
 
     @property
     def broken(self) -> list[DeploymentRow]:
-        """The deployments that could not be loaded, without those that a newer one or another one in production has replaced."""
+        """The deployments that could not be loaded, without those that are replaced.
+
+        A deployment is replaced if no environment has it and the one that `state` is about is newer.
+        """
         serving = self.deployments[0].deployment.created if self.deployments else 0
         return [
             row
@@ -93,7 +96,7 @@ async def models_of(gateway: Gateway, viewer: Viewer) -> list[Model]:
 
 
 async def model_rows(gateway: Gateway, viewer: Viewer, only: str = "") -> list[ModelRow]:
-    """The same with their deployments; or only one, by id or name. Raises NotFound and StoreUnavailable."""
+    """These models with their deployments. `only`, an id or a name, leaves the others out. Raises NotFound and StoreUnavailable."""
     models = await models_of(gateway, viewer)
     if only:
         wanted = (await gateway.store.run(registry.model(only))).id
@@ -104,12 +107,12 @@ async def model_rows(gateway: Gateway, viewer: Viewer, only: str = "") -> list[M
     detailed = sees_model_errors(gateway.settings, viewer.key.scope)
     rows: dict[str, list[DeploymentRow]] = defaultdict(list)
     for row in await at_work(gateway.store, gateway.directory, theirs, by_id):
-        told = detailed or row.status.name == "BUILDING"
-        shown = DeploymentRow(**vars(row), reason=row.status.reason if told else "")
+        may_read = detailed or row.status.name == "BUILDING"
+        shown = DeploymentRow(**vars(row), reason=row.status.reason if may_read else "")
         rows[row.deployment.model_id].append(shown)
     return [ModelRow(model, tuple(sorted(rows[model.id], key=_place))) for model in models]
 
 
 def _place(row: DeploymentRow) -> tuple[bool, int]:
-    """What production points at comes first, then the newest."""
+    """Sorts what production points at first, then the newest."""
     return PRODUCTION not in row.environments, -row.deployment.created

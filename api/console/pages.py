@@ -31,7 +31,7 @@ from tasks.outside_text import utf8
 from tasks.store.job_store import unavailable
 
 router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
-LOGIN_BODY = 4096  # bytes
+MOST_LOGIN_BYTES = 4096  # of the form's body
 WRONG_KEY = "This key is unknown, revoked or expired, or it may not use models."
 
 
@@ -45,17 +45,17 @@ async def static_file(digest: str, name: str) -> Response:  # noqa: ARG001 - of 
 async def login_form(request: Request, next: str = "/ui") -> Response:
     """Asks for an API key."""
     if await sessions.viewer_in(request):
-        return RedirectResponse(_inside(next), 303, SECURITY)
-    return await page(request, "login.html", None, next=_inside(next), wrong="")
+        return RedirectResponse(_console_path(next), 303, SECURITY)
+    return await page(request, "login.html", None, next=_console_path(next), wrong="")
 
 
 @router.post("/login")
 async def login(request: Request) -> Response:
     """Begins a session."""
     _check_same_origin(request)
-    body = await bodies.read(request, LOGIN_BODY)
+    body = await bodies.read(request, MOST_LOGIN_BYTES)
     form = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
-    then = _inside(form.get("next", "/ui"))
+    then = _console_path(form.get("next", "/ui"))
     response = RedirectResponse(then, 303, SECURITY)
     if await sessions.log_in(request, response, utf8(form.get("key", "").strip())):
         return response
@@ -74,10 +74,10 @@ async def logout(request: Request, viewer: Viewing) -> Response:
 @router.get("/pulse")
 async def pulse(request: Request, viewer: Viewing) -> StreamingResponse:  # noqa: ARG001 - logged in
     """Server-Sent Events: one whenever pages should ask for their content again."""
-    return StreamingResponse(_beats(request), 200, SECURITY, "text/event-stream")
+    return StreamingResponse(_pulse_events(request), 200, SECURITY, "text/event-stream")
 
 
-async def _beats(request: Request) -> AsyncGenerator[str]:
+async def _pulse_events(request: Request) -> AsyncGenerator[str]:
     gateway, beating = gateway_of(request), request.app.state.pulse
     yield "retry: 3000\n\n"
     async for number in beating.changes():
@@ -200,7 +200,7 @@ async def nowhere(viewer: Viewing, rest: str) -> Response:  # noqa: ARG001 - for
     raise Problem(404, "client_error", f"The console has no page /ui/{rest[:100]}.")
 
 
-def _inside(path: str) -> str:
+def _console_path(path: str) -> str:
     """The path, if it is one of the console's; else the first page."""
     return path if path == "/ui" or path.startswith(("/ui/", "/ui?")) else "/ui"
 

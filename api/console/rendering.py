@@ -23,7 +23,7 @@ from tasks.outside_text import printable
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 LEVEL_NAMES = {0: "high", 1: "medium", 2: "low"}
-PIECES = 100  # of a template at a time: about half a millisecond
+PIECES = 100  # of a template that are rendered at a time: it takes about half a millisecond
 MOST_ATTEMPTS = 10  # of a webhook, the latest
 MOST_SHOWN = 200_000  # characters of a text in a page; the rest is a download
 SECURITY = {
@@ -37,8 +37,8 @@ SECURITY = {
 VARY = {"vary": "HX-Request"}
 
 
-def _shown(value: Any) -> Any:
-    """What a template writes: text without control characters. What is HTML already was text before."""
+def _printable(value: Any) -> Any:
+    """What a template writes: text without control characters. Markup is left alone, because it was made of such text."""
     return printable(value) if type(value) is str else value
 
 
@@ -48,7 +48,7 @@ TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-    finalize=_shown,
+    finalize=_printable,
 )
 
 
@@ -62,13 +62,13 @@ async def page(
 ) -> Response:
     """A page, or only its live part if a page asks for that (`HX-Request`)."""
     part = "live" if is_part(request) else None
-    known = {"viewer": viewer, "path": request.url.path, "query": request.url.query}
-    known |= {"asset": asset}
+    context = {"viewer": viewer, "path": request.url.path, "query": request.url.query}
+    context |= {"asset": asset}
     found = TEMPLATES.get_template(template)
     if part and part in found.blocks:
-        pieces = found.blocks[part](found.new_context(known | values))
+        pieces = found.blocks[part](found.new_context(context | values))
     else:
-        pieces = found.generate(known | values)
+        pieces = found.generate(context | values)
     return HTMLResponse(await _joined(pieces), status, SECURITY | VARY)
 
 
@@ -109,39 +109,39 @@ def pretty(raw: bytes | str) -> str:
     return printable(words)
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A duration in seconds as people say it."""
+def seconds(value: float | None, digits: int = 3) -> str:
+    """A duration in seconds, with the unit that fits; '' for None."""
     if value is None:
         return ""
-    for unit, seconds in (("h", 3600), ("min", 60)):
-        if value >= seconds:
-            return f"{value / seconds:.{digits}g} {unit}"
+    for unit, length in (("h", 3600), ("min", 60)):
+        if value >= length:
+            return f"{value / length:.{digits}g} {unit}"
     return f"{value:.{digits}g} s"
 
 
 def about(value: float | None) -> str:
-    """The same of a duration that is not known exactly."""
-    return number(value, 2)
+    """An estimated duration in seconds: the same with two digits."""
+    return seconds(value, 2)
 
 
 def milliseconds(value: float | None) -> str:
-    """The same of milliseconds."""
-    return "" if value is None else f"{value:.3g} ms" if value < 1000 else number(value / 1000)
+    """A duration in milliseconds, with the unit that fits; '' for None."""
+    return "" if value is None else f"{value:.3g} ms" if value < 1000 else seconds(value / 1000)
 
 
 def percent(value: float) -> str:
-    """A share in percent; a small one is not told as nothing."""
+    """A share, which is in percent already. One above 0 does not read as 0 %."""
     return "under 1 %" if 0 < value < 1 else f"{value:.0f} %"
 
 
 def gib(count: int) -> str:
-    """Bytes, as memory is measured."""
+    """A number of bytes in GiB, or in MiB below one GiB."""
     return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
 
 
 FILTERS: dict[str, Any] = {
     "at": time_of,
-    "seconds": number,
+    "seconds": seconds,
     "milliseconds": milliseconds,
     "about": about,
     "gib": gib,
@@ -152,6 +152,6 @@ FILTERS: dict[str, Any] = {
 TEMPLATES.filters.update(FILTERS)
 WORDS: dict[str, Any] = {"WAITS": WAITS, "LEVELS": LEVEL_NAMES, "MOST_ATTEMPTS": MOST_ATTEMPTS}
 TEMPLATES.globals.update(WORDS)
-# For templates and for the part of a page alone, which is rendered without what stands around it.
+# Globals, because a live part that is rendered alone does not run the imports of its template.
 PARTS: dict[str, Any] = vars(TEMPLATES.get_template("parts.html").module)
 TEMPLATES.globals.update({name: part for name, part in PARTS.items() if not name.startswith("_")})

@@ -1,4 +1,4 @@
-"""A route of the console: whatever goes wrong on a page is a page."""
+"""A route of the console. An error on a page becomes a page, too."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -30,11 +30,11 @@ class PageRoute(APIRoute):
             except LoginNeeded as needed:
                 return _to_login(request, needed)
             except Problem as problem:
-                return await _said(request, problem)
+                return await _error_page(request, problem)
             except KingpostError as error:
-                return await _said(request, of_error(error))
+                return await _error_page(request, of_error(error))
             except RequestValidationError as error:
-                return await _said(request, of_validation(error))
+                return await _error_page(request, of_validation(error))
 
         return handler
 
@@ -46,7 +46,7 @@ def _to_login(request: Request, needed: LoginNeeded) -> Response:
     return RedirectResponse(where, 303, SECURITY)
 
 
-async def _said(request: Request, problem: Problem) -> Response:
+async def _error_page(request: Request, problem: Problem) -> Response:
     viewer: Viewer | None = None
     try:
         viewer = await viewer_in(request)

@@ -16,14 +16,14 @@ from tasks.api_keys import ApiKey, Need
 
 COOKIE = "kingpost_session"
 CSRF_HEADER = "x-kingpost-csrf"
-LIVES = 12 * 3600  # s
-MOST_COOKIE = 200  # characters
-SAFE = ("GET", "HEAD")
+SESSION_SECONDS = 12 * 3600  # 12 h, so people log in about once a day
+MOST_COOKIE_CHARS = 200
+SAFE = ("GET", "HEAD")  # methods that change nothing
 FORGED = "This change was not asked for by a page of the console; reload the page and try again."
 
 
 class LoginNeeded(Exception):
-    """Nobody is logged in, or no more. `path` is where to go on after the login."""
+    """Nobody is logged in, or the session has ended. `path` is the page to show after the login."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -43,7 +43,10 @@ class Viewer:
 
     @property
     def sees(self) -> object:
-        """Equal for viewers who see the same on pages that have nothing of a session: keys of one reach that read everybody's requests, else the same key."""
+        """Equal for viewers who see the same on pages that have nothing of a session.
+
+        These are keys of one reach that read everybody's requests. Any other key sees its own pages alone.
+        """
         owner = owner_for(self.key)
         return owner, self.key.scope, self.key.models, self.key.environments
 
@@ -51,7 +54,7 @@ class Viewer:
 async def viewer_in(connection: HTTPConnection) -> Viewer | None:
     """Who is logged in with the cookie of this request. The key may have been revoked since the login. Raises StoreUnavailable."""
     token = connection.cookies.get(COOKIE, "")
-    if not 0 < len(token) <= MOST_COOKIE:
+    if not 0 < len(token) <= MOST_COOKIE_CHARS:
         return None
     gateway = gateway_of(connection)
     found = await gateway.store.run(sessions.session(token))
@@ -86,10 +89,10 @@ async def log_in(request: Request, response: Response, plain: str) -> bool:
     if key is None or not key.may("inference"):
         return False
     token = sessions.fresh()
-    await gateway.store.run(sessions.open_session(token, key.id, LIVES * 1000))
+    await gateway.store.run(sessions.open_session(token, key.id, SESSION_SECONDS * 1000))
     secure = request.url.scheme == "https"
     response.set_cookie(
-        COOKIE, token, LIVES, path="/ui", secure=secure, httponly=True, samesite="strict"
+        COOKIE, token, SESSION_SECONDS, path="/ui", secure=secure, httponly=True, samesite="strict"
     )
     return True
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-STEP, HEIGHT = 2, 24  # of a minute's width and of the picture, in its own units
+STEP, HEIGHT = 2, 24  # the width of a minute and the height of the picture, in units of its viewBox
 FLOOR = HEIGHT - 1  # where 0 is drawn
 
 
 def line(values: Sequence[float | None]) -> str:
-    """A line through the values, which ends where there is none; its highest point is at the top."""
+    """A line through the values. It has a gap where a value is None. The highest value is at the top."""
     top, parts, drawing = _top(values), list[str](), False
     for at, value in enumerate(values):
         if value is not None:

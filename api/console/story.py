@@ -20,14 +20,17 @@ class Step(NamedTuple):
 
 def story(job: Job, now: RequestStatus) -> list[Step]:
     """All that is known, oldest first."""
-    known = changes(job)
+    known = changes(job)  # the first one is the submission
     ends = [change for change in known[1:] if change.status is not Status.IN_PROGRESS]
-    whys = _whys(known, ends, now.errors)
+    whys = _errors_of(known, ends, now.errors)
     steps = [Step("submitted", time_of(known[0].at))]
-    lost = len(now.errors) - sum(map(bool, whys.values()))
-    steps += [Step("an attempt failed", None, _told(error)) for error in now.errors[:lost]]
+    # The first errors may have no change: the store keeps the latest changes only.
+    unplaced = len(now.errors) - sum(map(bool, whys.values()))
+    steps += [
+        Step("an attempt failed", None, _error_text(error)) for error in now.errors[:unplaced]
+    ]
     for change in known[1:]:
-        steps += _of(change, whys.get(change.number, ""))
+        steps += _steps_of(change, whys.get(change.number, ""))
     if now.status == "QUEUED":
         why = " ".join(filter(None, (now.waiting_for, now.waiting_reason)))
         steps.append(Step("waits", now.status_at, why))
@@ -36,7 +39,7 @@ def story(job: Job, now: RequestStatus) -> list[Step]:
     return steps
 
 
-def _of(change: StatusChange, why: str) -> Iterator[Step]:
+def _steps_of(change: StatusChange, why: str) -> Iterator[Step]:
     at = time_of(change.at)
     if change.status is Status.IN_PROGRESS:
         yield Step(f"attempt {change.attempt} started", at)
@@ -49,19 +52,22 @@ def _of(change: StatusChange, why: str) -> Iterator[Step]:
         yield Step(change.status.lower(), at, why)
 
 
-def _whys(
+def _errors_of(
     known: Sequence[StatusChange], ends: Sequence[StatusChange], errors: Sequence[AsyncError]
 ) -> dict[int, str]:
-    """The error of each change that has one, by its number. An attempt that was put back without being charged has left none."""
+    """The text of the error of each change that has one, by the change's number.
+
+    An attempt that was put back without being charged has left no error. Errors are given out from the newest back.
+    """
     attempts = {change.number + 1: change.attempt for change in known}
     left, found = list(errors), dict[int, str]()
     for change in reversed(ends):
         charged = attempts.get(change.number) == change.attempt
         failed = change.status in FINAL and change.status is not Status.SUCCEEDED
         if left and (failed or (change.status is Status.QUEUED and charged)):
-            found[change.number] = _told(left.pop())
+            found[change.number] = _error_text(left.pop())
     return found
 
 
-def _told(error: AsyncError) -> str:
+def _error_text(error: AsyncError) -> str:
     return f"{error.code}: {error.message}"

@@ -42,16 +42,16 @@ ASKED = TypeAdapter(Asked)
 async def playground(
     request: Request, viewer: Viewing, model: str, again: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
-    """Runs a model by hand. With `again`, it begins as an earlier request: its input, deployment and level, through the queue."""
+    """Runs a model by hand. `again` is the id of an earlier request, whose input, deployment and level the form then has."""
     row = await one_model(request, viewer, model)
     if not row.deployments:
         raise Problem(404, "client_error", NO_VERSION)
-    held = await _held(request, row.deployments[0].deployment)
+    contents = await _contents(request, row.deployments[0].deployment)
     job = (await job_and_status(request, again, viewer.key))[0] if again else None
-    example = pretty(json.dumps(held.example)) if held.example is not None else ""
+    example = pretty(json.dumps(contents.example)) if contents.example is not None else ""
     given = await (given_again(request, again) if again else latest_input(request, viewer, row.model.id))  # fmt: skip
     return await page(
-        request, "playground.html", viewer, row=row, chats=held.chats,
+        request, "playground.html", viewer, row=row, chats=contents.chats,
         given=given or example or "{}", example=example, again=job,
     )  # fmt: skip
 
@@ -67,15 +67,16 @@ async def chat(request: Request, viewer: Viewing, model: str) -> Response:
 
 @router.post("/code")
 async def code(request: Request, viewer: Viewing) -> Response:
-    """The code of a call, by the name of where it is pasted. It calls nothing."""
+    """The code of a call, by tool (`calls`). It calls nothing."""
     check_not_forged(request, viewer, request.method)
+    # In JSON a character may have six bytes (\uXXXX), and the other members need some.
     asked = bodies.parse(ASKED, await bodies.read(request, 8 * MOST_SHOWN))
     base = f"{request.url.scheme}://{request.url.netloc}"
     called = Called(base, asked.name, asked.deployment, asked.text, asked.how, asked.level)
     return JSONResponse(dict(calls(called)), headers=SECURITY)
 
 
-async def _held(request: Request, deployment: Deployment) -> Contents:
+async def _contents(request: Request, deployment: Deployment) -> Contents:
     try:
         return await gateway_of(request).packages.of(deployment)
     except PayloadUnavailable:

@@ -55,7 +55,10 @@ async def _chats(request: Request, row: ModelRow) -> bool:
 async def what_changed(
     request: Request, viewer: Viewing, model: str, old: Which = "", new: Which = ""
 ) -> Response:
-    """What differs between two versions; without a choice, what production would get: the newest against production, and production against the one before it."""
+    """What differs between two versions.
+
+    Without a choice the newest is compared with production. Production itself is compared with what was there before it.
+    """
     await authenticate(request, "deploy")
     row = await one_model(request, viewer, model)
     versions = sorted(row.deployments, key=lambda entry: entry.deployment.created, reverse=True)
@@ -64,8 +67,8 @@ async def what_changed(
     found = None
     if before and after:
         packages = gateway_of(request).packages
-        held = [await packages.of(entry.deployment) for entry in (before, after)]
-        found = await asyncio.to_thread(changes, *held)
+        contents = [await packages.of(entry.deployment) for entry in (before, after)]
+        found = await asyncio.to_thread(changes, *contents)
     return await page(
         request, "changes.html", viewer, row=row, versions=versions, old=before, new=after, found=found
     )  # fmt: skip
@@ -86,6 +89,7 @@ async def log(
 
 
 def _chosen(versions: list[DeploymentRow], deployment_id: str) -> DeploymentRow:
+    """The version with that id. Raises Problem 404."""
     for entry in versions:
         if entry.deployment.id == deployment_id:
             return entry
@@ -95,15 +99,16 @@ def _chosen(versions: list[DeploymentRow], deployment_id: str) -> DeploymentRow:
 def _to_compare(
     row: ModelRow, versions: list[DeploymentRow], after: DeploymentRow | None
 ) -> DeploymentRow | None:
-    """What a version is compared with: production, and production with what it was before."""
-    at = row.model.environments.get(PRODUCTION)
+    """What a version is compared with: production; for production itself, what was there before it."""
+    production = row.model.environments.get(PRODUCTION)
     known = {entry.deployment.id: entry for entry in versions}
-    serving = known.get(at.deployment_id or "") if at else None
+    serving = known.get(production.deployment_id or "") if production else None
     if serving is None or after is None:
         return _one_before(versions, after)
     if serving is not after:
         return serving
-    return known.get((at.previous if at else None) or "") or _one_before(versions, after)
+    previous = production.previous if production else None
+    return known.get(previous or "") or _one_before(versions, after)
 
 
 def _one_before(versions: list[DeploymentRow], after: DeploymentRow | None) -> DeploymentRow | None:

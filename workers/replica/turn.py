@@ -26,9 +26,7 @@ log = get_logger("turn")
 # After these waits a turn ends, so that the thread soon sees a drain.
 SLOT_WAIT = 1.0  # s, for a slot, which sync calls get first; then the wake-up is put back
 SICK_WAIT = 1.0  # s, while the host is sick; then the wake-up is put back
-READY_WAIT = (
-    1.0  # s, while the model loads; then the wake-up is dropped, as a ready host sends more
-)
+READY_WAIT = 1.0  # s, while the model loads; then the wake-up is dropped: a ready host sends more
 CLAIM_SECONDS = 3.0  # for which a claim is repeated while the store is away
 CLAIM_RETRY_SECONDS = 0.2  # between these repetitions
 

@@ -17,13 +17,13 @@ from tasks.outside_text import whole_number
 
 PULSE_HEADER = "x-kingpost-pulse"  # the change that a page wants to see, as the stream of changes has numbered it
 SEEN_HEADER = "x-kingpost-seen"  # what a page shows: the digest of the part
-MOST_PARTS = 64  # are kept, each until the next change is looked at
+MOST_PARTS = 64  # that are kept; the one that was asked for longest ago goes first
 Render = Callable[[Viewer], Awaitable[Response]]
 
 
 @dataclass
 class _Part:
-    """A part as it was at a change. Who wants it anew renders it under the lock, and the others wait."""
+    """A part as it was at the change `number`. The first call that needs a newer one renders it under the lock. Others wait."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     number: int = -1
@@ -45,17 +45,17 @@ class Parts:
         if number is None or not is_part(request):
             return await render(viewer)
         part = self._part((request.url.path, request.url.query, viewer.sees))
-        known = part.failed
+        failed_before = part.failed
         async with part.lock:
-            if part.failed is not known and part.failed:
-                raise part.failed  # what the one before has just met; a queue of calls would each wait for it
+            if part.failed is not failed_before and part.failed:
+                raise part.failed  # the call before has just met it; else each waiting call would try in turn
             if part.number < number and (other := await self._renew(part, viewer, render)):
                 return other
         return Response(part.body, 200, SECURITY | VARY | {SEEN_HEADER: part.digest}, "text/html")
 
     async def _renew(self, part: _Part, viewer: Viewer, render: Render) -> Response | None:
-        """Renders it; the answer if that is none to share."""
-        number = self._pulse.number  # what changes from here on has another one
+        """Renders the part and keeps it. Returns an answer that is no part (an error, say), which is not shared; else None."""
+        number = self._pulse.number  # what changes while this renders gets a higher one
         try:
             response = await render(replace(viewer, csrf=""))  # nothing of a session is shared
         except KingpostError as error:
@@ -76,7 +76,7 @@ class Parts:
 
 
 def digest_of(body: bytes) -> str:
-    """What tells one part from another."""
+    """Different for parts that differ: 32 hex digits."""
     return hashlib.sha256(body).hexdigest()[:32]
 
 

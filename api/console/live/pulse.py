@@ -12,11 +12,10 @@ from tasks.process.loops import Guard
 from tasks.steering import verbs as steering
 from tasks.store.job_store import AsyncJobStore
 
-EVERY_SECONDS = 1.0
-SPREAD_SECONDS = (
-    0.5  # in which all pages hear of a change: in one turn they would hold up everybody else
-)
-GOLDEN = 0.618  # steps of it are spread evenly, however many there are
+LOOK_SECONDS = 1.0  # between looks
+# All pages hear of a change within this time. If all asked at once, they would hold up other calls.
+SPREAD_SECONDS = 0.5
+GOLDEN = 0.618  # the golden ratio: the fractions of its multiples are spread evenly, however many there are
 BEAT_SECONDS = 15.0  # between signs of life on a silent stream
 
 
@@ -26,7 +25,7 @@ class Pulse:
     def __init__(self, store: AsyncJobStore, directory: Directory, hub: EventHub) -> None:
         self._store, self._directory, self._hub = store, directory, hub
         self._viewers = 0
-        self._came = 0  # all that ever were
+        self._viewers_ever = 0  # spreads them over SPREAD_SECONDS
         self._seen: object = None
         self._number = 0
         self._changed = asyncio.Condition()
@@ -44,7 +43,7 @@ class Pulse:
             await self._wanted.wait()
             with self._guard.round():
                 await self._look()
-            await asyncio.sleep(max(EVERY_SECONDS, self._guard.delay))
+            await asyncio.sleep(max(LOOK_SECONDS, self._guard.delay))
 
     async def _look(self) -> None:
         replicas = tuple(
@@ -61,17 +60,17 @@ class Pulse:
                 self._changed.notify_all()
 
     async def changes(self) -> AsyncGenerator[int | None]:
-        """The number after each change, and None now and then meanwhile."""
+        """The number after each change. After BEAT_SECONDS without one, None."""
         self._viewers += 1
-        self._came += 1
-        late = self._came * GOLDEN % 1 * SPREAD_SECONDS
+        self._viewers_ever += 1
+        delay = self._viewers_ever * GOLDEN % 1 * SPREAD_SECONDS
         self._wanted.set()
         try:
             known = self._number
             while True:
                 changed = await self._wait(known)
                 if changed:
-                    await asyncio.sleep(late)
+                    await asyncio.sleep(delay)
                 known = self._number if changed else known
                 yield known if changed else None
         finally:
@@ -80,7 +79,7 @@ class Pulse:
                 self._wanted.clear()
 
     async def _wait(self, known: int) -> bool:
-        """Whether the number is another one before the next sign of life is due."""
+        """Waits for another number than that. False if there is none for BEAT_SECONDS."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEAT_SECONDS), self._changed:
                 return await self._changed.wait_for(lambda: self._number != known)

@@ -23,7 +23,7 @@ function note(text, wrong = false) {
   line.textContent = text;
   line.classList.toggle("wrong", wrong);
   $("#notes").append(line);
-  setTimeout(() => line.remove(), wrong ? 15000 : 5000);
+  setTimeout(() => line.remove(), wrong ? 15000 : 5000); // ms; an error takes longer to read
 }
 
 function ask(question) {
@@ -34,8 +34,8 @@ function ask(question) {
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
 }
 
-// A page asks for its live part with what it shows, and gets nothing if that is still so. After a change that the server told
-// of it may have what was rendered for others; after one of its own it asks for the state of now.
+// A page asks for its live part and sends the digest of what it shows. It gets nothing if that is still so. After a change that
+// the server reported, it may get what was rendered for others. After a change of its own, it asks for the state of now.
 let partSeen = null, wantsNow = true;
 
 function refresh(number = null) {
@@ -70,6 +70,7 @@ async function act(element, body) {
   }
 }
 
+// A new key, which is shown once.
 function showSecret(text) {
   $("#secret pre").textContent = text;
   $("#secret").hidden = false;
@@ -144,6 +145,7 @@ async function bulk(button) {
   }
 }
 
+// Repeats a bulk operation, of which each call does one step, until it is finished.
 async function steps(address, body, told) {
   const operation = crypto.randomUUID?.().replaceAll("-", "") ?? Math.random().toString(16).slice(2);
   for (;;) {
@@ -173,6 +175,7 @@ function ago(seconds) {
   return `${Math.round(seconds / 86400)} days ago`;
 }
 
+// Shows whether the page hears of changes.
 function link(state) {
   const element = $("#link");
   element.textContent = { live: "live", lost: "connection lost" }[state];
@@ -185,14 +188,14 @@ function whileSeen(open) {
   const start = () => {
     events?.close();
     const mine = events = document.hidden ? null : open();
-    if (mine) whenRefused(mine, () => setTimeout(() => { if (events === mine) start(); }, AGAIN));
+    if (mine) whenRefused(mine, () => setTimeout(() => { if (events === mine) start(); }, REOPEN_MS));
   };
   start();
   document.addEventListener("visibilitychange", start);
   addEventListener("pagehide", () => events?.close());
 }
 
-const AGAIN = 5000; // ms, until a stream that the server has refused is tried again
+const REOPEN_MS = 5000; // until a stream that the server has refused is tried again
 
 // A browser itself opens a stream again that was cut, but none that was refused.
 function whenRefused(events, then) {
@@ -208,7 +211,7 @@ function pulse() {
 }
 
 let waiting = false; // a refresh comes soon: a model may report a hundred times a second
-function soon() {
+function refreshSoon() {
   if (waiting) return;
   waiting = true;
   setTimeout(() => { waiting = false; refresh(); }, 500);

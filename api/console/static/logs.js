@@ -1,8 +1,8 @@
 // Log lines in a list, as they come. `data-log` is the query of /v1/logs.
 "use strict";
 
-const MOST_LINES = 500; // in a page
-const FIRST_LINES = 200;
+const MOST_LINES = 500; // in a page; older ones go
+const FIRST_LINES = 200; // that are there when a page opens
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
 const FULL_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const SHOWN_FIELDS = new Set(["ts", "timestamp", "level", "model", "model_id", "deployment", "deployment_id", "event", "message", "traceback", "exception", "request_id", "chain_request_id", "machine", "pid"]);
@@ -35,6 +35,7 @@ function addLines(list, lines) {
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
+// Ids of lines are "MILLISECONDS-NUMBER", as those of a stream of the store.
 function isAfter(id, last) {
   const [ms, number] = id.split("-").map(Number), [lastMs, lastNumber] = last.split("-").map(Number);
   return ms > lastMs || (ms === lastMs && number > lastNumber);

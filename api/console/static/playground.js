@@ -257,7 +257,7 @@ async function ended(job, state, link) {
 
 // --- the code
 
-let due = 0;
+let due = 0; // the timer that shows the code when nobody types
 function changed() {
   form.priority.disabled = form.how.value !== "async"; // it is the level in the queue
   clearTimeout(due);
