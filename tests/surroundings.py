@@ -1,7 +1,8 @@
-"""What tests see of the machine: an empty home, empty caches, and no variable that only this shell has."""
+"""What tests see of the machine: an empty home, empty caches, no variable that only this shell has, and a Ctrl-C that works."""
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -52,6 +53,9 @@ def enter() -> Path:
     os.environ.clear()
     os.environ.update(variables)
     sys.dont_write_bytecode = False  # a child would compile all of our code again
+    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return home
 
 

@@ -30,7 +30,8 @@ def _held(stand: Stand) -> str:
 def _silent(stand: Stand, size: int) -> str:
     with stand.sockets(size):
         said = _held(stand)
-        assert stand.connections() <= stand.most
+        # The kernel's table counts a connection before the API has taken it and chosen whom to cut.
+        wait_until(lambda: stand.connections() <= stand.most, 30, "silent sockets are all kept")
     return said
 
 

@@ -22,7 +22,7 @@ NO_CHANGES = (
     r"/graphql/?",
     r"/v1/models/\{model\}/deployments/\{which\}/logs",
     r"/(production|development|environments/\{environment\}|deployment/\{deployment_id\})/.+",
-    r"/v1/(chat/completions|completions|embeddings|messages|responses)",
+    r"/v1/(chat/completions|completions|embeddings|messages|responses|rerank|images/\w+|audio/\w+)",
 )
 Client = tuple[httpx.Client, str]  # and the id of its key
 

@@ -61,11 +61,12 @@ def prometheus(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def _is_up(client: httpx.Client) -> bool:
+    """Whether it serves and has scraped; while it starts, it answers 503 with a plain text."""
     try:
-        found = ask(client, "up == 1")
+        ready = client.get("/-/ready").is_success
     except httpx.HTTPError:
         return False
-    return bool(found)
+    return ready and bool(ask(client, "up == 1"))
 
 
 def ask(client: httpx.Client, query: str) -> list[Any]:

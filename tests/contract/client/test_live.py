@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from typing import Any
 
 import httpx
@@ -74,8 +73,6 @@ def test_top_is_live_in_80_columns_and_leaves_the_terminal_as_it_was(
     command = [sys.executable, "-m", "kingpost", "top", "--every", "0.5"]
     process = subprocess.Popen(
         command, stdin=child, stdout=child, stderr=child, env=variables, start_new_session=True,
-        # Whoever started the tests in the background had this signal ignored, and children inherit that.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     os.close(child)
     try:

@@ -1,6 +1,8 @@
 """Tests run the same on every machine: nothing of the shell that started them reaches them."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,12 @@ def test_installers_find_their_configuration_from_another_home(tmp_path: Path) -
     assert found["UV_CONFIG_FILE"] == str(old / ".config/uv/uv.toml")
     given = {"HOME": str(old), "PIP_CONFIG_FILE": "/given"}
     assert clean(given, new)["PIP_CONFIG_FILE"] == "/given"
+
+
+def test_ctrl_c_reaches_what_a_test_starts_though_the_tests_run_in_the_background() -> None:
+    line = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_a_command_in_this_process_leaves_no_logger_that_a_later_test_cannot_capture() -> None:
