@@ -12,7 +12,8 @@ from pathlib import Path
 from deployments.packages.package import Package, PackageError
 from deployments.packages.syntax import syntax_error
 from workers.host.errors import ModelDefinitionError
-from workers.host.model.loader import extend_import_path, import_model_file
+from workers.host.model.import_path import extend_import_path
+from workers.host.model.loader import import_model_file
 from workers.host.model.methods import Methods
 
 BROKEN, NOT_INSTALLED = 1, 3

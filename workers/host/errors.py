@@ -9,6 +9,7 @@ HostError                      status  X-BASETEN-ERROR-CODE
 |-- ModelExit                   500    -     the model called sys.exit; plain text
 |-- UnsendableResponse          500    600   the model's own Response cannot be sent over HTTP
 |-- FilesNotStored              503    600
+|-- FilesNotSent                400    700
 |-- FilesRefused                400    700
 `-- ClientGone                  499    600
 """
@@ -87,7 +88,7 @@ class UnsendableResponse(HostError):
 
 
 class FilesNotStored(HostError):
-    """The files of the input cannot be written here, because the disk is full, say."""
+    """The files of the input cannot be written on this machine, because its disk is full, say."""
 
     status = 503
 
@@ -180,8 +181,8 @@ def error_reply(error: BaseException) -> Reply:
             if is_final(error.status_code):
                 return downstream_error(error.status_code, error.detail)
             return error_reply(UnsendableResponse(f"its status is {error.status_code}"))
-    except (TypeError, ValueError) as unsayable:  # a set in the detail
-        error = unsayable
+    except (TypeError, ValueError) as not_json:  # the exception's detail holds a set, say
+        error = not_json
     message = f"Unhandled exception: {type(error).__name__}: {error}"
     return _with_headers(500, utf8(message), UNEXPECTED)
 

@@ -8,33 +8,36 @@ import gc
 import sys
 import threading
 
-from workers.host.model.failure import headline
+from workers.host.model.failure import MOST_CAUSES, headline
 from workers.wire.messages import DEVICE, HARDWARE, OUT_OF_MEMORY, WELL, WHY_SICK, Fault
 
-MOST_CAUSES = 4
-MEMORY_FAULTS = 3  # in a row, until the process is taken for the cause
-RELIEF_SECONDS = 0.1  # until the exception and its frames, which hold tensors, are gone
-OF_DEVICE = ("CUDA", "cuda", "HIP", "hip")
-# After these, every further call of the same process fails.
-BROKEN = (
+# failures in a row after which the process counts as broken, and not the inputs as too large
+MEMORY_FAULTS = 3
+# From a failure until caches are emptied. By then the exception is gone, and with it the frames that hold tensors.
+RELIEF_SECONDS = 0.1
+# A text that has none of these words is not about a GPU.
+DEVICE_WORDS = ("CUDA", "cuda", "HIP", "hip")
+# After an error with one of these texts, every further call of the same process fails.
+BROKEN_TEXTS = (
     *("device-side assert", "illegal memory access", "misaligned address", "illegal instruction"),
     *("unspecified launch failure", "invalid program counter", "invalid address space"),
     *("CUDA_ERROR_ASSERT", "CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_LAUNCH_FAILED"),
 )
-# These are never an input's fault.
-DEFECT = ("uncorrectable ECC", "ECC error", "ECC_UNCORRECTABLE", "fallen off the bus")
-FULL = (
+# These say that the hardware is defective.
+DEFECT_TEXTS = ("uncorrectable ECC", "ECC error", "ECC_UNCORRECTABLE", "fallen off the bus")
+MEMORY_TEXTS = (
     *("CUDA out of memory", "HIP out of memory", "MPS backend out of memory"),
     *("error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"),
     *("RESOURCE_EXHAUSTED: Out of memory", "can't allocate memory"),
 )
-# Their bindings raise RuntimeError itself or a class of their own. The texts of any other exception say nothing, because they may
-# quote the input: a ValueError is the model's answer to it.
+# These libraries raise RuntimeError itself or a class of their own. Only the texts of such exceptions are searched. Any other exception,
+# such as a ValueError, may be the model's answer to its input and quote it.
 LIBRARIES = {
     *("torch", "torchvision", "torchaudio", "jax", "jaxlib", "tensorflow", "paddle", "mxnet"),
     *("cupy", "cupy_backends", "numba", "pycuda", "cuda", "tensorrt", "onnxruntime"),
 }
-NOTED = "_kingpost_noted"  # on an exception that was counted: all calls of a batch get the same
+# attribute of an exception that was counted: all calls of a batch fail with the same one
+NOTED = "_kingpost_noted"
 
 
 class Faults:
@@ -61,7 +64,7 @@ class Faults:
         return kind
 
     def ended_well(self) -> None:
-        """A call of the model has ended well."""
+        """Notes that a call of the model has ended well, which ends a row of memory faults."""
         self._memory_faults = 0
 
 
@@ -71,16 +74,17 @@ FAULTS = Faults()
 def fault_of(error: BaseException) -> Fault:
     """What an exception, or one of its causes, says about the process."""
     cause: BaseException | None = error
-    for _ in range(MOST_CAUSES):
+    for _ in range(1 + MOST_CAUSES):  # those that `describe` shows to the owner
         if cause is None:
             break
-        if (kind := _alone(cause)) != WELL:
+        if (kind := _fault_of_single(cause)) != WELL:
             return kind
         cause = cause.__cause__ or cause.__context__
     return WELL
 
 
-def _alone(error: BaseException) -> Fault:
+def _fault_of_single(error: BaseException) -> Fault:
+    """What one exception says, without its causes."""
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
     if any(c.__name__ == "OutOfMemoryError" for c in type(error).__mro__):
@@ -88,13 +92,13 @@ def _alone(error: BaseException) -> Fault:
     if type(error) is not RuntimeError and type(error).__module__.split(".")[0] not in LIBRARIES:
         return WELL
     said = headline(error).partition("\n")[0]
-    if any(text in said for text in FULL):
+    if any(text in said for text in MEMORY_TEXTS):
         return OUT_OF_MEMORY
-    if not any(name in said for name in OF_DEVICE):
+    if not any(name in said for name in DEVICE_WORDS):
         return WELL
-    if any(text in said for text in DEFECT):
+    if any(text in said for text in DEFECT_TEXTS):
         return HARDWARE
-    return DEVICE if any(text in said for text in BROKEN) else WELL
+    return DEVICE if any(text in said for text in BROKEN_TEXTS) else WELL
 
 
 def _empty_caches() -> None:

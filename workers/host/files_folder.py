@@ -8,16 +8,16 @@ import shutil
 import time
 from pathlib import Path
 
-LOCK_SECONDS = 10.0  # for the host before this one to end
-LOOK_EVERY = 0.05  # s
+LOCK_SECONDS = 10.0  # how long to wait for the end of the host before this one
+LOOK_EVERY = 0.05  # s, between two tries to lock
 
-_held: list[int] = []  # locks, until this process ends
+_held: list[int] = []  # descriptors of locks, which this process holds until it ends
 
 
 def take(folder: Path) -> Path:
-    """Makes the folder, empty, for this process alone. Folders beside it whose process has ended go.
+    """Makes an empty folder that belongs to this process until it ends. Removes folders beside it whose process has ended.
 
-    Raises OSError when another process holds it for long.
+    Raises OSError if another process holds the folder for longer than LOCK_SECONDS.
     """
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _held.append(_locked(_lock_of(folder)))

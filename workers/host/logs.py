@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 from tasks.outside_text import utf8
 
 LIBRARIES = re.compile(r'File "[^"\n]*/(?:site-packages|dist-packages|lib/python3\.\d+)/')
-LONGEST = 64 * 1024  # characters of a message; more would make one line a log of its own
+LONGEST = 64 * 1024  # characters kept of a message, so that no single line fills the log
 
 chainlet: ContextVar[str | None] = ContextVar("chainlet", default=None)  # in a shared process
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -27,7 +27,7 @@ def install(level: str, model: str) -> None:
     """Sends prints and log records of this process, from `level` upward, to `write_line`."""
     out = sys.__stdout__
     assert out is not None, "the host needs a stdout to log to"
-    _Lines.out, _Lines.model = out, model
+    _Output.out, _Output.model = out, model
     sys.stdout, sys.stderr = _Prints("info"), _Prints("error")
     handler = _JsonHandler()
     root = logging.getLogger()
@@ -50,7 +50,9 @@ def end_request() -> None:
             stream.end()
 
 
-class _Lines:
+class _Output:
+    """Where this process writes its lines, and the name of its model, which each line has."""
+
     out: TextIO = sys.stdout
     model: str = ""
     lock = threading.RLock()  # re-entered when a clean-up of the collector prints
@@ -61,15 +63,15 @@ def _write(fields: dict[str, object]) -> None:
     said = {
         name: utf8(value) if isinstance(value, str) else value for name, value in fields.items()
     }
-    line: dict[str, object] = {"ts": now, "model": chainlet.get() or _Lines.model, **said}
+    line: dict[str, object] = {"ts": now, "model": chainlet.get() or _Output.model, **said}
     if (value := request_id.get()) is not None:
         line["request_id"] = value
     if (value := chain_request_id.get()) is not None:
         line["chain_request_id"] = value
     text = json.dumps(line, default=str) + "\n"
-    with _Lines.lock:
-        _Lines.out.write(text)
-        _Lines.out.flush()
+    with _Output.lock:
+        _Output.out.write(text)
+        _Output.out.flush()
 
 
 class _Prints(io.TextIOBase):
@@ -77,7 +79,7 @@ class _Prints(io.TextIOBase):
 
     def __init__(self, level: str) -> None:
         self._level = level
-        self._halves = _Halves()
+        self._unfinished = _UnfinishedLines()
 
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -86,21 +88,21 @@ class _Prints(io.TextIOBase):
     @property
     def buffer(self) -> BinaryIO:
         """The raw stream, for programs that write bytes. The worker turns those lines into JSON."""
-        return _Lines.out.buffer
+        return _Output.out.buffer
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return _Lines.out.fileno()
+        return _Output.out.fileno()
 
     def write(self, text: str, /) -> int:
-        with self._halves as halves:
-            *lines, rest = (halves.pop() + text).split("\n")
-            rest = _redrawn(rest)
+        with self._unfinished as unfinished:
+            *lines, rest = (unfinished.pop() + text).split("\n")
+            rest = _last_drawn(rest)
             if len(rest) > LONGEST:
                 lines, rest = [*lines, rest], ""
-            halves.put(rest)
+            unfinished.put(rest)
         for line in lines:
             self._line(line)
         return len(text)
@@ -110,16 +112,16 @@ class _Prints(io.TextIOBase):
 
     def end(self) -> None:
         """Ends the unfinished line of the current request, which is over."""
-        with self._halves as halves:
-            rest = halves.pop()
+        with self._unfinished as unfinished:
+            rest = unfinished.pop()
         self._line(rest)
 
     def _line(self, text: str) -> None:
-        if shown := _redrawn(text).rstrip("\r"):
+        if shown := _last_drawn(text).rstrip("\r"):
             _write({"level": self._level, "message": _capped(shown)})
 
 
-class _Halves:
+class _UnfinishedLines:
     """Unfinished lines: one for each request over all threads, and one for each thread outside of requests."""
 
     def __init__(self) -> None:
@@ -127,7 +129,7 @@ class _Halves:
         self._of_requests: dict[str, str] = {}
         self._of_thread = threading.local()
 
-    def __enter__(self) -> "_Halves":
+    def __enter__(self) -> "_UnfinishedLines":
         self._lock.acquire()
         return self
 
@@ -135,7 +137,7 @@ class _Halves:
         self._lock.release()
 
     def pop(self) -> str:
-        """Removes and returns the unfinished line. Mostly there is none."""
+        """Removes and returns the unfinished line of the current request or thread. It is empty if there is none."""
         if (name := request_id.get()) is not None:
             return self._of_requests.pop(name, "")
         text, self._of_thread.text = getattr(self._of_thread, "text", ""), ""
@@ -149,8 +151,8 @@ class _Halves:
             self._of_requests[name] = text
 
 
-def _redrawn(line: str) -> str:
-    """The part of a line that a terminal shows, if the line was redrawn like a progress bar."""
+def _last_drawn(line: str) -> str:
+    """What a terminal shows of a line in the end. A progress bar draws its line anew after each carriage return."""
     shown = line.rstrip("\r")
     return shown.rpartition("\r")[2] + line[len(shown) :]
 
@@ -174,7 +176,7 @@ class _JsonHandler(logging.Handler):
 def user_frames(error: BaseException, model_file: str) -> str:
     """The traceback as text, from the model's file downward. Without such frames, the error alone.
 
-    Files are named from the package's folder or the library's on, because it is shown to whoever deploys.
+    Paths begin at the package's folder, or at that of the library, because whoever deploys reads them.
     """
     told = _formatted(error, _first_of_user(error, model_file))
     here = 'File "' + os.getcwd() + os.sep

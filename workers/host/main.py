@@ -18,13 +18,14 @@ from workers.host import logs as host_logs
 from workers.host.call.answer import answer
 from workers.host.docker_server.server import ServerHost, create_server_app
 from workers.host.dynamic_config import use_dynamic_config
-from workers.host.model.loader import Surroundings, extend_import_path
+from workers.host.model.import_path import extend_import_path
+from workers.host.model.loader import Surroundings
 from workers.host.routes.app import create_app
 from workers.host.routes.private import WorkerApp
 from workers.host.serving import HostServer, Sockets
 from workers.host.state import ModelHost
 from workers.host.together import serve_together
-from workers.host.variables import apply_variables, surroundings
+from workers.host.variables import apply_variables, read_surroundings
 from workers.processes.parent_death import die_with_parent
 
 
@@ -67,11 +68,16 @@ def _options() -> argparse.Namespace:
         action="append",
         help="the Unix socket for its worker: jobs, slots, state, reload",
     )
-    parser.add_argument("--name", help="whose log lines are that no single chainlet wrote")
+    parser.add_argument(
+        "--name", help="what log lines call the process as a whole; default: the first model's name"
+    )
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--parent-pid", type=int, help="end at once if this is not the parent")
     parser.add_argument(
-        "--grace-seconds", type=int, default=3600, help="for running calls on SIGTERM"
+        "--grace-seconds",
+        type=int,
+        default=3600,
+        help="how long running calls may go on after SIGTERM",
     )
     parser.add_argument("--secrets-dir", type=_path, default=Surroundings.secrets_dir)
     parser.add_argument("--environment-file", type=_path, default=Surroundings.environment_file)
@@ -85,7 +91,7 @@ def _options() -> argparse.Namespace:
 
 
 def _path(text: str) -> Path:
-    return Path(text).absolute()  # before the cwd becomes the package
+    return Path(text).absolute()  # now, because `main` changes the working folder to the package
 
 
 def _drop_own_folder() -> None:
@@ -96,29 +102,29 @@ def _drop_own_folder() -> None:
 
 
 def _serve(packages: list[Package], options: argparse.Namespace) -> None:
-    around = surroundings(options.secrets_dir, options.environment_file)
+    surroundings = read_surroundings(options.secrets_dir, options.environment_file)
     if options.files_dir:
-        around = replace(around, files_dir=files_folder.take(options.files_dir))
-    sockets = [Sockets(*pair) for pair in zip(options.uds, options.worker_uds, strict=True)]
+        surroundings = replace(surroundings, files_dir=files_folder.take(options.files_dir))
+    sockets = [Sockets(*paths) for paths in zip(options.uds, options.worker_uds, strict=True)]
     if len(packages) == 1:
-        _server(packages[0], sockets[0], options, around).run()
+        _server(packages[0], sockets[0], options, surroundings).run()
         return
-    around = replace(around, shared=True, loading=threading.Lock())
+    surroundings = replace(surroundings, shared=True, loading=threading.Lock())
     servers = {
-        package.model_name: _server(package, pair, options, around)
-        for package, pair in zip(packages, sockets, strict=True)
+        package.model_name: _server(package, its_sockets, options, surroundings)
+        for package, its_sockets in zip(packages, sockets, strict=True)
     }
     serve_together(servers)
 
 
 def _server(
-    package: Package, sockets: Sockets, options: argparse.Namespace, around: Surroundings
+    package: Package, sockets: Sockets, options: argparse.Namespace, surroundings: Surroundings
 ) -> HostServer:
     if package.docker_server:
-        behind = ServerHost(package)
-        apps = create_server_app(behind), WorkerApp(behind, behind.answer)
-        return HostServer(behind, apps, sockets, options.grace_seconds)
-    host = ModelHost(package, around)
+        server_host = ServerHost(package)
+        apps = create_server_app(server_host), WorkerApp(server_host, server_host.answer)
+        return HostServer(server_host, apps, sockets, options.grace_seconds)
+    host = ModelHost(package, surroundings)
     apps = create_app(host), WorkerApp(host, partial(answer, host), host.hot_reload)
     return HostServer(host, apps, sockets, options.grace_seconds)
 

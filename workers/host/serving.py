@@ -21,7 +21,7 @@ from deployments.socket_relay import MAX_MESSAGE
 from workers.host.state import Host
 
 KEEP_ALIVE_SECONDS = 3600  # the worker and the gateway keep their connections open between calls
-BACKLOG = 4096
+BACKLOG = 4096  # connections that may wait to be accepted
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,16 @@ class Sockets:
 
 
 class HostServer(uvicorn.Server):
-    """Serves both sockets until SIGTERM, which also changes the state that the worker reads."""
+    """Serves both sockets until SIGTERM. The state that the worker reads is then "draining".
+
+    `apps` are the application for callers and that for the worker.
+    """
 
     def __init__(
         self, host: Host, apps: tuple[Starlette, ASGIApp], sockets: Sockets, grace_seconds: int
     ) -> None:
         self._app, for_worker = apps
-        super().__init__(_config(host.traffic.around(self._app), host.package, grace_seconds))
+        super().__init__(_config(host.traffic.counting(self._app), host.package, grace_seconds))
         self._for_worker = _WorkersServer(_config(for_worker, host.package, grace_seconds))
         self._host = host
         self._sockets = sockets
@@ -71,7 +74,7 @@ def _config(app: ASGIApp, package: Package, grace_seconds: int) -> uvicorn.Confi
     pings = Pings.of(package.runtime.transport)
     return uvicorn.Config(
         app,
-        lifespan="off",  # one for both, in `serve`
+        lifespan="off",  # `serve` runs it, once for both servers
         log_config=None,
         log_level="warning",
         access_log=False,

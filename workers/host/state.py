@@ -32,8 +32,8 @@ from workers.host.threads import in_thread
 from workers.host.traffic import Traffic
 from workers.wire.calls import LoadFailure
 
-# s between two looks at the environment file. Truss has 30: so long, requests of the new environment would meet a
-# model that was told of the old one.
+# s between two looks at the environment file. With the 30 s of Truss, a model would take calls of its new environment for 30 s before
+# it is told of it.
 ENVIRONMENT_POLL = 1.0
 
 State = Literal["loading", "ready", "failed", "draining"]
@@ -63,18 +63,18 @@ class ModelHost:
     Truss's server ends its process instead. Here the worker reads the reason and decides.
     """
 
-    def __init__(self, package: Package, around: Surroundings) -> None:
+    def __init__(self, package: Package, surroundings: Surroundings) -> None:
         self.package = package
         self.gate = SlotGate(slot_count(package))
         self.reservations = Reservations(self.gate)
         self.traffic = Traffic()
         self.state: State = "loading"
         self.failure: LoadFailure | None = None
-        self.files_dir: Path | None = around.files_dir
+        self.files_dir: Path | None = surroundings.files_dir
         self.liveness = self.readiness = Health(self.is_healthy)
-        self._around = around
+        self._surroundings = surroundings
         self._live: LiveModel | None = None
-        self._made: LiveModel | None = None  # has not yet loaded
+        self._created: LiveModel | None = None  # set before the load, whose end `_live` waits for
         self._pipeline: Pipeline | None = None
         self._loaded = asyncio.Event()
 
@@ -87,19 +87,20 @@ class ModelHost:
 
     @property
     def methods(self) -> Methods:
-        """Raises ModelNotReady before the load."""
+        """The methods of the loaded model. Raises ModelNotReady until the model is ready."""
         return self.pipeline.methods
 
     @property
     def known_methods(self) -> Methods | None:
         """The methods of the model. They are known before it is loaded."""
-        live = self._live or self._made
+        live = self._live or self._created
         return live.methods if live else None
 
     def start_loading(self) -> None:
         """Starts to load in a separate thread, while the server already answers."""
         loop, context = asyncio.get_running_loop(), copy_context()
-        run = partial(context.run, self._load, loop)  # the log is to say whose load it is
+        # the context has the name of the chainlet for the log
+        run = partial(context.run, self._load, loop)
         threading.Thread(target=run, name="load", daemon=True).start()
 
     async def wait_loaded(self) -> None:
@@ -112,12 +113,15 @@ class ModelHost:
             self.state = "draining"
 
     def hot_reload(self) -> None:
-        """Replaces the class of the live instance by the one on disk. Raises the exceptions of the import."""
+        """Replaces the class of the live instance by the one on disk.
+
+        Raises ModelNotReady before the load, and the exceptions of the import.
+        """
         live = self._live
         if live is None:
             raise ModelNotReady
         try:
-            methods = reload_methods(self.package, live, self._around)
+            methods = reload_methods(self.package, live, self._surroundings)
             self._adopt(LiveModel(live.instance, methods, live.environment))
         except Exception as error:
             log_user_error("Hot reload failed", error, self.package.model_class_filename)
@@ -125,7 +129,10 @@ class ModelHost:
         event("model.reloaded")
 
     async def is_healthy(self) -> bool:
-        """Whether the model is loaded and its own `is_healthy`, if it has one, neither says no nor raises."""
+        """False if the model's own `is_healthy` returns something falsy other than None, or raises. True if it has none.
+
+        Raises ModelNotReady until the model is ready.
+        """
         method = self.methods.is_healthy
         if method is None:
             return True
@@ -137,17 +144,18 @@ class ModelHost:
             healthy = False
         if not healthy:
             event("health_check.failed", "warning", message="Health check failed.")
-        return healthy is None or bool(healthy)  # no word is no refusal, as in Truss
+        # a check that returns nothing has succeeded, as in Truss
+        return healthy is None or bool(healthy)
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         started = time.perf_counter()
         try:
-            with self._around.loading:
+            with self._surroundings.loading:
                 event("model.loading")
-                live = self._made = make_model(self.package, self._around)
-                load(live, self._around.load_retries, on_loop(loop))
+                live = self._created = make_model(self.package, self._surroundings)
+                load(live, self._surroundings.load_retries, on_loop(loop))
                 warm_up(live, on_loop(loop))
-        except BaseException as error:  # a load fails in any way, sys.exit included; state() tells
+        except BaseException as error:  # a model may raise even SystemExit
             loop.call_soon_threadsafe(self._load_failed, error)
             return
         took_ms = round((time.perf_counter() - started) * 1000)
@@ -180,22 +188,21 @@ class ModelHost:
         self._live, self._pipeline = live, pipeline
 
     async def follow_health(self) -> None:
-        """Asks the model on schedule, once it is loaded. It never ends."""
+        """Checks the model's health every few seconds, once it is loaded. It ends only if the load failed."""
         await self.wait_loaded()
         if self.state != "failed":
             await self.liveness.run()
 
     async def follow_environment(self) -> None:
-        """Calls setup_environment again whenever the environment file changes. It never ends."""
+        """Calls setup_environment again whenever the environment file changes. It ends if the model has no such method."""
         await self.wait_loaded()
         while (live := self._live) and (method := live.methods.setup_environment):
             await asyncio.sleep(ENVIRONMENT_POLL)
             try:
-                latest = read_environment(self._around.environment_file)
+                latest = read_environment(self._surroundings.environment_file)
                 if latest is not None and latest != live.environment:
-                    live.environment = (
-                        latest  # first: what fails is tried again only when the file changes
-                    )
+                    # Set before the call, so that a call that fails is repeated only when the file changes again.
+                    live.environment = latest
                     run = method.function(latest) if method.is_async else None
                     await (run or in_thread(method.function, latest))
             except Exception as error:  # the model's own error must not end the polling

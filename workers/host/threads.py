@@ -39,7 +39,7 @@ def _pool() -> ThreadPoolExecutor:
 def _caught(
     function: Callable[..., Any], args: tuple[object, ...]
 ) -> tuple[BaseException | None, object]:
-    # A future cannot carry StopIteration, and SystemExit in one would end the server's loop.
+    # The error is returned and not raised: a future cannot carry StopIteration, and a SystemExit in one would end the server's loop.
     try:
         return None, function(*args)
     except BaseException as error:  # handed over whole to whoever awaits

@@ -40,7 +40,8 @@ def _serve(name: str, server: uvicorn.Server) -> None:
     try:
         server.run()
     finally:
-        if not server.should_exit:  # it could not start: half a process helps nobody
+        # it could not start, and the other chainlets cannot work without it
+        if not server.should_exit:
             event("server.ended", "error")
             sys.stdout.flush()
             os._exit(1)

@@ -1,8 +1,11 @@
-"""Counts the calls that the host serves, and has served. Jobs come by the worker's socket, and count only among the latter."""
+"""Counts the sync calls that run in the host now (`open`), and all calls that it has served, jobs included (`served`).
+
+Sync calls come by the socket for callers. Jobs come by the worker's socket, whose routes count them.
+"""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-LIVENESS = "/"  # what load balancers ask is no call of the model
+LIVENESS = "/"  # is not counted, because load balancers call it and no model code runs
 
 
 class Traffic:
@@ -12,8 +15,8 @@ class Traffic:
         self.open = 0
         self.served = 0
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """An application that counts its calls."""
+    def counting(self, app: ASGIApp) -> ASGIApp:
+        """The application, with its calls counted."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["path"] == LIVENESS:

@@ -13,7 +13,7 @@ def apply_variables(package: Package) -> None:
     os.environ.update(package.environment_variables)
 
 
-def surroundings(secrets_dir: Path, environment_file: Path) -> Surroundings:
+def read_surroundings(secrets_dir: Path, environment_file: Path) -> Surroundings:
     """The variables with the model's secrets (TRUSS_SECRET_<name>), its environment and the number of load retries."""
     variables = dict(os.environ)
     retries = whole_number(variables.get("NUM_LOAD_RETRIES_TRUSS", ""))

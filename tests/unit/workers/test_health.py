@@ -33,14 +33,14 @@ async def test_a_no_is_a_no_and_a_yes_ends_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(health, "QUICK_SECONDS", 10)
     model = Model(False)
     asked = Health(model)
-    assert await asked.says_no() and asked.failing_ms
+    assert await asked.is_failing() and asked.failing_ms
     model.says = True
-    assert not await asked.says_no() and not asked.failing_ms
+    assert not await asked.is_failing() and not asked.failing_ms
 
 
 async def test_silence_says_nothing_while_a_failed_job_waits() -> None:
     asked = Health(Model(None))
-    assert not await asked.says_no()
+    assert not await asked.is_failing()
     assert asked.failing_ms == 0, "only the schedule may judge a silence"
 
 
@@ -48,5 +48,5 @@ async def test_after_a_scheduled_check_that_failed_silence_is_a_no() -> None:
     model = Model(None)
     asked = Health(model)
     assert not await asked.check() and asked.failing_ms
-    assert await asked.says_no()
+    assert await asked.is_failing()
     assert model.asked == 1, "the check that hangs is not joined by a second one"

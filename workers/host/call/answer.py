@@ -136,10 +136,10 @@ async def _send_response(
 
     try:
         sending = answer.response(call.request.scope, body_receiver(call), checked)
-        await call.cancellable(sending, "streaming", patient=True)
+        await call.cancellable(sending, "streaming", with_grace=True)
     except ClientGone as error:
         raise StreamAborted from error
-    except Exception as error:  # of the response's head, or of the generator inside
+    except Exception as error:  # the head cannot be sent, or the generator inside raised
         FAULTS.note(error)
         log_user_error("Exception while generating streamed response", error, "model.py")
         if not started:
@@ -155,7 +155,7 @@ async def _send_response(
 async def _send_stream(
     streaming: Streaming, call: ModelCall, send: Send, framed: FramedSend | None
 ) -> None:
-    # Unbounded, so that a slow reader does not keep the slot: it goes back when the model is done.
+    # Unbounded, so that the slot is free as soon as the model is done, however slowly the client reads.
     queue: asyncio.Queue[object] = asyncio.Queue()
     producer = asyncio.create_task(_produce(streaming, queue))
     headers = MutableHeaders({"content-type": BINARY})

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope
 
 from deployments import attached
 from deployments.output_files import Link
-from workers.host.call.files import NONE, CallFiles, chunks_of, received
+from workers.host.call.files import NO_FILES, CallFiles, chunks_of, received
 from workers.host.call.slots import CallKind
 from workers.host.errors import ClientGone
 from workers.wire.calls import LINK, PRIVATE_PREFIX
@@ -22,7 +22,8 @@ from workers.wire.calls import LINK, PRIVATE_PREFIX
 Result = TypeVar("Result")
 StoppedBy = Literal["cooperative", "closed"]
 Progress = Callable[[float, str | None], None]
-LOCAL_CLIENT = ("127.0.0.1", 0)  # a Unix socket names none, and models read `request.client.host`
+# models read `request.client.host`, and a Unix socket knows no client address
+LOCAL_CLIENT = ("127.0.0.1", 0)
 
 
 def no_progress(fraction: float, message: str | None = None) -> None:
@@ -38,7 +39,7 @@ class ModelCall:
         body: bytes,
         kind: CallKind,
         grace_seconds: float,
-        files: CallFiles = NONE,
+        files: CallFiles = NO_FILES,
     ) -> None:
         self.scope = scope
         self.files = files
@@ -48,13 +49,15 @@ class ModelCall:
         self.progress: Progress = no_progress
         self.stopped = threading.Event()
         self.stopped_by: StoppedBy = "cooperative"
-        self.answered = False  # all was sent: a client that leaves now stops nothing
-        self.cancel_at = 0.0  # by the loop's clock, once it is stopped
+        self.answered = False  # True once the whole answer was sent; `stop` then does nothing
+        self.cancel_at = 0.0  # when the grace time ends, by the loop's clock; set by `stop`
         self._grace = grace_seconds
         self._task: asyncio.Task[Any] | None = None
-        self._patient = False  # whether what runs gets the grace
-        self._cancelled = False
-        self._step = object()  # what runs: a late timer must not cancel the next
+        # whether the code that runs now may go on for the grace time after a stop
+        self._with_grace = False
+        self._cancelled = False  # whether `_cancel` has cancelled the code that runs now
+        # identifies the code that runs now, so that a late timer cancels no later code
+        self._step = object()
         self._listeners: list[asyncio.Future[None]] = []
 
     @property
@@ -96,13 +99,13 @@ class ModelCall:
             self._cancel_in_time(self._task)
 
     def _cancel_in_time(self, task: asyncio.Task[Any]) -> None:
-        if self._patient:
+        if self._with_grace:
             asyncio.get_running_loop().call_at(self.cancel_at, self._cancel, task, self._step)
         else:
             self._cancel(task, self._step)
 
     def _cancel(self, task: asyncio.Task[Any], step: object) -> None:
-        if self._task is task and self._step is step:  # else it ended by itself
+        if self._task is task and self._step is step:  # else that code has ended by itself
             self._cancelled = True
             task.cancel()
 
@@ -112,15 +115,16 @@ class ModelCall:
             raise ClientGone(step)
 
     async def cancellable(
-        self, awaitable: Awaitable[Result], step: str, patient: bool = False
+        self, awaitable: Awaitable[Result], step: str, with_grace: bool = False
     ) -> Result:
-        """Awaits code that `stop` may cancel: at once, or after the grace time if it is `patient`, like model code.
+        """Awaits code that `stop` may cancel: at once, or after the grace time for model code (`with_grace`).
 
         Raises ClientGone if the call was stopped, whatever the code returned.
         """
         task = asyncio.current_task()
         assert task is not None, "calls run in tasks"
-        self._task, self._patient, self._step, self._cancelled = task, patient, object(), False
+        self._task, self._with_grace = task, with_grace
+        self._step, self._cancelled = object(), False
         if self.stopped.is_set():
             self._cancel_in_time(task)
         try:
@@ -202,12 +206,12 @@ def body_receiver(call: ModelCall) -> Receive:
 async def read_call(receive: Receive, files: str, parent: Path | None) -> tuple[CallFiles, bytes]:
     """Reads the files that the header FILES names into a folder in `parent`, and the whole input.
 
-    Raises ClientGone if the client leaves in the middle, FilesNotStored, and without a parent FilesRefused.
+    Raises ClientGone if the client leaves in the middle, FilesNotStored, and FilesRefused if there are files and no `parent`.
     """
     if files:
         return await received(receive, attached.read(files), parent)
     chunks = [chunk async for chunk in chunks_of(receive)]
-    return NONE, chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return NO_FILES, chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def watch_client(call: ModelCall, receive: Receive) -> None:

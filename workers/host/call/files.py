@@ -24,7 +24,7 @@ WRITTEN_AT_ONCE = 1 << 20  # bytes that one turn of a thread writes
 
 
 class CallFiles:
-    """The paths of a call's files by their ids. Without a folder there are none."""
+    """The paths of a call's files by their ids, and the folder that holds them. A call without files has no folder."""
 
     def __init__(self, paths: dict[str, Path] | None = None, folder: Path | None = None) -> None:
         self.paths = paths or {}
@@ -35,7 +35,7 @@ class CallFiles:
         if self.paths:
             return replaced(value, self.paths.__getitem__)
         if MARK in raw:
-            replaced(value, _refuse)
+            replaced(value, _raise_not_sent)
         return value
 
     async def remove(self) -> None:
@@ -44,10 +44,10 @@ class CallFiles:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
 
-NONE = CallFiles()
+NO_FILES = CallFiles()
 
 
-def _refuse(_: str) -> Any:
+def _raise_not_sent(_: str) -> Any:
     raise FilesNotSent
 
 
@@ -66,7 +66,7 @@ async def received(
 ) -> tuple[CallFiles, bytes]:
     """The files, which come first, and the rest of the body.
 
-    Raises ClientGone, FilesNotStored, and without a parent FilesRefused; then nothing is left.
+    Raises ClientGone, FilesNotStored, and FilesRefused without a `parent`. After an error no file is left.
     """
     chunks = chunks_of(receive)
     try:
@@ -74,7 +74,7 @@ async def received(
             raise FilesRefused
         return await _received(chunks, files, parent)
     except HostError:
-        async for _ in chunks:  # whoever sends must come to the end before it reads the answer
+        async for _ in chunks:  # a sender reads the answer only after it has sent everything
             pass
         raise
 
@@ -82,13 +82,13 @@ async def received(
 async def _received(
     chunks: AsyncGenerator[bytes], files: Sequence[Attached], parent: Path
 ) -> tuple[CallFiles, bytes]:
-    call_files = NONE
+    call_files = NO_FILES
     try:
         folder = await asyncio.to_thread(_folder_in, parent)
         call_files = CallFiles({file.id: folder / _name(file) for file in files}, folder)
         body = _Body(chunks)
         for file in files:
-            await _receive(body, call_files.paths[file.id], file.size)
+            await _write_file(body, call_files.paths[file.id], file.size)
         return call_files, await body.rest()
     except BaseException as error:
         await call_files.remove()
@@ -103,19 +103,19 @@ def _folder_in(parent: Path) -> Path:
 
 
 def _name(file: Attached) -> str:
-    """Its id and ending, which have letters and digits only."""
+    """The file's name: its id and ending. Both have letters and digits only, so it is no path."""
     return f"{file.id}.{file.ending}" if file.ending else file.id
 
 
 class _Body:
-    """A body that is read up to certain places."""
+    """The body of a call, read piece by piece: the files one after the other, then the input."""
 
     def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
         self._chunks = chunks
         self._held = b""
 
     async def next(self, most: int) -> bytes:
-        """The next bytes, at most so many. Raises ClientGone at the end."""
+        """The next bytes, at most `most`. Raises ClientGone if the body has ended."""
         chunk = self._held or await anext(self._chunks, b"")
         if not chunk:
             raise ClientGone("reading the files")
@@ -123,12 +123,12 @@ class _Body:
         return chunk[:most]
 
     async def rest(self) -> bytes:
-        """All that follows."""
+        """All bytes that were not read yet."""
         return b"".join([self._held, *[chunk async for chunk in self._chunks]])
 
 
-async def _receive(body: _Body, path: Path, size: int) -> None:
-    """Writes the next bytes into a new file that can only be read."""
+async def _write_file(body: _Body, path: Path, size: int) -> None:
+    """Writes the next `size` bytes of the body into a new file, which is then read-only."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
     try:
         left = size

@@ -11,17 +11,17 @@ PROGRESS_GAP = 0.05  # s between two progress frames; more would only cost the w
 
 
 class FrameStream:
-    """One response. Writes keep their order. The head is sent with the first one."""
+    """One response with frames as its body. Writes keep their order. The head is sent with the first one."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._started = False
         self._finished = False  # a stopped model may report progress after the answer
         self._order = asyncio.Lock()
-        self._soon: set[asyncio.Task[None]] = set()
+        self._soon: set[asyncio.Task[None]] = set()  # the tasks of `write_soon`
 
     async def write(self, frames: bytes) -> None:
-        """Sends now, and waits while the worker does not read."""
+        """Sends frames. It waits while the worker does not read. After `finish` it does nothing."""
         async with self._order:
             if self._finished:
                 return
@@ -29,7 +29,7 @@ class FrameStream:
             await self._send({"type": "http.response.body", "body": frames, "more_body": True})
 
     def write_soon(self, frames: bytes) -> None:
-        """Sends from a callback, which cannot wait."""
+        """Sends frames in a task of its own, for callbacks, which cannot wait."""
         task = asyncio.create_task(self.write(frames))
         self._soon.add(task)
         task.add_done_callback(self._soon.discard)
@@ -61,7 +61,7 @@ class ProgressFrames:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._latest: bytes = b""
-        self._armed = False
+        self._armed = False  # whether a flush is on its way
 
     def __call__(self, fraction: float, message: str | None = None) -> None:
         """Reports a fraction of 0..1, clamped. Raises TypeError or ValueError for what is no number."""

@@ -9,7 +9,7 @@ from workers.host.model.failure import headline
 from workers.host.model.stream import OddChunk, StreamGap
 
 FAILED = "The model failed in the middle of its output"
-MARK = (FRAMES.encode(), b"1")
+FRAMES_HEADER = (FRAMES.encode(), b"1")  # of an answer that is in frames
 DETAILED = "detailed"  # the header's value if the caller may read the model's exceptions
 
 
@@ -22,7 +22,7 @@ class FramedSend:
 
     @classmethod
     def asked(cls, call: ModelCall, send: Send) -> "FramedSend | None":
-        """For a call whose caller asks for frames, else None."""
+        """A framing `send` if the caller asks for frames, else None."""
         said = call.headers.get(FRAMES)
         return cls(send, said == DETAILED) if said else None
 
@@ -36,19 +36,25 @@ class FramedSend:
         await self._send(message)
 
     async def failed(self, error: BaseException) -> bool:
-        """Ends the answer with the reason. False if it has no frames, so that only a lost connection can tell."""
+        """Ends the answer with a frame that says why it failed. The result is False if the answer is not in frames.
+
+        Then only a lost connection can tell the caller that the answer is not complete.
+        """
         if self._framed:
-            told = error_frame(f"{FAILED}: {self._words(error)}")
+            told = error_frame(f"{FAILED}: {self._reason(error)}")
             await self._send({"type": "http.response.body", "body": told})
         return self._framed
 
     def _start(self, message: Message) -> Message:
-        headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != MARK[0]]
+        headers = [
+            pair for pair in message.get("headers", ()) if pair[0].lower() != FRAMES_HEADER[0]
+        ]
         sized = any(name.lower() == b"content-length" for name, _ in headers)
         self._framed = not sized and message["status"] not in (204, 304)
-        return {**message, "headers": [*headers, MARK] if self._framed else headers}
+        return {**message, "headers": [*headers, FRAMES_HEADER] if self._framed else headers}
 
-    def _words(self, error: BaseException) -> str:
+    def _reason(self, error: BaseException) -> str:
+        """Why the model failed, as far as this caller may know."""
         if is_http_exception(error):
             return str(error.detail)  # it is for callers
         if isinstance(error, (HostError, StreamGap, OddChunk)):

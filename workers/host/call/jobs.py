@@ -39,7 +39,8 @@ from workers.wire.messages import (
 )
 
 PREDICT_PATH = "/v1/models/model:predict"
-TEXT = "text/plain; charset=utf-8"  # chunks that all are str, as one output
+# the content type of a streamed output whose chunks were all str
+TEXT = "text/plain; charset=utf-8"
 ID_HEADER = REQUEST_ID.encode()
 Attempt = tuple[str, str]  # request id and fence
 
@@ -49,10 +50,11 @@ class Outcome:
     """The content of the messages at the end of a job."""
 
     reply: Reply
-    streamed: bool = False
-    text: bool = True
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    closing: asyncio.Task[None] | None = None  # the generator is silent and cannot be closed yet
+    streamed: bool = False  # whether the output was sent in chunks; the reply then has no body
+    text: bool = True  # whether all chunks were text; means nothing unless `streamed`
+    headers: dict[str, str] = field(default_factory=dict[str, str])  # empty = those of the reply
+    # ends when a generator that went silent could be closed
+    closing: asyncio.Task[None] | None = None
 
     def frames(self) -> list[bytes]:
         reply, streamed = self.reply, self.streamed
@@ -83,7 +85,7 @@ class Jobs:
             await self._start(job, scope, receive, send)
 
     def stop(self, job: CancelJob) -> Reply:
-        """Asks a job to end."""
+        """Asks a job to end. The answer is 202, or 404 if the job does not run here."""
         call = self._running.get((job.request_id, job.fence))
         if call is None:
             return json_reply(404, {"error": "No such job is running here."})
@@ -125,7 +127,7 @@ class Jobs:
         await FrameStream(send).finish(b"".join(frames))
 
     async def _run(self, job: RunJob, call: ModelCall, stream: FrameStream) -> list[bytes]:
-        """Takes a slot, runs the pipeline and records the outcome. It never raises. The slot is then kept or free."""
+        """Takes a slot, runs the pipeline and returns the last frames. The slot is then kept for the next job, or free."""
         started = time.perf_counter()
         slot = self._host.reservations.take(job.slot)
         try:
@@ -153,7 +155,7 @@ class Jobs:
         """What a failure says about this host. The host is asked at once if its model or server is healthy."""
         if reply.fault or reply.status < 500:
             return reply.fault
-        return UNHEALTHY if await self._host.liveness.says_no() else WELL
+        return UNHEALTHY if await self._host.liveness.is_failing() else WELL
 
     async def _send_files(self, result: Outcome, stream: FrameStream) -> None:
         """Sends the head of the answer and the files of the output, which are never joined in memory."""
@@ -173,16 +175,18 @@ class Jobs:
     async def _result(self, call: ModelCall, stream: FrameStream) -> Outcome:
         outcome = await self._answer(call)
         if isinstance(outcome, Streaming):
-            result = await self._pull(outcome, call, stream)
+            result = await self._send_chunks(outcome, call, stream)
         elif isinstance(outcome, SlottedResponse):
-            result = await self._respond(outcome, call, stream)
+            result = await self._run_response(outcome, call, stream)
         else:
             result = Outcome(outcome)
         if call.stopped.is_set():
             return Outcome(error_reply(ClientGone("the result")))
         return result
 
-    async def _pull(self, streaming: Streaming, call: ModelCall, stream: FrameStream) -> Outcome:
+    async def _send_chunks(
+        self, streaming: Streaming, call: ModelCall, stream: FrameStream
+    ) -> Outcome:
         """Sends each chunk as an output frame at once. If the generator fails, the job fails."""
         text = True
         try:
@@ -191,7 +195,7 @@ class Jobs:
                 await stream.write(encode(OutputChunk(chunk_bytes(chunk))))
             result = Outcome(Reply(200, b"", TEXT if text else BINARY), streamed=True, text=text)
         except StreamGap as error:
-            # Its thread may be silent for ever: answer now, the slot comes back when it returns.
+            # The generator's thread may stay silent for ever. The answer goes out now, and the slot is free once the thread returns.
             closing = asyncio.create_task(close_stream(streaming.chunks))
             return Outcome(error_reply(error), closing=closing)
         except ClientGone as error:
@@ -200,29 +204,29 @@ class Jobs:
         except (Exception, SystemExit) as error:  # the model's own, of any kind
             file = self._host.package.model_class_filename
             log_user_error("Exception while generating streamed response", error, file)
-            result = Outcome(_broken(error, file))
+            result = Outcome(_reply_after_break(error, file))
         await close_stream(streaming.chunks)
         return result
 
-    async def _respond(
+    async def _run_response(
         self, slotted: SlottedResponse, call: ModelCall, stream: FrameStream
     ) -> Outcome:
-        """Runs the model's own Response as a server would, and catches its ASGI messages."""
-        caught = _Caught(stream)
+        """Runs the model's own Response as a server would, and records its ASGI messages."""
+        recorder = _ResponseRecorder(stream)
         try:
-            sending = slotted.response(call.request.scope, body_receiver(call), caught)
-            await call.cancellable(sending, "streaming", patient=True)
+            sending = slotted.response(call.request.scope, body_receiver(call), recorder)
+            await call.cancellable(sending, "streaming", with_grace=True)
         except ClientGone as error:
             call.stopped_by = "closed"
             return Outcome(error_reply(error))
         except Exception as error:  # the generator inside raised
             file = self._host.package.model_class_filename
             log_user_error("Exception while generating streamed response", error, file)
-            return Outcome(_broken(error, file))
-        return caught.result()
+            return Outcome(_reply_after_break(error, file))
+        return recorder.outcome()
 
 
-class _Caught:
+class _ResponseRecorder:
     """An ASGI `send` that turns a streamed body into output frames and remembers a plain one."""
 
     def __init__(self, stream: FrameStream) -> None:
@@ -241,24 +245,24 @@ class _Caught:
             )
             self._headers = {name: value for name, value in pairs if name != "content-length"}
         elif message["type"] == "http.response.body":
-            await self._take(bytes(message.get("body", b"")), bool(message.get("more_body")))
+            await self._take_body(bytes(message.get("body", b"")), bool(message.get("more_body")))
 
-    async def _take(self, body: bytes, more: bool) -> None:
+    async def _take_body(self, body: bytes, more: bool) -> None:
         self._streamed = self._streamed or more
         if not self._streamed:
             self._body = body
         elif body:
             await self._stream.write(encode(OutputChunk(body)))
 
-    def result(self) -> Outcome:
+    def outcome(self) -> Outcome:
         content_type = self._headers.get("content-type", BINARY)
         headers = {"content-type": content_type, **self._headers}
         text = content_type.startswith("text/")
         return Outcome(Reply(self._status, self._body, content_type), self._streamed, text, headers)
 
 
-def _broken(error: BaseException, model_file: str) -> Reply:
-    """Ends a stream that the model broke off. An HTTPException is its answer; any other exception is a failure."""
+def _reply_after_break(error: BaseException, model_file: str) -> Reply:
+    """The reply when the model raised in the middle of a stream. An HTTPException becomes the answer, any other one a failure."""
     if is_http_exception(error):
         return error_reply(error)
     return failed_reply(error, error, model_file)

@@ -5,7 +5,8 @@ import secrets
 from collections import deque
 from enum import Enum
 
-UNUSED_SECONDS = 30.0  # s; a worker that took a slot and died must not hold it for ever
+# s; then a reserved slot is freed, because the worker that reserved it may have died
+UNUSED_SECONDS = 30.0
 
 
 class CallKind(Enum):

@@ -13,11 +13,11 @@ from workers.processes.lines import bounded_lines
 from workers.processes.parent_death import die_with_parent_thread
 
 TAIL_LINES = 20  # kept for the reason why a server did not start
-STOP_SECONDS = 5.0  # s between SIGTERM and SIGKILL
+STOP_SECONDS = 5.0  # between SIGTERM and SIGKILL
 
 
-# The shell dies with the host, what it started would live on, with the GPU: so a watcher in the same group reads from
-# a pipe that only the host can write to. However the host ends, the read ends too, and the whole group is killed.
+# The kernel ends the shell with the host, but not what the shell started, which would keep the GPU. So a watcher in the same group
+# reads from a pipe that only the host can write to. However the host ends, the read ends, and the watcher kills the whole group.
 WATCHER = "(read -r _ < /dev/fd/{pipe}; kill -9 -$$) > /dev/null 2>&1 &\n"
 
 
@@ -27,7 +27,7 @@ class ServerChild:
     def __init__(self, package: Package, port: int, on_exit: Callable[[int], object]) -> None:
         assert package.docker_server, "only docker_server packages have a command"
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        watched, self._alive = os.pipe()  # the second end closes with us
+        watched, self._alive = os.pipe()  # the kernel closes the second end when the host ends
         command = package.docker_server.command_at(port)
         script = f"{WATCHER.format(pipe=watched)}export PORT={port}\n{command}"
         self._process = subprocess.Popen(

@@ -1,4 +1,7 @@
-"""The port of a custom server: one of its own for each copy, or the one that its command names; and whose listener is there."""
+"""Chooses the port of a custom server, and finds out whether another process listens there.
+
+Each copy gets a port of its own, unless its command names the port.
+"""
 
 import contextlib
 import errno
@@ -12,11 +15,12 @@ from deployments.packages.package import DockerServer
 from workers.processes.ends import by_parent
 
 FIRST, LAST = 20_000, 32_767  # below the ports that Linux gives to outgoing connections
-TRIES = 200
-LISTENS = "0A"  # a state of /proc/net/tcp
-# Local addresses at which a call of 127.0.0.1 arrives: loopback or any, also of IPv6 that takes IPv4.
+TRIES = 200  # random ports, until the machine counts as full
+LISTENS = "0A"  # the state of a listening socket in /proc/net/tcp
+# Listening addresses that a call to 127.0.0.1 reaches, as /proc/net/tcp and tcp6 write them: 127.0.0.1, 0.0.0.0, :: and
+# ::ffff:127.0.0.1.
 HERE = {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F"}
-# They listen for a server in a container that the command runs.
+# Programs that listen on behalf of a server in a container. The command may have started that container.
 FORWARDERS = {"docker-proxy", "rootlessport", "slirp4netns", "pasta", "gvproxy"}
 
 
@@ -32,17 +36,17 @@ class OwnPort:
         self._claim = claim
 
     @classmethod
-    def of(cls, server: DockerServer) -> "OwnPort":
+    def for_server(cls, server: DockerServer) -> "OwnPort":
         """A free port if the command says where its port goes, else the port of config.yaml. Raises PortTaken."""
         if not server.takes_any_port:
-            return cls._of(server.server_port)
+            return cls._claim_number(server.server_port)
         for _ in range(TRIES):
             with contextlib.suppress(PortTaken):
-                return cls._of(random.randint(FIRST, LAST))
+                return cls._claim_number(random.randint(FIRST, LAST))
         raise PortTaken(f"No port from {FIRST} to {LAST} of this machine is free.")
 
     @classmethod
-    def _of(cls, number: int) -> "OwnPort":
+    def _claim_number(cls, number: int) -> "OwnPort":
         claim = _claimed(number)
         try:
             with socket.socket() as probe:
@@ -53,7 +57,8 @@ class OwnPort:
                 if claim:
                     claim.close()
                 raise PortTaken(_taken(number, _holder(number))) from error
-        return cls(number, claim)  # one that needs a right which we lack is the server's own affair
+        # also after other errors: the server may have a right to the port that this process lacks
+        return cls(number, claim)
 
     def close(self) -> None:
         """Gives the port back."""
@@ -62,7 +67,11 @@ class OwnPort:
 
 
 def _claimed(number: int) -> socket.socket | None:
-    """A claim that ends with this process. Its names are known to all who share the ports. None where there is no such thing."""
+    """A lock on the port, held until it is closed or this process ends. Raises PortTaken if another replica holds it.
+
+    It is an abstract Unix socket, whose name all processes in the same network namespace see. Other systems than Linux have
+    none, so the result is None there.
+    """
     if sys.platform != "linux":
         return None
     claim = socket.socket(socket.AF_UNIX)
@@ -111,10 +120,10 @@ def _listening(number: int) -> set[str]:
 
 
 def _descendants() -> list[int]:
-    """All that this process started, and what became its child because its parent has ended."""
+    """The ids of all processes below this one, adopted orphans included."""
     of_parent, known = by_parent(), {os.getpid()}
     todo = list(known)
-    for pid in todo:  # grows
+    for pid in todo:  # the list grows while the loop runs
         new = {child.pid for child in of_parent.get(pid, ())} - known
         known |= new
         todo += new
@@ -122,7 +131,7 @@ def _descendants() -> list[int]:
 
 
 def _sockets_of(pids: list[int]) -> tuple[set[str], bool]:
-    """The inodes of their sockets, and whether all of them could be read."""
+    """The inodes of the sockets of these processes, and whether this user could read those of all."""
     found, all_read = set[str](), True
     for pid in pids:
         try:
@@ -139,7 +148,7 @@ def _sockets_of(pids: list[int]) -> tuple[set[str], bool]:
 
 
 def _holder(number: int) -> str:
-    """Who listens there, as far as this user may know."""
+    """The name and id of the process that listens on the port, or "another process" if this user may not see it."""
     listening = _listening(number)
     for kin in by_parent().values():
         for process in kin:

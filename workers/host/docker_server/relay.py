@@ -16,7 +16,7 @@ from workers.host.logs import event
 from workers.host.routes.private import to_response
 from workers.wire.calls import PRIVATE_PREFIX
 
-HANDSHAKE_SECONDS = 300.0
+HANDSHAKE_SECONDS = 300.0  # for the server to accept the websocket; it may first do work
 
 
 class WebSocketRelay:
@@ -27,7 +27,7 @@ class WebSocketRelay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = WebSocket(scope, receive, send)
-        headers = _without_ours(scope["headers"])
+        headers = _without_private(scope["headers"])
         opening = Opening(self._target, headers, scope.get("subprotocols", ()))
         connect = partial(
             asyncio.get_running_loop().create_connection, host="127.0.0.1", port=self._port
@@ -46,10 +46,10 @@ class WebSocketRelay:
         await relay(client, server)
 
     def _answered(self, headers: RawHeaders) -> RawHeaders:
-        return from_root(_without_ours(headers), self._port, self._target)
+        return from_root(_without_private(headers), self._port, self._target)
 
 
-def _without_ours(headers: RawHeaders) -> RawHeaders:
+def _without_private(headers: RawHeaders) -> RawHeaders:
     return [pair for pair in headers if not pair[0].startswith(PRIVATE_PREFIX)]
 
 

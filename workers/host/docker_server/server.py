@@ -45,12 +45,12 @@ from workers.processes.ends import adopt_orphans
 from workers.wire.calls import PRIVATE_PREFIX, LoadFailure
 
 PROBE_EVERY = 0.25  # s, while the server starts
-DEATH_SHOWS = 0.3  # s from a broken connection until the end of the server is known
+DEATH_SHOWS = 0.3  # s, from a broken connection until the end of the server's process is noticed
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class ServerHost:
-    """One package whose command serves HTTP. Jobs take slots, and so does each POST of a sync call, which goes first."""
+    """One package whose command serves HTTP. Each job and each sync call with POST takes a slot. Sync calls go first."""
 
     def __init__(self, package: Package) -> None:
         assert package.docker_server, "made for docker_server packages only"
@@ -64,19 +64,19 @@ class ServerHost:
         self.files_dir: Path | None = None  # a server of its own gets no paths
         self.liveness = Health(partial(self.probe, self.server.liveness_endpoint))
         self.readiness = Health(partial(self.probe, self.server.readiness_endpoint))
-        self.port = self.server.server_port  # the one that it gets, once it is started
+        self.port = self.server.server_port  # `run` replaces it by the port that this copy gets
         self._own_port: OwnPort | None = None
         self._child: ServerChild | None = None
 
     async def run(self) -> None:
-        """Starts the command and is ready when its readiness endpoint, at a port that is its own, answers 2xx.
+        """Starts the command, and waits until its readiness endpoint answers 2xx at a port on which no other process listens.
 
-        From then on it asks on schedule whether the server is live and ready, and never ends.
+        After that it checks every few seconds whether the server is live and ready. It ends only if the start failed.
         """
         loop = asyncio.get_running_loop()
         event("model.loading")
         try:
-            self._own_port = OwnPort.of(self.server)
+            self._own_port = OwnPort.for_server(self.server)
         except PortTaken as error:
             self._fail(str(error))
             return
@@ -140,7 +140,8 @@ class ServerHost:
         except ClientGone as error:
             return error_reply(error)
         except UpstreamError as error:
-            await asyncio.sleep(DEATH_SHOWS)  # if it died, this host ends, too
+            # if the server died, `_ended` ends this host before the answer
+            await asyncio.sleep(DEATH_SHOWS)
             event("server.unreachable", "error", message=str(error))
             reply = json_reply(502, {"error": str(error)})
             return Reply(502, reply.body, reply.content_type, error_headers(DOWNSTREAM))
@@ -167,7 +168,7 @@ class ServerHost:
         predicts = path.startswith("/v1/models/") and path.endswith((":predict", ":predict_binary"))
         if predicts or path == "/v1/websocket":
             target = self.server.predict_endpoint
-        elif path in ("/", "/v1/models/model"):  # HEAD and OPTIONS; who may send traffic asks GET
+        elif path in ("/", "/v1/models/model"):  # not GET, which has its own routes
             live = path == "/"
             target = self.server.liveness_endpoint if live else self.server.readiness_endpoint
         else:

@@ -13,7 +13,8 @@ from deployments.sendable import why_unsendable
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-INNER_HOST = b"host"  # what a call says that comes from the worker
+# the Host header of a call from the worker, which has no caller's name for the server
+INNER_HOST = b"host"
 
 
 class UpstreamError(Exception):

@@ -17,7 +17,7 @@ ONE_BY_ONE = Batching(max_batch_size=1, max_wait_ms=0)
 class _Item:
     inputs: Any
     outcome: asyncio.Future[Any]
-    due: float  # loop time; waiting longer would break max_wait_ms
+    due: float  # when max_wait_ms is over, by the loop's clock
 
 
 class Batcher:
@@ -39,14 +39,14 @@ class Batcher:
         due = loop.time() + self._batching.max_wait_ms / 1000
         item = _Item(inputs, loop.create_future(), due)
         self._items.append(item)
-        self._look()
+        self._start_or_wait()
         try:
             return await call.cancellable(item.outcome, "predict_batch")
         finally:
             if item in self._items:
                 self._items.remove(item)
 
-    def _look(self) -> None:
+    def _start_or_wait(self) -> None:
         """Starts the next batch if it is time, else sets a timer for it."""
         if self._timer:
             self._timer.cancel()
@@ -55,7 +55,7 @@ class Batcher:
             return
         loop, size = asyncio.get_running_loop(), self._batching.max_batch_size
         if len(self._items) < size and self._items[0].due > loop.time():
-            self._timer = loop.call_at(self._items[0].due, self._look)
+            self._timer = loop.call_at(self._items[0].due, self._start_or_wait)
             return
         batch, self._items = self._items[:size], self._items[size:]
         # A batch belongs to no single request, so its logs carry no request id.
@@ -70,7 +70,7 @@ class Batcher:
         except (Exception, SystemExit) as error:  # the batch as a whole failed: so did every item
             outcomes: list[Any] = [error] * len(items)
         self._running = None
-        self._look()
+        self._start_or_wait()
         for item, outcome in zip(items, outcomes, strict=True):
             if not item.outcome.done():  # else stopped meanwhile
                 _settle(item.outcome, outcome)

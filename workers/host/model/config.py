@@ -7,7 +7,7 @@ from deployments.packages.package import Package
 
 Values = Mapping[str, object]
 
-PLATFORM_DEFAULTS: Values = {  # nothing here reads them, yet a model may
+PLATFORM_DEFAULTS: Values = {  # the host reads none of them, but a model may
     "apply_library_patches": True,
     "base_image": None,
     "bdn": {"access": [], "hotload": {"enabled": False}, "mounts": []},
@@ -57,24 +57,24 @@ WEBSOCKET_DEFAULTS: Values = {
 
 def full_config(package: Package) -> dict[str, object]:
     """The config as a new dict. Keys that Truss does not know are kept."""
-    config = _over(PLATFORM_DEFAULTS, package.config)
+    config = _with_defaults(PLATFORM_DEFAULTS, package.config)
     config["environment_variables"] = dict(package.environment_variables)
     resources = cast("dict[str, object]", config["resources"])
     resources["use_gpu"] = resources["accelerator"] is not None
     if package.runtime.transport.kind == "websocket":
-        runtime = _over(WEBSOCKET_DEFAULTS, cast("Values", config["runtime"]))
+        runtime = _with_defaults(WEBSOCKET_DEFAULTS, cast("Values", config["runtime"]))
         cast("dict[str, object]", runtime["transport"])["kind"] = "websocket"
         config["runtime"] = runtime | {"is_websocket_endpoint": True}
     return config
 
 
-def _over(defaults: Values, given: Values) -> dict[str, object]:
+def _with_defaults(defaults: Values, given: Values) -> dict[str, object]:
     """Adds `defaults` to `given`, section by section. A null counts as not given."""
     merged = dict(defaults)
     for key, value in given.items():
         default = defaults.get(key)
         if isinstance(value, Mapping) and isinstance(default, Mapping | None):
-            merged[key] = _over(cast("Values", default or {}), cast("Values", value))
+            merged[key] = _with_defaults(cast("Values", default or {}), cast("Values", value))
         elif value is not None or default is None:
             merged[key] = value
     return merged

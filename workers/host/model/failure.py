@@ -10,11 +10,12 @@ from itertools import count
 
 from tasks.outside_text import utf8
 
-MOST_BYTES = 4096
-MESSAGE_CHARS = 1000
+# The worker keeps a description with its request, so all parts are limited.
+MOST_BYTES = 4096  # of a whole description
+MESSAGE_CHARS = 1000  # of the message of one exception
 LINE_CHARS = 200  # of one line of source
 OUTER, INNER = 4, 12  # frames kept of a deep recursion: where it began and where it ended
-MOST_CAUSES = 3
+MOST_CAUSES = 3  # after the exception itself. A chain of causes may be long, or a circle.
 LIBRARIES = re.compile(r".*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
 
 
@@ -22,7 +23,7 @@ def describe(error: BaseException, model_file: str) -> str:
     """The description, at most MOST_BYTES: `ValueError: why`, the frames, then the cause."""
     parts: list[str] = []
     for depth in count():
-        parts.append(_alone(error, model_file))
+        parts.append(_describe_single(error, model_file))
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause is None or depth == MOST_CAUSES:
             break
@@ -31,7 +32,8 @@ def describe(error: BaseException, model_file: str) -> str:
     return raw[:MOST_BYTES].decode(errors="ignore")
 
 
-def _alone(error: BaseException, model_file: str) -> str:
+def _describe_single(error: BaseException, model_file: str) -> str:
+    """The description of one exception, without its causes."""
     frames = traceback.extract_tb(error.__traceback__)
     first = next((i for i, f in enumerate(frames) if f.filename.endswith(model_file)), None)
     shown = [] if first is None else [_frame(frame) for frame in frames[first:]]
@@ -42,7 +44,7 @@ def _alone(error: BaseException, model_file: str) -> str:
 
 
 def headline(error: BaseException) -> str:
-    """`ValueError: why`, or the class alone. An exception whose message cannot be read does no harm."""
+    """`ValueError: why`, or the class alone if there is no message. It never raises, even if `str(error)` does."""
     try:
         message = str(error)[:MESSAGE_CHARS]
     except Exception as broken:  # the model's own __str__

@@ -13,11 +13,14 @@ from workers.host.errors import OutputFile
 
 
 def taken_out(result: Any, link: Link) -> tuple[Any, tuple[OutputFile, ...]]:
-    """The output with a reference and a URL in place of each file, and the files. Raises TypeError for too many, OSError for a path."""
+    """The output with a reference and a URL in place of each file, and the files.
+
+    Raises TypeError for more than MOST files, and OSError for a path that cannot be read.
+    """
     files: list[OutputFile] = []
 
     def placed(value: Any) -> Any:
-        if (file := _file(value)) is not None:
+        if (file := _file_of(value)) is not None:
             if len(files) == MOST:
                 raise TypeError(f"An output may have {MOST} files at most.")
             files.append(file)
@@ -34,7 +37,8 @@ def taken_out(result: Any, link: Link) -> tuple[Any, tuple[OutputFile, ...]]:
     return placed(result), tuple(files)
 
 
-def _file(value: Any) -> OutputFile | None:
+def _file_of(value: Any) -> OutputFile | None:
+    """The file that this value is, None if it is none. Raises OSError for a path that cannot be read."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         content = bytes(value)
         return OutputFile(len(content), content)

@@ -3,18 +3,15 @@
 import asyncio
 import contextlib
 import importlib
-import importlib.abc
-import importlib.machinery
 import importlib.util
 import inspect
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -22,19 +19,11 @@ from typing import Any, Protocol
 from deployments.packages.package import Package
 from workers.host.logs import event
 from workers.host.model.config import full_config
+from workers.host.model.import_path import prefer_package_modules
 from workers.host.model.methods import Methods
 from workers.host.model.secrets import Secrets
 
 RETRY_GAP = 1.0  # s between two attempts to load, as Truss has it
-OURS = (
-    "api",
-    "celeryconfig",
-    "cli",
-    "deployments",
-    "priority",
-    "tasks",
-    "workers",
-)  # our code's top level
 
 
 class RunCoroutine(Protocol):
@@ -45,15 +34,15 @@ class RunCoroutine(Protocol):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where the host finds the secrets and the environment, which are not in the package."""
+    """What the host gets besides the package: secrets, environment, variables, and how it shares its process."""
 
     secrets_dir: Path = Path("/secrets")
     environment_file: Path = Path("/etc/b10_dynamic_config/environment")
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
-    load_retries: int = 1
+    load_retries: int = 1  # how often a load that failed is tried again
     files_dir: Path | None = None  # for files of calls; None = it takes none
     shared: bool = False  # whether other models live in this process
-    # Held while one of them loads: imports of one library in several threads at once do not always end well.
+    # Held while a model of the process loads. Some libraries break if several threads import them at once.
     loading: AbstractContextManager[object] = field(default_factory=nullcontext[None])
 
 
@@ -63,7 +52,8 @@ class LiveModel:
 
     instance: Any
     methods: Methods
-    environment: object  # as it was told to the model last
+    # the one that the model was told last, like {"name": "staging"}; None = none
+    environment: object
 
 
 class LazyDataResolver:
@@ -74,7 +64,10 @@ class LazyDataResolver:
 
 
 def on_loop(loop: asyncio.AbstractEventLoop) -> RunCoroutine:
-    """Lets the loading thread run coroutines on the loop that serves, so that clients created in them work there."""
+    """A function that runs a coroutine on the serving loop. Clients that `load` creates then work in later calls.
+
+    Only the loading thread may call it, because it blocks.
+    """
 
     def run(coroutine: Any, /) -> object:
         future: Future[object] = asyncio.run_coroutine_threadsafe(coroutine, loop)
@@ -84,94 +77,30 @@ def on_loop(loop: asyncio.AbstractEventLoop) -> RunCoroutine:
 
 
 def read_environment(file: Path) -> object:
-    """The environment, like {"name": "staging"}, None if there is none."""
+    """The environment, like {"name": "staging"}, None if there is none. Raises OSError and ValueError."""
     text = file.read_text() if file.is_file() else ""
     return json.loads(text) if text.strip() else None
 
 
-def extend_import_path(package: Package) -> None:
-    """Adds the package to the import path as in Truss's image: its own folder first, its bundled packages last."""
-    folder = str(package.root)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    for packages in package.package_dirs:
-        if packages.is_dir() and str(packages) not in sys.path:
-            sys.path.append(str(packages))
+def make_model(package: Package, surroundings: Surroundings) -> LiveModel:
+    """Creates the model's instance, not yet loaded. Raises the exceptions of the model.
 
-
-def make_way(package: Package) -> None:
-    """Lets the package have modules with the names of ours. Our modules that are imported already stay in use."""
-    for name in OURS:
-        for place in (package.root, *package.package_dirs):
-            if (place / name).is_dir() or (place / f"{name}.py").is_file():
-                _forget_ours(name)
-                _bundled.places[name] = str(place)
-                break
-
-
-def _forget_ours(name: str) -> None:
-    ours = Path(__file__).parents[3]
-    for known, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if known.partition(".")[0] == name and file and Path(file).is_relative_to(ours / name):
-            del sys.modules[known]
-
-
-class _Bundled(importlib.abc.MetaPathFinder):
-    """Finds modules of a package with the names of ours, which would otherwise come first on the import path."""
-
-    def __init__(self) -> None:
-        self.places: dict[str, str] = {}  # name -> the folder that holds it
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The spec of the module, if it is one of them."""
-        place = self.places.get(fullname) if path is None else None
-        if place is None:
-            return None
-        return importlib.machinery.PathFinder.find_spec(fullname, [place], target)
-
-
-_bundled = _Bundled()
-sys.meta_path.insert(0, _bundled)
-
-
-def _class_of(module: ModuleType, package: Package) -> Any:
-    """The model's class. Raises AttributeError that says how the package names it."""
-    name = package.model_class_name
-    if hasattr(module, name):
-        return getattr(module, name)
-    own = [
-        word
-        for word, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__
-    ]
-    known = f" but {', '.join(own)}" if own else ""
-    raise AttributeError(
-        f"module {module.__name__!r} has no attribute {name!r}{known}; rename the class, or set model_class_name in config.yaml"
-    )
-
-
-def make_model(package: Package, around: Surroundings) -> LiveModel:
-    """The instance before its load. The working folder is the package, in a shared process that of the leader.
-
-    Raises the exceptions of the model.
+    The working folder is the package. In a shared process it is the first package, so the others get an absolute `data_dir`.
     """
     data_dir = package.root / package.data_dir
     with contextlib.suppress(OSError):  # a package that cannot be written to serves without it
         data_dir.mkdir(parents=True, exist_ok=True)
-    module = import_model_file(package, around.shared)
+    module = import_model_file(package, surroundings.shared)
     model_class = _class_of(module, package)
-    environment = read_environment(around.environment_file)
+    environment = read_environment(surroundings.environment_file)
     offered = {
         "config": full_config(package),
-        "data_dir": data_dir if around.shared else Path(package.data_dir),
-        "secrets": Secrets(package.secrets, around.secrets_dir, around.variables),
+        "data_dir": data_dir if surroundings.shared else Path(package.data_dir),
+        "secrets": Secrets(package.secrets, surroundings.secrets_dir, surroundings.variables),
         "lazy_data_resolver": LazyDataResolver(),
         "environment": environment,
     }
-    instance = model_class(**_accepted(model_class, offered))
+    instance = model_class(**_wanted_arguments(model_class, offered))
     return LiveModel(instance, Methods.of(instance), environment)
 
 
@@ -202,7 +131,7 @@ def _needs_arguments(function: Callable[..., Any]) -> bool:
 
 def import_model_file(package: Package, shared: bool = False) -> ModuleType:
     """Imports the model's file, under a unique name if there are other models. Raises the exceptions of the import."""
-    make_way(package)
+    prefer_package_modules(package)
     path = package.model_file
     folder = path.parent.name
     # The name is Truss's: `model` stays the name of the package, in which model.py may lie.
@@ -228,7 +157,25 @@ def import_model_file(package: Package, shared: bool = False) -> ModuleType:
     return module
 
 
-def _accepted(model_class: Callable[..., Any], offered: Mapping[str, object]) -> dict[str, object]:
+def _class_of(module: ModuleType, package: Package) -> Any:
+    """The model's class. Raises AttributeError that says how the package names it."""
+    name = package.model_class_name
+    if hasattr(module, name):
+        return getattr(module, name)
+    own = [
+        word
+        for word, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+    known = f" but {', '.join(own)}" if own else ""
+    raise AttributeError(
+        f"module {module.__name__!r} has no attribute {name!r}{known}; rename the class, or set model_class_name in config.yaml"
+    )
+
+
+def _wanted_arguments(
+    model_class: Callable[..., Any], offered: Mapping[str, object]
+) -> dict[str, object]:
     parameters = inspect.signature(model_class).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return dict(offered)
@@ -253,7 +200,7 @@ def _retry(attempt: Callable[[], None], retries: int) -> None:
             time.sleep(RETRY_GAP)
 
 
-def reload_methods(package: Package, live: LiveModel, around: Surroundings) -> Methods:
+def reload_methods(package: Package, live: LiveModel, surroundings: Surroundings) -> Methods:
     """Imports the model's code again and gives the live instance the new class. Its state stays.
 
     Raises the exceptions of the import. The instance is then unchanged.
@@ -263,7 +210,7 @@ def reload_methods(package: Package, live: LiveModel, around: Surroundings) -> M
         if _lies_in(module, folder):
             del sys.modules[name]
     importlib.invalidate_caches()
-    fresh = _class_of(import_model_file(package, around.shared), package)
+    fresh = _class_of(import_model_file(package, surroundings.shared), package)
     before = live.instance.__class__
     live.instance.__class__ = fresh
     try:

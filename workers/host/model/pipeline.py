@@ -131,7 +131,7 @@ class Pipeline:
         if method.is_generator:  # its code runs when it is iterated
             return method.function(*args)
         if method.is_async:
-            running = call.cancellable(method.function(*args), method.name, patient=True)
+            running = call.cancellable(method.function(*args), method.name, with_grace=True)
             return await self._guarded(running)
         return await self._guarded(in_thread(method.function, *args))
 

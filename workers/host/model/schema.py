@@ -23,7 +23,7 @@ class Schema:
     def of(cls, input_annotation: Any, output_annotation: Any) -> "Schema | None":
         """The schema from two annotations, None if neither declares a type."""
         input_type = _model_type(input_annotation)
-        output = _output(output_annotation)
+        output = _output_type(output_annotation)
         if input_type is None and output is None:
             return None
         output_type, streams = output or (None, None)
@@ -57,7 +57,7 @@ def _model_type(annotation: Any) -> ModelType | None:
     return None
 
 
-def _output(annotation: Any) -> tuple[ModelType | None, bool] | None:
+def _output_type(annotation: Any) -> tuple[ModelType | None, bool] | None:
     """The pair (type, streams), or None for an annotation that declares no type."""
     if plain := _model_type(annotation):
         return plain, False
@@ -66,23 +66,25 @@ def _output(annotation: Any) -> tuple[ModelType | None, bool] | None:
     if awaited := _awaited(annotation):
         return awaited, False
     if get_origin(annotation) is Union:  # not `X | Y`, which Truss does not look into
-        return _either(get_args(annotation))
+        return _of_union(get_args(annotation))
     return None
 
 
-def _either(arms: tuple[Any, ...]) -> tuple[ModelType | None, bool] | None:
-    """Union[Model, Generator] or Union[Awaitable[Model], AsyncGenerator]."""
+def _of_union(arms: tuple[Any, ...]) -> tuple[ModelType | None, bool] | None:
+    """The pair (type, True) for the members of Union[Model, Generator] or Union[Awaitable[Model], AsyncGenerator], else None."""
     models = [model for arm in arms if (model := _model_type(arm) or _awaited(arm))]
     streams = [arm for arm in arms if _streams(arm)]
     return (models[0], True) if len(arms) == 2 and len(models) == 1 and streams else None
 
 
 def _streams(annotation: Any) -> bool:
+    """Whether the annotation is a generator or another iterator."""
     origin = get_origin(annotation)
     return isinstance(origin, type) and issubclass(origin, (Iterator, AsyncIterator))
 
 
 def _awaited(annotation: Any) -> ModelType | None:
+    """The Model of Awaitable[Model], else None."""
     origin = get_origin(annotation)
     if isinstance(origin, type) and issubclass(origin, Awaitable):
         return _model_type(get_args(annotation)[0])

@@ -12,7 +12,7 @@ from tasks.outside_text import text_of, utf8, utf8_bytes
 from workers.host.call.call import ModelCall
 from workers.host.threads import in_thread
 
-END = object()
+END = object()  # what `next` returns after the last chunk
 
 
 class StreamGap(Exception):
@@ -48,7 +48,7 @@ class ChunkStream:
         self._generator = generator
         self._call = call
         self._max_gap = max_gap_seconds
-        # A generator that runs cannot be closed; after a timeout its thread may still be in it.
+        # A generator cannot be closed while it runs, and after a timeout its thread may still run it.
         self._in_use = threading.Lock()
 
     async def next(self) -> Any:
@@ -58,9 +58,9 @@ class ChunkStream:
             async with limit:
                 if inspect.isasyncgen(self._generator):
                     pulled = anext(cast("AsyncGenerator[Any, None]", self._generator), END)
-                    return await self._call.cancellable(pulled, "streaming", patient=True)
+                    return await self._call.cancellable(pulled, "streaming", with_grace=True)
                 self._call.raise_if_stopped("streaming")
-                return await in_thread(self._pull)
+                return await in_thread(self._next_in_thread)
         except TimeoutError:
             if limit.expired():
                 raise StreamGap(f"The model yielded nothing for {self._max_gap:g} s.") from None
@@ -71,12 +71,12 @@ class ChunkStream:
         if inspect.isasyncgen(self._generator):
             generator = cast("AsyncGenerator[Any, None]", self._generator)
             if self._call.stopped.is_set():
-                await self._run_on(generator)
+                await self._let_clean_up(generator)
             await generator.aclose()
         else:
-            await in_thread(self._close)
+            await in_thread(self._close_in_thread)
 
-    async def _run_on(self, generator: AsyncGenerator[Any, None]) -> None:
+    async def _let_clean_up(self, generator: AsyncGenerator[Any, None]) -> None:
         """Lets a stopped generator see the stop and clean up. Its further chunks are dropped."""
         ends = self._call.cancel_at
         if asyncio.get_running_loop().time() >= ends:
@@ -90,11 +90,11 @@ class ChunkStream:
             if not limit.expired():
                 raise
 
-    def _pull(self) -> Any:
+    def _next_in_thread(self) -> Any:
         with self._in_use:
             return next(cast("Generator[Any, None, None]", self._generator), END)
 
-    def _close(self) -> None:
+    def _close_in_thread(self) -> None:
         with self._in_use:
             cast("Generator[Any, None, None]", self._generator).close()
 

@@ -29,7 +29,7 @@ from workers.wire.calls import (
 )
 from workers.wire.shapes import WireError
 
-MAX_SLOT_WAIT = 60.0  # s; longer waits would only hide a worker that is gone
+MAX_SLOT_WAIT = 60.0  # s; a wait must not go on for long after its worker died
 
 
 class WorkerApp:

@@ -40,7 +40,7 @@ class WebSocketEndpoint:
             await _close(socket, NORMAL)
         except WebSocketDisconnect:
             event("websocket.disconnected")
-        except SystemExit as error:  # cut without a close, as the caller of a program that ended
+        except SystemExit as error:  # no close frame, as when a program ends
             log_user_error(
                 "Model called sys.exit().", error, self._host.package.model_class_filename
             )
