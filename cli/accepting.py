@@ -19,7 +19,7 @@ def check_named(allowed: Sequence[str] | None, folders: Iterable[Path]) -> list[
     """The keys of `--allow-unsupported`. Raises SettingsError for a key that neither the schema nor any folder has."""
     given: list[Mapping[str, object]] = []
     for folder in folders if allowed else ():
-        with contextlib.suppress(PackageError, OSError):  # said when the folder is taken
+        with contextlib.suppress(PackageError, OSError):  # the folder's own check reports it later
             given.append(read_yaml(folder)[0])
     try:
         check_allowed(allowed or (), given)

@@ -12,7 +12,7 @@ from tasks.store.job_store import JobStore
 
 @contextlib.contextmanager
 def audited(store: JobStore, action: str, target: str = "") -> Generator[Change]:
-    """Makes an entry when the change has been made or refused; whoever changes may set `target` until then. Raises StoreUnavailable."""
+    """Makes an entry when the change has been made or refused. The block may set `target` until then. Raises StoreUnavailable."""
     change, result = Change(COMMAND_LINE, _user(), action, target), DONE
     try:
         yield change
@@ -24,8 +24,9 @@ def audited(store: JobStore, action: str, target: str = "") -> Generator[Change]
 
 
 def _user() -> str:
+    """The name of the user who runs this command, or its number if it has no name."""
     number = os.getuid()
     try:
         return pwd.getpwuid(number).pw_name
-    except KeyError:  # in a container
+    except KeyError:  # as in a container
         return str(number)

@@ -15,7 +15,7 @@ from cli.options import with_server, with_state
 USE, DEPLOY, OPERATE = "Use models", "Deploy models", "Operate"
 RUN = "Run a stack, or a part of it"
 PANELS = (USE, DEPLOY, OPERATE, RUN)  # in the order of `kingpost --help`
-# Where each command is: a function, or the `app` of a group; and its panel in the help.
+# Where each command is (a function, or the `app` of a group), and its panel in the help.
 # These reach a server over HTTP, so they have --url, and --state for the local stack.
 OF_A_SERVER = {
     "predict": ("cli.client.predict:predict", USE),
@@ -49,6 +49,7 @@ OF_A_STACK = {
     "repair": ("cli.commands.repair:repair", OPERATE),
     "virtualenvs": ("cli.commands.virtualenvs:app", OPERATE),
 }
+# These need neither, so they have no option that names one.
 OF_NOTHING = {
     "login": ("cli.client.contexts:login", USE),
     "logout": ("cli.client.contexts:logout", USE),
@@ -56,6 +57,7 @@ OF_NOTHING = {
     "use": ("cli.client.contexts:use", USE),
     "init": ("cli.client.init:init", DEPLOY),
 }
+# The processes of a stack. They take their settings from the variables.
 PARTS = {
     "api": ("cli.parts:api", RUN),
     "replica": ("cli.parts:replica", RUN),

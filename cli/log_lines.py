@@ -13,13 +13,31 @@ from typing import BinaryIO, cast
 from tasks.outside_text import printable
 from tasks.process.log_files import oldest_first
 
-PREFIX_SHORTEST = 8  # characters of a request id that are enough to name it
-TIMES = ("ts", "timestamp")  # of model hosts; of our own processes
+PREFIX_SHORTEST = 8  # so many characters of a request id name it
+TIMES = (
+    "ts",
+    "timestamp",
+)  # the first in lines of model hosts, the second in lines of our own processes
 IDS = ("request_id", "chain_request_id")
+# What `message_of` does not repeat as name=value.
 KNOWN = {*TIMES, *IDS, "level", "event", "message", "model", "part", "traceback", "exception"}
+# A level is shown in at most five letters: `exception` becomes `excep`.
 LEVELS = {"warning": "warn", "critical": "crit"}
-RANKS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}  # of `--level`
-SHORT_RANKS = {"debug": 0, "warn": 2, "error": 3, "excep": 3, "crit": 4, "fatal": 4}  # others: info
+RANKS = {
+    "debug": 0,
+    "info": 1,
+    "warning": 2,
+    "error": 3,
+    "critical": 4,
+}  # the names that --level takes
+SHORT_RANKS = {
+    "debug": 0,
+    "warn": 2,
+    "error": 3,
+    "excep": 3,
+    "crit": 4,
+    "fatal": 4,
+}  # by the shown letters; all others count as info
 COLOURS = {"warn": "yellow", "error": "red", "crit": "red", "debug": "dim"}
 
 
@@ -56,7 +74,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lines are asked for: those about a model or a request, of a least level, since a time."""
+    """Which lines are asked for: about a model or a request, of this rank (RANKS) and higher, since a time."""
 
     what: str
     rank: int = 0
@@ -70,7 +88,7 @@ class Wanted:
 
     @property
     def words(self) -> str:
-        """For the sentence that there are none."""
+        """What was asked for, in words, for the sentence that there are no such lines."""
         narrow = " of that level and time" if self.rank or self.since else ""
         return f"lines{narrow} about {self.what!r}"
 
@@ -90,13 +108,13 @@ def parse(raw: bytes) -> Line | None:
 
 
 class Follower:
-    """Reads on in one log file, also when it is renamed and a new one begins."""
+    """Reads one log file as it grows, also when it is renamed and a new one begins."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: BinaryIO | None = None
-        self._half = b""
-        self._turned = False
+        self._begun_line = b""
+        self._saw_next = False
 
     def fresh(self) -> Iterator[bytes]:
         """The complete lines that were written since the last call."""
@@ -105,25 +123,27 @@ class Follower:
         assert self._file
         while True:
             while chunk := self._file.readline():
-                self._half += chunk
-                if self._half.endswith(b"\n"):
-                    yield self._half
-                    self._half = b""
-            if not self._go_on():
+                self._begun_line += chunk
+                if self._begun_line.endswith(b"\n"):
+                    yield self._begun_line
+                    self._begun_line = b""
+            if not self._open_next():
                 return
 
-    def _go_on(self) -> bool:
-        """Called at the end of a file. Whether the next file is now open."""
+    def _open_next(self) -> bool:
+        """Opens the next file after the end of this one. Whether it is open now, or there is more to read at once."""
         files = oldest_first(self.path)
         places = [number for number, file in enumerate(files) if self._is_mine(file)]
-        # If our file was removed meanwhile, go on with the oldest one.
+        # If this file was removed meanwhile, the oldest one is the next.
         newer = files[places[0] + 1 :] if places else files
         if not newer:
             return False
-        if not self._turned:  # just now: its writer has one more round to finish a line in it
-            self._turned = True
-            return len(newer) > 1  # then its writer has left it: read the rest at once
-        self._turned = False
+        if (
+            not self._saw_next
+        ):  # its writer may still finish a line in it: look once more at the next call
+            self._saw_next = True
+            return len(newer) > 1  # two newer files: its writer has long left it
+        self._saw_next = False
         return self._open(newer[0])
 
     def _open(self, path: Path) -> bool:
@@ -159,9 +179,9 @@ class LogFolder:
             last: deque[Line] = deque(maxlen=count)
             for old in oldest_first(path)[:-1] if path.exists() else []:
                 with old.open("rb") as file:
-                    last.extend(self._about(file))
+                    last.extend(self._wanted_lines(file))
             self._followers[path] = Follower(path)
-            last.extend(self._about(self._followers[path].fresh()))
+            last.extend(self._wanted_lines(self._followers[path].fresh()))
             found += last
         return _in_time(found)[-count:] if count else []
 
@@ -173,7 +193,7 @@ class LogFolder:
             [
                 line
                 for follower in self._followers.values()
-                for line in self._about(follower.fresh())
+                for line in self._wanted_lines(follower.fresh())
             ]
         )
 
@@ -189,7 +209,8 @@ class LogFolder:
         }
         return sorted(found)
 
-    def _about(self, lines: "Iterator[bytes] | BinaryIO") -> Iterator[Line]:
+    def _wanted_lines(self, lines: "Iterator[bytes] | BinaryIO") -> Iterator[Line]:
+        """The lines that are asked for. Only those that contain the model or the id at all are parsed."""
         what = json.dumps(self._wanted.what)[1:-1].encode()
         for raw in lines:
             if what in raw and (line := parse(raw)) and self._wanted.has(line):

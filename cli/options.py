@@ -58,29 +58,29 @@ def chosen_url() -> str | None:
     return _chosen_url.get()
 
 
-# Options that a command need not declare: name, type, and who takes the value.
+# Options that `with_state` and `with_server` add: the name, the type, and the function that takes the value.
 _STATE = ("state", State, choose_state)
 _URL = ("url", Url, choose_url)
 
 
 def with_state(app: typer.Typer) -> None:
     """Adds the option `--state` to every command of the app."""
-    _add(app, _STATE)
+    _add_options(app, _STATE)
 
 
 def with_server(app: typer.Typer) -> None:
     """Adds the options `--url` and `--state` to every command of the app."""
-    _add(app, _URL, _STATE)
+    _add_options(app, _URL, _STATE)
 
 
-def _add(app: typer.Typer, *options: tuple[str, Any, Callable[[Any], None]]) -> None:
+def _add_options(app: typer.Typer, *options: tuple[str, Any, Callable[[Any], None]]) -> None:
     for command in app.registered_commands:
         if command.callback:
             for option in options:
-                command.callback = _taking(command.callback, *option)
+                command.callback = _with_option(command.callback, *option)
 
 
-def _taking(
+def _with_option(
     command: Callable[..., None], name: str, kind: Any, choose: Callable[[Any], None]
 ) -> Callable[..., None]:
     @functools.wraps(command)

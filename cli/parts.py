@@ -25,11 +25,11 @@ from tasks.process.variables import prepare_variables
 if TYPE_CHECKING:  # `kingpost --help` reads no settings
     from tasks.settings import Settings
 
-LIGHT = (
+NEEDS_SERVER_EXTRA = (
     "This command runs a part of a stack, or looks into the stack of this machine, and only the client is installed here;"
     " install the extra `server` (pip install 'kingpost[server]', or the wheel's file name with [server] behind it). For a server elsewhere: `kingpost login URL`."
 )
-ME = list(PART)  # how a part is started by another one
+PART_COMMAND = list(PART)  # runs one of these commands, whose name follows
 
 
 def api(
@@ -120,14 +120,14 @@ def _settings() -> "Settings":
 
 def one_sentence(command: Callable[[], None]) -> None:
     """Prepares the process and runs the command. An error of ours, or an OSError of a file, is printed as one sentence; the exit code is 1."""
-    _prepare()
+    _prepare_process()
     try:
         command()
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
             raise
-        _refuse(sentence)
+        _print_and_exit(sentence)
 
 
 def sentence_of(error: BaseException) -> str | None:
@@ -135,13 +135,13 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, KingpostError | Error):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and find_spec("celery") is None:
-        return LIGHT
+        return NEEDS_SERVER_EXTRA
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
-    return None  # without a file name, the sentence of an OSError would help nobody
+    return None  # an OSError without a file name is shown with its traceback, because its text says too little
 
 
-def _refuse(sentence: str) -> NoReturn:
+def _print_and_exit(sentence: str) -> NoReturn:
     from rich.console import Console
 
     said = printable(f"kingpost: {sentence}")
@@ -149,13 +149,13 @@ def _refuse(sentence: str) -> NoReturn:
     sys.exit(1)
 
 
-def _prepare() -> None:
+def _prepare_process() -> None:
     prepare_variables()
     only_for_owner()
     raise_descriptor_limit()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A locale without Unicode must not end a command, and who reads a pipe reads each line as it comes.
+            # A character that the locale does not have must not end a command. Whoever reads a pipe gets each line at once.
             stream.reconfigure(errors="replace", line_buffering=True)
 
 

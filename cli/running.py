@@ -23,15 +23,16 @@ def state_settings() -> Settings:
 
 def current_settings() -> Settings:
     """As `state_settings`, with the store of the stack in that folder, unless KINGPOST_REDIS_URL names the store.
+    A stack that `--state` names goes before that variable.
 
     While `kingpost up` still starts, there is no up.json. Then the embedded store is used, if there is one. Raises NoStack, or
     StoreUnavailable when the store does not answer.
     """
     settings = state_settings()
-    found = _store_in(settings.state_dir)
+    found = _address_of_store(settings.state_dir)
     given = "redis_url" in settings.model_fields_set
     if given and not (found and chosen_state()):
-        _reach(settings)
+        _check_answers(settings)
         return settings
     from cli.stack.embedded_valkey import answers
 
@@ -57,7 +58,7 @@ def _why_none(settings: Settings, known: bool) -> KingpostError:
 
 
 def no_stack(settings: Settings, what: str) -> NoStack:
-    """The error for a state folder without a stack."""
+    """The error for a state folder without a stack. `what` begins its sentence, and the folder follows."""
     from cli.client.choosing import chosen_server  # late: it uses this module
 
     folder = settings.state_dir.absolute()
@@ -82,7 +83,7 @@ def check_package_folder(settings: Settings) -> None:
         raise NoStack(f"There is no folder {folder} in which a node would find the package; {way}.")
 
 
-def _store_in(folder: Path) -> str | None:
+def _address_of_store(folder: Path) -> str | None:
     from cli.stack.embedded_valkey import EmbeddedValkey  # late: `kingpost --help` stays quick
 
     up, valkey = folder / "up.json", EmbeddedValkey.known(folder / "valkey")
@@ -100,7 +101,7 @@ def _address_in(up: Path) -> str:
         raise NoStack(f"{up} is damaged or was not written by `kingpost up`; {way}.") from None
 
 
-def _reach(settings: Settings) -> None:
+def _check_answers(settings: Settings) -> None:
     """Checks that the store answers, before a command changes anything. Raises StoreUnavailable."""
     from tasks.store.job_store import connect, unavailable
 

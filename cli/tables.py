@@ -9,7 +9,7 @@ from tasks.outside_text import printable
 
 GAP = "  "
 FIRST_WIDTH = 34  # a longer text of the first column gets a line of its own, above its row
-LEAST_WIDTH = 7  # as narrow as the first column gets so that all others fit beside it
+LEAST_WIDTH = 7  # the first column gets no narrower to make room for the others
 
 
 def show(

@@ -18,7 +18,7 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from cli.stack.up import Choices
 
-MOST_EXAMPLE = 2000  # characters of an input that is shown
+MOST_EXAMPLE = 2000  # characters; a longer example input is shown as {}
 
 
 def flower_url(choices: "Choices") -> str | None:
@@ -30,7 +30,10 @@ def flower_url(choices: "Choices") -> str | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the start went. `pushed` are the names of models that were pushed and have no folder here, `example` the first one's input."""
+    """How the start went. `seconds` is how long it took.
+
+    `pushed` are the names of models that were pushed and have no folder here, `example` is the example input of the first of them.
+    """
 
     packages: list[Package]
     pushed: list[str]

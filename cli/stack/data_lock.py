@@ -15,7 +15,9 @@ from typing import IO
 
 from cli.stack.start_failed import StartFailed
 
-LEAVING_SECONDS = 5.0  # for a Valkey whose `kingpost up` is gone: the kernel has told it to end
+LEAVING_SECONDS = (
+    5.0  # for a Valkey whose `kingpost up` is gone, because the kernel has told it to end
+)
 ENDING_SECONDS = 5.0  # from SIGKILL to the end
 LOOK_EVERY = 0.05  # s
 SERVER = "valkey-server"
@@ -29,7 +31,7 @@ def take(folder: Path, say: Callable[[str], None]) -> IO[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "lock").open("ab")
     try:
-        if not _locked(lock, LEAVING_SECONDS):
+        if not _lock_within(lock, LEAVING_SECONDS):
             _end_holders(lock, folder, say)
     except BaseException:
         lock.close()
@@ -40,10 +42,10 @@ def take(folder: Path, say: Callable[[str], None]) -> IO[bytes]:
 def _end_holders(lock: IO[bytes], folder: Path, say: Callable[[str], None]) -> None:
     found = holders(lock)
     servers = [pid for pid, program in found.items() if program.startswith(SERVER)]
-    for pid in servers:  # every write that it has answered is on the disk: none is lost
+    for pid in servers:  # no write is lost: each was on the disk before it was answered
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-    if servers and _locked(lock, ENDING_SECONDS):
+    if servers and _lock_within(lock, ENDING_SECONDS):
         numbers = ", ".join(map(str, servers))
         say(f"Ended a Valkey that an earlier `kingpost up` left behind (process {numbers}).")
         return
@@ -60,19 +62,19 @@ def holders(file: IO[bytes]) -> dict[int, str]:
         pid = int(process.name)
         with contextlib.suppress(OSError):  # it has ended, or it is another user's
             for descriptor in (process / "fd").iterdir():
-                if pid != os.getpid() and _is(descriptor, wanted):
+                if pid != os.getpid() and _is_same_file(descriptor, wanted):
                     found[pid] = Path(os.readlink(process / "exe")).name
                     break
     return found
 
 
-def _is(descriptor: Path, wanted: os.stat_result) -> bool:
+def _is_same_file(descriptor: Path, wanted: os.stat_result) -> bool:
     with contextlib.suppress(OSError):
         return os.path.samestat(descriptor.stat(), wanted)
     return False
 
 
-def _locked(lock: IO[bytes], seconds: float) -> bool:
+def _lock_within(lock: IO[bytes], seconds: float) -> bool:
     """Whether the lock could be taken within that time."""
     ends = time.monotonic() + seconds
     while True:

@@ -8,9 +8,8 @@ from tasks.settings import Settings
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 
-ASK_SECONDS = (
-    1.0  # that the store may take to count the running jobs, so that these lines delay nothing
-)
+# How long the store may take to count the running jobs. After that the lines are printed without the number, so that they delay nothing.
+ASK_SECONDS = 1.0
 
 
 async def running_jobs(settings: Settings) -> int | None:
@@ -31,7 +30,7 @@ def _running_jobs(settings: Settings) -> int:
 
 
 def waits_for(running: int | None, seconds: float) -> str:
-    """The line after the first Ctrl-C."""
+    """The line after the first Ctrl-C. `running` is the number of jobs, None if it is not known; `seconds` is the limit for draining."""
     most = f"at most {seconds:g} s"
     if running == 0:
         what = f"no job runs; open calls get {most}"
@@ -43,7 +42,7 @@ def waits_for(running: int | None, seconds: float) -> str:
 
 
 def cut_off(running: int | None) -> str:
-    """The line after the second Ctrl-C."""
+    """The line after the second Ctrl-C. `running` is the number of jobs, None if it is not known."""
     if running == 0:
         what = "no job ran; open calls were cut off"
     elif running is None:

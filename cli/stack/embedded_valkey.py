@@ -15,7 +15,10 @@ from tasks.outside_text import whole_number
 from tasks.store.job_store import BACKOFF, RETRIES
 from tasks.store_address import shown
 
-TORN = "Bad file format reading the append only file"
+TORN = "Bad file format reading the append only file"  # in the log of Valkey
+ABOVE_PORTS = 65_536  # above every port
+SILENT_SECONDS = 2  # without an answer, then the store counts as silent
+# hash-max-listpack-value: with Valkey's default of 64 bytes, a record with a longer value would take twice the memory.
 CONFIG = """bind 127.0.0.1
 port {port}
 requirepass {password}
@@ -31,7 +34,7 @@ loglevel notice
 
 @dataclass(frozen=True)
 class EmbeddedValkey:
-    """One server with its data folder. Port and password stay the same over restarts."""
+    """One server with its data folder. The password stays the same over restarts; so does the port while it is free."""
 
     folder: Path
     port: int
@@ -39,10 +42,10 @@ class EmbeddedValkey:
 
     @classmethod
     def prepare(cls, folder: Path) -> "EmbeddedValkey":
-        """Reads or chooses port and password, and writes the configuration."""
+        """Reads port and password from the folder, or chooses them, and writes the configuration. A port that is taken is replaced."""
         folder.mkdir(parents=True, exist_ok=True)
         port_file, password_file = folder / "port", folder / "password"
-        port = _number_in(port_file)
+        port = _port_in(port_file)
         if not port or not is_free("127.0.0.1", port):
             port = free_port()
             port_file.write_text(str(port))
@@ -56,7 +59,7 @@ class EmbeddedValkey:
     @classmethod
     def known(cls, folder: Path) -> "EmbeddedValkey | None":
         """The server that `prepare` set up in this folder before, None if it never did."""
-        port, password = _number_in(folder / "port"), folder / "password"
+        port, password = _port_in(folder / "port"), folder / "password"
         if not (port and password.exists()):
             return None
         return cls(folder, port, password.read_text().strip())
@@ -73,19 +76,21 @@ class EmbeddedValkey:
 
 
 def why_not_started(said: str) -> str:
-    """The last line of a part's log. For a torn file it says what to do, because the tool that Valkey names is not installed."""
+    """Why a part did not start, for the user: the last line of its log (`said`). For a torn file it names `kingpost repair` instead, because
+    the tool that Valkey names is not installed.
+    """
     if TORN not in said:
         return said
     return "the end of its append-only file cannot be read; `kingpost repair` cuts it off and keeps a copy."
 
 
-def _number_in(file: Path) -> int:
+def _port_in(file: Path) -> int:
     """The port in a file, 0 if there is no file or no valid port in it."""
     try:
-        number = whole_number(file.read_text(errors="replace").strip(), 65_536)
+        number = whole_number(file.read_text(errors="replace").strip(), ABOVE_PORTS)
     except FileNotFoundError:
         return 0
-    return number if number and number < 65_536 else 0
+    return number if number and number < ABOVE_PORTS else 0
 
 
 def answers(url: str) -> bool:
@@ -101,7 +106,7 @@ def why_silent(url: str, retries: int = RETRIES) -> str | None:
     try:
         retry = Retry(BACKOFF, retries)
         with redis.Redis.from_url(
-            url, socket_timeout=2, socket_connect_timeout=2, retry=retry
+            url, socket_timeout=SILENT_SECONDS, socket_connect_timeout=SILENT_SECONDS, retry=retry
         ) as client:
             client.ping()
     except redis.BusyLoadingError as error:

@@ -14,7 +14,10 @@ from tasks.errors import KingpostError
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 
-CONFIGS = ("config.yaml", "config.yml")  # the second is refused with what to do
+CONFIGS = (
+    "config.yaml",
+    "config.yml",
+)  # a folder with config.yml is found, then refused with a hint to rename it
 Say = Callable[[str], None]
 
 
@@ -29,7 +32,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Found:
-    """The processes to run, each with its leader first, and the folders that are left out."""
+    """The model processes to run, each as its packages with the leader first, and the folders that are left out."""
 
     processes: list[list[Package]] = field(default_factory=list[list[Package]])
     broken: list[Broken] = field(default_factory=list[Broken])
@@ -53,7 +56,7 @@ class _Unit:
 
 
 def example_of(package: Package) -> object:
-    """The example input of config.yaml, an empty one without it."""
+    """The example input of config.yaml, {} if there is none."""
     return package.model_metadata.get("example_model_input", {})
 
 
@@ -66,20 +69,20 @@ def pushed_example(settings: Settings, store: JobStore, name: str) -> object:
     folder = PackageStore(settings).unpacked(content_hash)
     try:
         return example_of(Package.load(folder)) if folder else None
-    except (PackageError, OSError):  # it goes in this moment
+    except (PackageError, OSError):  # the collector removes the package at this moment
         return None
 
 
 def find(
     settings: Settings, folder: Path | None, allowed: Sequence[str], say: Say = print
 ) -> Found:
-    """The models and chains directly below a folder (None: ./models, if it exists). Raises StartFailed."""
+    """The models and chains directly below a folder (None: ./models, if it exists). Raises StartFailed if there is no such folder of models."""
     found, units = Found(), list[_Unit]()
     for path in _subfolders(folder):
         try:
-            if packages := _packages(settings, path, allowed, say):
+            if packages := _packages_in(settings, path, allowed, say):
                 units.append(_Unit(path, packages))
-        except Exception as error:  # whatever it is, it is this folder's alone
+        except Exception as error:  # any error in one folder must not stop the others
             found.leave_out(path, error)
     for unit in _without_clashes(units, found):
         try:
@@ -117,7 +120,7 @@ def _subfolders(folder: Path | None) -> list[Path]:
         raise StartFailed(f"The folder {folder} cannot be read: {error.strerror}.") from error
 
 
-def _packages(settings: Settings, path: Path, allowed: Sequence[str], say: Say) -> list[Package]:
+def _packages_in(settings: Settings, path: Path, allowed: Sequence[str], say: Say) -> list[Package]:
     """The packages of one folder, none when it is neither a model nor a chain."""
     if any((path / name).exists() for name in CONFIGS):
         return [accepted(settings, path, allowed)]

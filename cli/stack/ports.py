@@ -41,7 +41,7 @@ def is_free(host: str, port: int) -> bool:
 def free_port() -> int:
     """A loopback port that no process listens on right now.
 
-    It is below the range from which the kernel takes ports for outgoing connections. Such a connection could take a port
+    It is below the range (from 32768) from which Linux takes ports for outgoing connections. Such a connection could take a port
     after it was chosen.
     """
     while not is_free("127.0.0.1", port := random.randrange(10_000, 32_768)):

@@ -13,14 +13,16 @@ from deployments.registry.records import Deployment, Replica
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 
-SECONDS = 2.0
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this machine
+ANSWER_SECONDS = 2.0  # for an HTTP answer
+DIRECT = urllib.request.build_opener(
+    urllib.request.ProxyHandler({})
+)  # no proxy: it is this machine
 
 
 def http_answers(url: str) -> bool:
     """Whether a GET there answers 200."""
     try:
-        with DIRECT.open(url, timeout=SECONDS) as answer:
+        with DIRECT.open(url, timeout=ANSWER_SECONDS) as answer:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -34,13 +36,15 @@ class Models:
 
     def __init__(self, settings: Settings, leaders: Sequence[Deployment]) -> None:
         self._store = JobStore(settings)
-        self._coming = {deployment.id: deployment for deployment in leaders}
-        self._ours = set(self._coming)
-        self._met: set[str] | None = None  # every deployment that was there at the last look
-        self._said: set[tuple[str, str]] = set()
-        self.waiting = len(leaders)  # neither ready nor failed, nor asleep until they are called
+        self._not_ready = {deployment.id: deployment for deployment in leaders}
+        self._of_folders = set(self._not_ready)  # ids; the others were pushed
+        self._seen: set[str] | None = (
+            None  # ids of all deployments at the last look; None before the first
+        )
+        self._reported: set[tuple[str, str]] = set()
+        self.waiting = len(leaders)  # how many models of the folders are being built or loaded
         self.came_up: set[str] = set()  # names of models that were ready at some look
-        self.failed: dict[str, Broken] = {}  # by deployment id; one that comes up later leaves
+        self.failed: dict[str, Broken] = {}  # by deployment id; one that comes up later is removed
 
     def look(self) -> list[str]:
         """The news since the last look, one line each. Raises StoreUnavailable."""
@@ -51,34 +55,36 @@ class Models:
                 self.came_up.add(replica.model_name)
         deployments = self._store.run(registry.deployments())
         known = {deployment.id: deployment for deployment in deployments}
-        self._meet(known)
-        states = {id_: _state(known.get(id_), replicas[id_]) for id_ in self._coming}
+        self._add_pushed(known)
+        states = {id_: _state(known.get(id_), replicas[id_]) for id_ in self._not_ready}
         self.waiting = sum(
             state in ("building", "loading")
             for id_, (state, _) in states.items()
-            if id_ in self._ours
+            if id_ in self._of_folders
         )
         lines = [self._news(id_, *state) for id_, state in states.items()]
         return [line for line in lines if line]
 
-    def _meet(self, known: Mapping[str, Deployment]) -> None:
-        for id_ in known.keys() - (known.keys() if self._met is None else self._met):
+    def _add_pushed(self, known: Mapping[str, Deployment]) -> None:
+        """Follows the deployments that were pushed since the last look."""
+        for id_ in known.keys() - (known.keys() if self._seen is None else self._seen):
             if not known[id_].package and not known[id_].leader:
-                self._coming[id_] = known[id_]
-        self._met = set(known)
+                self._not_ready[id_] = known[id_]
+        self._seen = set(known)
 
     def _news(self, deployment_id: str, state: str, why: str) -> str | None:
-        deployment = self._coming[deployment_id]
+        """The line for that state. None if it was reported before, or needs no line."""
+        deployment = self._not_ready[deployment_id]
         name = deployment.model_name
         if state == "ready":
-            del self._coming[deployment_id]
+            del self._not_ready[deployment_id]
             self.failed.pop(deployment_id, None)
             return f"{name} is ready."
-        if state == "failed" and deployment_id in self._ours:
+        if state == "failed" and deployment_id in self._of_folders:
             self.failed[deployment_id] = Broken(name, Path(deployment.package), why)
-        if (deployment_id, state) in self._said:
+        if (deployment_id, state) in self._reported:
             return None
-        self._said.add((deployment_id, state))
+        self._reported.add((deployment_id, state))
         return {
             "building": f"Building the virtualenv of {name}; `kingpost logs {name} -f` shows the build.",
             "failed": f"{name} could not be loaded: {why}",
@@ -89,7 +95,7 @@ class Models:
 class Deaths:
     """Notices from the directory that a replica or a model host was replaced without being told to end.
 
-    Both are counted or numbered there, so a death between two looks is not missed.
+    The directory has the process id of each replica, and counts how often its host ended. So a death between two looks is not missed.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes what `kingpost up` has into the store: its key, and a deployment for each folder."""
+"""Writes into the store what `kingpost up` brings: its API key, and a deployment for each folder."""
 
 from cli.stack.flower import write_secret
 from cli.stack.found import Found
@@ -12,7 +12,7 @@ from tasks.errors import SettingsError
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 
-MADE_BY_UP = "made by kingpost up"  # the name of a key
+MADE_BY_UP = "made by kingpost up"  # the name of the key in STATE/api_key
 
 
 def register(settings: Settings, found: Found) -> list[Deployment]:
@@ -38,6 +38,7 @@ def register(settings: Settings, found: Found) -> list[Deployment]:
 
 
 def _why_left_out(deployment: Deployment, found: Found) -> str | None:
+    """Why the folder of a deployment is broken. None if it is not."""
     reasons = {str(broken.folder.resolve()): broken.reason for broken in found.broken}
     reason = reasons.get(deployment.package)
     # The sentence comes last, as in every reason of a load.

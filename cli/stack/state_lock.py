@@ -12,13 +12,13 @@ from tasks.process.private_files import keep_private
 
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"
 Note = Callable[[str], None]
-# A command that reads what another one does locks the folder for a moment.
+# `holder` locks the folder for a moment, so `locked` tries for a second before it says that the folder is in use.
 TRIES, AGAIN_SECONDS = 50, 0.02
 
 
 @contextlib.contextmanager
 def locked(state: Path) -> Generator[Note]:
-    """Locks the state folder, so that only one command uses it. Gives a function that notes what it does. Raises StartFailed."""
+    """Locks the state folder, so that only one command uses it. Gives a function that notes what this command does: STARTING, RUNNING or STOPPING. Raises StartFailed."""
     try:
         state.mkdir(parents=True, exist_ok=True)
         keep_private(state)
@@ -28,7 +28,7 @@ def locked(state: Path) -> Generator[Note]:
             f"The state folder {state} cannot be written: {error.strerror}."
         ) from error
     with lock:
-        if not any(_taken(lock) for _ in range(TRIES)):
+        if not any(_try_lock(lock) for _ in range(TRIES)):
             message = f"Another `kingpost up` uses {state}; stop it, or choose another folder with --state."
             raise StartFailed(message)
 
@@ -42,7 +42,8 @@ def locked(state: Path) -> Generator[Note]:
         yield note
 
 
-def _taken(lock: IO[str]) -> bool:
+def _try_lock(lock: IO[str]) -> bool:
+    """Whether the lock could be taken. Waits AGAIN_SECONDS if not."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -52,7 +53,7 @@ def _taken(lock: IO[str]) -> bool:
 
 
 def holder(state: Path) -> str | None:
-    """What the command that has locked the folder does, as it noted it. None when none has."""
+    """The note of the command that has locked the folder: what it does. None when no command has locked it."""
     with contextlib.suppress(OSError), (state / "lock").open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

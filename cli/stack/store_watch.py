@@ -25,18 +25,18 @@ from tasks.store.job_store import connect, unavailable
 
 log = get_logger("store-watch")
 
-EPOCH = keys.plain("epoch")
-NOTE_EVERY = 5.0  # s, between two copies of the registry
+EPOCH = keys.plain("epoch")  # a random word that names this store
+NOTE_SECONDS = 5.0  # between two copies of keys and models
 
 
 @dataclass(frozen=True)
 class Held:
-    """What the store holds. `sequence` and `keys` never fall, because a revoked key stays in the store."""
+    """What the store holds, in numbers. `sequence` and `keys` never fall, because a revoked key stays in the store."""
 
     epoch: str = ""
-    sequence: int = 0
-    requests: int = 0  # that are not forgotten yet
-    unfinished: int = 0  # of these
+    sequence: int = 0  # how many requests have ever arrived
+    requests: int = 0  # that it still knows, finished or not
+    unfinished: int = 0  # of `requests`
     keys: int = 0
     deployments: int = 0
 
@@ -48,40 +48,42 @@ class Held:
 
 
 class StoreWatch:
-    """Compares the store with the note in the state folder. `look` does all the work."""
+    """Compares the store with the note in the state folder, each time when `look` is called."""
 
     def __init__(
         self, settings: Settings, which: str, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._redis: redis.Redis = connect(settings)
         self._path = settings.state_dir / "store.json"
-        self._which = which  # a note of another store says nothing about this one
+        self._store_name = which  # names the store; a note of another store is ignored
         self._monotonic = monotonic
         self._copy: store_copy.Copy = {}
-        self._noted = Held()  # as the file has it
-        self._before: Held | None = None
+        self._noted = Held()  # what the note says
+        self._before: Held | None = None  # at the last look, or by the note
         self._noted_at = 0.0
-        self._load()
+        self._read_note()
 
     def look(self) -> str:
         """Restores keys and models if data was lost, and says in words what was lost; '' if nothing. Raises StoreUnavailable."""
         with unavailable():
-            now, before = self._held(), self._before
+            now, before = self._read_held(), self._before
             if before is None or not now.lacks(before):
                 self._before = now = now if now.epoch else replace(now, epoch=self._new_epoch())
                 self._write_note(now)
                 return ""
             store_copy.write(self._redis, self._copy)
-            self._redis.set(EPOCH, before.epoch)  # last: who waits for it finds the rest
-            self._before = after = self._held()
+            self._redis.set(
+                EPOCH, before.epoch
+            )  # last, so that whoever waits for the epoch finds the rest restored
+            self._before = after = self._read_held()
             self._write_note(after)
-        return _told(before, now, after)
+        return _report(before, now, after)
 
     def close(self) -> None:
         """Gives the connection back."""
         self._redis.close()
 
-    def _held(self) -> Held:
+    def _read_held(self) -> Held:
         pipe = self._redis.pipeline(transaction=True)
         pipe.get(EPOCH)
         pipe.get(keys.plain("sequence"))
@@ -95,38 +97,38 @@ class StoreWatch:
         return Held((epoch or b"").decode(), number, requests, unfinished, known, deployments)
 
     def _new_epoch(self) -> str:
-        self._redis.set(EPOCH, secrets.token_hex(8), nx=True)  # an API may be quicker
+        self._redis.set(EPOCH, secrets.token_hex(8), nx=True)  # unless an API has just set one
         return cast("bytes", self._redis.get(EPOCH)).decode()
 
     def _write_note(self, now: Held) -> None:
         """Writes the note: at once when the number of keys or deployments changed, else every few seconds."""
         shape = (now.epoch, now.keys, now.deployments)
         same = shape == (self._noted.epoch, self._noted.keys, self._noted.deployments)
-        if same and self._monotonic() - self._noted_at < NOTE_EVERY:
+        if same and self._monotonic() - self._noted_at < NOTE_SECONDS:
             return
         copy = store_copy.read(self._redis)
-        if self._held().lacks(now):
-            return  # lost in this moment: the copy is of what is left
+        if self._read_held().lacks(now):
+            return  # data was lost just now, so the copy is not complete
         self._noted_at = self._monotonic()
         if (copy, now) == (self._copy, self._noted):
             return
         self._copy = copy
-        note = {"store": self._which, "held": asdict(now), "copy": copy}
+        note = {"store": self._store_name, "held": asdict(now), "copy": copy}
         fresh = self._path.with_suffix(".new")
         write_secret(fresh, json.dumps(note))
         fresh.replace(self._path)
         self._noted = now
 
-    def _load(self) -> None:
+    def _read_note(self) -> None:
         """Reads the note. A torn note, or one of another store, is ignored."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             note = json.loads(self._path.read_text())
-            if note["store"] == self._which:
+            if note["store"] == self._store_name:
                 held, self._copy = Held(**note["held"]), note["copy"]
                 self._noted = self._before = held
 
 
-def _told(before: Held, now: Held, after: Held) -> str:
+def _report(before: Held, now: Held, after: Held) -> str:
     """Logs the loss with its figures, and returns it as a sentence."""
     empty = not (now.keys or now.deployments or now.requests)
     requests = max(before.requests - now.requests, 0)

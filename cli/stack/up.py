@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cli.parts import ME
+from cli.parts import PART_COMMAND
 from cli.stack import banner, data_lock, draining, embedded_valkey
 from cli.stack.chains import install_chain_key
 from cli.stack.embedded_valkey import EmbeddedValkey
@@ -38,12 +38,12 @@ from tasks.store_address import shown
 from workers.processes.ends import children, end_descendants
 from workers.processes.supervisor import Part, Supervisor
 
-POLL = 0.05  # s, while the stack starts
+POLL_SECONDS = 0.05  # between looks at a condition while the stack starts
 STORE_SECONDS = 60.0  # for Valkey to read its append-only file
-FOREIGN_STORE_SECONDS = 4.0  # for a store that is not ours to be reached
+FOREIGN_STORE_SECONDS = 4.0  # for a store of KINGPOST_REDIS_URL to answer
 PART_SECONDS = 120.0  # for the API and Flower to listen
 STOP_SECONDS = 10.0  # for a part that has nothing to drain
-FOLLOW = 0.5  # s, between looks at the replicas that the node runs
+FOLLOW_SECONDS = 0.5  # between looks at the store and the replicas while the stack runs
 
 
 @dataclass(frozen=True)
@@ -103,20 +103,24 @@ class _Stack:
         self._say_state = note  # for other commands: what this one does
         count = len(found.processes)
         self._state = settings.state_dir
-        self._before = children()  # of who became this process by `exec`: not ours to end
+        self._older_children = (
+            children()
+        )  # of the program that became this one by `exec`: they are not ended
         self._supervisor = Supervisor(self._on_change)
-        self._models: Models | None = None  # from the moment when they are registered
+        self._models: Models | None = None  # None until they are registered
         self._ready = False
         self._stop = asyncio.Event()
-        self._hurry: asyncio.Task[None] | None = None  # from the second Ctrl-C on
+        self._ending_now: asyncio.Task[None] | None = None  # None before the second Ctrl-C
         self._replicas: list[dict[str, object]] = []
         self._deaths = Deaths()
-        self._silent_since: float | None = None  # the store; on the monotonic clock
-        self._written: dict[str, object] = {}  # what up.json says
+        self._silent_since: float | None = (
+            None  # since when the store does not answer, on the monotonic clock
+        )
+        self._last_up_json: dict[str, object] = {}  # what up.json says
         self._listening: list[socket.socket] = []
         self._follower: asyncio.Task[None] | None = None
-        self._store: StoreWatch | None = None
-        self._data: IO[bytes] | None = None  # the lock on it, if it is ours
+        self._store_watch: StoreWatch | None = None
+        self._data_lock: IO[bytes] | None = None  # the lock on the data of the embedded store
         given = "node_slots" in settings.model_fields_set
         self._slots = settings.node_slots if given else max(settings.node_slots, count)
         self._own_valkey = "redis_url" not in settings.model_fields_set
@@ -138,8 +142,8 @@ class _Stack:
         if not self._stop.is_set():
             self._say_state(STOPPING)
             self._stop.set()
-        elif self._hurry is None:
-            self._hurry = asyncio.create_task(self._end_now())
+        elif self._ending_now is None:
+            self._ending_now = asyncio.create_task(self._end_now())
 
     async def _end_now(self) -> None:
         """Ends everything at once: nothing that was started here outlives this process."""
@@ -148,32 +152,34 @@ class _Stack:
         finally:
             for part in self._supervisor.parts:
                 Supervisor.kill(part)
-            end_descendants(self._before)
+            end_descendants(self._older_children)
             os._exit(1)
 
     @property
     def broken(self) -> list[Broken]:
-        """The folders that are left out, and the models whose load failed so far."""
+        """The folders that are left out, and the models whose last load failed."""
         return self._found.broken + (list(self._models.failed.values()) if self._models else [])
 
     @property
     def never_came_up(self) -> list[Broken]:
-        """The same, without what came up later, as by a push."""
+        """As `broken`, without the models that came up later, for example by a push."""
         came_up = self._models.came_up if self._models else set[str]()
         return [broken for broken in self.broken if broken.name not in came_up]
 
     async def _start(self) -> None:
         if self._own_valkey:
             folder = self._state / "valkey"
-            self._data = await asyncio.to_thread(data_lock.take, folder, _say)
+            self._data_lock = await asyncio.to_thread(data_lock.take, folder, _say)
             valkey = EmbeddedValkey.prepare(folder)
-            await self._part("valkey", "valkey", valkey.command, None, [self._data.fileno()])
+            await self._start_part(
+                "valkey", "valkey", valkey.command, None, [self._data_lock.fileno()]
+            )
             self._settings = self._settings.model_copy(update={"redis_url": valkey.url})
         await self._store_answers()
         if names := set_aside():
             _say(f"Kingpost ignores these variables, models see them: {', '.join(names)}.")
         which = "embedded" if self._own_valkey else shown(self._settings.redis_url)
-        self._store = StoreWatch(self._settings, which)
+        self._store_watch = StoreWatch(self._settings, which)
         await asyncio.to_thread(self._look_at_store)
         new_key = install_key(self._settings)
         await self._start_parts()
@@ -204,7 +210,9 @@ class _Stack:
     async def _store_answers(self) -> None:
         url = self._settings.redis_url
         seconds = STORE_SECONDS if self._own_valkey else FOREIGN_STORE_SECONDS
-        if not await self._until(lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds):
+        if not await self._wait_until(
+            lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds
+        ):
             why = embedded_valkey.why_silent(url) or "it does not answer"
             message = f"No store can be used at {shown(url)} ({why})"
             raise StartFailed(f"{message}; check KINGPOST_REDIS_URL.")
@@ -212,28 +220,28 @@ class _Stack:
 
     async def _start_parts(self) -> None:
         choices = self._choices
-        await self._part("maintenance", "maintenance", [*ME, "maintenance"])
-        await self._api()
+        await self._start_part("maintenance", "maintenance", [*PART_COMMAND, "maintenance"])
+        await self._start_api()
         if choices.flower_port is not None:
             password_file(self._settings)
             flower = ["--address", choices.host, "--port", str(choices.flower_port)]
-            await self._part("flower", "flower", [*ME, "flower", *flower])
+            await self._start_part("flower", "flower", [*PART_COMMAND, "flower", *flower])
         leaders = await asyncio.to_thread(register, self._settings, self._found)
         self._models = Models(self._settings, leaders)
-        await self._part("node", "node", [*ME, "node"], self._chain_environment())
+        await self._start_part("node", "node", [*PART_COMMAND, "node"], self._chain_environment())
 
-    async def _api(self) -> None:
+    async def _start_api(self) -> None:
         """Starts the API with sockets that this process holds. While the API restarts, clients wait and are not refused."""
         choices = self._choices
         try:
             self._listening = bound(choices.host, choices.port)
-        except OSError as error:  # somebody has taken it since it was looked at
+        except OSError as error:  # somebody has taken the port since `_check_ports`
             message = f"The API cannot listen on port {choices.port}: {error.strerror}"
             raise StartFailed(f"{message}; choose another with --host or --port.") from error
         numbers = [listener.fileno() for listener in self._listening]
-        command = [*ME, "api", "--host", choices.host, "--port", str(choices.port)]
+        command = [*PART_COMMAND, "api", "--host", choices.host, "--port", str(choices.port)]
         command += [f"--listening={number}" for number in numbers]
-        await self._part("api", "api", command, self._chain_environment(), numbers)
+        await self._start_part("api", "api", command, self._chain_environment(), numbers)
 
     def _chain_environment(self) -> dict[str, str]:
         """What chainlets need to call each other, also of a chain that is pushed later."""
@@ -245,7 +253,7 @@ class _Stack:
     def _url(self) -> str:
         return url(self._choices.host, self._choices.port)
 
-    async def _part(
+    async def _start_part(
         self,
         role: str,
         name: str,
@@ -254,7 +262,9 @@ class _Stack:
         descriptors: Sequence[int] = (),
     ) -> None:
         log = self._state / "logs" / f"{role}.log"
-        rotate(log, self._settings.max_log_bytes)  # Valkey and Flower do not do it themselves
+        rotate(
+            log, self._settings.max_log_bytes
+        )  # for Valkey and Flower, which do not rotate their logs
         cores = os.cpu_count() or 1
         threads = str(max(1, cores // max(len(self._found.processes), 1)))
         env = child_variables(
@@ -264,9 +274,11 @@ class _Stack:
             KINGPOST_LOG_FILE=str(log),
             **(more or {}),
         )
-        # Two torch processes with a thread for each core spin against each other.
+        # The models share the cores. With a thread for each core in each model, torch's threads wait for each other and burn CPU.
         env.setdefault("OMP_NUM_THREADS", threads)
-        umask = -1 if role == "valkey" else users_umask()  # parts of ours see to it themselves
+        umask = (
+            -1 if role == "valkey" else users_umask()
+        )  # our own parts make their files private themselves
         await self._supervisor.start(Part(role, name, command, log, env, descriptors, umask))
 
     async def _parts_answer(self) -> None:
@@ -274,7 +286,7 @@ class _Stack:
         if self._choices.flower_port is not None:
             answers["flower"] = self._flower_listens
         for part, answer in answers.items():
-            if not await self._until(answer, PART_SECONDS):
+            if not await self._wait_until(answer, PART_SECONDS):
                 log = self._state / "logs" / f"{part}.log"
                 message = f"The part {part} did not answer within {PART_SECONDS:.0f} s"
                 raise StartFailed(f"{message}; its log: {log}")
@@ -294,7 +306,7 @@ class _Stack:
         if names:
             _say(f"Loading {', '.join(names)}.")
         limit = self._settings.virtualenv_build_seconds + self._settings.load_timeout_seconds
-        if not await self._until(self._models_settled, limit):
+        if not await self._wait_until(self._models_settled, limit):
             _say(f"Not all models are loaded after {limit:.0f} s; they continue to load.")
 
     async def _models_settled(self) -> bool:
@@ -309,16 +321,17 @@ class _Stack:
         for line in lines:
             _say(line)
 
-    async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    async def _wait_until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
         """Waits for the condition or a signal. False when the time is over. Raises StartFailed for a part that gave up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._stop.is_set() and not await condition():
                     for part in self._supervisor.parts:
+                        # Exit code 1 at the first start is a refusal, such as of a setting: another start cannot help.
                         if part.pid is None and part.exit_code == 1 and part.starts == 1:
                             why = embedded_valkey.why_not_started(part.last_line())
                             raise StartFailed(f"{part.name} did not start: {why}")
-                    await asyncio.sleep(POLL)
+                    await asyncio.sleep(POLL_SECONDS)
             return True
         return False
 
@@ -328,7 +341,7 @@ class _Stack:
         if self._ready:
             self._write_up_json()
 
-    def _described(self) -> dict[str, object]:
+    def _up_json(self) -> dict[str, object]:
         choices = self._choices
         return {
             "api": self._url(),
@@ -348,35 +361,35 @@ class _Stack:
         }
 
     def _write_up_json(self) -> None:
-        up = self._described()
+        up = self._up_json()
         path = self._state / "up.json"
         write_secret(path.with_suffix(".new"), json.dumps(up, indent=2))
         path.with_suffix(".new").replace(path)
-        self._written = up
+        self._last_up_json = up
 
     async def _follow(self) -> None:
-        """Keeps up.json up to date and reports models that come up later, because nodes start and stop replicas."""
-        guard = Guard("up.json", FOLLOW)
+        """Keeps up.json up to date, because nodes start and stop replicas. Reports models that come up later."""
+        guard = Guard("up.json", FOLLOW_SECONDS)
         while True:
-            await asyncio.sleep(FOLLOW)
+            await asyncio.sleep(FOLLOW_SECONDS)
             with guard.round():
-                async with self._hearing():
+                async with self._reporting_silence():
                     await self._follow_once()
 
     async def _follow_once(self) -> None:
-        # A short question first: what is asked below is tried again and again for many seconds.
+        # First a ping without retries: the calls below retry for many seconds when the store is silent.
         url = self._settings.redis_url
         if why := await asyncio.to_thread(embedded_valkey.why_silent, url, retries=0):
             raise StoreUnavailable(f"The store does not answer: {why}.")
         if await asyncio.to_thread(self._look_at_store):
-            await asyncio.to_thread(self._write_again)
+            await asyncio.to_thread(self._register_again)
         await self._say_news()
         self._replicas = await asyncio.to_thread(self._read_replicas)
-        if self._described() != self._written:
+        if self._up_json() != self._last_up_json:
             self._write_up_json()
 
     @contextlib.asynccontextmanager
-    async def _hearing(self) -> AsyncGenerator[None]:
+    async def _reporting_silence(self) -> AsyncGenerator[None]:
         """Says once when the store no longer answers, and once when it does again."""
         began = time.monotonic()
         try:
@@ -393,14 +406,14 @@ class _Stack:
             self._silent_since = None
 
     def _look_at_store(self) -> bool:
-        """Whether the store had lost something."""
-        lost = self._store.look() if self._store else ""
+        """Restores what the store has lost, and says so. Returns whether it had lost anything. Raises StoreUnavailable."""
+        lost = self._store_watch.look() if self._store_watch else ""
         if lost:
             _say(lost)
         return bool(lost)
 
-    def _write_again(self) -> None:
-        """Writes key and deployments again, because the note may be older than they are."""
+    def _register_again(self) -> None:
+        """Writes the keys and deployments of this stack again, because the copy that was restored may be older."""
         install_key(self._settings)
         self._chain_environment()
         register(self._settings, self._found)
@@ -418,21 +431,22 @@ class _Stack:
         self._say_state(STOPPING)
         if self._follower:
             self._follower.cancel()
-        with contextlib.suppress(OSError):  # whatever ails the folder, the parts have to end
+        with contextlib.suppress(
+            OSError
+        ):  # the parts have to end even if the folder cannot be written
             (self._state / "up.json").unlink(missing_ok=True)
         for listening in self._listening:
             listening.close()
         drain = self._settings.drain_seconds
-        # Twice the time: chains end before their chainlets.
+        # The node ends chains first, then their chainlets, and each may take the whole time.
         await self._supervisor.stop("node", 2 * (drain + 2 * STOP_SECONDS))
         await self._supervisor.stop("api", drain + STOP_SECONDS)
         for role in ("flower", "maintenance", "valkey"):
             await self._supervisor.stop(role, STOP_SECONDS)
-        await asyncio.to_thread(
-            end_descendants, self._before
-        )  # such as replicas whose node was killed meanwhile
-        if self._data:
-            self._data.close()
+        # What is left, such as the replicas of a node that was killed.
+        await asyncio.to_thread(end_descendants, self._older_children)
+        if self._data_lock:
+            self._data_lock.close()
 
 
 def _say(line: str) -> None:
