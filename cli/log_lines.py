@@ -14,10 +14,8 @@ from tasks.outside_text import printable
 from tasks.process.log_files import oldest_first
 
 PREFIX_SHORTEST = 8  # so many characters of a request id name it
-TIMES = (
-    "ts",
-    "timestamp",
-)  # the first in lines of model hosts, the second in lines of our own processes
+# The first in lines of model hosts, the second in lines of our own processes.
+TIMES = ("ts", "timestamp")
 IDS = ("request_id", "chain_request_id")
 # What `message_of` does not repeat as name=value.
 KNOWN = {*TIMES, *IDS, "level", "event", "message", "model", "part", "traceback", "exception"}
@@ -138,9 +136,8 @@ class Follower:
         newer = files[places[0] + 1 :] if places else files
         if not newer:
             return False
-        if (
-            not self._saw_next
-        ):  # its writer may still finish a line in it: look once more at the next call
+        # Its writer may still finish a line in it: look once more at the next call.
+        if not self._saw_next:
             self._saw_next = True
             return len(newer) > 1  # two newer files: its writer has long left it
         self._saw_next = False

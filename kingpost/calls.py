@@ -47,9 +47,8 @@ from kingpost.streams.frames import FRAMES, Reader
 
 LONGEST_WAIT = 60.0  # s, of one call that waits for a final status
 STATUS_SECONDS = LONGEST_WAIT + 30.0  # how long the answer of such a call may take
-PREDICT_SECONDS = (
-    1260.0  # above KINGPOST_SYNC_TIMEOUT_SECONDS (1200 s), so that the server answers first
-)
+# Above KINGPOST_SYNC_TIMEOUT_SECONDS (1200 s), so that the server answers first.
+PREDICT_SECONDS = 1260.0
 QUIET_SECONDS = 45.0  # three times the 15 s after which the server writes to a silent event stream
 JSON = {"content-type": "application/json"}
 SAME_INPUT: object = object()  # for `retry`, because None is an input, too
@@ -237,10 +236,8 @@ def events(request_id: str, after: str = "") -> Generator[Step | Emit[Event], An
 
     A stream that breaks off is taken up where it ended.
     """
-    path, silent = (
-        f"{_request_path(request_id)}/events",
-        0,
-    )  # how many streams in a row said nothing
+    path = f"{_request_path(request_id)}/events"
+    silent = 0  # how many streams in a row said nothing
     while True:
         headers = {"last-event-id": after} if after else {}
         yield from ask(Request("GET", path, headers=headers, read_seconds=QUIET_SECONDS), True)

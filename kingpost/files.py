@@ -14,9 +14,8 @@ from kingpost.flow import Conversation, Emit, Flow, Pause, Request, Retries, Ste
 from kingpost.records import FileRef
 
 PIECE = 8 << 20  # bytes of one request
-CHECK_SECONDS = (
-    1800.0  # how long the last answer may take: the server first checks the whole content
-)
+# How long the last answer may take: the server first checks the whole content.
+CHECK_SECONDS = 1800.0
 PIECE_SECONDS = 60.0  # how long any other answer may take
 OTHERS_SECONDS = 1.0  # between two looks at an upload that somebody else sends
 LONGEST_NAME = 255  # characters that the server takes
@@ -49,11 +48,8 @@ def sending(
     argument is the id of the upload, empty while that is not known. The pieces go to `place/ID`. Raises Unreachable if the upload
     breaks off again and again.
     """
-    failed, before, known = (
-        0,
-        -1,
-        "",
-    )  # tries in a row that brought nothing, the last offset, the id
+    # Tries in a row that brought nothing, the last offset, the id.
+    failed, before, known = 0, -1, ""
     while True:
         try:
             said = json_object((yield from ask(begin(known))))
@@ -172,9 +168,8 @@ def _content(file: Path, offset: int) -> Iterator[bytes]:
 def download(file: Mapping[str, Any] | str, path: Path | str) -> Flow[Path]:
     """Writes a file of an output into `path`. `file` is what stands for it in the output, or its `url`. Raises NotConfigured for anything else."""
     url = file if isinstance(file, str) else file.get("url")
-    if not isinstance(url, str) or not OF_AN_OUTPUT.fullmatch(
-        url
-    ):  # a model wrote it, so it may be anything
+    # A model wrote it, so it may be anything.
+    if not isinstance(url, str) or not OF_AN_OUTPUT.fullmatch(url):
         raise NotConfigured(f"{url!r} is not the URL of a file of an output.")
     yield from ask(Request("GET", url, read_seconds=QUIET_SECONDS), opened=True)
     with Path(path).open("wb") as out:

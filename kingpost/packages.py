@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 MOST_FILE_BYTES = 1 << 62  # no limit here: the server refuses what is too large for it
 UPLOADS = "/v1/packages/uploads"
-DEPLOY_SECONDS = (
-    300.0  # how long the answer may take: the server unpacks and checks the package first
-)
+# How long the answer may take: the server unpacks and checks the package first.
+DEPLOY_SECONDS = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)

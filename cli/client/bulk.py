@@ -70,7 +70,7 @@ class To:
         return " ".join(level + deployment)
 
 
-NOWHERE = To()
+NOWHERE = To()  # for actions that move nothing
 
 
 def named(ids: Sequence[str] | None, wanted: Wanted, how: How) -> bool:
@@ -100,13 +100,14 @@ def steer(action: "Action", wanted: Wanted, how: How, to: To = NOWHERE) -> None:
                 **wanted.filter(),
             )
 
-        *_, counted = going(dry_run=True)  # under a name of its own
+        # Without a name, so that it does not count as part of the operation.
+        *_, counted = going(dry_run=True)
         if how.dry_run or not counted.matched:
             _say(action, counted, how)
             return
         _confirm(action, counted.matched, how)
-        with _continued(_again(action, wanted, how, to, name)):
-            last = _shown(going(False, name), DONE[action], counted.matched, how)
+        with _telling_how_to_go_on(_command_to_go_on(action, wanted, how, to, name)):
+            last = _show_progress(going(False, name), DONE[action], counted.matched, how)
     _say(action, last, how)
     if last.failed:
         raise typer.Exit(1)
@@ -123,8 +124,10 @@ def _confirm(action: str, count: int, how: How) -> None:
         raise typer.Exit(1)
 
 
-def _shown(going: "Iterator[BulkProgress]", verb: str, total: int, how: How) -> "BulkProgress":
-    """Shows how far it has come; the last answer."""
+def _show_progress(
+    going: "Iterator[BulkProgress]", verb: str, total: int, how: How
+) -> "BulkProgress":
+    """Shows how far the operation has come, and returns the last answer."""
     bars = Progress(*COLUMNS, console=Console(stderr=True), transient=True)
     task = bars.add_task(verb, total=total)
     last: BulkProgress | None = None
@@ -138,8 +141,8 @@ def _shown(going: "Iterator[BulkProgress]", verb: str, total: int, how: How) -> 
 
 
 @contextmanager
-def _continued(command: str) -> Generator[None]:
-    """Says how an operation goes on that is cut off."""
+def _telling_how_to_go_on(command: str) -> Generator[None]:
+    """If the operation is cut off, says with which command it goes on."""
     try:
         yield
     except KeyboardInterrupt:
@@ -149,7 +152,7 @@ def _continued(command: str) -> Generator[None]:
         raise Error(f"{str(error).rstrip('.')}. To go on: {command}") from error
 
 
-def _again(action: str, wanted: Wanted, how: How, to: To, name: str) -> str:
+def _command_to_go_on(action: str, wanted: Wanted, how: How, to: To, name: str) -> str:
     """The command that goes on with the operation."""
     words = [f"kingpost jobs {action}", wanted.options(), "--all" if how.all else "", to.options()]
     return " ".join(word for word in [*words, f"--operation {shlex.quote(name)}"] if word)

@@ -12,8 +12,8 @@ from tasks.process.variables import is_set
 if TYPE_CHECKING:
     from kingpost import Client
 
-RETRIES = 2  # somebody waits at the terminal
-OF_A_STACK = ("KINGPOST_STATE_DIR", "KINGPOST_REDIS_URL")
+RETRIES = 2  # few, because somebody waits at the terminal
+OF_A_STACK = ("KINGPOST_STATE_DIR", "KINGPOST_REDIS_URL")  # these name a local stack
 
 
 def chosen_server() -> Server | None:

@@ -32,7 +32,7 @@ def login(
     """Notes a server and a key for all later commands, after a look whether the server takes the key."""
     address = contexts.address(url)
     server = Server(address, contexts.checked_key(key or _ask(address)), name or _host(address))
-    said = _check(server)
+    said = _try_key(server)
     path = Contexts.read().with_server(server).write()
     done = f"Logged in to {server.url} as the context {server.context}; {said}."
     kept = f"The key is in {path}, which only you can read."
@@ -94,8 +94,8 @@ def _host(url: str) -> str:
     return url.partition("://")[2]
 
 
-def _check(server: Server) -> str:
-    """What the server serves, or what the key may not do. Raises Unauthorized for a wrong key, NotConfigured for another kind of server."""
+def _try_key(server: Server) -> str:
+    """Asks the server with this key. Returns in words what it serves, or what the key may not do. Raises Unauthorized for a wrong key, NotConfigured for another kind of server."""
     from kingpost import Client
 
     with Client(server, retries=0) as client:

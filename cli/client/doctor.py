@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warn", "fail"]
 COLORS: dict[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 SECONDS = 10.0  # for the server to answer
-CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0  # s
+CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0  # s apart: more is a warning, or a failure
 MOST_SAID = 300  # characters of an answer that are shown
-MAY_NOT = {
+# What a key of each scope may do.
+SCOPES = {
     "inference": "it runs models; it manages neither models nor keys",
     "metrics": "it reads /metrics alone; it runs no model and manages nothing",
     "deploy": "it runs and manages models; it manages no keys and sees its own requests only",
@@ -95,7 +96,7 @@ def on_server(server: "Server") -> Iterator[Finding]:
     with Client(server, retries=RETRIES) as client:
         try:
             key = client.key()
-            said = MAY_NOT.get(key.scope, "")
+            said = SCOPES.get(key.scope, "")
             limits = [*key.models, *key.environments]
             only = f" It is for {', '.join(limits)} alone." if limits else ""
             until = f" It ends at {key.expires_at:%Y-%m-%d %H:%M}." if key.expires_at else ""
@@ -120,7 +121,10 @@ def sentence(answer: "httpx.Response") -> str:
 
 
 def _clock(date: str, asked: float, took: float) -> Finding:
-    """The server read its clock about half-way between question and answer, and says whole seconds."""
+    """Compares the clocks by the header `date`. The server read its clock about half-way between question and answer, and says whole seconds.
+
+    `asked` is when the question was sent (Unix time), `took` how long the answer took, in seconds.
+    """
     try:
         there = parsedate_to_datetime(date).timestamp() + 0.5
     except (TypeError, ValueError):
@@ -129,7 +133,10 @@ def _clock(date: str, asked: float, took: float) -> Finding:
 
 
 def clock(apart: float, whose: str, most: float, unsure: float = 0.0) -> Finding:
-    """How far this machine's clock is from another one, in seconds; `unsure` is how much that may be wrong. Webhooks are signed with the time."""
+    """Says how far this machine's clock is from another one. It matters because webhooks are signed with the time.
+
+    All in seconds: the clocks are `apart`, which may be wrong by `unsure`, and up to `most` is ok.
+    """
     if abs(apart) <= unsure:
         said = f"This machine's clock and {whose} agree, within {unsure:.1f} s."
     else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WHOLE = re.compile(r"[0-9a-f]{32}")
 BEGINNING = re.compile(r"[0-9a-f]{6,31}")
-LATEST = 1000  # requests among which a beginning is looked for: one page
+LATEST = 1000  # requests among which the beginning of an id is looked for: one page of the list
 MOST_NAMED = 3  # ids that a refusal names
 
 Done = tuple[bool, Mapping[str, Any], str]  # whether it was done, as JSON, and in words
@@ -61,9 +61,9 @@ def _whole(beginning: str, latest: Sequence[str]) -> str:
 def each(
     server: "Client", given: Sequence[str] | None, as_json: bool, act: Callable[["Job"], Done]
 ) -> None:
-    """Does it with each of the requests. One that cannot be does not stop the others; the exit code is 1 then.
+    """Calls `act` for each of the requests. If it fails for one, the others go on, and the exit code is 1.
 
-    The beginning of an id that fits none, or several, ends it before anything is done.
+    If the beginning of an id fits none or several, it raises NoSuchId before anything is done.
     """
     failed, rows = False, list[Mapping[str, Any]]()
     for request_id in whole_ids(server, given or ()):
@@ -73,7 +73,7 @@ def each(
                 print(f"{request_id}: {printable(words)}")
         except ApiError as error:
             if error.status in (401, 403):
-                raise  # it holds for all
+                raise  # the key may do none of this
             done, row = False, {"request_id": request_id, "error": str(error)}
             print(f"{request_id}: {printable(str(error))}", file=sys.stderr)
         failed |= not done

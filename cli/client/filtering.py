@@ -46,7 +46,7 @@ class Wanted:
         return self != Wanted()
 
     def filter(self) -> "Filter":
-        """The same for the client."""
+        """The same in the form that the client takes."""
         return {
             "model": self.model, "deployment": self.deployment, "environment": self.environment,
             "status": list(self.status) or None, "priority": self.level, "key": self.key,
@@ -55,7 +55,7 @@ class Wanted:
         }  # fmt: skip
 
     def options(self) -> str:
-        """The same as options for a shell. An age is a time by now."""
+        """The same as options for a shell. An age has become a time."""
         said: list[str] = []
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -92,7 +92,10 @@ OPTIONS: dict[str, Any] = {
 def taking(
     parameter: str, options: Mapping[str, tuple[Any, Any]], make: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command these options, each an annotation and a default; it gets what `make` makes of their values as that parameter."""
+    """A decorator that gives a command more options: by name, each with an annotation and a default.
+
+    The command gets them as one argument called `parameter`: what `make` makes of their values by name.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)

@@ -36,14 +36,14 @@ class Followed:
 
 
 def follow(job: "Job", tokens: Tokens | None = None, as_json: bool = False) -> Followed:
-    """Shows the events of a request until it is final. Output goes to `tokens` as it comes."""
+    """Shows the events of a request until it is final. Output that comes as events goes to `tokens`."""
     seen = Followed()
     show = _Lines(job, as_json) if as_json or not sys.stderr.isatty() else _Bar(job)
     try:
         for event in job.events():
-            _update(seen, event)
+            _note(seen, event)
             if event.kind == "output" and tokens:
-                show.stop()  # the tokens take its place
+                show.stop()  # the output is written where the bar was
                 tokens(event.data)
             else:
                 show.take(event)
@@ -52,7 +52,7 @@ def follow(job: "Job", tokens: Tokens | None = None, as_json: bool = False) -> F
     return seen
 
 
-def _update(seen: Followed, event: "Event") -> None:
+def _note(seen: Followed, event: "Event") -> None:
     match event.kind:
         case "status":
             seen.status = event.json()["status"]
@@ -86,7 +86,7 @@ class _Bar:
                 state=printable(said.get("message") or "running"),
             )
         elif event.kind == "status":
-            self._bars.update(self._task, state=_words(event, self._job))
+            self._bars.update(self._task, state=_status_words(event, self._job))
 
     def stop(self) -> None:
         self._bars.stop()
@@ -105,7 +105,7 @@ class _Lines:
                 said["data"] = event.json()
             print(json.dumps(said), flush=True)
         elif event.kind == "status":
-            print(_words(event, self._job), file=sys.stderr, flush=True)
+            print(_status_words(event, self._job), file=sys.stderr, flush=True)
         elif event.kind == "progress":
             said = event.json()
             message = f"{said.get('fraction') or 0:.0%} {said.get('message') or ''}"
@@ -115,11 +115,12 @@ class _Lines:
         pass
 
 
-def _words(event: "Event", job: "Job") -> str:
+def _status_words(event: "Event", job: "Job") -> str:
     said = event.json()
     if said["status"] == "QUEUED":
         now = job.status()
-        return _waiting(now) if now.status == "QUEUED" else "queued"  # it has gone on since
+        # The event is older than the status.
+        return _waiting(now) if now.status == "QUEUED" else "queued"
     attempt = f", attempt {said['attempt']}" if said.get("attempt", 0) > 1 else ""
     return said["status"].lower().replace("_", " ") + attempt
 

@@ -36,7 +36,7 @@ class LargeFile:
 def with_files(value: Any, server: "Client") -> Any:
     """The input with a reference in place of each LargeFile, which is uploaded now."""
     if not isinstance(value, dict):
-        return value  # only KEY=@@FILE makes one
+        return value  # a LargeFile is only made by KEY=@@FILE, so it is in an object
     members = cast("dict[str, Any]", value)
     return {
         key: _upload(member.path, server) if isinstance(member, LargeFile) else member
@@ -61,13 +61,12 @@ def _upload(path: Path, server: "Client") -> "FileRef":
 def model_input(given: Sequence[str]) -> Any:
     """The input from `KEY=VALUE`, `KEY=@FILE`, `KEY=@@FILE`, `@FILE.json`, `@-` and JSON. Without any it is `{}`. Raises BadInput.
 
-    `KEY=@@FILE` becomes a LargeFile, which is yet to be uploaded.
-
-    Objects are merged, a later option wins. Anything but an object stands alone.
+    `KEY=@@FILE` becomes a LargeFile, which `with_files` uploads later. Objects are merged, and a later option wins. Anything but an
+    object has to be the only option.
     """
     merged: dict[str, Any] = {}
     for text in given:
-        value = _part(text)
+        value = _parsed_option(text)
         if not isinstance(value, dict):
             if len(given) > 1:
                 raise BadInput(f"-i {text} is not an object, so it cannot be joined with others.")
@@ -77,7 +76,10 @@ def model_input(given: Sequence[str]) -> Any:
 
 
 def changed(old: Any, change: Any, edit: bool) -> Any:
-    """An input as it is to be; `change` None changes nothing. Raises BadInput for bytes, and for what is not JSON after the change."""
+    """The input `old` with a change. Objects are merged, anything else replaces it, and None changes nothing. With `edit`, the user edits it then.
+
+    Raises BadInput for an edit of bytes, and for what is not JSON after the edit.
+    """
     new: Any = change if change is not None else old
     if isinstance(change, dict) and isinstance(old, dict):
         new = cast("dict[str, Any]", old) | cast("dict[str, Any]", change)
@@ -107,7 +109,8 @@ def edited(value: Any) -> Any:
         return _parsed(path.read_bytes(), "The input")
 
 
-def _part(text: str) -> Any:
+def _parsed_option(text: str) -> Any:
+    """The value of one -i option. Raises BadInput."""
     if text.startswith("@"):
         return _json_of(text[1:])
     if text.lstrip()[:1] in ("{", "[", '"'):
@@ -126,7 +129,7 @@ def _value(text: str) -> Any:
         name = text[1:]
         if name.lower().endswith(".json"):
             return _json_of(name)
-        return base64.b64encode(_bytes(name)).decode()
+        return base64.b64encode(_content(name)).decode()
     try:
         return json.loads(text)
     except ValueError:
@@ -134,7 +137,7 @@ def _value(text: str) -> Any:
 
 
 def _json_of(name: str) -> Any:
-    return _parsed(_bytes(name), "The input" if name == STDIN else name)
+    return _parsed(_content(name), "The input" if name == STDIN else name)
 
 
 def _parsed(text: str | bytes, what: str) -> Any:
@@ -144,5 +147,6 @@ def _parsed(text: str | bytes, what: str) -> Any:
         raise BadInput(f"{what} is not JSON: {error}.") from None
 
 
-def _bytes(name: str) -> bytes:
+def _content(name: str) -> bytes:
+    """The bytes of a file, or of stdin for `-`. Raises OSError."""
     return sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()

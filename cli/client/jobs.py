@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Lists, shows, follows, cancels, retries, moves and deletes requests.",
 )
-NO_HOOK = (None, "", "NO_WEBHOOK_PROVIDED")
+NO_WEBHOOK = (None, "", "NO_WEBHOOK_PROVIDED")  # values of `webhook_status`
 RequestId = Annotated[str, typer.Argument(help="Id of the request, or its beginning.")]
 # What `show` says after status and model, in this order; what is empty is left out.
 SHOWN = (
@@ -44,7 +44,7 @@ def list_jobs(
     """Lists your requests, newest first; for a key with the scope admin, those of all keys."""
     with client() as server:
         found = list(server.jobs.every(limit=count, **wanted.filter()))
-        names = _names(server.models.list()) if found and not as_json else {}
+        names = _names_by_id(server.models.list()) if found and not as_json else {}
     if as_json:
         print(json.dumps([job.raw for job in found]))
     elif found:
@@ -59,14 +59,14 @@ def show_job(request_id: RequestId, as_json: AsJson = False) -> None:
     with client() as server:
         job = server.jobs.get(whole(server, request_id))
         found = job.status()
-        hook = job.webhook() if found.webhook_status not in NO_HOOK and not as_json else None
-        names = {} if as_json else _names(server.models.list())
+        hook = job.webhook() if found.webhook_status not in NO_WEBHOOK and not as_json else None
+        names = {} if as_json else _names_by_id(server.models.list())
     if as_json:
         print(json.dumps(found.raw))
     else:
-        _say(found, names)
+        _print_status(found, names)
         if hook and hook.attempts:
-            print(_attempt(hook))
+            print(_last_attempt(hook))
 
 
 @app.command()
@@ -78,9 +78,9 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> None:
         job = server.jobs.get(whole(server, request_id))
         follow(job, as_json=as_json)
         found = job.status()
-        names = {} if as_json else _names(server.models.list())
+        names = {} if as_json else _names_by_id(server.models.list())
     if not as_json:
-        _say(found, names)
+        _print_status(found, names)
     if not found.has_result:
         raise typer.Exit(1)
 
@@ -193,7 +193,7 @@ def purge(
 def _table(
     jobs: "Sequence[ListedJob]", names: Mapping[str, str]
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Head and rows. The keys are shown where there are several."""
+    """Head and rows of the table. It has a column of keys if there are several."""
     now, several = datetime.now(UTC), len({job.key for job in jobs}) > 1
     rows = [
         (
@@ -221,15 +221,15 @@ def _age(at: datetime | None, now: datetime) -> str:
     return f"{seconds}s"
 
 
-def _names(models: "list[Model] | Any") -> dict[str, str]:
-    """The names of models by id, as far as the key learns ids."""
+def _names_by_id(models: "list[Model] | Any") -> dict[str, str]:
+    """The names of models by id. A key that may only run models is told no ids, so it gets none."""
     return {model.id: model.name for model in models if model.id}
 
 
-def _say(found: "JobStatus", names: Mapping[str, str]) -> None:
+def _print_status(found: "JobStatus", names: Mapping[str, str]) -> None:
     print(f"{found.request_id}\n  status: {found.status}")
     kind, known = ("chain", found.chain_id) if found.chain_id else ("model", found.model_id)
-    if known:  # a key that may only run models is told no ids beside the names
+    if known:  # without a known name, the id is shown alone
         shown = f"{printable(names[known])} ({known})" if known in names else known
         print(f"  {kind}: {shown}")
     for name in SHOWN:
@@ -247,7 +247,7 @@ def _say(found: "JobStatus", names: Mapping[str, str]) -> None:
         print(f"  result: kingpost jobs result {found.request_id}")
 
 
-def _attempt(hook: "Delivery") -> str:
+def _last_attempt(hook: "Delivery") -> str:
     """The last attempt to deliver a webhook, in a line."""
     last = hook.attempts[-1]
     what = last.get("error") or f"answered {last.get('status')}"

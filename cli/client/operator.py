@@ -31,14 +31,14 @@ class NewKey:
 
 
 class Operator(Protocol):
-    """Where somebody operates."""
+    """What the commands of operators need: a server by its API, or the store of this machine."""
 
     def pause(self, model: str) -> int:
         """Holds a model's queued requests back. Returns how many wait."""
         ...
 
     def resume(self, model: str) -> int:
-        """Lets them run again. Returns how many wait."""
+        """Lets a model's queued requests run again. Returns how many wait."""
         ...
 
     def keys(self) -> "Sequence[ApiKey]":
@@ -58,11 +58,11 @@ class Operator(Protocol):
         ...
 
     def new_secret(self, first: bool) -> str:
-        """Makes the first or the next secret."""
+        """Makes a secret and returns it. With `first`, there must be none yet."""
         ...
 
     def webhooks(self, limit: int) -> "Webhooks":
-        """The webhooks that were given up."""
+        """How many webhooks are on their way and were given up, and the `limit` latest of these."""
         ...
 
     def resend(self, request_id: str) -> None:
@@ -75,11 +75,11 @@ class OnServer:
 
     def __init__(self, client: "Client") -> None:
         self.pause, self.resume = client.models.pause, client.models.resume
-        self.keys, self.secrets = _hinting(client.keys.list), _hinting(client.webhooks.secrets)
-        self.webhooks = _hinting(client.webhooks.list)
-        self.resend = _hinting(client.webhooks.resend)
-        self._create, self._revoke = _hinting(client.keys.create), _hinting(client.keys.revoke)
-        self._new_secret = _hinting(client.webhooks.new_secret)
+        self.keys, self.secrets = _with_hint(client.keys.list), _with_hint(client.webhooks.secrets)
+        self.webhooks = _with_hint(client.webhooks.list)
+        self.resend = _with_hint(client.webhooks.resend)
+        self._create, self._revoke = _with_hint(client.keys.create), _with_hint(client.keys.revoke)
+        self._new_secret = _with_hint(client.webhooks.new_secret)
 
     def create_key(self, wish: NewKey) -> str:
         """Makes a key. Returns the key itself."""
@@ -90,15 +90,15 @@ class OnServer:
         self._revoke(key_id)
 
     def new_secret(self, first: bool) -> str:
-        """Makes the first or the next secret."""
+        """Makes a secret and returns it. With `first`, it raises Conflict if there is one already."""
         try:
             return self._new_secret(first=first)
         except Conflict as error:
             raise Conflict(EXISTS, error.status, error.code) from None
 
 
-def _hinting(call: Callable[P, T]) -> Callable[P, T]:
-    """The call. Who may not make it learns where no key is needed."""
+def _with_hint(call: Callable[P, T]) -> Callable[P, T]:
+    """The same call. If the key may not make it, the error also says where no key is needed."""
 
     @functools.wraps(call)
     def hinting(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -111,7 +111,7 @@ def _hinting(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def operator() -> Operator:
-    """That of the chosen server, or of the stack on this machine. Raises NotConfigured and NoStack."""
+    """The operator of the chosen server, or of the stack on this machine. Raises NotConfigured and NoStack."""
     if client := chosen_client():
         return OnServer(client)
     from cli.local.operating import OnStore

@@ -31,7 +31,7 @@ BEGINNINGS = (
     b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"%PDF", b"PK\3\4",
     b"\x1f\x8b", b"ID3", b"\xff\xfb", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3",
 )  # fmt: skip
-MP4 = b"ftyp"  # from the fifth byte on
+MP4 = b"ftyp"  # the fifth to eighth byte of an MP4
 DEEPEST = 20  # levels of JSON that are searched
 
 
@@ -45,13 +45,13 @@ class CannotShow(Error):
 def write(output: Output, out: Path, server: "Client | None" = None) -> list[Path]:
     """Writes the output into a file and returns the paths that it wrote.
 
-    Base64 in JSON is decoded: a file for each image, sound or document in it. What stands for a file of the output is downloaded
-    from the server. With several, the names get numbers. JSON without
-    such a file is written as it is; so is every output if the file is to end in `.json`.
+    Base64 in JSON is decoded: a file for each image, sound or document in it. A reference to a file of the output is downloaded from
+    the server. Several files get numbers in their names. JSON without such a file is written as it is, and so is every output if
+    the name ends in `.json`.
     """
     contents: list[bytes | str] = [output.content]
     if output.is_json and out.suffix.lower() != ".json":
-        contents = list(_files(output.value, DEEPEST, server is not None)) or contents
+        contents = list(_files_in(output.value, DEEPEST, server is not None)) or contents
     names = [out]
     if len(contents) > 1:
         names = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(contents) + 1)]
@@ -80,12 +80,12 @@ def text_of(output: Output) -> str:
 def finish(
     output: Output, out: Path | None, as_json: bool, server: "Client", request_id: str = ""
 ) -> None:
-    """Writes or shows an output that is complete."""
+    """Writes an output that is complete into `out`, or shows it. Raises CannotShow, OSError and ApiError."""
     paths = [str(path) for path in write(output, out, server)] if out else []
     if as_json:
         said: dict[str, Any] = {"content_type": output.content_type, "bytes": len(output.content)}
         said |= {"request_id": request_id} if request_id else {}
-        said |= {"files": paths} if out else {"output": _plain(output)}
+        said |= {"files": paths} if out else {"output": _as_json_holds(output)}
         print(json.dumps(said))
     elif out:
         for path in paths:
@@ -96,7 +96,7 @@ def finish(
         sys.stdout.buffer.write(output.content)
 
 
-def _plain(output: Output) -> Any:
+def _as_json_holds(output: Output) -> Any:
     """The output as JSON can hold it: text if it is text, else base64."""
     if output.is_json:
         return output.value
@@ -106,8 +106,8 @@ def _plain(output: Output) -> Any:
         return base64.b64encode(output.content).decode()
 
 
-def _files(value: Any, depth: int, linked: bool) -> Iterator[bytes | str]:
-    """The files in a JSON value, in its order; if they may be `linked`, the URLs of those that are on the server."""
+def _files_in(value: Any, depth: int, linked: bool) -> Iterator[bytes | str]:
+    """The contents of the files in a JSON value, in its order. With `linked`, also the URLs of files that are on the server."""
     if isinstance(value, str):
         if (content := _decoded(value)) is not None:
             yield content
@@ -120,7 +120,7 @@ def _files(value: Any, depth: int, linked: bool) -> Iterator[bytes | str]:
         elif isinstance(value, list):
             inner = cast("list[Any]", value)
         for part in inner:
-            yield from _files(part, depth - 1, linked)
+            yield from _files_in(part, depth - 1, linked)
 
 
 def _url_of(value: Any) -> str | None:

@@ -80,12 +80,13 @@ def predict(
             if detach:
                 typer.echo(json.dumps({"request_id": job.id}) if as_json else job.id)
             else:
-                _follow(server, job, out, as_json)
+                _follow_queued(server, job, out, as_json)
             return
         try:
             _at_once(server, model, sent, target, out, as_json)
         except (ApiError, StreamFailed) as error:
-            if isinstance(error, StreamFailed) or error.status == 500:  # the model raised something
+            # An error of the model's code.
+            if isinstance(error, StreamFailed) or error.status == 500:
                 way = f"`kingpost logs {shlex.quote(model)}` shows why"
                 raise Error(f"{str(error).rstrip('.')}; {way}.") from None
             raise
@@ -105,17 +106,17 @@ def _at_once(
         for chunk in chunks:
             screen.take(chunk.data)
     finally:
-        screen.end()  # an error begins a line of its own
+        screen.end()  # so that an error begins on a new line
 
 
-def _follow(server: "Client", job: "Job", out: Path | None, as_json: bool) -> None:
+def _follow_queued(server: "Client", job: "Job", out: Path | None, as_json: bool) -> None:
     from cli.client.following import follow
 
     if not as_json:
         typer.echo(f"queued as {job.id}", err=True)
     screen = None if out or as_json else Screen()
-    with _kept(job.id):
-        seen = follow(job, screen.show if screen else _nothing)
+    with _telling_how_to_follow(job.id):
+        seen = follow(job, screen.show if screen else _drop)
         output = None if screen and seen.all_shown else job.output()
     if output:
         finish(output, out, as_json, server, job.id)
@@ -124,8 +125,8 @@ def _follow(server: "Client", job: "Job", out: Path | None, as_json: bool) -> No
 
 
 @contextmanager
-def _kept(request_id: str) -> Generator[None]:
-    """Says that the request goes on, and how to follow it, when the user or the server leaves."""
+def _telling_how_to_follow(request_id: str) -> Generator[None]:
+    """If the user or the server leaves, says that the request goes on, and how to follow it."""
     way = f"`kingpost jobs watch {request_id}{where()}` follows it"
     try:
         yield
@@ -137,8 +138,8 @@ def _kept(request_id: str) -> Generator[None]:
         raise Unreachable(f"{str(error).rstrip('.')}. {kept}") from error
 
 
-def _nothing(_: str) -> None:
-    """Tokens that are written to a file at the end."""
+def _drop(_: str) -> None:
+    """Ignores output that comes as events: it is fetched and written at the end."""
 
 
 class Screen:

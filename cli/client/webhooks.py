@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from kingpost.webhooks import Delivery
 
-FORWARD_SECONDS = 30.0
+FORWARD_SECONDS = 30.0  # for the receiver to answer
 UNVERIFIED = "Signatures are not verified: that takes the webhook secret of the server (--secret whsec_...), which only `kingpost webhook-secret create` and `rotate` show."
-RETRIES = 1000  # a listener waits for its server to come back
+RETRIES = 1000  # so that a listener waits for an hour and more for its server to come back
 
 
 def listen(
@@ -87,7 +87,7 @@ def _verified(delivery: "Delivery", secrets: list[str]) -> str:
 
 
 def _forwarded(receiver: "httpx.Client", url: str, delivery: "Delivery") -> dict[str, Any]:
-    """Posts it as the server would; what the receiver answered."""
+    """Posts the webhook as the server would. Returns the status of the answer, or the error."""
     import httpx
 
     try:

@@ -24,10 +24,11 @@ from tasks.errors import KingpostError
 from tasks.process.programs import COMMAND
 from tasks.process.variables import child_variables
 
-START_SECONDS = 180.0
-RUN_SECONDS = 300.0
-MODEL = "digits"
-POLL_SECONDS = 0.15
+START_SECONDS = 180.0  # for the stack to be ready
+RUN_SECONDS = 300.0  # for all jobs
+STOP_SECONDS = 90  # for the stack to drain and stop
+MODEL = "digits"  # one of the models in the repository
+POLL_SECONDS = 0.15  # between looks at the jobs
 FINAL = {"SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"}
 # Six patient jobs are submitted first, then four urgent ones, which overtake them.
 PATIENT = [{"digit": digit, "count": 8, "steps": 60, "seed": digit} for digit in range(6)]
@@ -143,7 +144,7 @@ def _follow(api: Api, jobs: list[Job], console: Console) -> None:
             for job in jobs:
                 if job.status.get("status") not in FINAL:
                     job.status = api.call("GET", f"/async_request/{job.request_id}")
-                    _draw(bars, job)
+                    _draw_bar(bars, job)
             time.sleep(POLL_SECONDS)
     for job in jobs:
         if job.status["status"] != "SUCCEEDED":
@@ -152,7 +153,7 @@ def _follow(api: Api, jobs: list[Job], console: Console) -> None:
             )
 
 
-def _draw(bars: Progress, job: Job) -> None:
+def _draw_bar(bars: Progress, job: Job) -> None:
     status, progress = job.status["status"], job.status["progress"] or {}
     if status == "QUEUED":
         state, done = f"queued, {job.status['queue_position']} ahead", 0.0
@@ -196,7 +197,7 @@ def _table(jobs: list[Job]) -> Table:
 def _stop(stack: subprocess.Popen[bytes]) -> None:
     stack.send_signal(signal.SIGTERM)
     try:
-        stack.wait(90)
+        stack.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         stack.kill()
         raise DemoFailed("The stack did not stop.") from None

@@ -1,4 +1,4 @@
-"""`kingpost push`: from a folder to a running deployment."""
+"""`kingpost push` without a server: deploys a folder on the store of this machine."""
 
 import shlex
 import subprocess
@@ -33,7 +33,7 @@ from tasks.store.job_store import JobStore
 from workers.dry_load import ANSWER_MARK, NOT_INSTALLED
 from workers.virtualenvs.needs import host_needs
 
-CHECK_SECONDS = 300.0  # an import may bring torch
+CHECK_SECONDS = 300.0  # for the import of a model's file, which may import torch
 
 
 class PushRefused(KingpostError):
@@ -43,7 +43,7 @@ class PushRefused(KingpostError):
 def push_here(
     folders: Sequence[Path], name: str | None, wanted: str | None, unsupported: list[str] | None
 ) -> list[Deployment]:
-    """Deploys packages on the store of this machine."""
+    """Deploys packages on the store of this machine. `wanted` is the environment to promote to. Raises PushRefused, NoStack and SettingsError."""
     deployed: list[Deployment] = []
     settings = current_settings()
     check_package_folder(settings)
@@ -77,15 +77,16 @@ def _push(
     say_warnings(package)
     if wanted:
         switch(OnStore(settings), deployment.model_id, deployment.id, wanted)
-    elif _pointing(store, deployment):
-        print(f"{', '.join(_pointing(store, deployment))} points at it.")
+    elif _environments_of(store, deployment):
+        print(f"{', '.join(_environments_of(store, deployment))} points at it.")
     else:
         name = shlex.quote(deployment.model_name)
         print(f"Promote it: kingpost promote {name} {deployment.id}")
     return deployment
 
 
-def _pointing(store: JobStore, deployment: Deployment) -> list[str]:
+def _environments_of(store: JobStore, deployment: Deployment) -> list[str]:
+    """The names of the environments that point at the deployment."""
     environments = store.run(registry.environments(deployment.model_id)).values()
     return [
         environment.name
@@ -95,7 +96,10 @@ def _pointing(store: JobStore, deployment: Deployment) -> list[str]:
 
 
 def _dry_load(package: Package, may_lack: bool) -> None:
-    """Imports the model's file and reads its signatures, in a process of its own."""
+    """Imports the model's file and reads its signatures, in a process of its own. Raises PushRefused.
+
+    With `may_lack`, a missing module is only a warning.
+    """
     command = [*with_users_modules("workers.dry_load"), str(package.root)]
     env = inherited_variables()
     try:
@@ -117,7 +121,8 @@ def _dry_load(package: Package, may_lack: bool) -> None:
 def _missing_module(package: Package, said: str, may_lack: bool) -> None:
     """A missing module is only a warning if the package's own virtualenv may provide it. Else raises PushRefused."""
     wanted = Requirements.of(package)
-    brought = [Requirement(need).name for need in host_needs()]  # in whatever version
+    # What every model host brings along.
+    brought = [Requirement(need).name for need in host_needs()]  # only the names count here
     known = wanted is None or (wanted.lines and not wanted.missing_here(brought))
     if may_lack or not known:
         message = f"The signatures are not checked: {said}; if no requirement provides it, add it to requirements."
@@ -128,6 +133,7 @@ def _missing_module(package: Package, said: str, may_lack: bool) -> None:
 
 
 def _store(settings: Settings, selection: Selection) -> None:
+    """Puts the files into the package store, with a bar on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("storing", total=selection.tar_size)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NotConfirmed(Error):
-    """Nobody has said that it may be deleted."""
+    """Deleting needs a yes, and there is no terminal to ask at."""
 
 
 def deployments(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCOPES = "full, inference, metrics, deploy or admin"
 app = typer.Typer(no_args_is_help=True, help="Manages API keys: create, list, revoke.")
-LIMIT = "0 = no limit (default: the setting)."
+LIMIT = "0 = no limit (default: the setting)."  # in the help of each limit
 
 
 @app.command()
@@ -67,7 +67,7 @@ def list_keys(as_json: AsJson = False) -> None:
     """Lists all keys, without their secrets."""
     known = operator().keys()
     if as_json:
-        print(json.dumps([_json(key) for key in known], default=str))
+        print(json.dumps([_as_json(key) for key in known], default=str))
         return
     if not known:
         print("There are no keys yet: `kingpost keys create`.")
@@ -92,7 +92,8 @@ def revoke(
     say(as_json, f"The key {identity} is revoked.", id=identity, state="revoked")
 
 
-def _json(key: "ApiKey") -> dict[str, object]:
+def _as_json(key: "ApiKey") -> dict[str, object]:
+    """The fields of a key, without the key itself."""
     return {name: value for name, value in asdict(key).items() if name not in ("raw", "key")}
 
 

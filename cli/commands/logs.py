@@ -1,4 +1,4 @@
-"""`kingpost logs`: shows what a model or a request wrote: to the log files of `kingpost up`, or to the log store of a server."""
+"""`kingpost logs`: shows what a model or a request logged, from the log store of a server or the log files of `kingpost up`."""
 
 import json
 import re
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REQUEST_ID = re.compile(r"[0-9a-f]{8,40}")  # or its beginning
 AGO = re.compile(r"([0-9]{1,9})\s*([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-LONGEST_AGO = timedelta(days=3650)
+LONGEST_AGO = timedelta(days=3650)  # a longer one would lead before the first year
 
 
 def logs(
@@ -49,12 +49,12 @@ def logs(
     """Shows what a model, or one request, printed and logged."""
     if level not in RANKS:
         raise SettingsError(f"--level is one of {', '.join(RANKS)}, not {level!r}.")
-    wanted = Wanted(what, RANKS[level], _time(since) if since else None)
+    wanted = Wanted(what, RANKS[level], _since(since) if since else None)
     server, show = chosen_client(), Printer(as_json)
     try:
         if server:
             with server:
-                _of_server(server, wanted, level, lines, follow, show)
+                _show_from_server(server, wanted, level, lines, follow, show)
         else:
             from cli.local.logs import show_files
 
@@ -63,18 +63,18 @@ def logs(
         return
 
 
-def _of_server(
+def _show_from_server(
     server: "Client", wanted: Wanted, level: str, count: int, follow: bool, show: "Printer"
 ) -> None:
     shown = 0
-    for line in _asked(server, wanted, level, count, follow):
+    for line in _lines_from(server, wanted, level, count, follow):
         show(line)
         shown += 1
     if not shown and count:
         raise NotFound(f"{server.server.url} keeps no {wanted.words}.")
 
 
-def _asked(
+def _lines_from(
     server: "Client", wanted: Wanted, level: str, count: int, follow: bool
 ) -> Iterator[Line]:
     is_request = _is_request(server, wanted.what)
@@ -97,8 +97,8 @@ def _is_request(server: "Client", what: str) -> bool:
     return all(what not in (model.name, model.id) for model in server.models.list())
 
 
-def _time(said: str) -> datetime:
-    """The time of `--since`. Raises SettingsError."""
+def _since(said: str) -> datetime:
+    """The time that `--since` names: an age, or ISO 8601, without a zone in that of this machine. Raises SettingsError."""
     if ago := AGO.fullmatch(said.strip()):
         past = timedelta(seconds=int(ago[1]) * SECONDS[ago[2]])
         return datetime.now(UTC) - min(past, LONGEST_AGO)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kingpost import Client
     from kingpost.records import Deployment as Known
 
-# The state in one word for each status of the API.
+# The state in one word for each status of the API, as `kingpost models` has it on the store, too.
 STATES = {
     "ACTIVE": "ready", "BUILDING": "building", "DEPLOYING": "stopped", "LOADING_MODEL": "loading",
     "WAKING_UP": "loading", "DEPLOY_FAILED": "failed", "UNHEALTHY": "failed", "DEACTIVATING": "draining",
@@ -48,7 +48,7 @@ def _on_store() -> list[ModelLine]:
 
 
 def _on_server(client: "Client") -> list[ModelLine]:
-    """The deployments that are not history: by model, production first, then the newest."""
+    """The deployments by model, production first, then the newest. Those are left out that `_line` calls history."""
     found: list[ModelLine] = []
     for model in client.models.list():
         known = sorted(
@@ -61,7 +61,7 @@ def _on_server(client: "Client") -> list[ModelLine]:
 
 
 def _line(client: "Client", model: str, known: "Known") -> ModelLine | None:
-    """A deployment of a server; None if it is history."""
+    """A deployment of a server. None if it is history: an environment has left it, and nothing of it runs or waits."""
     queue = client.queue(model, deployment=known.id)
     queued, running = queue.num_queued_requests, queue.num_in_progress_requests
     serves = pointing(known.environments, known.candidate_for)
@@ -87,9 +87,9 @@ def table(found: Sequence[ModelLine], width: int) -> list[str]:
     """The lines of the table. A reason stands below its deployment."""
     head = ("model", "id", "deployment", "serves", "state", "slots", "queued", "running")
     cells = [[str(getattr(line, name)) for name in head] for line in found]
-    return lines(head, cells, width, [_remark(line, width) for line in found])
+    return lines(head, cells, width, [_wrapped_remark(line, width) for line in found])
 
 
-def _remark(line: ModelLine, width: int) -> list[str]:
+def _wrapped_remark(line: ModelLine, width: int) -> list[str]:
     text = printable(line.remark or "").replace("\n", " ")
     return textwrap.wrap(text, width - 2, max_lines=3)

@@ -44,14 +44,13 @@ class Pointers:
 
 
 class Registry(Protocol):
-    """Where models are managed."""
+    """Where models are managed: a server, or the store of this machine."""
 
-    follows: (
-        bool | None
-    )  # whether queued requests follow an environment; None = only the server knows
+    # Whether queued requests move along when an environment switches. None: only the server knows.
+    follows: bool | None
 
     def pointers(self, model: str, environment: str) -> Pointers:
-        """What the environment points at now."""
+        """What the environment points at now; empty Pointers if there is no such environment."""
         ...
 
     def load_failure(self, model: str, deployment_id: str) -> str:
@@ -63,11 +62,11 @@ class Registry(Protocol):
         ...
 
     def rollback(self, model: str, environment: str) -> None:
-        """Switches the environment back, or cancels its promotion."""
+        """Switches the environment back to its previous deployment, or cancels its promotion."""
         ...
 
     def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
-        """The name of its model, and whether that changed anything."""
+        """Activates or deactivates a deployment. Returns the name of its model, and whether that changed anything. Raises NotFound."""
         ...
 
     def queued(self, model: str, deployment_id: str) -> int:
@@ -109,7 +108,7 @@ class OnServer:
         self._client.deployments.rollback(model, environment)
 
     def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
-        """The name of its model, and whether that changed anything. Raises NotFound."""
+        """Activates or deactivates a deployment. Returns the name of its model, and whether that changed anything. Raises NotFound."""
         for model in self._client.models.list():
             if deployment_id in (known.id for known in self._client.deployments.list(model.name)):
                 act = (
@@ -134,7 +133,7 @@ def promote(
 ) -> None:
     """Warms up a deployment, then switches an environment to it. One whose last load failed needs --force."""
     known = _registry()
-    _check(known, model, deployment_id, environment, force)
+    _confirm_failed_load(known, model, deployment_id, environment, force)
     switch(known, model, deployment_id, environment, as_json)
 
 
@@ -148,8 +147,8 @@ def rollback(
     known = _registry()
     pointers = known.pointers(model, environment)
     if pointers.previous and not pointers.candidate:  # else it only cancels a promotion
-        _check(known, model, pointers.previous, environment, force)
-    _change(known, model, environment, partial(known.rollback, model, environment), as_json)
+        _confirm_failed_load(known, model, pointers.previous, environment, force)
+    _change_and_say(known, model, environment, partial(known.rollback, model, environment), as_json)
 
 
 def activate(deployment_id: DeploymentId, as_json: AsJson = False) -> None:
@@ -167,11 +166,13 @@ def switch(
 ) -> None:
     """Promotes a deployment and says what becomes of the environment and of requests that wait."""
     promote = partial(known.promote, model, deployment_id, environment)
-    _change(known, model, environment, promote, as_json)
+    _change_and_say(known, model, environment, promote, as_json)
 
 
-def _check(known: Registry, model: str, deployment_id: str, environment: str, force: bool) -> None:
-    """Asks, or raises LoadFailed without a terminal, if the last load of the deployment failed."""
+def _confirm_failed_load(
+    known: Registry, model: str, deployment_id: str, environment: str, force: bool
+) -> None:
+    """Asks whether to go on if the last load of the deployment failed. Raises LoadFailed if there is no terminal to ask at, Exit for a no."""
     if not (why := known.load_failure(model, deployment_id)):
         return
     failed = f"The last load of {deployment_id} failed: {printable(why.rstrip('.'))}"
@@ -200,9 +201,10 @@ def _set_active(deployment_id: str, active: bool, as_json: bool) -> None:
     say(as_json, said, model=name, deployment_id=deployment_id, active=active, changed=changed)
 
 
-def _change(
+def _change_and_say(
     known: Registry, model: str, environment: str, change: Callable[[], None], as_json: bool
 ) -> None:
+    """Calls `change` and says what the environment points at afterwards."""
     before = known.pointers(model, environment)
     change()
     after = known.pointers(model, environment)
@@ -222,7 +224,7 @@ def _change(
 
 
 def _say_queued(known: Registry, model: str, old: str, new: str) -> None:
-    """What becomes of the requests that wait at the deployment that an environment leaves."""
+    """Says what becomes of the queued requests of `old`, the deployment that an environment leaves for `new`."""
     if not (queued := known.queued(model, old)):
         return
     requests = "1 queued request" if queued == 1 else f"{queued} queued requests"

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from kingpost.contexts import Server
     from kingpost.packages import Deployed, DeploymentStep, Sent
 
-RETRIES = 8  # a broken upload goes on where it ended
-MOST_EXAMPLE = 2000  # characters of an input that is shown
-STATES = {"building": "building the virtualenv"}
+RETRIES = 8  # more than elsewhere, because an upload that breaks off goes on where it ended
+MOST_EXAMPLE = 2000  # characters; a longer example input is shown as {}
+STATES = {"building": "building the virtualenv"}  # how a state is shown; others as they are
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
 
 
@@ -84,7 +84,7 @@ def push(
         from cli.commands.deploy import push_here
 
         deployed = push_here(folders, name, wanted, allow_unsupported)
-        waiting_at = None if wait is False else _api_here(wait)
+        waiting_at = None if wait is False else _local_api(wait)
         if waiting_at is None:
             print("`kingpost models` shows whether it is loaded, and if not, why.")
             return
@@ -114,7 +114,7 @@ def _push(server: "Server", folder: Path, wanted: Wanted) -> None:
         deployed = _upload(going, folder)
         if not wanted.as_json:
             _say(deployed)
-        last = _follow(going, deployed) if wanted.wait else None
+        last = _show_steps(going, deployed) if wanted.wait else None
     if wanted.as_json:
         print(json.dumps(_summary(server, deployed, last)))
     else:
@@ -131,8 +131,8 @@ def _refuse_broken(deployed: "Deployed", last: "DeploymentStep | None") -> None:
         )
 
 
-def _api_here(wait: bool | None) -> "Server | None":
-    """The API of the stack of this machine. None if only its store is known; raises NoStack if somebody asks to wait."""
+def _local_api(wait: bool | None) -> "Server | None":
+    """The API of the stack of this machine. None if only its store is known. Then it raises NoStack if `--wait` was given."""
     from cli.running import NoStack
 
     try:
@@ -154,7 +154,7 @@ def _wait_here(
         with Client(server, retries=RETRIES) as client:
             found = client.deployments.get(model_id, deployment_id)
             deployed = Deployed(deployment=found, model_name=client.models.get(model_id).name)
-            last = _follow(client.deployments.follow(model_id, deployment_id), deployed)
+            last = _show_steps(client.deployments.follow(model_id, deployment_id), deployed)
     except (ApiError, Unreachable) as error:
         raise PushFailed(f"{folder} is deployed, but how it loads is not known: {error}") from error
     _say_how_to_call(server, folder, deployed, environment, last)
@@ -198,10 +198,10 @@ def _say(deployed: "Deployed") -> None:
     print(said[deployed.promotion])
 
 
-def _follow(
+def _show_steps(
     going: Iterator["Sent | Deployed | DeploymentStep"], deployed: "Deployed"
 ) -> "DeploymentStep | None":
-    """Shows the steps of a deployment; the last one."""
+    """Shows the steps of a deployment, and returns the last one. None if there was none."""
     from kingpost.packages import DeploymentStep
 
     last: DeploymentStep | None = None
@@ -212,19 +212,19 @@ def _follow(
                 if not isinstance(step, DeploymentStep):
                     continue
                 last = step
-                _show(step, status, console)
+                _show_step(step, status, console)
     except KeyboardInterrupt:
         typer.echo(f"It goes on: kingpost deployments {shlex.quote(deployed.model_name)}", err=True)
         raise
     frames = last.message.strip().splitlines()[:-1] if last and last.state == "failed" else []
-    if frames:  # the last line is the sentence of the exit
+    if frames:  # the last line is what PushFailed says
         told = printable("\n".join(frames))
         console.print(told, markup=False, style="dim", soft_wrap=True)
     return last
 
 
-def _show(step: "DeploymentStep", status: Status, console: Console) -> None:
-    """What happens now. An error is said once, at the end. What an installer says, and why it has to wait, stays on the terminal."""
+def _show_step(step: "DeploymentStep", status: Status, console: Console) -> None:
+    """Shows what happens now. What an installer prints, and why a deployment is queued, stays on the terminal. An error is shown only at the end."""
     note = printable((step.message.strip().splitlines() or [""])[-1])
     doing, stays = STATES.get(step.state, step.state), step.state in ("building", "queued")
     words = f"{doing}: {note}" if note else doing
@@ -237,8 +237,13 @@ def _show(step: "DeploymentStep", status: Status, console: Console) -> None:
         console.print(said, markup=False, style="dim", soft_wrap=True)
 
 
-def _path(deployed: "Deployed", environment: str | None, last: "DeploymentStep | None") -> str:
-    """The path of the target at which the deployment is called: by its environment if that points at it, or will, else by its id."""
+def _path_to_call(
+    deployed: "Deployed", environment: str | None, last: "DeploymentStep | None"
+) -> str:
+    """The path at which the deployment is called: that of its environment if that points at it or will soon, else that of its id.
+
+    `last` is None if nobody has waited. An environment that is still `warming` then points elsewhere, so the id is used.
+    """
     from kingpost.calls import target_path
 
     found = deployed.deployment
@@ -273,9 +278,10 @@ def _say_how_to_call(
     environment: str | None,
     last: "DeploymentStep | None",
 ) -> None:
+    """Prints the address of the deployment and a curl command, unless it does not run."""
     if last and last.state not in ("ready", "asleep"):
         return
-    url = f"{server.url}{_path(deployed, environment, last)}/predict"
+    url = f"{server.url}{_path_to_call(deployed, environment, last)}/predict"
     key = f"${contexts.KEY}" if is_set(contexts.KEY) else f"$(kingpost key{where()})"
     print(f"{'ready' if last else 'deployed'}: {url}")
     print(

@@ -20,6 +20,7 @@ from cli.stack.start_failed import StartFailed
 from cli.stack.state_lock import locked
 
 CHECKER = "valkey-check-aof"
+# In the manifest, type i is an incremental file, to which Valkey appends.
 NEWEST = re.compile(r"^file (\S+) .*type i", re.MULTILINE)
 READABLE = re.compile(r"size=(\d+), ok_up_to=(\d+)")
 
@@ -43,7 +44,7 @@ def repair(
 
 
 def newest(folder: Path) -> Path:
-    """The newest append-only file. Raises StartFailed when there is none."""
+    """The newest append-only file, by the manifest in its folder. Raises StartFailed when there is none."""
     manifests = sorted(folder.glob("*.manifest"))
     names = NEWEST.findall(manifests[-1].read_text()) if manifests else []
     if not names or not (folder / names[-1]).exists():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PRODUCTION = "production"
-HELD = ("ready", "stopped")  # states that say less than `paused`
+HELD = ("ready", "stopped")  # for a paused deployment, `paused` is shown instead of these states
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ModelLine:
     model: str
     id: str
     deployment: str
-    serves: str
+    serves: str  # `production`, else the environments as `pointing` has them
     state: str
     slots: int
     queued: int
@@ -29,13 +29,13 @@ class DeploymentLine:
     model: str
     deployment: str
     status: str
-    ready: int
-    wanted: int
+    ready: int  # replicas
+    wanted: int  # replicas
     environments: str
     reason: str | None
     warnings: tuple[str, ...]
 
 
 def pointing(now: Sequence[str], soon: Sequence[str]) -> str:
-    """Environments in a column of a table."""
+    """The environments that point at a deployment `now`, and those that will `soon`, for a column of a table; `-` for none."""
     return ", ".join([*now, *(f"({name} soon)" for name in soon)]) or "-"

@@ -8,7 +8,7 @@ from cli.running import no_stack, state_settings
 from tasks.errors import NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Manages the virtualenvs of models: prune.")
-DAY = 86_400.0
+DAY = 86_400.0  # s
 PARTS = ("virtualenvs", "logs", "run", "lock")  # what a stack or a node leaves in its state folder
 
 
@@ -24,10 +24,8 @@ def prune(
     ] = 30,
 ) -> None:
     """Removes the virtualenvs that no model host has used for a while."""
-    from workers.virtualenvs.shared import (  # brings the worker along: `--help` stays quick
-        folder_of,
-        prune,
-    )
+    # Imported here, because it brings the worker along and `--help` has to stay quick.
+    from workers.virtualenvs.shared import folder_of, prune
 
     settings = state_settings()
     if settings.virtualenvs_dir and not folder_of(settings).is_dir():

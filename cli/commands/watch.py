@@ -41,7 +41,7 @@ def watch(
     def look() -> Stamps | str:
         """The stamps, or why the folder cannot be read now."""
         try:
-            return all_stamps(folder.resolve(), outside)  # as last registered
+            return all_stamps(folder.resolve(), outside)  # `outside` is as at the last registration
         except (PackageError, OSError) as error:
             return str(error)
 
@@ -79,7 +79,7 @@ def watch(
 def _register(
     settings: Settings, store: JobStore, folder: Path, allowed: list[str]
 ) -> tuple[Deployment, Sequence[Path]]:
-    """Makes the folder the model's `development`, and prints its warnings.
+    """Makes the folder the development deployment of its model, and prints its warnings.
 
     Returns the deployment and the package's `external_package_dirs`. Raises PushRefused for a package that is not accepted.
     """

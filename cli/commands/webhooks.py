@@ -52,7 +52,7 @@ def resend(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sends webhooks of requests again, with all their attempts."""
+    """Sends webhooks of requests again, with as many attempts as at first."""
     if bool(request_ids) == all_given_up:
         raise BadFilter("Give the ids of requests, or --all for all webhooks that were given up.")
     where, sent = operator(), list[str]()
@@ -69,7 +69,10 @@ def resend(
 
 
 def _given_up(where: Operator) -> Iterator[list[str]]:
-    """The requests whose webhooks were given up, each once: one that is given up again meanwhile waits for the next command."""
+    """The ids of requests whose webhooks were given up, up to 1000 at a time, each once.
+
+    A webhook that is given up again while this runs is left to the next command.
+    """
     seen = set[str]()
     while fresh := [r.request_id for r in where.webhooks(1000).latest if r.request_id not in seen]:
         seen.update(fresh)

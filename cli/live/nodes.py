@@ -39,7 +39,7 @@ def age(node: "Node") -> str:
 
 
 def notes(node: "Node") -> list[str]:
-    """A line for each device and each replica."""
+    """A line for each device and each replica, which stand below the node."""
     names = {each["id"]: each["model"] for each in node.replicas}
     return [*(_device(each, names) for each in node.devices), *map(_replica, node.replicas)]
 

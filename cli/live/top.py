@@ -46,20 +46,21 @@ def top(
 
 
 def _live(server: "Client", every: float) -> None:
-    """Draws on a screen of its own, which is left as it was. A server that is away for a while is waited for."""
+    """Draws on the terminal's second screen, and leaves the first as it was. While the server does not answer, the last picture stays."""
     console = Console()
     shown: list[str] = []
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
-                shown, trouble = _looked(server, console.width, shown)
+                shown, trouble = _look(server, console.width, shown)
                 live.update(_fitted([*trouble, *shown], console), refresh=True)
                 time.sleep(every)
         except KeyboardInterrupt:
             return
 
 
-def _looked(server: "Client", width: int, before: list[str]) -> tuple[list[str], list[str]]:
+def _look(server: "Client", width: int, before: list[str]) -> tuple[list[str], list[str]]:
+    """The lines of a new look, and none; or the lines `before`, and why the server does not answer."""
     try:
         return picture(server, width), []
     except (Unreachable, Unavailable) as error:
@@ -76,7 +77,7 @@ def _fitted(shown: Sequence[str], console: Console) -> Text:
 
 
 def picture(server: "Client", width: int) -> list[str]:
-    """The lines of one look, at most as wide as that."""
+    """The lines of one look, each at most `width` columns wide."""
     work, machines = server.overview(), server.nodes()
     shown = [_summary(server.server.url, work, machines), ""]
     if work:

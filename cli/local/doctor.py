@@ -35,17 +35,18 @@ print(json.dumps({"version": torch.__version__, "built_for": torch.version.cuda,
 """
 TESTED_TORCH = "2.13.0"  # as in constraints.txt and the README
 PORTS = {"API": 8000, "Flower": 5555}  # of `kingpost up`
-GB = 1e9
-DISK_WARN, DISK_FAIL = 10 * GB, 1 * GB
+GB = 1e9  # bytes
+DISK_WARN, DISK_FAIL = 10 * GB, 1 * GB  # free: less is a warning, or a failure
 SHM_WARN = 0.25 * GB  # Docker's default of 64 MB breaks data loaders of torch
-PINGS = 5
-LATENCY_WARN = 5.0  # ms; a claim makes several calls
-OLDEST = 7  # of Redis: event ids whose second half it counts
-STORE_CLOCK = 2.0  # s
+API_SECONDS = 5  # for the API to answer
+PINGS = 5  # whose median counts
+LATENCY_WARN = 5.0  # ms of a ping; a claim makes several calls, so it takes several times as long
+OLDEST_REDIS = 7  # the first version that takes ids of stream entries such as 5-*
+STORE_CLOCK_WARN = 2.0  # s apart
 
 
 def on_this_machine() -> Iterator[Finding]:
-    """Everything that can be looked at here. A check that breaks is a finding itself."""
+    """Everything that can be looked at here. A check that fails is a finding, too."""
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -118,7 +119,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
     where, client = shown(settings.redis_url), connect(settings)
     try:
         with unavailable():
-            times = [_timed(client) for _ in range(PINGS)]
+            times = [_ping_ms(client) for _ in range(PINGS)]
             known = client.info()
             asked = time.time()
             seconds, micros = client.time()
@@ -128,31 +129,34 @@ def _store(settings: Settings) -> Iterator[Finding]:
         text = f"{server} {version} at {where} answers in {took:.1f} ms."
         slow = took > LATENCY_WARN
         yield Finding("store", "warn" if slow else "ok", text, "Put the store near API and nodes." if slow else "")  # fmt: skip
-        yield from _role(known)
-        yield from _configured(client)
-        yield clock(apart, "the store's", STORE_CLOCK)
+        yield from _kind_of_store(known)
+        yield from _store_settings(client)
+        yield clock(apart, "the store's", STORE_CLOCK_WARN)
     except KingpostError as error:
         yield Finding("store", "fail", str(error), "See `kingpost logs`, or the server's own log.")
     finally:
         client.close()
 
 
-def _timed(client: "redis.Redis") -> float:
+def _ping_ms(client: "redis.Redis") -> float:
+    """How long a ping takes, in ms."""
     began = time.monotonic()
     client.ping()
     return (time.monotonic() - began) * 1000
 
 
-def _role(known: dict[str, Any]) -> Iterator[Finding]:
+def _kind_of_store(known: dict[str, Any]) -> Iterator[Finding]:
     if known.get("role") not in ("master", "primary"):
         yield Finding("store", "fail", f"The store is a {known.get('role')}.", "Kingpost needs the address of the primary.")  # fmt: skip
-    if (whole_number(str(known.get("redis_version", "")).partition(".")[0]) or OLDEST) < OLDEST:
+    if (
+        whole_number(str(known.get("redis_version", "")).partition(".")[0]) or OLDEST_REDIS
+    ) < OLDEST_REDIS:
         yield Finding("store", "fail", f"The store is too old: Redis {known['redis_version']}.", "Use Valkey, or Redis 7.0 or newer.")  # fmt: skip
     if known.get("cluster_enabled"):
         yield Finding("store", "warn", "The store is a cluster.", "All keys are in one slot of it.")
 
 
-def _configured(client: "redis.Redis") -> Iterator[Finding]:
+def _store_settings(client: "redis.Redis") -> Iterator[Finding]:
     try:
         said = cast("dict[str, str]", client.config_get("*"))
     except redis.ResponseError:
@@ -194,7 +198,7 @@ def _ports(state: Path) -> Iterator[Finding]:
     """The ports of the stack that runs, or those that `kingpost up` takes."""
     with contextlib.suppress(OSError, ValueError):
         up = cast("dict[str, Any]", json.loads((state / "up.json").read_bytes()))
-        yield _answering(str(up.get("api", "")))
+        yield _api_answers(str(up.get("api", "")))
         return
     for name, port in PORTS.items():
         why = why_taken("127.0.0.1", port)
@@ -205,11 +209,11 @@ def _ports(state: Path) -> Iterator[Finding]:
             yield Finding("port", "warn", f"{why}.", f"kingpost up {option} N takes another one.")
 
 
-def _answering(url: str) -> Finding:
+def _api_answers(url: str) -> Finding:
     import httpx
 
     try:
-        answer = httpx.get(f"{url}/health/ready", timeout=5)
+        answer = httpx.get(f"{url}/health/ready", timeout=API_SECONDS)
     except httpx.HTTPError as error:
         return Finding("api", "fail", f"{url} does not answer: {error}", "See `kingpost logs` and the terminal of `kingpost up`.")  # fmt: skip
     if answer.is_success:

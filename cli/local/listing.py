@@ -98,10 +98,10 @@ def read(settings: Settings) -> list[Row]:
         unplaced = _unplaced(deployment, of_it, heard)
         rows.append(Row(deployment, of_it, *counts, leader, queue.paused, unplaced, serves))
     store.close()
-    return sorted((row for row in rows if not row.is_history), key=_place)
+    return sorted((row for row in rows if not row.is_history), key=_order)
 
 
-def _place(row: Row) -> tuple[str, str, bool, int, str]:
+def _order(row: Row) -> tuple[str, str, bool, int, str]:
     deployment = row.deployment
     model = (deployment.model_name, deployment.model_id)
     return (*model, row.serves != PRODUCTION, -deployment.created, deployment.id)

@@ -20,7 +20,7 @@ from tasks.webhooks.verbs import Redelivery
 
 
 class OnStore:
-    """The store that this machine reaches."""
+    """The operator on the store that this machine reaches."""
 
     def __init__(self, settings: Settings) -> None:
         self._store = JobStore(settings)
@@ -30,7 +30,7 @@ class OnStore:
         return self._set_paused(model, True)
 
     def resume(self, model: str) -> int:
-        """Lets them run again. Returns how many wait. Raises NotFound."""
+        """Lets a model's queued requests run again. Returns how many wait. Raises NotFound."""
         return self._set_paused(model, False)
 
     def _set_paused(self, model: str, paused: bool) -> int:
@@ -82,7 +82,7 @@ class OnStore:
         ]
 
     def new_secret(self, first: bool) -> str:
-        """Makes the first or the next secret. Raises SettingsError if it is not the first one."""
+        """Makes a secret and returns it. With `first`, it raises SettingsError if there is one already."""
         fresh = signatures.new_secret()
         with audited(self._store, "webhook_secret.rotate"):
             if not self._store.run(secrets.rotate(fresh, first)):
@@ -90,7 +90,7 @@ class OnStore:
         return fresh
 
     def webhooks(self, limit: int) -> Webhooks:
-        """The webhooks that were given up."""
+        """How many webhooks are on their way and were given up, and the `limit` latest of these."""
         status = self._store.run(outbox.outbox_status(limit))
         latest = [
             GivenUp(
@@ -104,7 +104,7 @@ class OnStore:
         return Webhooks(status.pending, status.exhausted, latest)
 
     def resend(self, request_id: str) -> None:
-        """Sends a request's webhook again. Raises NotFound."""
+        """Sends a request's webhook again. Raises NotFound if there is none to send."""
         with audited(self._store, "webhook.redeliver", request_id):
             word = self._store.run(outbox.redeliver(request_id))
             if word is not Redelivery.QUEUED:

@@ -19,7 +19,7 @@ class OnStore:
         self._store = JobStore(settings)
 
     def pointers(self, model: str, environment: str) -> Pointers:
-        """What the environment points at now."""
+        """What the environment points at now; empty Pointers if there is no such environment. Raises NotFound."""
         known = self._store.run(registry.model(model)).environments.get(environment)
         if known is None:
             return Pointers()
@@ -51,7 +51,7 @@ class OnStore:
         self._switch("deployment.rollback", model, target, environment)
 
     def set_active(self, deployment_id: str, active: bool) -> tuple[str, bool]:
-        """The name of its model, and whether that changed anything. Raises NotFound and NotOnItsOwn."""
+        """Activates or deactivates a deployment. Returns the name of its model, and whether that changed anything. Raises NotFound and NotOnItsOwn."""
         deployment = self._store.run(registry.deployment(deployment_id))
         action = "deployment.activate" if active else "deployment.deactivate"
         with audited(self._store, action, f"{deployment.model_name}/{deployment_id}"):

@@ -15,9 +15,8 @@ from typing import IO
 
 from cli.stack.start_failed import StartFailed
 
-LEAVING_SECONDS = (
-    5.0  # for a Valkey whose `kingpost up` is gone, because the kernel has told it to end
-)
+# For a Valkey whose `kingpost up` is gone, because the kernel has told it to end.
+LEAVING_SECONDS = 5.0
 ENDING_SECONDS = 5.0  # from SIGKILL to the end
 LOOK_EVERY = 0.05  # s
 SERVER = "valkey-server"

@@ -14,10 +14,8 @@ from tasks.errors import KingpostError
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 
-CONFIGS = (
-    "config.yaml",
-    "config.yml",
-)  # a folder with config.yml is found, then refused with a hint to rename it
+# A folder with config.yml is found, then refused with a hint to rename it.
+CONFIGS = ("config.yaml", "config.yml")
 Say = Callable[[str], None]
 
 

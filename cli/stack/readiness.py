@@ -14,9 +14,8 @@ from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 
 ANSWER_SECONDS = 2.0  # for an HTTP answer
-DIRECT = urllib.request.build_opener(
-    urllib.request.ProxyHandler({})
-)  # no proxy: it is this machine
+# No proxy: it is this machine.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def http_answers(url: str) -> bool:
@@ -38,9 +37,8 @@ class Models:
         self._store = JobStore(settings)
         self._not_ready = {deployment.id: deployment for deployment in leaders}
         self._of_folders = set(self._not_ready)  # ids; the others were pushed
-        self._seen: set[str] | None = (
-            None  # ids of all deployments at the last look; None before the first
-        )
+        # Ids of all deployments at the last look; None before the first.
+        self._seen: set[str] | None = None
         self._reported: set[tuple[str, str]] = set()
         self.waiting = len(leaders)  # how many models of the folders are being built or loaded
         self.came_up: set[str] = set()  # names of models that were ready at some look

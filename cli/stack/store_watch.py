@@ -72,9 +72,8 @@ class StoreWatch:
                 self._write_note(now)
                 return ""
             store_copy.write(self._redis, self._copy)
-            self._redis.set(
-                EPOCH, before.epoch
-            )  # last, so that whoever waits for the epoch finds the rest restored
+            # Last, so that whoever waits for the epoch finds the rest restored.
+            self._redis.set(EPOCH, before.epoch)
             self._before = after = self._read_held()
             self._write_note(after)
         return _report(before, now, after)

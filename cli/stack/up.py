@@ -103,9 +103,8 @@ class _Stack:
         self._say_state = note  # for other commands: what this one does
         count = len(found.processes)
         self._state = settings.state_dir
-        self._older_children = (
-            children()
-        )  # of the program that became this one by `exec`: they are not ended
+        # Children of the program that became this one by `exec`. They are not ended.
+        self._older_children = children()
         self._supervisor = Supervisor(self._on_change)
         self._models: Models | None = None  # None until they are registered
         self._ready = False
@@ -113,9 +112,8 @@ class _Stack:
         self._ending_now: asyncio.Task[None] | None = None  # None before the second Ctrl-C
         self._replicas: list[dict[str, object]] = []
         self._deaths = Deaths()
-        self._silent_since: float | None = (
-            None  # since when the store does not answer, on the monotonic clock
-        )
+        # Since when the store does not answer, on the monotonic clock.
+        self._silent_since: float | None = None
         self._last_up_json: dict[str, object] = {}  # what up.json says
         self._listening: list[socket.socket] = []
         self._follower: asyncio.Task[None] | None = None
@@ -262,9 +260,8 @@ class _Stack:
         descriptors: Sequence[int] = (),
     ) -> None:
         log = self._state / "logs" / f"{role}.log"
-        rotate(
-            log, self._settings.max_log_bytes
-        )  # for Valkey and Flower, which do not rotate their logs
+        # Valkey and Flower do not rotate their logs themselves.
+        rotate(log, self._settings.max_log_bytes)
         cores = os.cpu_count() or 1
         threads = str(max(1, cores // max(len(self._found.processes), 1)))
         env = child_variables(
@@ -276,9 +273,8 @@ class _Stack:
         )
         # The models share the cores. With a thread for each core in each model, torch's threads wait for each other and burn CPU.
         env.setdefault("OMP_NUM_THREADS", threads)
-        umask = (
-            -1 if role == "valkey" else users_umask()
-        )  # our own parts make their files private themselves
+        # Our own parts make their files private themselves.
+        umask = -1 if role == "valkey" else users_umask()
         await self._supervisor.start(Part(role, name, command, log, env, descriptors, umask))
 
     async def _parts_answer(self) -> None:
@@ -431,9 +427,8 @@ class _Stack:
         self._say_state(STOPPING)
         if self._follower:
             self._follower.cancel()
-        with contextlib.suppress(
-            OSError
-        ):  # the parts have to end even if the folder cannot be written
+        # The parts have to end even if the folder cannot be written.
+        with contextlib.suppress(OSError):
             (self._state / "up.json").unlink(missing_ok=True)
         for listening in self._listening:
             listening.close()

@@ -40,9 +40,8 @@ class Reader:
     """Takes the bytes of the frames as they come, and gives those of the output."""
 
     def __init__(self) -> None:
-        self._rest = (
-            b""  # the beginning of a frame's head or of an error, which is not complete yet
-        )
+        # The beginning of a frame's head or of an error, which is not complete yet.
+        self._rest = b""
         self._left = 0  # bytes of output that are still to come in the current frame
         self._complete = False
 

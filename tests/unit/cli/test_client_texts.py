@@ -110,7 +110,7 @@ def test_a_request_that_has_gone_on_since_was_queued_then() -> None:
 
     def words(status: str) -> str:
         event = Event("0-0", "status", json.dumps({"status": status, "attempt": 1}))
-        return following._words(event, Gone())  # type: ignore[arg-type]
+        return following._status_words(event, Gone())  # type: ignore[arg-type]
 
     assert [words(status) for status in ("QUEUED", "IN_PROGRESS", "SUCCEEDED")] == [
         "queued", "in progress", "succeeded",

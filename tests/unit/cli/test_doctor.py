@@ -49,7 +49,7 @@ def test_a_store_that_may_lose_requests_fails(tmp_path: Path) -> None:
 )
 def test_a_store_that_is_too_old_fails(version: str, levels: list[str]) -> None:
     known = {"role": "master", "redis_version": version}
-    assert [finding.level for finding in doctor._role(known)] == levels
+    assert [finding.level for finding in doctor._kind_of_store(known)] == levels
 
 
 def test_each_line_that_is_not_ok_says_what_to_do_and_a_failure_is_exit_code_1(
