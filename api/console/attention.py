@@ -6,14 +6,18 @@ from importlib.metadata import version
 from typing import cast
 from urllib.parse import urlencode
 
+from api.console.deliveries import told
 from api.console.overview import ModelRow
 from api.console.sessions import Viewer
 from api.gateway import Gateway
 from api.routes.control.overview import NodeView
+from api.schemas import AttemptView
+from tasks.settings import Settings
 from tasks.store.history import POISON
 from tasks.store.hour import Hour
 from tasks.store.job_store import unavailable
 from tasks.webhooks import verbs as outbox
+from tasks.webhooks.verbs import GivenUp
 
 NEARLY_FULL = 0.9  # of a queue: from then on it is shown, before submissions are refused
 MOST = 30  # entries; one more says how many are left out
@@ -46,14 +50,23 @@ async def attention(
     for row in rows:
         found += _model(row, hour, gateway.settings.max_queued)
     if viewer.may("admin"):
-        given_up = (await gateway.store.run(outbox.outbox_status(1))).exhausted
-        if given_up:
-            what = f"{_count(given_up, 'webhook')} given up"
-            found.append(Attention(what, "Their servers did not take them.", "/ui/webhooks"))
+        status = await gateway.store.run(outbox.outbox_status(1))
+        if status.exhausted:
+            what = f"{_count(status.exhausted, 'webhook')} given up"
+            found.append(Attention(what, _why(status.latest, gateway.settings), "/ui/webhooks"))
     if len(found) > MOST:
         more = Attention(f"{len(found) - MOST} more", "The first ones are more urgent.", "/ui")
         found = [*found[:MOST], more]
     return found
+
+
+def _why(latest: Sequence[GivenUp], settings: Settings) -> str:
+    """What came of the last attempt of the latest webhook that was given up."""
+    if not latest or not latest[0].attempts:
+        return "Their servers did not take them."
+    attempt = AttemptView.model_validate(latest[0].attempts[-1])
+    words = told(attempt, latest[0].url, settings)
+    return f"The latest: {words.what}. {words.hint}".strip()
 
 
 async def _store(gateway: Gateway) -> list[Attention]:

@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 
 from api import body as bodies
 from api.console.code import Called, calls
+from api.console.deliveries import teller
 from api.console.rendering import MOST_SHOWN, pretty
 from api.console.sessions import Viewer
 from api.console.story import story
@@ -21,14 +22,16 @@ from api.routes.jobs import inputs, listing
 from api.routes.jobs.schemas import ListedJob, PagedQuery
 from api.schemas import DeliveryView
 from deployments.registry import verbs as registry
+from deployments.registry.records import Deployment
 from tasks.errors import NotFound, PayloadUnavailable
 from tasks.job import Job
-from tasks.state import FINAL
+from tasks.state import FINAL, Status
 from tasks.steering import verbs as steering
 from tasks.steering.filters import JobFilter, Place
 from tasks.webhooks import verbs as outbox
 
 PAGE = 50  # rows
+MOST_OTHERS = 3  # deployments that a waiting request can be moved to by a button
 BATCH = 10  # rows that are read at the same time; between batches other calls have their turn
 TOO_LONG = "This input is too long to be edited in a page; use `kingpost jobs retry ID --edit`."
 QUERY = TypeAdapter(PagedQuery)
@@ -71,6 +74,8 @@ async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[st
         "steps": story(job, now),
         "final": job.status in FINAL,
         "delivery": await _delivery(gateway, job),
+        "told": teller(gateway.settings),
+        "others": await _others(gateway, job) if job.status is Status.QUEUED else [],
         "input_gone": job.status in FINAL and not gateway.settings.keep_inputs,
     }
 
@@ -98,6 +103,16 @@ async def given_again(request: Request, request_id: str) -> str:
     if isinstance(response, StreamingResponse):
         raise Problem(413, "payload_too_large", TOO_LONG)
     return pretty(bytes(response.body))
+
+
+async def _others(gateway: Gateway, job: Job) -> list[Deployment]:
+    """Where a waiting request can be moved to: the newest other deployments of its model that are active."""
+    known = await gateway.store.run(registry.deployments())
+    others = [
+        each for each in known if each.model_id == job.model_id and each.id != job.deployment_id
+    ]
+    active = [each for each in others if each.active and not each.package]
+    return sorted(active, key=lambda each: each.created, reverse=True)[:MOST_OTHERS]
 
 
 async def _delivery(gateway: Gateway, job: Job) -> DeliveryView | None:

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from api import body as bodies
 from api.console import overview, sessions
 from api.console.attention import attention
+from api.console.deliveries import teller
 from api.console.jobs import job_input, job_page, jobs_page
 from api.console.live.parts import shared
 from api.console.machines import machines
@@ -176,8 +177,9 @@ async def webhooks(request: Request, viewer: Viewing) -> Response:
     found = await webhook_routes.given_up(request, admin)
     signing = await webhook_routes.listed_secrets(request, admin)
     return await page(
-        request, "webhooks.html", viewer, found=found, secrets=signing.webhook_secrets
-    )
+        request, "webhooks.html", viewer, found=found, secrets=signing.webhook_secrets,
+        told=teller(gateway_of(request).settings),
+    )  # fmt: skip
 
 
 @router.get("/audit")

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from api.console import sparklines
 from api.console.sessions import Viewer
-from api.schemas import time_of
+from api.schemas import AttemptView, time_of
 from kingpost.records import WAITS
 from tasks.outside_text import printable
 
@@ -141,6 +141,7 @@ def gib(count: int) -> str:
 
 FILTERS: dict[str, Any] = {
     "at": time_of,
+    "attempt": AttemptView.model_validate,
     "seconds": seconds,
     "milliseconds": milliseconds,
     "about": about,

@@ -32,6 +32,8 @@ BATCH = 100  # rows taken at once
 FAILED_SECONDS = 1.0  # of rest after a round that failed as a whole
 ERROR_SHOWN = 300  # characters of an exception
 ANSWER_SHOWN = 1000  # bytes of an answer that are kept
+# How the errors of two kinds of attempts begin; the console explains them.
+REFUSED, TIMED_OUT = "refused: ", "timeout"
 
 
 class Sender:
@@ -144,9 +146,9 @@ class Sender:
         try:
             answer = await self._egress.post(taken.job.webhook, headers, body)
         except EgressDenied as error:
-            return Attempt(None, f"refused: {error}", final=True), b""
+            return Attempt(None, f"{REFUSED}{error}", final=True), b""
         except TimeoutError:
-            return Attempt(None, "timeout"), b""
+            return Attempt(None, TIMED_OUT), b""
         retry_after = answer.headers.get("Retry-After", "")
         return Attempt(answer.status, retry_after=retry_after), answer.body[:ANSWER_SHOWN]
 

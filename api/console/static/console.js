@@ -60,7 +60,8 @@ async function act(element, body) {
   try {
     const answer = await call(method, address, body ?? element.dataset.body);
     if (said === "job") return location.assign("/ui/jobs/" + answer.request_id);
-    if (said === "key") showSecret(answer.key);
+    if (said === "secret") showSecret(answer.key ?? answer.secret);
+    if (said === "test") return showTest(answer);
     note(answer?.message ?? "Done.");
     refresh();
   } catch (error) {
@@ -70,7 +71,17 @@ async function act(element, body) {
   }
 }
 
-// A new key, which is shown once.
+// What came of the test of a webhook's receiver.
+function showTest({ status, error, answer, milliseconds, body }) {
+  const place = $("#tested"), [came, sent] = place.querySelectorAll("pre");
+  $("p", place).textContent = error ? `It did not arrive: ${error}` : `The receiver answered ${status} after ${Math.round(milliseconds)} ms.`;
+  $("p", place).classList.toggle("wrong", Boolean(error) || status >= 300);
+  came.textContent = answer || "(nothing)";
+  sent.textContent = body;
+  place.hidden = false;
+}
+
+// A new key or secret, which is shown once.
 function showSecret(text) {
   $("#secret pre").textContent = text;
   $("#secret").hidden = false;
@@ -85,11 +96,16 @@ async function showInput(button) {
   } catch (error) { note(error.message, true); }
 }
 
+// The fields of a form as the body of a call: `limits.max_running` is a member of `limits`, and `data-list` means names with commas.
 function valuesOf(form) {
   const values = {};
   for (const field of form.elements) {
     if (!field.name || field.value === "") continue;
-    values[field.name] = field.type === "number" ? Number(field.value) : field.value;
+    const [name, member] = field.name.split(".");
+    const value = field.type === "number" ? Number(field.value)
+      : "list" in field.dataset ? field.value.split(",").map((part) => part.trim()).filter(Boolean) : field.value;
+    if (member) (values[name] ??= {})[member] = value;
+    else values[name] = value;
   }
   return values;
 }

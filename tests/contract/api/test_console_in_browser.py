@@ -221,3 +221,35 @@ def test_a_key_is_made_shown_once_and_revoked_and_a_logout_is_one(
     page.goto("/ui/jobs")
     page.get_by_label("API key").wait_for()
     assert console.wrong == []
+
+
+@in_both
+def test_a_key_with_limits_is_made_and_a_receiver_tested_and_a_secret_made(
+    live: Live, console: Console
+) -> None:
+    page, name = console.page, f"limited {os.getpid()} {time.monotonic_ns()}"
+    console.at("/ui/keys")
+    page.get_by_label("Name").fill(name)
+    page.get_by_text("Limits, models, end").click()
+    page.get_by_label("Models").fill("echo, talker")
+    page.get_by_label("Running at once").fill("3")
+    page.get_by_label("Ends after days").fill("1.5")
+    assert not serious(page)
+    page.get_by_role("button", name="Make a key").click()
+    row = page.get_by_role("row", name=name)
+    row.get_by_text("max running: 3").wait_for()
+    row.get_by_text("only echo, talker").wait_for()
+    row.get_by_text("until").wait_for()
+    console.at("/ui/webhooks")
+    page.get_by_label("Address of a receiver").fill("https://localhost/hook")
+    page.get_by_role("button", name="Send a test").click()
+    page.locator("#tested p", has_text="It did not arrive").wait_for()
+    page.locator("#tested summary", has_text="What was sent").click()
+    page.locator("#tested pre", has_text="request_id").wait_for()
+    page.get_by_role("button", name="Make a secret").click()
+    if page.get_by_role("button", name="Go on").is_visible():  # there was one before
+        page.get_by_role("button", name="Go on").click()
+    page.locator("#secret pre", has_text="whsec").wait_for()
+    console.see("made")
+    assert not serious(page)
+    assert console.wrong == []

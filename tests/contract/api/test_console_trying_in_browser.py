@@ -128,6 +128,58 @@ def test_an_input_that_nobody_touched_in_the_form_is_sent_as_it_is(wide: Console
     wide.close()
 
 
+def test_a_long_number_stays_what_it_is_in_a_form_that_was_touched(wide: Console, studio: Deployment) -> None:  # fmt: skip
+    page = wide.page
+    wide.at(f"/ui/models/{studio.model_id}/try")
+    page.locator("#fields .field").first.wait_for()
+    page.get_by_label("JSON", exact=True).check()
+    page.get_by_label("Input (JSON)").fill(
+        '{"prompt": "x", "seed": 12345678901234567890, "more": [9007199254740993]}'
+    )
+    page.get_by_label("form", exact=True).check()
+    assert page.get_by_label("seed").input_value() == "12345678901234567890"
+    page.get_by_role("textbox", name="prompt").fill("y")
+    with page.expect_request("**/predict") as sent:
+        run(page)
+    assert '"seed":12345678901234567890' in str(sent.value.post_data)
+    assert '"more":[9007199254740993]' in str(sent.value.post_data)
+    page.locator("#stop").wait_for(state="hidden")
+    page.get_by_label("seed").fill("98765432109876543210")
+    with page.expect_request("**/predict") as sent:
+        run(page)
+    assert '"seed":98765432109876543210' in str(sent.value.post_data)
+    assert wide.wrong == []
+    wide.close()
+
+
+def test_a_tree_holds_no_more_than_is_looked_at(wide: Console, live: Live) -> None:
+    page = wide.page
+    wide.at(f"/ui/models/{live.deployment('echo').model_id}/try")
+    page.get_by_text("declares no input type").wait_for()
+    given = {"many": list(range(450)), "branches": [{"n": n} for n in range(30)], "long": "x" * 30000}  # fmt: skip
+    page.get_by_label("Input (JSON)").fill(json.dumps(given))
+    run(page)
+    page.locator("#result .tree").wait_for()
+    many = page.locator("#result .tree details", has=page.locator("> summary", has_text="many"))
+    leaves = many.last.locator("> .leaf")
+    leaves.nth(199).wait_for()
+    assert leaves.count() == 200
+    many.last.get_by_role("button", name="250 more").click()
+    assert leaves.count() == 400
+    many.last.get_by_role("button", name="50 more").click()
+    assert leaves.count() == 450
+    assert many.last.get_by_role("button").count() == 0
+    opened = page.locator("#result .tree details[open]").count()
+    assert opened <= 1 + 20, "the root, and its first branches"
+    closed = page.locator("#result .tree details:not([open])").last
+    assert closed.locator(".leaf").count() == 0  # it is made when it is opened
+    closed.locator("> summary").click()
+    closed.page.locator("#result .tree details[open]").last.locator(".leaf").wait_for()
+    page.locator("#result .tree .leaf", has_text="(30000 characters)").wait_for()
+    assert wide.wrong == []
+    wide.close()
+
+
 def test_pictures_in_an_answer_are_shown_and_its_long_numbers_are_right(wide: Console, live: Live, studio: Deployment) -> None:  # fmt: skip
     page = wide.page
     wide.at(f"/ui/models/{studio.model_id}/try")
