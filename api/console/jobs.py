@@ -1,6 +1,5 @@
 """What the pages of requests show."""
 
-import asyncio
 import contextlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +16,9 @@ from api.console.sessions import Viewer
 from api.console.story import story
 from api.gateway import Gateway, gateway_of
 from api.problems import Problem
-from api.routes.async_requests import job_and_status
+from api.routes.async_requests import job_and_status, statuses
 from api.routes.jobs import inputs, listing
-from api.routes.jobs.schemas import ListedJob, PagedQuery
+from api.routes.jobs.schemas import PagedQuery
 from api.schemas import DeliveryView
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
@@ -32,7 +31,6 @@ from tasks.webhooks import verbs as outbox
 
 PAGE = 50  # rows
 MOST_OTHERS = 3  # deployments that a waiting request can be moved to by a button
-BATCH = 10  # rows that are read at the same time; between batches other calls have their turn
 TOO_LONG = "This input is too long to be edited in a page; use `kingpost jobs retry ID --edit`."
 QUERY = TypeAdapter(PagedQuery)
 HIDDEN_INPUT = '{"...": "the input"}'
@@ -45,21 +43,15 @@ async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str])
         fields["status"] = wanted["status"].split(",")
     query = bodies.validated(QUERY, fields)
     found = await listing.jobs(request, viewer.key, query)
-    rows: list[dict[str, Any]] = []
-    for first in range(0, len(found.jobs), BATCH):
-        batch = found.jobs[first : first + BATCH]
-        rows += filter(None, await asyncio.gather(*[_row(request, viewer, job) for job in batch]))
+    unfinished = [job.request_id for job in found.jobs if job.status not in FINAL]
+    now = await statuses(request, unfinished, viewer.key) if unfinished else {}
+    rows = [
+        {"job": job, "now": now.get(job.request_id)}
+        for job in found.jobs
+        if job.status in FINAL
+        or job.request_id in now  # else it was purged since the list was read
+    ]
     return {"rows": rows, "cursor": found.cursor}
-
-
-async def _row(request: Request, viewer: Viewer, job: ListedJob) -> dict[str, Any] | None:
-    """A row with how a request that is not final stands now; None if it was purged since the list was read."""
-    if job.status in FINAL:
-        return {"job": job, "now": None}
-    with contextlib.suppress(Problem):
-        _, now = await job_and_status(request, job.request_id, viewer.key)
-        return {"job": job, "now": now}
-    return None
 
 
 async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Async requests: submit, status, result, events, cancel, priority."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from time import monotonic
 from typing import Annotated, Any
 
@@ -46,6 +46,7 @@ from tasks.errors import NotFound, QueueFull
 from tasks.job import Job, Reading
 from tasks.outside_text import whole_number
 from tasks.state import FINAL, Status
+from tasks.steering import verbs as steering
 from tasks.store import verbs
 from tasks.store.verbs import CancelResult, MoveResult, PurgeResult
 from tasks.webhooks import verbs as outbox
@@ -142,6 +143,15 @@ async def job_and_status(
     gateway = gateway_of(request)
     reading = await _read(gateway, request_id, key, counted=False)
     return reading.job, await _status_of(gateway, reading, key)
+
+
+async def statuses(
+    request: Request, request_ids: Sequence[str], key: ApiKey
+) -> dict[str, RequestStatus]:
+    """How these requests of a page stand now, by id, without those that are gone. It counts for no rate."""
+    gateway, waits = gateway_of(request), dict[str, Waiting]()
+    readings = await gateway.store.run(steering.look(request_ids, owner_for(key)))
+    return {id_: await _status_of(gateway, each, key, waits) for id_, each in readings.items()}
 
 
 @router.delete("/async_request/{request_id}", response_model=CancelResponse)
@@ -276,25 +286,30 @@ async def _wait_final(gateway: Gateway, request_id: str, key: ApiKey, seconds: f
             await gateway.hub.wait(news, left)
 
 
-async def _status_of(gateway: Gateway, reading: Reading, key: ApiKey) -> RequestStatus:
+async def _status_of(
+    gateway: Gateway, reading: Reading, key: ApiKey, waits: dict[str, Waiting] | None = None
+) -> RequestStatus:
+    """The status. `waits` remembers, for many requests, what those of a deployment wait for while no replica takes them."""
     known = gateway.directory.of(reading.job.deployment_id)
     slots = sum(replica.slots for replica in known if replica.state == "ready")
     detailed = sees_model_errors(gateway.settings, key.scope)
     waiting = NOTHING
     if reading.job.status is Status.QUEUED:
-        waiting = await _waiting(gateway, reading, slots, detailed)
+        waiting = in_the_queue(reading.hold, reading.backoff_ms, slots)
+        if waiting == NOTHING:
+            waits, deployment_id = {} if waits is None else waits, reading.job.deployment_id
+            if deployment_id not in waits:
+                waits[deployment_id] = await _for_a_replica(gateway, deployment_id, detailed)
+            waiting = waits[deployment_id]
     return RequestStatus.of(reading, detailed, waiting, max(slots, 1))
 
 
-async def _waiting(gateway: Gateway, reading: Reading, slots: int, detailed: bool) -> Waiting:
-    waiting = in_the_queue(reading.hold, reading.backoff_ms, slots)
-    if waiting != NOTHING:
-        return waiting
-    known = gateway.directory.of(reading.job.deployment_id)
+async def _for_a_replica(gateway: Gateway, deployment_id: str, detailed: bool) -> Waiting:
+    known = gateway.directory.of(deployment_id)
     replicas = [replica for replica in known if replica.state != "draining"]
     gave_up, failure, off, unplaced = False, "", "", ""
     with contextlib.suppress(NotFound):
-        deployment = await gateway.resolver.deployment(reading.job.deployment_id)
+        deployment = await gateway.resolver.deployment(deployment_id)
         gave_up, off = deployment.gave_up, "" if deployment.active else deactivated(deployment)
         failure = deployment.failure if detailed else deployment.failure and FOR_OTHERS
         if needs_node(deployment, known):

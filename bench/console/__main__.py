@@ -1,7 +1,8 @@
 """What viewers of the queue's page cost: `python -m bench.console [--jobs N] [--viewers N] [--rounds N] [--scope SCOPE]`, about nine minutes.
 
-1. With 100,000 queued jobs, and 500 a second that finish and are queued anew: how long the live part of the page takes, and the p99 of
-   others, who submit and ask for a status, with ten viewers against without, in alternating rounds.
+1. With 100,000 queued jobs, and 500 a second that finish and are queued anew: how long the live part of the page takes to render on the
+   server and to arrive, and the p99 of others, who submit and ask for a status, with ten viewers against without, in alternating rounds.
+   A round in which fewer jobs finished says nothing of the aim, so the rate that was reached is an aim, too.
 2. With the same queue at rest: the CPU time of the API for each viewer of the page.
 """
 
@@ -12,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,8 @@ from tests.conditions import lasts
 MODELS = ROOT / "models"
 PAGES = {"/ui/jobs": "all requests", "/ui/jobs?status=QUEUED": "those that wait"}
 FINISHED = 500.0  # a second
+REACHED = 0.95  # of FINISHED: with less the others' figures are of another load
+SLOWEST_MS = 200.0  # a render
 OTHERS_RATE = 100.0  # calls a second: half of what others do is submit, half is ask
 SETTLE = 3.0  # s
 AT_REST = 70.0  # s
@@ -71,15 +74,27 @@ def looking(looks: Looks) -> Generator[Seen]:
 
 
 @contextlib.contextmanager
-def finishing(stack: Stack, deployment: Deployment, replica: Replica) -> Generator[None]:
-    """Jobs that finish, and others that are queued."""
+def finishing(
+    stack: Stack, deployment: Deployment, replica: Replica
+) -> Generator[Callable[[], int]]:
+    """Jobs that finish, and others that are queued. Gives what says how many have finished so far."""
     given = [stack.valkey.url, deployment.id, deployment.model_id, replica.id, str(FINISHED)]
     command = [sys.executable, "-m", "bench.console.finishers", *given]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        yield
-        process.terminate()
-        assert process.stdout
-        print(f"  jobs finished a second: {float(process.stdout.readline()):.0f}", file=sys.stderr)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:  # fmt: skip
+
+        def finished() -> int:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write("\n")
+            process.stdin.flush()
+            if not (line := process.stdout.readline()):
+                raise RuntimeError("No jobs finish any more.")
+            return int(line)
+
+        try:
+            yield finished
+        finally:
+            process.terminate()
 
 
 def cpu_seconds(pid: int) -> float:
@@ -109,24 +124,35 @@ class Bench:
         looks, every = Looks(self.target, page, self.keys), list[float]()
 
         def alone() -> Figures:
-            return self._others(pace.seconds)
+            return self._others(pace.seconds, finished)
 
         def watched() -> Figures:
             with looking(looks) as seen:
                 lasts(SETTLE)
-                figures = self._others(pace.seconds)
+                figures = self._others(pace.seconds, finished)
             every.extend(seen.took)
-            return figures | {"render p50": statistics.median(seen.took), "render p99": percentile(seen.took, 0.99), "render max": max(seen.took)}  # fmt: skip
+            return figures | {
+                "render p50": statistics.median(seen.rendered), "render max": max(seen.rendered),
+                "answer p50": statistics.median(seen.took), "answer p99": percentile(seen.took, 0.99), "answer max": max(seen.took),
+            }  # fmt: skip
 
-        with finishing(self.stack, self.echo, self.replica):
+        with finishing(self.stack, self.echo, self.replica) as finished:
             rounds = alternate({"alone": alone, "with viewers": watched}, pace)
         claims = [
             Claim(f"others' {what}, with viewers / alone", ratios(rounds, "with viewers", "alone", what), 1.2, at_least=False)
             for what in ("submit p99", "status p99", "p99")
         ]  # fmt: skip
-        slow = [figures["render max"] for figures in rounds["with viewers"]]
-        claims.append(Claim("slowest render of a round", slow, 200.0, at_least=False, unit="ms"))
-        notes = [f"{sum(took > 200 for took in every)} of {len(every)} renders took more than 200 ms"]  # fmt: skip
+        for what in (
+            "render",
+            "answer",
+        ):  # each of them counts, so the slowest of all rounds is held to the aim
+            slow = max(figures[f"{what} max"] for figures in rounds["with viewers"])
+            claims.append(Claim(f"slowest {what} of all", [slow], SLOWEST_MS, at_least=False, unit="ms"))  # fmt: skip
+        for name, figures in rounds.items():
+            rates = [values["finished /s"] for values in figures]
+            claims.append(Claim(f"jobs finished a second, {name}", rates, FINISHED * REACHED, unit="/s"))  # fmt: skip
+        late = sum(took > SLOWEST_MS for took in every)
+        notes = [f"{late} of {len(every)} answers took more than {SLOWEST_MS:g} ms"]
         return Report("console", f"{page} ({PAGES.get(page, '')})", rounds, claims, notes)
 
     def at_rest(self, page: str, seconds: float, rounds: int = 2) -> str:
@@ -142,14 +168,16 @@ class Bench:
         median, low, high = spread(costs)
         return f"a viewer at rest costs {median:.3f} [{low:.3f}, {high:.3f}] % of a core (aim <= 0.1)"  # fmt: skip
 
-    def _others(self, seconds: float) -> Figures:
-        """What others notice, and the shares of a core in percent that the API and the store use meanwhile."""
-        began = time.monotonic()
+    def _others(self, seconds: float, finished: Callable[[], int]) -> Figures:
+        """What others notice; the shares of a core in percent that the API and the store use, and how many jobs finish, meanwhile."""
+        began, before = time.monotonic(), finished()
         used = [cpu_seconds(pid) for pid in (self.api, self.store)]
         figures = others(self.target, self.request_id, seconds)
         now = [cpu_seconds(pid) for pid in (self.api, self.store)]
-        api, store = (100 * (b - a) / (time.monotonic() - began) for a, b in zip(used, now, strict=True))  # fmt: skip
-        return figures | {"API %": api, "store %": store}
+        took = time.monotonic() - began
+        rate = (finished() - before) / took
+        api, store = (100 * (b - a) / took for a, b in zip(used, now, strict=True))
+        return figures | {"API %": api, "store %": store, "finished /s": rate}
 
     def _cpu(self, seconds: float) -> float:
         began, used = time.monotonic(), cpu_seconds(self.api)
@@ -163,11 +191,12 @@ def told(report: Report) -> str:
     for name, figures in report.rounds.items():
         for figure in figures[0]:
             median, low, high = spread([values[figure] for values in figures])
-            unit = "" if figure.endswith("%") else " ms"
+            unit = "" if figure.endswith(("%", "/s")) else " ms"
             lines.append(f"  {name}, {figure}: {median:.1f} [{low:.1f}, {high:.1f}]{unit}")
     for claim in report.claims:
         _, low, high = spread(claim.values)
-        aim = f"aim <= {claim.aim:g}: {'met' if claim.met else 'MISSED'}"
+        sign = ">=" if claim.at_least else "<="
+        aim = f"aim {sign} {claim.aim:g}: {'met' if claim.met else 'MISSED'}"
         lines.append(f"  {claim.name}: {claim.median:.3g} [{low:.3g}, {high:.3g}] {claim.unit} ({aim})")  # fmt: skip
     return "\n".join([*lines, *(f"  {note}" for note in report.notes)])
 
@@ -186,7 +215,10 @@ def main() -> None:
     with Stack() as stack:
         bench = Bench(stack, given.jobs, given.viewers, given.scope)
         if given.only != "rest":
-            print(told(bench.busy(given.page, Pace(given.rounds, given.seconds))), flush=True)
+            report = bench.busy(given.page, Pace(given.rounds, given.seconds))
+            print(told(report), flush=True)
+            missed = [claim.name for claim in report.claims if not claim.met]
+            print(f"MISSED: {', '.join(missed)}" if missed else "All aims were met.", flush=True)
         if given.only != "busy":
             print(bench.at_rest(given.page, AT_REST), flush=True)
 

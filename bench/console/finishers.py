@@ -1,6 +1,7 @@
 """Light workers without models: `python -m bench.console.finishers REDIS_URL DEPLOYMENT MODEL REPLICA RATE`.
 
-They claim and finish so many jobs a second by the store's verbs, and queue as many, until they are ended. Prints the rate that was reached.
+They claim and finish so many jobs a second by the store's verbs, and queue as many, until they are ended. For each line on stdin they print
+how many they have finished so far.
 """
 
 import asyncio
@@ -59,19 +60,26 @@ class Finishers:
         await self._store.run(verbs.finish(claim.lease, DONE))
 
 
+async def tell(finishers: Finishers) -> None:
+    """Answers each line with the number so far."""
+    lines = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(lines)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    while await lines.readline():
+        print(finishers.finished, flush=True)
+
+
 async def main(url: str, deployment: str, model: str, replica: str, rate: float) -> None:
     """Runs until SIGTERM."""
     store = AsyncJobStore(Settings.model_validate({"redis_url": url}))
     finishers, ended = Finishers(store, deployment, model, replica), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    began = monotonic()
     work = asyncio.create_task(finishers.run(rate))
-    stop = asyncio.create_task(ended.wait())
-    await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+    told, stop = asyncio.create_task(tell(finishers)), asyncio.create_task(ended.wait())
+    await asyncio.wait([work, told, stop], return_when=asyncio.FIRST_COMPLETED)
     work.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await work
-    print(finishers.finished / (monotonic() - began), flush=True)
+        await work  # raises what went wrong
     await store.close()
 
 

@@ -26,9 +26,10 @@ class Order:
 
 @dataclass
 class Seen:
-    """What came of it: milliseconds of each answer, and how many of the answers held a page."""
+    """What came of it: milliseconds of each answer and of the rendering behind it, and how many of the answers held a page."""
 
     took: list[float] = field(default_factory=list[float])
+    rendered: list[float] = field(default_factory=list[float])
     changed: int = 0
     bytes: int = 0
 
@@ -53,7 +54,9 @@ async def look(order: Order, key: str, seen: Seen, ready: asyncio.Semaphore) -> 
                     body = await part.read()
                     assert part.status in (200, 204), part.status
                     known = part.headers.get("x-kingpost-seen", known)
+                    timing = part.headers["server-timing"]
                 seen.took.append((monotonic() - began) * 1000)
+                seen.rendered.append(float(timing.removeprefix("render;dur=")))
                 seen.changed += part.status == 200
                 seen.bytes += len(body)
 

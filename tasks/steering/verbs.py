@@ -4,13 +4,13 @@ Each run looks at a bounded number of jobs, so that the store serves others in b
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tasks.job import Job
-from tasks.state import Status
+from tasks.job import Job, Reading
+from tasks.state import FINAL, Status, WebhookStatus
 from tasks.steering.filters import JobFilter, Place
 from tasks.store import records
 from tasks.store.records import Reply, items, number, text
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 SCRIPTS = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder,))
 LOOKED_AT = 500  # jobs in one run of a list: 2 to 3 ms of the store
+MOST_LOOKED_AT = 100  # jobs in one `look`: about two milliseconds of the store
 CHANGED = 25  # jobs that one step of a bulk operation changes: about two milliseconds of the store
 
 
@@ -93,6 +94,36 @@ def find(
 
     arguments = [place.created, place.member, looked_at, most, *wanted.arguments()]
     return _call("find", arguments, read)
+
+
+def look(request_ids: Sequence[str], owner: str = "") -> ScriptCall[dict[str, Reading]]:
+    """How these jobs stand now, by id; MOST_LOOKED_AT at most. Those that are missing or of another owner are left out; '' means any."""
+
+    def read(reply: Reply) -> dict[str, Reading]:
+        now, deployments, rows = items(reply)
+        paces = {text(name): (times, started) for name, times, started in map(items, items(deployments))}  # fmt: skip
+        return dict(_reading(row, number(now), paces) for row in map(items, items(rows)))
+
+    assert len(request_ids) <= MOST_LOOKED_AT
+    return _call("look", [owner, *request_ids], read)
+
+
+def _reading(
+    row: list[Reply], now: int, paces: Mapping[str, tuple[Reply, Reply]]
+) -> tuple[str, Reading]:
+    request_id, flat, ahead, webhook, hold, backoff = row
+    job = records.job(text(request_id), items(flat))
+    pace = paces.get(job.deployment_id) if job.status not in FINAL else None
+    return job.request_id, Reading(
+        job=job,
+        jobs_ahead=number(ahead) if number(ahead) >= 0 else None,
+        webhook_status=text(webhook) or WebhookStatus.NO_WEBHOOK_PROVIDED,
+        run_times_ms=tuple(float(text(each)) for each in items(pace[0])) if pace else (),
+        running_since=tuple(number(each) for each in items(pace[1]) if each) if pace else (),
+        now=now,
+        backoff_ms=number(backoff),
+        hold=text(hold),
+    )
 
 
 def count(wanted: JobFilter, place: Place, looked_at: int = LOOKED_AT) -> ScriptCall[Counted]:

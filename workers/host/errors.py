@@ -10,6 +10,7 @@ HostError                      status  X-BASETEN-ERROR-CODE
 |-- UnsendableResponse          500    600   the model's own Response cannot be sent over HTTP
 |-- FilesNotStored              503    600
 |-- FilesNotSent                400    700
+|-- FilesNotSent                400    700
 |-- FilesRefused                400    700
 `-- ClientGone                  499    600
 """

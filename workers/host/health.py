@@ -61,4 +61,4 @@ class Health:
             self._failing_since = asked
 
     async def _run_ask(self) -> bool:
-        return await self._ask()  # in a coroutine, because create_task takes no other awaitable
+        return await self._ask()  # in a coroutine, because create_task takes no other awaitable  # in a coroutine, because create_task takes no other awaitable

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,9 @@ from tasks.outside_text import whole_number
 
 PULSE_HEADER = "x-kingpost-pulse"  # the change that a page wants to see, as the stream of changes has numbered it
 SEEN_HEADER = "x-kingpost-seen"  # what a page shows: the digest of the part
+TIMING_HEADER = (
+    "server-timing"  # how long the part took to render, which browsers show with the call
+)
 MOST_PARTS = 64  # that are kept; the one that was asked for longest ago goes first
 Render = Callable[[Viewer], Awaitable[Response]]
 
@@ -29,6 +33,7 @@ class _Part:
     number: int = -1
     body: bytes = b""
     digest: str = ""
+    took_ms: float = 0.0  # the rendering
     failed: KingpostError | None = None
 
 
@@ -51,10 +56,12 @@ class Parts:
                 raise part.failed  # the call before has just met it; else each waiting call would try in turn
             if part.number < number and (other := await self._renew(part, viewer, render)):
                 return other
-        return Response(part.body, 200, SECURITY | VARY | {SEEN_HEADER: part.digest}, "text/html")
+        said = {SEEN_HEADER: part.digest, TIMING_HEADER: f"render;dur={part.took_ms:.2f}"}
+        return Response(part.body, 200, SECURITY | VARY | said, "text/html")
 
     async def _renew(self, part: _Part, viewer: Viewer, render: Render) -> Response | None:
         """Renders the part and keeps it. Returns an answer that is no part (an error, say), which is not shared; else None."""
+        began = time.perf_counter()
         number = self._pulse.number  # what changes while this renders gets a higher one
         try:
             response = await render(replace(viewer, csrf=""))  # nothing of a session is shared
@@ -65,6 +72,7 @@ class Parts:
             return response
         part.number, part.body = number, bytes(response.body)
         part.digest = digest_of(part.body)
+        part.took_ms = (time.perf_counter() - began) * 1000
         return None
 
     def _part(self, what: object) -> _Part:
@@ -86,7 +94,10 @@ def only_if_changed(request: Request, response: Response) -> Response:
         return response
     digest = response.headers.get(SEEN_HEADER) or digest_of(bytes(response.body))
     if request.headers.get(SEEN_HEADER) == digest:
-        return Response(status_code=204, headers=SECURITY | VARY | {SEEN_HEADER: digest})
+        kept = {
+            name: response.headers[name] for name in (TIMING_HEADER,) if name in response.headers
+        }
+        return Response(status_code=204, headers=SECURITY | VARY | kept | {SEEN_HEADER: digest})
     response.headers[SEEN_HEADER] = digest
     return response
 

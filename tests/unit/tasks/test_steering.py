@@ -3,6 +3,7 @@
 import itertools
 import time
 import uuid
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -204,6 +205,27 @@ def test_a_page_goes_on_after_a_job_that_is_gone(store: JobStore, clock: Clock) 
     rest = store.run(steering.find(JobFilter(), first.place, 100))
     assert sorted(job.request_id for job in rest.jobs) == sorted(older)
     assert store.redis.zrange(keys.plain("all_jobs"), 0, -1) == before
+
+
+def test_jobs_of_a_page_stand_as_they_do_alone(store: JobStore, clock: Clock) -> None:
+    running, waiting = submit(store, 2), submit(store, 3, level=2)
+    done, other = submit(store, level=0), submit(store, key="bob", deployment=DEPLOYMENTS[1])
+    fence = f"fence{next(FENCES):011d}"
+    lease = store.run(verbs.claim(DEPLOYMENTS[0], "r:1", fence, "r"))
+    assert lease is not None and lease.job.request_id == done[0]
+    store.run(verbs.finish(lease.lease, Outcome(Status.SUCCEEDED, 7.0, b"{}", "application/json")))
+    claim(store, DEPLOYMENTS[0])
+    fail_once(store, running[1])
+    store.run(verbs.pause(DEPLOYMENTS[1], True))
+    ids = [*running, *waiting, *done, *other]
+    found = store.run(steering.look([*ids, "0" * 32]))
+    assert list(found) == ids
+    for request_id, reading in found.items():
+        alone = store.run(verbs.read(request_id))  # a little later
+        assert bool(alone.backoff_ms) == bool(reading.backoff_ms)
+        assert reading == replace(alone, now=reading.now, backoff_ms=reading.backoff_ms), request_id
+    assert found[other[0]].hold == "paused" and found[running[1]].backoff_ms > 50_000
+    assert list(store.run(steering.look(ids, "bob"))) == other
 
 
 def test_a_run_looks_at_a_bounded_number_of_jobs(store: JobStore) -> None:

@@ -79,11 +79,13 @@ def _of_union(arms: tuple[Any, ...]) -> tuple[ModelType | None, bool] | None:
 
 def _streams(annotation: Any) -> bool:
     """Whether the annotation is a generator or another iterator."""
+    """Whether the annotation is a generator or another iterator."""
     origin = get_origin(annotation)
     return isinstance(origin, type) and issubclass(origin, (Iterator, AsyncIterator))
 
 
 def _awaited(annotation: Any) -> ModelType | None:
+    """The Model of Awaitable[Model], else None."""
     """The Model of Awaitable[Model], else None."""
     origin = get_origin(annotation)
     if isinstance(origin, type) and issubclass(origin, Awaitable):
