@@ -43,10 +43,10 @@ def current_settings() -> Settings:
 
 def _why_none(settings: Settings, known: bool) -> KingpostError:
     """Why the store of the stack in the state folder cannot be used now."""
-    from cli.stack.state_lock import RUNNING, STARTING, STOPPING, holder
+    from cli.stack.state_lock import RUNNING, STARTING, STOPPING, note_of_holder
 
     folder = settings.state_dir.absolute()
-    doing = holder(settings.state_dir)
+    doing = note_of_holder(settings.state_dir)
     if doing == STOPPING:
         return NoStack(f"The stack in {folder} is stopping; start it again when it has ended.")
     if doing == STARTING:
@@ -54,6 +54,11 @@ def _why_none(settings: Settings, known: bool) -> KingpostError:
     if doing == RUNNING:
         message = f"The store of the stack in {folder} does not answer, although `kingpost up` runs"
         return StoreUnavailable(f"{message}; look into {folder / 'logs' / 'valkey.log'}.")
+    if doing is not None:
+        message = (
+            f"The state folder {folder} is held by `kingpost repair`, or by a stack that could not"
+        )
+        return NoStack(f"{message} note what it does, as on a full disk; wait until it has ended.")
     return no_stack(settings, "No stack runs in" if known else "No running stack was found in")
 
 

@@ -156,6 +156,8 @@ def unreachable(error: httpx.RequestError) -> Unreachable:
     why = str(error).rstrip(".") or type(error).__name__
     if isinstance(error, httpx.ReadTimeout):
         return Unreachable(f"{where} did not answer in time.")
+    if isinstance(error, httpx.PoolTimeout):
+        return Unreachable(f"All connections of this client to {where} were busy for too long.")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return Unreachable(f"{where} cannot be reached: {why}.")
     return Unreachable(f"The connection to {where} broke off: {why}.")

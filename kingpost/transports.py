@@ -1,4 +1,4 @@
-"""Carries out flows with httpx: `Blocking` for the sync client, `Awaiting` for asyncio."""
+"""Carries out flows (see flow.py) with httpx: `Blocking` for the sync client, `Awaiting` for asyncio."""
 
 import asyncio
 import time
@@ -14,8 +14,9 @@ from kingpost.flow import Conversation, Emit, Flow, Open, Pause, Read, Request, 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
-WRITE_SECONDS = 60.0  # how long the server may take nothing of a body
-CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+WRITE_SECONDS = 60.0  # how long sending may make no progress
+POOL_SECONDS = 60.0  # how long a call waits while MOST_CONNECTIONS others are open
+MOST_CONNECTIONS = 100  # of one client; a server allows a key some hundred
 
 
 class Blocking:
@@ -25,14 +26,14 @@ class Blocking:
         self.http, self.retries = http, retries
 
     def run(self, flow: Flow[T]) -> T:
-        """Carries out a flow to its end and returns its result."""
+        """Carries out a flow to its end and returns its result; what it emits is dropped. Raises what the flow raises, an `errors.Error`."""
         talk = Conversation(flow)
         for _ in self.lead(talk):
             pass
         return talk.result
 
     def lead(self, talk: Conversation[Any]) -> Generator[Any]:
-        """Carries out a flow to its end and yields what it emits."""
+        """Carries out a flow to its end and yields what it emits. Raises what the flow raises, an `errors.Error`."""
         opened = _Opened()
         try:
             while (step := talk.step()) is not None:
@@ -87,7 +88,7 @@ class Awaiting:
         self.http, self.retries = http, retries
 
     async def run(self, flow: Flow[T]) -> T:
-        """Carries out a flow to its end and returns its result."""
+        """Carries out a flow to its end and returns its result; what it emits is dropped. Raises what the flow raises, an `errors.Error`."""
         talk = Conversation(flow)
         async with aclosing(self.lead(talk)) as emitted:
             async for _ in emitted:
@@ -95,7 +96,7 @@ class Awaiting:
         return talk.result
 
     async def lead(self, talk: Conversation[Any]) -> AsyncGenerator[Any]:
-        """Carries out a flow to its end and yields what it emits."""
+        """Carries out a flow to its end and yields what it emits. Raises what the flow raises, an `errors.Error`."""
         opened = _AsyncOpened()
         try:
             while (step := talk.step()) is not None:
@@ -146,7 +147,8 @@ class _AsyncOpened:
 def options(url: str, key: str) -> dict[str, Any]:
     """The arguments of an httpx client for that server."""
     headers = {"authorization": f"Api-Key {key}", "user-agent": f"kingpost-python/{_version()}"}
-    return {"base_url": url, "headers": headers, "limits": CONNECTIONS}
+    limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=20)
+    return {"base_url": url, "headers": headers, "limits": limits}
 
 
 def _version() -> str:
@@ -157,7 +159,12 @@ def _version() -> str:
 
 
 def _http_request(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-    seconds = httpx.Timeout(CONNECT_SECONDS, read=request.read_seconds, write=WRITE_SECONDS)
+    timeouts = httpx.Timeout(
+        connect=CONNECT_SECONDS,
+        read=request.read_seconds,
+        write=WRITE_SECONDS,
+        pool=POOL_SECONDS,
+    )
     headers = dict(request.headers)
     return http.build_request(
         request.method,
@@ -165,5 +172,5 @@ def _http_request(http: httpx.Client | httpx.AsyncClient, request: Request) -> h
         params=request.params or None,
         headers=headers,
         content=request.content,
-        timeout=seconds,
+        timeout=timeouts,
     )

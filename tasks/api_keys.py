@@ -29,6 +29,7 @@ KEYS = plain_key("api-keys")
 RUNNING_LIMITS = plain_key("running_limits")
 PREFIX = "kp_"
 SHORTEST_PRESET = 16  # characters
+LONGEST_DAYS = 36_500.0  # a century; much later times cannot be shown as a date
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ def check_restrictions(scope: Scope, models: Sequence[str], environments: Sequen
         raise KeyRefused(
             f"A key with the scope {scope} may manage every model: create it without models and environments, "
             "or choose the scope inference."
+        )
+
+
+def check_expiry(seconds: float | None) -> None:
+    """Raises KeyRefused if a key would never be valid, or for longer than LONGEST_DAYS."""
+    if seconds is not None and not 0 < seconds <= LONGEST_DAYS * 86_400:
+        raise KeyRefused(
+            f"A key expires in more than 0 and at most {LONGEST_DAYS:,.0f} days, or never."
         )
 
 

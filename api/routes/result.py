@@ -16,15 +16,21 @@ from tasks.state import FINAL, Status
 from tasks.store import verbs
 
 router = APIRouter(tags=["async"])
-PARTS: dict[int | str, dict[str, Any]] = {
+ANSWERS: dict[int | str, dict[str, Any]] = {
     206: {"content": {"application/octet-stream": {}}},
-    416: {"description": "The output is shorter."},
+    404: {"description": "There is no such request."},
+    409: {"description": "The request is not final yet."},
+    410: {"description": "The request ended without an output."},
+    416: {"description": "The range holds no byte of the output."},
+    429: {"description": "The key asked too often."},
 }
 
 
-@router.get("/async_request/{request_id}/result", response_class=Response, responses=PARTS)
+@router.get("/async_request/{request_id}/result", response_class=Response, responses=ANSWERS)
 async def result(request: Request, request_id: str) -> Response:
-    """The output with its content type. 409 while the request is not final, 410 with the errors if it failed."""
+    """The output with its content type. 409 while the request is not final, 410 with its errors if it ended without an output.
+
+    A call counts for the key's limit of status calls, as the status does."""
     gateway, key = gateway_of(request), await authenticate(request)
     try:
         rate = key.limits.status_calls_per_minute or 0
@@ -46,21 +52,21 @@ def _refuse_without_output(job: Job, detailed: bool) -> None:
         raise Problem(410, "application_error", f"The request is {job.status}: {said}")
 
 
-async def _output(gateway: Gateway, job: Job, wanted: str) -> Response:
+async def _output(gateway: Gateway, job: Job, range_header: str) -> Response:
     """The output, or a part of it for a `Range`."""
-    kind, size = job.output_type or "", job.output_bytes or 0
-    headers = {"content-type": kind, "accept-ranges": "bytes"}
+    content_type, size = job.output_type or "", job.output_bytes or 0
+    headers = {"content-type": content_type, "accept-ranges": "bytes"}
     headers["x-baseten-request-id"] = job.request_id
-    if ACTIVE.match(kind.encode("latin-1", "replace")):
+    if ACTIVE.match(content_type.encode("latin-1", "replace")):
         headers |= {SANDBOX[0].decode(): SANDBOX[1].decode(), "content-disposition": "attachment"}
-    part = part_of(wanted, size)
+    part = part_of(range_header, size)
     if part is None:
         return Response(status_code=416, headers=headers | {"content-range": f"bytes */{size}"})
     status = 200
-    if part != Part(0, size):
+    if part != Part(0, size):  # `bytes=0-` asks for all, and a server may answer that with 200
         status, headers["content-range"] = 206, f"bytes {part.start}-{part.end - 1}/{size}"
     headers["content-length"] = str(part.end - part.start)
-    if job.output_ref and part.start < part.end:
+    if job.output_ref:
         pieces = await gateway.payloads.read_part(job.output_ref, part.start, part.end)
         return StreamingResponse(pieces, status, headers)
     output = await gateway.store.output(job.request_id)

@@ -1,4 +1,4 @@
-"""What the commands of operators do, by the API of a server or on the store of this machine."""
+"""What the commands of operators do, by the API of a server or on the store that this machine reaches."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 NO_KEY = "On the machine of the stack, the same command with --state FOLDER needs no key."
 P = ParamSpec("P")
 T = TypeVar("T")
-EXISTS = "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
+SECRET_EXISTS = "There is a secret already; `kingpost webhook-secret rotate` makes the next one."
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key that somebody wants. Without models and environments it is for all of them; a limit of None is that of the settings."""
+    """A key that somebody wants. Without models and environments it is for all of them.
+
+    `expires_in_days` is None for a key that never expires. `limits` has fields of `tasks.api_keys.Limits`; None there is the limit of the settings.
+    """
 
     scope: str
     name: str
@@ -31,7 +34,10 @@ class NewKey:
 
 
 class Operator(Protocol):
-    """What the commands of operators need: a server by its API, or the store of this machine."""
+    """What the commands of operators need: a server by its API, or the store that this machine reaches.
+
+    Methods raise `kingpost.errors.Error` by the API, and `tasks.errors.KingpostError` on the store; a command shows either as its sentence.
+    """
 
     def pause(self, model: str) -> int:
         """Holds a model's queued requests back. Returns how many wait."""
@@ -62,7 +68,7 @@ class Operator(Protocol):
         ...
 
     def webhooks(self, limit: int) -> "Webhooks":
-        """How many webhooks are on their way and were given up, and the `limit` latest of these."""
+        """How many webhooks are on their way, how many were given up, and the `limit` that were given up last."""
         ...
 
     def resend(self, request_id: str) -> None:
@@ -70,11 +76,11 @@ class Operator(Protocol):
         ...
 
 
-class OnServer:
+class OperatorOnServer:
     """By the API of a server. Methods raise the errors of the client."""
 
     def __init__(self, client: "Client") -> None:
-        self.pause, self.resume = client.models.pause, client.models.resume
+        self.pause, self.resume = _with_hint(client.models.pause), _with_hint(client.models.resume)
         self.keys, self.secrets = _with_hint(client.keys.list), _with_hint(client.webhooks.secrets)
         self.webhooks = _with_hint(client.webhooks.list)
         self.resend = _with_hint(client.webhooks.resend)
@@ -94,7 +100,7 @@ class OnServer:
         try:
             return self._new_secret(first=first)
         except Conflict as error:
-            raise Conflict(EXISTS, error.status, error.code) from None
+            raise Conflict(SECRET_EXISTS, error.status, error.code) from None
 
 
 def _with_hint(call: Callable[P, T]) -> Callable[P, T]:
@@ -111,10 +117,10 @@ def _with_hint(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def operator() -> Operator:
-    """The operator of the chosen server, or of the stack on this machine. Raises NotConfigured and NoStack."""
+    """The operator of the chosen server, or on the store that this machine reaches. Raises NotConfigured, NoStack, StoreUnavailable and SettingsError."""
     if client := chosen_client():
-        return OnServer(client)
-    from cli.local.operating import OnStore
+        return OperatorOnServer(client)
+    from cli.local.operating import OperatorOnStore
     from cli.running import current_settings
 
-    return OnStore(current_settings())
+    return OperatorOnStore(current_settings())

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from cli.accepting import accepted, check_named, say_warnings
 from cli.auditing import audited
 from cli.commands.promoting import switch
-from cli.local.promoting import OnStore
+from cli.local.promoting import RegistryOnStore
 from cli.running import check_package_folder, current_settings
 from deployments.packages.deploying import deployment_of
 from deployments.packages.names import check_model_name
@@ -76,7 +76,7 @@ def _push(
     print(f"{deployment.model_name}: deployment {deployment.id} (model {deployment.model_id})")
     say_warnings(package)
     if wanted:
-        switch(OnStore(settings), deployment.model_id, deployment.id, wanted)
+        switch(RegistryOnStore(settings), deployment.model_id, deployment.id, wanted)
     elif _environments_of(store, deployment):
         print(f"{', '.join(_environments_of(store, deployment))} points at it.")
     else:

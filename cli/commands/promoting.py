@@ -74,7 +74,7 @@ class Registry(Protocol):
         ...
 
 
-class OnServer:
+class RegistryOnServer:
     """The registry of a server, by its API."""
 
     follows: bool | None = None
@@ -187,11 +187,11 @@ def _confirm_failed_load(
 
 def _registry() -> Registry:
     if client := chosen_client():
-        return OnServer(client)
-    from cli.local.promoting import OnStore
+        return RegistryOnServer(client)
+    from cli.local.promoting import RegistryOnStore
     from cli.running import current_settings
 
-    return OnStore(current_settings())
+    return RegistryOnStore(current_settings())
 
 
 def _set_active(deployment_id: str, active: bool, as_json: bool) -> None:

@@ -17,7 +17,7 @@ import redis
 from cli.client.doctor import Finding, clock, sentence
 from cli.running import NoStack, current_settings
 from cli.stack.ports import why_taken
-from cli.stack.state_lock import holder
+from cli.stack.state_lock import note_of_holder
 from tasks.errors import KingpostError, SettingsError
 from tasks.outside_text import whole_number
 from tasks.process.descriptors import connections, raise_descriptor_limit
@@ -62,7 +62,7 @@ def on_this_machine() -> Iterator[Finding]:
     yield from _gpus()
     if stack is None:
         yield from _store(settings)
-    elif holder(settings.state_dir) is None:
+    elif note_of_holder(settings.state_dir) is None:
         yield Finding("stack", "warn", f"No stack runs in {settings.state_dir.absolute()}.", "`kingpost up` starts one; --state names another folder.")  # fmt: skip
     yield _disk(settings.state_dir)
     yield from _ports(settings.state_dir)

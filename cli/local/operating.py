@@ -1,16 +1,16 @@
-"""Pause, resume, keys and webhooks on the store of this machine, with the entries in the audit log that the API makes."""
+"""Pause, resume, keys and webhooks on the store that this machine reaches. The audit log gets entries with the same actions as by the API."""
 
 from datetime import UTC, datetime
 
 from cli.auditing import audited
-from cli.client.operator import EXISTS, NewKey
+from cli.client.operator import SECRET_EXISTS, NewKey
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from kingpost.operating import NOT_RESENT, ApiKey, GivenUp, Webhooks, WebhookSecret
 from tasks.access import keys
 from tasks.access.keys import KeyUse
 from tasks.api_keys import SCOPES, Limits, key_id
-from tasks.errors import NotFound, SettingsError
+from tasks.errors import KeyRefused, NotFound, SettingsError
 from tasks.settings import Settings
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
@@ -19,8 +19,8 @@ from tasks.webhooks import verbs as outbox
 from tasks.webhooks.verbs import Redelivery
 
 
-class OnStore:
-    """The operator on the store that this machine reaches."""
+class OperatorOnStore:
+    """The operator on the store that this machine reaches. Every method raises StoreUnavailable, too."""
 
     def __init__(self, settings: Settings) -> None:
         self._store = JobStore(settings)
@@ -53,22 +53,29 @@ class OnStore:
         return [_shown(use) for use in self._store.run(keys.known())]
 
     def create_key(self, wish: NewKey) -> str:
-        """Makes a key. Returns the key itself. Raises SettingsError and KeyRefused."""
-        if wish.scope not in SCOPES:
-            raise SettingsError(f"--scope must be one of {', '.join(SCOPES)}, not {wish.scope!r}.")
+        """Makes a key. Returns the key itself. Raises KeyRefused."""
         plain, days = keys.fresh(), wish.expires_in_days
         seconds = None if days is None else days * 86_400
-        only = (tuple(wish.models), tuple(wish.environments))
         target = f"{key_id(plain)} {wish.scope} {wish.name}".rstrip()
         with audited(self._store, "key.create", target):
-            call = keys.create(plain, wish.name, wish.scope, *only, seconds, Limits(**wish.limits))
+            if wish.scope not in SCOPES:
+                raise KeyRefused(f"--scope must be one of {', '.join(SCOPES)}, not {wish.scope!r}.")
+            call = keys.create(
+                plain,
+                wish.name,
+                wish.scope,
+                models=tuple(wish.models),
+                environments=tuple(wish.environments),
+                expires_in_seconds=seconds,
+                limits=Limits(**wish.limits),
+            )
             self._store.run(call)
         return plain
 
-    def revoke_key(self, key_id: str) -> None:
+    def revoke_key(self, identity: str) -> None:
         """Revokes a key for good. Raises NotFound."""
-        with audited(self._store, "key.revoke", key_id):
-            self._store.run(keys.revoke(key_id))
+        with audited(self._store, "key.revoke", identity):
+            self._store.run(keys.revoke(identity))
 
     def secrets(self) -> list[WebhookSecret]:
         """The secrets that sign webhooks now, newest first."""
@@ -86,11 +93,11 @@ class OnStore:
         fresh = signatures.new_secret()
         with audited(self._store, "webhook_secret.rotate"):
             if not self._store.run(secrets.rotate(fresh, first)):
-                raise SettingsError(EXISTS)
+                raise SettingsError(SECRET_EXISTS)
         return fresh
 
     def webhooks(self, limit: int) -> Webhooks:
-        """How many webhooks are on their way and were given up, and the `limit` latest of these."""
+        """How many webhooks are on their way, how many were given up, and the `limit` that were given up last."""
         status = self._store.run(outbox.outbox_status(limit))
         latest = [
             GivenUp(

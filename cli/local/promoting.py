@@ -11,7 +11,7 @@ from tasks.store import verbs
 from tasks.store.job_store import JobStore
 
 
-class OnStore:
+class RegistryOnStore:
     """The registry in the store that this machine reaches."""
 
     def __init__(self, settings: Settings) -> None:

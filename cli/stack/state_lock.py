@@ -2,47 +2,60 @@
 
 import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import IO
 
 from cli.stack.start_failed import StartFailed
 from tasks.process.private_files import keep_private
 
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"
-Note = Callable[[str], None]
-# `holder` locks the folder for a moment, so `locked` tries for a second before it says that the folder is in use.
+LONGEST_NOTE = 100  # bytes
+SetNote = Callable[[str], None]
+# `note_of_holder` locks the folder for a moment, so `locked` tries for a second before it says that the folder is in use.
 TRIES, AGAIN_SECONDS = 50, 0.02
 
 
 @contextlib.contextmanager
-def locked(state: Path) -> Generator[Note]:
-    """Locks the state folder, so that only one command uses it. Gives a function that notes what this command does: STARTING, RUNNING or STOPPING. Raises StartFailed."""
+def locked(state: Path) -> Generator[SetNote]:
+    """Locks the state folder, so that only one command uses it. Gives a function that notes what this command does: STARTING, RUNNING or STOPPING.
+
+    Raises StartFailed when the folder cannot be written or locked, or when another command holds it.
+    """
     try:
         state.mkdir(parents=True, exist_ok=True)
         keep_private(state)
-        lock = (state / "lock").open("a+")
+        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartFailed(
-            f"The state folder {state} cannot be written: {error.strerror}."
-        ) from error
-    with lock:
-        if not any(_try_lock(lock) for _ in range(TRIES)):
-            message = f"Another `kingpost up` uses {state}; stop it, or choose another folder with --state."
-            raise StartFailed(message)
+        message = f"The state folder {state} cannot be written: {error.strerror}."
+        raise StartFailed(f"{message} Choose another folder with --state.") from error
+    try:
+        _take(lock, state)
 
-        def note(word: str) -> None:
+        def set_note(word: str) -> None:
             with contextlib.suppress(OSError):  # a full disk
-                lock.truncate(0)
-                lock.write(word)
-                lock.flush()
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, word.encode(), 0)
 
-        note("")
-        yield note
+        set_note("")
+        yield set_note
+    finally:
+        os.close(lock)
 
 
-def _try_lock(lock: IO[str]) -> bool:
+def _take(lock: int, state: Path) -> None:
+    try:
+        taken = any(_try_lock(lock) for _ in range(TRIES))
+    except OSError as error:
+        message = f"The state folder {state} cannot be locked: {error.strerror}."
+        raise StartFailed(f"{message} Choose another folder with --state.") from error
+    if not taken:
+        message = f"Another `kingpost up` or `kingpost repair` uses {state}"
+        raise StartFailed(f"{message}; stop it, or choose another folder with --state.")
+
+
+def _try_lock(lock: int) -> bool:
     """Whether the lock could be taken. Waits AGAIN_SECONDS if not."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,11 +65,14 @@ def _try_lock(lock: IO[str]) -> bool:
     return True
 
 
-def holder(state: Path) -> str | None:
-    """The note of the command that has locked the folder: what it does. None when no command has locked it."""
-    with contextlib.suppress(OSError), (state / "lock").open() as lock:
+def note_of_holder(state: Path) -> str | None:
+    """What the command that has locked the folder does; "" if it has not noted it, as `kingpost repair`.
+
+    None when no command has locked the folder, or when that cannot be found out.
+    """
+    with contextlib.suppress(OSError), (state / "lock").open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return lock.read()
+            return lock.read(LONGEST_NOTE).decode()
     return None

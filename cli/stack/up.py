@@ -22,7 +22,7 @@ from cli.stack.ports import is_free, url, why_taken
 from cli.stack.readiness import Deaths, Models, http_answers
 from cli.stack.registering import install_key, register
 from cli.stack.start_failed import StartFailed
-from cli.stack.state_lock import RUNNING, STARTING, STOPPING, Note, locked
+from cli.stack.state_lock import RUNNING, STARTING, STOPPING, SetNote, locked
 from cli.stack.store_watch import StoreWatch
 from deployments.registry import verbs as registry
 from tasks.errors import KingpostError, StoreUnavailable
@@ -94,7 +94,7 @@ class _Stack:
     """The parts of one `kingpost up`, from start to stop."""
 
     def __init__(
-        self, settings: Settings, choices: Choices, found: Found, began: float, note: Note
+        self, settings: Settings, choices: Choices, found: Found, began: float, note: SetNote
     ) -> None:
         self._settings = settings
         self._choices = choices

@@ -16,6 +16,7 @@ from tasks.api_keys import (
     ApiKey,
     Limits,
     Scope,
+    check_expiry,
     check_restrictions,
     key_id,
     parse,
@@ -60,6 +61,7 @@ def create(
 ) -> ScriptCall[ApiKey]:
     """Stores a key that `fresh` made; its plain text cannot be read again. Raises KeyRefused, as does reading the reply."""
     check_restrictions(scope, models, environments)
+    check_expiry(expires_in_seconds)
     now = _now()
     key = ApiKey(
         key_id(plain),

@@ -188,7 +188,7 @@ def test_broken_folders_are_left_out_with_a_reason_each(lasting_up: Up) -> None:
 def test_a_second_one_on_the_same_state_is_refused(lasting_up: Up, tmp_path: Path) -> None:
     other = Up(tmp_path / "other")
     other.state = lasting_up.state
-    assert "Another `kingpost up` uses" in other.refused("--no-flower")
+    assert "Another `kingpost up` or `kingpost repair` uses" in other.refused("--no-flower")
     wait_until(lasting_up.predicts)
 
 

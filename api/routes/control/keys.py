@@ -15,13 +15,12 @@ from api.schemas import WHOLE
 from tasks.access import keys
 from tasks.access.audit import Change
 from tasks.access.keys import KeyUse
-from tasks.api_keys import ApiKey, Limits, Scope
+from tasks.api_keys import LONGEST_DAYS, ApiKey, Limits, Scope
 from tasks.errors import NotFound
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 own = APIRouter(tags=["keys"])
 SMALL_BODY = 65_536  # bytes
-LONGEST_DAYS = 36_500.0
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Field(ge=0, le=2**31), WHOLE]
 

@@ -71,7 +71,7 @@ class GivenUpView(BaseModel):
 
 
 class WebhooksView(BaseModel):
-    """How many webhooks are on their way and were given up, and the latest of these."""
+    """How many webhooks are on their way, how many were given up, and those that were given up last."""
 
     pending: int
     given_up: int

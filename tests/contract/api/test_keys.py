@@ -89,5 +89,5 @@ def test_what_is_no_key_is_refused_with_a_sentence(admin: httpx.Client) -> None:
 
 
 def test_an_expired_key_says_so(live: Live, admin: httpx.Client) -> None:
-    identity = key_id(live.new_key(expires_in_seconds=0.0))
+    identity = key_id(live.new_key(expires_in_seconds=0.001))
     assert listed(admin, identity)["state"] == "expired"

@@ -98,3 +98,13 @@ def test_what_only_reads_makes_no_entry(store: JobStore, run: Run) -> None:
     for words in (["keys", "list"], ["models"], ["webhooks", "list"], ["webhook-secret", "list"]):
         run(*words)
     assert entries(store) == []
+
+
+@pytest.mark.parametrize("option", ["--expires-in-days=1e9", "--expires-in-days=0", "--scope=all"])
+def test_a_key_that_cannot_be_is_refused_and_the_list_of_keys_can_still_be_read(
+    store: JobStore, run: Run, option: str
+) -> None:
+    run("keys", "create", option)
+    assert run("keys", "list", "--json").strip() == "[]"
+    ((action, _, result),) = entries(store)
+    assert action == "key.create" and ("at most 36,500 days" in result or "--scope must" in result)

@@ -88,6 +88,7 @@ def test_a_folder_whose_stack_has_stopped_says_so(elsewhere: Path, tmp_path: Pat
         (STARTING, "is starting; try again"),
         (RUNNING, "does not answer, although `kingpost up` runs"),
         (STOPPING, "is stopping; start it again when it has ended"),
+        ("", "is held by `kingpost repair`"),
     ],
 )
 @pytest.mark.parametrize("embedded", [True, False])
