@@ -55,7 +55,7 @@ class Operator(Protocol):
         """Makes a key. Returns the key itself."""
         ...
 
-    def revoke_key(self, key_id: str) -> None:
+    def revoke_key(self, identity: str) -> None:
         """Revokes a key for good."""
         ...
 
@@ -91,9 +91,9 @@ class OperatorOnServer:
         """Makes a key. Returns the key itself."""
         return self._create(**vars(wish)).key
 
-    def revoke_key(self, key_id: str) -> None:
+    def revoke_key(self, identity: str) -> None:
         """Revokes a key for good."""
-        self._revoke(key_id)
+        self._revoke(identity)
 
     def new_secret(self, first: bool) -> str:
         """Makes a secret and returns it. With `first`, it raises Conflict if there is one already."""
