@@ -79,6 +79,7 @@ class Sweeper:
         forgotten = await self._step("forget", self._forget, 0)
         files = await self._step("forget files", self._forget_files, 0)
         indexed = await self._step("reindex", self._reindex, 0)
+        await self._step("beat", self._beat, None)
         return Swept(rescued, stopped, expired, wakeups, retried, forgotten, files, indexed)
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]], nothing: T) -> T:
@@ -91,6 +92,9 @@ class Sweeper:
 
     async def _tick(self) -> None:
         await tell_time(self._store, self._since_boot_ms)
+
+    async def _beat(self) -> None:
+        await self._store.run(verbs.beat())
 
     async def _rescue(self) -> tuple[int, int]:
         queued = stopped = 0

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
@@ -23,6 +23,7 @@ Level = Literal["ok", "warn", "fail"]
 COLORS: dict[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 SECONDS = 10.0  # for the server to answer
 CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0  # s apart: more is a warning, or a failure
+MOST_PARTS = 20  # of the service that are shown
 MOST_SAID = 300  # characters of an answer that are shown
 # What a key of each scope may do.
 SCOPES = {
@@ -92,6 +93,7 @@ def on_server(server: "Server") -> Iterator[Finding]:
         yield Finding("server", "ok", f"{where} answers in {took:.0f} ms.")
     else:
         yield Finding("server", "fail", f"{where} answers {answer.status_code}: {sentence(answer)}", "Run `kingpost doctor` on its machine.")  # fmt: skip
+    yield from parts(answer)
     yield _clock(answer.headers.get("date", ""), asked, took / 1000)
     with Client(server, retries=RETRIES) as client:
         try:
@@ -105,6 +107,27 @@ def on_server(server: "Server") -> Iterator[Finding]:
             yield Finding("key", "fail", str(error), "`kingpost login` with another key; `kingpost keys create` makes one there.")  # fmt: skip
         except Error as error:
             yield Finding("key", "fail", str(error))
+
+
+def parts(answer: "httpx.Response") -> Iterator[Finding]:
+    """The parts of the service that are not well, as `/health/ready` says. Servers of an earlier version say none."""
+    try:
+        said = records(answer.json(), "parts")
+    except ValueError:
+        return
+    for part in said[:MOST_PARTS]:
+        name, state, why = (str(part.get(field, ""))[:MOST_SAID] for field in ("name", "state", "said"))  # fmt: skip
+        if state == "fail":
+            yield Finding(name, "fail" if part.get("needed") is True else "warn", why)
+        elif state == "unknown" and why:
+            yield Finding(name, "warn", why)
+
+
+def records(answer: object, name: str) -> list[dict[str, object]]:
+    """The objects of a list in a JSON object; none if the answer is of another shape."""
+    said = cast("dict[str, object]", answer).get(name) if isinstance(answer, dict) else None
+    rows = cast("list[object]", said) if isinstance(said, list) else []
+    return [cast("dict[str, object]", row) for row in rows if isinstance(row, dict)]
 
 
 def sentence(answer: "httpx.Response") -> str:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import redis
 
-from cli.client.doctor import Finding, clock, sentence
+from cli.client.doctor import Finding, clock, parts, sentence
 from cli.running import NoStack, current_settings
 from cli.stack.ports import why_taken
 from cli.stack.state_lock import note_of_holder
@@ -198,7 +198,7 @@ def _ports(state: Path) -> Iterator[Finding]:
     """The ports of the stack that runs, or those that `kingpost up` takes."""
     with contextlib.suppress(OSError, ValueError):
         up = cast("dict[str, Any]", json.loads((state / "up.json").read_bytes()))
-        yield _api_answers(str(up.get("api", "")))
+        yield from _api_answers(str(up.get("api", "")))
         return
     for name, port in PORTS.items():
         why = why_taken("127.0.0.1", port)
@@ -209,16 +209,19 @@ def _ports(state: Path) -> Iterator[Finding]:
             yield Finding("port", "warn", f"{why}.", f"kingpost up {option} N takes another one.")
 
 
-def _api_answers(url: str) -> Finding:
+def _api_answers(url: str) -> Iterator[Finding]:
     import httpx
 
     try:
         answer = httpx.get(f"{url}/health/ready", timeout=API_SECONDS)
     except httpx.HTTPError as error:
-        return Finding("api", "fail", f"{url} does not answer: {error}", "See `kingpost logs` and the terminal of `kingpost up`.")  # fmt: skip
+        yield Finding("api", "fail", f"{url} does not answer: {error}", "See `kingpost logs` and the terminal of `kingpost up`.")  # fmt: skip
+        return
     if answer.is_success:
-        return Finding("api", "ok", f"{url} answers.")
-    return Finding("api", "fail", f"{url} is not ready: {sentence(answer)}", "See `kingpost logs`.")
+        yield Finding("api", "ok", f"{url} answers.")
+    else:
+        yield Finding("api", "fail", f"{url} is not ready: {sentence(answer)}", "See `kingpost logs`.")  # fmt: skip
+    yield from parts(answer)
 
 
 def _descriptors(settings: Settings) -> Finding:

@@ -102,6 +102,24 @@ def nodes() -> ScriptCall[list[Heard]]:
     return ScriptCall("nodes", [MOST], read, SCRIPTS)
 
 
+@dataclass(frozen=True)
+class Vital:
+    """How long ago the sweeper of a maintenance process and a node were last heard of. None = never."""
+
+    swept: Milliseconds | None
+    node: Milliseconds | None
+
+
+def vital() -> ScriptCall[Vital]:
+    """When maintenance and the nodes were last heard of. It costs the same however many nodes there are."""
+
+    def read(reply: Reply) -> Vital:
+        swept, node = (int(text(part)) for part in items(reply))
+        return Vital(swept if swept >= 0 else None, node if node >= 0 else None)
+
+    return ScriptCall("vital", [], read, SCRIPTS)
+
+
 def needs_node(deployment: Deployment, replicas: Sequence[Replica]) -> bool:
     """Whether a node still has to take the deployment: it should run, and no replica of it is known."""
     ready_to_load = deployment.active and not (deployment.failure or deployment.gave_up)

@@ -11,6 +11,7 @@ PLAIN = {
     "epoch": "string, a random id written once: a store that lost its data has none, or another one",
     "clock": "string 'wall ms, ms that the clock of leases is behind it', as of the latest second",
     "ticks": "hash boot id of a machine, or 'last' -> 'its clock, ours, the wall's' in ms, when a sweeper compared them",
+    "swept": "string, ms when a sweeper last finished a round",
     "grace": "string, there for one lease after the clock was put forward; meanwhile leases that ran out are left alone",
     "leases": "zset request_id -> lease deadline ms; from claim to the end of the model call",
     "expiry": "zset request_id -> ms when it expires; from submit to the first claim",

@@ -354,6 +354,11 @@ def tick(boot_id: str, boot_ms: int) -> ScriptCall[int]:
     return ScriptCall("tick", [boot_id, boot_ms], number)
 
 
+def beat() -> ScriptCall[str]:
+    """Notes that a round of a sweeper has ended, so that others see that maintenance runs."""
+    return ScriptCall("beat", [], text)
+
+
 def wake(deployment_id: str) -> ScriptCall[int]:
     """Sends a wake-up if jobs wait. The reply has the number of wake-ups sent."""
     return ScriptCall("wake", [deployment_id], number)
