@@ -273,6 +273,7 @@ class Keys(_BlockingMethods):
 
     list = _blocking(operating.list_keys)
     create = _blocking(operating.create_key)
+    limit = _blocking(operating.limit_key)
     revoke = _blocking(operating.revoke_key)
 
 
@@ -281,6 +282,7 @@ class AsyncKeys(_AwaitedMethods):
 
     list = _awaited(operating.list_keys)
     create = _awaited(operating.create_key)
+    limit = _awaited(operating.limit_key)
     revoke = _awaited(operating.revoke_key)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from kingpost.errors import NotConfigured
 
 URL, KEY = "KINGPOST_URL", "KINGPOST_API_KEY"
+OTHERS = 0o077  # the rights of the group and of all others
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -137,9 +138,12 @@ class Contexts:
 
     @classmethod
     def read(cls) -> "Contexts":
-        """The contexts in the file; none without a file. Raises NotConfigured for a damaged one."""
+        """The contexts in the file; none without a file. If others could read it, now only its owner can. Raises NotConfigured for a damaged one."""
         path = _path()
         try:
+            if path.stat().st_mode & OTHERS:
+                with contextlib.suppress(OSError):  # not ours, or the disk is read-only
+                    path.chmod(0o600)
             said = json.loads(path.read_bytes())
             servers = {name: _server(name, entry) for name, entry in said["contexts"].items()}
             return cls(servers, str(said["current"]))

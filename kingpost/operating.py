@@ -213,6 +213,16 @@ def create_key(
     return ApiKey.of(json_object((yield from ask(request))))
 
 
+def limit_key(key_id: str, limits: Mapping[str, int | None]) -> Flow[ApiKey]:
+    """Changes the named limits of a key; None means the limit of the settings. They hold everywhere within two seconds.
+
+    The names are those of `ApiKey.limits`.
+    """
+    path, body = f"/v1/keys/{path_segment(key_id)}", json_body({"limits": dict(limits)})
+    request = Request("PATCH", path, headers=JSON, content=body)
+    return ApiKey.of(json_object((yield from ask(request))))
+
+
 def revoke_key(key_id: str) -> Flow[ApiKey]:
     """Revokes a key for good. It stops working everywhere within two seconds. Its requests stay."""
     path = f"/v1/keys/{path_segment(key_id)}"

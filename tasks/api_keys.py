@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -52,6 +52,11 @@ class Limits:
             settings.max_running_per_key,
         )
         return replace(defaults, **{k: v for k, v in vars(self).items() if v is not None})
+
+
+def said(limits: Mapping[str, int | None]) -> str:
+    """Limits as they are shown: `max_running=2 max_unfinished=default`."""
+    return " ".join(f"{name}={'default' if n is None else n}" for name, n in limits.items())
 
 
 @dataclass(frozen=True)

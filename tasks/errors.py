@@ -2,7 +2,7 @@
 
 KingpostError
 |-- SettingsError            a setting is wrong; the start ends with this sentence
-|-- KeyRefused               an API key like this cannot be created
+|-- KeyRefused               an API key like this cannot be created or changed
 |-- StoreUnavailable         Redis cannot be reached, is loading, read-only or full
 |-- PayloadUnavailable       the payload store cannot take or give a payload
 |-- AdmissionError           the request is well formed, but cannot be accepted now
@@ -27,7 +27,7 @@ class SettingsError(KingpostError):
 
 
 class KeyRefused(KingpostError):
-    """An API key like this cannot be created."""
+    """An API key like this cannot be created or changed."""
 
 
 class StoreUnavailable(KingpostError):

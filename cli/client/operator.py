@@ -55,6 +55,12 @@ class Operator(Protocol):
         """Makes a key. Returns the key itself."""
         ...
 
+    def limit_key(
+        self, identity: str, limits: Mapping[str, int | None]
+    ) -> Mapping[str, int | None]:
+        """Changes the named limits of a key. None means that of the settings. Returns all of its limits."""
+        ...
+
     def revoke_key(self, identity: str) -> None:
         """Revokes a key for good."""
         ...
@@ -85,11 +91,18 @@ class OperatorOnServer:
         self.webhooks = _with_hint(client.webhooks.list)
         self.resend = _with_hint(client.webhooks.resend)
         self._create, self._revoke = _with_hint(client.keys.create), _with_hint(client.keys.revoke)
+        self._limit = _with_hint(client.keys.limit)
         self._new_secret = _with_hint(client.webhooks.new_secret)
 
     def create_key(self, wish: NewKey) -> str:
         """Makes a key. Returns the key itself."""
         return self._create(**vars(wish)).key
+
+    def limit_key(
+        self, identity: str, limits: Mapping[str, int | None]
+    ) -> Mapping[str, int | None]:
+        """Changes the named limits of a key. None means that of the settings. Returns all of its limits."""
+        return self._limit(identity, limits).limits
 
     def revoke_key(self, identity: str) -> None:
         """Revokes a key for good."""

@@ -1,6 +1,7 @@
-"""`kingpost keys`: create, list and revoke API keys."""
+"""`kingpost keys`: create, list, limit and revoke API keys."""
 
 import json
+import re
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from kingpost.operating import ApiKey
 
 SCOPES = "full, inference, metrics, deploy or admin"
-app = typer.Typer(no_args_is_help=True, help="Manages API keys: create, list, revoke.")
+app = typer.Typer(no_args_is_help=True, help="Manages API keys: create, list, limit, revoke.")
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="Id from `kingpost keys list`.")]
+NewLimit = Annotated[
+    str | None, typer.Option(metavar="N", help="0 = no limit, `default` = the setting.")
+]
+LARGEST_LIMIT = 2**31  # as over REST
 LIMIT = "0 = no limit (default: the setting)."  # in the help of each limit
 
 
@@ -38,6 +44,10 @@ def create(
     status_calls_per_minute: Annotated[
         int | None, typer.Option(min=0, help=f"Status calls in a minute. {LIMIT}")
     ] = None,
+    queue_status_calls_per_minute: Annotated[
+        int | None,
+        typer.Option(min=0, help=f"Calls for the length of a queue in a minute. {LIMIT}"),
+    ] = None,
     max_unfinished: Annotated[
         int | None, typer.Option(min=0, help=f"Requests queued or running. {LIMIT}")
     ] = None,
@@ -50,6 +60,7 @@ def create(
     limits = {
         "submits_per_minute": submits_per_minute,
         "status_calls_per_minute": status_calls_per_minute,
+        "queue_status_calls_per_minute": queue_status_calls_per_minute,
         "max_unfinished": max_unfinished,
         "max_running": max_running,
     }
@@ -81,10 +92,47 @@ def list_keys(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def limits(
+    identity: KeyId,
+    submits_per_minute: NewLimit = None,
+    status_calls_per_minute: NewLimit = None,
+    queue_status_calls_per_minute: NewLimit = None,
+    max_unfinished: NewLimit = None,
+    max_running: NewLimit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Changes limits of a key. Those that are not given stay. They hold within two seconds."""
+    given = {
+        "submits_per_minute": submits_per_minute,
+        "status_calls_per_minute": status_calls_per_minute,
+        "queue_status_calls_per_minute": queue_status_calls_per_minute,
+        "max_unfinished": max_unfinished,
+        "max_running": max_running,
+    }
+    changes = {name: _limit(text, name) for name, text in given.items() if text is not None}
+    if not changes:
+        raise typer.BadParameter("Name at least one limit, such as --max-running 2.")
+    now = operator().limit_key(identity, changes)
+    shown = ", ".join(f"{name}={n}" for name, n in now.items() if n is not None)
+    sentence = f"The key {identity} has these limits of its own: {shown or 'none'}."
+    say(as_json, sentence, id=identity, limits=dict(now))
+
+
+def _limit(text: str, name: str) -> int | None:
+    """None for `default`. Raises BadParameter."""
+    if text == "default":
+        return None
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > LARGEST_LIMIT:
+        option = f"--{name.replace('_', '-')}"
+        raise typer.BadParameter(
+            f"{option} must be a whole number of 0 to {LARGEST_LIMIT}, or `default`, not {text!r}."
+        )
+    return int(text)
+
+
+@app.command()
 def revoke(
-    identity: Annotated[
-        str, typer.Argument(metavar="KEY_ID", help="Id from `kingpost keys list`.")
-    ],
+    identity: KeyId,
     as_json: AsJson = False,
 ) -> None:
     """Revokes a key for good. It stops working everywhere within two seconds."""

@@ -1,5 +1,6 @@
 """Pause, resume, keys and webhooks on the store that this machine reaches. The audit log gets entries with the same actions as by the API."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cli.auditing import audited
@@ -9,7 +10,7 @@ from deployments.registry.records import Deployment
 from kingpost.operating import NOT_RESENT, ApiKey, GivenUp, Webhooks, WebhookSecret
 from tasks.access import keys
 from tasks.access.keys import KeyUse
-from tasks.api_keys import SCOPES, Limits, key_id
+from tasks.api_keys import SCOPES, Limits, key_id, said
 from tasks.errors import KeyRefused, NotFound, SettingsError
 from tasks.settings import Settings
 from tasks.store import verbs
@@ -71,6 +72,13 @@ class OperatorOnStore:
             )
             self._store.run(call)
         return plain
+
+    def limit_key(
+        self, identity: str, limits: Mapping[str, int | None]
+    ) -> Mapping[str, int | None]:
+        """Changes the named limits of a key. None means that of the settings. Returns all of its limits. Raises NotFound and KeyRefused."""
+        with audited(self._store, "key.limit", f"{identity} {said(limits)}".rstrip()):
+            return vars(self._store.run(keys.limit(identity, limits)).limits)
 
     def revoke_key(self, identity: str) -> None:
         """Revokes a key for good. Raises NotFound."""

@@ -4,7 +4,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar, cast
 
@@ -117,10 +117,31 @@ def revoke(identity: str) -> ScriptCall[ApiKey]:
 
     def read(reply: Reply) -> ApiKey:
         if reply is None:
-            raise NotFound(f"There is no API key with the id {utf8(identity)}.")
+            raise _unknown(identity)
         return parse(cast(bytes, reply))
 
     return ScriptCall("revoke_key", [utf8(identity)], read, ACCESS)
+
+
+def limit(identity: str, changes: Mapping[str, int | None]) -> ScriptCall[ApiKey]:
+    """Changes limits of the key with that id, by the names of their fields in `Limits`. None means the limit of the settings; limits without a name here stay.
+
+    Reading the reply raises NotFound, and KeyRefused for a revoked key.
+    """
+    Limits(**changes)  # no other names
+
+    def read(reply: Reply) -> ApiKey:
+        if reply is None:
+            raise _unknown(identity)
+        if reply == b"revoked":
+            raise KeyRefused(f"The key {utf8(identity)} is revoked for good; create another key.")
+        return parse(cast(bytes, reply))
+
+    return ScriptCall("limit_key", [utf8(identity), json.dumps(dict(changes))], read, ACCESS)
+
+
+def _unknown(identity: str) -> NotFound:
+    return NotFound(f"There is no API key with the id {utf8(identity)}.")
 
 
 def _now() -> float:

@@ -1,4 +1,4 @@
-"""API keys, for keys with the scope `admin`: list, create, revoke. A key is shown once, and its hash never."""
+"""API keys, for keys with the scope `admin`: list, create, change their limits, revoke. A key is shown once, and its hash never."""
 
 from datetime import UTC, datetime
 from time import time
@@ -15,7 +15,7 @@ from api.schemas import WHOLE
 from tasks.access import keys
 from tasks.access.audit import Change
 from tasks.access.keys import KeyUse
-from tasks.api_keys import LONGEST_DAYS, ApiKey, Limits, Scope
+from tasks.api_keys import LONGEST_DAYS, ApiKey, Limits, Scope, said
 from tasks.errors import NotFound
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
@@ -48,6 +48,14 @@ class NewKeyBody(BaseModel):
     environments: Annotated[list[Name], Field(max_length=100)] = []
     expires_in_days: Annotated[float, Field(gt=0, le=LONGEST_DAYS, strict=True)] | None = None
     limits: KeyLimits = KeyLimits()
+
+
+class KeyChangeBody(BaseModel):
+    """PATCH /v1/keys/{id}. Only limits can be changed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limits: KeyLimits
 
 
 class KeyView(BaseModel):
@@ -119,6 +127,20 @@ async def create(
     key = await gateway_of(request).store.run(call)
     change.target = f"{key.id} {key.scope} {key.name}".rstrip()
     return NewKeyView(**_fields(key), key=plain)
+
+
+@router.patch("/{key_id}", response_model=KeyView)
+async def limit(
+    request: Request, key_id: str, change: Annotated[Change, audits("key.limit", "admin")]
+) -> KeyView:
+    """Changes the limits that the body names; null means the limit of the settings. They hold everywhere within two seconds."""
+    asked = bodies.parse(TypeAdapter(KeyChangeBody), await bodies.read(request, SMALL_BODY))
+    changes = asked.limits.model_dump(exclude_unset=True)
+    change.target = f"{change.target} {said(changes)}".rstrip()
+    try:
+        return KeyView.of(await gateway_of(request).store.run(keys.limit(key_id, changes)))
+    except NotFound as error:
+        raise Problem(404, "client_error", str(error)) from None
 
 
 @router.delete("/{key_id}", response_model=KeyView)

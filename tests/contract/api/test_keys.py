@@ -1,4 +1,4 @@
-"""API keys over REST: an admin makes, lists and revokes them, and never sees a hash."""
+"""API keys over REST: an admin makes, lists, limits and revokes them, and never sees a hash."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -55,6 +55,66 @@ def test_a_key_is_made_used_listed_and_revoked(live: Live, admin: httpx.Client) 
             assert (answer.status_code, answer.json()["state"]) == (200, "revoked")
         wait_until(lambda: client.get("/async_requests").status_code == 401)
     assert listed(admin, key["id"])["state"] == "revoked"
+
+
+def test_limits_of_a_key_change_and_hold_for_what_already_waits(
+    live: Live, admin: httpx.Client
+) -> None:
+    key = made(admin, scope="inference", models=["talker"], limits={"max_unfinished": 1})
+    path, queue = f"/v1/keys/{key['id']}", "/models/talker/production/async_predict"
+
+    def limited(**limits: int | None) -> dict[str, Any]:
+        answer = admin.patch(path, json={"limits": limits})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["limits"] == listed(admin, key["id"])["limits"]
+        return {name: n for name, n in answer.json()["limits"].items() if n is not None}
+
+    with live.client(key["key"]) as client:
+
+        def status(request_id: str) -> dict[str, Any]:
+            return client.get(f"/async_request/{request_id}").json()
+
+        running = submit(client, {"stream": ["x"], "gate": str(live.folder / "limited")}, queue)
+        wait_until(lambda: status(running)["status"] == "IN_PROGRESS")
+        assert client.post(queue, json={"model_input": {}}).status_code == 429
+        assert limited(max_unfinished=5, max_running=1) == {"max_unfinished": 5, "max_running": 1}
+        wait_until(lambda: client.post(queue, json={"model_input": {}}).status_code == 201)
+        waiting = client.get("/async_requests").json()["requests"][0]["request_id"]
+        wait_until(lambda: status(waiting)["waiting_for"] == "key_limit")
+        assert limited(max_running=None) == {"max_unfinished": 5}
+        assert client.get(f"/async_request/{waiting}?wait=20").json()["status"] == "SUCCEEDED"
+        assert status(running)["status"] == "IN_PROGRESS"
+        (live.folder / "limited.0").touch()
+    assert limited() == {"max_unfinished": 5}
+    assert listed(admin, key["id"])["models"] == ["talker"]  # nothing else has changed
+    entries = admin.get("/v1/audit", params={"action": "key.limit"}).json()["entries"]
+    targets = [entry["target"] for entry in entries if entry["target"].startswith(key["id"])]
+    assert targets[1:] == [
+        f"{key['id']} max_running=default",
+        f"{key['id']} max_unfinished=5 max_running=1",
+    ]
+
+
+def test_a_change_of_limits_that_cannot_be_is_refused_with_a_sentence(admin: httpx.Client) -> None:
+    identity = made(admin, scope="inference", limits={"max_running": 3})["id"]
+    refused = {
+        "limits": {},
+        "Did you mean limits?": {"limit": {}},
+        "there is no such field. Did you mean max_running?": {"limits": {"max_runing": 1}},
+        "limits.max_running": {"limits": {"max_running": -1}},
+        "whole number": {"limits": {"max_running": True}},
+        "scope": {"limits": {}, "scope": "admin"},
+    }
+    for sentence, body in refused.items():
+        answer = admin.patch(f"/v1/keys/{identity}", json=body)
+        assert (answer.status_code, sentence in answer.json()["error"]) == (400, True), answer.text
+    assert listed(admin, identity)["limits"]["max_running"] == 3
+    missing = admin.patch("/v1/keys/nobody", json={"limits": {}})
+    assert (missing.status_code, "no API key with the id nobody" in missing.text) == (404, True)
+    admin.delete(f"/v1/keys/{identity}")
+    revoked = admin.patch(f"/v1/keys/{identity}", json={"limits": {"max_running": 4}})
+    assert (revoked.status_code, "is revoked for good" in revoked.json()["error"]) == (400, True)
+    assert listed(admin, identity)["state"] == "revoked"
 
 
 def test_no_answer_has_a_key_or_its_hash(live: Live, admin: httpx.Client) -> None:

@@ -71,6 +71,35 @@ def test_keys_are_made_listed_and_revoked(stack: Stack, admin: Shell) -> None:
     assert audit.count("key.revoke") == 2 and "key.create" in audit
 
 
+def test_limits_of_a_key_are_changed(stack: Stack, admin: Shell) -> None:
+    plain = admin.type("kingpost keys create --max-running 2 --max-unfinished 9").strip()
+    key_id = plain.removeprefix("kp_").partition(".")[0]
+    said = admin.type(f"kingpost keys limits {key_id} --max-running default --submits-per-minute 0")
+    assert said == (
+        f"The key {key_id} has these limits of its own: submits_per_minute=0, max_unfinished=9.\n"
+    )
+    local = f"--state {stack.shell.folder / '.kingpost'}"
+    line = f"kingpost keys limits {key_id} --queue-status-calls-per-minute 7 --json {local}"
+    said = json.loads(admin.type(line))
+    (row,) = [
+        row for row in json.loads(admin.type("kingpost keys list --json")) if row["id"] == key_id
+    ]
+    assert said == {"id": key_id, "limits": row["limits"]}
+    assert row["limits"]["queue_status_calls_per_minute"] == 7
+    for where in ("", local):
+        refused = admin.refused(f"kingpost keys limits nobody --max-running 1 {where}")
+        assert refused == "There is no API key with the id nobody."
+    for wrong in ("", "--max-running -1", "--max-running many", f"--max-running {'9' * 5000}"):
+        assert admin.run(f"kingpost keys limits {key_id} {wrong}").returncode == 2
+    entries = json.loads(admin.type("kingpost audit --action key.limit --json"))
+    assert [entry["target"] for entry in entries if entry["target"].startswith(key_id)] == [
+        f"{key_id} queue_status_calls_per_minute=7",
+        f"{key_id} submits_per_minute=0 max_running=default",
+    ]
+    with Client(stack.url, admin.type("kingpost key").strip()) as client:
+        assert client.keys.limit(key_id, {"max_unfinished": None}).limits["max_unfinished"] is None
+
+
 def _audit(stack: Stack, admin: Shell) -> list[dict[str, str]]:
     headers = {"authorization": f"Api-Key {admin.type('kingpost key').strip()}"}
     return httpx.get(f"{stack.url}/v1/audit?limit=50", headers=headers).json()["entries"]

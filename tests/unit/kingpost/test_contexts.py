@@ -1,5 +1,6 @@
 """Which server a client takes, and the file that `kingpost login` writes."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -31,6 +32,18 @@ def test_only_the_owner_can_read_the_file_and_each_change_replaces_it_whole(home
     Contexts.read().using("far").without("near").write()
     assert Contexts.read().current == FAR
     assert [entry.name for entry in home.iterdir()] == ["contexts.json"]
+
+
+def test_a_lax_umask_opens_no_file_and_a_file_that_others_can_read_is_closed(home: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = Contexts.read().with_server(FAR).write()
+    finally:
+        os.umask(before)
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(home.stat().st_mode)) == (0o600, 0o700)
+    path.chmod(0o644)
+    assert Contexts.read().current == FAR
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_what_is_given_wins_over_variables_and_these_over_the_context(

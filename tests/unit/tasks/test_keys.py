@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tasks.access import keys
-from tasks.api_keys import Limits, key_id
+from tasks.api_keys import RUNNING_LIMITS, Limits, key_id
 from tasks.errors import KeyRefused, NotFound
 from tasks.store.job_store import JobStore
 from tasks.webhooks import secrets
@@ -34,6 +34,27 @@ def test_a_revoked_key_is_the_same_but_revoked(store: JobStore, fields: dict[str
     for _ in range(2):
         assert store.run(keys.revoke(made.id)) == replace(made, revoked=True)
     assert store.run(keys.find(made.id)) == replace(made, revoked=True)
+
+
+@pytest.mark.parametrize("fields", KEYS.values(), ids=KEYS)
+def test_a_limited_key_is_the_same_but_for_the_named_limits(
+    store: JobStore, fields: dict[str, object]
+) -> None:
+    made = store.run(keys.create(keys.fresh(), **fields))  # type: ignore[arg-type]
+    limited = replace(made, limits=replace(made.limits, max_running=2**31, max_unfinished=0))
+    changes = {"max_running": 2**31, "max_unfinished": 0}
+    assert store.run(keys.limit(made.id, changes)) == limited
+    assert store.redis.hget(RUNNING_LIMITS, made.id) == b"2147483648"
+    back = replace(limited, limits=replace(limited.limits, max_running=None))
+    assert store.run(keys.limit(made.id, {"max_running": None})) == back
+    assert store.run(keys.limit(made.id, {})) == back == store.run(keys.find(made.id))
+    assert not store.redis.hexists(RUNNING_LIMITS, made.id)
+    store.run(keys.revoke(made.id))
+    with pytest.raises(KeyRefused, match="is revoked for good"):
+        store.run(keys.limit(made.id, {"max_running": 1}))
+    with pytest.raises(NotFound, match="no API key with the id nobody"):
+        store.run(keys.limit("nobody", {}))
+    assert not store.redis.exists(RUNNING_LIMITS)
 
 
 def test_no_key_takes_the_id_of_another(store: JobStore) -> None:
