@@ -97,14 +97,17 @@ async def given_again(request: Request, request_id: str) -> str:
     return pretty(bytes(response.body))
 
 
+async def versions_of(gateway: Gateway, model_id: str) -> list[Deployment]:
+    """The active deployments of a model, the newest first: where its waiting requests can move to."""
+    known = await gateway.store.run(registry.deployments()) if model_id else []
+    active = [each for each in known if each.model_id == model_id and each.active]
+    return sorted(active, key=lambda each: each.created, reverse=True)
+
+
 async def _others(gateway: Gateway, job: Job) -> list[Deployment]:
-    """Where a waiting request can be moved to: the newest other deployments of its model that are active."""
-    known = await gateway.store.run(registry.deployments())
-    others = [
-        each for each in known if each.model_id == job.model_id and each.id != job.deployment_id
-    ]
-    active = [each for each in others if each.active and not each.package]
-    return sorted(active, key=lambda each: each.created, reverse=True)[:MOST_OTHERS]
+    """The first MOST_OTHERS of these but the request's own."""
+    versions = await versions_of(gateway, job.model_id)
+    return [each for each in versions if each.id != job.deployment_id][:MOST_OTHERS]
 
 
 async def _delivery(gateway: Gateway, job: Job) -> DeliveryView | None:

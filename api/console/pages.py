@@ -13,7 +13,7 @@ from api import body as bodies
 from api.console import overview, sessions
 from api.console.attention import attention
 from api.console.deliveries import teller
-from api.console.jobs import job_input, job_page, jobs_page
+from api.console.jobs import job_input, job_page, jobs_page, versions_of
 from api.console.live.parts import shared
 from api.console.machines import machines
 from api.console.rendering import SECURITY, is_part, page, static
@@ -146,11 +146,13 @@ async def _jobs(request: Request, viewer: Viewer) -> Response:
         wrong = str(error)
     models = await overview.models_of(gateway_of(request), viewer)
     names = {model.id: model.name for model in models}
+    chosen = next((id_ for id_, name in names.items() if wanted.get("model") in (id_, name)), "")
+    versions = [] if is_part(request) else await versions_of(gateway_of(request), chosen)
     more = urlencode({**wanted, "cursor": found["cursor"]}) if found["cursor"] else ""
     plain = {name: value for name, value in wanted.items() if name != "cursor"}
     return await page(
         request, "jobs.html", viewer, wanted=plain, more=more, names=names, wrong=wrong, **found,
-        filter_json=json.dumps(plain),
+        versions=versions, filter_json=json.dumps(plain),
     )  # fmt: skip
 
 

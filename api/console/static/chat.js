@@ -2,10 +2,12 @@
 "use strict";
 
 const form = $("#chat"), talk = $("#talk"), stop = $("#stop");
-const LONGEST_ANSWER = 400000; // characters
+const LONGEST_ANSWER = 400000; // characters; a longer one is stopped, because it would fill the browser
+const NEAR_THE_LAST = 120; // pixels from the end of the conversation: who is that near follows the answer
 let messages = []; // as the API wants them
 let running = null;
 
+// Adds what somebody says, and gives the element of the words.
 function bubble(role, text) {
   const box = make("article", "", `said-${role}`), words = make("div", text, "words");
   box.append(make("small", { user: "You", assistant: form.dataset.name, error: "It did not work" }[role]), words);
@@ -15,9 +17,10 @@ function bubble(role, text) {
   return words;
 }
 
-// What the engine calls itself.
+// The name that the deployment answers to.
 const served = () => form.deployment.selectedOptions[0]?.dataset.model ?? form.dataset.name;
 
+// The body of the call.
 function asked() {
   const system = form.system.value.trim();
   const body = { model: served(), messages: [...(system ? [{ role: "system", content: system }] : []), ...messages], stream: true };
@@ -60,10 +63,12 @@ async function send() {
   }
 }
 
+// Scrolls to the end for who is near it.
 function keepDown() {
-  if (talk.scrollHeight - talk.scrollTop - talk.clientHeight < 120) talk.scrollTop = talk.scrollHeight;
+  if (talk.scrollHeight - talk.scrollTop - talk.clientHeight < NEAR_THE_LAST) talk.scrollTop = talk.scrollHeight;
 }
 
+// Makes the call, and tells each piece of the answer as it comes.
 async function stream(told) {
   const address = `/ui/api/models/${form.dataset.model}/deployment/${form.deployment.value}/sync/v1/chat/completions`;
   const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
@@ -95,6 +100,7 @@ async function stream(told) {
   }
 }
 
+// Shows the same conversation in Python.
 function code() {
   const { stream: _, ...body } = asked();
   const literal = (value) => JSON.stringify(value); // texts and numbers are written alike

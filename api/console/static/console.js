@@ -60,6 +60,7 @@ async function act(element, body) {
   try {
     const answer = await call(method, address, body ?? element.dataset.body);
     if (said === "job") return location.assign("/ui/jobs/" + answer.request_id);
+    if (said?.startsWith("/")) return location.assign(said); // what the page was about is gone
     if (said === "secret") showSecret(answer.key ?? answer.secret);
     if (said === "test") return showTest(answer);
     note(answer?.message ?? "Done.");
@@ -138,7 +139,7 @@ async function bulk(button) {
   if (filter.status) filter.status = filter.status.split(",");
   if (filter.priority) filter.priority = Number(filter.priority);
   const kind = button.dataset.bulk;
-  if (kind === "move") filter.to_priority = Number($("#to-level").value);
+  if (kind === "move") Object.assign(filter, whereTo());
   const said = $("#bulk-said");
   const address = "/v1/jobs/" + kind;
   button.disabled = true;
@@ -146,7 +147,7 @@ async function bulk(button) {
     said.textContent = "counting";
     const count = await steps(address, { ...filter, dry_run: true }, (now) => { said.textContent = `${now.matched} so far`; });
     said.textContent = "";
-    const words = { cancel: "Cancel", retry: "Run again", move: "Move" }[kind];
+    const words = { cancel: "Cancel", retry: "Run again", move: "Move", purge: "Delete for good, with input and output," }[kind];
     if (!count.matched) return note("No request matches.");
     if (!(await ask(`${words} ${count.matched} ${count.matched === 1 ? "request" : "requests"}?`))) return;
     const done = await steps(address, filter, (now) => { said.textContent = `${now.done} of ${count.matched}`; });
@@ -159,6 +160,12 @@ async function bulk(button) {
   } finally {
     button.disabled = false;
   }
+}
+
+// Where the requests move to: a level, or a deployment of the model that the filter names.
+function whereTo() {
+  const [kind, chosen] = $("#move-to").value.split(" ");
+  return kind === "level" ? { to_priority: Number(chosen) } : { to_deployment: chosen };
 }
 
 // Repeats a bulk operation, of which each call does one step, until it is finished.

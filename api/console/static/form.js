@@ -1,8 +1,12 @@
-// A form from a JSON schema. Each field is {element, read, write}; `read` gives undefined for what is left to the model.
+// A form from a JSON schema. A field has `element`, `read` (its value, undefined for what is left to the model) and `write`.
 "use strict";
 
-const MOST_FIELDS = 200;
-const MOST_CHOICES = 500;
+const MOST_FIELDS = 200; // of an object; a schema is a model's word, and its form must not fill the browser
+const MOST_CHOICES = 500; // of a list; with more a field is JSON
+const MOST_TITLE = 200, MOST_DESCRIPTION = 2000; // characters that are shown
+const MOST_REFERENCES = 10; // that lead to a schema: they may go in a circle
+const SHORT_TEXT = 120; // characters; a longer text gets an area of several lines
+const SLIDER_STEPS = 100; // of a number that is not whole
 const DEEPEST = 3; // objects within objects; deeper ones are JSON
 const FILE_FORMATS = ["path", "file-path", "binary"];
 let fieldNumber = 0;
@@ -10,7 +14,7 @@ let fieldNumber = 0;
 // The schema behind references, without the null of an optional value.
 function resolved(schema, root) {
   let nullable = false, known = {};
-  for (let step = 0; step < 10 && schema && typeof schema === "object"; step++) {
+  for (let step = 0; step < MOST_REFERENCES && schema && typeof schema === "object"; step++) {
     const { $ref, anyOf, oneOf, allOf, ...rest } = schema;
     known = { ...rest, ...known }; // what stands at the reference wins
     const arms = (anyOf ?? oneOf ?? []).filter((arm) => arm?.type !== "null");
@@ -25,15 +29,16 @@ function resolved(schema, root) {
   return { schema: known, nullable };
 }
 
-const sameValue = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+const sameValue = (first, second) => JSON.stringify(first) === JSON.stringify(second);
 
+// The field of a member of the input: with the rules for null, for defaults, and for what is required.
 function fieldOf(name, given, root, required, depth) {
   const { schema, nullable } = resolved(given, root);
   const id = `f${++fieldNumber}`;
   const isChoice = nullable && schema.type === "boolean"; // true, false, or neither
   const field = kindOf(id, name, isChoice ? { ...schema, enum: [true, false] } : schema, root, depth);
-  const title = String(schema.title ?? "").slice(0, 200);
-  field.element = holder(id, name, title, String(schema.description ?? "").slice(0, 2000), required, field);
+  const title = String(schema.title ?? "").slice(0, MOST_TITLE);
+  field.element = holder(id, name, title, String(schema.description ?? "").slice(0, MOST_DESCRIPTION), required, field);
   const { read, write } = field;
   let wasNull = false; // a null that was given stays one until there is a value
   field.read = () => {
@@ -49,6 +54,7 @@ function fieldOf(name, given, root, required, depth) {
   return field;
 }
 
+// The element of a field: its name, its title, what it is for, and the inputs.
 function holder(id, name, title, description, required, field) {
   const box = make(field.isGroup ? "fieldset" : "div", "", field.isCheck ? "field check" : "field");
   const label = make(field.isGroup ? "legend" : "label");
@@ -67,6 +73,7 @@ function holder(id, name, title, description, required, field) {
   return box;
 }
 
+// The inputs of a field, by the type that its schema declares; JSON where there is no better one.
 function kindOf(id, name, schema, root, depth) {
   const choices = schema.enum ?? (schema.const !== undefined ? [schema.const] : undefined);
   if (Array.isArray(choices) && choices.length <= MOST_CHOICES) return choiceField(id, choices);
@@ -111,7 +118,7 @@ function numberField(id, name, schema) {
   let slider;
   if (least !== undefined && most !== undefined && most > least) {
     slider = make("input");
-    Object.assign(slider, { type: "range", min: String(least), max: String(most), step: whole ? String(schema.multipleOf ?? 1) : String(schema.multipleOf ?? (most - least) / 100) });
+    Object.assign(slider, { type: "range", min: String(least), max: String(most), step: whole ? String(schema.multipleOf ?? 1) : String(schema.multipleOf ?? (most - least) / SLIDER_STEPS) });
     slider.setAttribute("aria-label", `${name}, slider`);
     slider.addEventListener("input", () => { element.value = slider.value; });
     element.addEventListener("input", () => { if (element.value !== "") slider.value = element.value; });
@@ -134,7 +141,7 @@ function numberField(id, name, schema) {
 const asNumber = (text) => (/^-?(0|[1-9]\d*)$/.test(text) ? text : String(Number(text)));
 
 function textField(id, schema) {
-  const isShort = schema.format !== undefined || schema.pattern !== undefined || schema.maxLength <= 120;
+  const isShort = schema.format !== undefined || schema.pattern !== undefined || schema.maxLength <= SHORT_TEXT;
   const element = make(isShort ? "input" : "textarea");
   element.id = id;
   if (!isShort) element.rows = 3;
@@ -159,6 +166,7 @@ function jsonField(id) {
   };
 }
 
+// Files are uploaded when they are chosen. The value is what refers to them.
 function fileField(id, several) {
   const element = make("input"), said = make("small", ""), drop = make("button", "Remove");
   Object.assign(element, { type: "file", id, multiple: several });
@@ -223,6 +231,7 @@ function groupField(schema, root, depth) {
   };
 }
 
+// What is wrong with an input, and the element that it is in.
 class Fault extends Error {
   constructor(name, message, element) {
     super(name ? `${name}: ${message}` : message);

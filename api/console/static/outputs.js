@@ -4,7 +4,15 @@
 const MOST_TEXT = 200000; // characters in a page; the rest is a download
 const MOST_SHOWN = 8000000; // bytes that a page asks for to show them
 const MOST_MEDIA = 12; // pictures and files of one output
+const MOST_SEARCHED = 200; // members of an object or list that are searched for pictures and files
+const PLAIN_LENGTH = 200; // characters of a text in JSON that is shown as it is, whatever it holds
+const LONGEST_LEAF = 20000; // characters; of a longer text the beginning is shown
+const LEAF_BEGINNING = 80; // characters
+const SHORTEST_PICTURE = 60; // characters in base64: no picture is smaller
+const LONGEST_NAME = 200; // characters of a member's name in a tree
+const NEAR_THE_END = 40; // pixels: who is that near to the end of a text follows it
 const MEDIA = /^(image\/(png|jpeg|gif|webp)|audio\/.*|video\/.*)$/;
+// The first characters of pictures in base64.
 const STARTS = { iVBORw0KGgo: "image/png", "/9j/": "image/jpeg", R0lGOD: "image/gif", UklGR: "image/webp" };
 const LONG_WHOLE = /(?<![\d.])\d{16,}(?![\d.eE])/; // a whole number that JavaScript cannot count
 const FILE_ADDRESS = /^\/v1\/files\/[\w.~-]+$/;
@@ -76,13 +84,14 @@ function elementsOf(kind, text) {
 
 // A tree of what is nested: a branch gets its leaves when it is opened, so that a large output costs what is looked at.
 const MOST_LEAVES = 200; // of a branch, each time that more are asked for
+const OPENED = 20; // branches below the first one that are open when a tree is shown
 const isBranch = (value) => value !== null && typeof value === "object" && Object.keys(value).length > 0;
 const isNested = (value) => isBranch(value) && Object.values(value).some(isBranch);
 
 function tree(value) {
   const place = make("div", "", "tree");
   place.append(branch(Array.isArray(value) ? "list" : "object", value, true));
-  for (const below of [...place.querySelectorAll("details details")].slice(0, 20)) below.open = true;
+  for (const below of [...place.querySelectorAll("details details")].slice(0, OPENED)) below.open = true;
   return place;
 }
 
@@ -100,7 +109,7 @@ function branch(name, value, isOpen = false) {
 }
 
 function leaves(box, entries, first) {
-  for (const [name, part] of entries.slice(first, first + MOST_LEAVES)) box.append(isBranch(part) ? branch(name.slice(0, 200), part) : leaf(name, part));
+  for (const [name, part] of entries.slice(first, first + MOST_LEAVES)) box.append(isBranch(part) ? branch(name.slice(0, LONGEST_NAME), part) : leaf(name, part));
   const next = first + MOST_LEAVES;
   if (next >= entries.length) return;
   const more = make("button", `${entries.length - next} more`);
@@ -109,24 +118,28 @@ function leaves(box, entries, first) {
   box.append(more);
 }
 
+// A member that holds nothing.
 function leaf(name, value) {
   const line = make("div", "", "leaf"), text = isLong(value) ? digitsOf(value) : JSON.stringify(shortened("", value)) ?? "";
-  line.append(make("code", name.slice(0, 200)), " ", make("span", text, `v-${isLong(value) ? "number" : typeof value}`));
+  line.append(make("code", name.slice(0, LONGEST_NAME)), " ", make("span", text, `v-${isLong(value) ? "number" : typeof value}`));
   return line;
 }
 
+// For JSON.stringify: long texts and pictures in base64 are only described.
 function shortened(_, value) {
-  if (typeof value !== "string" || value.length < 200) return value;
+  if (typeof value !== "string" || value.length < PLAIN_LENGTH) return value;
   if (pictureType(value)) return `(a picture in base64, ${value.length} characters)`;
-  return value.length > 20000 ? value.slice(0, 80) + ` … (${value.length} characters)` : value;
+  return value.length > LONGEST_LEAF ? value.slice(0, LEAF_BEGINNING) + ` … (${value.length} characters)` : value;
 }
 
+// The type of a picture in base64, '' for any other text.
 function pictureType(text) {
   const start = Object.keys(STARTS).find((start) => text.startsWith(start));
   if (start === "UklGR" && text.slice(12, 16) !== "RUJQ") return ""; // a RIFF that is no WEBP: a WAV, say
-  return start && text.length > 60 && /^[A-Za-z0-9+/=\s]+$/.test(text) ? STARTS[start] : "";
+  return start && text.length > SHORTEST_PICTURE && /^[A-Za-z0-9+/=\s]+$/.test(text) ? STARTS[start] : "";
 }
 
+// Elements for the pictures and files in JSON, those on top first.
 function insideOf(value) {
   const found = [], waiting = [value];
   while (waiting.length && found.length < MOST_MEDIA) {
@@ -136,7 +149,7 @@ function insideOf(value) {
       if (kind) found.push(media(kind, `data:${kind};base64,${next}`));
     } else if (next && typeof next === "object") {
       if (typeof next.$ref === "string" && FILE_ADDRESS.test(next.url)) found.push(fileLink(next));
-      else waiting.push(...Object.values(next).slice(0, 200));
+      else waiting.push(...Object.values(next).slice(0, MOST_SEARCHED));
     }
   }
   return found;
@@ -219,7 +232,7 @@ class Flow {
       shown.tabIndex = 0;
       this.place.replaceChildren(shown);
     }
-    const atEnd = shown.scrollHeight - shown.scrollTop - shown.clientHeight < 40;
+    const atEnd = shown.scrollHeight - shown.scrollTop - shown.clientHeight < NEAR_THE_END;
     shown.textContent = this.text;
     if (atEnd) shown.scrollTop = shown.scrollHeight;
   }

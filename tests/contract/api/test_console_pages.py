@@ -145,3 +145,45 @@ def test_a_waiting_request_can_be_moved_to_another_version(
     assert admin.change("PATCH", address, json.loads(body)).status_code == 200
     assert admin.change("GET", address).json()["deployment_id"] == new.id
     assert admin.change("DELETE", address).status_code == 200
+
+
+def test_a_version_is_promoted_to_an_environment_that_a_page_made(
+    live: Live, admin: Browser, versions: list[Deployment]
+) -> None:
+    model, new = versions[0].model_id, versions[1]
+    page = Page(admin.get(f"/ui/models/{model}").text)
+    (form,) = [form for form in page.all("form") if form.get("aria-label") == "Make an environment"]
+    assert admin.change("POST", str(form["data-address"]), {"name": "staging"}).status_code == 200
+    buttons = Page(admin.get(f"/ui/models/{model}").text).all("button")
+    address = f"/v1/models/{model}/environments/staging"
+    bodies = [json.loads(str(each["data-body"])) for each in buttons if each.get("data-address") == f"{address}/promote"]  # fmt: skip
+    assert {"deployment_id": new.id} in bodies
+    assert admin.change("POST", f"{address}/promote", bodies[0]).status_code == 200
+    assert [each for each in buttons if each.get("data-address") == address and each["data-method"] == "DELETE"]  # fmt: skip
+    assert admin.change("DELETE", address).status_code == 200
+    user = Browser(live, live.new_key(scope="inference"))
+    changing = [each for each in Page(user.get(f"/ui/models/{model}").text).all("button") if each.get("data-method")]  # fmt: skip
+    assert changing == []
+
+
+def test_all_webhooks_that_were_given_up_are_sent_again(live: Live, admin: Browser) -> None:
+    with live.client() as http:
+        for _ in range(2):
+            request_id = submit(http, {"a": 1}, ECHO, webhook_endpoint="https://localhost/hook")
+            status = f"/async_request/{request_id}"
+            wait_until(lambda: http.get(status).json()["webhook_status"] == "FAILED", 30)  # noqa: B023
+    buttons = Page(admin.get("/ui/webhooks").text).all("button")
+    (body,) = [str(each["data-body"]) for each in buttons if each.get("data-address") == "/v1/webhooks/redrive"]  # fmt: skip
+    said = admin.change("POST", "/v1/webhooks/redrive", json.loads(body))
+    assert set(said.json()["results"].values()) == {"queued"}
+
+
+def test_a_request_that_is_done_can_be_deleted(live: Live, admin: Browser) -> None:
+    with live.client() as http:
+        request_id = submit(http, {"a": 1}, ECHO)
+        http.get(f"/async_request/{request_id}?wait=30")
+    buttons = Page(admin.get(f"/ui/jobs/{request_id}").text).all("button")
+    (button,) = [each for each in buttons if str(each.get("data-address")).endswith("/purge")]
+    assert button["data-said"] == "/ui/jobs"
+    assert admin.change("POST", str(button["data-address"])).json()["purged"]
+    assert admin.get(f"/ui/jobs/{request_id}").status_code == 404

@@ -68,3 +68,27 @@ def test_who_may_not_deploy_sees_no_packages(
         assert browser.get(f"/ui/models/{versions[0].model_id}").status_code == 200
         for page in ("changes", "log"):
             assert browser.get(f"/ui/models/{versions[0].model_id}/{page}").status_code == 403
+
+
+@in_both
+def test_waiting_requests_move_to_another_version_and_are_deleted(
+    live: Live, http: httpx.Client, console: Console, versions: list[Deployment]
+) -> None:
+    (old, new), page = versions, console.page
+    path = f"/models/{old.model_id}/deployment/{old.id}/async_predict"
+    ids = [submit(http, {"a": 1}, path) for _ in range(2)]
+    console.at(f"/ui/jobs?model={old.model_id}&status=QUEUED")
+    page.get_by_label("Move to").select_option(label=f"deployment {new.id}")
+    assert not serious(page)
+    page.locator("[data-bulk=move]").click()
+    console.see("Move 2 requests?")
+    page.get_by_role("button", name="Go on").click()
+    console.see("2 done")
+    known = [http.get(f"/async_request/{each}").json()["deployment_id"] for each in ids]
+    assert known == [new.id, new.id]
+    page.locator("[data-bulk=purge]").click()
+    console.see("Delete for good, with input and output, 2 requests?")
+    page.get_by_role("button", name="Go on").click()
+    console.see("No request matches")
+    assert http.get(f"/async_request/{ids[0]}").status_code == 404
+    assert console.wrong == []
