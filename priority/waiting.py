@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+MOST_SAMPLED = 64  # running jobs of a deployment whose times the store says; of more, a sample (read.lua, look.lua)
+
 
 class WaitingFor(StrEnum):
     """What a queued job waits for, in the words of the API."""
@@ -76,7 +78,9 @@ class Pace:
     """How fast a deployment works off its queue."""
 
     run_times_ms: Sequence[float]  # of recent jobs
-    running_ms: Sequence[int]  # how long each running job has run
+    running_ms: Sequence[
+        int
+    ]  # how long each running job has run; of MOST_SAMPLED or more, a sample
     slots: int  # of its ready replicas, at least 1
 
     def running_job_seconds(self, ran_ms: int, fraction: float | None) -> float | None:
@@ -106,6 +110,8 @@ class Pace:
     def _start_seconds(self, jobs_ahead: int, typical: float) -> float:
         """Seconds until a slot is free. The slots take the jobs ahead in turn, each for a typical run time."""
         busy = [max(typical - ran / 1000, 0.0) for ran in self.running_ms]
+        if len(busy) >= MOST_SAMPLED:
+            busy *= -(-self.slots // len(busy))  # the other slots are busy in the same way
         free_in = sorted([*busy, *[0.0] * self.slots][: self.slots])  # s, for each slot
         rounds, place = divmod(jobs_ahead, self.slots)
         return free_in[place] + rounds * typical

@@ -7,6 +7,7 @@ PLAIN = {
     "models": "hash name -> model id, of models and chains",
     "chainlets": "the same of chainlets, which only their chain knows by name",
     "deployments": "set of deployment ids",
+    "aliases": "set of the names that `alias` has",
     "needy": "zset deployment -> ms since when it has work and no replica",
     "switches": "string, counts replicas that were stopped so that another deployment could run",
     "autoscaler": "string, who scales now; a few seconds",

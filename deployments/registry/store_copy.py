@@ -22,9 +22,11 @@ ALWAYS = (
     RUNNING_LIMITS,
     keys.plain("paused"),
     registry_keys.plain("deployments"),
+    registry_keys.plain("aliases"),
     *map(registry_keys.plain, MODELS),
 )
 OF_MODEL = ("model", "environments", "deployments_of")
+OF_DEPLOYMENT = ("deployment", "chainlets_of")
 
 
 def read(client: redis.Redis) -> Copy:
@@ -37,9 +39,10 @@ def read(client: redis.Redis) -> Copy:
         for i in models
         for name in _hash(copy, registry_keys.keyed("environments", i))
     ]
-    deployments = copy.get(registry_keys.plain("deployments"), {}).get("set", [])
     single = [registry_keys.keyed("environment", named) for named in environments]
-    single += [registry_keys.keyed("deployment", i) for i in deployments]
+    single += [registry_keys.keyed("alias", name) for name in _set(copy, "aliases")]
+    for i in _set(copy, "deployments"):
+        single += [registry_keys.keyed(name, i) for name in OF_DEPLOYMENT]
     return copy | _values(client, single)
 
 
@@ -100,3 +103,7 @@ def _texts(value: Any) -> Any:
 
 def _hash(copy: Copy, key: str) -> dict[str, str]:
     return copy.get(key, {}).get("hash", {})
+
+
+def _set(copy: Copy, name: str) -> list[str]:
+    return copy.get(registry_keys.plain(name), {}).get("set", [])

@@ -148,10 +148,16 @@ class LogShipper:
         if not self._default or not self._dropped or now - self._noted < NOTE_EVERY:
             return
         with self._lock:
-            dropped, self._dropped, self._noted = self._dropped, Counter(), now
+            dropped, self._dropped = self._dropped, Counter()
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         said = {"ts": at, "level": "warning", "event": "logs.dropped"}
-        self._ship([{**said, "lines": count, "why": why} for why, count in dropped.items()])
+        try:
+            self._ship([{**said, "lines": count, "why": why} for why, count in dropped.items()])
+        except StoreUnavailable:
+            with self._lock:
+                self._dropped.update(dropped)  # the next note says it
+            raise
+        self._noted = now
 
     def _run_forever(self) -> None:
         while True:

@@ -3,4 +3,5 @@
 -- ARGV  1 name   2 the chain's model id
 -- RETURNS 'known'
 redis.call('SADD', R.alias(ARGV[1]), ARGV[2])
+redis.call('SADD', R.aliases, ARGV[1])
 return 'known'

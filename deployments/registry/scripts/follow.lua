@@ -1,5 +1,6 @@
 #!lua
--- follow: queued jobs of one deployment move to another, in their order; a sweep wakes it.
+-- follow: queued jobs of one deployment move to another, in their order; a sweep wakes it. Those that the limit of their API
+-- key holds back go into its queue: the limit is one for each deployment.
 -- ARGV  1 from   2 to   3 how many at most
 -- RETURNS how many moved
 local from, to, moved = ARGV[1], ARGV[2], 0
@@ -12,15 +13,21 @@ for _, key in ipairs({K.vtime, K.flows}) do
     end
   end
 end
-local function move(place)
+local function move(place, target, and_then)
+  if moved == tonumber(ARGV[3]) then return end
   for _, member in ipairs(redis.call('ZRANGE', place(from), 0, tonumber(ARGV[3]) - moved - 1)) do
-    redis.call('ZADD', place(to), redis.call('ZSCORE', place(from), member), member)
+    redis.call('ZADD', target(to), redis.call('ZSCORE', place(from), member), member)
     redis.call('ZREM', place(from), member)
-    redis.call('HSET', K.job(string.sub(member, 15)), 'deployment', to)
+    local id = string.sub(member, 15)
+    if and_then then and_then(id, member) end
+    redis.call('HSET', K.job(id), 'deployment', to)
     moved = moved + 1
   end
 end
-move(K.queue)
-if moved < tonumber(ARGV[3]) then move(K.delayed) end
+move(K.queue, K.queue)
+move(K.delayed, K.delayed)
+move(K.held, K.queue, function(id, member)
+  redis.call('ZREM', K.held_by(from .. ':' .. (redis.call('HGET', K.job(id), 'key') or '')), member)
+end)
 if moved > 0 then redis.call('SADD', K.backlog, to) end
 return moved

@@ -56,6 +56,9 @@ def filled(settings: Settings) -> dict[str, str]:
     store.run(registry.push("pushed", "hash1", 1))
     second = store.run(registry.push("pushed", "hash2", 1))
     store.run(registry.promote(second))
+    chain = store.run(registry.register("chain", "/chain", "hash", 1, "chain"))
+    store.run(registry.alias("Entry", chain.model_id))
+    store.run(registry.link_chainlets(chain.id, {"Adder": second.id}))
     return made
 
 
@@ -71,10 +74,13 @@ def test_an_empty_store_gets_back_what_can_be_written_again(
     client.flushall()
     assert watch.look() == (
         "The store came back empty. Requests lost: 5, of which 5 had not finished. "
-        "Restored: API keys 2, deployments 3."
+        "Restored: API keys 2, deployments 4."
     )
     assert (store_copy.read(client), client.get(EPOCH)) == (before, epoch)
     assert watch.look() == ""
+    chain = store.run(registry.model("Entry"))
+    deployment = chain.environments["production"].deployment_id
+    assert list(store.run(registry.chainlets_of(deployment))) == ["Adder"]
 
 
 def test_a_note_outlives_its_process_and_an_older_copy_is_noticed(
@@ -92,7 +98,7 @@ def test_a_note_outlives_its_process_and_an_older_copy_is_noticed(
     said = StoreWatch(settings, "embedded").look()
     assert said == (
         "The store came back as an older copy of itself. Requests lost: 3, of which 3 had not finished. "
-        "Restored: API keys 2, deployments 3."
+        "Restored: API keys 2, deployments 4."
     )
     assert store_copy.read(client) == now
 

@@ -16,7 +16,7 @@ from deployments.registry.records import Deployment, Replica, Seat
 from tasks.errors import SettingsError
 from tasks.job import RequestId, Submission
 from tasks.settings import Settings
-from tasks.store import verbs
+from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
 from tests.conftest import Clock
 from workers.node.capacity import Capacity
@@ -134,6 +134,29 @@ def test_queued_jobs_follow_in_their_order_and_newcomers_come_after(
         order.append(claim.job.request_id)
         assert claim.job.deployment_id == new.id
     assert order == [ids[1], ids[3], newcomer, ids[0], ids[2]]
+
+
+def test_jobs_that_their_keys_limit_holds_back_follow_too(store: JobStore) -> None:
+    old, new = store.run(registry.push("m", "a", 1)), store.run(registry.push("m", "b", 1))
+    store.redis.hset(keys.plain("running_limits"), mapping={"alice": 1, "bob": 1})
+
+    def claimed(deployment: Deployment) -> str | None:
+        claim = store.run(verbs.claim(deployment.id, "r:0", uuid.uuid4().hex[:16], "r"))
+        return claim and claim.job.request_id
+
+    running = [submit(store, old, key=key) for key in ("alice", "bob")]
+    assert {claimed(old), claimed(old)} == set(running)
+    held = [submit(store, old, key=key) for key in ("alice", "bob", "alice")]
+    assert claimed(old) is None
+    assert store.run(verbs.queue_status(old.id)).queued == 3
+    steps = [replace(registry.follow(old.id, new.id), arguments=[old.id, new.id, 2])] * 3
+    assert [store.run(step) for step in steps] == [2, 1, 0]
+    assert store.run(verbs.queue_status(old.id)).queued == 0
+    assert store.run(verbs.queue_status(new.id)).queued == 3
+    assert [claimed(new) for _ in range(3)] == [*held[:2], None]  # their limits hold there, too
+    assert not [
+        name for name in store.redis.scan_iter() if b"held" in name and old.id.encode() in name
+    ]
 
 
 def test_up_at_once_down_after_the_delay_and_to_zero() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from priority.order import LEVEL_STEP, LEVELS, FairQueue, score
 from priority.rates import BURST_MS, Rate
-from priority.waiting import Pace, Waiting, WaitingFor, for_a_replica, in_the_queue
+from priority.waiting import MOST_SAMPLED, Pace, Waiting, WaitingFor, for_a_replica, in_the_queue
 from tasks.job import Claim, Outcome, RequestId, Submission
 from tasks.settings import Settings
 from tasks.state import Status
@@ -275,3 +275,11 @@ def test_the_guess_of_the_end_follows_slots_backoff_and_the_model_s_own_report()
     assert pace.running_job_seconds(5000, None) is None
     assert pace.running_job_seconds(1000, 0.25) == 3.0
     assert Pace([], [], 1).queued_job_seconds(0, 0) is None
+
+
+def test_a_sample_of_many_running_jobs_stands_for_all_of_them() -> None:
+    pace = Pace(run_times_ms=[2000.0], running_ms=[1000] * MOST_SAMPLED, slots=100)
+    assert pace.queued_job_seconds(jobs_ahead=0, backoff_ms=0) == 3.0  # no slot is free
+    assert pace.queued_job_seconds(jobs_ahead=100, backoff_ms=0) == 5.0
+    few = Pace(run_times_ms=[2000.0], running_ms=[1000] * (MOST_SAMPLED - 1), slots=100)
+    assert few.queued_job_seconds(jobs_ahead=0, backoff_ms=0) == 2.0

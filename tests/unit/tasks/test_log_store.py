@@ -233,6 +233,35 @@ def test_without_a_store_lines_wait_and_those_too_many_are_counted(
     valkey.stop()
 
 
+def test_a_note_of_dropped_lines_that_the_store_does_not_take_is_written_later(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    valkey = Valkey(tmp_path / "own", fsync="everysec").start()
+    shipping = Shipping(settings, redis_url=valkey.url, log_store_lines_per_second=10)
+    for number in range(30):
+        shipping.take(str(number))
+    while shipping.shipper.run_once():  # all lines are there, and a note
+        pass
+    shipping.now += 10
+    for number in range(15):
+        shipping.take(str(number))
+    shipping.ship()
+    for number in range(7):
+        shipping.take(str(number))
+    shipping.now += 10
+    valkey.stop()
+    with pytest.raises(StoreUnavailable):
+        shipping.shipper.run_once()
+    valkey.start()
+    shipping.ship()
+    own = JobStore(settings.model_copy(update={"redis_url": valkey.url}))
+    kept = own.run(read_log("d1", "oldest", "-", "+", 999, 999, LineFilter())).lines
+    notes = [fields_of(line.text).get("lines") for line in kept]
+    assert [lines for lines in notes if lines] == [20, 5, 7]
+    valkey.stop()
+
+
 @pytest.fixture
 def started(settings: Settings) -> Iterator[LogShipper]:
     shipper = LogShipper(settings, {"m": "d1"}, "d1")
