@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from api.schemas import AsyncError, RequestStatus, time_of
+from kingpost.records import WAITS
 from tasks.job import Job
 from tasks.state import FINAL, Status
 from tasks.store.story import StatusChange, changes
@@ -32,8 +33,10 @@ def story(job: Job, now: RequestStatus) -> list[Step]:
     for change in known[1:]:
         steps += _steps_of(change, whys.get(change.number, ""))
     if now.status == "QUEUED":
-        why = " ".join(filter(None, (now.waiting_for, now.waiting_reason)))
-        steps.append(Step("waits", now.status_at, why))
+        what = WAITS.get(now.waiting_for or "", now.waiting_for or "")
+        steps.append(
+            Step(f"waits for {what}" if what else "waits", now.status_at, now.waiting_reason or "")
+        )
     if now.stopped_at:
         steps.append(Step(f"its call was stopped ({now.stopped_by})", now.stopped_at))
     return steps

@@ -37,6 +37,7 @@ def pages(shown: Stand) -> dict[str, str]:
         "jobs": "/ui/jobs",
         "jobs-queued": "/ui/jobs?model=translator&status=QUEUED",
         "request": f"/ui/jobs/{shown.painted}",
+        "request-json": f"/ui/jobs/{shown.classified}",
         "request-running": f"/ui/jobs/{shown.running}",
         "request-failed": f"/ui/jobs/{shown.failed}",
         "model": "/ui/models/classifier",

@@ -36,6 +36,7 @@ class Stand:
     url: str
     key: str
     painted: str
+    classified: str
     running: str
     failed: str
 
@@ -86,7 +87,8 @@ def _with_work(client: Client, store: "redis.Redis", folder: Path, url: str, key
     painted = client.submit("painter", {"prompt": "sunrise over the sea", "steps": 8})
     painted.result(timeout=60)
     for text in ("What a day!", "The report is due on Monday.", "We won! We won!"):
-        client.submit("classifier", {"text": text}).result(timeout=60)
+        classified = client.submit("classifier", {"text": text})
+        classified.result(timeout=60)
     with _refusing() as hook:
         failed = client.submit("classifier", {"text": ""}, webhook=hook, **ONCE)
         with contextlib.suppress(JobFailed):
@@ -98,7 +100,7 @@ def _with_work(client: Client, store: "redis.Redis", folder: Path, url: str, key
         page = {"text": f"Letter {number + 1}.", "to": "de"}
         client.submit("translator", page, priority=number % 3)
     client.submit("summariser", {"text": "A long story."})
-    return Stand(url, key, painted.id, running.id, failed.id)
+    return Stand(url, key, painted.id, classified.id, running.id, failed.id)
 
 
 def _older(package: Path, folder: Path) -> Path:

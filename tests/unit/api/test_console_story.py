@@ -45,7 +45,7 @@ def test_the_story_of_a_request_is_in_the_order_of_time_and_knows_each_attempts_
         ("attempt 1 failed", 2, "A: why"), ("attempt 2 started", 5, ""), ("succeeded", 9, ""),
     ]  # fmt: skip
     queued = told(status=Status.QUEUED, attempt=0, started=None)
-    assert queued == [("submitted", 0, ""), ("waits", 9, "paused")]
+    assert queued == [("submitted", 0, ""), ("waits for the model to be resumed", 9, "")]
 
 
 def test_an_attempt_that_was_put_back_without_a_charge_takes_no_error_of_another() -> None:

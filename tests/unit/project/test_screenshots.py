@@ -14,7 +14,7 @@ NO_PAGES = r"/static/|/login|/pulse|/output|/input|/stream|\{rest"
 
 
 def test_every_page_has_a_picture() -> None:
-    shown = set(pages(Stand("", "", "p" * 32, "r" * 32, "f" * 32)).values())
+    shown = set(pages(Stand("", "", "p" * 32, "c" * 32, "r" * 32, "f" * 32)).values())
     for route in _flat(create_app(Settings()).routes):
         path = str(getattr(route, "path", ""))
         if path.startswith(CONSOLE) and "GET" in route.methods and not re.search(NO_PAGES, path):
@@ -26,7 +26,7 @@ def test_the_docs_show_pictures_that_are_made_and_small() -> None:
     texts = "".join((ROOT / name).read_text() for name in ("README.md", "docs/console.md"))
     named = set(re.findall(r"\((?:docs/)?(console-\w+)\.png\)", texts))
     assert named == set(DOCS)
-    names = pages(Stand("", "", "", "", ""))
+    names = pages(Stand("", "", "", "", "", ""))
     for name, picture in DOCS.items():
         page, width, theme = picture.rsplit("-", 2)
         assert page in names and width in WIDTHS and theme in THEMES
