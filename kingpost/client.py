@@ -14,7 +14,7 @@ from kingpost import calls, files, log_calls, managing, operating, packages, ste
 from kingpost.contexts import Server, needed
 from kingpost.flow import Conversation, Emit, Flow, Step
 from kingpost.records import Accepted
-from kingpost.transports import Awaiting, Blocking, options
+from kingpost.transports import Awaiting, Blocking, client_arguments
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -320,7 +320,7 @@ class Client(_BlockingMethods):
         self, url: str | Server | None = None, key: str | None = None, *, retries: int = RETRIES
     ) -> None:
         self.server = url if isinstance(url, Server) else needed(url, key)
-        http = httpx.Client(**options(self.server.url, self.server.key))
+        http = httpx.Client(**client_arguments(self.server.url, self.server.key))
         super().__init__(Blocking(http, retries))
         self.jobs, self.models = Jobs(self._transport), Models(self._transport)
         self.deployments = Deployments(self._transport)
@@ -366,7 +366,7 @@ class AsyncClient(_AwaitedMethods):
         self, url: str | Server | None = None, key: str | None = None, *, retries: int = RETRIES
     ) -> None:
         self.server = url if isinstance(url, Server) else needed(url, key)
-        http = httpx.AsyncClient(**options(self.server.url, self.server.key))
+        http = httpx.AsyncClient(**client_arguments(self.server.url, self.server.key))
         super().__init__(Awaiting(http, retries))
         self.jobs, self.models = AsyncJobs(self._transport), AsyncModels(self._transport)
         self.deployments = AsyncDeployments(self._transport)

@@ -16,7 +16,9 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 60.0  # how long sending may make no progress
 POOL_SECONDS = 60.0  # how long a call waits while MOST_CONNECTIONS others are open
-MOST_CONNECTIONS = 100  # of one client; a server allows a key some hundred
+MOST_CONNECTIONS = (
+    100  # of one client; a server allows a key KINGPOST_MAX_CONNECTIONS_PER_KEY, 1,000 by default
+)
 
 
 class Blocking:
@@ -26,14 +28,14 @@ class Blocking:
         self.http, self.retries = http, retries
 
     def run(self, flow: Flow[T]) -> T:
-        """Carries out a flow to its end and returns its result; what it emits is dropped. Raises what the flow raises, an `errors.Error`."""
+        """Carries out a flow to its end and returns its result; what it emits is dropped. Raises what the flow raises: an `errors.Error`, or that of a file that it reads."""
         talk = Conversation(flow)
         for _ in self.lead(talk):
             pass
         return talk.result
 
     def lead(self, talk: Conversation[Any]) -> Generator[Any]:
-        """Carries out a flow to its end and yields what it emits. Raises what the flow raises, an `errors.Error`."""
+        """Carries out a flow to its end and yields what it emits. Raises what the flow raises: an `errors.Error`, or that of a file that it reads."""
         opened = _Opened()
         try:
             while (step := talk.step()) is not None:
@@ -88,7 +90,7 @@ class Awaiting:
         self.http, self.retries = http, retries
 
     async def run(self, flow: Flow[T]) -> T:
-        """Carries out a flow to its end and returns its result; what it emits is dropped. Raises what the flow raises, an `errors.Error`."""
+        """Carries out a flow to its end and returns its result; what it emits is dropped. Raises what the flow raises: an `errors.Error`, or that of a file that it reads."""
         talk = Conversation(flow)
         async with aclosing(self.lead(talk)) as emitted:
             async for _ in emitted:
@@ -96,7 +98,7 @@ class Awaiting:
         return talk.result
 
     async def lead(self, talk: Conversation[Any]) -> AsyncGenerator[Any]:
-        """Carries out a flow to its end and yields what it emits. Raises what the flow raises, an `errors.Error`."""
+        """Carries out a flow to its end and yields what it emits. Raises what the flow raises: an `errors.Error`, or that of a file that it reads."""
         opened = _AsyncOpened()
         try:
             while (step := talk.step()) is not None:
@@ -144,7 +146,7 @@ class _AsyncOpened:
             await self.answer.aclose()
 
 
-def options(url: str, key: str) -> dict[str, Any]:
+def client_arguments(url: str, key: str) -> dict[str, Any]:
     """The arguments of an httpx client for that server."""
     headers = {"authorization": f"Api-Key {key}", "user-agent": f"kingpost-python/{_version()}"}
     limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=20)

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from api.gateway import Gateway, authenticate, gateway_of, owner_for
 from api.problems import Problem, no_such_request
 from api.routes.files.ranges import Part, part_of
-from api.upstream.passing import ACTIVE, SANDBOX
+from api.upstream.passing import sandboxed
 from tasks.api_keys import sees_model_errors
 from tasks.errors import NotFound
 from tasks.job import Job
@@ -16,11 +16,11 @@ from tasks.state import FINAL, Status
 from tasks.store import verbs
 
 router = APIRouter(tags=["async"])
+GONE = "The output of the request is gone; retry the request to make it again."
 ANSWERS: dict[int | str, dict[str, Any]] = {
     206: {"content": {"application/octet-stream": {}}},
-    404: {"description": "There is no such request."},
     409: {"description": "The request is not final yet."},
-    410: {"description": "The request ended without an output."},
+    410: {"description": "The request ended without an output, or its output is gone."},
     416: {"description": "The range holds no byte of the output."},
     429: {"description": "The key asked too often."},
 }
@@ -28,18 +28,21 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/async_request/{request_id}/result", response_class=Response, responses=ANSWERS)
 async def result(request: Request, request_id: str) -> Response:
-    """The output with its content type. 409 while the request is not final, 410 with its errors if it ended without an output.
+    """The output with its content type. 409 while the request is not final, 410 with its errors if it ended without an output, 410 if the output is gone.
 
     A call counts for the key's limit of status calls, as the status does."""
     gateway, key = gateway_of(request), await authenticate(request)
     try:
-        rate = key.limits.status_calls_per_minute or 0
-        call = verbs.read(request_id, owner_for(key), rate, key.id)
+        calls_per_minute = key.limits.status_calls_per_minute or 0  # 0 = no limit
+        call = verbs.read(request_id, owner_for(key), calls_per_minute, key.id)
         job = (await gateway.store.run(call)).job
-        _refuse_without_output(job, sees_model_errors(gateway.settings, key.scope))
-        return await _output(gateway, job, request.headers.get("range", ""))
     except NotFound:
         raise no_such_request() from None
+    _refuse_without_output(job, sees_model_errors(gateway.settings, key.scope))
+    try:
+        return await _output(gateway, job, request.headers.get("range", ""))
+    except NotFound:
+        raise Problem(410, "application_error", GONE) from None
 
 
 def _refuse_without_output(job: Job, detailed: bool) -> None:
@@ -57,8 +60,7 @@ async def _output(gateway: Gateway, job: Job, range_header: str) -> Response:
     content_type, size = job.output_type or "", job.output_bytes or 0
     headers = {"content-type": content_type, "accept-ranges": "bytes"}
     headers["x-baseten-request-id"] = job.request_id
-    if ACTIVE.match(content_type.encode("latin-1", "replace")):
-        headers |= {SANDBOX[0].decode(): SANDBOX[1].decode(), "content-disposition": "attachment"}
+    headers |= sandboxed(content_type)
     part = part_of(range_header, size)
     if part is None:
         return Response(status_code=416, headers=headers | {"content-range": f"bytes */{size}"})

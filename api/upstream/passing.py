@@ -36,7 +36,7 @@ SET_BY_US = {
 NOT_ANSWERED = HOP_BY_HOP | SET_BY_US
 CHAIN_REQUEST_ID = b"x-baseten-chain-request-id"
 # Documents in which a browser runs scripts. In a sandbox they have no origin, so they cannot act as pages of this service.
-ACTIVE = re.compile(rb"\s*(text/html|[^;\s]+/([^;\s]+\+)?xml)\s*(;|$)", re.IGNORECASE)
+SCRIPTED = re.compile(rb"\s*(text/html|[^;\s]+/([^;\s]+\+)?xml)\s*(;|$)", re.IGNORECASE)
 SANDBOX = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups")
 NAMES_NO_HEADER = frozenset({b"keep-alive", b"close"})  # the usual values of `Connection`
 IN_A_PATH = "/:@!$&'()*+,;=~"  # characters that need no quoting, beside letters, digits and "_.-"
@@ -119,10 +119,18 @@ class PublicAddress:
         return path if f"{path}/".startswith(f"{self.prefix}/") else self.prefix + path
 
 
+def sandboxed(content_type: str) -> dict[str, str]:
+    """Headers for a stored document in which a browser would run scripts: it is downloaded, or has no origin. Empty for any other."""
+    if not SCRIPTED.match(content_type.encode("latin-1", "replace")):
+        return {}
+    name, value = SANDBOX
+    return {name.decode(): value.decode(), "content-disposition": "attachment"}
+
+
 def answered(headers: RawHeaders, address: Callable[[], PublicAddress]) -> RawHeaders:
     """The headers of the answer for the caller. Addresses of the host become addresses for the caller."""
     dropped = NOT_ANSWERED | named_by_connection(headers)
     kept = [pair for pair in headers if pair[0] not in dropped]
-    if any(name == b"content-type" and ACTIVE.match(value) for name, value in kept):
+    if any(name == b"content-type" and SCRIPTED.match(value) for name, value in kept):
         kept.append(SANDBOX)  # beside a policy of the model's own: browsers apply both
     return rewritten(kept, address().of_location) if has_addresses(kept) else kept

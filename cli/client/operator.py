@@ -22,7 +22,7 @@ SECRET_EXISTS = "There is a secret already; `kingpost webhook-secret rotate` mak
 class NewKey:
     """A key that somebody wants. Without models and environments it is for all of them.
 
-    `expires_in_days` is None for a key that never expires. `limits` has fields of `tasks.api_keys.Limits`; None there is the limit of the settings.
+    `expires_in_days` is None for a key that never expires. `limits` has fields of `tasks.api_keys.Limits`; None there is the limit of the settings, and 0 no limit. The fields are the parameters of the client's `keys.create`.
     """
 
     scope: str

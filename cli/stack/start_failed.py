@@ -1,7 +1,7 @@
-"""The error of a stack that cannot be started."""
+"""The error of a stack that cannot be started or repaired."""
 
 from tasks.errors import KingpostError
 
 
 class StartFailed(KingpostError):
-    """The stack could not be started."""
+    """The stack could not be started or repaired."""

@@ -11,7 +11,7 @@ from cli.stack.start_failed import StartFailed
 from tasks.process.private_files import keep_private
 
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"
-LONGEST_NOTE = 100  # bytes
+LONGEST_NOTE = 100  # bytes; a note is one word
 SetNote = Callable[[str], None]
 # `note_of_holder` locks the folder for a moment, so `locked` tries for a second before it says that the folder is in use.
 TRIES, AGAIN_SECONDS = 50, 0.02
@@ -19,7 +19,7 @@ TRIES, AGAIN_SECONDS = 50, 0.02
 
 @contextlib.contextmanager
 def locked(state: Path) -> Generator[SetNote]:
-    """Locks the state folder, so that only one command uses it. Gives a function that notes what this command does: STARTING, RUNNING or STOPPING.
+    """Makes the state folder if there is none, keeps it private and locks it, so that only one command uses it. Gives a function that notes what this command does: STARTING, RUNNING or STOPPING.
 
     Raises StartFailed when the folder cannot be written or locked, or when another command holds it.
     """

@@ -6,7 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import TextIO, cast
 
-import structlog
+from tasks.process.hidden_modules import hidden
+
+with hidden(
+    "rich"
+):  # structlog.dev would import it for a renderer that we do not use, a tenth of a process's start
+    import structlog
 
 from tasks.process.log_files import redirect_output
 from tasks.settings import Settings

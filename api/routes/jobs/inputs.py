@@ -10,7 +10,7 @@ from api.audit import audited
 from api.gateway import authenticate, gateway_of, owner_for
 from api.problems import Problem, no_such_request
 from api.routes.jobs.retrying import GONE
-from api.upstream.passing import ACTIVE, SANDBOX
+from api.upstream.passing import sandboxed
 from tasks.api_keys import ApiKey
 from tasks.errors import NotFound
 from tasks.job import Job
@@ -47,8 +47,7 @@ async def _audited_if_of_another_key(
 async def _input(request: Request, job: Job) -> Response:
     gateway = gateway_of(request)
     headers = {"content-type": job.content_type, "x-baseten-request-id": job.request_id}
-    if ACTIVE.match(job.content_type.encode("latin-1", "replace")):
-        headers |= {SANDBOX[0].decode(): SANDBOX[1].decode(), "content-disposition": "attachment"}
+    headers |= sandboxed(job.content_type)
     if job.input_ref:
         try:
             pieces = await gateway.payloads.read_async(job.input_ref)

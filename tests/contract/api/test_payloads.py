@@ -40,6 +40,18 @@ def test_a_large_input_and_its_output_go_around_redis(live: Live, echo: httpx.Cl
         wait_until(lambda kind=kind: not files(live, kind, request_id), 10, f"{kind} are left")
 
 
+def test_an_output_that_is_gone_is_not_a_request_that_never_was(
+    live: Live, echo: httpx.Client
+) -> None:
+    request_id = submit(echo, LARGE)
+    assert status_of(echo, request_id)["status"] == "SUCCEEDED"
+    (file,) = files(live, "outputs", request_id)
+    file.unlink()
+    answer = echo.get(f"/async_request/{request_id}/result")
+    assert (answer.status_code, answer.json()["error_code"]) == (410, "application_error")
+    assert answer.json()["error"].startswith("The output of the request is gone")
+
+
 def test_a_small_output_stays_in_redis(live: Live, echo: httpx.Client) -> None:
     request_id = submit(echo, {"a": 1})
     assert status_of(echo, request_id)["status"] == "SUCCEEDED"
