@@ -1,4 +1,4 @@
-"""The room of a machine for replicas: its GPUs, whole or by memory, and places for models without a GPU."""
+"""The places of a machine for replicas: its GPUs, whole or by memory, and places for models without a GPU."""
 
 import subprocess
 from dataclasses import dataclass, field
@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from deployments.packages.package import memory_bytes
 from deployments.registry.records import Deployment
 from tasks.errors import SettingsError
+from tasks.outside_text import whole_number
+from tasks.process.logs import get_logger
 from tasks.settings import Settings
 
+log = get_logger("node")
+
 ASK = ["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"]
+ASK_SECONDS = 20  # a driver that wakes its GPUs up takes some seconds
 EPSILON = 1e-6  # of a GPU; sums of shares have rounding errors
 
 
@@ -26,19 +31,29 @@ class Place:
     """The place of a replica: on the CPU, or on GPUs."""
 
     devices: tuple[str, ...] = ()
-    share: float = 0.0  # of each of the devices
+    shares: tuple[float, ...] = ()  # of each of the devices, in their order
+
+    @property
+    def share(self) -> float:
+        """The largest share that it has of a device, 0 on the CPU."""
+        return max(self.shares, default=0.0)
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables with which the replica sees only its own devices."""
-        return {"CUDA_VISIBLE_DEVICES": ",".join(self.devices)} if self.devices else {}
+        """The variables with which the replica sees only its own devices. nvidia-smi numbers GPUs by their bus, CUDA by speed if it is not told."""
+        if not self.devices:
+            return {}
+        return {
+            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        }
 
 
 @dataclass
 class Capacity:
     """Hands out places and takes them back."""
 
-    slots: int  # free places on the CPU
+    slots: int  # free places on the CPU, one for each replica without a GPU
     devices: list[Device] = field(default_factory=list[Device])
 
     @classmethod
@@ -61,56 +76,92 @@ class Capacity:
         """Why there is no place for a replica now, as the end of a sentence."""
         if not deployment.gpus or not self.devices:
             return "every slot for models on the CPU is taken (KINGPOST_NODE_SLOTS)"
-        if deployment.gpus > len(self.devices):
-            return f"it needs {deployment.gpus} GPUs, and the machine has {len(self.devices)}"
-        share = self._share(deployment)
-        free = sum(device.free >= share - EPSILON for device in self.devices)
-        gpus = "a GPU" if deployment.gpus == 1 else f"{deployment.gpus} GPUs"
-        room = (
-            f"{deployment.gpu_memory / 2**30:.3g} GiB of it" if share < 1 else "nothing else on it"
-        )
+        able = self._able(deployment)
+        if deployment.gpus > len(able):
+            size = f" with {_gib(deployment.gpu_memory)}" if deployment.gpu_memory else ""
+            return f"it needs {_gpus(deployment.gpus)}{size}, and the machine has {len(able)}"
+        free = len(self._free(deployment))
+        shared = any(_share(deployment, device) < 1 for device in able)
+        room = f"{_gib(deployment.gpu_memory)} of it" if shared else "nothing else on it"
+        gpus = "a GPU" if deployment.gpus == 1 else _gpus(deployment.gpus)
         return f"it needs {gpus} with {room}, and that is free on {free} of {len(self.devices)}"
 
+    def _able(self, deployment: Deployment) -> list[Device]:
+        """The devices that are large enough; one of unknown size may be."""
+        wanted = deployment.gpu_memory
+        return [device for device in self.devices if not device.memory or wanted <= device.memory]
+
+    def _free(self, deployment: Deployment) -> list[Device]:
+        """The devices where a replica has room now."""
+        return [
+            device
+            for device in self._able(deployment)
+            if device.free >= _share(deployment, device) - EPSILON
+        ]
+
     def _on_devices(self, deployment: Deployment) -> Place | None:
-        share = self._share(deployment)
         # The fullest devices that still have room, so that whole devices stay free for models that need them.
-        fitting = sorted(
-            (device for device in self.devices if device.free >= share - EPSILON),
-            key=lambda device: device.free,
-        )[: deployment.gpus]
+        fitting = sorted(self._free(deployment), key=lambda device: device.free)[: deployment.gpus]
         if len(fitting) < deployment.gpus:
             return None
-        for device in fitting:
+        shares = tuple(_share(deployment, device) for device in fitting)
+        for device, share in zip(fitting, shares, strict=True):
             device.free -= share
-        return Place(tuple(device.index for device in fitting), share)
-
-    def _share(self, deployment: Deployment) -> float:
-        """The share of each device that a replica takes: enough memory on the smallest one, or all of it."""
-        smallest = min(device.memory for device in self.devices)
-        if not deployment.gpu_memory or not smallest:
-            return 1.0
-        return min(deployment.gpu_memory / smallest, 1.0)
+        return Place(tuple(device.index for device in fitting), shares)
 
     def give_back(self, place: Place) -> None:
         """Frees the place of a replica that has ended."""
         if not place.devices:
             self.slots += 1
+        shares = dict(zip(place.devices, place.shares, strict=True))
         for device in self.devices:
-            if device.index in place.devices:
-                device.free += place.share
+            device.free += shares.get(device.index, 0)
 
     def could_use(self, deployment: Deployment, place: Place) -> bool:
-        """Whether a replica of the deployment runs on the same kind of place: GPUs or the CPU."""
-        return bool(place.devices) == bool(deployment.gpus and self.devices)
+        """Whether a replica of the deployment may run here once such a place is free: on the CPU, or on GPUs that are large enough."""
+        if not deployment.gpus or not self.devices:
+            return not place.devices
+        able = {device.index for device in self._able(deployment)}
+        return len(able) >= deployment.gpus and not able.isdisjoint(place.devices)
+
+
+def _share(deployment: Deployment, device: Device) -> float:
+    """The share of a device that a replica takes: the memory that it asks for, or all of it."""
+    if not deployment.gpu_memory or not device.memory:
+        return 1.0
+    return min(deployment.gpu_memory / device.memory, 1.0)
+
+
+def _gpus(number: int) -> str:
+    return "1 GPU" if number == 1 else f"{number} GPUs"
+
+
+def _gib(memory: int) -> str:
+    return f"{memory / 2**30:.3g} GiB"
 
 
 def _found() -> list[Device]:
+    """The GPUs that the driver tells of. Raises SettingsError if it does not answer in time."""
     try:
-        table = subprocess.run(ASK, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+        table = subprocess.run(
+            ASK, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
+        ).stdout
+    except subprocess.TimeoutExpired as error:
+        message = f"nvidia-smi did not answer within {ASK_SECONDS} s"
+        raise SettingsError(
+            f"{message}; set KINGPOST_NODE_GPUS to what the machine has, such as 0=80Gi."
+        ) from error
+    except subprocess.CalledProcessError as error:  # its driver is not loaded, or it finds no GPU
+        log.warning("gpus.not_found", error=f"{error.stdout}{error.stderr}".strip()[:500])
+        return []
+    except OSError:
         return []  # no driver: no GPU
     rows = [line.split(",") for line in table.strip().splitlines()]
-    return [Device(index.strip(), int(mebibytes) << 20) for index, mebibytes in rows]
+    # The memory of some devices is "[N/A]".
+    return [
+        Device(index.strip(), (whole_number(mebibytes.strip()) or 0) << 20)
+        for index, mebibytes in rows
+    ]
 
 
 def _parsed(gpus: str) -> list[Device]:
@@ -118,6 +169,8 @@ def _parsed(gpus: str) -> list[Device]:
     for part in filter(None, gpus.split(",")):
         index, _, memory = part.strip().partition("=")
         try:
+            if not index or index in (device.index for device in devices):
+                raise ValueError("each GPU has an index or a UUID of its own")
             devices.append(Device(index, memory_bytes(memory, "memory") if memory else 0))
         except Exception as error:
             message = f"KINGPOST_NODE_GPUS is like 0=80Gi,1=80Gi: {error}"

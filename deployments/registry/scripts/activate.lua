@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- activate: lets a deployment run, or takes its replicas away; its queued jobs wait.
 -- ARGV  1 deployment   2 '1' to activate, '0' to deactivate
 -- RETURNS 'changed' | 'unchanged' | 'missing'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- configure: changes some autoscaling settings of a deployment.
 -- ARGV  1 deployment   then names and values
 -- RETURNS 'changed' | 'unchanged' | 'missing'

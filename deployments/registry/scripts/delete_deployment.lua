@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- delete_deployment: forgets a deployment, with its places in environments. Its replicas lose their seats. Requests that
 -- are left can still be canceled, and expire.
 -- ARGV  1 deployment   2 '1' = also one with requests   3 '1' = also one that an environment points at

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- delete_model: forgets a model that has no deployments any more, with its names and environments.
 -- ARGV  1 model
 -- RETURNS 'deleted' | 'missing' | 'deployments' when it has some

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- demand: keeps a replica of a deployment wanted for a while, because a call waits for it.
 -- ARGV  1 deployment   2 ms that it stays wanted
 -- RETURNS 'wanted'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- drop_environment: forgets an environment; its deployment stays.
 -- ARGV  1 model   2 environment
 -- RETURNS 'dropped' | 'missing'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- drop_package: whether a stored package may be deleted: no deployment has used it for long enough. From the
 -- first look that finds it unused, the time is counted here, so a store that lost its data begins anew.
 -- ARGV  1 content hash   2 ms without a use   3 ms in which it is deleted

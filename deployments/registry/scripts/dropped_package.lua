@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- dropped_package: a stored package was deleted; it may be stored again.
 -- ARGV  1 content hash
 -- RETURNS 'dropped'

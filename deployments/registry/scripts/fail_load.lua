@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- fail_load: records a failed load of a deployment. It gives up after some failures with the same cause, or after four times as
 -- many of any kind. Then it has no seat until something changes or its rest is over. Each further rest is twice as long as
 -- the one before, up to eight times the first.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- follow: queued jobs of one deployment move to another, in their order; a sweep wakes it. Those that the limit of their API
 -- key holds back go into its queue: the limit is one for each deployment.
 -- ARGV  1 from   2 to   3 how many at most

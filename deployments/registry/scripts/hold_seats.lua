@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- hold_seats: renews the seats of a node's replicas. 'surplus' is one more than is wanted; 'lost' is one that lapsed, and
 -- none was free since. The replica has to go in both cases.
 -- ARGV  1 ms that they hold   then deployment, replica for each

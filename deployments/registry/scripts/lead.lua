@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- lead: makes an autoscaler the leader for some time, unless another one leads.
 -- ARGV  1 autoscaler   2 ms that it leads
 -- RETURNS 'leads' | 'follows'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- leave_seat: gives up the seat of a replica.
 -- ARGV  1 deployment   2 replica   3 '1' if it makes room for another deployment, which is counted
 -- RETURNS 'left' | 'missing'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- promote: makes a deployment the candidate of an environment; the autoscaler switches when it is warm. An
 -- environment that points at nothing yet switches at once.
 -- ARGV  1 model   2 environment   3 deployment

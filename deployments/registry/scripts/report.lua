@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- report: stores the entry of a replica, which expires without its heartbeat. A change is published.
 -- ARGV  1 replica   2 its entry   3 ms that it holds   4 reference of its gate's token, '' for none   5 token
 -- RETURNS 'changed' | 'unchanged'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- report_node: stores what a node has and what runs there. The entry of a silent node is still shown for a while.
 -- ARGV  1 node   2 its entry   3 ms that a silent one is still shown
 -- RETURNS 'kept'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- scale: records how many replicas a deployment should have, and whether it waits for its first one (`needy`).
 -- ARGV  1 deployment   2 wanted   3 load   4 '1' when it has work   5 '1' when it has a replica that does not drain
 --       6 '1' when one is ready

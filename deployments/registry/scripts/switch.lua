@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- switch: points an environment at its candidate, which is warm.
 -- ARGV  1 model   2 environment   3 deployment
 -- RETURNS 'switched' | 'stale' (it is not the candidate any more)

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- take_seat: the right to run one replica of a deployment, never more than are wanted.
 -- ARGV  1 deployment   2 replica   3 ms that it holds
 -- RETURNS 'taken' | 'full'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- close_upload: forgets an upload that is complete, or wrong.
 -- ARGV  1 upload
 -- RETURNS 'closed'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- end_transfer: a transfer is complete, or refused. What became of it is known for a while.
 -- ARGV  1 transfer   2 content hash, else ''   3 why it was refused, else ''   4 ms that it is known
 -- RETURNS 'ended' | 'missing'

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- expire_file: deletes a file that its owner no longer needs: at once, or with the last request that uses it.
 -- ARGV  1 id   2 API key
 -- RETURNS 'expired' | 'missing'

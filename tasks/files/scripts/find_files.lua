@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- find_files: the files that an API key may use now.
 -- ARGV  1 API key, '' = of any key   then the ids
 -- RETURNS {'found', {id, payload, bytes, ending, content type, ms until it expires}, ...} | {'missing', id}

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- keep_output: makes the record of a file of a job's output, for the lease holder. The file goes with the job.
 -- ARGV  1 request_id   2 fence   3 id   4 payload   5 bytes   6 ending   7 content type   8 ms until it expires
 -- RETURNS 'kept' | 'stale_fence'

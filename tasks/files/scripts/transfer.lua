@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- transfer: what is known of a transfer; its parts only if they are wanted.
 -- ARGV  1 transfer   2 '1' with its parts
 -- RETURNS {API key, secret, purpose, content hash, why it was refused, parts as a flat hash} | {}
