@@ -14,7 +14,7 @@ Bytes = int
 class Retry:
     """How an async request is retried: Baseten's `inference_retry_config`."""
 
-    max_attempts: int = 3
+    max_attempts: int = 3  # with the first one
     initial_delay_ms: Milliseconds = 1000
     max_delay_ms: Milliseconds = 5000
 
@@ -44,7 +44,7 @@ class Submission:
     chain_id: str = ""  # of a run of a chain; it equals model_id
     input_ref: str = ""
     retry_of: str = ""  # the job that is run anew
-    files: str = ""  # to which the input refers: words `id:bytes:ending`
+    files: str = ""  # to which the input refers: words `id:bytes:ending`, with spaces between
     output_files: bool = False  # whether files in its output are stored apart
 
 
@@ -52,7 +52,7 @@ class Submission:
 class Lease:
     """The right to run one attempt. Only the holder of its fence can renew, report, release or finish the job.
 
-    It runs out if it is not renewed. It is lost for good only when another replica claims the job.
+    It runs out if it is not renewed. It is lost for good when another replica claims the job, and when the job ends or is cancelled.
     """
 
     request_id: RequestId
@@ -85,7 +85,7 @@ class Job:
     model_id: str
     api_key: str
     level: int
-    attempt: int
+    attempt: int  # 0 before the first claim; a drain takes its attempt back
     retry: Retry
     created: Milliseconds
     status_at: Milliseconds
@@ -99,11 +99,11 @@ class Job:
     started: Milliseconds | None = None
     finished: Milliseconds | None = None
     predict_ms: float | None = None
-    fraction: float | None = None
-    message: str | None = None
+    fraction: float | None = None  # 0 to 1, of the progress that the model reported
+    message: str | None = None  # of that progress
     stopping: bool = False
     stopped_at: Milliseconds | None = None
-    stopped_by: str | None = None
+    stopped_by: str | None = None  # how a cancelled call ended: 'cooperative', 'closed' or 'killed'
     output_type: str | None = None
     output_bytes: int | None = None
     input_ref: str = ""  # where the payload store has the input; '' = the job store has it
@@ -113,7 +113,7 @@ class Job:
     max_time_in_queue_ms: Milliseconds = 600_000
     retry_of: str = ""  # the job that it ran anew
     retried_as: str = ""  # the latest job that ran it anew
-    files: str = ""  # to which the input refers: words `id:bytes:ending`
+    files: str = ""  # to which the input refers: words `id:bytes:ending`, with spaces between
     output_files: bool = False  # whether files in its output are stored apart
     story: str = ""  # see tasks/store/story.py
     story_cut: int = 0  # oldest words that `story` has lost
@@ -127,7 +127,6 @@ class Claim:
     job: Job
     input: bytes
     lease: Lease
-    deadline: Milliseconds
     resumed: bool = False  # under an old lease of the same worker, whose call may still be running
 
 
@@ -138,21 +137,23 @@ class Outcome:
     status: Status  # SUCCEEDED or FAILED
     predict_ms: float
     output: bytes = b""
-    output_type: str = ""
+    output_type: str = ""  # '' = there is no output: `output` is not stored
     error: JobError | None = None
     output_ref: str = ""  # the payload that holds the output instead
-    output_bytes: Bytes = 0
+    output_bytes: Bytes = 0  # of the payload at `output_ref`; 0 = the length of `output`
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A job as its owner sees it now."""
+    """A job as its owner sees it now. Times are those of `Job`. For a final job `run_times_ms` and `running_since` are empty."""
 
     job: Job
     jobs_ahead: int | None  # None unless QUEUED
     webhook_status: str  # a WebhookStatus
     run_times_ms: tuple[float, ...]  # of the deployment's latest successes, newest first
-    running_since: tuple[Milliseconds, ...]  # of up to 64 running jobs of the deployment
+    running_since: tuple[
+        Milliseconds, ...
+    ]  # of any 64 running jobs of the deployment at most, cancelled ones that still run too
     now: Milliseconds
     backoff_ms: Milliseconds = 0  # until its next attempt
     hold: str = ""  # why claims pass over a queued job: 'paused' or 'key_limit'

@@ -214,7 +214,9 @@ class Resources(Section):
         str | None,
         BeforeValidator(gpu_name),
         Wanted("a GPU such as A10G or H100:2"),
-        limited("counts GPUs only: their type is not compared with the node's."),
+        limited(
+            "counts GPUs only: their type is not compared with the node's. A push on a machine with fewer is refused."
+        ),
     ] = None
     instance_type: Annotated[
         str | None,
@@ -239,7 +241,7 @@ class Build(Section):
     ] = "TrussServer"
     arguments: Annotated[dict[str, Anything], limited(f"{NO_IMAGE}.")] = {}
     secret_to_path_mapping: Annotated[Texts, limited(f"{NO_IMAGE}.")] = {}
-    no_cache: Flag = False
+    no_cache: Annotated[Flag, Fate("honoured", "only false, as in Truss")] = False
 
     @model_validator(mode="after")
     def _cached(self) -> "Build":
@@ -297,7 +299,10 @@ class Config(Section):
     external_package_dirs: list[str] = []
     python_version: Annotated[
         Literal["py39", "py310", "py311", "py312", "py313", "py314"] | None,
-        Fate("honoured", "a push is refused if that Python is not installed"),
+        Fate(
+            "honoured",
+            "a push is refused for py39 and py310, which the model host does not support, and if that Python is not installed",
+        ),
     ] = None
     requirements: list[str] = []
     requirements_file: str | None = None

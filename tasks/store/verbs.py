@@ -156,11 +156,11 @@ def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> ScriptC
         word, *rest = items(reply)
         if text(word) == "empty":
             return None
-        request_id, deadline, flat, payload, under = rest
+        request_id, flat, payload, under = rest
         job = records.job(text(request_id), items(flat))
         assert isinstance(payload, bytes)
         lease = Lease(job.request_id, text(under))
-        return Claim(job, payload, lease, number(deadline), resumed=lease.fence != fence)
+        return Claim(job, payload, lease, resumed=lease.fence != fence)
 
     return ScriptCall("claim", [deployment_id, claimer, fence, replica], read)
 

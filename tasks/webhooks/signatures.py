@@ -1,4 +1,4 @@
-"""Signs the exact bytes of a webhook body with every active secret, newest first.
+"""Signs the exact bytes of a webhook body with every active secret, in the order of the caller: newest first.
 
 `X-BASETEN-SIGNATURE: v1=<hex>[,v1=<hex>...]`: HMAC-SHA256 of the body under the UTF-8 bytes of the whole secret as
 displayed (docs.baseten.co, async inference). `webhook-signature: v1,<base64> ...`: HMAC-SHA256 of `id.timestamp.body`
@@ -30,7 +30,7 @@ def baseten(body: bytes, active: Sequence[str]) -> str:
 
 
 def standard(webhook_id: str, timestamp: int, body: bytes, active: Sequence[str]) -> str:
-    """The value of webhook-signature. `timestamp` is in Unix seconds."""
+    """The value of webhook-signature. `timestamp` is in Unix seconds. Raises binascii.Error for a secret that `new_secret` did not make and that is not base64."""
     signed = f"{webhook_id}.{timestamp}.".encode() + body
     digests = (_hmac(base64.b64decode(secret.removeprefix(PREFIX)), signed) for secret in active)
     return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)

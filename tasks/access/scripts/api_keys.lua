@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- api_keys: every API key, and how many requests it has.
+-- api_keys: every API key, those that are revoked or have expired too, and how many requests it has.
 -- ARGV  none
 -- RETURNS a list of {the key as JSON, its requests that are queued or running, all of its requests that are kept}
 local known, found = redis.call('HGETALL', K.api_keys), {}

@@ -3,14 +3,13 @@
 -- fence, after a lost reply, answers with the same job. A rescued job goes back under its old fence when the same worker
 -- asks: a fence begins with its worker's name. A claim of any other worker charges the job for a death.
 -- ARGV  1 deployment   2 claimer (one per worker thread)   3 fence   4 replica
--- RETURNS {'claimed', request_id, lease deadline ms, record as a flat list, input, fence} | {'empty'}
+-- RETURNS {'claimed', request_id, record as a flat list, input, fence} | {'empty'}
 local deployment, claimer, fence, replica = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = now_ms()
-local deadline = now + S.lease_ms
 
 local function claimed(id, under)
   local input = redis.call('GET', K.input(id)) or ''
-  return {'claimed', id, whole(deadline), redis.call('HGETALL', K.job(id)), input, under}
+  return {'claimed', id, redis.call('HGETALL', K.job(id)), input, under}
 end
 
 local last = redis.call('HGET', K.claims(deployment), claimer)
