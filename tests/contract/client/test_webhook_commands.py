@@ -28,6 +28,7 @@ class Receiver:
     """A receiver on loopback, and what it got: headers and body."""
 
     url: str = ""
+    answer: int = 202
     got: "queue.Queue[tuple[dict[str, str], bytes]]" = field(default_factory=queue.Queue)
 
 
@@ -39,7 +40,7 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             found.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(202)
+            self.send_response(found.answer)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -105,6 +106,30 @@ def test_own_deliveries_are_pulled_verified_and_forwarded_to_the_byte(
         shown = [json.loads(listener.stdout.readline()) for _ in range(2)]
         assert [row["request_id"] for row in shown] == [job.id, failed.id]
         assert [(row["signature"], row["answer"]) for row in shown] == [("ok", 202)] * 2
+
+
+def test_without_a_secret_a_listener_says_that_it_verifies_nothing(
+    stack: Stack, logged_in: Shell, secret: str
+) -> None:
+    with (
+        listening(logged_in, "") as listener,
+        Client(stack.url, stack.key) as client,
+    ):
+        assert listener.stdout and listener.stderr
+        said = listener.stderr.readline()
+        assert said.startswith("Signatures are not verified: ") and "--secret whsec_" in said
+        job = client.submit("hello", {"name": "Ada"})
+        assert job.id in listener.stdout.readline()
+        assert listener.stdout.readline().strip() == "signature not verified"
+    with (
+        listening(logged_in, f"--secret {new_secret()} --json") as listener,
+        Client(stack.url, stack.key) as client,
+    ):
+        client.submit("hello", {"name": "Ada"})
+        assert listener.stdout and listener.stderr
+        assert json.loads(listener.stdout.readline())["signature"].startswith("WRONG: ")
+        listener.terminate()
+        assert "not verified" not in listener.stderr.read()
 
 
 def test_a_listener_that_comes_back_has_missed_nothing(stack: Stack) -> None:
