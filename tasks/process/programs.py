@@ -14,9 +14,10 @@ OURS = (sys.executable, "-E", "-P", "-X", "utf8")
 PART = (*OURS, "-m", "cli.parts")
 COMMAND = (*OURS, "-m", "cli.main")
 
-# A process that runs a user's code imports our module first. Then the user's PYTHONPATH comes first, as in any Python.
+# A process that runs a user's code imports our module first. Then the user's PYTHONPATH comes first, as in any Python. Collections of
+# garbage begin after our imports, in which they would find none.
 _FOR_MODELS = (
-    "import sys, os, importlib; module = importlib.import_module(sys.argv.pop(1)); "
+    "import sys, os, gc, importlib; gc.disable(); module = importlib.import_module(sys.argv.pop(1)); gc.freeze(); gc.enable(); "
     "sys.path[:0] = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep)); "
     "sys.exit(module.main())"
 )
