@@ -50,7 +50,7 @@ class TwoMachines:
         self.api = self._kingpost("api", "api", "--port", str(PORT))
         # Longer than a play: a call that its client gives up while another replica starts does not move.
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", headers=HEADERS, timeout=180)
-        wait_until(self._answers, 30, "the API does not answer")
+        wait_until(self._answers, 90, "the API does not answer")
 
     def _kingpost(self, name: str, *command: str) -> Process:
         env = variables(self.settings, KINGPOST_API_KEY=KEY, KINGPOST_SYNC_PARK_SECONDS="30")
@@ -76,7 +76,7 @@ class TwoMachines:
             ]
             return len(found) == count
 
-        wait_until(enough, 40, f"{count} replicas are not ready")
+        wait_until(enough, 90, f"{count} replicas are not ready")
         return found
 
     def start_far(self) -> tuple[Cable, int]:
@@ -100,7 +100,7 @@ class TwoMachines:
         self.stack.callback(machine.wait, 60)
         self.stack.callback(machine.terminate)
         here = os.readlink("/proc/self/ns/net")
-        wait_until(lambda: os.readlink(f"/proc/{machine.pid}/ns/net") != here, 10)
+        wait_until(lambda: os.readlink(f"/proc/{machine.pid}/ns/net") != here, 60)
         return Cable(NEAR, FAR, machine.pid), machine.pid
 
     def start_near(self) -> None:
@@ -124,7 +124,7 @@ def cut_in_a_call(folder: Path) -> dict[str, object]:
         (far,) = both.ready(1)
         first = both.predict({})
         call = threads.submit(both.predict, {"mark": str(folder / "mark")})
-        wait_until(lambda: both.marks() == 1, 10)
+        wait_until(lambda: both.marks() == 1, 60)
         both.start_near()
         both.ready(2)
         cable.cut()

@@ -1,0 +1,26 @@
+"""Connections between two requests: a balancer keeps one for 60 s, so the API must not be the first to close it."""
+
+import socket
+from pathlib import Path
+
+from tasks.settings import Settings
+from tests.attack.stand import request, standing
+
+
+def test_a_connection_is_kept_for_longer_than_balancers_keep_theirs() -> None:
+    assert Settings.model_fields["keep_alive_seconds"].default > 60
+
+
+def test_the_setting_says_for_how_long_the_api_keeps_a_connection_without_requests(
+    tmp_path: Path,
+) -> None:
+    """Two requests share a connection, which the API then closes by itself."""
+    with (
+        standing(tmp_path, most=50, KINGPOST_KEEP_ALIVE_SECONDS="2") as stand,
+        socket.create_connection(stand.address, timeout=60) as connection,
+    ):
+        for _ in range(2):
+            connection.sendall(request("/health/live"))
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        while connection.recv(65536):
+            pass  # the rest of an answer that came in two parts
