@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from deployments.registry.records import Deployment
 from tasks.api_keys import key_id
+from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.contract.api.studio import studio
 from tests.contract.api.test_console_in_browser import WIDE, Console, chromium
@@ -124,3 +125,35 @@ def test_no_address_runs(console: Console) -> None:
         page.goto(path + quote(text, safe=""), wait_until="domcontentloaded")
         check(page, path + text)
     console.close()
+
+
+def _framed(page: Page) -> str:
+    """The address of what the frame shows; the question lets Playwright hear of it."""
+    page.evaluate("0")
+    return page.frames[-1].url
+
+
+def test_no_page_is_shown_in_a_frame_of_another_site(console: Console, live: Live) -> None:
+    page = console.page
+    page.goto("about:blank")
+    for path in ("/ui", "/ui/keys", "/ui/login"):
+        page.set_content(f'<iframe src="{live.url}{path}"></iframe>')
+        wait_until(lambda: _framed(page).startswith("chrome-error:"), 20, path)
+    console.close()
+
+
+def test_a_logout_leads_the_pages_of_every_browser_to_the_login(
+    chromium: Browser, live: Live
+) -> None:
+    key = live.new_key(scope="full")
+    here, there = (Console(chromium, live, key, WIDE, "light") for _ in range(2))
+    there.at("/ui/jobs")
+    here.page.get_by_role("button", name="Log out").click()
+    here.page.wait_for_url("**/ui/login")
+    with live.client(key) as http:
+        submit(http, {"a": 1}, "/models/echo/production/async_predict")  # a change to be shown
+    there.page.wait_for_url("**/ui/login?next=*")
+    for console in (here, there):
+        console.page.go_back()
+        console.page.get_by_label("API key").wait_for()
+        console.close()
