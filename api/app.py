@@ -19,6 +19,7 @@ from api.fast_lane import FastLane
 from api.gateway import Gateway
 from api.observing.access import AccessLog
 from api.observing.requests import Measures, Observed
+from api.observing.traced import Traced
 from api.routes import async_requests as routes_async
 from api.routes import health as routes_health
 from api.routes import listening as routes_listening
@@ -50,6 +51,7 @@ from api.server.connections import Connections
 from tasks.errors import StoreUnavailable
 from tasks.log_store.shipper import LogShipper
 from tasks.machine import tell_time
+from tasks.process import tracing
 from tasks.process.loops import end, keep
 from tasks.settings import Settings
 
@@ -102,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        tracing.set_up("api")
         gateway = app.state.gateway = Gateway.create(settings)
         gateway.store.took(app.state.measures.store.observe)
         app.state.pulse = Pulse(gateway.store, gateway.directory, gateway.hub)
@@ -124,6 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await asyncio.to_thread(shipper.stop)
         await end(running)
+        await asyncio.to_thread(tracing.stop)
         await gateway.close()
 
     app = FastAPI(
@@ -149,6 +153,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(Bridge)
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
+    if tracing.wanted():
+        app.add_middleware(Traced)
     access = AccessLog(settings.access_log)
     app.add_middleware(Observed, measures=app.state.measures, log=access)
     openapi.install(app)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from tasks.log_store.purging import PurgedLines
 from tasks.log_store.shipper import LogShipper
 from tasks.payload_collector import PayloadCollector
-from tasks.process import logs
+from tasks.process import logs, tracing
 from tasks.process.loops import Loop, keep, run_forever
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
@@ -25,12 +25,14 @@ MoreLoops = Callable[[AsyncJobStore], Mapping[Loop, float]]  # with the seconds 
 def run(settings: Settings, more: MoreLoops) -> None:
     """Runs until SIGTERM or SIGINT. `more` makes the loops of other packages."""
     logs.configure(settings)
+    tracing.set_up("maintenance")
     shipper = LogShipper(settings)
     shipper.start()
     try:
         asyncio.run(_main(settings, more))
     finally:
         shipper.stop()
+        tracing.stop()
 
 
 async def _main(settings: Settings, more: MoreLoops) -> None:

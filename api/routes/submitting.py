@@ -7,6 +7,7 @@ from fastapi import Request
 
 from api import body as bodies
 from api.gateway import Gateway, gateway_of, new_request_id
+from api.observing.traced import traceparent_of
 from api.problems import Problem
 from api.schemas import AsyncPredictRequest
 from api.upstream.attaching import attached, files_of, may_refer
@@ -30,7 +31,7 @@ async def submit(
 ) -> list[RequestId]:
     """Queues the requests, all or none. Raises Problem, AdmissionError, FileMissing and the errors of the stores."""
     gateway, limits = gateway_of(request), key.limits
-    trace = request.headers.get("traceparent", "")
+    trace = traceparent_of(request)
     jobs = [_submission(gateway, deployment, item, trace) for item in asked]
     jobs = await _with_files(gateway, key.id, jobs, asked)
     idempotency_key = idempotency_key_of(request)

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from starlette.requests import HTTPConnection
 
 from api.addressing import Addressed
+from api.observing.traced import SPAN
 from api.targets import path_of
 from deployments.http_client.exchange import RawHeaders
 from deployments.output_files import OUTPUT
@@ -52,6 +53,8 @@ def forwarded(connection: HTTPConnection, request_id: str, chain_id: bytes = b""
     caller: tuple[str, int] | None = scope.get("client")
     client = str(caller[0]) if caller else "unknown"
     scheme: str = scope["scheme"]
+    if span := scope.get("state", {}).get(SPAN):  # the host's spans are under ours
+        dropped = dropped | {b"traceparent"}
     passed = [p for p in headers if p[0] not in dropped and not p[0].startswith(OURS)]
     ours = [
         (b"x-forwarded-for", client.encode("latin-1", "replace")),
@@ -59,6 +62,8 @@ def forwarded(connection: HTTPConnection, request_id: str, chain_id: bytes = b""
         (b"x-forwarded-host", host),
         (b"x-baseten-request-id", request_id.encode()),
     ]
+    if span and span.traceparent:
+        ours.append((b"traceparent", span.traceparent.encode()))
     if chain_id:  # one id for all that a run calls
         ours.append((CHAIN_REQUEST_ID, chain_id))
     return [(b"host", host), *passed, *ours]

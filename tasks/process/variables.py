@@ -29,6 +29,11 @@ def is_set(name: str) -> bool:
     return bool(os.environ.get(name))
 
 
+def value_of(name: str) -> str:
+    """The value of a variable, '' if it is not set."""
+    return os.environ.get(name, "").strip()
+
+
 def editor() -> str:
     """The command of the user's editor."""
     return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"

@@ -1,6 +1,7 @@
 """The webhook sender: takes due deliveries under a lease, posts them and records every attempt."""
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -14,6 +15,7 @@ from tasks.api_keys import sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
 from tasks.outside_text import text_of, utf8
 from tasks.payloads import Payloads
+from tasks.process import tracing
 from tasks.process.logs import get_logger
 from tasks.process.loops import pause
 from tasks.settings import Settings
@@ -105,7 +107,7 @@ class Sender:
 
     async def _deliver(self, taken: Taken, active: list[str]) -> None:
         """Runs one attempt and records how it ended, whatever happens."""
-        began = time.monotonic()
+        began, began_ns = time.monotonic(), time.time_ns()
         try:
             try:
                 attempt, answer = await self._post(taken, active)
@@ -114,17 +116,21 @@ class Sender:
             except Exception as error:  # a failure of any kind counts as an attempt
                 attempt, answer = Attempt(None, one_line(error)), b""
             ms = (time.monotonic() - began) * 1000
-            await self._settle(taken, attempt, answer, ms)
+            await self._settle(taken, attempt, answer, ms, began_ns)
         except StoreUnavailable as error:  # the lease ends, and the webhook is sent again
             log.warning("delivery.unsettled", request_id=taken.request_id, error=str(error))
         except Exception as error:  # the store refuses to record it
             log.error("delivery.unsettled", request_id=taken.request_id, error=one_line(error))
 
-    async def _settle(self, taken: Taken, attempt: Attempt, answer: bytes, ms: float) -> None:
+    async def _settle(
+        self, taken: Taken, attempt: Attempt, answer: bytes, ms: float, began_ns: int
+    ) -> None:
         following = schedule.after(attempt, taken.attempts, self._rng)
         record = _record(attempt, answer, ms)
         call = verbs.settle_delivery(taken, following.verdict, following.delay_ms, record)
         word = await self._store.run(call)
+        if tracing.is_on():
+            _trace(taken, attempt, following.verdict, began_ns)
         log.info(
             "webhook.attempted",
             request_id=taken.request_id,
@@ -171,6 +177,19 @@ class Sender:
             return b"".join([piece async for piece in pieces])
         except NotFound as error:
             raise PayloadUnavailable(str(error)) from error
+
+
+def _trace(taken: Taken, attempt: Attempt, verdict: str, began_ns: int) -> None:
+    """Records the try in the request's trace, without the address. Of a damaged record nothing is known."""
+    with contextlib.suppress(Exception):
+        trace = taken.job.traceparent
+        about = {"request_id": taken.request_id, "attempt": taken.attempts + 1, "verdict": verdict}
+        span = tracing.child("webhook", trace, "client", about, began_ns)
+        if attempt.status is not None:
+            span.note(http__response__status_code=attempt.status)
+        if verdict != "delivered":
+            span.fail()
+        span.end()
 
 
 def one_line(error: Exception) -> str:

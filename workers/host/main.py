@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from deployments.packages.package import Package, PackageError
+from tasks.process import tracing
 from workers.host import files_folder
 from workers.host import logs as host_logs
 from workers.host.call.answer import answer
@@ -48,7 +49,9 @@ def main() -> None:
         use_dynamic_config(options.dynamic_config_dir)
     _drop_own_folder()
     extend_import_path(leader)
+    tracing.set_up("model")
     _serve(packages, options)
+    tracing.stop()
     sys.stdout.flush()
     os._exit(0)
 

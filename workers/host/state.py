@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from deployments.packages.package import Package
 from tasks.outside_text import utf8
+from tasks.process import tracing
 from workers.host.call.slots import Reservations, SlotGate
 from workers.host.errors import ModelNotReady
 from workers.host.health import Health
@@ -163,6 +164,7 @@ class ModelHost:
 
     def _load_done(self, live: LiveModel, took_ms: int) -> None:
         self._adopt(live)
+        tracing.share()  # now that the model could have set up its own way
         if self.state == "loading":
             self.state = "ready"
         event("model.loaded", took_ms=took_ms)

@@ -14,6 +14,7 @@ from tasks.files.outputs import OutputWriter
 from tasks.files.verbs import file_secret, keep_output
 from tasks.job import Claim
 from tasks.payloads import Payloads, output_ms, output_ref
+from tasks.process import tracing
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
 from tasks.state import ErrorCode
@@ -115,9 +116,11 @@ class Attempts:
     def _call(self, run: Run, client: HostClient, slot: Slot) -> End:
         try:
             body, spool, link = self._input(run), self._spool(run), self._output_link(run)
-            job = _job(run.claim, slot.token, str(link or ""))
             files_of = partial(self._output_writer, link) if link else None
-            answer = client.run(job, body, spool, partial(self._report, run), files_of)
+            with tracing.during("host call", run.span.traceparent, "client") as span:
+                job = _job(run.claim, slot.token, str(link or ""), span.traceparent)
+                answer = client.run(job, body, spool, partial(self._report, run), files_of)
+                span.note(status=answer.status)
             return Answered(self._keep_files(run, answer))
         except HostRefused as error:
             log.warning("host.refused", request_id=run.request_id, error=str(error))
@@ -232,7 +235,7 @@ class Attempts:
             )
 
 
-def _job(claim: Claim, slot: str, link: str) -> RunJob:
+def _job(claim: Claim, slot: str, link: str, traceparent: str) -> RunJob:
     job = claim.job
     return RunJob(
         job.request_id,
@@ -241,7 +244,7 @@ def _job(claim: Claim, slot: str, link: str) -> RunJob:
         keep_slot=True,
         path=job.path,
         content_type=job.content_type,
-        traceparent=job.traceparent,
+        traceparent=traceparent,
         chain_request_id=job.request_id if job.chain_id else "",
         files=job.files,
         link=link,

@@ -31,7 +31,7 @@ from tasks.celery_app import make_app
 from tasks.errors import KingpostError, PayloadUnavailable, StoreUnavailable
 from tasks.log_store.shipper import LogShipper
 from tasks.machine import machine
-from tasks.process import logs
+from tasks.process import logs, tracing
 from tasks.settings import Settings
 from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
@@ -166,6 +166,7 @@ class ReplicaWorker:
 
     def start(self) -> None:
         """Starts the host and every thread of the worker."""
+        tracing.set_up("replica")
         self._shipper.start()
         for gate in self._gates():
             gate.start()
@@ -223,6 +224,7 @@ class ReplicaWorker:
         for folder in (self._config_dir, self._files_dir):
             shutil.rmtree(folder, ignore_errors=True)
         self._shipper.stop()
+        tracing.stop()
         self.store.close()
 
     def _gates(self) -> list[HostGate]:

@@ -1,11 +1,18 @@
-"""The attempts that this replica is running now."""
+"""The attempts that this replica is running now, each with its span in the trace of its request."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic
 
-from tasks.job import Claim, Lease
+from tasks.job import Claim, Job, Lease
+from tasks.process import tracing
+from tasks.process.tracing import Span
+from tasks.state import Status
+from tasks.store.story import changes
+
+NS_PER_MS = 1_000_000
 
 
 class StopReason(StrEnum):
@@ -28,6 +35,7 @@ class Run:
     reason: StopReason | None = None
     stop_asked: float | None = None  # when `reason` was set
     left_running: bool = False  # its call goes on to its end, though nobody wants its result
+    span: Span = field(default_factory=Span)  # of the attempt
     reported: int = 0  # bytes of output that became events
 
     @property
@@ -82,3 +90,38 @@ class Runs:
                 return False
             run.reason, run.stop_asked = reason, monotonic()
             return True
+
+
+@dataclass
+class ClaimTime:
+    """When the round trip to the store that claimed a job began and ended, in nanoseconds of Unix time."""
+
+    began: int = 0
+    ended: int = 0
+
+    @classmethod
+    def since(cls, began: int) -> "ClaimTime":
+        """The time of a round trip that has just ended."""
+        return cls(began, time.time_ns())
+
+
+def of_attempt(claim: Claim, at: ClaimTime) -> Span:
+    """The span of the attempt, which is not over. Those of its wait in the queue and of its claim are."""
+    job = claim.job
+    if not tracing.is_on() or not tracing.is_sampled(job.traceparent):
+        return Span(job.traceparent)
+    about = {"request_id": str(job.request_id), "attempt": job.attempt, "level": job.level}
+    queued_ns = min(_queued_ms(job) * NS_PER_MS, at.began)  # the store's clock may be ahead of ours
+    wait = tracing.child("queue", job.traceparent, "internal", about, queued_ns)
+    wait.end(at.ended)
+    attempt = tracing.child("attempt", job.traceparent, "consumer", about, at.began)
+    attempt.note(model_id=job.model_id, deployment_id=job.deployment_id)
+    claimed = tracing.child("claim", attempt.traceparent, began_ns=at.began)
+    claimed.end(at.ended)
+    return attempt
+
+
+def _queued_ms(job: Job) -> int:
+    """When the wait began that this claim has ended."""
+    waits = [change.at for change in changes(job) if change.status is Status.QUEUED]
+    return max(waits[-1], job.not_before or 0)

@@ -6,6 +6,7 @@ from time import monotonic
 
 from tasks.errors import StoreUnavailable
 from tasks.job import Claim, JobError, Outcome
+from tasks.process import tracing
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
@@ -69,6 +70,7 @@ class Settlements:
 
         Returns the answer to the claim; None if it was not sent, or not answered. Raises nothing if the store is away.
         """
+        run.span.note(ended=str(run.reason or _words(end)))
         match run.reason:
             case StopReason.CANCELED:
                 by = _stopped_by(end)
@@ -193,6 +195,15 @@ class Settlements:
     def _settle(
         self, run: Run, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None
     ) -> Settlement:
+        """Sends a settlement, which is a part of the attempt's trace."""
+        with tracing.during("settlement", run.span.traceparent) as span:
+            settled = self._send(run, call, claim)
+            span.note(verb=call.script, result=str(settled.result or "none"))
+        return settled
+
+    def _send(
+        self, run: Run, call: verbs.ScriptCall[SettleResult], claim: ClaimCall | None
+    ) -> Settlement:
         """Sends a settlement. Repeats it for up to SETTLE_SECONDS while the store does not answer."""
         ends = monotonic() + SETTLE_SECONDS
         settled = Settlement()
@@ -220,6 +231,21 @@ class Settlements:
             return Settlement(self._store.run(call), before.claimed)
         result, claimed = self._store.run_both(call, claim)
         return Settlement(result, ClaimReply(claimed))
+
+
+def _words(end: End) -> str:
+    """How the attempt ended, in one word or two, for its span."""
+    match end:
+        case Answered(answer):
+            return "succeeded" if answer.status < 400 else "failed"
+        case HostDied():
+            return "host died"
+        case InputUnreadable():
+            return "input unreadable"
+        case NotCalled():
+            return "not called"
+        case Refused():
+            return "refused"
 
 
 def _stopped_by(end: End) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from tasks.errors import StoreUnavailable
@@ -18,7 +18,7 @@ from workers.hosting.client import HostClient, HostNotReady, HostUnavailable
 from workers.hosting.process import HostProcess
 from workers.replica.attempt import Answered, Attempts, Slot, never_called
 from workers.replica.events import RequestEvents
-from workers.replica.runs import Run, Runs
+from workers.replica.runs import ClaimTime, Run, Runs, of_attempt
 from workers.replica.settlement import ClaimReply, Settlements
 
 log = get_logger("turn")
@@ -40,6 +40,7 @@ class ThreadState:
     fence: str  # of the next claim
     # Seconds of the monotonic clock. From then on no claim goes along with a settlement.
     turn_ends: float = 0.0
+    claim_time: ClaimTime = field(default_factory=ClaimTime)  # of the latest claim
     claimed: ClaimReply | None = None  # the answer to such a claim, until it is used
 
 
@@ -136,6 +137,7 @@ class Turns:
         call = self._claim_call(thread)
         ends = monotonic() + CLAIM_SECONDS
         while True:
+            began_ns = time.time_ns()
             try:
                 claim = self._store.run(call)
             except StoreUnavailable:
@@ -143,7 +145,7 @@ class Turns:
                     raise
                 time.sleep(CLAIM_RETRY_SECONDS)
                 continue
-            thread.fence = self._new_fence()
+            thread.fence, thread.claim_time = self._new_fence(), ClaimTime.since(began_ns)
             return claim
 
     def _claim_call(self, thread: ThreadState) -> verbs.ScriptCall[Claim | None]:
@@ -164,7 +166,7 @@ class Turns:
 
         A claim goes along with the settlement if the turn goes on. Its answer is then in `thread.claimed`.
         """
-        run = Run(claim, slot.generation)
+        run = Run(claim, slot.generation, span=of_attempt(claim, thread.claim_time))
         self._runs.add(run)
         self._events.started(claim.job)
         try:
@@ -174,9 +176,12 @@ class Turns:
             kept = slot if unused or (answer and answer.slot_kept) else None
             claims_along = kept and self._may_claim and monotonic() < thread.turn_ends
             call = self._claim_call(thread) if claims_along else None
+            settling_ns = time.time_ns()
             claimed = self._settlements.settle(run, end, call)
+            thread.claim_time = ClaimTime.since(settling_ns)
         finally:
             self._runs.remove(run)
+            run.span.end()
         if claimed:
             thread.claimed, thread.fence = claimed, self._new_fence()
         if answer and answer.still_running:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from api import body as bodies
 from api.audit import steered
 from api.gateway import RESTRICTED, Gateway, authenticate, gateway_of, new_request_id, owner_for
+from api.observing import traced
 from api.problems import Problem, no_such_request
 from api.routes.jobs.schemas import RetryBody, RetryResponse
 from api.routes.submitting import idempotency_key_of, write_large
@@ -71,6 +72,7 @@ async def _retried(request: Request, key: ApiKey, request_id: str, body: bytes) 
         again = await _edited(gateway, job, asked.model_input)
     else:
         again = await submission(gateway, job, new_request_id())
+    again = replace(again, traceparent=traced.link(request, job, again.request_id))
     once = _idempotency(request, key, job, body if asked.edits else b"")
     (new_id,) = await submit_again(gateway, key, job, [again], once)
     return new_id

@@ -18,6 +18,7 @@ from workers.host.errors import (
 from workers.host.logs import log_user_error
 from workers.host.model.codec import parse_input
 from workers.host.model.methods import Method, Methods
+from workers.host.model.stages import stage
 from workers.host.model.stream import ChunkStream, asks_stream, is_generator
 from workers.host.threads import in_thread
 from workers.wire.messages import MODEL_ERROR
@@ -98,7 +99,8 @@ class Pipeline:
 
     async def _predict(self, value: object, call: ModelCall) -> object:
         if self.predict_batch:
-            return await self._guarded(self.predict_batch(value, call))
+            with stage(call, "predict", batched=True):
+                return await self._guarded(self.predict_batch(value, call))
         assert self.methods.predict, "checked by predict()"
         return await self._step(self.methods.predict, value, call)
 
@@ -130,10 +132,11 @@ class Pipeline:
         args = method.arguments(value, call)
         if method.is_generator:  # its code runs when it is iterated
             return method.function(*args)
-        if method.is_async:
-            running = call.cancellable(method.function(*args), method.name, with_grace=True)
-            return await self._guarded(running)
-        return await self._guarded(in_thread(method.function, *args))
+        with stage(call, method.name):
+            if method.is_async:
+                running = call.cancellable(method.function(*args), method.name, with_grace=True)
+                return await self._guarded(running)
+            return await self._guarded(in_thread(method.function, *args))
 
     async def _guarded(self, running: Awaitable[Any]) -> Any:
         """Awaits model code. Its errors are logged here; the answer does not contain their text."""
