@@ -153,7 +153,7 @@ def push_all(up: Up, folder: Path) -> dict[str, str]:
         odd = Bad("", "", yaml.safe_dump({"model_name": name}), UNLOADABLE[0].model)
         folders.append(odd.write(folder / str(number)))
         wanted[name] = UNLOADABLE[0].said
-    up.says("push", *map(str, folders))
+    up.says("push", "--no-wait", *map(str, folders))
     return wanted
 
 

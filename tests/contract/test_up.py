@@ -376,7 +376,7 @@ def test_a_pushed_version_that_cannot_load_keeps_nothing_from_starting(up: Up) -
         model + "    def predict(self, x):\n        return x\n"
     )
     assert "`kingpost models` shows whether it is loaded" in up.says(
-        "push", str(broken), "--name", "other"
+        "push", str(broken), "--name", "other", "--no-wait"
     )
     # Each look starts a process, and a busy machine lets several loads wait for a core.
     wait_until(lambda: "no weights" in up.says("deployments", "other"), 120, "no reason is shown")
