@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test test-all shipped check format screenshots attack chaos conformance bench bench-quick clean
+.PHONY: setup demo up test test-all shipped browser check format screenshots attack chaos conformance bench bench-quick clean
 
 # uv and pip leave compiling to the first import; with this variable every process would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,6 +48,10 @@ test: $(DEV)
 # With the slow ones but those of `make shipped`.
 test-all: $(DEV)
 	$(BIN)/python -m tests.run --slow
+
+# Every test of the console in Chromium, narrow and dark ones too, which `make test` leaves out.
+browser: $(DEV)
+	$(BIN)/pytest -m 'slow or not slow' $(wildcard tests/contract/api/test_console*_in_browser.py)
 
 # What users get, installed for real in other folders: the wheel, and what the Dockerfile makes.
 shipped: $(DEV)
