@@ -275,6 +275,7 @@ class Keys(_BlockingMethods):
     create = _blocking(operating.create_key)
     limit = _blocking(operating.limit_key)
     revoke = _blocking(operating.revoke_key)
+    delete_files = _blocking(operating.delete_files_of_key)
 
 
 class AsyncKeys(_AwaitedMethods):
@@ -284,6 +285,7 @@ class AsyncKeys(_AwaitedMethods):
     create = _awaited(operating.create_key)
     limit = _awaited(operating.limit_key)
     revoke = _awaited(operating.revoke_key)
+    delete_files = _awaited(operating.delete_files_of_key)
 
 
 class Hooks(_BlockingMethods):

@@ -14,6 +14,7 @@ from kingpost.flow import Emit, Flow, Request, Step, ask
 from kingpost.managing import model_path
 from kingpost.records import Record
 
+STEP_SECONDS = 60.0  # how long an answer may take; the server works for about 10 s
 LARGEST_PAGE = 1000  # entries of the audit log in one answer
 RESENT = "queued"  # what the server answers for a webhook that it sends again
 # Why a webhook is not sent again, by the word of the server.
@@ -227,6 +228,18 @@ def revoke_key(key_id: str) -> Flow[ApiKey]:
     """Revokes a key for good. It stops working everywhere within two seconds. Its requests stay."""
     path = f"/v1/keys/{path_segment(key_id)}"
     return ApiKey.of(json_object((yield from ask(Request("DELETE", path)))))
+
+
+def delete_files_of_key(key_id: str) -> Flow[int]:
+    """Deletes what a key has uploaded, and the output files of its sync calls. Returns how many go. Files that a request uses stay until that one is deleted."""
+    path, params, deleted = f"/v1/keys/{path_segment(key_id)}/files", dict[str, str](), 0
+    while True:
+        request = Request("DELETE", path, params, read_seconds=STEP_SECONDS)
+        said = json_object((yield from ask(request)))
+        deleted += int(said["deleted"])
+        if said["cursor"] is None:
+            return deleted
+        params = {"cursor": str(said["cursor"])}
 
 
 def list_secrets() -> Flow[Sequence[WebhookSecret]]:

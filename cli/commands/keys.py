@@ -1,14 +1,17 @@
-"""`kingpost keys`: create, list, limit and revoke API keys."""
+"""`kingpost keys`: create, list, limit, revoke and purge API keys."""
 
 import json
 import re
+import sys
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.client.choosing import client
 from cli.client.operator import NewKey, operator
+from cli.commands.deployed import NotConfirmed
 from cli.options import AsJson, say
 from cli.tables import show
 
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
     from kingpost.operating import ApiKey
 
 SCOPES = "full, inference, metrics, deploy or admin"
-app = typer.Typer(no_args_is_help=True, help="Manages API keys: create, list, limit, revoke.")
+app = typer.Typer(
+    no_args_is_help=True, help="Manages API keys: create, list, limit, revoke, purge."
+)
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="Id from `kingpost keys list`.")]
 NewLimit = Annotated[
     str | None, typer.Option(metavar="N", help="0 = no limit, `default` = the setting.")
@@ -138,6 +143,31 @@ def revoke(
     """Revokes a key for good. It stops working everywhere within two seconds."""
     operator().revoke_key(identity)
     say(as_json, f"The key {identity} is revoked.", id=identity, state="revoked")
+
+
+@app.command()
+def purge(
+    identity: KeyId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deletes everything of a key: its requests, of which unfinished ones are cancelled, and its files. The key itself stays."""
+    what = f"all requests and files of the key {identity}"
+    if not yes and not sys.stdin.isatty():
+        raise NotConfirmed(f"This would delete {what}; add --yes.")
+    if not yes and not typer.confirm(f"Delete {what}?", err=True):
+        raise typer.Exit(1)
+    with client() as server:
+        files = server.keys.delete_files(
+            identity
+        )  # first, since it knows whether there is such a key
+        *_, requests = server.jobs.bulk("purge", key=identity)
+        files += server.keys.delete_files(identity)  # those that a request used
+        (left,) = [key.kept_requests for key in server.keys.list() if key.id == identity]
+    said = f"Deleted: requests {requests.done}, files {files}."
+    if left:
+        said += f" Still there: requests {left}, which end or are new. Repeat the command for them."
+    say(as_json, said, id=identity, requests=requests.done, files=files, kept_requests=left)
 
 
 def _as_json(key: "ApiKey") -> dict[str, object]:

@@ -7,11 +7,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.errors import FileMissing, PayloadUnavailable
+from tasks.errors import FileMissing, NotFound, PayloadUnavailable
 from tasks.files import verbs
 from tasks.files.kinds import HEAD_BYTES, ending_of, sniffed
 from tasks.files.receiving import Receiver, UploadRefused
-from tasks.files.verbs import File, Upload
+from tasks.files.verbs import EndedFiles, File, Upload
 from tasks.payloads import INPUT_MS
 from tasks.process.logs import get_logger
 from tasks.store.verbs import spill
@@ -72,6 +72,14 @@ class FileUploads(Receiver):
         """Lets a file go: at once, or with the last request that uses it. Raises FileMissing."""
         if not await self._store.run(verbs.expire_file(file_id, api_key)):
             raise FileMissing(file_id)
+
+    async def end_some(self, api_key: str, cursor: str) -> EndedFiles:
+        """Lets files of that key go: some that no request uses, and at the end its unfinished uploads. `cursor` is '0' at first."""
+        step = await self._store.run(verbs.end_files_of(api_key, cursor))
+        for upload_id in step.open:
+            with contextlib.suppress(NotFound):  # it has just ended
+                await self.give_up(api_key, upload_id)
+        return step
 
     async def _keep(self, upload: Upload, api_key: str, refs: Sequence[str]) -> None:
         what, ref = UploadedContent.of(upload.what), file_ref(upload.id)

@@ -19,6 +19,7 @@ Kind = Literal["package", "file"]
 FILES = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder,))
 MOST_OF_KEY, MOST_OF_ALL = 8, 64  # unfinished uploads of each kind
 MOST_FILES = 10_000  # of a key
+FILES_IN_A_STEP = 200  # that a script looks at
 CLAIM_MS = 30_000  # for which a sender keeps an upload without a sign of life
 ROUTES: dict[Kind, str] = {"package": "POST /v1/packages", "file": "POST /v1/uploads"}
 
@@ -174,6 +175,27 @@ def keep_output(file: File, lease: Lease) -> ScriptCall[bool]:
     arguments: list[Argument] = [lease.request_id, lease.fence, file.id, file.ref, file.size]
     arguments += [file.ending, file.content_type, file.left_ms]
     return _call("keep_output", arguments, _says("kept"))
+
+
+@dataclass(frozen=True)
+class EndedFiles:
+    """A step of `end_files_of`. `cursor` is '0' at the end, and then `open` has the ids of unfinished uploads."""
+
+    cursor: str
+    ended: int
+    open: Sequence[str]
+
+
+def end_files_of(api_key: str, cursor: str) -> ScriptCall[EndedFiles]:
+    """Lets stored files of that key go, except those that a request uses: the next step, from that cursor ('0' at first)."""
+
+    def read(reply: Reply) -> EndedFiles:
+        following, ended, open_uploads = items(reply)
+        return EndedFiles(
+            text(following), number(ended), [text(upload) for upload in items(open_uploads)]
+        )
+
+    return _call("end_files_of", [api_key, cursor, FILES_IN_A_STEP], read)
 
 
 def file_secret() -> ScriptCall[bytes]:

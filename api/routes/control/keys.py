@@ -1,10 +1,10 @@
-"""API keys, for keys with the scope `admin`: list, create, change their limits, revoke. A key is shown once, and its hash never."""
+"""API keys, for keys with the scope `admin`: list, create, change their limits, revoke, delete their files. A key is shown once, and its hash never."""
 
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import body as bodies
@@ -21,6 +21,7 @@ from tasks.errors import NotFound
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 own = APIRouter(tags=["keys"])
 SMALL_BODY = 65_536  # bytes
+SECONDS = 10.0  # of work in one call
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Field(ge=0, le=2**31), WHOLE]
 
@@ -56,6 +57,13 @@ class KeyChangeBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limits: KeyLimits
+
+
+class DeletedFilesView(BaseModel):
+    """What DELETE /v1/keys/{id}/files has done."""
+
+    deleted: int = Field(description="Files and unfinished uploads that this call let go.")
+    cursor: str | None = Field(description="For the next call; null at the end.")
 
 
 class KeyView(BaseModel):
@@ -152,6 +160,25 @@ async def revoke(
         return KeyView.of(await gateway_of(request).store.run(keys.revoke(key_id)))
     except NotFound as error:
         raise Problem(404, "client_error", str(error)) from None
+
+
+@router.delete("/{key_id}/files", response_model=DeletedFilesView)
+async def delete_files(
+    request: Request,
+    key_id: str,
+    change: Annotated[Change, audits("key.delete_files", "admin")],
+    cursor: Annotated[str, Query(pattern=r"^[0-9]{1,20}$")] = "0",
+) -> DeletedFilesView:
+    """Deletes what a key has uploaded, finished or not, and the output files of its sync calls. A file that a request uses stays until that one is deleted."""
+    gateway, deleted, ends = gateway_of(request), 0, monotonic() + SECONDS
+    if await gateway.store.run(keys.find(key_id)) is None:
+        raise Problem(404, "client_error", f"There is no API key with the id {key_id}.")
+    while True:
+        step = await gateway.files.end_some(key_id, cursor)
+        cursor, deleted = step.cursor, deleted + step.ended + len(step.open)
+        if cursor == "0" or monotonic() > ends:
+            change.target = f"{change.target} {deleted} files"
+            return DeletedFilesView(deleted=deleted, cursor=None if cursor == "0" else cursor)
 
 
 def _use(use: KeyUse) -> KeyUseView:

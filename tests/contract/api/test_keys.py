@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from tasks.api_keys import key_id, sha256
 from tests.conditions import wait_until
@@ -93,6 +94,65 @@ def test_limits_of_a_key_change_and_hold_for_what_already_waits(
         f"{key['id']} max_running=default",
         f"{key['id']} max_unfinished=5 max_running=1",
     ]
+
+
+def test_everything_of_a_key_is_deleted(live: Live, admin: httpx.Client) -> None:
+    plain = live.new_key(scope="inference")
+    identity = key_id(plain)
+    gate = {"stream": ["x"], "gate": str(live.folder / "everything")}
+    with live.client(plain) as client, redis.Redis.from_url(live.settings.redis_url) as store:
+        files = [_uploaded(client, size, b"x" * 9) for size in (9, 9, 99)]  # the last is cut
+        talker, echo = (f"/models/{name}/production/async_predict" for name in ("talker", "echo"))
+        ids = [submit(client, {"big": "x" * 100_000}, echo)]
+        ids.append(submit(client, {"file": {"$ref": files[0]["ref"]}}, talker))
+        hook = {"model_input": 1, "webhook_endpoint": "https://nowhere.invalid/hook"}
+        ids.append(client.post(echo, json=hook).json()["request_id"])
+        for request_id in ids:
+            client.get(f"/async_request/{request_id}?wait=20")
+        wait_until(lambda: client.get(f"/async_request/{ids[2]}/webhook").json()["attempts"])
+        ids.append(submit(client, gate, talker))
+        wait_until(lambda: client.get(f"/async_request/{ids[3]}").json()["status"] == "IN_PROGRESS")
+        admin.patch(f"/v1/keys/{identity}", json={"limits": {"max_running": 1}})
+        wait_until(lambda: submit(client, {}, talker) and _held(client))
+        assert admin.post("/v1/jobs/purge", json={"key": identity}).json()["finished"]
+        rest = client.get("/async_requests").json()["requests"]
+        assert [row["request_id"] for row in rest] in ([], ids[3:4])  # until its call has ended
+        (live.folder / "everything.0").touch()
+        wait_until(lambda: listed(admin, identity)["kept_requests"] == 0, 60)
+        gone = admin.delete(f"/v1/keys/{identity}/files")
+        assert (gone.status_code, gone.json()) == (200, {"deleted": 3, "cursor": None}), gone.text
+        for file in files:
+            assert client.get(f"/v1/uploads/{file['id']}").status_code == 404
+        ids += [file["id"] for file in files]
+
+        def left() -> set[bytes]:
+            """Keys of the store that name the API key, a request or a file."""
+            named = {key for key in store.scan_iter() for each in ids if each.encode() in key}
+            return named | {key for key in store.scan_iter() if identity.encode() in key}
+
+        wait_until(lambda: not left(), 20, "something is left")
+    payloads = live.folder / "payloads"
+    wait_until(lambda: not [p for p in payloads.rglob("*") for each in ids if each in str(p)])
+    entry = admin.get("/v1/audit", params={"action": "key.delete_files"}).json()["entries"][0]
+    assert entry["target"] == f"{identity} 3 files"
+    assert admin.delete("/v1/keys/nobody/files").status_code == 404
+    assert admin.delete(f"/v1/keys/{identity}/files?cursor=x").status_code == 400
+
+
+def _held(client: httpx.Client) -> bool:
+    rows = client.get("/v1/jobs", params={"status": "QUEUED"}).json()["jobs"]
+    return any(
+        client.get(f"/async_request/{row['request_id']}").json()["waiting_for"] == "key_limit"
+        for row in rows
+    )
+
+
+def _uploaded(client: httpx.Client, size: int, content: bytes) -> dict[str, Any]:
+    file = client.post("/v1/uploads", json={"size": size}).json()
+    headers = {"Upload-Offset": "0", "content-type": "application/octet-stream"}
+    answer = client.patch(f"/v1/uploads/{file['id']}", content=content, headers=headers)
+    assert answer.is_success, answer.text
+    return answer.json()
 
 
 def test_a_change_of_limits_that_cannot_be_is_refused_with_a_sentence(admin: httpx.Client) -> None:

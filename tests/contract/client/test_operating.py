@@ -100,6 +100,31 @@ def test_limits_of_a_key_are_changed(stack: Stack, admin: Shell) -> None:
         assert client.keys.limit(key_id, {"max_unfinished": None}).limits["max_unfinished"] is None
 
 
+def test_everything_of_a_key_is_deleted_by_one_command(stack: Stack, admin: Shell) -> None:
+    plain = admin.type("kingpost keys create --scope inference").strip()
+    key_id = plain.removeprefix("kp_").partition(".")[0]
+    file = admin.folder / "a.bin"
+    file.write_bytes(b"x" * 100)
+    with Client(stack.url, plain) as client:
+        used, _ = client.upload(file), client.upload(file)
+        job = client.submit("weigher", {"file": used})
+        assert job.result() == {"bytes": 100}
+        client.submit("hello", {"name": "Gone"}).result()
+        refused = admin.refused(f"kingpost keys purge {key_id}")
+        assert (
+            refused == f"This would delete all requests and files of the key {key_id}; add --yes."
+        )
+        said = admin.type(f"kingpost keys purge {key_id} --yes")
+        assert said == "Deleted: requests 2, files 2.\n"
+        assert not list(client.jobs.every())
+        with pytest.raises(NotFound):
+            job.status()
+        said = json.loads(admin.type(f"kingpost keys purge {key_id} --yes --json"))
+        assert said == {"id": key_id, "requests": 0, "files": 0, "kept_requests": 0}
+    refused = admin.refused("kingpost keys purge nobody --yes")
+    assert refused == "There is no API key with the id nobody."
+
+
 def _audit(stack: Stack, admin: Shell) -> list[dict[str, str]]:
     headers = {"authorization": f"Api-Key {admin.type('kingpost key').strip()}"}
     return httpx.get(f"{stack.url}/v1/audit?limit=50", headers=headers).json()["entries"]
