@@ -1,7 +1,8 @@
 -- rates: how often an API key may call, by the generic cell rate algorithm (ITU-T I.371) with a minute of burst.
 -- priority/rates.py explains it and gives the same verdicts.
 
--- Counts that many calls of the kind `what` and returns 0. If they are too many, it counts none and returns the ms to wait.
+-- Counts that many calls of the kind `what` ('submit', 'status' or 'queue_status') of the key with that id and returns 0. `now` is in ms of the
+-- store's clock (`now_ms`). If they are too many, it counts none and returns the ms to wait.
 -- A rate of 0 a minute is no limit.
 local function throttle(what, api_key, per_minute, calls, now)
   per_minute = tonumber(per_minute)

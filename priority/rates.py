@@ -25,7 +25,7 @@ class Rate:
     arrival: float = 0.0  # the theoretical arrival time, in ms
 
     def admit(self, calls: int, now: int) -> int:
-        """Counts that many calls at `now` (Unix time in ms) and returns 0. If they are too many, it counts none and returns the ms to wait."""
+        """Counts that many calls at `now` (ms of the store's clock, `now_ms`) and returns 0. If they are too many, it counts none and returns the ms to wait."""
         if self.per_minute == 0:
             return 0
         cost = calls * 60_000 / self.per_minute

@@ -203,7 +203,7 @@ class Resources(Section):
         sized(r"(\d+\.?\d*|\.\d+)([kMGTPE]|[KMGTPE]i)?", "2Gi"),
         Fate(
             "honoured",
-            "a host that uses more is restarted, and its request fails with MODEL_OUT_OF_MEMORY; 2Gi, Truss's default, means no limit",
+            "a host that uses more is restarted; its requests run again, each alone, and one that still does it fails with MODEL_OUT_OF_MEMORY; 2Gi, Truss's default, means no limit",
         ),
     ] = DEFAULT_MEMORY
     use_gpu: Annotated[

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 LOCK_SECONDS = 10.0  # how long to wait for the end of the host before this one
-LOOK_EVERY = 0.05  # s, between two tries to lock, between two tries to lock
+LOOK_EVERY = 0.05  # s, between two tries to lock
 
 _held: list[int] = []  # descriptors of locks, which this process holds until it ends
 

@@ -38,7 +38,7 @@ def main() -> None:
         packages = [Package.load(folder) for folder in options.package]
     except PackageError as error:
         sys.exit(str(error))
-    leader = packages[0]
+    leader = packages[0]  # chainlets share a process only if their variables and folders are equal
     os.chdir(leader.root)
     apply_variables(leader)
     debugs = any(package.runtime.enable_debug_logs for package in packages)
@@ -47,7 +47,7 @@ def main() -> None:
         host_logs.event("package.warned", "warning", message=warning)
     if options.dynamic_config_dir:
         use_dynamic_config(options.dynamic_config_dir)
-    _drop_own_folder()
+    _put_own_folder_last()
     extend_import_path(leader)
     tracing.set_up("model")
     _serve(packages, options)
@@ -97,8 +97,8 @@ def _path(text: str) -> Path:
     return Path(text).absolute()  # now, because `main` changes the working folder to the package
 
 
-def _drop_own_folder() -> None:
-    """Removes the start folder, which `-m` put first on the import path, so that our packages do not hide the model's."""
+def _put_own_folder_last() -> None:
+    """Moves the start folder, which `-m` put first on the import path, to its end, so that our packages do not hide the model's."""
     own = Path(__file__).parents[2]
     kept = [entry for entry in sys.path if entry and Path(entry).resolve() != own]
     sys.path[:] = [*kept, str(own)]

@@ -78,14 +78,14 @@ class HostConnection:
         body: bytes | Iterator[bytes] = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Sends a call. Raises ValueError for a header with a line break."""
+        """Sends a call. Raises ValueError for a path or header with a line break, or with characters that are not Latin-1."""
         pairs = [(b"host", b"host")]
         pairs += [(n.encode("latin-1"), v.encode("latin-1")) for n, v in (headers or {}).items()]
         whole = isinstance(body, bytes)
         head = request_head(method, path, pairs, sized(len(body)) if whole else CHUNKED)
         breaks = len(pairs) + OTHER_LINES
         if head.count(b"\r") != breaks or head.count(b"\n") != breaks:
-            raise ValueError("A header holds a line break.")
+            raise ValueError("The path or a header holds a line break.")
         connected = self._connected()
         self._answer.begin(method)
         if whole:
@@ -99,7 +99,7 @@ class HostConnection:
 
     def response(self) -> Response:
         """Waits for the head of the answer."""
-        assert self._socket, "a call was sent"
+        assert self._socket, "no call was sent"
         return Response(self._answer, self._socket, self.close)
 
     def close(self) -> None:

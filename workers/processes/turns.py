@@ -1,4 +1,4 @@
-"""Limits how many processes of a machine do a kind of work at once, with file locks that end with their holders."""
+"""Limits how many processes that share a state folder do a kind of work at once, with file locks that end with their holders."""
 
 import contextlib
 import fcntl
@@ -25,7 +25,7 @@ class Turns:
 
     @classmethod
     def to_load(cls, settings: Settings) -> "Turns":
-        """The turns for loading models. A load keeps a core busy, and needs more memory than the loaded model."""
+        """The turns for loading models: one for each core, which a load keeps busy, and at least two, so that a slow one does not block all."""
         most = settings.node_loads or max(os.cpu_count() or 1, 2)
         return cls(settings.state_dir.resolve() / "run" / "loads", most)
 
@@ -36,7 +36,7 @@ class Turns:
 
     @contextlib.contextmanager
     def taken(self, stopping: threading.Event, on_wait: Callable[[], None]) -> Generator[None]:
-        """Waits for a turn, and calls `on_wait` once if none is free. Raises ReplicaStops if `stopping` is set meanwhile."""
+        """Waits for a turn, and calls `on_wait` once if none is free. Raises ReplicaStops if `stopping` is set meanwhile, and OSError if the folder cannot be written."""
         with contextlib.ExitStack() as held:
             if not self._take(held):
                 on_wait()

@@ -34,6 +34,7 @@ class Run:
     started: float = field(default_factory=monotonic)  # the claim, later the call
     reason: StopReason | None = None
     stop_asked: float | None = None  # when `reason` was set
+    stopped_by: str = "cooperative"  # how its call ended, for a job that was cancelled
     left_running: bool = False  # its call goes on to its end, though nobody wants its result
     span: Span = field(default_factory=Span)  # of the attempt
     reported: int = 0  # bytes of output that became events

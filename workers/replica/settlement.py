@@ -50,8 +50,15 @@ class ClaimReply:
 class Settlement:
     """What the store answered."""
 
-    result: SettleResult | None = None  # None = nothing, or nothing was asked
+    result: SettleResult | None = None  # None = it never answered, or was not asked
     claimed: ClaimReply | None = None  # the answer to the claim; None = there was none
+    canceled: bool = False  # the job was cancelled while its call ended; what was recorded is that the call has stopped
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the job is now as the attempt ended."""
+        refused = (None, SettleResult.STALE_FENCE, SettleResult.MISSING)
+        return not self.canceled and self.result not in refused
 
 
 class Settlements:
@@ -68,14 +75,16 @@ class Settlements:
     def settle(self, run: Run, end: End, claim: ClaimCall | None) -> ClaimReply | None:
         """Records how the attempt ended. `claim` is sent along, so that the slot is not idle for a round trip.
 
-        Returns the answer to the claim; None if it was not sent, or not answered. Raises nothing if the store is away.
+        Returns the answer to the claim; None if it was not sent, or not answered. While the store is away, it tries again for
+        SETTLE_SECONDS, and then raises nothing.
         """
         run.span.note(ended=str(run.reason or _words(end)))
+        run.stopped_by = _stopped_by(end)
         match run.reason:
             case StopReason.CANCELED:
-                by = _stopped_by(end)
-                settled = self._settle(run, verbs.stopped(run.lease, by), claim)
-                self._events.revoked(run.claim.job)
+                settled = self._settle(run, verbs.stopped(run.lease, run.stopped_by), claim)
+                if settled.accepted:
+                    self._events.revoked(run.claim.job)
             case StopReason.LOST:
                 log.warning("job.lost", request_id=run.request_id, attempt=run.claim.job.attempt)
                 settled = Settlement()
@@ -147,9 +156,9 @@ class Settlements:
     ) -> Settlement:
         """Queues a job again under which the host died or got sick. It counts towards `poison`."""
         settled = self._settle(run, verbs.release(run.lease, reason, error=error), claim)
-        if settled.result is SettleResult.POISON:
+        if settled.accepted and settled.result is SettleResult.POISON:
             self._events.failed(run.claim.job, "poison")
-        else:
+        elif settled.accepted:
             self._events.retried(run.claim.job, error.code)
         return settled
 
@@ -172,13 +181,15 @@ class Settlements:
             return self._retry(run, verdict, claim)
         job = run.claim.job
         settled = self._settle(run, verbs.finish(run.lease, verdict), claim)
+        if not settled.accepted:
+            return settled
         log.info(
             "job.finished",
             request_id=run.request_id,
             attempt=job.attempt,
             status=str(verdict.status),
             took_ms=round(verdict.predict_ms, 1),
-            result=settled.result and str(settled.result),
+            result=str(settled.result),
         )
         if verdict.error:
             self._events.failed(job, verdict.error.code)
@@ -189,7 +200,8 @@ class Settlements:
     def _retry(self, run: Run, retry: RetryLater, claim: ClaimCall | None) -> Settlement:
         call = verbs.release(run.lease, Release.RETRY, retry.delay_ms, retry.error)
         settled = self._settle(run, call, claim)
-        self._events.retried(run.claim.job, retry.error.code)
+        if settled.accepted:
+            self._events.retried(run.claim.job, retry.error.code)
         return settled
 
     def _settle(
@@ -211,16 +223,19 @@ class Settlements:
             try:
                 settled = self._settle_once(call, None if settled.claimed else claim, settled)
                 if settled.result is SettleResult.STALE_FENCE:
-                    # Perhaps the job was cancelled while its call ended. The call has stopped, so its slot is free.
-                    result = self._store.run(verbs.stopped(run.lease, "cooperative"))
-                    settled = Settlement(result, settled.claimed)
+                    # Perhaps the job was cancelled while its call ended. Then the store frees its slot.
+                    result = self._store.run(verbs.stopped(run.lease, run.stopped_by))
+                    settled = Settlement(result, settled.claimed, result is SettleResult.DONE)
             except StoreUnavailable as error:
                 if monotonic() > ends:
                     log.error("settle.abandoned", request_id=run.request_id, error=str(error))
                     return Settlement(None, settled.claimed)
                 time.sleep(SETTLE_RETRY_SECONDS)
                 continue
-            if settled.result in (SettleResult.STALE_FENCE, SettleResult.MISSING):
+            if settled.canceled:
+                log.info("job.stopped", request_id=run.request_id, by=run.stopped_by)
+                self._events.revoked(run.claim.job)
+            elif settled.result in (SettleResult.STALE_FENCE, SettleResult.MISSING):
                 log.warning("settle.refused", request_id=run.request_id, result=str(settled.result))
             return settled
 

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- release: IN_PROGRESS -> QUEUED, only for the lease holder. The reasons:
 --   'retry'  an error that is retried: the attempt counts, and the delay is its backoff
---   'drain'  the replica stops: no attempt is charged, and the job keeps its place; it waits for the delay, if there is one
+--   'drain'  given back for no fault of its own (the replica stops; its host was ended, or refused it): no attempt is charged, and
+--            the job keeps its place; it waits for the delay, if there is one
 --   'death'  the host died under it: the attempt counts, and the death counts towards poison
 --   'sick'   the host got sick under it: the same, but no attempt is charged
 -- ARGV  1 request_id   2 fence   3 reason   4 delay ms   5 error as JSON or ''
