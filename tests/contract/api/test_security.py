@@ -34,7 +34,7 @@ def keys(live: Live) -> dict[str, str | None]:
         "bad": "kp_00000000.nonsense",
         "wrong secret": revoked.split(".")[0] + ".wrong",
         "revoked": revoked,
-        "expired": live.new_key(expires_in_seconds=0.0),
+        "expired": live.new_key(expires_in_seconds=0.001),
     }
 
 
