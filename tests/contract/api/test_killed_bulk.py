@@ -62,7 +62,7 @@ def apis(settings: Settings, key: str, tmp_path: Path) -> Iterator[list[Api]]:
             api.process.stop()
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_another_process_goes_on_and_the_count_is_exact(
     settings: Settings, store: JobStore, key: str, apis: list[Api], count: int
 ) -> None:
