@@ -14,6 +14,10 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) { *device =
 int nvmlDeviceGetHandleByUUID(const char *id, void **device) { *device = &slice; return 0; }
 int nvmlDeviceGetName(void *device, char *name, unsigned int length) { strncpy(name, "NVIDIA L4", length); return 0; }
 int nvmlDeviceGetMemoryInfo(void *device, Memory *memory) { memory->used = (device == whole ? 17ULL : 5ULL) << 30; return 0; }
+typedef struct { unsigned int version; int sensor, celsius; } Temperature;
+int nvmlDeviceGetTemperatureV(void *device, Temperature *said) { said->celsius = 61; return device == &slice ? 3 : 0; }
+int nvmlDeviceGetTotalEccErrors(void *device, int type, int counter, unsigned long long *count)
+{ *count = type == 1 && counter == 0 ? 2 : 99; return device == whole ? 0 : 3; }
 int nvmlDeviceGetUtilizationRates(void *device, Rates *rates) { rates->gpu = device == whole ? 86 : 0; return device == &slice ? 3 : 0; }
 """
 

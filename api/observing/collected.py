@@ -221,6 +221,13 @@ def _of_nodes(nodes: Sequence[Heard]) -> Iterator[Metric]:
     yield _gauge("kingpost_node_slots", "Places for replicas without a GPU.", label, slots)
     free = [((heard.node.host,), heard.node.free_slots) for heard in nodes]
     yield _gauge("kingpost_node_free_slots", "Such places that are free.", label, free)
+    about = "How far its clock is ahead of the job store's."
+    clocks = [((h.node.host,), h.clock_offset) for h in nodes if h.clock_offset is not None]
+    yield _gauge("kingpost_node_clock_offset_seconds", about, label, clocks)
+    yield from _of_gpus(nodes)
+
+
+def _of_gpus(nodes: Sequence[Heard]) -> Iterator[Metric]:
     labels = ("node", "gpu", "name")
     devices = [
         ((heard.node.host, device.index, device.name), device)
@@ -237,3 +244,11 @@ def _of_nodes(nodes: Sequence[Heard]) -> Iterator[Metric]:
     yield _gauge("kingpost_gpu_utilization_ratio", about, labels, at_work)
     shares = [(names, device.free) for names, device in devices]
     yield _gauge("kingpost_gpu_free_ratio", "Share that no replica has.", labels, shares)
+    warm = [(names, d.temperature) for names, d in devices if d.temperature is not None]
+    yield _gauge("kingpost_gpu_temperature_celsius", "Temperature of the GPU.", labels, warm)
+    about = "Uncorrected errors of its memory since the driver was loaded."
+    errors = CounterMetricFamily("kingpost_gpu_ecc_errors", about, labels=labels)
+    for names, device in devices:
+        if device.ecc_errors is not None:
+            errors.add_metric(names, device.ecc_errors)
+    yield errors

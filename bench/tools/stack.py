@@ -93,6 +93,11 @@ class Stack:
         """For looking at the stack from outside."""
         return Settings(redis_url=self.valkey.url, state_dir=self.folder)
 
+    def told(self, **variables: str) -> "Stack":
+        """The same stack; parts that start from now on have these variables, too."""
+        self._more |= variables
+        return self
+
     def store(self) -> JobStore:
         """The job store of this stack."""
         return JobStore(self.settings)

@@ -108,6 +108,13 @@ MODEL: list[Panel] = [
 MACHINES: list[Panel] = [
     ("GPU memory in use", "bytes", [("kingpost_gpu_memory_used_bytes", "{{node}} {{gpu}}")]),
     ("GPUs at work", "percentunit", [("kingpost_gpu_utilization_ratio", "{{node}} {{gpu}}")]),
+    ("Temperature of GPUs", "celsius", [("kingpost_gpu_temperature_celsius", "{{node}} {{gpu}}")]),
+    (
+        "Uncorrected errors of GPU memory",
+        "short",
+        [("kingpost_gpu_ecc_errors_total", "{{node}} {{gpu}}")],
+    ),
+    ("Clocks of nodes", "s", [("kingpost_node_clock_offset_seconds", "{{node}}")]),
     ("Free slots of nodes", "short", [("kingpost_node_free_slots", "{{node}}")]),
     ("Time since a node reported", "s", [("kingpost_node_report_age_seconds", "{{node}}")]),
     ("Models that made room", "reqps", [(f"rate(kingpost_switches_total[{RATE}])", "switches")]),

@@ -25,7 +25,8 @@ _reading = Guard("node's entry")
 class NodeDevice:
     """A GPU. `memory` is in bytes, 0 if it is not known. `free` is the share of it that no replica has, 0 to 1.
 
-    The driver says `used`, in bytes, and `utilisation`, 0 to 1. They are None if it does not.
+    The driver says `used`, in bytes, `utilisation`, 0 to 1, `temperature`, in degrees Celsius, and `ecc_errors`, the uncorrected ones
+    since it was loaded. They are None if it does not.
     """
 
     index: str
@@ -34,6 +35,8 @@ class NodeDevice:
     name: str = ""
     used: int | None = None
     utilisation: float | None = None
+    temperature: int | None = None
+    ecc_errors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Node:
     replicas: tuple[NodeReplica, ...]
     version: str = ""  # of Kingpost; '' = one that did not say
     no_room: Mapping[str, str] = field(default_factory=dict[str, str])
+    clock: Milliseconds = (
+        0  # of this machine when it said so, in Unix time; 0 = one that did not say
+    )
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,11 @@ class Heard:
     node: Node
     at: Milliseconds
     age: Milliseconds
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds by which the node's clock is ahead of the store's; less time than a report takes to the store. None = unknown."""
+        return (self.node.clock - self.at) / 1000 if self.node.clock else None
 
 
 def report_node(node: Node) -> ScriptCall[str]:

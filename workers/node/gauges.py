@@ -1,14 +1,16 @@
-"""What the driver knows of a machine's GPUs: their names, memory in use, and how busy they were. It is shown to people only."""
+"""What the driver knows of a machine's GPUs: names, memory in use, how busy and how warm they were, errors. It is shown to people only."""
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import TypeVar
 
 from tasks.outside_text import whole_number
 
+T = TypeVar("T")
 LONGEST = 1.0  # s; a driver that is in trouble may answer late, or never
 
 
@@ -19,6 +21,8 @@ class Gauge:
     name: str = ""
     used: int | None = None  # bytes
     utilisation: float | None = None  # the share of the last moment in which it computed, 0 to 1
+    temperature: int | None = None  # degrees Celsius
+    ecc_errors: int | None = None  # uncorrected ones since the driver was loaded
 
 
 UNKNOWN = Gauge()
@@ -62,14 +66,35 @@ class Gauges:
 
 
 def _gauge(nvml: ModuleType, device: str) -> Gauge:
-    name, used, utilisation = "", None, None
-    with contextlib.suppress(nvml.NVMLError):
+    try:
         index = whole_number(device)
         if index is None:
             handle = nvml.nvmlDeviceGetHandleByUUID(device)
         else:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        name = str(nvml.nvmlDeviceGetName(handle))
-        used = int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
-        utilisation = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100  # a MIG slice has none
-    return Gauge(name, used, utilisation)
+    except nvml.NVMLError:
+        return UNKNOWN
+
+    def said(read: Callable[[], T]) -> T | None:
+        """None for what the driver does not say: a MIG slice has no utilisation, and many GPUs have no ECC."""
+        with contextlib.suppress(nvml.NVMLError):
+            return read()
+        return None
+
+    return Gauge(
+        said(lambda: str(nvml.nvmlDeviceGetName(handle))) or "",
+        said(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used)),
+        said(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100),
+        said(lambda: _temperature(nvml, handle)),
+        said(lambda: int(nvml.nvmlDeviceGetTotalEccErrors(
+            handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+        ))),
+    )  # fmt: skip
+
+
+def _temperature(nvml: ModuleType, handle: object) -> int:
+    """Drivers before 560 have the older call alone, and those of CUDA 14 the newer one. Raises NVMLError."""
+    if hasattr(nvml, "nvmlDeviceGetTemperatureV"):
+        with contextlib.suppress(nvml.NVMLError_FunctionNotFound):
+            return int(nvml.nvmlDeviceGetTemperatureV(handle, nvml.NVML_TEMPERATURE_GPU))
+    return int(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))

@@ -198,8 +198,9 @@ class Node:
             host, pid = os.uname().nodename, os.getpid()
             version = self._version
             entry = NodeEntry(
-                self.id, host, pid, self._began, slots, free, found, tuple(here), version, no_room
-            )
+                self.id, host, pid, self._began, slots, free, found, tuple(here), version, no_room,
+                int(time.time() * 1000),
+            )  # fmt: skip
             await self._store.run(report_node(entry))
 
     def _part_changed(self, part: Part, what: str) -> None:

@@ -24,7 +24,7 @@ QUERIES = sorted(
     for panel in json.loads(path.read_text())["panels"]
     for target in panel["targets"]
 )
-GPU = NodeDevice("0", 80_000_000_000, 0.5, "H100", 40_000_000_000, 0.7)
+GPU = NodeDevice("0", 80_000_000_000, 0.5, "H100", 40_000_000_000, 0.7, 61, 0)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def ask(client: httpx.Client, query: str) -> list[Any]:
 @pytest.fixture(scope="module")
 def worked(live: Live, prometheus: httpx.Client) -> httpx.Client:
     """Prometheus after requests of each kind: good ones, one that fails twice, and one whose webhook is not received."""
-    JobStore(live.settings).run(report_node(Node("n", "gpu-1", 1, 0, 4, 2, (GPU,), ())))
+    JobStore(live.settings).run(report_node(Node("n", "gpu-1", 1, 0, 4, 2, (GPU,), (), clock=1)))
     retry = {"max_attempts": 2, "initial_delay_ms": 0, "max_delay_ms": 0}
     with live.client() as http:
         http.base_url = httpx.URL(live.url + "/models/echo")

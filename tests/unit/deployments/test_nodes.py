@@ -36,6 +36,15 @@ def test_nodes_are_read_as_they_were_told(store: JobStore, clock: Clock) -> None
     assert 20_000 <= first.age < 30_000 and second.age < 10_000
 
 
+def test_a_clock_is_compared_with_the_store_s(store: JobStore) -> None:
+    seconds, micros = store.redis.time()
+    ahead = int((seconds + 90) * 1000 + micros / 1000)
+    store.run(report_node(replace(node("a"), clock=ahead)))
+    store.run(report_node(node("b")))  # of an earlier release
+    offsets = [heard.clock_offset for heard in store.run(nodes())]
+    assert offsets[0] and 60 < offsets[0] <= 90.001 and offsets[1] is None
+
+
 def test_one_that_stops_is_gone_at_once_and_a_silent_one_after_a_while(
     store: JobStore, clock: Clock
 ) -> None:

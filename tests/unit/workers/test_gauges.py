@@ -32,9 +32,9 @@ def read(libraries: Path) -> dict[str, dict[str, object]]:
 def test_a_gpu_is_read_and_what_the_driver_does_not_say_is_unknown(tmp_path: Path) -> None:
     pytest.importorskip("pynvml")
     found = read(nvml.build(tmp_path))
-    assert found["0"] == {"name": "NVIDIA L4", "used": 17 << 30, "utilisation": 0.86}
-    assert found["2"] == {"name": "", "used": None, "utilisation": None}
-    assert found["MIG-a"] == {"name": "NVIDIA L4", "used": 5 << 30, "utilisation": None}
+    assert list(found["0"].values()) == ["NVIDIA L4", 17 << 30, 0.86, 61, 2]
+    assert list(found["2"].values()) == ["", None, None, None, None]
+    assert list(found["MIG-a"].values()) == ["NVIDIA L4", 5 << 30, None, None, None]
 
 
 def test_without_a_driver_nothing_is_known_and_nothing_is_wrong(tmp_path: Path) -> None:
