@@ -33,6 +33,9 @@ class Traced:
         span = tracing.span(method, given, "server", {"http__request__method": method})
         state: dict[str, Any] = scope.setdefault("state", {})
         state[SPAN] = span
+        if not tracing.is_sampled(span.traceparent):
+            await self._app(scope, receive, send)
+            return
         code = 0
 
         async def noticed(message: Message) -> None:

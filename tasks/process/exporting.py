@@ -13,6 +13,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -59,6 +60,23 @@ class Recorded(Span):
             yield
 
 
+class _Ids(RandomIdGenerator):
+    """Begins the next trace of a thread with the id about which the sampler was asked."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def pin(self) -> int:
+        """The id of the next trace."""
+        self._of_thread.pinned = super().generate_trace_id()
+        return self._of_thread.pinned
+
+    def generate_trace_id(self) -> int:
+        pinned: int = getattr(self._of_thread, "pinned", 0)
+        self._of_thread.pinned = 0
+        return pinned or super().generate_trace_id()
+
+
 class Discreet(OTLPSpanExporter):
     """Sends spans without the texts of exceptions, which may quote an input. OpenTelemetry notes them in the model's own spans by default."""
 
@@ -75,7 +93,10 @@ class OpenTelemetry:
             "OTEL_RESOURCE_ATTRIBUTES"
         )
         resource = Resource.create({} if named else {SERVICE_NAME: f"kingpost-{part}"})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._ids = _Ids()
+        self._provider = TracerProvider(
+            resource=resource, shutdown_on_exit=False, id_generator=self._ids
+        )
         self._provider.add_span_processor(BatchSpanProcessor(Discreet()))
         self._tracer = self._provider.get_tracer("kingpost")
 
@@ -89,6 +110,8 @@ class OpenTelemetry:
         began_ns: int | None,
     ) -> Span:
         """Starts a span. The sampler decides whether it is recorded."""
+        if not parent and not self._begins(name, KINDS[kind], attributes):
+            return Span()
         contexts = (_context_of(link) for link in links)
         made = self._tracer.start_span(
             name,
@@ -101,6 +124,12 @@ class OpenTelemetry:
             set_status_on_exception=False,
         )
         return Recorded(made)
+
+    def _begins(self, name: str, kind: SpanKind, attributes: Mapping[str, Value]) -> bool:
+        """Asks the sampler about a new trace. Most are not recorded, and a span of the SDK costs as much as a third of a submission."""
+        trace_id = self._ids.pin()
+        asked = self._provider.sampler.should_sample(None, trace_id, name, kind, _named(attributes))
+        return asked.decision.is_sampled()
 
     def share(self) -> None:
         """Makes the provider the global one, unless there is one."""
