@@ -1,7 +1,10 @@
 """The commands are imported when they run; until then `--help` says the same as they would."""
 
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -10,6 +13,7 @@ from typer.testing import CliRunner
 from cli.lazily import OF_A_SERVER, OF_NOTHING, WHERE, Lazily
 from cli.main import app
 
+ROOT = Path(__file__).parents[3]
 HEAVY = ("redis", "celery", "pydantic", "yaml", "deployments", "workers", "tasks.settings")
 
 
@@ -37,6 +41,27 @@ def test_every_command_that_reaches_a_server_speaks_json(name: str) -> None:
     for each in getattr(command, "commands", {name: command}).values():
         options = [option for parameter in each.params for option in parameter.opts]
         assert "--json" in options, f"{name} {each.name}"
+
+
+def typed_on(page: str) -> list[str]:
+    """The lines of the page's blocks that begin with `kingpost`, up to a bar."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.M | re.S)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [line.partition(" | ")[0] for line in lines if line.startswith("kingpost ")]
+
+
+@pytest.mark.parametrize("page", ["client.md", "running.md", "deployments.md"])
+def test_every_command_of_a_page_exists_with_its_options(page: str) -> None:
+    lines, commands = typed_on(page), group()
+    assert len(lines) > 4
+    for line in lines:
+        _, *words = shlex.split(line, comments=True)
+        _, command, rest = commands.resolve_command(typer.Context(commands), words)
+        while rest and (inner := getattr(command, "commands", {})):
+            command, rest = inner[rest[0]], rest[1:]
+        known = {option for parameter in command.params for option in parameter.opts}
+        given = {word.partition("=")[0] for word in rest if re.match("--?[a-z]", word)}
+        assert given <= known | {"--url", "--state"}, line
 
 
 def test_help_imports_no_command() -> None:
