@@ -9,7 +9,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
-from api.routes.control.keys import NewKeyBody
+from api.routes.control.keys import KeyChangeBody, NewKeyBody
 from api.routes.control.webhooks import RedriveBody
 from api.routes.jobs.schemas import BulkBody, MoveBody, MoveRequest, RetryBody
 from api.routes.listening import TestBody
@@ -92,6 +92,7 @@ BODIES: dict[str, Any] = {  # by the last segment of the path, or its last two
     "jobs/purge": BulkBody,
     "jobs/move": MoveBody,
     "keys": NewKeyBody,
+    "{key_id}": KeyChangeBody,
     "redrive": RedriveBody,
     "webhooks/test": TestBody,
 }

@@ -83,7 +83,9 @@ def set_up(part: str) -> None:
     """Begins to export the spans of this process, if that is wanted and the SDK is installed. `part` names the service."""
     global _tracer
     if _tracer is None and wanted():
-        with contextlib.suppress(ModuleNotFoundError):  # in a virtualenv of a package
+        with contextlib.suppress(
+            ImportError
+        ):  # a virtualenv of a package has none, or another version
             _tracer = import_module(IMPLEMENTATION).make(part)
 
 

@@ -12,7 +12,7 @@ from tasks.process.programs import ROOT
 
 DISTRIBUTION = "kingpost"
 EXTRA = re.compile(r"""(?: and )?extra == ["']([\w-]+)["']""")
-# What workers.host.main imports of ours: whole packages, and the one module of `tasks` that needs nothing else.
+# What workers.host.main imports of ours: whole packages, and the modules of `tasks` that know nothing of the store.
 CODE = (
     "workers",
     "deployments",
@@ -22,6 +22,10 @@ CODE = (
     "kingpost/streams",
     "tasks/__init__.py",
     "tasks/outside_text.py",
+    "tasks/process/__init__.py",
+    "tasks/process/exporting.py",  # imported only if traces are wanted
+    "tasks/process/tracing.py",
+    "tasks/process/variables.py",
 )
 # `-P`: neither the start folder nor a script's folder comes first. Our code comes last, after the model's.
 START = "import sys; sys.path.append(sys.argv.pop(1)); from workers.host.main import main; main()"

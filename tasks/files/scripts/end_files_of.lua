@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- end_files_of: lets the stored files of an API key go, in steps. Files that a request uses are not looked at.
 -- ARGV  1 API key   2 cursor, '0' at the beginning   3 about how many files to look at
 -- RETURNS {next cursor, '0' at the end; how many go; the ids of the key's unfinished uploads of files, at the end}
