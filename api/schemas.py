@@ -178,6 +178,13 @@ class RequestStatus(BaseModel):
     waiting_for: str | None
     waiting_reason: str | None
     progress: Progress | None
+    load_began_at: Annotated[
+        datetime | None,
+        Field(
+            description="The load of the replica that ran it, if it ended while the request waited."
+        ),
+    ] = None
+    load_ended_at: datetime | None = None
     started_at: datetime | None
     finished_at: datetime | None
     predict_ms: float | None
@@ -215,6 +222,8 @@ class RequestStatus(BaseModel):
             waiting_for=waiting.what,
             waiting_reason=waiting.why,
             progress=None if fraction is None else Progress(fraction=fraction, message=job.message),
+            load_began_at=maybe_time(job.load_began),
+            load_ended_at=maybe_time(job.load_ended),
             started_at=maybe_time(job.started),
             finished_at=maybe_time(job.finished),
             predict_ms=job.predict_ms,

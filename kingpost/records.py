@@ -98,6 +98,8 @@ class JobStatus(Record):
     errors: tuple[JobError, ...] = ()
     created_at: datetime | None = None
     status_at: datetime | None = None
+    load_began_at: datetime | None = None
+    load_ended_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     stopped_at: datetime | None = None

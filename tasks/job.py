@@ -109,6 +109,9 @@ class Job:
     input_ref: str = ""  # where the payload store has the input; '' = the job store has it
     output_ref: str = ""
     replica: str = ""
+    # The load of the replica that claimed it, if it ended while the job waited. It may have begun before the submission.
+    load_began: Milliseconds | None = None
+    load_ended: Milliseconds | None = None
     deaths: int = 0  # hosts or workers that died under it in a row
     max_time_in_queue_ms: Milliseconds = 600_000
     retry_of: str = ""  # the job that it ran anew
@@ -118,6 +121,14 @@ class Job:
     story: str = ""  # see tasks/store/story.py
     story_cut: int = 0  # oldest words that `story` has lost
     chunks_end: str = ""  # the id of the last event that its stream held at the end, if it had one
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """When a replica has loaded its model. Durations, because its clock is not that of the store."""
+
+    ago_ms: Milliseconds
+    took_ms: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,10 @@ def story(job: Job, now: RequestStatus) -> list[Step]:
     steps += [
         Step("an attempt failed", None, _error_text(error)) for error in now.errors[:unplaced]
     ]
+    claim = _claim_after_load(known, now)
     for change in known[1:]:
+        if change is claim:
+            steps += _load(now, steps[-1])
         steps += _steps_of(change, whys.get(change.number, ""))
     if now.status == "QUEUED":
         what = WAITS.get(now.waiting_for or "", now.waiting_for or "")
@@ -40,6 +43,23 @@ def story(job: Job, now: RequestStatus) -> list[Step]:
     if now.stopped_at:
         steps.append(Step(f"its call was stopped ({now.stopped_by})", now.stopped_at))
     return steps
+
+
+def _claim_after_load(known: Sequence[StatusChange], now: RequestStatus) -> StatusChange | None:
+    """The claim by the replica whose load the request waited for."""
+    ended = now.load_ended_at
+    claims = (each for each in known if each.status is Status.IN_PROGRESS)
+    return next((each for each in claims if ended and time_of(each.at) >= ended), None)
+
+
+def _load(now: RequestStatus, before: Step) -> Iterator[Step]:
+    """When that replica was loaded. Its load may have begun before the request came."""
+    began, ended = now.load_began_at, now.load_ended_at
+    if began and ended:
+        if before.at is None or began >= before.at:
+            yield Step("a replica began to load the model", began)
+        seconds = (ended - began).total_seconds()
+        yield Step("the replica was ready", ended, f"Its load took {seconds:.1f} s.")
 
 
 def _steps_of(change: StatusChange, why: str) -> Iterator[Step]:

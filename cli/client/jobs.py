@@ -29,7 +29,7 @@ RequestId = Annotated[str, typer.Argument(help="Id of the request, or its beginn
 # What `show` says after status and model, in this order; what is empty is left out.
 SHOWN = (
     "deployment_id", "priority", "attempt", "queue_position", "eta_seconds",
-    "waiting_for", "waiting_reason", "created_at", "started_at", "finished_at", "predict_ms", "stopped_at",
+    "waiting_for", "waiting_reason", "created_at", "load_began_at", "load_ended_at", "started_at", "finished_at", "predict_ms", "stopped_at",
     "stopped_by", "webhook_status", "retry_of", "retried_as",
 )  # fmt: skip
 

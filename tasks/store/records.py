@@ -61,10 +61,19 @@ def _milliseconds(raw: str | None) -> int | None:
     return int(raw) if raw else None
 
 
+def _load(f: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """When the load began and ended that the job waited for; the record has ms after the submission."""
+    if "load" not in f:
+        return None, None
+    began, ended = f["load"].split()
+    return int(f["created"]) + int(began), int(f["created"]) + int(ended)
+
+
 def job(request_id: str, flat: Sequence[Reply]) -> Job:
     """The job of a flat HGETALL reply."""
     words = [text_of(word) for word in cast("Sequence[bytes]", flat)]
     f = dict(zip(words[::2], words[1::2], strict=True))
+    load_began, load_ended = _load(f)
     return Job(
         request_id=RequestId(request_id),
         status=Status(f["status"]),
@@ -96,6 +105,8 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         input_ref=f.get("input_ref", ""),
         output_ref=f.get("output_ref", ""),
         replica=f.get("replica", ""),
+        load_began=load_began,
+        load_ended=load_ended,
         deaths=int(f.get("deaths", 0)),
         max_time_in_queue_ms=int(f.get("queue_ms", 600_000)),
         retry_of=f.get("retry_of", ""),

@@ -13,6 +13,7 @@ from tasks.job import (
     Claim,
     JobError,
     Lease,
+    Loaded,
     Outcome,
     QueueStatus,
     Reading,
@@ -145,8 +146,12 @@ def _read_submit(reply: Reply) -> list[RequestId]:
             raise IdempotencyConflict
 
 
-def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> ScriptCall[Claim | None]:
+def claim(
+    deployment_id: str, claimer: str, fence: str, replica: str, loaded: Loaded | None = None
+) -> ScriptCall[Claim | None]:
     """Claims the next job, None if no job waits. The same fence again returns the same job.
+
+    `loaded` goes into the job's record if that load ended while the job waited.
 
     A fence begins with 16 characters that name the worker process. A job that was rescued from this worker, and that no
     other worker has claimed since, comes back under its old lease, because its call may still run here.
@@ -162,7 +167,8 @@ def claim(deployment_id: str, claimer: str, fence: str, replica: str) -> ScriptC
         lease = Lease(job.request_id, text(under))
         return Claim(job, payload, lease, resumed=lease.fence != fence)
 
-    return ScriptCall("claim", [deployment_id, claimer, fence, replica], read)
+    load = [loaded.ago_ms, loaded.took_ms] if loaded else ["", ""]
+    return ScriptCall("claim", [deployment_id, claimer, fence, replica, *load], read)
 
 
 def renew(leases: Sequence[Lease]) -> ScriptCall[list[Renewal]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from tasks.errors import StoreUnavailable
-from tasks.job import Claim
+from tasks.job import Claim, Loaded
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
 from tasks.store import verbs
@@ -149,7 +149,11 @@ class Turns:
             return claim
 
     def _claim_call(self, thread: ThreadState) -> verbs.ScriptCall[Claim | None]:
-        return verbs.claim(self._deployment_id, thread.claimer, thread.fence, self._replica_id)
+        ago, took = monotonic() - self._host.ready_since, self._host.load_seconds
+        loaded = Loaded(int(ago * 1000), int(took * 1000))
+        return verbs.claim(
+            self._deployment_id, thread.claimer, thread.fence, self._replica_id, loaded
+        )
 
     def _new_fence(self) -> str:
         return self._worker + secrets.token_hex(8)

@@ -3,9 +3,9 @@
 -- fence, after a lost reply, answers with the same job. A rescued job goes back under its old fence when the same worker
 -- asks: a fence begins with its worker's name. A claim of any other worker charges the job for a death.
 -- ARGV  1 deployment   2 claimer (one per worker thread)   3 fence   4 replica
+--       5 ms since the model of the replica was loaded, '' = unknown   6 ms that its load took
 -- RETURNS {'claimed', request_id, record as a flat list, input, fence} | {'empty'}
-local deployment, claimer, fence, replica = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now = now_ms()
+local now, deployment, claimer, fence, replica = now_ms(), ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function claimed(id, under)
   local input = redis.call('GET', K.input(id)) or ''
@@ -25,7 +25,8 @@ for _ = 1, 100 do -- jobs at most that are passed over, so that the script stays
   local member, score = pop_best(deployment)
   if not member then break end
   local id = id_of(member)
-  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key', 'rescued', 'created')
+  local job = redis.call('HMGET', K.job(id), 'status', 'attempt', 'expires', 'level', 'key', 'rescued', 'created',
+    'status_at')
   if job[1] == 'QUEUED' and job[3] and tonumber(job[3]) <= now then
     finalize(id, 'EXPIRED', now, S.expired_error)
     unhold_best(deployment, job[5]) -- it may have been the one that was to go on for its API key
@@ -41,6 +42,7 @@ for _ = 1, 100 do -- jobs at most that are passed over, so that the script stays
       count_wait(deployment, job[7], at)
       if is_counted(deployment) then measure(deployment, 'wait:', at - job[7]) end
     end
+    note_load(id, job[7], job[8], at, ARGV[5], ARGV[6])
     redis.call('HSET', K.job(id), 'status', 'IN_PROGRESS', 'status_at', at, 'started', at,
       'attempt', job[2] + 1, 'fence', fence, 'replica', replica)
     redis.call('HDEL', K.job(id), 'expires', 'rescued') -- the clock of the queue ends with the first claim

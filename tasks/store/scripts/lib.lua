@@ -58,6 +58,14 @@ end
 
 local function runs_by_story(story) return string.find(story, 'I%d+@%d+$') end
 
+-- The load of the replica that claims a job, if it ended while the job waited: when it began and ended, in ms after the
+-- submission. The replica says how long ago it ended ('' = unknown) and how long it took.
+local function note_load(id, created, queued_at, at, ago, took)
+  local ended = at - (tonumber(ago) or math.huge)
+  if ended <= tonumber(queued_at) then return end
+  redis.call('HSET', K.job(id), 'load', whole(ended - took - created) .. ' ' .. whole(ended - created))
+end
+
 -- How many changes of status a running job has behind it, its submission not counted.
 local function changes_so_far(id)
   local job = redis.call('HMGET', K.job(id), 'story', 'story_cut')

@@ -9,6 +9,7 @@ import httpx
 from playwright.sync_api import Route
 
 from deployments.registry.records import Deployment
+from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.contract.api.studio import studio
 from tests.contract.api.test_console_in_browser import (
@@ -19,6 +20,7 @@ from tests.contract.api.test_console_in_browser import (
     in_both,
     serious,
 )
+from tests.processes import Process, variables
 
 __all__ = ["chromium", "console", "studio"]  # fixtures
 TALKER = "/models/talker/production/async_predict"
@@ -119,6 +121,42 @@ def test_each_kind_of_output_is_shown_and_nothing_of_it_runs(
         assert mode not in ("sound", "fail") or not serious(page), mode
     page.locator(".log pre", has_text="RuntimeError").wait_for()
     assert console.wrong == []
+
+
+LATE = """
+import pathlib, time
+class Model:
+    def load(self):
+        while not pathlib.Path({gate!r}).exists():
+            time.sleep(0.05)
+    def predict(self, given):
+        return given
+"""
+
+
+def test_the_load_that_a_request_waited_for_is_told(
+    live: Live, http: httpx.Client, console: Console, tmp_path: Path
+) -> None:
+    gate, folder = tmp_path / "gate", tmp_path / "late"
+    (folder / "model").mkdir(parents=True)
+    (folder / "config.yaml").write_text("model_name: late")
+    (folder / "model" / "model.py").write_text(LATE.format(gate=str(gate)))
+    replica = Process(["replica", str(folder)], variables(live.settings), tmp_path / "log").start()
+    try:
+        path = "/models/late/production/async_predict"
+        wait_until(lambda: http.post("/models/late/production/wake").status_code == 202, 30)
+        request_id = submit(http, {}, path)
+        console.at(f"/ui/jobs/{request_id}")
+        console.page.get_by_text("It waits for a replica that is loading").wait_for()
+        gate.touch()
+        console.page.locator("h1 .s-succeeded").wait_for()
+        steps = console.page.locator(".story li b").all_inner_texts()
+    finally:
+        replica.stop()
+    assert steps[-3:] == ["the replica was ready", "attempt 1 started", "succeeded"]
+    said = http.get(f"/async_request/{request_id}").json()
+    assert said["load_began_at"] < said["load_ended_at"] <= said["started_at"]
+    assert said["created_at"] < said["load_ended_at"]
 
 
 def test_who_may_not_read_logs_is_shown_none(live: Live, http: httpx.Client, chromium: object, studio: Deployment) -> None:  # fmt: skip

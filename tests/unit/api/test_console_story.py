@@ -14,7 +14,10 @@ from tasks.state import Status
 
 
 def told(
-    story_words: str = "", codes: tuple[str, ...] = (), **more: Any
+    story_words: str = "",
+    codes: tuple[str, ...] = (),
+    load: dict[str, int] | None = None,
+    **more: Any,
 ) -> list[tuple[str, int | None, str]]:
     """What happened, at which second, and why."""
     known = {
@@ -27,9 +30,16 @@ def told(
     job = SimpleNamespace(story=story_words, story_cut=0, status_at=known["finished"], **known)
     errors = [AsyncError(code=code, message="why") for code in codes]
     now = SimpleNamespace(
-        status=str(job.status), errors=errors, status_at=time_of(9000), stopped_at=None,
-        waiting_for="paused", waiting_reason=None,
-    )  # fmt: skip
+        status=str(job.status),
+        errors=errors,
+        status_at=time_of(9000),
+        stopped_at=None,
+        waiting_for="paused",
+        waiting_reason=None,
+        load_began_at=None,
+        load_ended_at=None,
+    )
+    vars(now).update({name: time_of(at) for name, at in (load or {}).items()})  # fmt: skip
     steps = story(cast(Job, job), cast(RequestStatus, now))
     return [(step.what, int(step.at.timestamp()) if step.at else None, step.why) for step in steps]
 
@@ -57,6 +67,20 @@ def test_an_attempt_that_was_put_back_without_a_charge_takes_no_error_of_another
     assert canceled[-2:] == [("attempt 1 failed", 2, "A: why"), ("canceled", 9, "CANCELED: why")]
     cut = told("I7@1000 Q7@2000", ("A", "B", "C"), attempt=8, started=5000)
     assert [step[2] for step in cut] == ["", "A: why", "", "B: why", "", "C: why", ""]
+
+
+def test_the_load_that_a_request_waited_for_stands_before_the_attempt_of_that_replica() -> None:
+    load = {"load_began_at": 3000, "load_ended_at": 4500}
+    twice = told("I1@1000 Q1@2000", ("A",), load, attempt=2, started=5000, status=Status.SUCCEEDED)
+    assert twice[2:] == [
+        ("attempt 1 failed", 2, "A: why"), ("a replica began to load the model", 3, ""),
+        ("the replica was ready", 4, "Its load took 1.5 s."), ("attempt 2 started", 5, ""), ("succeeded", 9, ""),
+    ]  # fmt: skip
+    load = {"load_began_at": -2000, "load_ended_at": 500}
+    before = told("I1@1000 Q1@2000", ("A",), load, attempt=2, started=5000, status=Status.SUCCEEDED)
+    assert [step[0] for step in before] == [
+        "submitted", "the replica was ready", "attempt 1 started", "attempt 1 failed", "attempt 2 started", "succeeded",
+    ]  # fmt: skip
 
 
 def row(created: int, status: str, *environments: str) -> DeploymentRow:

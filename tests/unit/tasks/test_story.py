@@ -3,7 +3,7 @@
 import itertools
 import uuid
 
-from tasks.job import Claim, JobError, Outcome, RequestId, Retry, Submission
+from tasks.job import Claim, JobError, Loaded, Outcome, RequestId, Retry, Submission
 from tasks.settings import Settings
 from tasks.state import ErrorCode, Status
 from tasks.store import keys, verbs
@@ -125,3 +125,26 @@ def test_whoever_listens_hears_every_change(store: JobStore, settings: Settings)
         store.run(verbs.output_chunk(taken.lease, b"a"))
         store.run(verbs.finish(taken.lease, DONE))
         assert listener.all()[request_id] == ["IN_PROGRESS", "output", "SUCCEEDED"]
+
+
+def test_a_load_is_told_if_it_ended_while_the_job_waited(store: JobStore) -> None:
+    request_id = submit(store)
+    queued = store.run(verbs.read(request_id)).job.created
+    fence = "f" * 22
+    store.redis.hset(
+        keys.keyed("job", request_id), "status_at", queued - 60_000
+    )  # it waits for a minute
+    loaded = Loaded(ago_ms=20_000, took_ms=5_000)
+    first = store.run(verbs.claim(DEPLOYMENT, "r:0", fence, "r", loaded))
+    assert first and first.job.load_began and first.job.load_ended and first.job.started
+    assert first.job.load_ended - first.job.load_began == 5_000
+    assert first.job.started - first.job.load_ended == 20_000
+
+
+def test_a_load_that_ended_before_the_job_came_is_not_told(store: JobStore) -> None:
+    submit(store)
+    loaded = Loaded(ago_ms=20_000, took_ms=5_000)
+    found = store.run(verbs.claim(DEPLOYMENT, "r:0", "f" * 22, "r", loaded))
+    assert found
+    assert (found.job.load_began, found.job.load_ended) == (None, None)
+    assert not store.redis.hexists(keys.keyed("job", found.job.request_id), "load")
