@@ -142,6 +142,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for routes in ROUTES:
         app.include_router(routes.router)
+    app.include_router(routes_model_apis.slashed)
     app.include_router(routes_keys.own)
     app.include_router(routes_health.root)
     app.add_middleware(FastLane)

@@ -20,7 +20,6 @@ from api.routes.management_schemas import (
     EnvironmentChanged,
     EnvironmentDeleted,
     EnvironmentView,
-    ModelView,
     NewEnvironmentBody,
     PromoteBody,
     Retried,
@@ -53,12 +52,6 @@ Manage = Annotated[Management, Depends(_management)]
 
 async def _body(request: Request, adapter: TypeAdapter[T]) -> T:
     return bodies.parse(adapter, await bodies.read(request, SMALL_BODY) or b"{}")
-
-
-@router.get("/{model}", response_model=ModelView)
-async def model(manage: Manage, model: str) -> ModelView:
-    """One model, by id or name."""
-    return ModelView.of(*await manage.model(model))
 
 
 @router.get("/{model}/deployments")

@@ -13,7 +13,9 @@ from api.problems import Problem
 from api.routes.management_schemas import ModelView
 from api.upstream.proxy import proxied
 from deployments.registry import verbs as registry
+from deployments.registry.records import no_model
 from deployments.registry.resolver import Target
+from tasks.errors import NotFound
 from tasks.outside_text import utf8
 
 router = APIRouter(tags=["model APIs"])
@@ -33,14 +35,25 @@ async def models(request: Request) -> dict[str, object]:
     }
     served = await gateway.resolver.served_names()
     further = [name for name, of in served.items() if len(of) == 1 and mine.issuperset(of)]
-    listed = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"}
-        for name in [*(name for name in known_ids if name in mine), *further]
-    ]
+    listed = [_listed(name) for name in [*(name for name in known_ids if name in mine), *further]]
     if not key.may("deploy"):
         return {"object": "list", "data": listed}
     known = await gateway.management.models()
     return {"object": "list", "data": listed, "models": [ModelView.of(*entry) for entry in known]}
+
+
+async def model(request: Request, model: str) -> dict[str, object]:
+    """One model, by its name, its id, or a further name that it serves; for a key that may deploy, also as the management API has it.
+
+    Raises NotFound, also for a model that a restricted key may not call.
+    """
+    key, gateway = await authenticate(request), gateway_of(request)
+    named = await gateway.resolver.named(model)
+    found, deployments = await gateway.management.model(named.reference)
+    if key.models and not {found.name, found.id} & set(key.models):
+        raise NotFound(no_model(model))
+    view = ModelView.of(found, deployments).model_dump() if key.may("deploy") else {}
+    return {**_listed(model), **view}
 
 
 async def model_api(request: Request) -> Response:
@@ -64,6 +77,10 @@ async def _addressed(request: Request, body: bytes) -> tuple[bytes, str]:
     return found.renamed(body, named.heard), named.reference
 
 
+def _listed(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "kingpost"}
+
+
 _SCHEMA = {
     "type": "object",
     "required": ["model"],
@@ -75,6 +92,10 @@ def _documented(kind: str) -> dict[str, object]:
     return {"requestBody": {"required": True, "content": {kind: {"schema": _SCHEMA}}}}
 
 
+router.get("/v1/models/{model}")(model)
+# Names with a slash, such as `org/model-7b`. No route of the management API comes after it.
+slashed = APIRouter()
+slashed.get("/v1/models/{model:path}", include_in_schema=False)(model)
 for _method in ROUTES:
     _kind = "multipart/form-data" if _method in FORMS else "application/json"
     router.post(f"/v1/{_method}", openapi_extra=_documented(_kind))(model_api)

@@ -8,7 +8,13 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
+from api.app import create_app
+from tasks.errors import KeyFull
 from tests.contract.api.conftest import KEY, Live, custom_server
 
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
@@ -75,6 +81,20 @@ def test_a_model_that_nobody_has_and_a_body_without_one(live: Live) -> None:
     assert error_of(refused)[3] == "model_not_found"
 
 
+@pytest.mark.parametrize("scope", ["inference", "full"])
+def test_one_model_by_its_name(live: Live, scope: str) -> None:
+    key = live.new_key(scope=scope)
+    one_model: Any = client(live, key=key).models.retrieve("talker")
+    assert (one_model.object, one_model.owned_by) == ("model", "kingpost")
+    named = {"inference": "talker", "full": live.deployment("talker").model_id}
+    assert one_model.id == named[scope]  # of the management API, which answers deployers here
+    with pytest.raises(openai.NotFoundError):
+        client(live, key=key).models.retrieve("org/nobody")
+    restricted = live.new_key(scope=scope, models=("echo",))
+    with pytest.raises(openai.NotFoundError):
+        client(live, key=restricted).models.retrieve("talker")
+
+
 def test_a_path_and_a_method_that_do_not_exist(live: Live) -> None:
     with pytest.raises(openai.NotFoundError) as refused:
         client(live).moderations.create(input="x")
@@ -96,6 +116,45 @@ def test_a_body_that_is_too_long(live: Live) -> None:
     assert answer.status == 413
     assert json.loads(answer.read())["error"]["code"] == "payload_too_large"
     calling.close()
+
+
+OUTAGES: list[tuple[dict[str, Any], int, str, str | None, str]] = [
+    ({"sync_timeout_seconds": 0.05}, 504, "server_error", "timeout", "timeout_error"),
+    (
+        {"redis_url": "redis://127.0.0.1:1"},
+        503,
+        "server_error",
+        "internal_error",
+        "overloaded_error",
+    ),
+    ({}, 429, "requests", "rate_limit_exceeded", "rate_limit_error"),
+]
+
+
+@pytest.mark.parametrize(("change", "status", "kind", "code", "theirs"), OUTAGES)
+def test_too_slow_too_many_and_out_of_order_in_both_shapes(
+    live: Live, change: dict[str, Any], status: int, kind: str, code: str, theirs: str
+) -> None:
+    app = create_app(live.settings.model_copy(update=change))
+    if status == 429:
+        app.router.routes.insert(0, Route("/v1/{route:path}", _full, methods=["POST"]))
+    more: Any = {"messages": MESSAGES, "extra_body": {"late": True}}
+    with TestClient(app, raise_server_exceptions=False) as http:
+        calls: Any = {"api_key": KEY, "http_client": http, "max_retries": 0}
+        chat = openai.OpenAI(**calls, base_url="http://testserver/v1").chat.completions
+        with pytest.raises(openai.APIStatusError) as refused:
+            chat.create(model="talker", **more)
+        claude = anthropic.Anthropic(**calls, base_url="http://testserver").messages
+        with pytest.raises(anthropic.APIStatusError) as told:
+            claude.create(model="talker", max_tokens=9, **more)
+    assert error_of(refused) == (status, kind, None, code)
+    said: Any = told.value.response.json()
+    assert (told.value.status_code, said["error"]["type"]) == (status, theirs)
+    assert ("retry-after" in refused.value.response.headers) == (status != 504)
+
+
+def _full(request: Request) -> Response:
+    raise KeyFull
 
 
 def test_every_answer_has_the_id_of_its_request(live: Live) -> None:

@@ -212,6 +212,8 @@ def test_what_no_model_serves_is_not_found_and_all_names_are_listed(
     assert answer.status_code == 404 and "org/other:sql" in answer.text
     listed = [model["id"] for model in rig.http.get("/v1/models").json()["data"]]
     assert {"my-tiny", "org/tiny-7b", "tiny"} <= set(listed)
+    for path in ("org/tiny-7b", "org%2Ftiny-7b"):
+        assert rig.http.get(f"/v1/models/{path}").json()["name"] == "my-tiny"
 
 
 def test_a_name_that_two_models_serve_is_refused(rig: Rig, tiny: Deployment) -> None:

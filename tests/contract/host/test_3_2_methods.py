@@ -187,3 +187,50 @@ def test_3_4_v1_methods_run_as_jobs(start_host: StartHost) -> None:
     words = host.job(1, headers={"x-kingpost-path": "/v1/completions"})
     assert (words.output, words.head.text) == ([b"a", b"b"], True)
     assert host.job(1, headers={"x-kingpost-path": "/v1/embeddings"}).status_code == 404
+
+
+MORE = """
+class Model:
+    def predict(self, model_input):
+        return "predict"
+    def rerank(self, body):
+        return [len(text) for text in body["documents"]]
+    def images_generations(self, body, top, crop, scale):
+        return "a helper of the author's, of whatever signature"
+    def audio_speech(self, body):
+        return b"RIFF" + body["input"].encode()
+    async def audio_transcriptions(self, form):
+        sound = await form["file"].read()
+        return {"text": sound.decode(), "name": form["file"].filename, "kind": form["file"].content_type,
+                "language": form["language"], "grains": form["timestamp_granularities"]}
+    def audio_translations(self, form):
+        return (word for word in ("a", "b"))
+"""
+
+
+@pytest.mark.kingpost_only("routes that Truss's server has not")
+def test_issue_17_7_further_methods_of_openai_s_api(start_host: StartHost) -> None:
+    host = start_host(MORE)
+    asked = {"documents": ["a", "bb"], "query": "x"}
+    assert host.http.post("/v1/rerank", json=asked).json() == [1, 2]
+    assert host.http.post("/v1/images/generations", json={}).status_code == 404
+    said = host.http.post("/v1/audio/speech", json={"input": "x", "response_format": "wav"})
+    assert (said.content, said.headers["content-type"]) == (b"RIFFx", "audio/wav")
+    form = {"language": "en", "timestamp_granularities[]": ["word", "segment"]}
+    file = {"file": ("a.wav", b"hello", "audio/wav")}
+    heard = host.http.post("/v1/audio/transcriptions", data=form, files=file)
+    assert heard.json() == {
+        "text": "hello",
+        "name": "a.wav",
+        "kind": "audio/wav",
+        "language": "en",
+        "grains": ["word", "segment"],
+    }
+    wants_json = {"accept": "application/json"}
+    streamed = host.http.post(
+        "/v1/audio/translations", data={"stream": "true"}, files=file, headers=wants_json
+    )
+    assert streamed.text == "ab"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    broken = host.http.post("/v1/audio/transcriptions", content=b"nothing", headers=kind)
+    assert broken.status_code == 400 and "Invalid form" in broken.json()["error"]

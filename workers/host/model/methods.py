@@ -5,6 +5,7 @@ Two rules are looser than in Truss. A second parameter named `request` needs no 
 so that such a model is called as on Baseten.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,24 @@ from workers.host.call.call import ModelCall
 from workers.host.errors import ModelDefinitionError
 from workers.host.model.schema import Schema
 
-V1_METHODS: Mapping[str, str] = {
+TRUSS_METHODS: Mapping[str, str] = {
     "/v1/chat/completions": "chat_completions",
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
     "/v1/messages": "messages",
     "/v1/responses": "responses",
 }
+SPEECH = "audio_speech"
+# Truss's server has none of these. So a method of such a name may be anything, and is served only if its signature fits.
+MORE_METHODS: Mapping[str, str] = {
+    "/v1/rerank": "rerank",
+    "/v1/images/generations": "images_generations",
+    "/v1/images/edits": "images_edits",
+    "/v1/audio/speech": SPEECH,
+    "/v1/audio/transcriptions": "audio_transcriptions",
+    "/v1/audio/translations": "audio_translations",
+}
+V1_METHODS: Mapping[str, str] = {**TRUSS_METHODS, **MORE_METHODS}
 
 
 class Takes(Enum):
@@ -77,7 +89,7 @@ class Methods:
     @classmethod
     def of(cls, model: object) -> "Methods":
         """Reads the methods of the instance. Raises ModelDefinitionError for signatures that Truss refuses, too."""
-        v1 = {name: method for name in V1_METHODS.values() if (method := _find(model, name))}
+        v1 = _find_v1(model)
         preprocess, predict = _find(model, "preprocess"), _find(model, "predict")
         predict_batch, postprocess = _find_batch(model), _find(model, "postprocess")
         websocket = _find_websocket(model)
@@ -113,6 +125,15 @@ def _find(model: object, name: str) -> Method | None:
         is_async=inspect.iscoroutinefunction(function),
         is_generator=inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function),
     )
+
+
+def _find_v1(model: object) -> dict[str, Method]:
+    v1 = {name: method for name in TRUSS_METHODS.values() if (method := _find(model, name))}
+    for name in MORE_METHODS.values():
+        with contextlib.suppress(ModelDefinitionError, TypeError, ValueError):
+            if method := _find(model, name):
+                v1[name] = method
+    return v1
 
 
 def _find_is_healthy(model: object) -> Method | None:

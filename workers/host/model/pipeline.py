@@ -17,7 +17,8 @@ from workers.host.errors import (
 )
 from workers.host.logs import log_user_error
 from workers.host.model.codec import parse_input
-from workers.host.model.methods import Method, Methods
+from workers.host.model.forms import as_sound, form_of
+from workers.host.model.methods import MORE_METHODS, SPEECH, Method, Methods
 from workers.host.model.stages import stage
 from workers.host.model.stream import ChunkStream, asks_stream, is_generator
 from workers.host.threads import in_thread
@@ -69,12 +70,16 @@ class Pipeline:
 
     async def v1(self, name: str, call: ModelCall) -> object:
         """One /v1 method: no slot, no pre- or postprocess. Raises MethodMissing when it is absent."""
-        value = self._parse(call)
+        form = form_of(call) if name in MORE_METHODS.values() else None
+        value = self._parse(call) if form is None else form
         method = self.methods.v1.get(name)
         if method is None:
             raise MethodMissing(f"`{name}` must only be called if model has it.")
         result = await self._step(method, value, call)
-        return await self._opened(result, call, None, gathers=not asks_stream(value, call.body))
+        if name == SPEECH:
+            result = as_sound(result, value)
+        streams = asks_stream(value, call.body) if form is None else form.get("stream") == "true"
+        return await self._opened(result, call, None, gathers=not streams)
 
     def _parse(self, call: ModelCall) -> object:
         if self.methods.skips_input_parsing:

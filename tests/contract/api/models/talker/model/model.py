@@ -101,6 +101,7 @@ class Model:
             yield chunk
 
     def chat_completions(self, body: dict, request: Request):
+        self._wait(body, request)
         if "raise" in body:
             raise HTTPException(*body["raise"])
         words = ["Hello", " ", "there"]
@@ -124,6 +125,11 @@ class Model:
         said = body["messages"][-1]["content"] if body.get("messages") else ""
         gate = said[len("wait for ") :] if str(said).startswith("wait for ") else None
         return stream(self._gated(chunks, gate))
+
+    def _wait(self, body, request):
+        if "late" in body:  # until its caller has left
+            with request.state.watch_disconnect() as gone:
+                gone.wait(30)
 
     def _gated(self, chunks, gate):
         for chunk in chunks:
@@ -152,6 +158,7 @@ class Model:
         return {"object": "list", "model": body["model"], "data": data, "usage": usage}
 
     def messages(self, body: dict, request: Request):
+        self._wait(body, request)
         if "raise" in body:
             raise HTTPException(*body["raise"])
         usage = {"input_tokens": 1, "output_tokens": 1}
