@@ -18,7 +18,7 @@ from cli.options import Port, Unsupported
 from kingpost.errors import Error
 from tasks.errors import KingpostError, SettingsError
 from tasks.outside_text import printable
-from tasks.process.descriptors import connections, raise_descriptor_limit
+from tasks.process.descriptors import connections, raise_descriptor_limit, too_low
 from tasks.process.private_files import keep_private, only_for_owner
 from tasks.process.programs import PART
 from tasks.process.variables import prepare_variables
@@ -46,12 +46,8 @@ def api(
 
     settings = _settings()
     most = connections(settings.max_connections)
-    if most < settings.max_connections:
-        said = f"{most} connections at once (KINGPOST_MAX_CONNECTIONS: {settings.max_connections})"
-        print(
-            f"The limit of file descriptors is low, so the API takes only {said}; raise it with `ulimit -n`.",
-            file=sys.stderr,
-        )
+    if said := too_low(settings.max_connections):
+        print(said, file=sys.stderr)
     serve(settings.model_copy(update={"max_connections": most}), host, port, listening or ())
 
 

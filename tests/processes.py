@@ -36,6 +36,7 @@ class Process:
     cwd: Path | None = None
     elsewhere: Path | None = None  # the boot id of another machine that it believes to be on
     descriptors: int = 0  # that it may have open, hard; 0 = as we
+    soft_descriptors: int = 0  # the same, soft: it may raise it
     program: tuple[str, ...] = ()  # instead of a part, or of the command
     popen: subprocess.Popen[bytes] | None = field(default=None)
 
@@ -48,8 +49,9 @@ class Process:
         elif self.elsewhere:
             command = [sys.executable, "-m", "tests.elsewhere", str(self.elsewhere)]
         command += self.arguments
-        if self.descriptors:
-            command = ["sh", "-c", f'ulimit -n {self.descriptors}; exec "$@"', "sh", *command]
+        for option, limit in (("-n", self.descriptors), ("-S -n", self.soft_descriptors)):
+            if limit:
+                command = ["sh", "-c", f'ulimit {option} {limit}; exec "$@"', "sh", *command]
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 command, env=self.env, stdout=log, stderr=log, cwd=self.cwd, start_new_session=True

@@ -13,6 +13,7 @@ from cli.stack.found import Broken, example_of
 from cli.stack.ports import url
 from deployments.chains import member_of
 from deployments.packages.package import Package
+from tasks.process.descriptors import too_low
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def ready(choices: "Choices", settings: Settings, outcome: Outcome) -> str:
     api = url(choices.host, choices.port)
     lines = [f"Kingpost is ready after {outcome.seconds:.1f} s: {api}"]
     lines.append(f"  Models   {', '.join(names) or 'none yet'}")
-    lines += _limits(public)
+    lines += _limits(public, settings)
     if settings.console:
         lines.append(f"  Console  {api}/ui shows what runs and waits, and why")
     lines.append(f"  API      {api}/docs describes it")
@@ -88,11 +89,12 @@ def broken(found: Sequence[Broken]) -> list[str]:
     return lines
 
 
-def _limits(packages: Sequence[Package]) -> list[str]:
-    """The limits of the packages' config.yaml files."""
+def _limits(packages: Sequence[Package], settings: Settings) -> list[str]:
+    """The limits of the packages' config.yaml files, and of a machine that allows few connections."""
     said = [
         f"{package.model_name}: {warning}" for package in packages for warning in package.warnings
     ]
+    said += filter(None, [too_low(settings.max_connections)])
     heads = ["  Limits   "] + ["           "] * len(said)
     return [head + line for head, line in zip(heads, said, strict=False)]
 

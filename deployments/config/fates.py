@@ -108,9 +108,10 @@ def _unknown(key: str, name: str, schema: type[Keys]) -> str:
     prefix = key.removesuffix(name)
     if near:
         return f"{key} is no key of config.yaml; did you mean {prefix}{near[0]}?"
-    elsewhere = [row.key for row in rows() if row.key.rpartition(".")[2] == name]
+    by_name = {row.key.rpartition(".")[2]: row.key for row in reversed(rows())}
+    elsewhere = difflib.get_close_matches(name, by_name, n=1, cutoff=0.8)
     if elsewhere:
-        return f"{key} is no key of config.yaml; did you mean {elsewhere[0]}?"
+        return f"{key} is no key of config.yaml; did you mean {by_name[elsewhere[0]]}?"
     return f"{key} is no key of config.yaml; remove it, or put it under model_metadata, which may have any key."
 
 

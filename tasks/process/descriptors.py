@@ -31,6 +31,17 @@ def connections(wanted: int) -> int:
     return max(1, min(wanted, (limit - OWN) // 2))
 
 
+def too_low(wanted: int) -> str | None:
+    """The sentence for a limit that does not allow so many connections. None if it does."""
+    most = connections(wanted)
+    if most >= wanted:
+        return None
+    return (
+        f"The limit of file descriptors is low, so the API takes only {most} connections at once"
+        f" (KINGPOST_MAX_CONNECTIONS: {wanted}); raise it with `ulimit -n`."
+    )
+
+
 def left() -> int:
     """How many more descriptors this process can open at least. 0 if the whole machine has run out of them."""
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from cli.stack import up
 from cli.stack.ports import free_port, url, why_taken
 from cli.stack.start_failed import StartFailed
 from cli.stack.up import Choices, run
@@ -20,6 +21,7 @@ from tests.processes import Process
 from tests.valkey import Valkey
 
 NAMES = ("tasks", "cli", "api", "workers", "deployments", "redis", "celery", "typing", "typer")
+NAME = "zai-org/GLM-5"
 PEEK = """
 import os
 
@@ -73,7 +75,7 @@ class Stack:
         model = self.models / "peek" / "model" / "model.py"
         model.parent.mkdir(parents=True)
         model.write_text(PEEK)
-        (self.models / "peek" / "config.yaml").write_text("model_name: peek\n")
+        (self.models / "peek" / "config.yaml").write_text(f"model_name: {NAME}\n")
         modules = hostile_folder(folder / "pythonpath")
         env = os.environ | hostile_variables(modules)
         env["KINGPOST_REDIS_URL"] = f"redis+socket://{store.socket}?virtual_host=1"
@@ -81,7 +83,7 @@ class Stack:
         folders = ["--models", str(self.models), "--state", str(self.state)]
         self.process = Process(
             ["up", "--host", "::1", *ports, *folders], env, folder / "up.log",
-            cwd=hostile_folder(folder / "here"), program=("-m", "kingpost"),
+            cwd=hostile_folder(folder / "here"), soft_descriptors=1024, program=("-m", "kingpost"),
         )  # fmt: skip
 
     def said(self) -> str:
@@ -97,11 +99,11 @@ class Stack:
         return self
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        up = json.loads((self.state / "up.json").read_text())
+        known = json.loads((self.state / "up.json").read_text())
         key = (self.state / "api_key").read_text().strip()
         headers = {"Authorization": f"Api-Key {key}"}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(up["api"] + path, data, headers, method=method)
+        request = urllib.request.Request(known["api"] + path, data, headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
@@ -127,6 +129,14 @@ def test_a_job_runs_and_its_model_sees_the_variables_of_the_user(stack: Stack) -
     assert seen["no_proxy"] == "localhost,127.0.0.1,::1"
 
 
+def test_a_model_whose_name_has_a_slash_is_called_by_either_spelling(stack: Stack) -> None:
+    encoded = NAME.replace("/", "%2F")
+    for name in (NAME, encoded):
+        assert stack.call("POST", f"/models/{name}/production/predict", []) == {}
+    assert f"  Models   {NAME}\n" in stack.said()
+    assert f"/models/{encoded}/production/async_predict" in stack.said()
+
+
 def test_the_addresses_that_it_prints_can_be_pasted(stack: Stack) -> None:
     flower = json.loads((stack.state / "up.json").read_text())["flower"]
     assert flower.startswith("http://[::1]:")
@@ -147,18 +157,19 @@ def test_it_says_which_variables_it_does_not_use(stack: Stack) -> None:
 
 
 def test_the_soft_limit_of_descriptors_is_raised(stack: Stack) -> None:
-    up = json.loads((stack.state / "up.json").read_text())
-    pid = next(part["pid"] for part in up["parts"] if part["role"] == "api")
+    known = json.loads((stack.state / "up.json").read_text())
+    pid = next(part["pid"] for part in known["parts"] if part["role"] == "api")
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     assert soft == hard
 
 
-def refused(folder: Path, host: str = "127.0.0.1") -> str:
-    """Why `up` does not start: one sentence."""
+def refused(folder: Path, terminal: pytest.CaptureFixture[str], host: str = "127.0.0.1") -> str:
+    """Why `up` does not start: one sentence, and at most the first step before it."""
     choices = Choices(folder / "models", host, free_port(), None, folder / "state")
     with pytest.raises(StartFailed) as failed:
         run(choices)
     assert "\n" not in str(failed.value)
+    assert terminal.readouterr().out.splitlines()[1:] == []
     return str(failed.value)
 
 
@@ -181,22 +192,27 @@ def locked(valkey_server: Valkey) -> Iterator[Valkey]:
 
 
 def test_a_store_with_another_password_is_one_sentence(
-    echo_in: Path, locked: Valkey, monkeypatch: pytest.MonkeyPatch
+    echo_in: Path,
+    locked: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for user in (":mistaken@", ""):
         address = f"redis://{user}127.0.0.1:{locked.port}/0"
         monkeypatch.setenv("KINGPOST_REDIS_URL", address)
-        said = refused(echo_in)
+        said = refused(echo_in, capsys)
         assert f"redis://127.0.0.1:{locked.port}/0 refuses" in said
         assert "mistaken" not in said
 
 
 def test_a_store_that_is_not_there_is_one_sentence_within_seconds(
-    echo_in: Path, monkeypatch: pytest.MonkeyPatch
+    echo_in: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = f"redis://127.0.0.1:{free_port()}/0"
     monkeypatch.setenv("KINGPOST_REDIS_URL", address)
-    said = refused(echo_in)
+    assert up.FOREIGN_STORE_SECONDS <= 5
+    monkeypatch.setattr(up, "FOREIGN_STORE_SECONDS", 0.5)
+    said = refused(echo_in, capsys)
     assert f"No store can be used at {address}" in said
     assert "refused" in said
 
@@ -205,8 +221,10 @@ def test_a_store_that_is_not_there_is_one_sentence_within_seconds(
     ("host", "word"),
     [("192.0.2.1", "not an address of this machine"), ("no such host", "nor a name that")],
 )
-def test_an_address_of_another_machine_is_one_sentence(echo_in: Path, host: str, word: str) -> None:
-    assert word in refused(echo_in, host)
+def test_an_address_of_another_machine_is_one_sentence(
+    echo_in: Path, host: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert word in refused(echo_in, capsys, host)
 
 
 def test_addresses_are_written_as_they_are_called() -> None:

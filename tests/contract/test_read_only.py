@@ -1,4 +1,4 @@
-"""A package in a folder that nobody may write to, without a data folder: a push takes it and a host serves it."""
+"""A package in a folder that nobody may write to, without a data folder: a push and `up` take it and a host serves it."""
 
 import os
 import subprocess
@@ -19,6 +19,15 @@ MODEL = """
 class Model:
     def __init__(self, data_dir): self.data_dir = data_dir
     def predict(self, given): return given
+"""
+TAKEN = """
+import sys
+from pathlib import Path
+from cli.stack.found import find
+from tasks.settings import Settings
+
+found = find(Settings(), Path(sys.argv[1]), ())
+print(len(found.packages), found.broken)
 """
 # The superuser may write anywhere, unless it gives that right up.
 AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
@@ -44,6 +53,10 @@ def test_a_read_only_package_is_pushed_and_served(package: Path, tmp_path: Path)
     look = [*python, "workers.dry_load", str(package)]
     done = subprocess.run(look, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    taken = subprocess.run(
+        [*PREFIX, sys.executable, "-c", TAKEN, str(package.parent)], capture_output=True, text=True
+    )
+    assert (taken.stdout, taken.stderr) == ("1 []\n", "")
     with tempfile.TemporaryDirectory() as short:
         address = f"{short}/host.sock"
         serve = [*python, "workers.host.main", "--package", str(package), "--uds", address]

@@ -169,7 +169,7 @@ REASONS = {
     "copy": "Its name echo is already the name of",
     "environment": "nowhere.whl",
     "load": "No module named 'nosuch'; if it is a library, add it to requirements",
-    "syntax": "model/model.py:2:",
+    "syntax": "model/model.py:2:22: ",
 }
 
 
@@ -181,6 +181,7 @@ def test_broken_folders_are_left_out_with_a_reason_each(lasting_up: Up) -> None:
     for name, word in REASONS.items():
         assert word in reasons[name].splitlines()[0]
         assert reasons[name].splitlines()[0] in left_out
+    assert "def predict(self x):\n" in left_out and " ^" in left_out  # the line and a caret
     assert "Traceback" not in said
     wait_until(lasting_up.predicts)
 
@@ -345,7 +346,8 @@ def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:
     key = (up.state / "api_key").read_text()
     os.kill(up.pid("replica"), signal.SIGKILL)
     assert up.stop() == 0
-    up.start("--no-flower").ready()
+    up.start("--no-flower", "--host", "::").ready()
+    assert up.up_json()["api"] == f"http://[::1]:{up.port}"
     assert (up.state / "api_key").read_text() == key
     wait_until(lambda: up.call("GET", f"/async_request/{request_id}")["status"] == "SUCCEEDED", 30)
     assert up.call("GET", f"/async_request/{request_id}/result") == {"a": 2}

@@ -169,6 +169,7 @@ def test_what_a_model_imports_does_not_decide_which_virtualenv_it_gets(make: Mak
 def test_it_holds_what_truss_s_image_has_for_every_model(make: Maker) -> None:
     held = make.user("requirements: [shouting]").holds()
     assert held.keys() >= BASE
+    assert not held.keys() & {"pip", "setuptools", "wheel"}  # which nobody there uses
     assert held["numpy"] == "1.26.4"  # below 2, as Truss has it
     assert make.user("requirements: [numpy==2.4]").holds()["numpy"] == "2.4"  # a pin wins
 

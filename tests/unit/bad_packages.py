@@ -126,6 +126,7 @@ BAD = [
     Bad("null_byte", "model/model.py", model=b"x = 1\x00\n"),
     Bad("model_cp1252", "model/model.py", model="x = 'é'\n".encode("cp1252")),
     Bad("parents", "is a link to a folder; copy that folder instead.", make=_links_to_parents),
+    Bad("parent", "model/up is a link to a folder; copy that folder instead.", make=_link("model/up", "..")),
     Bad("link_out", "secret is a link out of the folder", make=_link("secret", "/etc/hostname")),
     Bad("link_folder_out", "etc is a link out of the folder", make=_link("etc", "/etc")),
     Bad("link_to_nothing", "gone is a link to nothing", make=_link("gone", "nowhere")),

@@ -17,7 +17,7 @@ from tests.conditions import wait_until
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    with standing(tmp_path_factory.mktemp("descriptors"), most=200) as made:
+    with standing(tmp_path_factory.mktemp("descriptors"), most=200, limit=400) as made:
         yield made
 
 
@@ -43,6 +43,14 @@ def well_again(stand: Stand) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return ready(stand).status_code == 200
     return False
+
+
+def test_a_low_limit_is_said_with_what_it_allows(stand: Stand) -> None:
+    assert (
+        "The limit of file descriptors is low, so the API takes only 150 connections at once"
+        " (KINGPOST_MAX_CONNECTIONS: 200); raise it with `ulimit -n`."
+        in stand.process.log.read_text()
+    )
 
 
 def test_an_api_with_few_left_is_not_ready_and_says_why(stand: Stand) -> None:

@@ -65,7 +65,8 @@ class Stack:
 
 def command(models: Path, state: Path, port: int) -> list[str]:
     up = [sys.executable, "-m", "cli.main", "up", "--models", str(models), "--state", str(state)]
-    return [*up, "--port", str(port), "--no-flower"]
+    address = ["--host", "::1", "--port", str(port)]  # chainlets call each other there
+    return [*up, *address, "--no-flower"]
 
 
 def own_environment() -> dict[str, str]:

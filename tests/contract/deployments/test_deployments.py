@@ -174,7 +174,7 @@ def test_a_queued_request_runs_where_it_was_sent(rig: Rig) -> None:
         ("raise ValueError('boom')\n", "boom') (model/model.py:1)"),
         (
             "class Model:\n    def predict(self, x): -> int\n",
-            "model/model.py:2:27: invalid syntax.\n",
+            "model/model.py:2:27: invalid syntax.\n        def predict(self, x): -> int\n                              ^",
         ),
         ("import nosuch\n", "No module named 'nosuch'; add it to requirements"),
         ("import sys\nsys.exit(0)\n", "cannot be imported: SystemExit(0)"),
@@ -308,6 +308,7 @@ def test_a_watched_folder_is_loaded_as_it_is_saved(rig: Rig) -> None:
     wait_until(lambda: ".#model.py" in said.read_text(), 20)
     lock.unlink()
     wait_until(lambda: "not loaded: model/model.py:2:25: " in said.read_text(), 20)
+    wait_until(lambda: "def predict(self, x)\n" in said.read_text() and " ^" in said.read_text())
     assert rig.predict("edited") == ["swapped", "new", 1]  # the old code serves on
     file.write_text(EDITED.format(answer="again", base="new"))
     wait_until(lambda: rig.predict("edited") == ["again", "new", 1], 20)

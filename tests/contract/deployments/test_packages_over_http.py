@@ -28,6 +28,13 @@ class Model:
         await asyncio.sleep(given)
 """
 
+SHARING = """
+from wording import VERSION
+class Model:
+    def predict(self, given):
+        return VERSION
+"""
+
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
@@ -256,8 +263,11 @@ def test_kingpost_push_to_a_server_waits_and_ends_with_a_line_that_works(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KINGPOST_API_KEY", KEY)
-    folder = rig.package("typed", "one")
+    folder = rig.package("typed", "one", SHARING)
+    (folder.parent / "shared").mkdir()
+    (folder.parent / "shared" / "wording.py").write_text("VERSION = 'one'\n")
     config = "model_name: typed\nmodel_metadata: {example_model_input: {it's: 1}}\n"
+    config += "external_package_dirs: [../shared]\n"
     (folder / "config.yaml").write_text(config)
     url = f"http://127.0.0.1:{rig.port}"
     said = rig.kingpost("push", str(folder), "--url", url)

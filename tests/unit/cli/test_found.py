@@ -1,6 +1,7 @@
 """What `kingpost up` takes from a folder of models, what it leaves out, and what its banner makes of both."""
 
 import json
+import resource
 import shlex
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cli.stack.up import Choices
 from deployments.packages.store import PackageStore
 from deployments.registry import verbs as registry
 from kingpost.packing.gathering import gather
+from tasks.process.descriptors import too_low
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.unit.bad_packages import BAD, GOOD_MODEL
@@ -134,6 +136,17 @@ def test_a_banner_names_limits_and_what_is_left_out(tmp_path: Path) -> None:
     left_out = said[said.index("Broken and left out") :]
     assert "\n  n (" in left_out and "nonsense" in left_out
     assert left_out.endswith("A sentence.\n        x\n        ^")
+
+
+def test_a_banner_says_that_the_limit_of_descriptors_is_low(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        said = ready(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "Limits   The limit of file descriptors is low, so the API takes only 462" in said
+    assert too_low(wanted=1) is None
 
 
 def test_a_pushed_model_s_own_example_is_suggested(

@@ -12,9 +12,12 @@ from typer.testing import CliRunner
 
 from cli.lazily import OF_A_SERVER, OF_NOTHING, WHERE, Lazily
 from cli.main import app
+from cli.parts import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 HEAVY = ("redis", "celery", "pydantic", "yaml", "deployments", "workers", "tasks.settings")
+
+PARTS = {command.__name__ for command in COMMANDS}  # `up` tells them by a variable
 
 
 def group() -> Lazily:
@@ -41,6 +44,15 @@ def test_every_command_that_reaches_a_server_speaks_json(name: str) -> None:
     for each in getattr(command, "commands", {name: command}).values():
         options = [option for parameter in each.params for option in parameter.opts]
         assert "--json" in options, f"{name} {each.name}"
+
+
+@pytest.mark.parametrize("name", sorted(WHERE.keys() - OF_NOTHING.keys() - PARTS))
+def test_every_command_that_uses_a_stack_takes_its_state(name: str) -> None:
+    commands = group()
+    _, command, _ = commands.resolve_command(typer.Context(commands), [name])
+    for inner in getattr(command, "commands", {name: command}):
+        words = [name] if inner == name else [name, inner]
+        assert "--state" in CliRunner().invoke(app, [*words, "--help"]).stdout, words
 
 
 def typed_on(page: str) -> list[str]:

@@ -53,6 +53,11 @@ def refusal(folder: Path, config: str, *allowed: str) -> str:
         ("accelerator: A10G", "resources.accelerator"),
         ("predict_concurrency: 4", "runtime.predict_concurrency"),
         ("resources: {accelarator: A10G}", "resources.accelerator"),
+        ("predict_concurency: 4", "runtime.predict_concurrency"),
+        ("acelerator: A10G", "resources.accelerator"),
+        ("transport: grpc", "runtime.transport"),
+        ("egress_restrictions: {}", "runtime.egress_restrictions"),
+        ("gpu_memory: 5Zi", "resources.gpu_memory"),
     ],
 )  # fmt: skip
 def test_an_unknown_key_is_refused_with_the_one_that_was_meant(

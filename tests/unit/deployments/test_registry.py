@@ -309,6 +309,12 @@ def test_a_deployment_whose_loads_fail_alike_gives_its_seat_up_and_keeps_the_rea
     assert store.run(registry.take_seat(Seat(good.id, "r3"), 60_000))
 
 
+def test_by_default_five_failures_alike_are_enough(store: JobStore, settings: Settings) -> None:
+    bad = store.run(registry.push("bad", "a", 1))
+    said = [store.run(registry.fail_load(bad.id, "no", settings)) for _ in range(5)]
+    assert said == [False] * 4 + [True]
+
+
 def test_other_failures_are_counted_anew_but_not_for_ever(
     store: JobStore, strict: Settings
 ) -> None:

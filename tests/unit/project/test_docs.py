@@ -54,6 +54,14 @@ def test_the_readme_s_smallest_package_loads_and_answers(tmp_path: Path) -> None
     }  # as `kingpost init` has it
 
 
+def test_the_readme_s_times_are_ranges() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Two commands")[2].partition("\n## ")[0]
+    sentences = re.split(r"\.\s", section.rpartition("```")[2])
+    timed = [text for text in sentences if re.search(r"\b(s|seconds?|minutes?)\b", text)]
+    assert len(timed) == 3
+    assert all(re.search(r"\w+ to \w+ (s|minutes)\b", text) for text in timed), timed
+
+
 def test_the_readme_installs_the_torch_that_is_pinned() -> None:
     (pinned,) = re.findall(r"^torch==\S+", (ROOT / "constraints.txt").read_text(), re.M)
     assert f"pip install {pinned}" in (ROOT / "README.md").read_text()

@@ -1,11 +1,25 @@
 """Every form of KINGPOST_REDIS_URL means the same to redis-py and to Celery, or is refused with one sentence."""
 
+import contextlib
+import socket
+import socketserver
 import ssl
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from cli.stack.embedded_valkey import why_silent
 from tasks.celery_app import make_app
 from tasks.errors import SettingsError
 from tasks.settings import Settings
@@ -33,6 +47,73 @@ def kombus(settings: Settings) -> dict[str, Any]:
     channel = object.__new__(Channel)
     channel.connection = type("Transport", (), {"client": connection, "default_port": 6379})()
     return channel._connparams()
+
+
+class Behind(socketserver.BaseRequestHandler):
+    """Passes what came by TLS on to the store, and its answers back."""
+
+    server: "TlsStore"
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError), socket.create_connection(self.server.store) as store:
+            self.request.do_handshake()
+            back = threading.Thread(target=self._pass, args=(store, self.request), daemon=True)
+            back.start()
+            self._pass(self.request, store)
+            store.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    def _pass(self, here: socket.socket, there: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while given := here.recv(65536):
+                there.sendall(given)
+
+
+class TlsStore(socketserver.ThreadingTCPServer):
+    """The shared store behind TLS, with a certificate that it signed itself."""
+
+    daemon_threads = True
+
+    def __init__(self, valkey: Valkey, certificate: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Behind)
+        self.store = ("127.0.0.1", valkey.port)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, True, do_handshake_on_connect=False)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def self_signed(path: Path) -> Path:
+    """A certificate for 127.0.0.1 with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "store.example")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(key.private_bytes(*plain) + made.public_bytes(Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def tls(valkey: Valkey, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a store behind TLS, and its certificate."""
+    certificate = self_signed(tmp_path / "store.pem")
+    with TlsStore(valkey, certificate) as server:
+        yield f"rediss://127.0.0.1:{server.server_address[1]}/0", certificate
+        server.shutdown()
+
+
+def test_a_store_behind_tls(tls: tuple[str, Path]) -> None:
+    url, certificate = tls
+    both_answer(f"{url}?ssl_cert_reqs=CERT_NONE")
+    both_answer(f"{url}?ssl_ca_certs={certificate}")
+    why = why_silent(loaded(url).redis_url, retries=0)
+    assert why and "certificate verify failed" in why and "\n" not in why
 
 
 def test_a_unix_socket_in_either_spelling(valkey: Valkey) -> None:
