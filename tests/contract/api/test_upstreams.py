@@ -28,18 +28,23 @@ class Hosts:
         self.died = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._answer_all(reader, writer)
+        finally:  # also when the test ends: a call of the next one on an open connection would get no answer
+            writer.close()
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
             if self.dying:
                 self.dying -= 1
                 await reader.readexactly(1)  # of the body
                 self.died.set()
-                break
+                return
             body = await _body(reader, head)
             self.seen.append(head + body)
             answer = json.dumps({"length": len(body)}).encode()
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(answer), answer))
             await writer.drain()
-        writer.close()
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
