@@ -5,12 +5,15 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
+
 from tasks.settings import Settings
 from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, ready_replicas, variables
 from workers.hosting.process import HostProcess
 from workers.hosting.sockets import HostSocket
+from workers.processes.turns import Turns
 
 ECHO = Path(__file__).parents[2] / "models" / "echo"
 
@@ -28,6 +31,22 @@ def test_none_follows_a_host_that_dies_during_the_drain(settings: Settings, tmp_
         threads = threading.enumerate
         wait_until(lambda: "host" not in {thread.name for thread in threads()}, 20)
         assert (host.generation, host.pid) == (1, None)
+    finally:
+        host.stop()
+
+
+def test_the_follower_of_a_host_that_served_waits_for_no_other_model_s_load(
+    settings: Settings, tmp_path: Path
+) -> None:
+    few = settings.model_copy(update={"node_loads": 1, "state_dir": tmp_path})
+    host = HostProcess([HostSocket("echo", ECHO, str(tmp_path / "e.sock"))], few, lambda: None)
+    host.start()
+    try:
+        wait_until(host.ready.is_set, 60)
+        assert host.pid
+        with Turns.to_load(few).taken(threading.Event(), pytest.fail):  # a load that hangs
+            os.kill(host.pid, signal.SIGKILL)
+            wait_until(lambda: host.generation == 2 and host.ready.is_set(), 60)
     finally:
         host.stop()
 

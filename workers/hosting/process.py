@@ -231,7 +231,9 @@ class HostProcess:
 
         Raises ReplicaStops if no host may start any more.
         """
-        with self._load_turns.taken(self._no_successor, self._note_wait):
+        # The follower of a host that served does not wait: a load of another model may hang for as long as it may take.
+        first = self.ready_since == 0
+        with self._load_turns.taken(self._no_successor, self._note_wait, waits=first):
             if self._no_successor.is_set():
                 raise ReplicaStops
             packages = [Package.load(socket.package) for socket in self.sockets]

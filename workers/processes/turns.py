@@ -35,10 +35,15 @@ class Turns:
         return cls(settings.state_dir.resolve() / "run" / "builds", settings.node_builds)
 
     @contextlib.contextmanager
-    def taken(self, stopping: threading.Event, on_wait: Callable[[], None]) -> Generator[None]:
-        """Waits for a turn, and calls `on_wait` once if none is free. Raises ReplicaStops if `stopping` is set meanwhile, and OSError if the folder cannot be written."""
+    def taken(
+        self, stopping: threading.Event, on_wait: Callable[[], None], waits: bool = True
+    ) -> Generator[None]:
+        """Waits for a turn, and calls `on_wait` once if none is free. With `waits` False it goes on without one.
+
+        Raises ReplicaStops if `stopping` is set meanwhile, and OSError if the folder cannot be written.
+        """
         with contextlib.ExitStack() as held:
-            if not self._take(held):
+            if not self._take(held) and waits:
                 on_wait()
                 while not self._take(held):
                     if stopping.wait(LOOK_EVERY):
