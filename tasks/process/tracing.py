@@ -5,6 +5,7 @@ are numbers, ids and our own words, never an input, an output, the text of an ex
 """
 
 import contextlib
+import gc
 import re
 from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module
@@ -87,6 +88,7 @@ def set_up(part: str) -> None:
             ImportError
         ):  # a virtualenv of a package has none, or another version
             _tracer = import_module(IMPLEMENTATION).make(part)
+            gc.freeze()  # as after all other imports: each collection would walk the SDK's modules
 
 
 def share() -> None:
