@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
 from api.routes.control.keys import KeyChangeBody, NewKeyBody
-from api.routes.control.webhooks import RedriveBody
+from api.routes.control.webhooks import RedriveAllBody, RedriveBody
 from api.routes.jobs.schemas import BulkBody, MoveBody, MoveRequest, RetryBody
 from api.routes.listening import TestBody
 from api.routes.management_schemas import (
@@ -94,6 +94,7 @@ BODIES: dict[str, Any] = {  # by the last segment of the path, or its last two
     "keys": NewKeyBody,
     "{key_id}": KeyChangeBody,
     "redrive": RedriveBody,
+    "redrive_all": RedriveAllBody,
     "webhooks/test": TestBody,
 }
 
@@ -166,7 +167,10 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
     kind = BODIES.get(action, BODIES.get("/".join(path.rsplit("/", 2)[1:])))
     if kind is not None and method in ("post", "patch"):
         body = {"application/json": {"schema": _schema(kind, schemas)}}
-        operation["requestBody"] = {"required": kind is not RetryBody, "content": body}
+        operation["requestBody"] = {
+            "required": kind not in (RetryBody, RedriveAllBody),
+            "content": body,
+        }
 
 
 def _schema(kind: Any, schemas: Schema) -> Schema:

@@ -17,10 +17,16 @@ def audited(store: JobStore, action: str, target: str = "") -> Generator[Change]
     try:
         yield change
     except BaseException as error:
-        result = str(error) if isinstance(error, KingpostError) else type(error).__name__
+        result = _refusal(error)
         raise
     finally:
         store.run(change.entry(result))
+
+
+def _refusal(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        return "stopped half-way"
+    return str(error) if isinstance(error, KingpostError) else type(error).__name__
 
 
 def _user() -> str:

@@ -293,6 +293,7 @@ class Hooks(_BlockingMethods):
 
     list = _blocking(operating.list_webhooks)
     resend = _blocking(operating.resend)
+    resend_all = _iterated(operating.resend_all)
     secrets = _blocking(operating.list_secrets)
     new_secret = _blocking(operating.new_secret)
     listen = _iterated(webhooks.listen)
@@ -304,6 +305,7 @@ class AsyncHooks(_AwaitedMethods):
 
     list = _awaited(operating.list_webhooks)
     resend = _awaited(operating.resend)
+    resend_all = _async_iterated(operating.resend_all)
     secrets = _awaited(operating.list_secrets)
     new_secret = _awaited(operating.new_secret)
     listen = _async_iterated(webhooks.listen)

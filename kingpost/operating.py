@@ -3,6 +3,7 @@
 Keys and webhooks need a key with the scope `admin`; holding a model back needs one that may deploy.
 """
 
+import uuid
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from kingpost.calls import JSON, json_body, json_object, path_segment
 from kingpost.errors import NotFound
 from kingpost.flow import Emit, Flow, Request, Step, ask
 from kingpost.managing import model_path
-from kingpost.records import Record
+from kingpost.records import BulkProgress, Record
+from kingpost.steering import repeat
 
 STEP_SECONDS = 60.0  # how long an answer may take; the server works for about 10 s
 LARGEST_PAGE = 1000  # entries of the audit log in one answer
@@ -271,6 +273,17 @@ def resend(request_id: str) -> Flow[None]:
     word = json_object((yield from ask(request)))["results"].get(request_id, "missing")
     if word != RESENT:
         raise NotFound(f"The request {request_id} {NOT_RESENT.get(word, word)}.", 404)
+
+
+def resend_all(
+    *, dry_run: bool = False, operation: str | None = None
+) -> Generator[Step | Emit[BulkProgress], Any, None]:
+    """Sends all webhooks again that were given up before, and says how far it has come, until it is `finished`.
+
+    `dry_run` only counts. A call that was cut off goes on if you call it again with the same `operation`.
+    """
+    body = {"dry_run": dry_run, "operation": operation or uuid.uuid4().hex}
+    yield from repeat("/v1/webhooks/redrive_all", body)
 
 
 def pause(model: str) -> Flow[int]:

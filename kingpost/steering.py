@@ -94,11 +94,14 @@ def bulk(
     body: dict[str, Any] = {**_as_json(wanted), "operation": operation or uuid.uuid4().hex}
     body |= {name: value for name, value in more.items() if value is not None}
     body |= {name: True for name, value in {"all": all, "dry_run": dry_run}.items() if value}
+    yield from repeat(f"/v1/jobs/{action}", body)
+
+
+def repeat(path: str, body: Mapping[str, Any]) -> Generator[Step | Emit[BulkProgress], Any, None]:
+    """Makes that call, which names an `operation`, until the operation is `finished`, and says how far it has come each time."""
+    content = json_body(body)
     while True:
-        request = Request(
-            "POST", f"/v1/jobs/{action}", headers=JSON, content=json_body(body),
-            read_seconds=STEP_SECONDS,
-        )  # fmt: skip
+        request = Request("POST", path, headers=JSON, content=content, read_seconds=STEP_SECONDS)
         progress = BulkProgress.of(json_object((yield from ask(request))))
         yield Emit(progress)
         if progress.finished:

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import uuid
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,8 +106,8 @@ def steer(action: "Action", wanted: Wanted, how: How, to: To = NOWHERE) -> None:
             _say(action, counted, how)
             return
         _confirm(action, counted.matched, how)
-        with _telling_how_to_go_on(_command_to_go_on(action, wanted, how, to, name)):
-            last = _show_progress(going(False, name), DONE[action], counted.matched, how)
+        with telling_how_to_go_on(_command_to_go_on(action, wanted, how, to, name)):
+            last = show_progress(going(False, name), DONE[action], counted.matched, how.as_json)
     _say(action, last, how)
     if last.failed:
         raise typer.Exit(1)
@@ -124,24 +124,24 @@ def _confirm(action: str, count: int, how: How) -> None:
         raise typer.Exit(1)
 
 
-def _show_progress(
-    going: "Iterator[BulkProgress]", verb: str, total: int, how: How
+def show_progress(
+    going: "Iterable[BulkProgress]", verb: str, total: int, as_json: bool
 ) -> "BulkProgress":
-    """Shows how far the operation has come, and returns the last answer."""
+    """Shows how far the operation has come, on stderr, and returns the last answer."""
     bars = Progress(*COLUMNS, console=Console(stderr=True), transient=True)
     task = bars.add_task(verb, total=total)
     last: BulkProgress | None = None
     with bars:
         for last in going:
             bars.update(task, completed=min(last.matched, total))
-            if not bars.console.is_terminal and not last.finished and not how.as_json:
+            if not bars.console.is_terminal and not last.finished and not as_json:
                 print(f"{last.done} {verb}", file=sys.stderr, flush=True)
     assert last is not None  # an answer comes, or an error
     return last
 
 
 @contextmanager
-def _telling_how_to_go_on(command: str) -> Generator[None]:
+def telling_how_to_go_on(command: str) -> Generator[None]:
     """If the operation is cut off, says with which command it goes on."""
     try:
         yield

@@ -1,7 +1,8 @@
 """What the commands of operators do, by the API of a server or on the store that this machine reaches."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
@@ -11,6 +12,7 @@ from kingpost.errors import Conflict, Forbidden
 if TYPE_CHECKING:
     from kingpost import Client
     from kingpost.operating import ApiKey, Webhooks, WebhookSecret
+    from kingpost.records import BulkProgress
 
 NO_KEY = "On the machine of the stack, the same command with --state FOLDER needs no key."
 P = ParamSpec("P")
@@ -81,6 +83,13 @@ class Operator(Protocol):
         """Sends a request's webhook again."""
         ...
 
+    def resend_all(self, dry_run: bool, operation: str) -> "Iterable[BulkProgress]":
+        """Sends all webhooks again that were given up before, and says how far it has come, until it is finished.
+
+        With `dry_run` it only counts. An operation of that name that was cut off goes on.
+        """
+        ...
+
 
 class OperatorOnServer:
     """By the API of a server. Methods raise the errors of the client."""
@@ -90,9 +99,15 @@ class OperatorOnServer:
         self.keys, self.secrets = _with_hint(client.keys.list), _with_hint(client.webhooks.secrets)
         self.webhooks = _with_hint(client.webhooks.list)
         self.resend = _with_hint(client.webhooks.resend)
+        self._resend_all = client.webhooks.resend_all
         self._create, self._revoke = _with_hint(client.keys.create), _with_hint(client.keys.revoke)
         self._limit = _with_hint(client.keys.limit)
         self._new_secret = _with_hint(client.webhooks.new_secret)
+
+    def resend_all(self, dry_run: bool, operation: str) -> "Iterator[BulkProgress]":
+        """Sends all webhooks again that were given up before, and says how far it has come, until it is finished."""
+        with _hinting():
+            yield from self._resend_all(dry_run=dry_run, operation=operation)
 
     def create_key(self, wish: NewKey) -> str:
         """Makes a key. Returns the key itself."""
@@ -121,12 +136,18 @@ def _with_hint(call: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(call)
     def hinting(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
+        with _hinting():
             return call(*args, **kwargs)
-        except Forbidden as error:
-            raise Forbidden(f"{error} {NO_KEY}", error.status, error.code) from None
 
     return hinting
+
+
+@contextlib.contextmanager
+def _hinting() -> Generator[None]:
+    try:
+        yield
+    except Forbidden as error:
+        raise Forbidden(f"{error} {NO_KEY}", error.status, error.code) from None
 
 
 def operator() -> Operator:

@@ -1,12 +1,13 @@
 """`kingpost webhooks`: lists webhooks that could not be delivered, and sends them again."""
 
 import json
-from collections.abc import Iterator
+import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.client.bulk import show_progress, telling_how_to_go_on
 from cli.client.filtering import BadFilter
 from cli.client.operator import Operator, operator
 from cli.client.webhooks import listen, send_test
@@ -50,33 +51,51 @@ def resend(
     all_given_up: Annotated[
         bool, typer.Option("--all", help="All webhooks that were given up.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; with --all.")] = False,
+    operation: Annotated[
+        str | None, typer.Option(help="Name of the operation of --all; with the same, it goes on.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Sends webhooks of requests again, with as many attempts as at first."""
     if bool(request_ids) == all_given_up:
         raise BadFilter("Give the ids of requests, or --all for all webhooks that were given up.")
-    where, sent = operator(), list[str]()
-    for batch in _given_up(where) if all_given_up else [request_ids or []]:
-        for request_id in batch:
-            where.resend(request_id)
-            sent.append(request_id)
-            if not as_json:
-                print(f"The webhook of {request_id} is on its way.")
+    if request_ids and (dry_run or operation):
+        raise BadFilter("--dry-run and --operation are for --all, not for ids.")
+    where = operator()
+    if all_given_up:
+        _resend_all(where, dry_run, operation or uuid.uuid4().hex[:12], as_json)
+        return
+    for request_id in request_ids or ():
+        where.resend(request_id)
+        if not as_json:
+            print(f"The webhook of {request_id} is on its way.")
     if as_json:
-        print(json.dumps({"resent": sent}))
-    elif not sent:
+        print(json.dumps({"resent": request_ids}))
+
+
+def _resend_all(where: Operator, dry_run: bool, operation: str, as_json: bool) -> None:
+    """Counts, sends and says so. The exit code is 1 if something could not be sent."""
+    *_, last = where.resend_all(True, operation)
+    if last.matched and not dry_run:
+        going = where.resend_all(False, operation)
+        with telling_how_to_go_on(f"kingpost webhooks resend --all --operation {operation}"):
+            last = show_progress(going, "sent", last.matched, as_json)
+    if as_json:
+        print(json.dumps({**last.raw, "dry_run": dry_run}))
+    elif not last.matched:
         print("No webhook was given up.")
+    elif dry_run:
+        print(f"{_webhooks(last.matched)} given up; nothing was sent.")
+    else:
+        failed = f" {last.failed:,} had no request any more." if last.failed else ""
+        print(f"{_webhooks(last.done)} sent again.{failed}")
+    if last.failed:
+        raise typer.Exit(1)
 
 
-def _given_up(where: Operator) -> Iterator[list[str]]:
-    """The ids of requests whose webhooks were given up, up to 1000 at a time, each once.
-
-    A webhook that is given up again while this runs is left to the next command.
-    """
-    seen = set[str]()
-    while fresh := [r.request_id for r in where.webhooks(1000).latest if r.request_id not in seen]:
-        seen.update(fresh)
-        yield fresh
+def _webhooks(count: int) -> str:
+    return "1 webhook" if count == 1 else f"{count:,} webhooks"
 
 
 def _row(given_up: "GivenUp") -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Pause, resume, keys and webhooks on the store that this machine reaches. The audit log gets entries with the same actions as by the API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from cli.auditing import audited
@@ -8,11 +8,15 @@ from cli.client.operator import SECRET_EXISTS, NewKey
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
 from kingpost.operating import NOT_RESENT, ApiKey, GivenUp, Webhooks, WebhookSecret
+from kingpost.records import BulkProgress
 from tasks.access import keys
+from tasks.access.audit import COMMAND_LINE
 from tasks.access.keys import KeyUse
 from tasks.api_keys import SCOPES, Limits, key_id, said
 from tasks.errors import KeyRefused, NotFound, SettingsError
 from tasks.settings import Settings
+from tasks.steering import verbs as steering
+from tasks.steering.verbs import Progress
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tasks.webhooks import secrets, signatures
@@ -24,7 +28,7 @@ class OperatorOnStore:
     """The operator on the store that this machine reaches. Every method raises StoreUnavailable, too."""
 
     def __init__(self, settings: Settings) -> None:
-        self._store = JobStore(settings)
+        self._store, self._keep_ms = JobStore(settings), int(settings.idempotency_seconds * 1000)
 
     def pause(self, model: str) -> int:
         """Holds a model's queued requests back. Returns how many wait. Raises NotFound."""
@@ -124,6 +128,36 @@ class OperatorOnStore:
             word = self._store.run(outbox.redeliver(request_id))
             if word is not Redelivery.QUEUED:
                 raise NotFound(f"The request {request_id} {NOT_RESENT[word]}.")
+
+    def resend_all(self, dry_run: bool, operation: str) -> Iterator[BulkProgress]:
+        """Sends all webhooks again that were given up before, and says how far it has come, until it is finished."""
+        if dry_run:
+            count = self._store.run(outbox.outbox_status()).exhausted
+            yield _said(operation, Progress(True, count, count, 0, 0))
+            return
+        with audited(self._store, "webhook.redeliver_all", f"operation={operation}") as change:
+            name, digest = f"{COMMAND_LINE}:{operation}", "redrive_all"
+            self._store.run(steering.open_operation(name, digest, self._keep_ms))
+            ended = False
+            while not ended:
+                progress = self._store.run(steering.redeliver_many(name))
+                ended = progress.ended
+                change.target = f"operation={operation}: {progress.done} sent again"
+                yield _said(operation, progress)
+
+
+def _said(operation: str, progress: Progress) -> BulkProgress:
+    """The same as the API says it."""
+    return BulkProgress.of(
+        {
+            "operation": operation,
+            "finished": progress.ended,
+            "examined": progress.seen,
+            "matched": progress.matched,
+            "done": progress.done,
+            "failed": progress.failed,
+        }
+    )
 
 
 def _shown(use: KeyUse) -> ApiKey:

@@ -23,6 +23,7 @@ SCRIPTS = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder
 LOOKED_AT = 500  # jobs in one run of a list: 2 to 3 ms of the store
 MOST_LOOKED_AT = 100  # jobs in one `look`: about two milliseconds of the store
 CHANGED = 25  # jobs that one step of a bulk operation changes: about two milliseconds of the store
+REDELIVERED = 100  # webhooks that one step sends again: about a millisecond of the store
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,11 @@ def move_many(
     to_level = "" if level is None else level
     arguments = [name, CHANGED, to_level, deployment_id, max_queued, *wanted.arguments()]
     return _call("move_many", arguments, _progress)
+
+
+def redeliver_many(name: str) -> ScriptCall[Progress]:
+    """The next step of an operation that sends the webhooks again whose delivery was given up before it began."""
+    return _call("redeliver_many", [name, REDELIVERED], _progress)
 
 
 def next_part(name: str, wanted: JobFilter, most: int) -> ScriptCall[Part]:

@@ -58,7 +58,9 @@ async function act(element, body) {
   const button = element.matches("form") ? $("button", element) : element;
   button.disabled = true;
   try {
-    const answer = await call(method, address, body ?? element.dataset.body);
+    const answer = said === "steps" ? await steps(address, {}, (now) => note(`${now.done} so far.`))
+      : await call(method, address, body ?? element.dataset.body);
+    if (said === "steps") answer.message = `${answer.done} done` + (answer.failed ? `, ${answer.failed} could not be.` : ".");
     if (said === "job") return location.assign("/ui/jobs/" + answer.request_id);
     if (said?.startsWith("/")) return location.assign(said); // what the page was about is gone
     if (said === "secret") showSecret(answer.key ?? answer.secret);

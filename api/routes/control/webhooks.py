@@ -4,14 +4,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter
 
 from api import body as bodies
 from api.audit import audits
-from api.gateway import Admin, gateway_of
+from api.gateway import Admin, gateway_of, new_request_id
 from api.problems import Problem
+from api.routes import stepping
+from api.routes.jobs.schemas import BulkAnswer, Id
 from tasks.access.audit import Change
 from tasks.outside_text import utf8
+from tasks.steering import verbs as steering
+from tasks.steering.verbs import Progress
 from tasks.webhooks import secrets, verbs
 from tasks.webhooks.secrets import WebhookSecret
 from tasks.webhooks.signatures import new_secret
@@ -94,6 +98,18 @@ class Redriven(BaseModel):
     results: dict[str, Redelivery]
 
 
+class RedriveAllBody(BaseModel):
+    """POST /v1/webhooks/redrive_all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dry_run: Annotated[StrictBool, Field(description="Only counts.")] = False
+    operation: Annotated[
+        Id | None,
+        Field(description="A name of the caller's choice; with the same, a call goes on."),
+    ] = None
+
+
 @router.get("/webhook_secrets", response_model=SecretsView)
 async def listed_secrets(request: Request, _: Admin) -> SecretsView:
     """The secrets that sign webhooks now, newest first, with their middle hidden."""
@@ -136,3 +152,25 @@ async def redrive(
     queued = sum(word is Redelivery.QUEUED for word in results.values())
     change.target = f"{queued} of {len(results)} requests: {', '.join(results)}"
     return Redriven(results=results)
+
+
+@router.post("/webhooks/redrive_all", response_model=BulkAnswer)
+async def redrive_all(
+    request: Request, change: Annotated[Change, audits("webhook.redeliver_all", "admin")]
+) -> BulkAnswer:
+    """Sends all webhooks again whose delivery was given up before, each with its webhook-id and all its attempts."""
+    raw = await bodies.read(request, LARGEST_BODY) or b"{}"
+    asked = bodies.parse(TypeAdapter(RedriveAllBody), raw)
+    gateway, operation = gateway_of(request), asked.operation or new_request_id()
+    change.target, change.changes = f"operation={operation}", not asked.dry_run
+    if asked.dry_run:
+        count = (await gateway.store.run(verbs.outbox_status())).exhausted
+        return BulkAnswer.of(operation, Progress(True, count, count, 0, 0))
+    name = await stepping.begin(gateway, change.actor, operation, "redrive_all")
+
+    async def step() -> Progress:
+        return await gateway.store.run(steering.redeliver_many(name))
+
+    progress = await stepping.go_on(step)
+    change.target += f": {progress.done} sent again"
+    return BulkAnswer.of(operation, progress)

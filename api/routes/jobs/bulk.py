@@ -9,7 +9,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
-from time import monotonic
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
@@ -19,6 +18,7 @@ from api import body as bodies
 from api.audit import steered
 from api.gateway import Gateway, authenticate, gateway_of, new_request_id
 from api.problems import Problem
+from api.routes import stepping
 from api.routes.jobs.listing import filter_of
 from api.routes.jobs.retrying import check_deployment, submission, submit_again
 from api.routes.jobs.schemas import BulkAnswer, BulkBody, MoveBody
@@ -35,9 +35,6 @@ B = TypeVar("B", bound=BulkBody)
 BULK: TypeAdapter[BulkBody] = TypeAdapter(BulkBody)
 MOVE: TypeAdapter[MoveBody] = TypeAdapter(MoveBody)
 SMALL_BODY = 65_536  # bytes
-SECONDS = 10.0  # of work in one call; a client goes on by a call with the same `operation`
-REST = 2.0  # pause after a step, in which the store serves others, as a multiple of the step's time
-LONGEST_REST = 0.05  # s, of one pause
 UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
 
 
@@ -138,32 +135,22 @@ class Operation:
     async def go_on(
         self, request: Request, key: ApiKey, body: BulkBody, change: Change
     ) -> BulkAnswer:
-        """Begins the operation that the body names, or goes on with it, for SECONDS at most.
+        """Begins the operation that the body names, or goes on with it, for some seconds.
 
         Raises Problem 400, 403 and 409, NotFound, and what a step raises.
         """
-        store, operation = gateway_of(request).store, body.operation or new_request_id()
+        gateway, operation = gateway_of(request), body.operation or new_request_id()
         asked = body.model_dump_json(exclude={"operation"}, exclude_defaults=True)
         change.target, change.changes = f"operation={operation} {asked}", not body.dry_run
-        wanted = await self._wanted(gateway_of(request), key, body)
-        name = await self._open(request, key, operation, asked)
-        ends = monotonic() + SECONDS
-        while True:
-            began, count = monotonic(), steering.tally(name, wanted)
-            progress = await (store.run(count) if body.dry_run else self.step(name, wanted))
-            if progress.ended or monotonic() > ends:
-                return BulkAnswer.of(operation, progress)
-            await asyncio.sleep(min(REST * (monotonic() - began), LONGEST_REST))
+        wanted = await self._wanted(gateway, key, body)
+        name = await stepping.begin(gateway, key.id, operation, self.action + asked)
 
-    async def _open(self, request: Request, key: ApiKey, operation: str, asked: str) -> str:
-        """Begins the operation, or finds it. Returns its name in the store. Raises Problem 409 if it began with another body."""
-        gateway, name = gateway_of(request), f"{key.id}:{operation}"
-        digest = hashlib.sha256((self.action + asked).encode(errors="backslashreplace")).hexdigest()
-        keep_ms = int(gateway.settings.idempotency_seconds * 1000)
-        if not await gateway.store.run(steering.open_operation(name, digest, keep_ms)):
-            message = f"The operation {operation} was begun with another body; choose another name."
-            raise Problem(409, "client_error", message)
-        return name
+        async def step() -> Progress:
+            if body.dry_run:
+                return await gateway.store.run(steering.tally(name, wanted))
+            return await self.step(name, wanted)
+
+        return BulkAnswer.of(operation, await stepping.go_on(step))
 
     async def _wanted(self, gateway: Gateway, key: ApiKey, body: BulkBody) -> JobFilter:
         """The filter of the body, for `possible` states only. Raises Problem 400, 403 and 409, and NotFound."""

@@ -312,6 +312,18 @@ local function purge(id, now)
   return 'stopping'
 end
 
+-- Sends the webhook of a final job again, on a fresh schedule. Returns what redeliver.lua does.
+local function redeliver(id, now)
+  local job = redis.call('HMGET', K.job(id), 'finished', 'webhook')
+  if not job[2] or job[2] == '' then return 'no_webhook' end
+  if not job[1] then return 'not_final' end
+  redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
+  redis.call('HDEL', K.delivery(id), 'token', 'log')
+  redis.call('ZREM', K.exhausted, id)
+  redis.call('ZADD', K.outbox, whole(now), id)
+  return 'queued'
+end
+
 -- A queued job goes to another level, behind its own API key's jobs there.
 local function set_level(id, level)
   local job = redis.call('HMGET', K.job(id), 'level', 'deployment', 'key', 'member')

@@ -1,6 +1,7 @@
 """The console as people use it: Chromium on a real stack, narrow and wide, light and dark."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 
 CHROMIUM = (
@@ -240,7 +242,15 @@ def test_a_key_with_limits_is_made_and_a_receiver_tested_and_a_secret_made(
     row.get_by_text("max running: 3").wait_for()
     row.get_by_text("only echo, talker").wait_for()
     row.get_by_text("until").wait_for()
+    with live.client() as http:
+        path, hook = "/models/echo/production/async_predict", "https://localhost/hook"
+        ids = [submit(http, {"a": 1}, path, webhook_endpoint=hook) for _ in range(2)]
+        for status in (f"/async_request/{each}" for each in ids):
+            wait_until(lambda: http.get(status).json()["webhook_status"] == "FAILED", 30)  # noqa: B023
     console.at("/ui/webhooks")
+    page.get_by_role("button", name=re.compile("Send all [0-9]+ again")).click()
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text(re.compile(r"^[0-9]+ done\.$")).wait_for()
     page.get_by_label("Address of a receiver").fill("https://localhost/hook")
     page.get_by_role("button", name="Send a test").click()
     page.locator("#tested p", has_text="It did not arrive").wait_for()

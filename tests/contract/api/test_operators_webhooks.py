@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tasks.api_keys import key_id
 from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
 from tasks.store import verbs
@@ -98,3 +99,36 @@ def test_what_was_given_up_is_listed_and_sent_again(live: Live, admin: httpx.Cli
     assert admin.get("/v1/webhooks?limit=0").json()["latest"] == []
     for body in ({}, {"request_ids": []}, {"request_ids": [1]}, {"ids": ["a"]}):
         assert admin.post("/v1/webhooks/redrive", json=body).status_code == 400
+
+
+def test_all_that_were_given_up_are_sent_again_in_one_operation(
+    live: Live, admin: httpx.Client, key: str
+) -> None:
+    """The stack is shared, so others may be given up, too."""
+    store, path = JobStore(live.settings), "/v1/webhooks/redrive_all"
+    query = {"action": "webhook.redeliver_all", "actor": key_id(key)}
+    ids = {finished(store) for _ in range(3)}
+
+    def given_up() -> dict[str, str]:
+        latest = admin.get("/v1/webhooks?limit=1000").json()["latest"]
+        return {row["request_id"]: row["given_up_at"] for row in latest if row["request_id"] in ids}
+
+    wait_until(lambda: set(given_up()) == ids)
+    first = given_up()
+    count = admin.post(path, json={"dry_run": True}).json()
+    assert count["finished"] and (count["matched"] >= 3, count["done"]) == (True, 0)
+    assert given_up() == first
+    assert admin.get("/v1/audit", params=query).json()["entries"] == []
+    said = admin.post(path, json={"operation": "again"}).json()
+    assert (said["operation"], said["finished"], said["failed"]) == ("again", True, 0)
+    assert said["matched"] == said["done"] >= 3
+    (entry,) = admin.get("/v1/audit", params=query).json()["entries"]
+    assert entry["target"] == f"operation=again: {said['done']} sent again"
+    wait_until(lambda: set(given_up()) == ids and not first.items() & given_up().items())
+    second = given_up()
+    assert admin.post(path, json={"operation": "again"}).json() == said  # all of it is done
+    assert given_up() == second
+    admin.post("/v1/jobs/cancel", json={"operation": "cancels", "key": "nobody", "dry_run": True})
+    assert admin.post(path, json={"operation": "cancels"}).status_code == 409
+    for wrong in ({"dry_run": 1}, {"operation": "no/name"}, {"all": True}, []):
+        assert admin.post(path, json=wrong).status_code == 400
