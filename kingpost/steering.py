@@ -16,6 +16,7 @@ from kingpost.records import BulkProgress, ListedJob, Page
 
 STEP_SECONDS = 60.0  # how long an answer may take; the server works for about 10 s, then answers how far it has come
 LARGEST_PAGE = 1000
+Order = Literal["newest", "next"]
 Action = Literal["cancel", "retry", "move", "purge"]
 
 
@@ -39,22 +40,31 @@ class Filter(TypedDict, total=False):
 
 
 def list_jobs(
-    *, limit: int = 100, cursor: str | None = None, **wanted: Unpack[Filter]
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    order: Order = "newest",
+    **wanted: Unpack[Filter],
 ) -> Flow[Page[ListedJob]]:
-    """The requests that match, newest first. A page may have fewer rows than `limit`, or none, before the end."""
+    """The requests that match, newest first. A page may have fewer rows than `limit`, or none, before the end.
+
+    With `order="next"` they are the queued ones as each deployment will run them, one deployment after the other.
+    """
     params = {**_as_query(wanted), "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+    if order != "newest":  # a server of an earlier version does not know the parameter
+        params["order"] = order
     said = json_object((yield from ask(Request("GET", "/v1/jobs", params))))
     return Page(tuple(map(ListedJob.of, said["jobs"])), said["cursor"])
 
 
 def every_job(
-    *, limit: int | None = None, **wanted: Unpack[Filter]
+    *, limit: int | None = None, order: Order = "newest", **wanted: Unpack[Filter]
 ) -> Generator[Step | Emit[ListedJob], Any, None]:
-    """All requests that match, newest first, page by page; `limit` is the most that come."""
+    """All requests that match, page by page, in the order of `list`; `limit` is the most that come."""
     cursor, left = None, limit
     while left is None or left > 0:
         size = LARGEST_PAGE if left is None else min(left, LARGEST_PAGE)
-        page = yield from list_jobs(limit=size, cursor=cursor, **wanted)
+        page = yield from list_jobs(limit=size, cursor=cursor, order=order, **wanted)
         for row in page:
             yield Emit(row)
         left = None if left is None else left - len(page)

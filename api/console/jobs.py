@@ -1,7 +1,7 @@
 """What the pages of requests show."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -32,17 +32,24 @@ from tasks.webhooks import verbs as outbox
 PAGE = 50  # rows
 MOST_OTHERS = 3  # deployments that a waiting request can be moved to by a button
 TOO_LONG = "This input is too long to be edited in a page; use `kingpost jobs retry ID --edit`."
+NO_JOBS: dict[str, Any] = {"rows": [], "cursor": None, "order": "newest", "several": False}
 QUERY = TypeAdapter(PagedQuery)
 HIDDEN_INPUT = '{"...": "the input"}'
 
 
 async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str]) -> dict[str, Any]:
-    """`rows`: the jobs that match, each with why it waits. `cursor`: where the next page begins, or None. Raises Problem."""
+    """`rows`: the jobs that match, each with why it waits. `cursor`: where the next page begins, or None. `order` as over REST. Raises Problem."""
     fields: dict[str, Any] = {**wanted, "limit": PAGE}
     if "status" in wanted:
         fields["status"] = wanted["status"].split(",")
+    chosen = wanted.get("order")
+    fields["order"] = chosen or ("next" if is_one_queue(wanted) else "newest")
     query = bodies.validated(QUERY, fields)
     found = await listing.jobs(request, viewer.key, query)
+    if query.order == "next" and not chosen and not found.jobs and found.cursor:
+        # The first ten thousand of this queue are of other keys.
+        query = query.model_copy(update={"order": "newest", "cursor": None})
+        found = await listing.jobs(request, viewer.key, query)
     unfinished = [job.request_id for job in found.jobs if job.status not in FINAL]
     now = await statuses(request, unfinished, viewer.key) if unfinished else {}
     rows = [
@@ -51,7 +58,13 @@ async def jobs_page(request: Request, viewer: Viewer, wanted: Mapping[str, str])
         if job.status in FINAL
         or job.request_id in now  # else it was purged since the list was read
     ]
-    return {"rows": rows, "cursor": found.cursor}
+    several = len({job.deployment_id for job in found.jobs}) > 1
+    return {"rows": rows, "cursor": found.cursor, "order": query.order, "several": several}
+
+
+def is_one_queue(wanted: Mapping[str, str]) -> bool:
+    """Whether a filter is about the queued requests of one model or deployment: they are shown next first."""
+    return wanted.get("status") == Status.QUEUED and ("model" in wanted or "deployment" in wanted)
 
 
 async def job_page(request: Request, viewer: Viewer, request_id: str) -> dict[str, Any]:
@@ -97,17 +110,20 @@ async def given_again(request: Request, request_id: str) -> str:
     return pretty(bytes(response.body))
 
 
-async def versions_of(gateway: Gateway, model_id: str) -> list[Deployment]:
-    """The active deployments of a model, the newest first: where its waiting requests can move to."""
-    known = await gateway.store.run(registry.deployments()) if model_id else []
-    active = [each for each in known if each.model_id == model_id and each.active]
-    return sorted(active, key=lambda each: each.created, reverse=True)
+async def versions_of(gateway: Gateway, model_ids: Set[str]) -> dict[str, list[Deployment]]:
+    """The active deployments of models, the newest first: where waiting requests can move to. It has an entry for each model."""
+    known = await gateway.store.run(registry.deployments()) if model_ids else []
+    found: dict[str, list[Deployment]] = {model_id: [] for model_id in model_ids}
+    for each in sorted(known, key=lambda each: each.created, reverse=True):
+        if each.active and each.model_id in found:
+            found[each.model_id].append(each)
+    return found
 
 
 async def _others(gateway: Gateway, job: Job) -> list[Deployment]:
     """The first MOST_OTHERS of these but the request's own."""
-    versions = await versions_of(gateway, job.model_id)
-    return [each for each in versions if each.id != job.deployment_id][:MOST_OTHERS]
+    versions = await versions_of(gateway, {job.model_id})
+    return [each for each in versions[job.model_id] if each.id != job.deployment_id][:MOST_OTHERS]
 
 
 async def _delivery(gateway: Gateway, job: Job) -> DeliveryView | None:

@@ -13,7 +13,7 @@ from api import body as bodies
 from api.console import overview, sessions
 from api.console.attention import attention
 from api.console.deliveries import teller
-from api.console.jobs import job_input, job_page, jobs_page, versions_of
+from api.console.jobs import NO_JOBS, job_input, job_page, jobs_page, versions_of
 from api.console.live.parts import shared
 from api.console.machines import machines
 from api.console.rendering import SECURITY, is_part, page, static
@@ -137,7 +137,7 @@ async def jobs(request: Request, viewer: Viewing) -> Response:
 
 async def _jobs(request: Request, viewer: Viewer) -> Response:
     wanted = {name: value for name, value in request.query_params.items() if value}
-    found, wrong = {"rows": [], "cursor": None}, ""
+    found, wrong = NO_JOBS, ""
     try:
         found = await jobs_page(request, viewer, wanted)
     except Problem as problem:
@@ -147,12 +147,14 @@ async def _jobs(request: Request, viewer: Viewer) -> Response:
     models = await overview.models_of(gateway_of(request), viewer)
     names = {model.id: model.name for model in models}
     chosen = next((id_ for id_, name in names.items() if wanted.get("model") in (id_, name)), "")
-    versions = [] if is_part(request) else await versions_of(gateway_of(request), chosen)
-    more = urlencode({**wanted, "cursor": found["cursor"]}) if found["cursor"] else ""
-    plain = {name: value for name, value in wanted.items() if name != "cursor"}
+    shown = {row["job"].model_id for row in found["rows"] if row["now"]} | {chosen}
+    versions = {} if is_part(request) else await versions_of(gateway_of(request), shown - {""})
+    more = {**wanted, "order": found["order"], "cursor": found["cursor"]} if found["cursor"] else {}
+    plain = {name: value for name, value in wanted.items() if name not in ("cursor", "order")}
+    other = {**plain, "order": "newest" if found["order"] == "next" else "next"}
     return await page(
-        request, "jobs.html", viewer, wanted=plain, more=more, names=names, wrong=wrong, **found,
-        versions=versions, filter_json=json.dumps(plain),
+        request, "jobs.html", viewer, wanted=plain, more=urlencode(more), names=names, wrong=wrong, **found,
+        other_order=urlencode(other), versions=versions, chosen=versions.get(chosen, []), filter_json=json.dumps(plain),
     )  # fmt: skip
 
 

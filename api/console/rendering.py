@@ -23,6 +23,7 @@ from tasks.outside_text import printable
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 LEVEL_NAMES = {0: "high", 1: "medium", 2: "low"}
+MOST_VERSIONS = 8  # of a model that a request can be moved to by a button, the newest
 PIECES = 100  # of a template that are rendered at a time: it takes about half a millisecond
 MOST_ATTEMPTS = 10  # of a webhook, the latest
 MOST_SHOWN = 200_000  # characters of a text in a page; the rest is a download
@@ -151,7 +152,12 @@ FILTERS: dict[str, Any] = {
     "bars": sparklines.bars,
 }
 TEMPLATES.filters.update(FILTERS)
-WORDS: dict[str, Any] = {"WAITS": WAITS, "LEVELS": LEVEL_NAMES, "MOST_ATTEMPTS": MOST_ATTEMPTS}
+WORDS: dict[str, Any] = {
+    "WAITS": WAITS,
+    "LEVELS": LEVEL_NAMES,
+    "MOST_ATTEMPTS": MOST_ATTEMPTS,
+    "MOST_VERSIONS": MOST_VERSIONS,
+}
 TEMPLATES.globals.update(WORDS)
 # Globals, because a live part that is rendered alone does not run the imports of its template.
 PARTS: dict[str, Any] = vars(TEMPLATES.get_template("parts.html").module)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,16 +35,35 @@ SHOWN = (
 )  # fmt: skip
 
 
+class Order(StrEnum):
+    """The order of a list."""
+
+    NEWEST = "newest"
+    NEXT = "next"
+
+
+def _is_one_queue(wanted: Wanted) -> bool:
+    """Whether it is about the queued requests of one model or deployment."""
+    return wanted.status == ("QUEUED",) and bool(wanted.model or wanted.deployment)
+
+
 @app.command("ls")
 @filtered
 def list_jobs(
     wanted: Wanted,
     count: Annotated[int, typer.Option("-n", min=1, help="How many at most.")] = 20,
+    order: Annotated[
+        Order | None,
+        typer.Option(
+            help="`newest` first, or `next`: queued ones as they will run. The default is next for --status QUEUED with a model or a deployment, else newest."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Lists your requests, newest first; for a key with the scope admin, those of all keys."""
+    chosen = order or (Order.NEXT if _is_one_queue(wanted) else Order.NEWEST)
     with client() as server:
-        found = list(server.jobs.every(limit=count, **wanted.filter()))
+        found = list(server.jobs.every(limit=count, order=chosen.value, **wanted.filter()))
         names = _names_by_id(server.models.list()) if found and not as_json else {}
     if as_json:
         print(json.dumps([job.raw for job in found]))

@@ -10,6 +10,11 @@ from tasks.state import Status
 # A cursor: the ms of creation, and a member of the index. In an earlier version a member had no 13 digits of arrival.
 PLACE = re.compile(r"([0-9]{1,15})-((?:[0-9]{13}:)?[0-9A-Za-z]{1,64})")
 
+# The same in the order in which jobs will be claimed: a deployment, one of its lines, and the score and the member there.
+TURN = re.compile(
+    r"([0-9A-Za-z_]{1,64})\.([123])\.([0-9]{0,17})\.((?:[0-9]{13}:[0-9A-Za-z]{1,64})?)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
@@ -69,3 +74,27 @@ class Place:
 
 
 START = Place()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A place in the order in which queued jobs will be claimed: just after a job, which may be running meanwhile. `str()` gives the cursor."""
+
+    deployment: str = ""
+    line: int = (
+        1  # 1 its queue, 2 jobs held for the limit of their API key, 3 those in their backoff
+    )
+    score: str = ""
+    member: str = ""  # of the queue
+
+    def __str__(self) -> str:
+        return f"{self.deployment}.{self.line}.{self.score}.{self.member}"
+
+    @classmethod
+    def of(cls, cursor: str) -> "Turn":
+        """The place of a cursor. Any text that does not match TURN, such as '', is the beginning."""
+        found = TURN.fullmatch(cursor)
+        return cls(found[1], int(found[2]), found[3], found[4]) if found else cls()
+
+
+FIRST = Turn()

@@ -5,13 +5,13 @@ Each run looks at a bounded number of jobs, so that the store serves others in b
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from tasks.job import Job, Reading
 from tasks.state import FINAL, Status, WebhookStatus
-from tasks.steering.filters import JobFilter, Place
+from tasks.steering.filters import FIRST, JobFilter, Place, Turn
 from tasks.store import records
 from tasks.store.records import Reply, items, number, text
 from tasks.store.scripting import JOBS, Library, of_jobs
@@ -33,6 +33,15 @@ class Found:
     jobs: list[Job]
     ended: bool
     place: Place
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """A part of a list, next first, and where it goes on; `ended` if there is no more."""
+
+    jobs: list[Job]
+    ended: bool
+    turn: Turn
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,24 @@ def find(
 
     arguments = [place.created, place.member, looked_at, most, *wanted.arguments()]
     return _call("find", arguments, read)
+
+
+def upcoming(
+    wanted: JobFilter, turn: Turn, most: int, looked_at: int = LOOKED_AT
+) -> ScriptCall[Upcoming]:
+    """The next queued jobs that match, at most `most`, in the order in which each of the deployments that the filter names will claim them."""
+
+    def read(reply: Reply) -> Upcoming:
+        ended, deployment, line, score, member, rows = items(reply)
+        at = Turn(text(deployment), number(line), text(score), text(member))
+        return Upcoming(_jobs(rows), number(ended) == 1, at)
+
+    deployments = sorted(each for each in wanted.deployments or () if each >= turn.deployment)
+    if turn.deployment not in deployments:  # the beginning, or a deployment that was deleted
+        turn = FIRST
+    wanted = replace(wanted, deployments=tuple(deployments), statuses=(Status.QUEUED,))
+    arguments = [turn.line, turn.score, turn.member, looked_at, most, *wanted.arguments()]
+    return _call("upcoming", arguments, read)
 
 
 def look(request_ids: Sequence[str], owner: str = "") -> ScriptCall[dict[str, Reading]]:

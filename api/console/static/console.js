@@ -125,12 +125,33 @@ document.addEventListener("click", async (event) => {
     note("Copied.");
   } else if (button.dataset.show) await showInput(button);
   else if (button.dataset.bulk) await bulk(button);
+  else if (button.dataset.move) await move(button);
 });
 
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if ("json" in form.dataset) { event.preventDefault(); await act(form, JSON.stringify(valuesOf(form))); }
 });
+
+// Asks where a queued request is to move: to another level, or to another deployment of its model.
+async function move(button) {
+  const dialog = $("#move"), { move: id, level, model, deployment } = button.dataset;
+  $("p", dialog).textContent = `Move the request ${id.slice(0, 8)} to`;
+  for (const choice of dialog.querySelectorAll("menu button")) {
+    const to = choice.dataset;
+    choice.hidden = to.level === level || (to.model !== undefined && (to.model !== model || to.deployment === deployment));
+  }
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  button.focus();
+  if (!dialog.returnValue) return;
+  try {
+    await call("PATCH", "/async_request/" + id, dialog.returnValue);
+    note("Moved.");
+    refresh();
+  } catch (error) { note(error.message, true); }
+}
 
 // --- bulk operations: a count first, then step by step until the end
 

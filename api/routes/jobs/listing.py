@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -30,7 +31,7 @@ from tasks.errors import NotFound
 from tasks.job import Job
 from tasks.state import Status
 from tasks.steering import verbs as steering
-from tasks.steering.filters import JobFilter, Place
+from tasks.steering.filters import JobFilter, Place, Turn
 
 router = APIRouter(tags=["jobs"])
 MODEL_ID = re.compile(r"[0-9a-z]{8}")
@@ -55,10 +56,11 @@ async def listed(
 
 @router.get("/v1/jobs", response_model=JobPage)
 async def jobs(request: Request, key: Caller, query: Annotated[PagedQuery, Query()]) -> JobPage:
-    """The requests that match, newest first: the caller's own, or those of all keys for the scope admin."""
+    """The requests that match, newest first, or next first with `order=next`: the caller's own, or those of all keys for the scope admin."""
     gateway = gateway_of(request)
     wanted = await filter_of(gateway, key, query)
-    found, cursor = await _page(gateway, wanted, query.cursor, query.limit)
+    page = _upcoming if query.order == "next" else _page
+    found, cursor = await page(gateway, wanted, query.cursor, query.limit)
     detailed = sees_model_errors(gateway.settings, key.scope)
     return JobPage(jobs=[ListedJob.seen(job, detailed) for job in found], cursor=cursor)
 
@@ -146,3 +148,24 @@ async def _page(
         if len(found) == limit:
             break
     return found, str(place)
+
+
+async def _upcoming(
+    gateway: Gateway, wanted: JobFilter, cursor: str | None, limit: int
+) -> tuple[list[Job], str | None]:
+    """The same in the order in which each deployment will claim its queued jobs."""
+    if wanted.deployments is None:
+        known = await gateway.store.run(registry.deployments())
+        own = (each.id for each in known if wanted.model in ("", each.model_id))
+        wanted = replace(wanted, deployments=tuple(own))
+    found: list[Job] = []
+    turn = Turn.of(cursor or "")
+    for _ in range(MOST_STEPS):
+        part = await gateway.store.run(steering.upcoming(wanted, turn, limit - len(found)))
+        found += part.jobs
+        turn = part.turn
+        if part.ended:
+            return found, None
+        if len(found) == limit:
+            break
+    return found, str(turn)

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -18,13 +18,15 @@ from api.schemas import AsyncError, LevelNumber, maybe_time, time_of
 from priority.order import LEVELS
 from tasks.job import Job
 from tasks.state import Status
-from tasks.steering.filters import PLACE
+from tasks.steering.filters import PLACE, TURN
 from tasks.steering.verbs import Progress
 
 LARGEST_PAGE = 1000
 ModelName = Annotated[str, Field(min_length=1, max_length=400)]
 Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 Cursor = Annotated[str, Field(pattern=f"^{PLACE.pattern}$")]
+AnyCursor = Annotated[str, Field(pattern=f"^({PLACE.pattern}|{TURN.pattern})$")]
+Order = Literal["newest", "next"]
 OldCursor = Annotated[str, Field(pattern=f"^(0|{PLACE.pattern})$")]  # old clients begin with 0
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 
@@ -73,10 +75,25 @@ class JobQuery(BaseModel):
 
 
 class PagedQuery(JobQuery):
-    """The same, and which page."""
+    """The same, in which order, and which page."""
 
+    order: Annotated[
+        Order,
+        Field(
+            description="`next` lists queued requests as each deployment will run them, one deployment after the other."
+        ),
+    ] = "newest"
     limit: Limit = 100
-    cursor: Annotated[Cursor | None, Field(description="Of the page before.")] = None
+    cursor: Annotated[AnyCursor | None, Field(description="Of the page before.")] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.order == "next" and set(self.status) - {Status.QUEUED}:
+            raise ValueError("order=next is for queued requests: leave out `status`, or say QUEUED")
+        form = TURN if self.order == "next" else PLACE
+        if self.cursor is not None and not form.fullmatch(self.cursor):
+            raise ValueError("cursor belongs to a page in the other order")
+        return self
 
 
 class CountQuery(JobQuery):
@@ -270,7 +287,7 @@ class ListedJob(ListedRequest):
 
 
 class JobPage(BaseModel):
-    """GET /v1/jobs, newest first; `cursor` asks for the next page, null at the end.
+    """GET /v1/jobs, newest first or next first; `cursor` asks for the next page, null at the end.
 
     A page may have fewer jobs than asked for, or none, before the end: a call looks at a bounded number of jobs.
     """

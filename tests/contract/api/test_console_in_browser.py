@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
@@ -168,6 +169,41 @@ def test_a_waiting_job_says_why_moves_and_is_cancelled_without_a_reload(
         page.goto(f"/ui/models/{model}")
         page.get_by_role("button", name="Resume").click()
         page.get_by_role("button", name="Pause").wait_for()
+    assert console.wrong == []
+
+
+def test_a_queue_is_shown_next_first_and_a_request_moves_in_its_row(
+    live: Live, http: httpx.Client, console: Console
+) -> None:
+    page, model = console.page, live.deployment("talker").model_id
+    rows = page.locator("tbody tr")
+    http.post(f"/v1/models/{model}/pause").raise_for_status()
+    try:
+        path = "/models/talker/production/async_predict"
+        low, high = (submit(http, {}, path, priority=level) for level in (2, 0))
+        last = submit(http, {}, path, priority=2)
+        console.at(f"/ui/jobs?model={model}&status=QUEUED")
+        page.get_by_text("Next first").wait_for()
+        ids = rows.evaluate_all("rows => rows.map(row => row.id.slice(1))")
+        assert ids == [high, low, last]
+        page.locator(f"#r{last}").get_by_role("button", name="Move").click()
+        assert page.locator("#move menu button:visible").all_inner_texts() == ["level 0 high", "level 1 medium", "Back"]  # fmt: skip
+        page.keyboard.press("Escape")
+        assert http.get(f"/async_request/{last}").json()["priority"] == 2
+        page.locator(f"#r{last}").get_by_role("button", name="Move").press("Enter")
+        page.get_by_role("button", name="level 1 medium").press("Enter")
+        page.locator(f"tr#r{last} + tr#r{low}").wait_for()
+        assert not serious(page)
+        page.get_by_role("link", name="newest first").click()
+        page.locator(f"tr#r{last} + tr#r{high}").wait_for()
+        page.get_by_role("link", name="next first").click()
+        page.locator(f"tr#r{high} + tr#r{last}").wait_for()
+        page.locator("[data-bulk=cancel]").click()  # the order is no part of the filter
+        console.see("Cancel 3 requests?")
+        page.get_by_role("button", name="Go on").click()
+        console.see("No request matches")
+    finally:
+        http.post(f"/v1/models/{model}/resume").raise_for_status()
     assert console.wrong == []
 
 

@@ -100,16 +100,38 @@ def test_a_list_holds_what_matches_in_stable_pages(live: Live) -> None:
         assert set(failed) <= set(listed(client, created_after=rows[1]["created_at"]))
 
 
+def test_queued_requests_are_listed_as_they_will_run(
+    live: Live, held: str, admin: httpx.Client
+) -> None:
+    with live.client(live.new_key(scope="inference")) as client:
+        low, first, second = (submit(client, n, ECHO, priority=n and 1) for n in (1, 0, 0))
+        moved = [second, first, low]
+        assert client.patch(f"/async_request/{first}", json={"priority": 1}).status_code == 200
+        assert client.patch(f"/async_request/{low}", json={"priority": 2}).status_code == 200
+        assert listed(client, order="next", limit=1) == moved
+        assert listed(client, order="next", status="QUEUED", model="echo") == moved
+        assert listed(client, order="newest") == [second, first, low]
+        positions = [
+            client.get(f"/async_request/{each}").json()["queue_position"] for each in moved
+        ]
+        assert positions == sorted(positions)
+        everyone = listed(admin, order="next", deployment=held)
+        assert [each for each in everyone if each in moved] == moved
+        page = client.get("/v1/jobs", params={"order": "next", "limit": 1}).json()
+        other = client.get("/v1/jobs", params={"cursor": page["cursor"]})
+        assert other.status_code == 400 and "cursor" in other.json()["error"]
+
+
 @pytest.mark.parametrize(
     "query",
-    ["stauts=FAILED", "model=nobody", "cursor=3", "limit=0", "created_after=yesterday", "created_after=2026-01-01T00:00:00", "error_text=", "status=DONE"],
+    ["stauts=FAILED", "order=oldest", "order=next&status=FAILED", "model=nobody", "cursor=3", "limit=0", "created_after=yesterday", "created_after=2026-01-01T00:00:00", "error_text=", "status=DONE"],
 )  # fmt: skip
 def test_a_wrong_query_is_refused(http: httpx.Client, query: str) -> None:
     answer = http.get(f"/v1/jobs?{query}")
     unknown = query == "model=nobody"
     expected = (404, "model_does_not_exist") if unknown else (400, "client_error")
     assert (answer.status_code, answer.json()["error_code"]) == expected
-    name, _, value = query.partition("=")
+    name, _, value = query.partition("&")[0].partition("=")
     assert (value if unknown else name) in answer.json()["error"]
 
 

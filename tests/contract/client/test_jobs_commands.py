@@ -37,13 +37,17 @@ def test_a_list_is_filtered_and_fits_into_80_columns(
     stack: Stack, logged_in: Shell, asleep: list[str]
 ) -> None:
     queued = "--model painter --status queued"
-    assert rows(logged_in, queued) == asleep[::-1]
+    assert rows(logged_in, queued) == asleep  # as they will run
+    assert rows(logged_in, f"{queued} --order newest") == asleep[::-1]
+    assert rows(logged_in, "--model painter --order next") == asleep
+    wrong = logged_in.refused("kingpost jobs ls --status FAILED --order next")
+    assert "order=next is for queued requests" in wrong
     assert rows(logged_in, f"{queued} --level 2 --since 1h -e production") == asleep[2:]
     assert rows(logged_in, f"{queued} --before 1h") == []
     assert rows(logged_in, f"{queued} --text nothing") == []
     head, *lines = logged_in.type(f"kingpost jobs ls {queued}").splitlines()
     assert head.split() == ["request", "status", "level", "age", "model"]
-    assert [line.split()[0] for line in lines] == asleep[::-1]
+    assert [line.split()[0] for line in lines] == asleep
     assert all(len(line) <= 80 and line.endswith("painter") for line in lines)
     assert "There is no model 'nobody'" in logged_in.refused("kingpost jobs ls --model nobody")
     assert "is not an age such as" in logged_in.refused("kingpost jobs ls --since yesterday")
@@ -59,7 +63,7 @@ def test_what_matches_is_counted_before_it_is_changed(
     said = logged_in.refused(f"kingpost jobs cancel {which}")
     assert said == "3 requests match; add --yes to cancel them."
     assert logged_in.type(f"kingpost jobs move {which} --to-level 1 -y") == "3 requests moved.\n"
-    assert rows(logged_in, f"{which} --level 1") == asleep[::-1]
+    assert rows(logged_in, f"{which} --level 1") == asleep
     named = f"kingpost jobs cancel {which} --level 1 --operation mine --json --yes"
     said = json.loads(logged_in.type(named))
     assert (said["operation"], said["matched"], said["done"]) == ("mine", 3, 3)

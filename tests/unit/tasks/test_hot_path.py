@@ -10,7 +10,7 @@ import redis
 from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
 from tasks.steering import verbs as steering
-from tasks.steering.filters import START, JobFilter
+from tasks.steering.filters import FIRST, START, JobFilter
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
 from tasks.webhooks.verbs import take_deliveries
@@ -84,6 +84,7 @@ def hot_path(store: JobStore, waiting: RequestId) -> None:
     for wanted in (JobFilter(key=KEY), JobFilter(deployments=(DEPLOYMENT,))):
         store.run(steering.find(wanted, START, 20, looked_at=100))
         store.run(steering.count(wanted, START, looked_at=100))
+    store.run(steering.upcoming(JobFilter(deployments=(DEPLOYMENT,)), FIRST, 20, looked_at=100))
     store.run(verbs.reindex(KEY, 0, 100))
     for sweep in (verbs.rescue(100), verbs.expire(100), verbs.rewake(0, 100), verbs.forget(100)):
         store.run(sweep)
