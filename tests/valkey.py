@@ -48,7 +48,7 @@ class Valkey:
             "no" if self.fsync == "off" else "yes",
         ]
         command += ["--appendfsync", "no" if self.fsync == "off" else self.fsync]
-        command += ["--hash-max-listpack-value", "128"]
+        command += ["--hash-max-listpack-value", "128", "--zset-max-listpack-entries", "128"]
         command += ["--unixsocket", str(self.socket)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         with (self.folder / "valkey.log").open("ab") as log:

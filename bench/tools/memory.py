@@ -43,7 +43,7 @@ def run(store: JobStore, deployment: str, count: int, outcome: Outcome | None) -
     """Claims so many jobs, and ends them if there is an outcome."""
     for _ in range(count):
         fence = f"worker0000000001{next(FENCES):016d}"
-        claim = store.run(verbs.claim(deployment, "replica01:0", fence, "replica01"))
+        claim = store.run(verbs.claim(deployment, "replica01:0", fence, f"{deployment}-0123abcd"))
         assert claim is not None
         if outcome:
             store.run(verbs.finish(claim.lease, outcome))
@@ -54,7 +54,6 @@ def measured(jobs: int) -> dict[str, float]:
     found: dict[str, float] = {}
     with Stack(fsync="everysec") as stack:
         store = stack.store()
-        store.redis.config_set("hash-max-listpack-value", 128)  # as every store of ours has it
         deployment = stack.deployment(ECHO).id
 
         def took(state: str, before: int) -> None:

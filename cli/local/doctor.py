@@ -171,6 +171,11 @@ def _store_settings(client: "redis.Redis") -> Iterator[Finding]:
             "warn",
             "A record with a long value takes twice the memory.",
         ),
+        "zset-max-listpack-entries": (
+            tuple(str(number) for number in range(128, 1025)),
+            "warn",
+            "A finished request takes more of the store's memory.",
+        ),
     }
     for name, (right, level, why) in wrong.items():
         value = said.get(name, "")

@@ -28,6 +28,7 @@ appendfsync always
 save ""
 maxmemory-policy noeviction
 hash-max-listpack-value 128
+zset-max-listpack-entries 128
 loglevel notice
 """
 

@@ -86,13 +86,13 @@ class StoreWatch:
         pipe = self._redis.pipeline(transaction=True)
         pipe.get(EPOCH)
         pipe.get(keys.plain("sequence"))
-        pipe.zcard(keys.plain("forget"))
+        pipe.zcard(keys.plain("all_jobs"))
         pipe.hvals(keys.plain("unfinished"))
         pipe.hlen(KEYS)
         pipe.scard(registry_keys.plain("deployments"))
-        epoch, sequence, ended, by_key, known, deployments = pipe.execute()
+        epoch, sequence, requests, by_key, known, deployments = pipe.execute()
         unfinished = sum(map(int, by_key))
-        requests, number = ended + unfinished, int(sequence or 0)
+        number = int(sequence or 0)
         return Held((epoch or b"").decode(), number, requests, unfinished, known, deployments)
 
     def _new_epoch(self) -> str:

@@ -130,6 +130,16 @@ def connect_async(settings: Settings) -> redis.asyncio.Redis:
     return client
 
 
+def _ask(pipe: Any, what: str, request_id: str) -> Any:
+    """Asks for an input or output, which is in the record if it is short."""
+    return pipe.hget(keys.keyed("job", request_id), what).get(keys.keyed(what, request_id))
+
+
+def _kept(replies: list[bytes | None]) -> bytes | None:
+    in_record, alone = replies
+    return alone if in_record is None else in_record
+
+
 class JobStore:
     """The store for synchronous callers. Threads may share it."""
 
@@ -166,8 +176,8 @@ class JobStore:
 
     def output(self, request_id: str) -> bytes | None:
         """The bytes of the result, None if there is none here."""
-        with unavailable():
-            return cast("bytes | None", self.redis.get(keys.keyed("output", request_id)))
+        with unavailable(), self.redis.pipeline(transaction=False) as pipe:
+            return _kept(_ask(pipe, "output", request_id).execute())
 
     def close(self) -> None:
         """Closes the connections."""
@@ -204,12 +214,14 @@ class AsyncJobStore:
     async def output(self, request_id: str) -> bytes | None:
         """The bytes of the result, None if there is none here."""
         with unavailable():
-            return cast("bytes | None", await self.redis.get(keys.keyed("output", request_id)))
+            async with self.redis.pipeline(transaction=False) as pipe:
+                return _kept(await _ask(pipe, "output", request_id).execute())
 
     async def input(self, request_id: str) -> bytes | None:
         """The bytes of the model input, None if they are not kept here."""
         with unavailable():
-            return cast("bytes | None", await self.redis.get(keys.keyed("input", request_id)))
+            async with self.redis.pipeline(transaction=False) as pipe:
+                return _kept(await _ask(pipe, "input", request_id).execute())
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -17,7 +17,9 @@ PLAIN = {
     "expiry": "zset request_id -> ms when it expires; from submit to the first claim",
     "outbox": "zset request_id -> ms when its webhook is due; from a final state to the end of the delivery",
     "exhausted": "zset request_id -> ms when its webhook was given up; until redelivered or forgotten",
-    "forget": "zset request_id -> ms when the record goes; from a final state on",
+    "forget": "zset request_id -> ms when the record goes; of jobs that stay beyond their retention, and of those that an earlier version ended",
+    "ended_buckets": "zset number of a set `ended` -> ms when the first record of that set goes",
+    "ended_count": "string, counts final states",
     "garbage": "zset payload -> ms when it may be deleted, unless a job has adopted it by then",
     "files": "zset file -> ms when it may go; files that no request uses",
     "file-secret": "string, signs the URLs of files",
@@ -35,8 +37,9 @@ PLAIN = {
 }
 KEYED = {
     "job": "hash, the record of one job; until forgotten",
-    "input": "string, the model input's bytes; until forgotten, or by a setting until the final state",
-    "output": "string, the result's bytes; until forgotten",
+    "ended": "zset request_id -> ms when the record goes, of up to 100 jobs that ended one after the other; from the final state on",
+    "input": "string, the model input's bytes if they are not in the record; until forgotten, or by a setting until the final state",
+    "output": "string, the result's bytes if they are not in the record; until forgotten",
     "events": "stream of the progress and the output chunks of one job, if it has any; a while beyond its end",
     "delivery": "hash, the webhook delivery of one job; until forgotten",
     "queue": "zset member -> score of one deployment: the order",

@@ -69,10 +69,32 @@ def _load(f: Mapping[str, str]) -> tuple[int | None, int | None]:
     return int(f["created"]) + int(began), int(f["created"]) + int(ended)
 
 
+# What a final job has in its field `ended`, see record.lua. The rest of it is for the scripts alone.
+ENDED = (
+    "deployment", "model", "level", "attempt", "created", "started", "finished", "predict_ms", "replica",
+)  # fmt: skip
+
+
+def unpacked(ended: str) -> dict[str, str]:
+    """The fields that `ended` stands for."""
+    words = zip(ENDED, ended.split(" "), strict=False)
+    f = {name: word for name, word in words if word != "-"}
+    at = int(f["created"])
+    for name in ("started", "finished"):
+        if name in f:
+            at += int(f[name])
+            f[name] = str(at)
+    if f.get("replica", "").startswith("~"):
+        f["replica"] = f"{f['deployment']}-{f['replica'][1:]}"
+    return f | {"status_at": f["finished"]}
+
+
 def job(request_id: str, flat: Sequence[Reply]) -> Job:
     """The job of a flat HGETALL reply."""
     words = [text_of(word) for word in cast("Sequence[bytes]", flat)]
     f = dict(zip(words[::2], words[1::2], strict=True))
+    if "ended" in f:
+        f |= unpacked(f["ended"])
     load_began, load_ended = _load(f)
     return Job(
         request_id=RequestId(request_id),

@@ -16,6 +16,7 @@ from tasks.store import keys
 from tasks.wakeups import template
 
 FOLDER = Path(__file__).parent / "scripts"
+INCLUDED = ("record.lua", "lib.lua")  # what the scripts of a folder share, in this order
 WHOLE = "local function whole(n) return string.format('%.0f', n) end\n"
 # There are two clocks. The wall's clock is for people and may jump. The clock of leases, expiry and due times follows it, but never
 # runs back, and never advances by more than GAP_MS between two scripts. So neither a jump nor a stall of the store ends a lease.
@@ -113,7 +114,7 @@ def of_jobs(settings: Settings) -> str:
 def sources(folder: Path) -> dict[str, str]:
     """Each script's own source, by name."""
     paths = sorted(folder.glob("*.lua"))
-    return {path.stem: path.read_text() for path in paths if path.stem != "lib"}
+    return {path.stem: path.read_text() for path in paths if path.name not in INCLUDED}
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,9 @@ class Library:
         """All scripts by name."""
         prelude = self.prelude(settings) + clock(settings, movable_clock)
         for folder in (*self.below, self.folder):
-            prelude += re.sub(r"^\s*--.*\n", "", (folder / "lib.lua").read_text(), flags=re.M)
+            for path in (folder / name for name in INCLUDED):
+                if path.exists():
+                    prelude += re.sub(r"^\s*--.*\n", "", path.read_text(), flags=re.M)
         scripts: dict[str, Script] = {}
         for name, text in sources(self.folder).items():
             shebang, _, body = text.partition("\n")

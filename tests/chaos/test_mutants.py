@@ -46,7 +46,11 @@ def test_a_finish_without_a_fence_completes_jobs_twice(planted: Callable[..., Re
     frozen = ("replica",) * 3
     plan = Plan(1, 60, 0, frozen=frozen, freeze_seconds=5, run_ms=(800, 1200), drain_seconds=30)
     fence = "if word ~= 'held' then return word end"
-    report = planted(plan, "finish", fence, "if word == 'missing' then return word end", env=short)
+    none = (
+        "if word == 'missing' then return word end "
+        "job = fields(id, 'status', 'fence', 'rescued', 'deployment', 'errors')"
+    )
+    report = planted(plan, "finish", fence, none, env=short)
     assert report.verdict.double_completed > 0
 
 

@@ -35,9 +35,10 @@ local function id_at(member) return string.sub(member, 14, 14) == ':' and id_of(
 -- The job's status, key and deployment if it matches, else nil.
 local function match(member, filter)
   local id = id_at(member)
-  local job = redis.call('HMGET', K.job(id), 'status', 'key', 'deployment', 'model', 'level', 'errors')
+  local job = redis.call('HMGET', K.job(id), 'status', 'key', 'deployment', 'model', 'level', 'errors', 'ended')
   if not job[1] then redis.call('ZREM', K.all_jobs, member) end -- forgotten by an earlier version
   if not job[1] or (filter.key and job[2] ~= filter.key) then return nil end
+  if job[7] then job[3], job[4], job[5] = string.match(job[7], '^(%S+) (%S+) (%S+)') end -- as ENDED has them
   if filter.statuses and not has_word(filter.statuses, job[1]) then return nil end
   if filter.deployments and not has_word(filter.deployments, job[3]) then return nil end
   if (filter.model and filter.model ~= job[4]) or (filter.level and filter.level ~= job[5]) then return nil end

@@ -5,6 +5,6 @@
 -- RETURNS a list of numbers
 return {
   tonumber(redis.call('GET', K.sequence) or 0), redis.call('ZCARD', K.expiry), redis.call('ZCARD', K.leases),
-  redis.call('ZCARD', K.forget), redis.call('ZCARD', K.all_jobs), redis.call('ZCARD', K.outbox),
+  tonumber(redis.call('GET', K.ended_count) or 0), redis.call('ZCARD', K.all_jobs), redis.call('ZCARD', K.outbox),
   redis.call('ZCARD', K.exhausted), redis.call('SCARD', K.paused),
 }

@@ -8,8 +8,7 @@
 local now, deployment, claimer, fence, replica = now_ms(), ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function claimed(id, under)
-  local input = redis.call('GET', K.input(id)) or ''
-  return {'claimed', id, redis.call('HGETALL', K.job(id)), input, under}
+  return {'claimed', id, redis.call('HGETALL', K.job(id)), kept(id, 'input'), under}
 end
 
 local last = redis.call('HGET', K.claims(deployment), claimer)

@@ -9,17 +9,20 @@ local now = now_ms()
 local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'errors')
 local word = check_fence(id, job, fence, now)
 if word ~= 'held' then return word end
-redis.call('HSET', K.job(id), 'predict_ms', predict_ms)
+local noted = {'predict_ms', predict_ms}
 if output_type ~= '' then
-  redis.call('HSET', K.job(id), 'output_bytes', bytes)
-  if output_type ~= 'application/json' then redis.call('HSET', K.job(id), 'output_type', output_type) end
-  if payload == '' then
+  append(noted, 'output_bytes', bytes)
+  if output_type ~= 'application/json' then append(noted, 'output_type', output_type) end
+  if payload ~= '' then
+    append(noted, 'output_ref', payload)
+    redis.call('ZREM', K.garbage, payload) -- adopted
+  elseif #output > IN_RECORD then
     redis.call('SET', K.output(id), output)
   else
-    redis.call('HSET', K.job(id), 'output_ref', payload)
-    redis.call('ZREM', K.garbage, payload) -- adopted
+    append(noted, 'output', output)
   end
 end
+redis.call('HSET', K.job(id), unpack(noted))
 if status == 'SUCCEEDED' then
   redis.call('LPUSH', K.runtimes(job[4]), predict_ms)
   redis.call('LTRIM', K.runtimes(job[4]), 0, 31)

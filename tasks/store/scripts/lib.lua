@@ -149,13 +149,14 @@ end
 -- Stores the input of a new job, or adopts its payload; links the job that it runs anew; and uses its files.
 local function attach(id, ref, input, files, retry_of)
   if retry_of ~= '' then link_retry(retry_of, id) end
-  if ref == '' then redis.call('SET', K.input(id), input) else redis.call('ZREM', K.garbage, ref) end
+  if ref == '' and #input > IN_RECORD then redis.call('SET', K.input(id), input) end
+  if ref ~= '' then redis.call('ZREM', K.garbage, ref) end
   use_files(files)
 end
 
 -- Deletes everything of a final job whose slot is free.
 local function drop(id, now)
-  local job = redis.call('HMGET', K.job(id), 'key', 'output_ref', 'input_ref', 'member', 'files', 'made', 'purged')
+  local job = fields(id, 'key', 'output_ref', 'input_ref', 'member', 'files', 'made', 'purged', 'bucket')
   if job[5] then release_files(job[5]) end
   if job[6] then end_files(job[6], now) end
   if job[7] then redis.call('ZADD', K.purged, whole(wall_ms()), id) end
@@ -166,6 +167,7 @@ local function drop(id, now)
   for i = 2, 3 do
     if job[i] then discard(job[i], now) end
   end
+  if job[8] then leave_bucket(job[8], id) end
   redis.call('DEL', K.job(id), K.input(id), K.output(id), K.events(id), K.delivery(id))
   for _, index in ipairs({K.exhausted, K.outbox, K.forget}) do redis.call('ZREM', index, id) end
 end
@@ -233,12 +235,12 @@ local function finalize(id, status, now, errors)
   local at = whole(wall_ms())
   count_in_history(job[5], status, at)
   count_end(job[5], job[6], job[7], status, errors, at)
-  redis.call('HSET', K.job(id), 'status', status, 'status_at', at, 'finished', at)
+  redis.call('HSET', K.job(id), 'status', status)
   if errors ~= '' then redis.call('HSET', K.job(id), 'errors', errors) end
   if not S.keep_inputs then
     redis.call('DEL', K.input(id))
+    redis.call('HDEL', K.job(id), 'input', 'input_ref')
     if job[2] then
-      redis.call('HDEL', K.job(id), 'input_ref')
       discard(job[2], now)
     end
     if job[4] then
@@ -248,7 +250,6 @@ local function finalize(id, status, now, errors)
   end
   redis.call('HINCRBY', K.unfinished, job[3], -1)
   redis.call('ZREM', K.expiry, id)
-  redis.call('ZADD', K.forget, whole(now + S.retention_ms), id)
   if job[1] and job[1] ~= '' then
     redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
     redis.call('ZADD', K.outbox, whole(now), id)
@@ -256,6 +257,7 @@ local function finalize(id, status, now, errors)
   if redis.call('PEXPIRE', K.events(id), S.chunks_ms) == 1 then -- so that readers learn that there were chunks, when they are gone
     redis.call('HSET', K.job(id), 'chunks_end', redis.call('XREVRANGE', K.events(id), '+', '-', 'COUNT', 1)[1][1])
   end
+  note_end(id, at, forget_at(id, whole(now + S.retention_ms)))
   tell(id, status)
 end
 
@@ -314,7 +316,7 @@ end
 
 -- Sends the webhook of a final job again, on a fresh schedule. Returns what redeliver.lua does.
 local function redeliver(id, now)
-  local job = redis.call('HMGET', K.job(id), 'finished', 'webhook')
+  local job = fields(id, 'finished', 'webhook')
   if not job[2] or job[2] == '' then return 'no_webhook' end
   if not job[1] then return 'not_final' end
   redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
@@ -421,6 +423,12 @@ end
 -- True when two fences are of one worker process: their first 16 characters name it.
 local function of_one_worker(fence, other) return string.sub(fence, 1, 16) == string.sub(other, 1, 16) end
 
+-- Whether the given fence was the last of a final job. A packed record has its end only.
+local function was_last(id, fence, given)
+  fence = fence or fields(id, 'fence')[1] or ''
+  return fence ~= '' and string.sub(given, -#fence) == fence
+end
+
 -- Whether the given fence holds the job: 'held', else the word to answer with. `job` begins with status, fence, rescued.
 -- A fence still holds a job whose lease ran out, if nobody has claimed it since: then the job is running again.
 local function check_fence(id, job, given, now)
@@ -429,7 +437,6 @@ local function check_fence(id, job, given, now)
     resume(id, given, now)
     return 'held'
   end
-  if job[2] ~= given then return 'stale_fence' end
-  if job[1] ~= 'IN_PROGRESS' then return 'already_done' end
-  return 'held'
+  if job[1] == 'QUEUED' or job[1] == 'IN_PROGRESS' then return job[2] == given and 'held' or 'stale_fence' end
+  return was_last(id, job[2], given) and 'already_done' or 'stale_fence'
 end

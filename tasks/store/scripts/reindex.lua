@@ -7,7 +7,7 @@ local own, added, pairs = K.jobs(ARGV[1]), redis.call('ZCARD', K.all_jobs), {}
 local page = redis.call('ZSCAN', own, ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
   local member, created = page[2][i], page[2][i + 1]
-  local known = redis.call('HGET', K.job(member), 'member')
+  local known = fields(member, 'member')[1]
   if known then
     redis.call('ZREM', own, member)
     redis.call('ZADD', own, created, known)

@@ -6,7 +6,7 @@
 local now, rescued, stopped = now_ms(), {}, {}
 if redis.call('EXISTS', K.grace) == 1 then return {rescued, stopped} end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
-  local job = redis.call('HMGET', K.job(id), 'status', 'stopping', 'deployment', 'fence', 'attempt')
+  local job = fields(id, 'status', 'stopping', 'deployment', 'fence', 'attempt')
   if job[1] == 'IN_PROGRESS' then
     redis.call('HSET', K.job(id), 'rescued', job[4])
     free_slot(id, job[3])
@@ -20,6 +20,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'L
       table.insert(stopped, id)
     end
     if job[3] then free_slot(id, job[3]) else redis.call('ZREM', K.leases, id) end
+    pack(id)
   end
 end
 return {rescued, stopped}

@@ -11,7 +11,7 @@ if delivery[1] ~= token then return 'stale' end
 redis.call('HDEL', K.delivery(id), 'token')
 redis.call('HINCRBY', K.delivery(id), 'attempts', 1)
 redis.call('HSET', K.delivery(id), 'log', with_error(delivery[2], attempt))
-local job = redis.call('HMGET', K.job(id), 'deployment', 'finished')
+local job = fields(id, 'deployment', 'finished')
 if is_counted(job[1] or '') then
   count(job[1], 'webhook:' .. verdict .. ':' .. (string.match(attempt, '"status": ?(%d)') or '-'), 1)
   if verdict == 'delivered' then measure(job[1], 'delivery:', wall_ms() - job[2]) end

@@ -45,6 +45,7 @@ for n, id in ipairs(ids) do
     for field, place in pairs(OPTIONAL) do
       if ARGV[i + place] ~= '' then append(job, field, ARGV[i + place]) end
     end
+    if ARGV[i + PAYLOAD] == '' and #ARGV[i + INPUT] <= IN_RECORD then append(job, 'input', ARGV[i + INPUT]) end
     if ARGV[i + EXPIRES] ~= '600000' then append(job, 'queue_ms', ARGV[i + EXPIRES]) end -- else the default
     redis.call('HSET', K.job(id), unpack(job))
     attach(id, ARGV[i + PAYLOAD], ARGV[i + INPUT], ARGV[i + FILES], ARGV[i + RETRY_OF])

@@ -19,7 +19,7 @@ local function take(id, api_key, host)
   redis.call('HSET', K.delivery(id), 'token', token)
   free, busy[api_key], busy[host] = free - 1, (busy[api_key] or 0) + 1, (busy[host] or 0) + 1
   taken[#taken + 1] = {id, redis.call('HGET', K.delivery(id), 'attempts') or '0', api_key, host,
-    redis.call('HGETALL', K.job(id)), redis.call('GET', K.output(id)) or ''}
+    redis.call('HGETALL', K.job(id)), kept(id, 'output')}
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.outbox, '-inf', whole(now), 'LIMIT', 0, looked_at)) do

@@ -249,7 +249,7 @@ def test_a_retry_of_what_is_gone_is_410_and_of_what_runs_409(
     assert alice.post(f"/async_request/{queued}/retry").status_code == 409
     alice.delete(f"/async_request/{queued}")
     with redis.Redis.from_url(live.settings.redis_url) as client:
-        client.delete(keys.keyed("input", queued))
+        client.hdel(keys.keyed("job", queued), "input")
     gone = alice.post(f"/async_request/{queued}/retry")
     assert (gone.status_code, gone.json()["error_code"]) == (410, "application_error")
     assert "input" in gone.json()["error"]

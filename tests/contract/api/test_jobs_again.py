@@ -38,7 +38,7 @@ def test_an_input_is_read_by_its_owner_and_by_an_admin_whose_look_is_in_the_audi
 def test_an_input_that_is_not_kept_is_410(live: Live, http: httpx.Client, held: str) -> None:
     request_id = submit(http, 1, ECHO)
     with redis.Redis.from_url(live.settings.redis_url) as client:
-        client.delete(keys.keyed("input", request_id))
+        client.hdel(keys.keyed("job", request_id), "input")
     gone = http.get(f"/v1/jobs/{request_id}/input")
     assert (gone.status_code, gone.json()["error_code"]) == (410, "application_error")
 

@@ -17,7 +17,7 @@ from tasks.files.verbs import FILES
 from tasks.log_store.library import LOGS
 from tasks.state import ALLOWED, Status
 from tasks.steering.verbs import SCRIPTS as STEERING
-from tasks.store import keys
+from tasks.store import keys, scripting
 from tasks.store.scripting import JOBS
 
 ROOT = Path(__file__).parents[3]
@@ -201,7 +201,7 @@ def scripts() -> list[Path]:
         path
         for library, _ in VERBS
         for path in sorted(library.folder.glob("*.lua"))
-        if path.stem != "lib"
+        if path.name not in scripting.INCLUDED
     ]
 
 
@@ -221,7 +221,7 @@ def test_every_script_has_a_verb_and_every_verb_a_script() -> None:
     for library, modules in VERBS:
         source = "".join((ROOT / module).read_text() for module in modules)
         named = set(re.findall(r"\b(?:ScriptCall|_call)\(\s*\"(\w+)\"", source))
-        assert named == {path.stem for path in library.folder.glob("*.lua")} - {"lib"}
+        assert named == set(scripting.sources(library.folder))
 
 
 @pytest.mark.parametrize("path", sorted(priority.FOLDER.glob("*.lua")), ids=lambda path: path.stem)

@@ -384,7 +384,7 @@ def test_an_input_is_kept_as_long_as_the_result_or_until_the_end(
     store.run(verbs.submit(jobs, "alice", 10))
     for request_id in (small, large):
         store.run(verbs.cancel(request_id))
-    assert store.redis.exists(keys.keyed("input", small)) == kept
+    assert store.redis.hexists(keys.keyed("job", small), "input") == kept
     assert bool(store.run(verbs.read(large)).job.input_ref) == kept
     assert (store.redis.zscore(keys.plain("garbage"), "x") is None) == kept
     store.close()

@@ -22,6 +22,7 @@ from tasks.steering.filters import JobFilter
 from tasks.steering.verbs import Progress
 from tasks.store import keys, verbs
 from tasks.store.job_store import JobStore
+from tasks.store.records import unpacked
 from tasks.store.scripting import GAP_MS
 from tasks.store.verbs import CancelResult, PurgeResult, Release, ScriptCall, SettleResult
 from tests.conftest import Clock
@@ -288,8 +289,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_exactly_one_place(self) -> None:
-        records, inputs, places = self._snapshot()
+        records, places = self._snapshot()
         assert places.pop("all_jobs") == places.pop("jobs") == set(self.jobs)
+        final_ids = {request_id for request_id, known in self.jobs.items() if known.status in FINAL}
+        assert places["ended"] - final_ids == set()
         garbage = {
             raw_id.decode() for raw_id in self.store.redis.zrange(keys.plain("garbage"), 0, -1)
         }  # type: ignore[union-attr]
@@ -301,19 +304,20 @@ class StoreMachine(RuleBasedStateMachine):
                 known.deaths,
             )
             assert ("finished" in record) == final
+            assert ("ended" in record) == (final and "stopping" not in record)
             large = f"inputs/{request_id}"
             if request_id in self.large:
                 assert ("input_ref" in record, large in garbage) == (True, False)
             else:
-                assert request_id in inputs
+                assert record["input"] == "{}"
             where = {name for name, members in places.items() if request_id in members}
             if known.status is Status.QUEUED:
                 assert len(where & {"queue", "delayed", "held"}) == 1
-                assert not where & {"leases", "running", "forget", "outbox"}
+                assert not where & {"leases", "running", "ended", "forget", "outbox"}
             elif known.status is Status.IN_PROGRESS:
                 assert where == {"leases", "running"}
             else:
-                assert "forget" in where
+                assert where & {"ended", "forget"}
                 assert ("outbox" in where) == known.webhook
                 assert ({"leases", "running"} <= where) == ("stopping" in record)
                 assert not where & {"queue", "delayed", "held", "expiry"}
@@ -444,13 +448,11 @@ class StoreMachine(RuleBasedStateMachine):
                     known.rescued = known.fence
                 self._move(request_id, Status(status))
 
-    def _snapshot(self) -> tuple[dict[str, dict[str, str]], set[str], dict[str, set[str]]]:
-        """All records, the ids that have an input, and who is in which index: one round trip."""
+    def _snapshot(self) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
+        """All records, and who is in which index."""
         pipe, ids = self.store.redis.pipeline(), list(self.jobs)
         for request_id in ids:
             pipe.hgetall(keys.keyed("job", request_id))
-        for request_id in ids:
-            pipe.exists(keys.keyed("input", request_id))
         for deployment in DEPLOYMENTS:
             pipe.zrange(keys.keyed("queue", deployment), 0, -1)
             pipe.zrange(keys.keyed("delayed", deployment), 0, -1)
@@ -466,7 +468,8 @@ class StoreMachine(RuleBasedStateMachine):
             request_id: {name.decode(): value.decode() for name, value in fields.items()}
             for request_id, fields in raw.items()
         }
-        inputs = {request_id for request_id in ids if next(replies)}
+        for record in records.values():
+            record |= unpacked(record["ended"]) if "ended" in record else {}
         places: dict[str, set[str]] = {
             name: set() for name in ("queue", "delayed", "held", "running")
         }
@@ -479,7 +482,23 @@ class StoreMachine(RuleBasedStateMachine):
             places[name] = {member.decode() for member in next(replies)}
         places["all_jobs"] = {member.decode()[14:] for member in next(replies)}
         places["jobs"] = {member.decode()[14:] for members in replies for member in members}
-        return records, inputs, places
+        return records, places | {"ended": self._ended()}
+
+    def _ended(self) -> set[str]:
+        """Who is in the sets of jobs that wait to be forgotten. The index has each set, and none that is empty."""
+        found: set[str] = set()
+        sets = dict(self.store.redis.zrange(keys.plain("ended_buckets"), 0, -1, withscores=True))  # type: ignore[call-overload]
+        names = self.store.redis.scan_iter(keys.keyed("ended", "*"))
+        assert {name.rpartition(b":")[2] for name in names} == set(sets)
+        for number, first in sets.items():
+            members = dict(
+                self.store.redis.zrange(
+                    keys.keyed("ended", number.decode()), 0, -1, withscores=True
+                )  # type: ignore[call-overload]
+            )
+            assert first <= min(members.values())
+            found |= {request_id.decode() for request_id in members}
+        return found
 
 
 FOR_LONG = settings.get_current_profile_name() == LONG
