@@ -24,7 +24,6 @@ from deployments.registry.autoscaling import Autoscaling
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
-from tests.processes import running_on
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,30 +111,6 @@ def up(tmp_path: Path) -> Iterator[Up]:
     yield up
     if up.process and up.process.poll() is None:
         up.stop()
-
-
-def test_it_says_that_it_is_ready_serves_and_leaves_nothing_behind(up: Up) -> None:
-    up.start().ready()
-    said = up.up_json()
-    assert {part["role"] for part in said["parts"]} == {
-        "valkey",
-        "api",
-        "maintenance",
-        "replica",
-        "node",
-        "flower",
-    }
-    steps = ["Kingpost starts", "The store is up", "The API listens at", "Loading echo"]
-    steps += ["echo is ready", "Kingpost is ready after"]
-    for step, line in zip(steps, up.said().splitlines(), strict=False):
-        assert line.startswith(step)
-    assert (up.state / "api_key").stat().st_mode & 0o777 == 0o600
-    wait_until(up.predicts)
-    pids = [part["pid"] for part in said["parts"]]
-    assert up.stop() == 0
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
-    assert running_on(up.state) == []
-    assert not (up.state / "up.json").exists()
 
 
 @pytest.fixture(scope="module")
@@ -336,21 +311,6 @@ def test_a_model_that_never_came_up_is_exit_code_1_at_the_end(lasting_up: Up) ->
     last = lasting_up.said().splitlines()[-1]
     folders = last.partition("never came up: ")[2].partition("; the reasons")[0].split(", ")
     assert sorted(folders) == sorted(str(lasting_up.models / name) for name in REASONS)
-
-
-def test_a_restart_finds_the_queued_jobs_and_the_key(up: Up) -> None:
-    up.start("--no-flower").ready()
-    os.kill(up.pid("replica"), signal.SIGSTOP)  # nobody claims
-    body = {"model_input": {"a": 2}}
-    request_id = up.call("POST", "/production/async_predict", body)["request_id"]
-    key = (up.state / "api_key").read_text()
-    os.kill(up.pid("replica"), signal.SIGKILL)
-    assert up.stop() == 0
-    up.start("--no-flower", "--host", "::").ready()
-    assert up.up_json()["api"] == f"http://[::1]:{up.port}"
-    assert (up.state / "api_key").read_text() == key
-    wait_until(lambda: up.call("GET", f"/async_request/{request_id}")["status"] == "SUCCEEDED", 30)
-    assert up.call("GET", f"/async_request/{request_id}/result") == {"a": 2}
 
 
 def test_a_taken_port_is_one_sentence(up: Up) -> None:

@@ -3,7 +3,7 @@
 - Nodes do not know each other. The registry says what should run (`wanted`, written by the autoscaler).
 - A seat is the right to run one replica. A node takes seats from the registry and renews them.
 - When there is no room, a deployment without work makes room for one with work, the least recently used first. A deployment with
-  work keeps its place only for a slice of time.
+  work keeps its place only for a slice of time. None that serves is stopped while as many load as may load at once.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ from workers.node.capacity import Capacity, Place
 from workers.node.deaths import tell_death
 from workers.node.gauges import UNKNOWN, Gauges
 from workers.processes.supervisor import DIED, Part, Supervisor
+from workers.processes.turns import Turns
 
 log = get_logger("node")
 
@@ -67,6 +68,7 @@ class Running:
     since: float  # when it got ready, or was started; monotonic
     ready: bool = False
     failed: bool = False
+    loading: bool = True
     leaving: asyncio.Task[None] | None = field(default=None, repr=False)  # drains and ends it
 
 
@@ -139,6 +141,7 @@ class Node:
         self._running: dict[str, Running] = {}  # by replica id
         self._no_room: dict[str, str] = {}  # why, by deployment, as the last round saw it
         self._seats_file = settings.state_dir / "run" / "node-seats.json"
+        self._load_turns = Turns.to_load(settings).most
         self._starts = Guards("start of", monotonic=monotonic)  # by deployment id
         self._side_work = Guard("seats of the node")  # what may fail without ending a round
 
@@ -265,13 +268,16 @@ class Node:
         )
 
     def _follow(self, view: View) -> None:
-        """Notes which replicas have become ready or failed since the last round."""
+        """Notes which replicas load, and which have become ready or failed since the last round."""
         for replica_id, running in self._running.items():
             replica = view.replicas.get(replica_id)
             deployment = view.deployments.get(running.seat.deployment_id)
             # A replica whose package cannot be fetched or read ends before it reports its state.
             broken = replica is None and bool(deployment and deployment.failure)
             running.failed = broken or (replica is not None and replica.state == "failed")
+            running.loading = not (running.ready or running.failed) and (
+                replica is None or replica.state == "loading"
+            )
             if replica and replica.state == "ready" and not running.ready:
                 running.ready, running.since = True, self._monotonic()
 
@@ -367,7 +373,10 @@ class Node:
                 return
 
     def _victim(self, view: View, waiting: Deployment) -> Running | None:
-        """The replica to stop: a failed one, else the least recently used idle one, else the one that had its slice first."""
+        """The replica to stop: a failed one, else the least recently used idle one, else the one that had its slice first.
+
+        Only a failed one is stopped if the waiting deployment would have to wait for its turn to load.
+        """
         fitting = [
             running
             for running in self._running.values()
@@ -375,6 +384,11 @@ class Node:
             and self._capacity.could_use(waiting, running.place)
         ]
         failed = [running for running in fitting if running.failed]
+        loading = sum(
+            running.loading for running in self._running.values() if running.leaving is None
+        )
+        if loading >= self._load_turns:
+            return next(iter(failed), None)
         idle = [running for running in fitting if running.ready and self._load(view, running) == 0]
         idle.sort(key=lambda running: view.deployments[running.seat.deployment_id].used)
         ends = self._monotonic() - self._settings.slice_seconds

@@ -21,6 +21,7 @@ class Turns:
     """One kind of work at which the replicas of one state folder take turns. At most `most` work at once."""
 
     def __init__(self, folder: Path, most: int) -> None:
+        self.most = most
         self._files = [folder / f"{number}.lock" for number in range(most)]
 
     @classmethod

@@ -449,6 +449,39 @@ async def test_one_that_failed_to_load_takes_no_place_from_a_healthy_one(
     await node.stop()
 
 
+@pytest.mark.parametrize(("state", "stays"), [("loading", True), ("building", False)])
+async def test_none_that_serves_makes_room_for_one_that_would_wait_for_its_turn_to_load(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, state: str, stays: bool
+) -> None:
+    store = JobStore(settings)
+    roomy = settings.model_copy(update={"node_gpus": "", "node_slots": 3, "node_loads": 2})
+    node = Node(roomy, lambda *_: None)
+    make: Callable[..., Part] = node._part
+    monkeypatch.setattr(
+        node, "_part", lambda *given: replace(make(*given), command=["sleep", "600"])
+    )
+    store.run(registry.push("good", "a", 1))
+    await node.run_once()
+    (good,) = node._running.values()
+    good.ready = True  # and idle
+    started = [store.run(registry.push(name, name, 1)) for name in ("first", "second")]
+    await node.run_once()
+    for running in list(node._running.values())[1:]:
+        of, id_ = running.seat.deployment_id, running.seat.replica_id
+        store.run(registry.report(Replica(id_, of, "", state, None, "/x", 1, 0, 1, None), 15_000))
+    waiting = store.run(registry.push("third", "third", 1))
+    store.run(registry.scale(waiting.id, 1, 3, True, set()))
+    await node.run_once()
+    assert (good.leaving is None) is stays
+    if stays:  # one that fails makes room all the same
+        (bad,) = [r for r in node._running.values() if r.seat.deployment_id == started[0].id]
+        store.run(registry.remove(bad.seat.replica_id, ""))
+        store.run(registry.fail_load(started[0].id, "no weights", settings))
+        await node.run_once()
+        assert good.leaving is None and bad.leaving is not None
+    await node.stop()
+
+
 async def test_a_loop_ends_although_a_cancellation_was_lost() -> None:
     loop, went_on, begun = asyncio.get_running_loop(), list[bool](), asyncio.Event()
     sent, never, turned = loop.create_future(), loop.create_future(), loop.create_future()
