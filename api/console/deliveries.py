@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from api.schemas import AttemptView
 from tasks.settings import Settings
-from tasks.webhooks.sender import REFUSED, TIMED_OUT
+from tasks.webhooks.schedule import REFUSED, TIMED_OUT
 from tasks.webhooks.targets import refusal
 
 ALLOWS_HTTP, ALLOWS_PRIVATE = "KINGPOST_WEBHOOK_ALLOW_HTTP", "KINGPOST_WEBHOOK_ALLOW_PRIVATE"

@@ -13,6 +13,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from tasks.settings import Settings
+from tasks.webhooks.schedule import REFUSED, one_line
 from tasks.webhooks.targets import NOT_PUBLIC, is_denied, refusal
 
 ANSWER_BYTES = 4096  # of an answer that are read at most
@@ -77,6 +78,23 @@ class Egress:
     async def close(self) -> None:
         """Closes every connection."""
         await self._session.close()
+
+
+async def post_once(
+    url: str, headers: Mapping[str, str], body: bytes, settings: Settings
+) -> Answer | str:
+    """One POST over a connection of its own. The result is the answer, or why there was none."""
+    egress = Egress(settings)
+    try:
+        return await egress.post(url, headers, body)
+    except EgressDenied as denied:
+        return f"{REFUSED}{denied}"
+    except TimeoutError:
+        return f"no answer in {settings.webhook_timeout_seconds:g} s"
+    except (aiohttp.ClientError, OSError) as error:
+        return one_line(error)
+    finally:
+        await egress.close()
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:

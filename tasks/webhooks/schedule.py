@@ -6,13 +6,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from tasks.outside_text import whole_number
+from tasks.outside_text import utf8, whole_number
 
 # s after attempts 1, 2, ...: after 2 s and 5 s a short outage may be over; then as Standard Webhooks says, for 3 days.
 DELAYS = (2, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.1  # of a delay, longer or shorter, so that a receiver that is back does not get all webhooks at once
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 LONGEST_RETRY_AFTER = 86_400  # s
+
+ERROR_SHOWN = 300  # characters of an exception
+# How the errors of two kinds of attempts begin; the console explains them.
+REFUSED, TIMED_OUT = "refused: ", "timeout"
 
 Verdict = Literal["delivered", "retry", "failed"]
 
@@ -64,3 +68,8 @@ def _is_final(attempt: Attempt) -> bool:
     if attempt.status is None:
         return attempt.final
     return 300 <= attempt.status < 500 and attempt.status not in RETRIED_STATUSES
+
+
+def one_line(error: Exception) -> str:
+    """An exception in one line, for the record of an attempt."""
+    return utf8(f"{type(error).__name__}: {error}"[:ERROR_SHOWN])

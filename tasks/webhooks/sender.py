@@ -13,17 +13,18 @@ from secrets import token_hex
 from tasks.access.keys import KeyCheck
 from tasks.api_keys import sees_model_errors
 from tasks.errors import NotFound, PayloadUnavailable, StoreUnavailable
-from tasks.outside_text import text_of, utf8
+from tasks.outside_text import text_of
 from tasks.payloads import Payloads
 from tasks.process import tracing
 from tasks.process.logs import get_logger
 from tasks.process.loops import pause
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
-from tasks.webhooks import payload, schedule, signatures, verbs
+from tasks.webhooks import payload, schedule, verbs
 from tasks.webhooks.egress import Egress, EgressDenied
-from tasks.webhooks.schedule import Attempt
+from tasks.webhooks.schedule import REFUSED, TIMED_OUT, Attempt, one_line
 from tasks.webhooks.secrets import signing
+from tasks.webhooks.signatures import headers_for
 from tasks.webhooks.verbs import Taken
 
 log = get_logger("webhooks")
@@ -32,10 +33,7 @@ IDLE_SECONDS = 0.1  # between looks while nothing is due
 LEASE_MARGIN = 5.0  # s, beyond the deadline of one POST
 BATCH = 100  # rows taken at once
 FAILED_SECONDS = 1.0  # of rest after a round that failed as a whole
-ERROR_SHOWN = 300  # characters of an exception
 ANSWER_SHOWN = 1000  # bytes of an answer that are kept
-# How the errors of two kinds of attempts begin; the console explains them.
-REFUSED, TIMED_OUT = "refused: ", "timeout"
 
 
 class Sender:
@@ -190,26 +188,6 @@ def _trace(taken: Taken, attempt: Attempt, verdict: str, began_ns: int) -> None:
         if verdict != "delivered":
             span.fail()
         span.end()
-
-
-def one_line(error: Exception) -> str:
-    """An exception in one line, for the record of an attempt."""
-    return utf8(f"{type(error).__name__}: {error}"[:ERROR_SHOWN])
-
-
-def headers_for(request_id: str, body: bytes, active: list[str], timestamp: int) -> dict[str, str]:
-    """The headers of a webhook. Without a secret they have no signatures."""
-    webhook_id = payload.webhook_id(request_id)
-    headers = {
-        "Content-Type": "application/json",
-        "X-BASETEN-REQUEST-ID": request_id,
-        "webhook-id": webhook_id,
-        "webhook-timestamp": str(timestamp),
-    }
-    if active:
-        headers["X-BASETEN-SIGNATURE"] = signatures.baseten(body, active)
-        headers["webhook-signature"] = signatures.standard(webhook_id, timestamp, body, active)
-    return headers
 
 
 def _record(attempt: Attempt, answer: bytes, took_ms: float) -> str:

@@ -12,6 +12,8 @@ import secrets
 import string
 from collections.abc import Sequence
 
+from tasks.webhooks import payload
+
 PREFIX = "whsec_"
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = (
@@ -34,6 +36,21 @@ def standard(webhook_id: str, timestamp: int, body: bytes, active: Sequence[str]
     signed = f"{webhook_id}.{timestamp}.".encode() + body
     digests = (_hmac(base64.b64decode(secret.removeprefix(PREFIX)), signed) for secret in active)
     return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+
+
+def headers_for(request_id: str, body: bytes, active: list[str], timestamp: int) -> dict[str, str]:
+    """The headers of a webhook. Without a secret they have no signatures."""
+    webhook_id = payload.webhook_id(request_id)
+    headers = {
+        "Content-Type": "application/json",
+        "X-BASETEN-REQUEST-ID": request_id,
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(timestamp),
+    }
+    if active:
+        headers["X-BASETEN-SIGNATURE"] = baseten(body, active)
+        headers["webhook-signature"] = standard(webhook_id, timestamp, body, active)
+    return headers
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:

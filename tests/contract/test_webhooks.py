@@ -29,7 +29,8 @@ from tasks.webhooks import egress as egress_module
 from tasks.webhooks import signatures
 from tasks.webhooks.egress import Egress
 from tasks.webhooks.secrets import OVERLAP_SECONDS, rotate, signing
-from tasks.webhooks.sender import Sender, headers_for
+from tasks.webhooks.sender import Sender
+from tasks.webhooks.signatures import headers_for
 from tasks.webhooks.targets import is_denied
 from tasks.webhooks.verbs import (
     DeliveryResult,

@@ -19,7 +19,7 @@ from tasks.job import Job, RequestId, Retry
 from tasks.state import Status
 from tasks.webhooks import payload, schedule, signatures
 from tasks.webhooks.schedule import Attempt
-from tasks.webhooks.sender import headers_for
+from tasks.webhooks.signatures import headers_for
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 JSON = st.recursive(
