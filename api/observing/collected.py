@@ -1,5 +1,6 @@
 """What the store knows, as metrics: requests, replicas, webhooks, nodes, and the store itself. One scrape is one snapshot."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from prometheus_client.registry import Collector
 
 from deployments.registry import nodes as node_registry
 from deployments.registry import verbs as registry
-from deployments.registry.nodes import Heard
+from deployments.registry.load_counts import load_counts
+from deployments.registry.nodes import Heard, Vital
 from deployments.registry.records import Deployment, Model, Replica
 from tasks.store.job_store import AsyncJobStore, unavailable
-from tasks.store.totals import BATCH, Totals, totals
+from tasks.store.totals import BATCH, Counts, Durations, Totals, totals
 from tasks.webhooks import verbs as outbox
 from tasks.webhooks.verbs import OutboxStatus
 
@@ -46,6 +48,10 @@ DURATIONS = {
     "kingpost_request_duration_seconds": ("all", "Time from submission to the final status."),
     "kingpost_webhook_delay_seconds": ("delivery", "Time from the final status to the delivery."),
 }
+LOADS = {  # metric -> its name in the counts of loads, what it is
+    "kingpost_cold_starts": ("cold", "Loads that requests waited for: no other replica was ready."),
+    "kingpost_wakes": ("woken", "Times that a deployment without replicas was to have some again."),
+}
 STORE = {  # metric -> the field of INFO, what it is
     "kingpost_store_memory_bytes": ("used_memory", "Memory that the job store uses."),
     "kingpost_store_max_memory_bytes": ("maxmemory", "Its limit; 0 = none."),
@@ -57,13 +63,15 @@ STORE = {  # metric -> the field of INFO, what it is
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one scrape read. `counted` has the totals of each deployment, in the same order."""
+    """What one scrape read. `counted` has the totals of each deployment, in the same order, and `loads` the counts of its loads."""
 
     deployments: Sequence[Deployment]
     counted: Sequence[Totals]
+    loads: Sequence[Counts]
     models: Sequence[Model]
     replicas: Sequence[Replica]
     nodes: Sequence[Heard]
+    vital: Vital
     webhooks: OutboxStatus
     switches: int
     info: Mapping[str, object]
@@ -72,18 +80,21 @@ class Snapshot:
     async def read(cls, store: AsyncJobStore, replicas: Sequence[Replica]) -> "Snapshot":
         """Reads it all, the totals of some deployments at a time. Raises StoreUnavailable."""
         deployments = list(await store.run(registry.deployments()))
-        counted: list[Totals] = []
+        counted, loads = list[Totals](), list[Counts]()
         for first in range(0, len(deployments), BATCH):
             some = [deployment.id for deployment in deployments[first : first + BATCH]]
             counted += await store.run(totals(some))
+            loads += await store.run(load_counts(some))
         with unavailable():
             info = await store.redis.info()
         return cls(
             deployments,
             counted,
+            loads,
             await store.run(registry.models()),
             replicas,
             await store.run(node_registry.nodes()),
+            await store.run(node_registry.vital()),
             await store.run(outbox.outbox_status()),
             await store.run(registry.switches()),
             info,
@@ -106,9 +117,14 @@ class OfStore(Collector):
         yield _gauge("kingpost_store_up", "1 if the job store answers.", (), [((), 1)])
         yield from _of_requests(self._snapshot)
         yield from _of_deployments(self._snapshot)
+        yield from _of_loads(self._snapshot)
         yield from _of_replicas(self._snapshot.replicas)
         yield from _of_webhooks(self._snapshot)
         yield from _of_nodes(self._snapshot.nodes)
+        swept = self._snapshot.vital.swept
+        age = math.inf if swept is None else swept / 1000
+        about = "Time since a maintenance process last finished a round; +Inf if none ever has."
+        yield _gauge("kingpost_maintenance_age_seconds", about, (), [((), age)])
         for name, (field, about) in STORE.items():
             yield _gauge(name, about, (), [((), float(str(self._snapshot.info.get(field, 0))))])
         ok = self._snapshot.info.get("aof_last_write_status", "ok") == "ok"
@@ -144,11 +160,37 @@ def _of_requests(snapshot: Snapshot) -> Iterator[Metric]:
     for name, (measured, about) in DURATIONS.items():
         histogram = HistogramMetricFamily(name, about, labels=LABELS)
         for labels, of_it in snapshot.pairs():
-            durations = of_it.durations(measured)
-            buckets = [(str(longest), count) for longest, count in durations.cumulated()]
-            buckets.append(("+Inf", durations.count))
-            histogram.add_metric(labels, buckets, durations.seconds)
+            _add_durations(histogram, labels, of_it.durations(measured))
         yield histogram
+
+
+def _add_durations(
+    histogram: HistogramMetricFamily, labels: Sequence[str], durations: Durations
+) -> None:
+    buckets = [(str(longest), count) for longest, count in durations.cumulated()]
+    buckets.append(("+Inf", durations.count))
+    histogram.add_metric(labels, buckets, durations.seconds)
+
+
+def _of_loads(snapshot: Snapshot) -> Iterator[Metric]:
+    names = [(deployment.model_name, deployment.id) for deployment in snapshot.deployments]
+    each = list(zip(names, snapshot.loads, strict=True))
+    about = "Loads of models by how they ended."
+    loads = CounterMetricFamily("kingpost_loads", about, labels=(*LABELS, "result"))
+    for labels, counts in each:
+        for result in ("ready", "failed"):
+            loads.add_metric((*labels, result), counts.counts.get(result, 0))
+    yield loads
+    for name, (counted, about) in LOADS.items():
+        family = CounterMetricFamily(name, about, labels=LABELS)
+        for labels, counts in each:
+            family.add_metric(labels, counts.counts.get(counted, 0))
+        yield family
+    about = "Time from the start of a model host until its model was ready."
+    histogram = HistogramMetricFamily("kingpost_load_seconds", about, labels=LABELS)
+    for labels, counts in each:
+        _add_durations(histogram, labels, counts.durations("load"))
+    yield histogram
 
 
 def _of_deployments(snapshot: Snapshot) -> Iterator[Metric]:

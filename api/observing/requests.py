@@ -2,9 +2,18 @@
 
 import time
 from collections.abc import MutableMapping
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
 from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,6 +52,9 @@ class Measures:
         self.registry = CollectorRegistry()
         made: dict[str, Any] = {"registry": self.registry}
         ProcessCollector(**made)
+        Info("kingpost_build", "The release that this process runs.", **made).info(
+            {"version": version("kingpost"), "python": python_version()}
+        )
         self.requests = Counter(
             "kingpost_http_requests",
             "Answered HTTP requests. A code of 499 means that the client left before.",

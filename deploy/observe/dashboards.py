@@ -89,6 +89,16 @@ MODEL: list[Panel] = [
     ),
     ("Time in the queue", "s", quantiles("kingpost_request_queue_seconds")),
     ("Time in the model", "s", quantiles("kingpost_request_run_seconds")),
+    ("Time to load", "s", quantiles("kingpost_load_seconds")),
+    (
+        "Loads, cold starts and wakes",
+        "reqps",
+        [
+            (rate("kingpost_loads_total", "result"), "load {{result}}"),
+            (rate("kingpost_cold_starts_total", "model"), "cold start"),
+            (rate("kingpost_wakes_total", "model"), "wake"),
+        ],
+    ),
     (
         "Attempts that were repeated",
         "reqps",
@@ -117,6 +127,7 @@ MACHINES: list[Panel] = [
     ("Clocks of nodes", "s", [("kingpost_node_clock_offset_seconds", "{{node}}")]),
     ("Free slots of nodes", "short", [("kingpost_node_free_slots", "{{node}}")]),
     ("Time since a node reported", "s", [("kingpost_node_report_age_seconds", "{{node}}")]),
+    ("Time since maintenance finished a round", "s", [("kingpost_maintenance_age_seconds", "")]),
     ("Models that made room", "reqps", [(f"rate(kingpost_switches_total[{RATE}])", "switches")]),
 ]
 STORE: list[Panel] = [

@@ -24,6 +24,7 @@ KEYED = {
     "seats": "zset replica id -> ms until when it may run, of one deployment",
     "chainlets_of": "hash display name -> deployment id, of one deployment of a chain that was pushed",
     "alias": "set of the ids of the chains whose entrypoint has this name, where theirs is another",
+    "load-counts": "hash, what was counted of the loads of one deployment; see deployments/registry/load_counts.py",
     "demand": "string, somebody waits for a replica of one deployment; seconds",
     "node": "string, JSON of what one node said last; ten minutes",
     "replica": "string, JSON of what one replica said last; three heartbeats",

@@ -12,6 +12,7 @@ Durations are counted in steps: `wait:N` counts those of at most 2^N ms, and mor
 submission to the end, and `delivery` the time from there until the webhook was delivered.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,15 +44,17 @@ class Durations:
         return sum(self.steps)
 
 
+def step_of(seconds: float) -> int:
+    """The step of a duration, as `measure` in lib.lua finds it."""
+    mantissa, exponent = math.frexp(max(seconds * 1000, 1))
+    return min(exponent - 1 if mantissa == 0.5 else exponent, STEPS - 1)
+
+
 @dataclass(frozen=True)
-class Totals:
-    """What was counted of one deployment, and how it stands. `oldest` has the age in seconds of the oldest job that waits, by level."""
+class Counts:
+    """Counters and durations by their names."""
 
     counts: Mapping[str, int]
-    queued: int
-    running: int
-    paused: bool
-    oldest: Mapping[int, float]
 
     def of(self, what: str) -> Iterator[tuple[tuple[str, ...], int]]:
         """The counters of that name: the labels behind it, and the count."""
@@ -64,6 +67,16 @@ class Totals:
         """The durations of that name."""
         steps = [self.counts.get(f"{what}:{step}", 0) for step in range(STEPS)]
         return Durations(tuple(steps), self.counts.get(f"{what}:ms", 0) / 1000)
+
+
+@dataclass(frozen=True)
+class Totals(Counts):
+    """What was counted of one deployment, and how it stands. `oldest` has the age in seconds of the oldest job that waits, by level."""
+
+    queued: int
+    running: int
+    paused: bool
+    oldest: Mapping[int, float]
 
 
 def totals(deployments: Sequence[str]) -> ScriptCall[list[Totals]]:

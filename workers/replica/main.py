@@ -1,5 +1,6 @@
 """A replica: a Celery worker for one deployment, with the model host that it supervises."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -25,6 +26,7 @@ from deployments.packages.package import Package, PackageError
 from deployments.packages.store import PackageStore
 from deployments.registry import verbs as registry
 from deployments.registry.keys import RELOADS
+from deployments.registry.load_counts import count_load
 from deployments.registry.records import Deployment, Replica
 from deployments.registry.verbs import NotOnItsOwn
 from tasks.celery_app import make_app
@@ -96,6 +98,7 @@ class ReplicaWorker:
         self.app = make_app(settings)
         self._runs = Runs()
         self._draining: set[str] = set()  # ids of `servings`
+        self._counted = 0  # the last generation of the host whose load was counted
         self.drain_asked = SimpleQueue[None]()  # by handlers of signals
         ids = [self.id, *(_follower_id(self.id, deployment.id) for _, deployment in served[1:])]
         sockets = [
@@ -263,6 +266,20 @@ class ReplicaWorker:
         self._try_report()
         if self.host.ready.is_set():
             self._try_wake()
+            if self._counted != self.host.generation:
+                self._counted = self.host.generation
+                self._count_loads(self.host.load_seconds)
+
+    def _count_loads(self, seconds: float | None) -> None:
+        """Counts a load that got ready after that time, or failed (None). A store that is away misses it."""
+        with contextlib.suppress(StoreUnavailable):
+            others = [
+                other for other in self.store.run(registry.replicas()) if other.state == "ready"
+            ]
+            for serving in self.servings:
+                id_ = serving.deployment.id
+                served = any(o.deployment_id == id_ and o.id != serving.id for o in others)
+                self.store.run(count_load(id_, seconds, cold=not served))
 
     def _note_failed_load(self) -> None:
         """Counts a failed load in the registry, which outlives the replica. Raises StoreUnavailable.
@@ -272,6 +289,7 @@ class ReplicaWorker:
         for serving in self.servings:
             message = self.host.error_of(serving.socket) or ""
             self.store.run(registry.fail_load(serving.deployment.id, message, self._settings))
+        self._count_loads(None)
 
     def _try_wake(self) -> None:
         try:

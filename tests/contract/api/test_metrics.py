@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -115,6 +116,18 @@ def test_what_the_store_and_the_processes_are_like_is_told(live: Live) -> None:
     environment = {"environment": "development", "deployment_id": deployment.id}
     assert total(live, "kingpost_environment_info", model="echo", **environment) == 1
     assert total(live, "kingpost_load_failed", model="echo") == 0
+    assert total(live, "kingpost_maintenance_age_seconds") < 60
+    assert total(live, "kingpost_build_info", version=version("kingpost")) == 1
+
+
+def test_loads_are_counted_and_timed(live: Live) -> None:
+    """The echo model of this stack has one replica, whose host other tests may have ended."""
+    loads = total(live, "kingpost_loads_total", model="echo", result="ready")
+    assert loads >= 1
+    assert total(live, "kingpost_loads_total", model="echo", result="failed") == 0
+    assert total(live, "kingpost_cold_starts_total", model="echo") == loads
+    assert total(live, "kingpost_load_seconds_count", model="echo") == loads
+    assert total(live, "kingpost_load_seconds_sum", model="echo") > 0
 
 
 def test_every_metric_is_documented(live: Live) -> None:

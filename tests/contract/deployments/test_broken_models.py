@@ -8,6 +8,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from deployments.registry import verbs as registry
+from deployments.registry.load_counts import load_counts
 from deployments.registry.records import Deployment
 from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
@@ -143,6 +144,12 @@ def test_the_owner_reads_the_frames_and_others_a_sentence(
     assert "weights" not in json.dumps(said)
     assert said["error"].startswith("broken0 could not be loaded: the owner sees the reason")
     assert (said["reason"], "detail" in said) == ("model_load_failed", False)
+
+
+def test_their_loads_are_counted(rig: Rig, broken: list[Deployment]) -> None:
+    for counted in rig.store.run(load_counts([deployment.id for deployment in broken])):
+        assert counted.counts["failed"] >= 2
+        assert "ready" not in counted.counts
 
 
 def test_a_job_says_that_it_waits_for_a_load_that_failed(
