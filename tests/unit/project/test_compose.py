@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -62,9 +63,22 @@ def test_redis_is_durable_and_not_published() -> None:
 def test_what_observes_is_not_published_and_finds_its_files(name: str) -> None:
     service = SERVICES[name]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    paths = [volume.split(":")[0] for volume in service["volumes"] if volume.startswith("./")]
-    assert paths
+    volumes: list[str] = service.get("volumes", [])
+    paths = [volume.split(":")[0] for volume in volumes if volume.startswith("./")]
     assert all((ROOT / path).exists() for path in paths)
+
+
+def test_grafana_reads_what_the_profile_starts() -> None:
+    sources = yaml.safe_load((ROOT / "deploy/observe/grafana/datasources.yml").read_text())
+    hosts = {urlsplit(source["url"]).hostname for source in sources["datasources"]}
+    assert hosts == OBSERVING - {"grafana"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_part_can_be_traced_and_is_not_unless_asked(name: str) -> None:
+    variables = SERVICES[name]["environment"]
+    assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "${OTEL_EXPORTER_OTLP_ENDPOINT:-}"
+    assert variables["OTEL_TRACES_SAMPLER_ARG"] == "${OTEL_TRACES_SAMPLER_ARG:-0.01}"
 
 
 def test_the_image_does_not_run_as_root() -> None:

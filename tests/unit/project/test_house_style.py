@@ -38,7 +38,10 @@ VERBS = (
     ),
     (
         SCRIPTS,
-        [f"deployments/registry/{name}.py" for name in ("verbs", "nodes", "packages", "removal")],
+        [
+            f"deployments/registry/{name}.py"
+            for name in ("verbs", "nodes", "packages", "removal", "load_counts")
+        ],
     ),
     (FILES, ("tasks/files/verbs.py", "tasks/files/transfers.py")),
     (STEERING, ("tasks/steering/verbs.py",)),
