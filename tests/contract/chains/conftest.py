@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Stack:
     state: Path
     said: str
     settings: Settings
-    together: bool  # whether each chain is one process
+    together: Collection[str]  # the folders of the chains that are one process each
 
     def client(self, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Api-Key {self.key}"}
@@ -73,22 +73,26 @@ def own_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("KINGPOST_")}
 
 
-def copy_models(to: Path, together: bool, only: str = "*") -> None:
-    """The chains; `together` with the setting that makes one process of each."""
+def copy_models(to: Path, together: Collection[str], only: str = "*") -> None:
+    """The chains; those of `together` with the setting that makes one process of each."""
     for source in MODELS.glob(f"{only}/*.py"):
         target = to / source.parent.name / source.name
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text()
-        target.write_text(text.replace(APART, TOGETHER) if together else text)
+        target.write_text(text.replace(APART, TOGETHER) if source.parent.name in together else text)
 
 
-@pytest.fixture(scope="package", params=["apart", pytest.param("together", marks=pytest.mark.slow)])
+# Which chains are one process each: on the two stacks, every chain is tested in both ways.
+@pytest.fixture(
+    scope="package",
+    params=["limits mirror", pytest.param("orders letters", marks=pytest.mark.slow)],
+)
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     folder, port = tmp_path_factory.mktemp("chains"), free_port()
     models, state, log = folder / "models", folder / "state", folder / "up.log"
-    together = request.param == "together"
+    together = request.param.split()
     copy_models(models, together)
     env = own_environment() | {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1"}
     env |= {"KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}

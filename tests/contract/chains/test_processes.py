@@ -31,10 +31,15 @@ SPELL = {"word": "abc"}
 
 
 @pytest.fixture
-def together(stack: Stack) -> Stack:
-    if not stack.together:
+def together(request: pytest.FixtureRequest, stack: Stack) -> Stack:
+    """The stack on which the chainlets of that chain share a process."""
+    if request.param not in stack.together:
         pytest.skip("about chainlets that share a process")
     return stack
+
+
+def of(chain: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("together", [chain], indirect=True)
 
 
 def names(replicas: list[Replica]) -> list[str]:
@@ -66,6 +71,7 @@ def answers(stack: Stack, chain: str, body: object) -> bool:
         return client.post(f"/chains/{chain}/production/run_remote", json=body).status_code == 200
 
 
+@of("orders")
 def test_a_killed_process_takes_all_of_its_chainlets_and_all_come_back(
     together: Stack, http: httpx.Client
 ) -> None:
@@ -88,6 +94,7 @@ def test_a_killed_process_takes_all_of_its_chainlets_and_all_come_back(
     assert answers(together, "limits", {"which": "wide", "calls": 1})  # another process: unharmed
 
 
+@of("letters")
 def test_a_chainlet_that_cannot_be_loaded_fails_its_process_and_is_named(together: Stack) -> None:
     host = all_ready(together, "Letters")
     packages = list((together.state / "chains" / "letters").glob("*/packages"))
@@ -118,6 +125,7 @@ def _failed(stack: Stack) -> list[str]:
     return names([replica for replica in stack.replicas("Letters") if replica.state == "failed"])
 
 
+@of("limits")
 def test_a_chainlet_that_blocks_its_loop_holds_up_no_other(together: Stack) -> None:
     done: list[httpx.Response] = []
 
@@ -138,6 +146,7 @@ def test_a_chainlet_that_blocks_its_loop_holds_up_no_other(together: Stack) -> N
     assert at(address(together, "limits.Narrow")).served == served + 1
 
 
+@of("limits")
 def test_a_call_of_one_chainlet_wakes_all_of_a_process_that_sleeps(
     together: Stack, http: httpx.Client
 ) -> None:
@@ -165,7 +174,7 @@ def up(folder: Path) -> "subprocess.Popen[bytes]":
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    copy_models(tmp_path / "models", together=True, only="letters")
+    copy_models(tmp_path / "models", {"letters"}, only="letters")
     return tmp_path
 
 
@@ -185,7 +194,7 @@ def test_up_says_which_chainlet_of_a_process_is_broken(folder: Path) -> None:
 
 
 def test_a_run_ends_before_the_chainlets_of_its_process_do(folder: Path) -> None:
-    copy_models(folder / "models", together=True, only="limits")
+    copy_models(folder / "models", {"limits"}, only="limits")
     process = up(folder)
     try:
         log = folder / "up.log"
@@ -193,7 +202,7 @@ def test_a_run_ends_before_the_chainlets_of_its_process_do(folder: Path) -> None
         said = json.loads((folder / "state" / "up.json").read_text())
         key = (folder / "state" / "api_key").read_text().strip()
         settings = Settings(redis_url=said["redis_url"], state_dir=folder / "state")
-        stack = Stack(said["api"], key, folder / "state", "", settings, together=True)
+        stack = Stack(said["api"], key, folder / "state", "", settings, {"limits"})
         answered = _run_while_it_ends(stack, process)
         assert process.wait(60) == 0
     finally:
