@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test test-all shipped browser check format screenshots attack chaos conformance bench bench-quick clean
+.PHONY: setup demo up test test-stacks test-all shipped browser check format screenshots attack chaos conformance bench bench-quick clean
 
 # uv and pip leave compiling to the first import; with this variable every process would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -45,7 +45,11 @@ up: $(READY)
 test: $(DEV)
 	$(BIN)/python -m tests.run
 
-# With the slow ones but those of `make shipped`.
+# The tests that start stacks, replicas or nodes of their own: nobody waits for them at every change, but .ci/run does.
+test-stacks: $(DEV)
+	$(BIN)/python -m tests.run --stacks
+
+# Both, and the slow ones but those of `make shipped`.
 test-all: $(DEV)
 	$(BIN)/python -m tests.run --slow
 

@@ -1,4 +1,4 @@
-"""`python -m tests.run [--slow] [PATH...]`: tests in three processes; what failed there once more by itself.
+"""`python -m tests.run [--stacks | --slow] [PATH...]`: tests in three processes; what failed there once more by itself.
 
 Among three processes on a busy machine a test may wait seconds for a core. One such failure must not refuse a
 change, and none may be hidden: a few are run again, and the last line counts them.
@@ -16,9 +16,10 @@ from tests.outcomes import Outcome
 
 # A file stays in one process; conftest.py puts long files first.
 THREE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
-NOT_CHAOS = "not chaos"  # pyproject.toml leaves the slow ones out, too
 NOT_SHIPPED = ("--ignore", "tests/shipped")  # they build and install: `make shipped` runs them
-ALL = ("-m", NOT_CHAOS, *NOT_SHIPPED, "--hypothesis-profile", THOROUGH)
+QUICK = ("-m", "not chaos and not slow and not stack")
+STACKS = ("-m", "stack and not chaos and not slow")
+ALL = ("-m", "not chaos", *NOT_SHIPPED, "--hypothesis-profile", THOROUGH)
 MOST_AGAIN = 3  # more are no accident
 TESTS_FAILED = (
     1  # pytest's exit code when tests ran and some failed; the others mean that not all ran
@@ -50,9 +51,9 @@ def verdict(first: Outcome, second: Outcome | None) -> tuple[int, str]:
     return second.code or TESTS_FAILED, f"Red: {count} tests failed and ran again.{still}{names}"
 
 
-def main(paths: Sequence[str], slow: bool) -> int:
-    """Runs them, says how it went, and returns the exit code."""
-    first = _pytest([*THREE, *(ALL if slow else ()), *paths])
+def main(paths: Sequence[str], chosen: Sequence[str]) -> int:
+    """Runs those that the options of pytest choose, says how it went, and returns the exit code."""
+    first = _pytest([*THREE, *chosen, *paths])
     again = to_run_again(first)
     second = _pytest(["-m", "", *again]) if again else None  # named, whatever their marks are
     code, line = verdict(first, second)
@@ -70,11 +71,11 @@ def _pytest(arguments: Sequence[str]) -> Outcome:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.run", description="Runs the tests.")
-    parser.add_argument(
-        "--slow",
-        action="store_true",
-        help="those with the mark `slow`, too, and more of what is repeated",
-    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--stacks", action="store_const", dest="chosen", const=STACKS,
+                       help="those with the mark `stack` instead")  # fmt: skip
+    which.add_argument("--slow", action="store_const", dest="chosen", const=ALL,
+                       help="all of them, also the slow ones, and more of what is repeated")  # fmt: skip
     parser.add_argument("paths", nargs="*")
     given = parser.parse_args()
-    sys.exit(main(given.paths, given.slow))
+    sys.exit(main(given.paths, given.chosen or QUICK))

@@ -16,6 +16,8 @@ from tests.contract.host.running import write_package
 from tests.contract.host.test_engine_ports import DAEMON, SERVER, config
 from tests.processes import Process, ready_replicas, variables
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def package(settings: Settings, store: JobStore, tmp_path: Path) -> Iterator[Path]:

@@ -10,6 +10,8 @@ from cli.commands import demo
 from tests.contract.host.running import write_package
 from tests.wheels import ROOT
 
+pytestmark = pytest.mark.stack
+
 DRAWS = """
 import base64, io, os, threading
 from PIL import Image

@@ -19,6 +19,8 @@ from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.processes import Process, ready_replicas, variables
 
+pytestmark = pytest.mark.stack
+
 ECHO = Path(__file__).parents[2] / "models" / "echo"
 Call = Callable[..., str]
 

@@ -24,6 +24,8 @@ from tests.contract.host.running import write_package
 from tests.memory import MEGABYTE, peak_rss
 from tests.processes import Process, ready_replicas, variables
 
+pytestmark = pytest.mark.stack
+
 MODEL = """
 import logging, os, sys
 from concurrent.futures import ThreadPoolExecutor

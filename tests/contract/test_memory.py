@@ -17,6 +17,8 @@ from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, ready_replicas, variables
 
+pytestmark = pytest.mark.stack
+
 # 1 GiB in steps, so that a watch that never looks lets it end well.
 MODEL = """
 import subprocess, sys, threading

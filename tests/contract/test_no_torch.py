@@ -14,6 +14,8 @@ from tests.conditions import wait_until
 from tests.contract.host.running import write_package
 from tests.processes import Process, ready_replicas, variables
 
+pytestmark = pytest.mark.stack
+
 KEY = "kp_torchtst.0123456789abcdef0123456789abcdef"
 MODEL = """
 import torch

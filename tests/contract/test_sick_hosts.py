@@ -13,6 +13,8 @@ from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.test_replica import Rig
 
+pytestmark = pytest.mark.stack
+
 CONFIG = """
 model_name: recorder
 runtime:

@@ -25,6 +25,8 @@ from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,6 +12,8 @@ from tests.conditions import wait_until
 from tests.contract.test_up import Up
 from tests.processes import running_on
 
+pytestmark = pytest.mark.stack
+
 MODEL = """
 import subprocess, sys, threading
 

@@ -31,6 +31,8 @@ from workers.virtualenvs.needs import host_needs
 from workers.virtualenvs.pythons import find_python
 from workers.virtualenvs.shared import HostPython, Virtualenvs, folder_of, prune
 
+pytestmark = pytest.mark.stack
+
 # What Truss's image has for every model and the host does not need.
 BASE = {
     requirement.name

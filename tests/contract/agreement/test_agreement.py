@@ -16,6 +16,8 @@ from tests.contract.agreement.doors import Hooks, disagreements, see, submit
 from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
+pytestmark = pytest.mark.stack
+
 KEY = "kp_agreement.0123456789abcdef0123456789abcdef"
 PARROT = Path(__file__).parent / "models" / "parrot"
 OPEN = {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1", "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}

@@ -30,6 +30,8 @@ from tests.memory import MEGABYTE
 from tests.processes import Process, variables
 from tests.valkey import Valkey
 
+pytestmark = pytest.mark.stack
+
 KEY = "kp_tcptests.0123456789abcdef0123456789abcdef"
 HEADERS = {"Authorization": f"Api-Key {KEY}"}
 

@@ -15,6 +15,8 @@ from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.chains.conftest import Stack
 
+pytestmark = pytest.mark.stack
+
 RUN = "/chains/orders/production/run_remote"
 SUBMIT = "/chains/orders/production/async_run_remote"
 CHAINS = {

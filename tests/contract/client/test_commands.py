@@ -10,10 +10,14 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 from cli.stack.ports import free_port
 from kingpost import Client
 from tests.contract.client.conftest import COUNTER, Shell, Stack
 from tests.cutting import cutting
+
+pytestmark = pytest.mark.stack
 
 NEVER_READY = """
 class Model:

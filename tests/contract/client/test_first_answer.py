@@ -8,6 +8,8 @@ import pytest
 
 from tests.contract.client.conftest import PAGE, Stack, lines_of_the_page
 
+pytestmark = pytest.mark.stack
+
 LONGEST = 60.0  # s that a person waits for a first answer, on a machine that does nothing else
 
 

@@ -13,6 +13,8 @@ from kingpost import Client, NotFound
 from tests.conditions import wait_until
 from tests.contract.client.conftest import Shell, Stack
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def asleep(stack: Stack) -> Iterator[list[str]]:

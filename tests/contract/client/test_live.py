@@ -17,6 +17,8 @@ from kingpost import Client, Forbidden
 from tests.conditions import wait_until
 from tests.contract.client.conftest import Shell, Stack
 
+pytestmark = pytest.mark.stack
+
 LEFT = b"\x1b[?1049l"  # the screen of its own is left
 
 

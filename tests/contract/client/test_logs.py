@@ -17,6 +17,8 @@ from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.client.conftest import Shell, Stack
 
+pytestmark = pytest.mark.stack
+
 TALKER = """
 import logging
 import threading

@@ -9,6 +9,8 @@ import pytest
 from kingpost import Client, Conflict, Forbidden, NotFound
 from tests.contract.client.conftest import COUNTER, Shell, Stack
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def admin(stack: Stack, far: Shell) -> Shell:

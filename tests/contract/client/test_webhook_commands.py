@@ -22,6 +22,8 @@ from tasks.webhooks.signatures import new_secret
 from tests.api_keys import ApiKeys
 from tests.contract.client.conftest import Shell, Stack
 
+pytestmark = pytest.mark.stack
+
 
 @dataclass
 class Receiver:

@@ -14,6 +14,8 @@ from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
+pytestmark = pytest.mark.stack
+
 BROKEN = """
 class Model:
     def load(self):

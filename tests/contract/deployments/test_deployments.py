@@ -12,6 +12,8 @@ from tasks.access.audit import read_audit
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 
+pytestmark = pytest.mark.stack
+
 LOADS_NEVER = """
 class Model:
     def load(self):

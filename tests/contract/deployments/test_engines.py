@@ -16,6 +16,8 @@ from tests.conditions import wait_until
 from tests.contract.deployments.engines import engine_package
 from tests.contract.deployments.rig import KEY, Rig
 
+pytestmark = pytest.mark.stack
+
 CHAT = "/v1/chat/completions"
 SERVES = "served_model_names: [org/tiny-7b, tiny]"
 

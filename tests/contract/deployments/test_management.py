@@ -13,6 +13,8 @@ from tasks.access.audit import read_audit
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:

@@ -12,6 +12,8 @@ from kingpost import Client
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
+pytestmark = pytest.mark.stack
+
 NAMES = ("alpha", "beta", "gamma")
 
 

@@ -21,6 +21,8 @@ from tests.contract.deployments.rig import KEY, Rig
 from tests.cutting import cutting
 from tests.typed import typed
 
+pytestmark = pytest.mark.stack
+
 SLOW = """
 import asyncio
 class Model:

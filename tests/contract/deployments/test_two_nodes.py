@@ -9,6 +9,8 @@ from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 from tests.processes import descendants
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:

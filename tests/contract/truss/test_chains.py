@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from tests.contract.deployments.rig import Rig
 from tests.contract.truss.test_transfers import ask, credentials, error, newest, tar, upload
+
+pytestmark = pytest.mark.stack
 
 DEPLOY = """mutation ($trussUserEnv: String) {{ deploy_chain_atomic({more}
     entrypoint: {entrypoint} dependencies: [{dependencies}] truss_user_env: $trussUserEnv

@@ -27,6 +27,8 @@ from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import KEY, Rig
 
+pytestmark = pytest.mark.stack
+
 ONCE = Config(retries={"total_max_attempts": 1})
 CREDENTIALS = "{ model_s3_upload_credentials { s3_bucket s3_key } }"
 CREATE = """mutation ($config: String) {{ create_model_from_truss(

@@ -11,6 +11,8 @@ from tests.conditions import wait_until
 from tests.contract.deployments.rig import MODEL, Rig
 from tests.contract.truss.conftest import Laptop
 
+pytestmark = pytest.mark.stack
+
 
 def id_of(kind: str, said: str) -> str:
     """The id of the model or deployment that a push tells."""

@@ -48,7 +48,10 @@ def run(folder: Path, fails: str = "") -> tuple[int, list[dict[str, object]]]:
 
 def test_every_target_has_one_new_home_and_only_what_installers_need(tmp_path: Path) -> None:
     code, calls = run(tmp_path)
-    assert (code, [call["target"] for call in calls]) == (0, ["check", "shipped", "test"])
+    assert (code, [call["target"] for call in calls]) == (
+        0,
+        ["check", "shipped", "test", "test-stacks"],
+    )
     for call in calls:
         seen = call["env"]
         assert isinstance(seen, dict) and call["home"]
@@ -60,7 +63,7 @@ def test_every_target_has_one_new_home_and_only_what_installers_need(tmp_path: P
     assert len({str(call["env"]) for call in calls}) == 1
 
 
-@pytest.mark.parametrize("fails", ["check", "shipped", "test"])
+@pytest.mark.parametrize("fails", ["check", "shipped", "test", "test-stacks"])
 def test_the_first_failure_is_the_end(fails: str, tmp_path: Path) -> None:
     code, calls = run(tmp_path, fails)
     assert (code != 0, calls[-1]["target"]) == (True, fails)
