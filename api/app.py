@@ -29,6 +29,8 @@ from api.routes import model_apis as routes_model_apis
 from api.routes import result as routes_result
 from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
+from api.routes.batches import batches as routes_batches
+from api.routes.batches import files as routes_batch_files
 from api.routes.control import audit as routes_audit
 from api.routes.control import contents as routes_contents
 from api.routes.control import deployments as routes_deployments
@@ -75,7 +77,9 @@ ROUTES = (
     routes_metrics,
     routes_packages,
     routes_uploads,
+    routes_batch_files,  # before signed URLs: no token begins with `file-`
     routes_fetching,
+    routes_batches,
     routes_deployments,
     routes_contents,
     routes_management,

@@ -32,6 +32,7 @@ from tasks.access import keys
 from tasks.access.keys import KeyCheck
 from tasks.access.library import ACCESS
 from tasks.api_keys import GRANTS, ApiKey, Need, key_id
+from tasks.batches.verbs import BATCHES
 from tasks.errors import NotFound
 from tasks.files.files import FileUploads
 from tasks.files.verbs import FILES
@@ -98,7 +99,7 @@ class Gateway:
         """All parts for these settings. They connect later."""
         store = AsyncJobStore(settings)
         store.prepare(
-            JOBS, REGISTRY, STEERING, ACCESS, LOGS, FILES
+            JOBS, REGISTRY, STEERING, ACCESS, LOGS, FILES, BATCHES
         )  # not when the first call comes
         directory, chain_key = Directory(store), settings.chain_api_key
         uploads = Uploads(store, settings)

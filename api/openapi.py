@@ -9,6 +9,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
+from api.dialects.errors import dialect_of
 from api.routes.control.keys import KeyChangeBody, NewKeyBody
 from api.routes.control.webhooks import RedriveAllBody, RedriveBody
 from api.routes.jobs.schemas import BulkBody, MoveBody, MoveRequest, RetryBody
@@ -43,6 +44,7 @@ MORE = {  # further ones, by the last segment of the path
     "{request_id}": (409, 410, 429),
     "{model}": (409,),
     "{which}": (409,),
+    "batches": (429,),
     "input": (410, 429),
     "listen": (429,),
     "test": (429,),
@@ -73,6 +75,21 @@ class ErrorResponse(BaseModel):
 
     error: str
     error_code: str
+
+
+class OpenAIError(BaseModel):
+    """What OpenAI's clients read."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrorResponse(BaseModel):
+    """Every error of the gateway on the routes of OpenAI's API."""
+
+    error: OpenAIError
 
 
 ANY_JSON: Schema = {}
@@ -135,7 +152,8 @@ def install(app: FastAPI) -> None:
 def _complete(document: Schema) -> Schema:
     components = document.setdefault("components", {})
     schemas = cast(Schema, components.setdefault("schemas", {}))
-    schemas["ErrorResponse"] = ErrorResponse.model_json_schema()
+    for kind in (ErrorResponse, OpenAIErrorResponse):
+        schemas[kind.__name__] = _schema_alone(kind, schemas)
     components["securitySchemes"] = {"key": SECURITY}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -150,7 +168,8 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
     action = path.rsplit("/", 1)[1]
     operation["security"] = [{"key": []}]
     # Where the model answers, its own errors pass through in its own shape.
-    ours = {"$ref": REF.format(model="ErrorResponse")}
+    name = "OpenAIErrorResponse" if dialect_of(path) == "openai" else "ErrorResponse"
+    ours = {"$ref": REF.format(model=name)}
     passed = action in MODEL_ANSWERS or "model APIs" in operation.get("tags", ())
     schema = {} if passed else ours
     content = {"application/json": {"schema": schema}}
@@ -173,11 +192,17 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
         }
 
 
+def _schema_alone(kind: Any, schemas: Schema) -> Schema:
+    """The schema of that type. Those that it refers to go to `schemas`."""
+    schema = TypeAdapter(kind).json_schema(ref_template=REF)
+    schemas.update(schema.pop("$defs", {}))
+    return schema
+
+
 def _schema(kind: Any, schemas: Schema) -> Schema:
     if kind is ANY_JSON:
         return {}
-    schema = TypeAdapter(kind).json_schema(ref_template=REF)
-    schemas.update(schema.pop("$defs", {}))
+    schema = _schema_alone(kind, schemas)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         schemas[kind.__name__] = schema
         return {"$ref": REF.format(model=kind.__name__)}

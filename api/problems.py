@@ -17,6 +17,7 @@ from api.unknown_fields import NO_FIELD, guess
 from deployments.registry.autoscaling import BadSetting
 from deployments.registry.removal import HasWork, NotRemovable
 from deployments.registry.verbs import EnvironmentRefused, NameTaken, NotOnItsOwn
+from tasks.batches.verbs import BatchesFull
 from tasks.errors import (
     FileMissing,
     IdempotencyConflict,
@@ -82,7 +83,7 @@ def of_error(error: KingpostError) -> Problem:
             return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_QUEUE})
         case IdempotencyConflict():
             return Problem(409, "client_error", str(error))
-        case UploadsFull():
+        case UploadsFull() | BatchesFull():
             return Problem(429, "rate_limited", str(error), {"Retry-After": RETRY_UPLOAD})
         case WrongOffset():
             said = {"Upload-Offset": str(error.offset)}

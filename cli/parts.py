@@ -85,7 +85,8 @@ def node() -> None:
 
 
 def maintenance() -> None:
-    """Runs the sweeper, the webhook sender, the autoscaler and the collector of packages. Several may run."""
+    """Runs the sweeper, the webhook sender, the autoscaler, batches and the collector of packages. Several may run."""
+    from deployments.batches import runner
     from deployments.packages import collector
     from deployments.registry import autoscaler
     from tasks.maintenance import run
@@ -96,6 +97,7 @@ def maintenance() -> None:
         lambda store: {
             autoscaler.Autoscaler(store, settings): autoscaler.EVERY_SECONDS,
             collector.PackageCollector(store, settings): collector.EVERY_SECONDS,
+            runner.BatchRunner(store, settings): runner.EVERY_SECONDS,
         },
     )
 

@@ -47,12 +47,13 @@ def parts(body: bytes, boundary: bytes) -> Iterator[Part]:
         end = body.find(b"\r\n" + mark, max(head_end + 2, at))
         if head_end < 0 or end < 0:
             raise FormError("it ends too early")
-        yield _part(body[at:head_end], slice(min(head_end + 4, end), end))
+        yield part_of(body[at:head_end], slice(min(head_end + 4, end), end))
         at = end + 2
     raise FormError(f"it has more than {MOST_PARTS} parts")
 
 
-def _part(head: bytes, place: slice) -> Part:
+def part_of(head: bytes, place: slice) -> Part:
+    """The part with these headers. Raises FormError."""
     headers: dict[str, str] = {}
     for line in head.decode(errors="replace").split("\r\n"):
         name, _, value = line.partition(":")

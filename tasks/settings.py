@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     file_seconds: float = Field(24 * 3600.0, gt=0)
     file_url_seconds: float = Field(72 * 3600.0, gt=0, le=31_536_000)
 
+    # batches
+    max_batch_file_bytes: int = Field(209_715_200, ge=1024)
+    max_batch_lines: int = Field(100_000, ge=1)
+    batch_lines_in_flight: int = Field(1000, ge=100)
+
     # per API key; 0 = no limit
     submits_per_minute: int = Field(0, ge=0)
     status_calls_per_minute: int = Field(0, ge=0)

@@ -23,6 +23,8 @@ PLAIN = {
     "garbage": "zset payload -> ms when it may be deleted, unless a job has adopted it by then",
     "files": "zset file -> ms when it may go; files that no request uses",
     "file-secret": "string, signs the URLs of files",
+    "batches": "zset batch -> ms when maintenance goes on with it; until it has ended",
+    "open_batches": "hash api key -> how many of its batches have not ended",
     "purged": "zset request_id -> ms when it was purged; until its log lines are gone",
     "paused": "set of deployments whose jobs wait until they are resumed",
     "unfinished": "hash api key -> how many of its jobs are not final",
@@ -68,6 +70,11 @@ KEYED = {
     "upload_parts": "hash number -> bytes, MD5 and payloads of one part of a transfer, in one text",
     "file": "hash of one file: key, ref, size, ending, type, expires, uses; until it expires and no request uses it",
     "files_of": "hash bytes, count of the files of one API key",
+    "listed_files": "zset file -> created ms of one API key's files at /v1/files; until they go",
+    "batch": "hash, one batch, see tasks/batches/verbs.py; a retention beyond its end",
+    "batch_parts": "set, the numbers of those parts of one batch whose lines are jobs now",
+    "batch_sizes": "hash number -> 'bytes of results, of errors' of the parts of one batch that are written; until it ends",
+    "batches_of": "zset batch -> created ms of one API key's batches; as long as they",
     "wakeups": "list that Celery reads: the wake-ups of one deployment",
 }
 CANCELS = f"{TAG}:cancels"  # pub/sub channel: request_id of a running job that was cancelled

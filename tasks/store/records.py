@@ -46,7 +46,8 @@ def retry_arguments(retry: Retry) -> list[str | int]:
     return [retry.max_attempts, retry.initial_delay_ms, retry.max_delay_ms]
 
 
-def _errors(raw: str) -> tuple[JobError, ...]:
+def errors(raw: str) -> tuple[JobError, ...]:
+    """The entries of a record's field `errors`."""
     entries = json.loads(f"[{raw}]") if raw else ()
     return tuple(JobError(e["code"], e["message"], e.get("detail", "")) for e in entries)
 
@@ -107,7 +108,7 @@ def job(request_id: str, flat: Sequence[Reply]) -> Job:
         retry=_retry(f),
         created=int(f["created"]),
         status_at=int(f["status_at"]),
-        errors=_errors(f.get("errors", "")),
+        errors=errors(f.get("errors", "")),
         webhook=f.get("webhook", ""),
         content_type=f.get("content_type", JSON),
         traceparent=f.get("trace", ""),

@@ -35,3 +35,17 @@ local function owner_of_open(transfer)
   local known = redis.call('HMGET', K.upload(transfer), 'owner', 'content_hash', 'refused')
   return not known[2] and not known[3] and known[1] or nil
 end
+
+-- Makes a file one of those that its API key lists at /v1/files.
+local function list_file(id, api_key, name, purpose, lasts_ms)
+  local at = wall_ms()
+  redis.call('HSET', K.file(id), 'name', name, 'purpose', purpose, 'created', whole(at), 'until', whole(at + lasts_ms))
+  redis.call('ZADD', K.listed_files(api_key), whole(at), id)
+end
+
+-- A listed file as {id, payload, bytes, name, purpose, created ms, ms when it expires}; nil if it is no such file, or has expired.
+local function listed_file(id, now)
+  local file = redis.call('HMGET', K.file(id), 'ref', 'size', 'name', 'purpose', 'created', 'until', 'expires')
+  if not file[4] or tonumber(file[7]) <= now then return nil end
+  return {id, file[1], file[2], file[3], file[4], file[5], file[6]}
+end

@@ -132,6 +132,7 @@ local function drop_file(id, now)
   redis.call('ZREM', K.files, id)
   if not file[1] then return end
   discard(file[3], now)
+  redis.call('ZREM', K.listed_files(file[1]), id)
   redis.call('HINCRBY', K.files_of(file[1]), 'bytes', -file[2])
   if redis.call('HINCRBY', K.files_of(file[1]), 'count', -1) <= 0 then redis.call('DEL', K.files_of(file[1])) end
 end

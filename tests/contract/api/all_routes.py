@@ -16,7 +16,7 @@ OPEN = (
     "/docs",
     "/openapi.json",
     "/redoc",
-    "/v1/files/",
+    "/v1/files/{token}",
 )  # for strangers; the URL of a file is its key
 SIGNED = "/truss/s3/"  # for who signs with credentials that were handed out: tests/contract/truss
 CONSOLE = "/ui"  # for who has logged in: test_console.py walks its pages

@@ -10,7 +10,7 @@ SCRIPTS = {path.stem: path for room in ("tasks", "deployments") for path in (ROO
 # What brings something new from outside. It is refused at the store's memory limit.
 REFUSED = {
     "submit", "push", "register", "link_chainlets", "alias", "create_environment", "keep_package", "keep_lines", "open",
-    "open_upload", "open_transfer", "claim_upload", "advance_upload", "reserve_part", "add_part", "keep_file",
+    "open_upload", "open_transfer", "claim_upload", "advance_upload", "reserve_part", "add_part", "keep_file", "keep_listed", "batch_create",
 }  # fmt: skip
 
 

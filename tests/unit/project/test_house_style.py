@@ -13,6 +13,7 @@ import pytest
 import priority
 from deployments.registry.verbs import SCRIPTS
 from tasks.access.library import ACCESS
+from tasks.batches.verbs import BATCHES
 from tasks.files.verbs import FILES
 from tasks.log_store.library import LOGS
 from tasks.state import ALLOWED, Status
@@ -43,7 +44,8 @@ VERBS = (
             for name in ("verbs", "nodes", "packages", "removal", "load_counts")
         ],
     ),
-    (FILES, ("tasks/files/verbs.py", "tasks/files/transfers.py")),
+    (FILES, [f"tasks/files/{name}.py" for name in ("verbs", "transfers", "listed")]),
+    (BATCHES, ("tasks/batches/verbs.py",)),
     (STEERING, ("tasks/steering/verbs.py",)),
     (LOGS, ("tasks/log_store/verbs.py",)),
     (

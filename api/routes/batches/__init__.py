@@ -1,0 +1,1 @@
+"""OpenAI's Batch API: its files, and its batches."""
