@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.client.choosing import client
+from cli.live.keyboard import single_keys
 from cli.live.nodes import HEAD, in_short, notes
 from cli.options import AsJson
 from cli.tables import lines
@@ -33,7 +33,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Look once, without a live view.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Shows models, queues, replicas and nodes, live until Ctrl-C."""
+    """Shows models, queues, replicas and nodes, live until q or Ctrl-C."""
     with client() as server:
         if as_json:
             said = {"deployments": server.overview(), "nodes": server.nodes()}
@@ -49,12 +49,13 @@ def _live(server: "Client", every: float) -> None:
     """Draws on the terminal's second screen, and leaves the first as it was. While the server does not answer, the last picture stays."""
     console = Console()
     shown: list[str] = []
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    with Live(console=console, screen=True, auto_refresh=False) as live, single_keys() as pressed:
         try:
-            while True:
+            ended = False
+            while not ended:
                 shown, trouble = _look(server, console.width, shown)
                 live.update(_fitted([*trouble, *shown], console), refresh=True)
-                time.sleep(every)
+                ended = pressed(b"q", every)
         except KeyboardInterrupt:
             return
 

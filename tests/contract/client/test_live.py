@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from typing import Any
 
@@ -67,10 +68,12 @@ def test_the_overview_has_every_deployment_with_its_queue(stack: Stack, logged_i
     assert set(json.loads(logged_in.type("kingpost top --json"))) == {"deployments", "nodes"}
 
 
+@pytest.mark.parametrize("end", ["q", "Ctrl-C"])
 def test_top_is_live_in_80_columns_and_leaves_the_terminal_as_it_was(
-    stack: Stack, logged_in: Shell
+    stack: Stack, logged_in: Shell, end: str
 ) -> None:
     parent, child = pty.openpty()
+    before = termios.tcgetattr(parent)
     variables = os.environ | logged_in.variables | {"LINES": "24", "TERM": "xterm"}
     command = [sys.executable, "-m", "kingpost", "top", "--every", "0.5"]
     process = subprocess.Popen(
@@ -79,9 +82,13 @@ def test_top_is_live_in_80_columns_and_leaves_the_terminal_as_it_was(
     os.close(child)
     try:
         seen = read_until(parent, lambda said: said.count(b"replicas ready:") >= 3)
-        process.send_signal(signal.SIGINT)
+        if end == "q":
+            os.write(parent, b"xq")
+        else:
+            process.send_signal(signal.SIGINT)
         seen += read_until(parent, lambda said: LEFT in said)
         assert process.wait(20) == 0
+        assert termios.tcgetattr(parent) == before
     finally:
         process.kill()
         os.close(parent)
