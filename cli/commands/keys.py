@@ -151,7 +151,7 @@ def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deletes everything of a key: its requests, of which unfinished ones are cancelled, and its files. The key itself stays."""
+    """Deletes everything of a key: its requests, of which unfinished ones are cancelled, its files and its unfinished uploads. The key itself stays."""
     what = f"all requests and files of the key {identity}"
     if not yes and not sys.stdin.isatty():
         raise NotConfirmed(f"This would delete {what}; add --yes.")
@@ -165,6 +165,7 @@ def purge(
         files += server.keys.delete_files(identity)  # those that a request used
         (left,) = [key.kept_requests for key in server.keys.list() if key.id == identity]
     said = f"Deleted: requests {requests.done}, files {files}."
+    said += " Its idempotency keys are remembered for a day after the submission."
     if left:
         said += f" Still there: requests {left}, which end or are new. Repeat the command for them."
     say(as_json, said, id=identity, requests=requests.done, files=files, kept_requests=left)

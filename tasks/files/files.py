@@ -74,9 +74,9 @@ class FileUploads(Receiver):
             raise FileMissing(file_id)
 
     async def end_some(self, api_key: str, cursor: str) -> EndedFiles:
-        """Lets files of that key go: some that no request uses, and at the end its unfinished uploads. `cursor` is '0' at first."""
+        """Lets files of that key go: some that no request uses, and at the end its unfinished uploads of files. `cursor` is '0' at first."""
         step = await self._store.run(verbs.end_files_of(api_key, cursor))
-        for upload_id in step.open:
+        for upload_id in step.uploads:
             with contextlib.suppress(NotFound):  # it has just ended
                 await self.give_up(api_key, upload_id)
         return step

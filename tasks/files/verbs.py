@@ -179,20 +179,24 @@ def keep_output(file: File, lease: Lease) -> ScriptCall[bool]:
 
 @dataclass(frozen=True)
 class EndedFiles:
-    """A step of `end_files_of`. `cursor` is '0' at the end, and then `open` has the ids of unfinished uploads."""
+    """A step of `end_files_of`. `cursor` is '0' at the end; only then the rest has ids of what is unfinished."""
 
     cursor: str
     ended: int
-    open: Sequence[str]
+    uploads: Sequence[str]  # of files
+    packages: Sequence[str]  # uploads of packages
+    transfers: Sequence[str]
 
 
 def end_files_of(api_key: str, cursor: str) -> ScriptCall[EndedFiles]:
     """Lets stored files of that key go, except those that a request uses: the next step, from that cursor ('0' at first)."""
 
     def read(reply: Reply) -> EndedFiles:
-        following, ended, open_uploads = items(reply)
+        following, ended, *unfinished = items(reply)
         return EndedFiles(
-            text(following), number(ended), [text(upload) for upload in items(open_uploads)]
+            text(following),
+            number(ended),
+            *([text(each) for each in items(ids)] for ids in unfinished),
         )
 
     return _call("end_files_of", [api_key, cursor, FILES_IN_A_STEP], read)

@@ -1,5 +1,6 @@
 """API keys, for keys with the scope `admin`: list, create, change their limits, revoke, delete their files. A key is shown once, and its hash never."""
 
+import contextlib
 from datetime import UTC, datetime
 from time import monotonic, time
 from typing import Annotated, Any, Literal
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import body as bodies
 from api.audit import audits
-from api.gateway import Admin, authenticate, gateway_of
+from api.gateway import Admin, Gateway, authenticate, gateway_of
 from api.problems import Problem
 from api.schemas import WHOLE
 from tasks.access import keys
@@ -17,6 +18,7 @@ from tasks.access.audit import Change
 from tasks.access.keys import KeyUse
 from tasks.api_keys import LONGEST_DAYS, ApiKey, Limits, Scope, said
 from tasks.errors import NotFound
+from tasks.files.verbs import EndedFiles
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 own = APIRouter(tags=["keys"])
@@ -169,16 +171,31 @@ async def delete_files(
     change: Annotated[Change, audits("key.delete_files", "admin")],
     cursor: Annotated[str, Query(pattern=r"^[0-9]{1,20}$")] = "0",
 ) -> DeletedFilesView:
-    """Deletes what a key has uploaded, finished or not, and the output files of its sync calls. A file that a request uses stays until that one is deleted."""
+    """Deletes what a key has uploaded, and the output files of its sync calls. A file that a request uses stays until that one is deleted.
+
+    Unfinished uploads go, too, those of packages as well. A package that is complete belongs to its deployments.
+    """
     gateway, deleted, ends = gateway_of(request), 0, monotonic() + SECONDS
     if await gateway.store.run(keys.find(key_id)) is None:
         raise Problem(404, "client_error", f"There is no API key with the id {key_id}.")
     while True:
         step = await gateway.files.end_some(key_id, cursor)
-        cursor, deleted = step.cursor, deleted + step.ended + len(step.open)
+        await _give_up(gateway, key_id, step)
+        unfinished = (step.uploads, step.packages, step.transfers)
+        cursor, deleted = step.cursor, deleted + step.ended + sum(map(len, unfinished))
         if cursor == "0" or monotonic() > ends:
             change.target = f"{change.target} {deleted} files"
             return DeletedFilesView(deleted=deleted, cursor=None if cursor == "0" else cursor)
+
+
+async def _give_up(gateway: Gateway, key_id: str, step: EndedFiles) -> None:
+    """Drops the unfinished uploads of packages that a step has found."""
+    for upload_id in step.packages:
+        with contextlib.suppress(NotFound):  # it has just ended
+            await gateway.uploads.give_up(key_id, upload_id)
+    for transfer_id in step.transfers:
+        with contextlib.suppress(NotFound):
+            await gateway.transfers.give_up(transfer_id)
 
 
 def _use(use: KeyUse) -> KeyUseView:

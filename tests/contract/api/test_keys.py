@@ -9,6 +9,9 @@ import pytest
 import redis
 
 from tasks.api_keys import key_id, sha256
+from tasks.files.transfers import open_transfer
+from tasks.files.transfers import transfer as find_transfer
+from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 
@@ -137,6 +140,29 @@ def test_everything_of_a_key_is_deleted(live: Live, admin: httpx.Client) -> None
     assert entry["target"] == f"{identity} 3 files"
     assert admin.delete("/v1/keys/nobody/files").status_code == 404
     assert admin.delete(f"/v1/keys/{identity}/files?cursor=x").status_code == 400
+
+
+def test_unfinished_uploads_of_packages_go_with_the_files_of_a_key(
+    live: Live, admin: httpx.Client
+) -> None:
+    plain, others = (live.new_key(scope="deploy") for _ in range(2))
+    asked = {"content_hash": "a" * 64, "size": 999}
+    with live.client(plain) as client, live.client(others) as other:
+        upload, kept = (
+            each.post("/v1/packages", json=asked).json()["upload"]["id"] for each in (client, other)
+        )
+        path, headers = f"/v1/packages/uploads/{upload}", {"Upload-Offset": "0"}
+        assert client.patch(path, content=b"x" * 9, headers=headers).is_success
+        store = JobStore(live.settings)
+        store.run(open_transfer("t" * 32, key_id(plain), "s", "package", live.settings))
+        gone = admin.delete(f"/v1/keys/{key_id(plain)}/files").json()
+        assert gone == {"deleted": 2, "cursor": None}
+        assert client.head(path).status_code == 404
+        assert other.head(f"/v1/packages/uploads/{kept}").status_code == 200
+        assert store.run(find_transfer("t" * 32)).ended
+        other.delete(f"/v1/packages/uploads/{kept}")
+    pieces = [path for path in (live.folder / "payloads").rglob("*") if upload in str(path)]
+    assert not [path for path in pieces if path.is_file()]
 
 
 def _held(client: httpx.Client) -> bool:

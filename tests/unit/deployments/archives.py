@@ -122,9 +122,11 @@ def many(count: int, name: str = "f%06d") -> Iterable[bytes]:
     """So many empty files."""
     width = len(name % 0)
     block = bytearray(header(name % 0))
+    block[148:156] = b" " * 8  # what the checksum counts in its own place
+    rest, end = sum(block[width:148]), bytes(block[156:])
+    kept = bytes(block[width:148])
+    plain = sum(block[148:])
     for number in range(count):
-        block[:width] = (name % number).encode()
-        block[148:156] = b" " * 8  # what the checksum counts in its own place
-        block[148:156] = b"%06o\0 " % sum(block)
-        yield bytes(block)
+        named = (name % number).encode()
+        yield b"%b%b%06o\0 %b" % (named, kept, sum(named) + rest + plain, end)
     yield END
