@@ -1,5 +1,6 @@
 """`kingpost up` where everything around it is somebody else's: the folder, the variables, the store, the address."""
 
+import asyncio
 import base64
 import json
 import os
@@ -22,6 +23,7 @@ from tests.valkey import Valkey
 
 NAMES = ("tasks", "cli", "api", "workers", "deployments", "redis", "celery", "typing", "typer")
 NAME = "zai-org/GLM-5"
+SOFT = 256  # file descriptors that the shell allows, softly; 1,024 is usual
 PEEK = """
 import os
 
@@ -83,7 +85,7 @@ class Stack:
         folders = ["--models", str(self.models), "--state", str(self.state)]
         self.process = Process(
             ["up", "--host", "::1", *ports, *folders], env, folder / "up.log",
-            cwd=hostile_folder(folder / "here"), soft_descriptors=1024, program=("-m", "kingpost"),
+            cwd=hostile_folder(folder / "here"), soft_descriptors=SOFT, program=("-m", "kingpost"),
         )  # fmt: skip
 
     def said(self) -> str:
@@ -161,6 +163,22 @@ def test_the_soft_limit_of_descriptors_is_raised(stack: Stack) -> None:
     pid = next(part["pid"] for part in known["parts"] if part["role"] == "api")
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     assert soft == hard
+
+
+async def test_more_sync_calls_than_the_soft_limit_allows_are_all_answered(stack: Stack) -> None:
+    host = json.loads((stack.state / "up.json").read_text())["api"].removeprefix("http://")
+    key = (stack.state / "api_key").read_text().strip()
+    call = "POST /production/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+    call += f"Authorization: Api-Key {key}\r\n\r\n[]"
+    address = host.rpartition(":")[0].strip("[]"), int(host.rpartition(":")[2])
+    opened = [await asyncio.open_connection(*address) for _ in range(SOFT + 50)]
+    for _, writer in opened:
+        writer.write(call.encode())
+    async with asyncio.timeout(60):
+        answers = [await reader.readline() for reader, _ in opened]
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * (SOFT + 50)
+    for _, writer in opened:
+        writer.close()
 
 
 def refused(folder: Path, terminal: pytest.CaptureFixture[str], host: str = "127.0.0.1") -> str:
