@@ -147,15 +147,12 @@ class DeliveryView(BaseModel):
     @classmethod
     def of(cls, request_id: str, found: Delivery) -> "DeliveryView":
         """The delivery as the API shows it."""
-        due = None
-        if found.next_in is not None:
-            due = datetime.now(UTC) + timedelta(milliseconds=found.next_in)
         return cls(
             request_id=request_id,
             url=found.url,
             webhook_status=found.status or WebhookStatus.PENDING,
             attempts=[AttemptView.model_validate(attempt) for attempt in found.attempts],
-            next_attempt_at=due,
+            next_attempt_at=None if found.next_in is None else time_in(found.next_in),
         )
 
 
@@ -302,6 +299,12 @@ def eta_seconds(reading: Reading, slots: int, waiting: Waiting = NOTHING) -> flo
 def time_of(milliseconds: int) -> datetime:
     """A time that the store has as Unix milliseconds."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def time_in(milliseconds: int) -> datetime:
+    """The time after that many milliseconds, to the second: the same answer again says the same."""
+    after = datetime.now(UTC) + timedelta(milliseconds=milliseconds + 500)
+    return after.replace(microsecond=0)
 
 
 def maybe_time(milliseconds: int | None) -> datetime | None:

@@ -60,13 +60,24 @@ class GivenUp(Record):
     attempts: Sequence[Mapping[str, Any]] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnItsWay(Record):
+    """A webhook that is not delivered yet, with every attempt. `next_attempt_at` is None while an attempt runs."""
+
+    request_id: str
+    url: str = ""
+    next_attempt_at: datetime | None = None
+    attempts: Sequence[Mapping[str, Any]] = ()
+
+
 @dataclass(frozen=True)
 class Webhooks:
-    """How many webhooks are on their way, how many were given up, and the latest of those that were given up."""
+    """How many webhooks are on their way, how many were given up, the latest of those that were given up, and those that are tried next."""
 
     pending: int
     given_up: int
     latest: Sequence[GivenUp]
+    on_their_way: Sequence[OnItsWay] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,9 +272,11 @@ def new_secret(*, first: bool = False) -> Flow[str]:
 
 
 def list_webhooks(limit: int = 100) -> Flow[Webhooks]:
-    """The webhooks whose delivery was given up, the latest first."""
+    """The webhooks whose delivery was given up, the latest first, and those on their way, the next first; at most `limit` of each."""
     said = json_object((yield from ask(Request("GET", "/v1/webhooks", {"limit": str(limit)}))))
-    return Webhooks(said["pending"], said["given_up"], [GivenUp.of(row) for row in said["latest"]])
+    latest = [GivenUp.of(row) for row in said["latest"]]
+    following = [OnItsWay.of(row) for row in said.get("on_their_way", ())]
+    return Webhooks(said["pending"], said["given_up"], latest, following)
 
 
 def resend(request_id: str) -> Flow[None]:

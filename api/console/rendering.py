@@ -17,14 +17,22 @@ from starlette.responses import HTMLResponse, Response
 from api.console import sparklines
 from api.console.sessions import Viewer
 from api.schemas import AttemptView, time_of
+from deployments.registry.autoscaling import RANGES
 from kingpost.records import WAITS
 from tasks.outside_text import printable
 
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 LEVEL_NAMES = {0: "high", 1: "medium", 2: "low"}
+# After the name of a setting; that of a percentage without the word in its name.
+AUTOSCALING_UNITS = {
+    "autoscaling_window": ", s",
+    "scale_down_delay": ", s",
+    "max_scale_down_rate": ", %",
+}
 MOST_VERSIONS = 8  # of a model that a request can be moved to by a button, the newest
 PIECES = 100  # of a template that are rendered at a time: it takes about half a millisecond
+MOST_FOLLOWING = 20  # webhooks on their way in a page, the next
 MOST_ATTEMPTS = 10  # of a webhook, the latest
 MOST_SHOWN = 200_000  # characters of a text in a page; the rest is a download
 SECURITY = {
@@ -156,7 +164,10 @@ WORDS: dict[str, Any] = {
     "WAITS": WAITS,
     "LEVELS": LEVEL_NAMES,
     "MOST_ATTEMPTS": MOST_ATTEMPTS,
+    "MOST_FOLLOWING": MOST_FOLLOWING,
     "MOST_VERSIONS": MOST_VERSIONS,
+    "AUTOSCALING": RANGES,
+    "AUTOSCALING_UNITS": AUTOSCALING_UNITS,
 }
 TEMPLATES.globals.update(WORDS)
 # Globals, because a live part that is rendered alone does not run the imports of its template.

@@ -1,9 +1,10 @@
-"""`kingpost webhooks`: lists webhooks that could not be delivered, and sends them again."""
+"""`kingpost webhooks`: lists webhooks that are not or could not be delivered, and sends them again."""
 
 import json
 import uuid
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +16,7 @@ from cli.options import AsJson
 from cli.tables import show
 
 if TYPE_CHECKING:
-    from kingpost.operating import GivenUp
+    from kingpost.operating import GivenUp, OnItsWay
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,21 +27,25 @@ app.command("test")(send_test)
 
 
 @app.command("list")
-def list_given_up(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most lines to show.")] = 20,
+def list_webhooks(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most lines of each list.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Lists the webhooks whose delivery was given up, latest first."""
+    """Lists the webhooks whose delivery was given up, latest first, and those on their way, next first."""
     found = operator().webhooks(limit)
     if as_json:
-        latest = [{k: v for k, v in asdict(row).items() if k != "raw"} for row in found.latest]
-        said = {"pending": found.pending, "given_up": found.given_up, "latest": latest}
-        print(json.dumps(said, default=str))
+        lists = {"latest": found.latest, "on_their_way": found.on_their_way}
+        said = {name: [_fields(row) for row in rows] for name, rows in lists.items()}
+        counts = {"pending": found.pending, "given_up": found.given_up}
+        print(json.dumps(counts | said, default=str))
         return
     print(f"{found.pending} on their way, {found.given_up} given up.")
     if found.latest:
         head = ("request", "given up", "tries", "last answer", "endpoint")
-        show(head, [_row(given_up) for given_up in found.latest])
+        show(head, [_row(row, row.given_up_at, "-") for row in found.latest])
+    if found.on_their_way:
+        head = ("request", "next try", "tries", "last answer", "endpoint")
+        show(head, [_row(row, row.next_attempt_at, "now") for row in found.on_their_way])
 
 
 @app.command()
@@ -98,8 +103,12 @@ def _webhooks(count: int) -> str:
     return "1 webhook" if count == 1 else f"{count:,} webhooks"
 
 
-def _row(given_up: "GivenUp") -> tuple[str, ...]:
-    at, last = given_up.given_up_at, given_up.attempts[-1] if given_up.attempts else {}
-    when = at.strftime("%m-%d %H:%M") if at else "-"
+def _row(row: "GivenUp | OnItsWay", at: datetime | None, without: str) -> tuple[str, ...]:
+    last = row.attempts[-1] if row.attempts else {}
+    when = at.astimezone().strftime("%m-%d %H:%M") if at else without
     answer = str(last.get("status") or last.get("error") or "-")
-    return given_up.request_id, when, str(len(given_up.attempts)), answer, given_up.url
+    return row.request_id, when, str(len(row.attempts)), answer, row.url
+
+
+def _fields(row: "GivenUp | OnItsWay") -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name != "raw"}

@@ -1,5 +1,6 @@
 """Pause, resume, keys and webhooks on the store that this machine reaches. The audit log gets entries with the same actions as by the API."""
 
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -7,7 +8,7 @@ from cli.auditing import audited
 from cli.client.operator import SECRET_EXISTS, NewKey
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
-from kingpost.operating import NOT_RESENT, ApiKey, GivenUp, Webhooks, WebhookSecret
+from kingpost.operating import NOT_RESENT, ApiKey, GivenUp, OnItsWay, Webhooks, WebhookSecret
 from kingpost.records import BulkProgress
 from tasks.access import keys
 from tasks.access.audit import COMMAND_LINE
@@ -120,7 +121,18 @@ class OperatorOnStore:
             )
             for row in status.latest
         ]
-        return Webhooks(status.pending, status.exhausted, latest)
+        following = [
+            OnItsWay(
+                request_id=row.request_id,
+                url=row.url,
+                next_attempt_at=None
+                if row.next_in is None
+                else _time(time.time() + row.next_in / 1000),
+                attempts=row.attempts,
+            )
+            for row in status.following
+        ]
+        return Webhooks(status.pending, status.exhausted, latest, following)
 
     def resend(self, request_id: str) -> None:
         """Sends a request's webhook again. Raises NotFound if there is none to send."""

@@ -55,12 +55,23 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class OnItsWay:
+    """A webhook that is not delivered yet."""
+
+    request_id: str
+    url: str
+    attempts: list[dict[str, Any]]  # as of GivenUp
+    next_in: Milliseconds | None  # until the next attempt; None while one runs
+
+
+@dataclass(frozen=True)
 class OutboxStatus:
-    """The numbers of webhooks on their way and given up, and the latest that were given up."""
+    """The numbers of webhooks on their way and given up, the latest that were given up, and the next that are tried."""
 
     pending: int
     exhausted: int
     latest: list[GivenUp]
+    following: list[OnItsWay]
 
 
 @dataclass(frozen=True)
@@ -171,12 +182,13 @@ def delivery(request_id: str, owner: str = "") -> ScriptCall[Delivery | None]:
 
 
 def outbox_status(latest: int = 0) -> ScriptCall[OutboxStatus]:
-    """The numbers of webhooks, and those that were given up last, at most `latest`."""
+    """The numbers of webhooks, those that were given up last, and those that are tried next, at most `latest` of each."""
 
     def read(reply: Reply) -> OutboxStatus:
-        pending, exhausted, rows = items(reply)
+        pending, exhausted, rows, due = items(reply)
         given_up = [_given_up(items(row)) for row in items(rows)]
-        return OutboxStatus(number(pending), number(exhausted), given_up)
+        following = [_on_its_way(items(row)) for row in items(due)]
+        return OutboxStatus(number(pending), number(exhausted), given_up, following)
 
     return ScriptCall("outbox_status", [latest], read)
 
@@ -205,3 +217,8 @@ def _final(row: list[Reply]) -> Final:
 def _given_up(row: list[Reply]) -> GivenUp:
     request_id, at, url, log = (text(part) for part in row)
     return GivenUp(request_id, int(float(at)), url, json.loads(f"[{log}]"))
+
+
+def _on_its_way(row: list[Reply]) -> OnItsWay:
+    request_id, due, url, log = (text(part) for part in row)
+    return OnItsWay(request_id, url, json.loads(f"[{log}]"), None if due == "-1" else int(due))

@@ -50,6 +50,12 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   wantsNow = false;
 });
 
+// What somebody has opened, closed or filled in stays so when the page is brought up to date.
+const touched = new WeakSet();
+document.addEventListener("input", ({ target }) => touched.add(target));
+document.addEventListener("click", ({ target }) => { if (target.closest("summary")) touched.add(target.closest("details")); });
+Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(["open", "value", "checked"].includes(name) && touched.has(node));
+
 // --- buttons and forms that change something
 
 async function act(element, body) {
@@ -65,7 +71,8 @@ async function act(element, body) {
     if (said?.startsWith("/")) return location.assign(said); // what the page was about is gone
     if (said === "secret") showSecret(answer.key ?? answer.secret);
     if (said === "test") return showTest(answer);
-    note(answer?.message ?? "Done.");
+    for (const field of element.elements ?? []) touched.delete(field); // the form is saved
+    note(answer?.message ?? said ?? "Done.");
     refresh();
   } catch (error) {
     note(error.message, true);

@@ -12,6 +12,7 @@ from api.gateway import Admin, gateway_of, new_request_id
 from api.problems import Problem
 from api.routes import stepping
 from api.routes.jobs.schemas import BulkAnswer, Id
+from api.schemas import AttemptView, time_in
 from tasks.access.audit import Change
 from tasks.outside_text import utf8
 from tasks.steering import verbs as steering
@@ -19,7 +20,7 @@ from tasks.steering.verbs import Progress
 from tasks.webhooks import secrets, verbs
 from tasks.webhooks.secrets import WebhookSecret
 from tasks.webhooks.signatures import new_secret
-from tasks.webhooks.verbs import GivenUp, Redelivery
+from tasks.webhooks.verbs import GivenUp, OnItsWay, Redelivery
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 LARGEST_BODY = 200_000  # bytes
@@ -74,12 +75,32 @@ class GivenUpView(BaseModel):
         )
 
 
+class OnItsWayView(BaseModel):
+    """A webhook that is not delivered yet."""
+
+    request_id: str
+    url: str
+    next_attempt_at: datetime | None = Field(description="Null while an attempt runs.")
+    attempts: list[AttemptView]
+
+    @classmethod
+    def of(cls, found: OnItsWay) -> "OnItsWayView":
+        """It as it is shown."""
+        return cls(
+            request_id=found.request_id,
+            url=found.url,
+            next_attempt_at=None if found.next_in is None else time_in(found.next_in),
+            attempts=[AttemptView.model_validate(attempt) for attempt in found.attempts],
+        )
+
+
 class WebhooksView(BaseModel):
-    """How many webhooks are on their way, how many were given up, and those that were given up last."""
+    """How many webhooks are on their way, how many were given up, those that were given up last, and those that are tried next."""
 
     pending: int
     given_up: int
     latest: list[GivenUpView]
+    on_their_way: list[OnItsWayView]
 
 
 class RedriveBody(BaseModel):
@@ -134,10 +155,16 @@ async def rotate(
 async def given_up(
     request: Request, _: Admin, limit: Annotated[int, Query(ge=0, le=MOST)] = 100
 ) -> WebhooksView:
-    """The webhooks whose delivery was given up, the latest first, with every attempt."""
+    """The webhooks whose delivery was given up, the latest first, and those on their way, the next first, with every attempt; at most `limit` of each."""
     status = await gateway_of(request).store.run(verbs.outbox_status(limit))
     latest = [GivenUpView.of(entry) for entry in status.latest]
-    return WebhooksView(pending=status.pending, given_up=status.exhausted, latest=latest)
+    following = [OnItsWayView.of(entry) for entry in status.following]
+    return WebhooksView(
+        pending=status.pending,
+        given_up=status.exhausted,
+        latest=latest,
+        on_their_way=following,
+    )
 
 
 @router.post("/webhooks/redrive", response_model=Redriven)

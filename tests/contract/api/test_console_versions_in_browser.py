@@ -2,7 +2,10 @@
 
 import httpx
 
+from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment
+from tasks.store.job_store import JobStore
+from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.contract.api.test_console_in_browser import Console, chromium, console, in_both, serious
 from tests.contract.api.versions import FILES, versions
@@ -91,4 +94,43 @@ def test_waiting_requests_move_to_another_version_and_are_deleted(
     page.get_by_role("button", name="Go on").click()
     console.see("No request matches")
     assert http.get(f"/async_request/{ids[0]}").status_code == 404
+    assert console.wrong == []
+
+
+def test_a_sleeping_deployment_is_woken_and_its_scaling_is_set(
+    live: Live, console: Console, versions: list[Deployment]
+) -> None:
+    page, (old, _) = console.page, versions
+    path, store = f"/v1/models/versions/deployments/{old.id}", JobStore(live.settings)
+
+    def stays_asleep() -> bool:
+        """Whether the autoscaler has left it asleep. A round that began before does not."""
+        store.run(registry.scale(old.id, 0, 7.0, False, {"ready"}))
+        wait_until(lambda: store.run(registry.deployment(old.id)).load != 7.0, 30)
+        return store.run(registry.deployment(old.id)).wanted == 0
+
+    with live.client() as http:
+        settings = {"scale_down_delay": 0, "autoscaling_window": 10}
+        http.patch(f"{path}/autoscaling_settings", json=settings).raise_for_status()
+    wait_until(stays_asleep, 30)
+    console.at(f"/ui/models/{old.model_id}")
+    article = page.locator(f"#d{old.id}")
+    article.locator(".s-scaled_to_zero").wait_for()
+    article.locator("summary", has_text="Autoscaling").click()
+    rate = article.get_by_label("max scale down rate, %")
+    assert rate.get_attribute("max") == "50"
+    rate.fill("20")
+    with page.expect_response("**/wake") as woken:
+        article.get_by_role("button", name="Wake").click()
+    assert woken.value.status == 202
+    console.see("A replica starts.")
+    wait_until(lambda: store.run(registry.deployment(old.id)).wanted == 1, 30)
+    page.evaluate("refresh()")  # a change that no replica shows comes with the next minute
+    article.locator(".s-scaled_to_zero").wait_for(state="detached")
+    assert rate.input_value() == "20"  # what was filled in stays while the page changes
+    article.get_by_role("button", name="Save").click()
+    console.see("The settings hold from now on.")
+    with live.client() as http:
+        said = http.get(path).json()
+    assert said["autoscaling_settings"]["max_scale_down_rate"] == 20
     assert console.wrong == []

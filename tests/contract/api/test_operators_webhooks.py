@@ -56,6 +56,10 @@ def finished(store: JobStore, hook: str = "https://127.0.0.1/hook") -> RequestId
     return request_id
 
 
+def on_their_way(admin: httpx.Client, limit: int = 1000) -> list[dict[str, Any]]:
+    return admin.get("/v1/webhooks", params={"limit": limit}).json()["on_their_way"]
+
+
 def test_a_webhook_that_is_tried_again_says_why_and_when(
     live: Live, admin: httpx.Client, key: str
 ) -> None:
@@ -69,6 +73,11 @@ def test_a_webhook_that_is_tried_again_says_why_and_when(
     admin.post("/ui/login", data={"key": key}, headers={"origin": live.url})
     page = admin.get(f"/ui/jobs/{request_id}").text
     assert "attempt 1: " in page and "The next attempt is due" in page
+    (listed,) = [row for row in on_their_way(admin) if row["request_id"] == request_id]
+    assert listed["url"] == hook and listed["attempts"][:1] == said["attempts"][:1]
+    assert "next_attempt_at" in listed  # null while an attempt runs
+    assert "no connection: its name is not known here" in admin.get("/ui/webhooks").text
+    assert len(on_their_way(admin, limit=0)) == 0
     assert admin.get("/async_request/nobody/webhook").status_code == 404
     with live.client() as other:
         assert other.get(path).status_code == 404  # another key's
