@@ -20,6 +20,7 @@ PLAIN = {
     "forget": "zset request_id -> ms when the record goes; of jobs that stay beyond their retention, and of those that an earlier version ended",
     "ended_buckets": "zset number of a set `ended` -> ms when the first record of that set goes",
     "ended_count": "string, counts final states",
+    "retries": "zset deployment -> ms when the first of its `delayed` attempts may go on, or before; until none waits",
     "garbage": "zset payload -> ms when it may be deleted, unless a job has adopted it by then",
     "files": "zset file -> ms when it may go; files that no request uses",
     "file-secret": "string, signs the URLs of files",
@@ -77,7 +78,7 @@ KEYED = {
     "batches_of": "zset batch -> created ms of one API key's batches; as long as they",
     "wakeups": "list that Celery reads: the wake-ups of one deployment",
 }
-CANCELS = f"{TAG}:cancels"  # pub/sub channel: request_id of a running job that was cancelled
+CANCELS = f"{TAG}:cancels:"  # with a replica's id a pub/sub channel: request_id of a job that runs there and was cancelled
 
 
 def plain(name: str) -> str:
@@ -100,7 +101,7 @@ def wakeup_queue(deployment_id: str) -> str:
 def lua() -> str:
     """The table `K` for the scripts: `K.leases`, `K.job(request_id)` and so on. A hyphen in a name becomes an underscore."""
     rows = [f"{name.replace('-', '_')} = '{TAG}:{name}'," for name in PLAIN]
-    rows.append(f"cancels = '{CANCELS}',")
+    rows.append(f"cancels = function(a) return '{CANCELS}' .. a end,")
     for name in KEYED:
         prefix = keyed(name, "")
         rows.append(f"{name} = function(a) return '{prefix}' .. a end,")

@@ -407,6 +407,11 @@ def rewake(cursor: int, limit: int) -> ScriptCall[list[int]]:
     )
 
 
+def end_backoffs(limit: int) -> ScriptCall[int]:
+    """Puts attempts whose backoff is over back into their queues, at most that many. The reply is their number."""
+    return ScriptCall("end_backoffs", [limit], number)
+
+
 def forget(limit: int) -> ScriptCall[int]:
     """Drops records whose retention is over. The reply is their number."""
     return ScriptCall("forget", [limit], number)

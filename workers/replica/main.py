@@ -138,7 +138,7 @@ class ReplicaWorker:
         reloads = Reloads(self.host, leader, self.deployment.id)
         self._reloads = Channel(self.store, RELOADS, reloads.take) if follows_folder else None
         # The heartbeat is the safety net for a message that is missed.
-        self._cancels = Channel(self.store, keys.CANCELS, self._cancel)
+        self._cancels = Channel(self.store, keys.CANCELS + self.id, self._cancel)
         self._heartbeat = Heartbeat(self.store, self._runs, settings, self.stop_run, self._report)
         self._health, self._watchdog = self._watches(served)
 

@@ -30,4 +30,6 @@ move(K.held, K.queue, function(id, member)
   redis.call('ZREM', K.held_by(from .. ':' .. (redis.call('HGET', K.job(id), 'key') or '')), member)
 end)
 if moved > 0 then redis.call('SADD', K.backlog, to) end
+local first = redis.call('ZRANGE', K.delayed(to), 0, 0, 'WITHSCORES')
+if first[2] then redis.call('ZADD', K.retries, 'LT', first[2], to) end
 return moved

@@ -36,6 +36,13 @@ local function enqueue_all(deployment, queued)
   return wake(deployment, #queued / 2)
 end
 
+-- An attempt waits out its backoff.
+local function delay(deployment, member, not_before)
+  redis.call('ZADD', K.delayed(deployment), not_before, member)
+  redis.call('ZADD', K.retries, 'LT', not_before, deployment)
+  redis.call('SADD', K.backlog, deployment)
+end
+
 local function enqueue(deployment, member, score) return enqueue_all(deployment, {score, member}) end
 
 -- Wakes those who wait for news of a job: a status, or the kind of an event.
@@ -286,7 +293,7 @@ end
 -- QUEUED | IN_PROGRESS -> CANCELED, at once and for good. A running call loses its fence and is told to stop; its slot
 -- stays taken until `stopped` says that it has really ended. Returns the word to answer with, and a final job's status.
 local function cancel(id, running_too, now)
-  local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'errors')
+  local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'errors', 'replica')
   if job[1] == 'CANCELED' then return 'already_canceled' end
   if job[1] ~= 'QUEUED' and job[1] ~= 'IN_PROGRESS' then return 'already_final', job[1] end
   if job[1] == 'QUEUED' then
@@ -297,7 +304,7 @@ local function cancel(id, running_too, now)
   if not running_too then return 'running' end
   redis.call('HSET', K.job(id), 'stopping', job[2], 'fence', '')
   finalize(id, 'CANCELED', now, with_error(job[3], S.canceled_error))
-  redis.call('PUBLISH', K.cancels, id)
+  redis.call('PUBLISH', K.cancels(job[4] or ''), id)
   return 'stopping'
 end
 
@@ -346,8 +353,7 @@ local function move_to_deployment(id, deployment, now)
   local score = whole(fair_score(deployment, job[1], job[2], 1))
   redis.call('HSET', K.job(id), 'deployment', deployment, 'score', score)
   if tonumber(job[4] or 0) > now then
-    redis.call('ZADD', K.delayed(deployment), job[4], job[3])
-    redis.call('SADD', K.backlog, deployment)
+    delay(deployment, job[3], job[4])
   else
     enqueue(deployment, job[3], score)
   end
@@ -373,8 +379,7 @@ local function requeue(id, now, not_before, attempt)
   redis.call('HDEL', K.job(id), 'fraction', 'message')
   tell(id, 'QUEUED')
   if not_before > now then
-    redis.call('ZADD', K.delayed(job[1]), whole(not_before), job[2])
-    redis.call('SADD', K.backlog, job[1])
+    delay(job[1], job[2], whole(not_before))
   else
     enqueue(job[1], job[2], job[3])
   end

@@ -86,7 +86,13 @@ def hot_path(store: JobStore, waiting: RequestId) -> None:
         store.run(steering.count(wanted, START, looked_at=100))
     store.run(steering.upcoming(JobFilter(deployments=(DEPLOYMENT,)), FIRST, 20, looked_at=100))
     store.run(verbs.reindex(KEY, 0, 100))
-    for sweep in (verbs.rescue(100), verbs.expire(100), verbs.rewake(0, 100), verbs.forget(100)):
+    for sweep in (
+        verbs.rescue(100),
+        verbs.expire(100),
+        verbs.rewake(0, 100),
+        verbs.end_backoffs(100),
+        verbs.forget(100),
+    ):
         store.run(sweep)
     store.run(take_deliveries(100, 1000, "token"))
     store.run(verbs.wake(DEPLOYMENT))

@@ -467,3 +467,19 @@ def test_any_number_of_deployments_is_asked_whether_they_are_paused(store: JobSt
     asked = [f"d{number}" for number in range(20_000)]
     store.run(verbs.pause("d7", True))
     assert [name for name, paused in zip(asked, store.run(verbs.paused(asked)), strict=True) if paused] == ["d7"]  # fmt: skip
+
+
+def test_a_cancel_is_told_to_the_replica_that_runs_the_job_and_to_no_other(store: JobStore) -> None:
+    request_id = submit(store)
+    replica = claim(store).job.replica
+    channel = store.redis.pubsub(ignore_subscribe_messages=True)
+    channel.psubscribe(keys.CANCELS + "*")
+    assert store.run(verbs.cancel(request_id))[0] is CancelResult.STOPPING
+    store.redis.publish(keys.CANCELS + "end", "end")
+    said: list[tuple[str, str]] = []
+    for message in channel.listen():
+        said.append((message["channel"].decode(), message["data"].decode()))
+        if said[-1][1] == "end":
+            break
+    assert said[:-1] == [(keys.CANCELS + replica, request_id)]
+    channel.close()

@@ -266,6 +266,7 @@ class StoreMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         self.run(verbs.rescue(100))
         self.run(verbs.expire(100))
+        self.run(verbs.end_backoffs(100))
         self.run(verbs.rewake(0, 100))
         self.run(verbs.forget(100))
         self.store.run(verbs.collect(1, ["inputs/of-nobody"]))
@@ -347,6 +348,16 @@ class StoreMachine(RuleBasedStateMachine):
                 # Each freed slot lets one held job go on: into the queue, where the next claim finds it.
                 claimable = own & {raw_id.decode()[14:] for raw_id in queue}
                 assert not held or len(mine) + len(claimable) >= LIMIT
+
+    @invariant()
+    def no_backoff_ends_unseen(self) -> None:
+        for deployment in DEPLOYMENTS:
+            first: Any = self.store.redis.zrange(
+                keys.keyed("delayed", deployment), 0, 0, withscores=True
+            )
+            if first:
+                noted: Any = self.store.redis.zscore(keys.plain("retries"), deployment)
+                assert noted is not None and noted <= first[0][1]
 
     @invariant()
     def no_unknown_key(self) -> None:

@@ -215,6 +215,24 @@ async def test_one_round_rescues_whatever_a_lost_machine_has_left(
     assert {entry["request_id"] for entry in logged if entry["event"] == "job.requeued"} == lost
 
 
+async def test_one_round_ends_the_backoffs_of_every_deployment(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    for number in range(450):
+        deployment, request_id = f"dep{number:05d}", RequestId(uuid.uuid4().hex)
+        store.run(verbs.submit([Submission(request_id, deployment, "m", b"{}")], "k", 10))
+        claim = store.run(verbs.claim(deployment, "r:0", f"{number:032d}", "r"))
+        assert claim
+        store.run(verbs.release(claim.lease, verbs.Release.RETRY, 5000))
+    async_store = AsyncJobStore(settings, movable_clock=True)
+    sweeper = Sweeper(async_store, settings, Time())
+    assert (await sweeper.run_once()).retried == 0
+    clock.advance(6)
+    assert (await sweeper.run_once()).retried == 450
+    await async_store.close()
+    assert not store.redis.exists(keys.plain("retries"))
+
+
 async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_it(
     settings: Settings, store: JobStore, async_store: AsyncJobStore
 ) -> None:
@@ -342,10 +360,10 @@ def test_a_channel_goes_on_after_a_message_that_raises(settings: Settings, store
         if message == "bad":
             raise ValueError("planted")
 
-    channel = Channel(store, keys.CANCELS, take)
+    channel = Channel(store, keys.CANCELS + "r1", take)
     channel.start()
-    wait_until(lambda: store.redis.publish(keys.CANCELS, "bad"))
-    store.redis.publish(keys.CANCELS, "good")
+    wait_until(lambda: store.redis.publish(keys.CANCELS + "r1", "bad"))
+    store.redis.publish(keys.CANCELS + "r1", "good")
     wait_until(lambda: "good" in seen)
     channel.stop()
 
