@@ -17,6 +17,7 @@ from deployments.registry import nodes as node_registry
 from deployments.registry import verbs as registry
 from deployments.registry.load_counts import load_counts
 from deployments.registry.nodes import Heard, Vital
+from deployments.registry.pages import all_deployments, all_models
 from deployments.registry.records import Deployment, Model, Replica
 from tasks.store.job_store import AsyncJobStore, unavailable
 from tasks.store.totals import BATCH, Counts, Durations, Totals, totals
@@ -79,7 +80,7 @@ class Snapshot:
     @classmethod
     async def read(cls, store: AsyncJobStore, replicas: Sequence[Replica]) -> "Snapshot":
         """Reads it all, the totals of some deployments at a time. Raises StoreUnavailable."""
-        deployments = list(await store.run(registry.deployments()))
+        deployments = await all_deployments(store)
         counted, loads = list[Totals](), list[Counts]()
         for first in range(0, len(deployments), BATCH):
             some = [deployment.id for deployment in deployments[first : first + BATCH]]
@@ -91,7 +92,7 @@ class Snapshot:
             deployments,
             counted,
             loads,
-            await store.run(registry.models()),
+            await all_models(store),
             replicas,
             await store.run(node_registry.nodes()),
             await store.run(node_registry.vital()),

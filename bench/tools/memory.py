@@ -18,6 +18,7 @@ from tasks.store.job_store import JobStore
 
 ECHO = ROOT / "models" / "echo"
 BATCH = 500
+PART = 5000
 HOOK = "https://example.com/hooks/kingpost"
 DONE = Outcome(Status.SUCCEEDED, 1234.5, b"{}", "application/json", output_bytes=2)
 SILENT = Outcome(Status.SUCCEEDED, 1234.5)
@@ -66,11 +67,13 @@ def measured(jobs: int) -> dict[str, float]:
             ("running", "", None),
         ):
             before = used(store)
-            submit(store, deployment, jobs, webhook)
-            if state == "finished":
-                took("queued", before)
-            run(store, deployment, jobs, outcome)
+            for part in (min(PART, jobs - done) for done in range(0, jobs, PART)):  # or some expire
+                submit(store, deployment, part, webhook)
+                run(store, deployment, part, outcome)
             took(state, before)
+        before = used(store)
+        submit(store, deployment, jobs)
+        took("queued", before)
         store.close()
     return found
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployments.packages.store import unpacked_in
-from deployments.registry import verbs as registry
+from deployments.registry.pages import all_deployments
 from tasks.process.logs import get_logger
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
@@ -40,7 +40,7 @@ class UnpackedCollector:
         """One round. Returns how many packages it deleted. Raises StoreUnavailable."""
         if not self._grace:
             return 0
-        known = await self._store.run(registry.deployments())
+        known = await all_deployments(self._store)
         needed = {each.content_hash for each in known if each.active and not each.retired}
         gone = await asyncio.to_thread(self._collect, needed)
         if gone:

@@ -3,14 +3,17 @@
 Any number of autoscalers may run, and one of them leads. It only writes `wanted`. Nodes take seats and start what fits.
 """
 
+import asyncio
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling, Scaler
+from deployments.registry.pages import all_deployments, all_models, loads_of, pages
 from deployments.registry.records import Deployment, Load, Model, Replica
 from tasks.process.logs import get_logger
 from tasks.process.loops import Guards
@@ -18,9 +21,12 @@ from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 
 log = get_logger("autoscaler")
+Work = tuple[str, Callable[[], Awaitable[None]]]  # of a deployment or a model, by its id
 
 EVERY_SECONDS = 1.0
 LEAD_MS = 5000  # without a sign of the leader, after which another autoscaler takes over
+LEAD_AGAIN_SECONDS = 1.0  # between two signs
+AT_ONCE = 100  # deployments whose changes are written together
 RETIRED_SECONDS = 10  # without work, after which a deployment stops that an environment has left
 
 
@@ -60,39 +66,58 @@ class Autoscaler:
         self._guards = Guards("scaling of", monotonic=monotonic)  # by deployment, or model
         self._scalers: dict[str, Scaler] = {}
         self._served: dict[str, int] = {}
+        self._needy: set[str] = set()  # as this round began
+        self._led_at = 0.0
 
     async def run_once(self) -> bool:
         """Scales everything once. False if another autoscaler leads. Raises StoreUnavailable."""
-        if not await self._store.run(registry.lead(self._me, LEAD_MS)):
+        if not await self._leads(anew=True):
             return False
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in await self._store.run(registry.replicas()):
             replicas[replica.deployment_id].append(replica)
-        models = await self._store.run(registry.models())
+        models = await all_models(self._store)
         warming = {env.candidate for model in models for env in model.environments.values()}
         leaders, followers = await self._see(replicas)
+        self._needy = set(await self._store.run(registry.needy()))
+        work: list[Work] = []
         for seen in leaders:
-            with_it = followers.pop(seen.deployment.id, [])
-            guard = self._guards[seen.deployment.id]
-            if guard.due:
-                with guard.part():
-                    await self._scale(seen, with_it, seen.deployment.id in warming)
+            id_, with_it = seen.deployment.id, followers.pop(seen.deployment.id, [])
+            work.append((id_, partial(self._scale, seen, with_it, id_ in warming)))
         for leader, left in followers.items():  # whose leader is not active
-            with self._guards[leader].part():
-                await self._scale_along(left, 0)
+            work.append((leader, partial(self._scale_along, left, 0)))
         for model in models:
-            with self._guards[model.id].part():
-                await self._switch_warm(model, replicas)
+            if any(environment.candidate for environment in model.environments.values()):
+                work.append((model.id, partial(self._switch_warm, model, replicas)))
+        for batch in pages(work, AT_ONCE):
+            if not await self._leads():
+                return False
+            await asyncio.gather(*(self._guarded(name, part) for name, part in batch))
         return True
+
+    async def _leads(self, anew: bool = False) -> bool:
+        """Whether this autoscaler leads. It says so again in good time, however long a round takes."""
+        if anew or self._monotonic() - self._led_at > LEAD_AGAIN_SECONDS:
+            if not await self._store.run(registry.lead(self._me, LEAD_MS)):
+                return False
+            self._led_at = self._monotonic()
+        return True
+
+    async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Does the part of a round that is about one deployment or model. A failure does not stop the others."""
+        guard = self._guards[name]
+        if guard.due:
+            with guard.part():
+                await work()
 
     async def _see(
         self, replicas: dict[str, list[Replica]]
     ) -> tuple[list[Seen], dict[str, list[Seen]]]:
         """The deployments that scale, and by their ids those that share their processes."""
-        known = await self._store.run(registry.deployments())
+        known = await all_deployments(self._store)
         deployments = [deployment for deployment in known if deployment.active]
         ids = [deployment.id for deployment in deployments]
-        loads = await self._store.run(registry.loads(ids))
+        loads = await loads_of(self._store, ids)
         leaders: list[Seen] = []
         followers: dict[str, list[Seen]] = defaultdict(list)
         for deployment, load in zip(deployments, loads, strict=True):
@@ -117,14 +142,22 @@ class Autoscaler:
         if wanted != deployment.wanted:
             log.info("deployment.scaled", deployment=deployment.id, wanted=wanted, load=total)
         has_work = has_work or warming
-        await self._store.run(registry.scale(deployment.id, wanted, total, has_work, seen.states))
+        await self._write(seen, wanted, total, has_work)
         await self._scale_along(with_it, wanted)
 
     async def _scale_along(self, followers: list[Seen], wanted: int) -> None:
         """Gives deployments that share a process the number of replicas of their leader. They never wait for one of their own."""
         for follower in followers:
-            id_, calls, states = follower.deployment.id, follower.calls, follower.states
-            await self._store.run(registry.scale(id_, wanted, calls, False, states))
+            await self._write(follower, wanted, follower.calls, False)
+
+    async def _write(self, seen: Seen, wanted: int, load: float, has_work: bool) -> None:
+        """Records what was decided, unless the record says it and nothing happens there."""
+        known = seen.deployment
+        same = (wanted, load) == (known.wanted, known.load) and known.id not in self._needy
+        settled = not (has_work or known.failure or known.gave_up)
+        if same and settled and (known.served or "ready" not in seen.states):
+            return
+        await self._store.run(registry.scale(known.id, wanted, load, has_work, seen.states))
 
     def _was_called(self, deployment_id: str, replicas: list[Replica]) -> bool:
         """Whether calls or jobs came since the last look. Short ones are over by now."""
@@ -143,7 +176,7 @@ class Autoscaler:
                     await self._move_queued(environment.deployment_id, candidate)
 
     async def _move_queued(self, old: str, new: str) -> None:
-        while await self._store.run(registry.follow(old, new)):
+        while await self._leads() and await self._store.run(registry.follow(old, new)):
             pass  # each call moves a batch
 
 

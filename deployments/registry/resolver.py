@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from deployments.registry import verbs as registry
+from deployments.registry.pages import all_deployments, all_models
 from deployments.registry.records import Deployment
 from tasks.errors import NotFound
 from tasks.process.remembered import Remembered
@@ -82,9 +83,9 @@ class Resolver:
         return ""
 
     async def _all_served(self, _: str) -> Mapping[str, tuple[str, ...]]:
-        known = {d.id: d for d in await self._store.run(registry.deployments()) if d.served_names}
+        known = {d.id: d for d in await all_deployments(self._store) if d.served_names}
         found: dict[str, tuple[str, ...]] = {}
-        for model in await self._store.run(registry.models()) if known else ():
+        for model in await all_models(self._store) if known else ():
             current = model.environments.get("production")
             deployment = known.get(current.deployment_id) if current else None
             for name in deployment.served_names if deployment else ():

@@ -176,9 +176,14 @@ def deployment(deployment_id: str) -> ScriptCall[Deployment]:
     )
 
 
-def deployments() -> ScriptCall[list[Deployment]]:
-    """Every deployment, oldest first."""
-    return _call("deployments", [], records.deployments)
+def deployment_ids() -> ScriptCall[list[str]]:
+    """The ids of all deployments."""
+    return _call("deployment_ids", [], _texts)
+
+
+def deployments(ids: Sequence[str] = ()) -> ScriptCall[list[Deployment]]:
+    """These deployments, or every one, oldest first. Loops read them in pages: see `pages.all_deployments`."""
+    return _call("deployments", ids, records.deployments)
 
 
 def model(reference: str) -> ScriptCall[Model]:
@@ -186,14 +191,15 @@ def model(reference: str) -> ScriptCall[Model]:
     return _call("model", [reference], lambda reply: records.model(reference, reply))
 
 
-def models() -> ScriptCall[list[Model]]:
-    """Every model and chain, by name."""
+def models(ids: Sequence[str] = ()) -> ScriptCall[list[Model]]:
+    """These models and chains, or every one, by name. One that does not exist is left out."""
 
     def read(reply: Reply) -> list[Model]:
-        found = [records.model(text(items(row)[0]), row) for row in items(reply)]
+        rows = [items(row) for row in items(reply)]
+        found = [records.model(text(row[0]), row) for row in rows if row[1]]
         return sorted(found, key=lambda known: (known.name, known.id))
 
-    return _call("models", [], read)
+    return _call("models", ids, read)
 
 
 def model_ids() -> ScriptCall[dict[str, str]]:

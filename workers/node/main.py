@@ -28,6 +28,7 @@ from deployments.registry.nodes import (
     report_node,
 )
 from deployments.registry.nodes import Node as NodeEntry
+from deployments.registry.pages import all_deployments
 from deployments.registry.records import Deployment, Replica, Seat
 from tasks.log_store.shipper import LogShipper
 from tasks.process.logs import configure, get_logger
@@ -230,7 +231,7 @@ class Node:
 
     async def _try_all_again(self) -> None:
         """Lets deployments load again whose loads failed too often: the operator may have fixed the cause before this start."""
-        known = await self._store.run(registry.deployments())
+        known = await all_deployments(self._store)
         gave_up = [deployment.id for deployment in known if deployment.gave_up]
         await self._store.run(registry.forgive(*gave_up))
 
@@ -259,7 +260,7 @@ class Node:
         milliseconds = int(self._settings.seat_seconds * 1000)
         run = self._store.run
         words = await run(registry.hold_seats(seats, milliseconds)) if seats else []
-        deployments = await run(registry.deployments())
+        deployments = await all_deployments(self._store)
         return View(
             deployments={deployment.id: deployment for deployment in deployments},
             needy=await run(registry.needy()),

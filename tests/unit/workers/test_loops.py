@@ -14,6 +14,8 @@ import redis
 from structlog.testing import capture_logs
 
 from api.events import EventHub
+from deployments.registry import autoscaler as autoscaling_loop
+from deployments.registry import pages as registry_pages
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaler import Autoscaler
 from deployments.registry.directory import Directory
@@ -223,11 +225,11 @@ async def test_one_round_ends_the_backoffs_of_every_deployment(
         store.run(verbs.submit([Submission(request_id, deployment, "m", b"{}")], "k", 10))
         claim = store.run(verbs.claim(deployment, "r:0", f"{number:032d}", "r"))
         assert claim
-        store.run(verbs.release(claim.lease, verbs.Release.RETRY, 5000))
+        store.run(verbs.release(claim.lease, verbs.Release.RETRY, 600_000))
     async_store = AsyncJobStore(settings, movable_clock=True)
     sweeper = Sweeper(async_store, settings, Time())
     assert (await sweeper.run_once()).retried == 0
-    clock.advance(6)
+    clock.advance(601)
     assert (await sweeper.run_once()).retried == 450
     await async_store.close()
     assert not store.redis.exists(keys.plain("retries"))
@@ -247,6 +249,102 @@ async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_
     }
     assert store.run(registry.needy()) == [last.id]
     client.close()
+
+
+async def test_a_round_that_takes_longer_than_its_lead_keeps_leading(
+    settings: Settings, store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch of a round takes two seconds of the leader's clock here, and of the lead."""
+    monkeypatch.setattr(autoscaling_loop, "AT_ONCE", 2)
+    for number in range(12):
+        store.run(registry.push(f"model{number}", f"h{number}", 1))
+    time, lead = Time(), plain("autoscaler")
+    scaling, other = (Autoscaler(async_store, settings, time) for _ in range(2))
+    run = async_store.run
+    rivals: list[bool] = []
+
+    async def slow(call: verbs.ScriptCall[Any]) -> Any:
+        if call.script == "scale":
+            time.now += 1.0
+            left = cast(int, store.redis.pttl(lead))
+            store.redis.pexpire(lead, max(left - 1000, 1))
+            rivals.append(await run(registry.lead("rival", 1)))
+        return await run(call)
+
+    monkeypatch.setattr(async_store, "run", slow)
+    assert await scaling.run_once()
+    assert rivals == [False] * 12
+    assert not await other.run_once()
+
+
+async def test_a_leader_that_lost_its_lead_ends_its_round(
+    settings: Settings, store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autoscaling_loop, "AT_ONCE", 2)
+    for number in range(12):
+        store.run(registry.push(f"model{number}", f"h{number}", 1))
+    time, scaled = Time(), 0
+    run = async_store.run
+
+    async def frozen(call: verbs.ScriptCall[Any]) -> Any:
+        nonlocal scaled
+        if call.script == "scale":
+            scaled += 1
+            time.now += 60.0
+            store.redis.set(plain("autoscaler"), "rival", px=60_000)
+        return await run(call)
+
+    monkeypatch.setattr(async_store, "run", frozen)
+    assert not await Autoscaler(async_store, settings, time).run_once()
+    assert scaled == 2
+
+
+async def test_what_needs_no_change_is_not_written_again_and_what_does_is(
+    settings: Settings, store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = store.run(registry.push("quiet", "h", 1))
+    store.redis.hset(keyed("deployment", known.id), "served", 1)
+    scaling, written = Autoscaler(async_store, settings), list[str]()
+    run = async_store.run
+
+    async def noted(call: verbs.ScriptCall[Any]) -> Any:
+        written.extend([call.script] if call.script == "scale" else [])
+        return await run(call)
+
+    monkeypatch.setattr(async_store, "run", noted)
+    store.run(registry.demand(known.id))
+    await scaling.run_once()
+    assert (written, store.run(registry.needy())) == (["scale"], [known.id])
+    store.redis.delete(keyed("demand", known.id))
+    await scaling.run_once()  # nobody waits any more
+    assert store.run(registry.needy()) == []
+    before = len(written)
+    await scaling.run_once()
+    await scaling.run_once()
+    assert len(written) - before <= 1  # the load of before leaves the window
+    store.redis.hset(keyed("deployment", known.id), "gave_up", 1)  # a rest that is over
+    await scaling.run_once()
+    assert not store.run(registry.deployment(known.id)).gave_up
+
+
+async def test_the_registry_is_read_in_pages(
+    store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = [store.run(registry.push(f"model{number}", f"h{number}", 1)) for number in range(25)]
+    monkeypatch.setattr(registry_pages, "PAGE", 10)
+    run, sizes = async_store.run, list[int]()
+
+    async def noted(call: verbs.ScriptCall[Any]) -> Any:
+        sizes.append(len(call.arguments))
+        return await run(call)
+
+    monkeypatch.setattr(async_store, "run", noted)
+    found = await registry_pages.all_deployments(async_store)
+    assert [known.id for known in found] == [each.id for each in store.run(registry.deployments())]
+    assert {known.id for known in found} == {each.id for each in pushed}
+    assert await registry_pages.all_models(async_store) == store.run(registry.models())
+    loads = await registry_pages.loads_of(async_store, [each.id for each in pushed])
+    assert len(loads) == 25 and max(sizes) <= 500 and sizes.count(10) == 4
 
 
 def entry(deployment_id: str) -> Replica:
