@@ -21,6 +21,7 @@ from api.observing.access import AccessLog
 from api.observing.requests import Measures, Observed
 from api.observing.traced import Traced
 from api.routes import async_requests as routes_async
+from api.routes import background as routes_background
 from api.routes import health as routes_health
 from api.routes import listening as routes_listening
 from api.routes import management as routes_management
@@ -74,6 +75,7 @@ ROUTES = (
     routes_sync,
     routes_socket,
     routes_model_apis,
+    routes_background,
     routes_metrics,
     routes_packages,
     routes_uploads,

@@ -45,6 +45,7 @@ MORE = {  # further ones, by the last segment of the path
     "{model}": (409,),
     "{which}": (409,),
     "batches": (429,),
+    "{response_id}": (410, 429, 502),
     "input": (410, 429),
     "listen": (429,),
     "test": (429,),

@@ -10,6 +10,7 @@ from api.dialects import names
 from api.dialects.errors import FORMS, ROUTES
 from api.gateway import authenticate, gateway_of
 from api.problems import Problem
+from api.routes import background
 from api.routes.management_schemas import ModelView
 from api.upstream.proxy import proxied
 from deployments.registry import verbs as registry
@@ -57,13 +58,15 @@ async def model(request: Request, model: str) -> dict[str, object]:
 
 
 async def model_api(request: Request) -> Response:
-    """Passes the call on to the model that the body names."""
-    await authenticate(request)
+    """Passes the call on to the model that the body names; a response in the background is queued."""
+    key = await authenticate(request)
     body = await bodies.read(request, gateway_of(request).settings.max_model_api_body_bytes)
     body, model = await _addressed(request, body)
     request.scope["state"]["addressed"] = Addressed(
         model, prefix=f"/models/{quote(model, '', errors='replace')}"
     )
+    if asked := background.asked_for(request, body):
+        return await background.submitted(request, key, asked, PRODUCTION)
     return await proxied(request, PRODUCTION, request.scope["path"], body)
 
 

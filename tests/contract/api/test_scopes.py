@@ -20,7 +20,7 @@ NEEDS: dict[str, Need | None] = {  # None: every valid key
     r"/v1/key": None,
     r"/(production|development|environments/\{environment\}|deployment/\{deployment_id\})/.+": "inference",
     r"/async_request/.+|/async_requests": "inference",
-    r"/v1/(chat/completions|completions|embeddings|messages|responses|rerank)": "inference",
+    r"/v1/(chat/completions|completions|embeddings|messages|responses|rerank)|/v1/responses/.+": "inference",
     r"/v1/(images|audio)/.+": "inference",
     r"/v1/models": "inference",
     r"/metrics": "metrics",

@@ -208,6 +208,9 @@ class Model:
         )
 
     def responses(self, body: dict, request: Request):
+        self._wait(body, request)
+        if "raise" in body:
+            raise HTTPException(*body["raise"])
         content = {"type": "output_text", "text": "Hello", "annotations": []}
         output = {
             "id": "o1",
