@@ -46,6 +46,7 @@ from tasks.store.scripting import JOBS
 
 # In the scope's state: the API key of a login to the console, which was checked before.
 SESSION_KEY = "session_key"
+SESSION_HOLDS = "session_holds"  # an async function without arguments
 SCHEMES = ("bearer", "api-key")
 RESTRICTED = "This key is restricted to other models or environments."
 MAY_NOT_MANAGE = "A key that is restricted to models or environments may not manage anything."

@@ -4,12 +4,13 @@ So a page can do what a key can do, by the same code, and nothing else.
 """
 
 import re
+from functools import partial
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.console.sessions import CSRF_HEADER, check_not_forged, viewer_in
-from api.gateway import SESSION_KEY
+from api.gateway import SESSION_HOLDS, SESSION_KEY
 from api.problems import Problem, of_error, unauthorized
 from tasks.errors import KingpostError
 
@@ -75,4 +76,10 @@ async def _enter(scope: Scope) -> None:
     raw: bytes = scope.get("raw_path") or path.encode()
     scope["path"], scope["raw_path"] = path[len(PREFIX) :], raw[len(PREFIX) :]
     scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in DROPPED]
-    scope.setdefault("state", {})[SESSION_KEY] = viewer.key
+    state = scope.setdefault("state", {})
+    state[SESSION_KEY], state[SESSION_HOLDS] = viewer.key, partial(_holds, connection)
+
+
+async def _holds(connection: HTTPConnection) -> bool:
+    """Whether the session of that connection has not ended. The connection has read its cookie before it was dropped."""
+    return await viewer_in(connection) is not None

@@ -82,7 +82,7 @@ async def _pulse_events(request: Request) -> AsyncGenerator[str]:
     gateway, beating = gateway_of(request), request.app.state.pulse
     yield "retry: 3000\n\n"
     async for number in beating.changes():
-        if gateway.hub.closing:
+        if gateway.hub.closing or await sessions.viewer_in(request) is None:
             return
         yield ": still here\n\n" if number is None else f"data: {number}\n\n"
 

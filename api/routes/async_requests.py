@@ -23,7 +23,7 @@ from api.gateway import (
 from api.problems import Problem, no_such_request
 from api.routes.jobs.retrying import check_deployment
 from api.routes.jobs.schemas import MoveRequest, PurgeResponse
-from api.routes.sse import event_source
+from api.routes.sse import event_source, while_logged_in
 from api.routes.submitting import submit
 from api.routes.target import TargetOf
 from api.schemas import (
@@ -212,7 +212,8 @@ async def events(request: Request, request_id: str) -> StreamingResponse:
     after = request.headers.get("last-event-id", "")
 
     async def chunks() -> AsyncGenerator[str]:
-        async for chunk in event_source(gateway.hub, reading, after):
+        events = event_source(gateway.hub, reading, after)
+        async for chunk in while_logged_in(request, events):
             yield chunk
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}

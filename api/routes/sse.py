@@ -1,6 +1,7 @@
 """Server-Sent Events of one request (WHATWG HTML, section 9.2)."""
 
 import codecs
+import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator
@@ -9,9 +10,11 @@ from dataclasses import replace
 from io import IncrementalNewlineDecoder
 
 from fastapi.responses import StreamingResponse
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from api.events import Event, EventHub
+from api.gateway import SESSION_HOLDS
 from tasks.job import Reading
 from tasks.outside_text import LARGEST, whole_number
 from tasks.state import Status
@@ -39,6 +42,16 @@ class HeldStream(StreamingResponse):
         """Sends the stream."""
         with self._place:
             await super().__call__(scope, receive, send)
+
+
+async def while_logged_in(request: Request, source: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    """The events. Those for a page of the console end with its session: a logout ends them with the next event or ping."""
+    holds = request.scope["state"].get(SESSION_HOLDS)
+    async with contextlib.aclosing(source):
+        async for event in source:
+            if holds and not await holds():
+                return
+            yield event
 
 
 async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGenerator[str]:

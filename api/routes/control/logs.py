@@ -18,7 +18,7 @@ from api.gateway import Gateway, gateway_of
 from api.problems import Problem
 from api.routes.control.audit import CURSOR, Time, milliseconds
 from api.routes.control.deployer import Deployer
-from api.routes.sse import GOODBYE, PING_SECONDS, HeldStream
+from api.routes.sse import GOODBYE, PING_SECONDS, HeldStream, while_logged_in
 from deployments.registry.records import no_model
 from tasks.errors import NotFound
 from tasks.log_store import reading, verbs
@@ -121,7 +121,8 @@ async def events(request: Request, _: Deployer, query: Annotated[LogQuery, Query
         message = f"{MOST_VIEWERS} others follow logs on this API already; try again later."
         raise Problem(429, "rate_limited", message, {"Retry-After": "30"})
     after = LineId.of(request.headers.get("last-event-id", ""))
-    return HeldStream(_followed(gateway, query, after), gateway.log_viewers.counted())
+    lines = while_logged_in(request, _followed(gateway, query, after))
+    return HeldStream(lines, gateway.log_viewers.counted())
 
 
 async def _followed(gateway: Gateway, query: LogQuery, after: LineId | None) -> AsyncGenerator[str]:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -228,6 +229,22 @@ def test_a_logout_and_a_revoked_key_end_every_session(live: Live) -> None:
     with live.client(live.new_key(scope="admin")) as http:
         http.delete(f"/v1/keys/{key_id(key)}").raise_for_status()
     wait_until(lambda: third.get("/ui").status_code == 303, 10, "the session outlives its key")
+
+
+def test_a_logout_ends_the_streams_that_are_open(live: Live, tmp_path: Path) -> None:
+    browser = Browser(live, live.new_key(scope="full"))
+    gate, path = tmp_path / "gate", "/models/talker/production/async_predict"
+    given = {"stream": ["first ", "second"], "gate": str(gate)}
+    request_id = browser.change("POST", path, {"model_input": given}).json()["request_id"]
+    (tmp_path / "gate.0").touch()
+    with browser.http.stream("GET", f"/ui/api/async_request/{request_id}/events") as events:
+        lines = events.iter_lines()
+        wait_until(lambda: "first" in next(lines))
+        left = browser.http.post("/ui/logout", headers={"x-kingpost-csrf": browser.csrf})
+        assert left.status_code == 204
+        (tmp_path / "gate.1").touch()
+        rest = "".join(lines)  # the stream ends
+    assert "second" not in rest and "done" not in rest
 
 
 def test_a_request_is_shown_with_its_story_and_only_to_who_may(live: Live, admin: Browser) -> None:
