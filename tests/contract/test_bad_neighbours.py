@@ -178,6 +178,12 @@ def shown_whole(up: Up, wanted: dict[str, str]) -> None:
             assert reason in " ".join(said.split())
 
 
+def left_for_others(up: Up) -> list[str]:
+    """The lines of the node's log that say so of the healthy model."""
+    lines = (up.state / "logs" / "node.log").read_text().splitlines()
+    return [line for line in lines if '"model": "echo"' in line and '"why": "room for' in line]
+
+
 def test_the_healthy_one_answers_all_along_and_each_bad_one_says_why(
     up: Up, tmp_path: Path
 ) -> None:
@@ -200,3 +206,4 @@ def test_the_healthy_one_answers_all_along_and_each_bad_one_says_why(
     neighbour.served()
     assert up.stop() == 1
     assert "Traceback" not in up.said()
+    assert not left_for_others(up)
