@@ -27,6 +27,7 @@ from tasks.store.verbs import spill
 
 router = APIRouter(prefix="/v1/files", tags=["batches"])
 PURPOSE = "batch"
+MOST_LISTED = 1000  # files of a page: a few milliseconds of the store
 MOST_TEXT = 1024  # bytes of a field that is no file
 FORM_BYTES = 65_536  # of a form beside its file
 JSONL = "application/jsonl"
@@ -103,7 +104,8 @@ async def listed(
     order: Literal["asc", "desc"] = "desc",
     purpose: Annotated[str, Query(max_length=64)] = "",
 ) -> FilePage:
-    """The key's files, newest first. Files of `POST /v1/uploads` are not among them."""
+    """The key's files, newest first, at most 1000 on a page. Files of `POST /v1/uploads` are not among them."""
+    limit = min(limit, MOST_LISTED)
     call = list_files(key.id, after.removeprefix(FILE), limit, purpose, order == "asc")
     found = [FileObject.of(file) for file in await gateway_of(request).store.run(call)]
     page = found[:limit]
