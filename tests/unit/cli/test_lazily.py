@@ -15,7 +15,17 @@ from cli.main import app
 from cli.parts import COMMANDS
 
 ROOT = Path(__file__).parents[3]
-HEAVY = ("redis", "celery", "pydantic", "yaml", "deployments", "workers", "tasks.settings")
+HEAVY = (
+    "redis",
+    "celery",
+    "fastapi",
+    "torch",
+    "pydantic",
+    "yaml",
+    "deployments",
+    "workers",
+    "tasks.settings",
+)
 
 PARTS = {command.__name__ for command in COMMANDS}  # `up` tells them by a variable
 
