@@ -94,6 +94,10 @@ def _with_work(client: Client, store: "redis.Redis", folder: Path, url: str, key
         with contextlib.suppress(JobFailed):
             failed.result(timeout=60)
         wait_until(lambda: client.webhooks.list().given_up == 1, 60, "no webhook was given up")
+    classified = client.submit(
+        "classifier", {"text": "Hello!"}, webhook="https://example.invalid/hook"
+    )
+    classified.result(timeout=60)
     running = client.submit("translator", {"text": "A novel.", "to": "de", "pages": 120})
     wait_until(lambda: running.status().status == "IN_PROGRESS", 60, "nothing runs")
     for number in range(9):

@@ -1,5 +1,8 @@
 """A corpus of what browsers run, in every field that a client or a model can fill, on every page that shows it: nothing runs."""
 
+import json
+import time
+import uuid
 from itertools import cycle
 from urllib.parse import quote
 
@@ -7,12 +10,20 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
+from deployments.registry.nodes import Node, NodeDevice, NodeReplica
 from deployments.registry.records import Deployment
 from tasks.api_keys import key_id
+from tasks.job import RequestId, Submission
+from tasks.store import verbs
+from tasks.store.job_store import JobStore
+from tasks.store.keys import keyed, plain
+from tasks.webhooks.verbs import delivery
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
 from tests.contract.api.studio import studio
+from tests.contract.api.test_console_attention import reported
 from tests.contract.api.test_console_in_browser import WIDE, Console, chromium
+from tests.contract.api.test_operators_webhooks import finished
 
 __all__ = ["chromium", "studio"]  # fixtures
 OWN = "document.title='owned'"
@@ -42,7 +53,7 @@ LOUD = " ".join(CORPUS)
 # Elements and attributes that only a page of ours may have, and what of ours looks like them.
 FOREIGN = """() => [...document.querySelectorAll('body *')].filter(element =>
   ['SCRIPT', 'IFRAME', 'OBJECT', 'EMBED', 'BASE', 'META', 'STYLE', 'MATH', 'animate', 'B'].includes(element.tagName)
-    && !(element.tagName === 'B' && element.attributes.length === 0 && element.closest('.story, .log'))
+    && !(element.tagName === 'B' && element.attributes.length === 0 && element.closest('.story, .log, .deployment > p'))
   || [...element.attributes].some(({ name, value }) => /^on|^hx-on|^style$|^srcdoc$/.test(name)
     || (['href', 'src', 'action'].includes(name) && /^\\s*javascript:/i.test(value)))
   || (element.hasAttribute('hx-get') && !['live'].includes(element.id))
@@ -115,6 +126,53 @@ def test_nothing_that_is_tried_runs(live: Live, console: Console, studio: Deploy
         console.at(f"/ui/models/{studio.model_id}{path}")
         check(page, path)
     assert [said for said in console.wrong if "status of 500" not in said] == []  # the model raised
+    console.close()
+
+
+def test_nothing_of_a_receiver_or_a_running_model_or_a_node_runs(
+    live: Live, console: Console
+) -> None:
+    """Seeded, because no receiver is reachable from a stack of tests, and no node of it has such a name."""
+    store, page = JobStore(live.settings), console.page
+    ids = [finished(store, f"https://nowhere.invalid/{LOUD}") for _ in range(2)]
+    said = {"at": "2026-01-01T00:00:00Z", "status": 500, "ms": 1.0, "answer": LOUD, "error": LOUD}
+    wait_until(lambda: all(store.run(delivery(each)).attempts for each in ids), 30)  # type: ignore[union-attr]
+    far = store.redis.time()[0] * 1000 + 10**9  # type: ignore[index]
+    for each in ids:
+        store.redis.hset(
+            keyed("delivery", each), mapping={"log": json.dumps(said), "status": "PENDING"}
+        )
+    store.redis.zadd(plain("exhausted"), {ids[0]: far})
+    store.redis.zrem(plain("outbox"), ids[0])
+    store.redis.zadd(plain("outbox"), {ids[1]: far})
+    running = RequestId(uuid.uuid4().hex)
+    store.run(verbs.submit([Submission(running, "elsewhere", LOUD[:200], b"{}")], "k", 10))
+    claim = store.run(verbs.claim("elsewhere", "r:0", uuid.uuid4().hex[:16], LOUD))
+    assert claim
+    store.run(verbs.progress(claim.lease, 0.5, LOUD))
+    gpu = NodeDevice("0", 24 << 30, 0.0, LOUD, 6 << 30, 0.75)
+    seat = NodeReplica(LOUD, "elsewhere", LOUD, ("0",), 1.0)
+    node = Node("hostile", LOUD, 1, int(time.time() * 1000), 8, 8, (gpu,), (seat,), LOUD)
+    with reported(store, node):
+        paths = [f"/ui/jobs/{each}" for each in (*ids, running)]
+        for path in (
+            "/ui/webhooks",
+            "/ui/jobs",
+            "/ui/jobs?status=IN_PROGRESS",
+            "/ui/nodes",
+            "/ui",
+            *paths,
+        ):
+            console.at(path)
+            check(page, path)
+    console.at("/ui/webhooks")
+    page.locator(f"#tries-{ids[0]} summary").click()
+    page.locator(f"#tries-{ids[0]} pre", has_text="onerror").wait_for()
+    check(page, "attempts")
+    store.run(verbs.cancel(running))
+    for each in ids:
+        store.run(verbs.purge(each))
+    assert console.wrong == []
     console.close()
 
 
