@@ -102,7 +102,7 @@ class Place:
         program, *words = command
         with self._log(name).open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [self.environment.program(program), *words],
+                [*self.within, self.environment.program(program), *words],
                 cwd=self.folder, env=self._environment() | more, stdout=log, stderr=log,
             )  # fmt: skip
         return self.running[name]
@@ -116,11 +116,27 @@ class Place:
     def types(self, line: str) -> str:
         """What a shell prints for a line, which must succeed."""
         done = subprocess.run(
-            ["sh", "-c", line], cwd=self.folder, env=self._environment(),
+            [*self.within, "sh", "-c", line], cwd=self.folder, env=self._environment(),
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def starts(self, name: str, line: str) -> None:
+        """Leaves a line running in a shell, logged under a name; `exec` makes its program the one that is stopped."""
+        with self._log(name).open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                [*self.within, "sh", "-c", line],
+                cwd=self.folder, env=self._environment(), stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def on_terminal(self, line: str, terminal: int) -> "subprocess.Popen[bytes]":
+        """Leaves a line running in a shell on that terminal of 80 columns."""
+        return subprocess.Popen(
+            [*self.within, "sh", "-c", line], cwd=self.folder, start_new_session=True,
+            env=self._environment() | {"TERM": "xterm", "LINES": "24"},
+            stdin=terminal, stdout=terminal, stderr=terminal,
+        )  # fmt: skip
 
     def refuses(self, *command: str) -> str:
         """What a program of the environment says that has to end with 1."""
@@ -187,3 +203,11 @@ class Place:
 
     def _log(self, name: str) -> Path:
         return self.folder.parent / f"{name}.log"
+
+
+def up(place: Place) -> str:
+    """`kingpost up` with its own store; the key."""
+    ports = ["--port", str(place.port), "--flower-port", str(free_port())]
+    place.start("up", ["kingpost", "up", *ports])
+    place.until_it_says("up", "Kingpost is ready")
+    return (place.folder / ".kingpost" / "api_key").read_text().strip()

@@ -4,17 +4,12 @@ The environments are real: everything that the wheel declares is resolved and in
 """
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -22,25 +17,16 @@ import yaml
 
 from cli.stack.ports import free_port
 from tests.conditions import wait_until
-from tests.processes import Process
-from tests.shipped.installed import (
-    DOCKERFILE,
-    Installed,
-    Place,
-    hostile,
-    install_as_the_image_does,
-    make,
-)
-from tests.wheels import ROOT, build, copy_tree, docker_context
+from tests.shipped.conftest import Hook
+from tests.shipped.installed import DOCKERFILE, Place, install_as_the_image_does, make, up
+from tests.wheels import ROOT, docker_context
 
 pytestmark = pytest.mark.slow
 
 KEY = "kp_shippeds.0123456789abcdef0123456789abcdef"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 LOOPBACK_HOOKS = {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1", "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
-NAMESPACE = "tests.contract.deployments.namespace"
 LONGEST = 60.0  # s from `kingpost up` to a first answer
-LIGHT_BYTES = 30_000_000  # the client with all that it needs
 SHOUT = "class Model:\n    def predict(self, given): return given.upper()\n"
 CHAIN = """import truss_chains as chains
 
@@ -56,90 +42,6 @@ class Greeter(chains.ChainletBase):
     async def run_remote(self, name: str) -> str:
         return "Hello " + await self._shout.run_remote(name)
 """
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(copy_tree(tmp_path_factory.mktemp("tree")))[0]
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel with its server in an environment that has nothing else."""
-    environment = make(tmp_path_factory.mktemp("wheel") / "venv")
-    environment.install(f"{wheel}[server]")
-    return environment
-
-
-@pytest.fixture
-def laptop(wheel: Path, place: Place, tmp_path: Path) -> Iterator[Place]:
-    """The wheel alone, with a home of its own, in a network that reaches nothing but the server's port, as its own port 8000."""
-    (tmp_path / "laptop" / "work").mkdir(parents=True)
-    environment = make(tmp_path / "laptop" / "venv")
-    before = environment.size
-    environment.install(str(wheel))
-    assert environment.size - before < LIGHT_BYTES
-    socket = str(tmp_path / "cable")
-    program = ("-m", "tests.contract.truss.cable", socket, str(place.port))
-    cable = Process(
-        [""], {**os.environ, "PYTHONPATH": str(ROOT)}, tmp_path / "cable.log", program=program
-    )
-    cable.start()
-    wait_until(Path(socket).exists, 30, "no cable")
-    within = (
-        "env",
-        f"PYTHONPATH={ROOT}",
-        "unshare",
-        "-rn",
-        sys.executable,
-        "-m",
-        NAMESPACE,
-        socket,
-        "8000",
-    )
-    yield Place(
-        environment,
-        hostile(tmp_path / "laptop" / "work"),
-        within=(*within, "env", "-u", "PYTHONPATH"),
-    )
-    cable.kill()
-
-
-@pytest.fixture
-def place(installed: Installed, tmp_path: Path) -> Iterator[Place]:
-    (tmp_path / "work").mkdir()
-    place = Place(installed, hostile(tmp_path / "work"))
-    yield place
-    place.stop()
-
-
-class Hook(BaseHTTPRequestHandler):
-    """Notes what is delivered."""
-
-    got: list[dict[str, Any]] = []  # noqa: RUF012 - of the class, which a server makes its objects of
-
-    def do_POST(self) -> None:
-        self.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-
-@pytest.fixture
-def hook() -> Iterator[str]:
-    Hook.got.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/hook"
-    server.shutdown()
-    server.server_close()
-
-
-def up(place: Place) -> str:
-    """`kingpost up` with its own store; the key."""
-    ports = ["--port", str(place.port), "--flower-port", str(free_port())]
-    place.start("up", ["kingpost", "up", *ports])
-    place.until_it_says("up", "Kingpost is ready")
-    return (place.folder / ".kingpost" / "api_key").read_text().strip()
 
 
 def test_up_push_sync_async_and_a_webhook(place: Place, hook: str) -> None:
@@ -160,44 +62,6 @@ def test_up_push_sync_async_and_a_webhook(place: Place, hook: str) -> None:
     wait_until(lambda: len(Hook.got) == 1, 30, "the webhook does not come")
     assert (Hook.got[0]["request_id"], Hook.got[0]["data"]) == (submitted["request_id"], "LATER")
     assert place.stop() == {"up": 0}
-
-
-def test_a_laptop_with_the_client_alone_does_all_over_one_port(place: Place, laptop: Place) -> None:
-    if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
-        pytest.skip("needs unshare and the right to make namespaces")
-    up(place)
-    key = re.findall(r"kp_\S+", place.says("kingpost", "keys", "create", "--scope", "admin"))[0]
-    assert "Usage: kingpost" in laptop.says("kingpost", "--help")
-    laptop.says("kingpost", "login", "http://127.0.0.1:8000", "--key", key)
-    laptop.says("kingpost", "init", "hello")
-    assert "ready: http" in laptop.says("kingpost", "push", "hello")
-    for name, *how in (["Ada"], ["Eve", "--async"]):
-        said = laptop.says("kingpost", "predict", "hello", "-i", f"name={name}", *how)
-        assert json.loads(said) == {"text": f"Hello, {name}!"}
-    (listed,) = json.loads(laptop.says("kingpost", "jobs", "ls", "--json"))
-    assert listed["status"] == "SUCCEEDED"
-    _operates(laptop, listed["request_id"])
-    laptop.says("kingpost", "logout")
-    for words in (["up"], ["models"], ["node"], ["virtualenvs", "prune"]):
-        said = laptop.refuses("kingpost", *words)
-        assert "only the client is installed here" in said
-        assert "Traceback" not in said
-    assert place.stop() == {"up": 0}
-
-
-def _operates(laptop: Place, request_id: str) -> None:
-    (deployed,) = json.loads(laptop.says("kingpost", "deployments", "--json"))
-    assert (deployed["model"], deployed["status"]) == ("hello", "ACTIVE")
-    for words in (
-        ["jobs", "show", request_id], ["jobs", "retry", request_id], ["jobs", "input", request_id],
-        ["logs", "hello"], ["logs", request_id], ["models"], ["queue", "hello"], ["status"], ["nodes"], ["top", "--once"],
-        ["doctor"], ["keys", "list"], ["webhook-secret", "create"], ["webhooks", "list"], ["open", "--no-browser"],
-        ["pause", "hello"], ["resume", "hello"], ["deactivate", deployed["deployment"]],
-        ["activate", deployed["deployment"]], ["contexts"], ["key"], ["jobs", "watch", request_id],
-        ["jobs", "purge", request_id], ["promote", "hello", deployed["deployment"]], ["keys", "create"],
-        ["audit", "--export"], ["rm", "hello", "--force", "--yes"],
-    ):  # fmt: skip
-        assert laptop.says("kingpost", *words), words
 
 
 def typed_lines(page: str) -> list[str]:
