@@ -1,6 +1,5 @@
 """docker-compose.yml without its engine: the same commands and variables, as processes on this machine."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import yaml
 
 from cli.stack.ports import free_port
+from tests.composed import variables
 from tests.conditions import wait_until
 from tests.processes import Process
 from tests.valkey import Valkey
@@ -37,18 +37,14 @@ class Stack:
     def start(self, name: str) -> Process:
         """A service as compose starts it, but for host, port and the store's address."""
         service = SERVICES[name]
-        known = {"KINGPOST_API_KEY": KEY, "REDIS_PASSWORD": ""}
-        variables = {
-            key: re.sub(r"\$\{(\w+).*?\}", lambda match: known[match[1]], value)
-            for key, value in service["environment"].items()
-        }
-        variables["KINGPOST_REDIS_URL"] = self.valkey.url
-        variables["KINGPOST_STATE_DIR"] = str(self.folder / "state")
+        filled = variables(service, {"KINGPOST_API_KEY": KEY, "REDIS_PASSWORD": "secret"})
+        filled["KINGPOST_REDIS_URL"] = self.valkey.url
+        filled["KINGPOST_STATE_DIR"] = str(self.folder / "state")
         changed = {"0.0.0.0": "127.0.0.1", "8000": str(self.port)}
         command = [changed.get(word, word) for word in service["command"]]
         clean = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder)}
         log = self.folder / f"{name}.log"
-        self.parts[name] = Process(command, clean | variables, log, ROOT).start()
+        self.parts[name] = Process(command, clean | filled, log, ROOT).start()
         return self.parts[name]
 
     def answers(self) -> bool:

