@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -105,42 +106,43 @@ LOOK_SECONDS = 10.0  # between two looks at the store
 TRIM_SECONDS = 30.0  # between two looks for connections to model hosts that are not used any more
 
 
+@contextlib.asynccontextmanager
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncGenerator[None]:
+    """The gateway with its connections and loops, from the start of the application until its end."""
+    tracing.set_up("api")
+    gateway = app.state.gateway = Gateway.create(settings)
+    gateway.store.took(app.state.measures.store.observe)
+    app.state.pulse = Pulse(gateway.store, gateway.directory, gateway.hub)
+    app.state.parts = Parts(app.state.pulse)
+    loops = {
+        "pulse": app.state.pulse.run,
+        "directory": gateway.directory.follow,
+        "events": gateway.hub.listen,
+        "upstreams": lambda: _trim_upstreams(gateway),
+        "connections": app.state.connections.watch,
+        "store": lambda: look_after_store(gateway),
+    }
+    with contextlib.suppress(StoreUnavailable):
+        # Before the first request: a time in which no process ran must not count as its wait.
+        await tell_time(gateway.store)
+        await gateway.epoch.trouble()  # it remembers the store from now on
+    running = [asyncio.create_task(keep(name, work)) for name, work in loops.items()]
+    shipper = LogShipper(settings)
+    shipper.start()
+    yield
+    await asyncio.to_thread(shipper.stop)
+    await end(running)
+    await asyncio.to_thread(tracing.stop)
+    await gateway.close()
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Its connections open when it starts."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        tracing.set_up("api")
-        gateway = app.state.gateway = Gateway.create(settings)
-        gateway.store.took(app.state.measures.store.observe)
-        app.state.pulse = Pulse(gateway.store, gateway.directory, gateway.hub)
-        app.state.parts = Parts(app.state.pulse)
-        loops = {
-            "pulse": app.state.pulse.run,
-            "directory": gateway.directory.follow,
-            "events": gateway.hub.listen,
-            "upstreams": lambda: _trim_upstreams(gateway),
-            "connections": app.state.connections.watch,
-            "store": lambda: look_after_store(gateway),
-        }
-        with contextlib.suppress(StoreUnavailable):
-            # Before the first request: a time in which no process ran must not count as its wait.
-            await tell_time(gateway.store)
-            await gateway.epoch.trouble()  # it remembers the store from now on
-        running = [asyncio.create_task(keep(name, work)) for name, work in loops.items()]
-        shipper = LogShipper(settings)
-        shipper.start()
-        yield
-        await asyncio.to_thread(shipper.stop)
-        await end(running)
-        await asyncio.to_thread(tracing.stop)
-        await gateway.close()
-
     app = FastAPI(
         title="Kingpost",
         description=ABOUT,
         version="0.1.0",
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, settings),
         openapi_url=None,  # `openapi.install` adds cheaper routes for the document and its pages
     )
     app.state.connections = Connections(settings.max_connections, settings.max_connections_per_key)

@@ -167,8 +167,7 @@ async def _output(gateway: Gateway, job: Job) -> dict[str, Any]:
         raise Problem(502, "model_unavailable", "The model's answer is too long.")
     try:
         if job.output_ref:
-            pieces = await gateway.payloads.read_async(job.output_ref)
-            output = b"".join([piece async for piece in pieces])
+            output = await gateway.payloads.read_whole(job.output_ref)
         else:
             output = await gateway.store.output(job.request_id) or b""
         said = json.loads(output)

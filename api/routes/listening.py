@@ -136,8 +136,7 @@ async def _output(gateway: Gateway, job: Job, output: bytes) -> bytes | None:
     if (job.output_bytes or 0) > gateway.settings.webhook_max_data_bytes:
         return None
     try:
-        pieces = await gateway.payloads.read_async(job.output_ref)
-        return b"".join([piece async for piece in pieces])
+        return await gateway.payloads.read_whole(job.output_ref)
     except NotFound:
         return None
 

@@ -1,7 +1,6 @@
 """The lines of a batch's results: what became of each request, as OpenAI's Batch API says it."""
 
 import json
-from collections.abc import AsyncIterator
 
 from deployments.batches.lines import Line, job_id
 from tasks.batches.verbs import Batch, LineResult
@@ -47,13 +46,9 @@ async def output_of(result: LineResult, files: Payloads) -> bytes | None:
     if not result.ref:
         return result.output
     try:
-        return await _joined(await files.read_async(result.ref))
+        return await files.read_whole(result.ref)
     except NotFound:
         return None
-
-
-async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
-    return b"".join([piece async for piece in pieces])
 
 
 def written(batch: Batch, line: Line, content_type: str, output: bytes) -> tuple[bytes, bool]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tasks.job import Job, Reading
 from tasks.state import FINAL, Status, WebhookStatus
@@ -18,6 +18,7 @@ from tasks.store.scripting import JOBS, Library, of_jobs
 from tasks.store.verbs import Argument, ScriptCall
 
 T = TypeVar("T")
+At = TypeVar("At", Place, Turn)
 
 SCRIPTS = Library(Path(__file__).parent / "scripts", of_jobs, below=(JOBS.folder,))
 LOOKED_AT = 500  # jobs in one run of a list: 2 to 3 ms of the store
@@ -27,21 +28,12 @@ REDELIVERED = 100  # webhooks that one step sends again: about a millisecond of 
 
 
 @dataclass(frozen=True)
-class Found:
-    """A part of a list, newest first, and where it goes on; `ended` if there is no more."""
+class Found(Generic[At]):
+    """A part of a list, and where it goes on: a Place if it is newest first, a Turn if it is next first. `ended` if there is no more."""
 
     jobs: list[Job]
     ended: bool
-    place: Place
-
-
-@dataclass(frozen=True)
-class Upcoming:
-    """A part of a list, next first, and where it goes on; `ended` if there is no more."""
-
-    jobs: list[Job]
-    ended: bool
-    turn: Turn
+    at: At
 
 
 @dataclass(frozen=True)
@@ -95,10 +87,10 @@ def pulse() -> ScriptCall[tuple[int, ...]]:
 
 def find(
     wanted: JobFilter, place: Place, most: int, looked_at: int = LOOKED_AT
-) -> ScriptCall[Found]:
+) -> ScriptCall[Found[Place]]:
     """The next jobs that match, at most `most`, among the next `looked_at`."""
 
-    def read(reply: Reply) -> Found:
+    def read(reply: Reply) -> Found[Place]:
         ended, created, member, rows = items(reply)
         return Found(_jobs(rows), number(ended) == 1, _place(created, member))
 
@@ -108,13 +100,13 @@ def find(
 
 def upcoming(
     wanted: JobFilter, turn: Turn, most: int, looked_at: int = LOOKED_AT
-) -> ScriptCall[Upcoming]:
+) -> ScriptCall[Found[Turn]]:
     """The next queued jobs that match, at most `most`, in the order in which each of the deployments that the filter names will claim them."""
 
-    def read(reply: Reply) -> Upcoming:
+    def read(reply: Reply) -> Found[Turn]:
         ended, deployment, line, score, member, rows = items(reply)
         at = Turn(text(deployment), number(line), text(score), text(member))
-        return Upcoming(_jobs(rows), number(ended) == 1, at)
+        return Found(_jobs(rows), number(ended) == 1, at)
 
     deployments = sorted(each for each in wanted.deployments or () if each >= turn.deployment)
     if turn.deployment not in deployments:  # the beginning, or a deployment that was deleted

@@ -171,8 +171,7 @@ class Sender:
         if (job.output_bytes or 0) > self._settings.webhook_max_data_bytes:
             return None
         try:
-            pieces = await self._payloads.read_async(job.output_ref)
-            return b"".join([piece async for piece in pieces])
+            return await self._payloads.read_whole(job.output_ref)
         except NotFound as error:
             raise PayloadUnavailable(str(error)) from error
 

@@ -273,13 +273,12 @@ class ReplicaWorker:
     def _count_loads(self, seconds: float | None) -> None:
         """Counts a load that got ready after that time, or failed (None). A store that is away misses it."""
         with contextlib.suppress(StoreUnavailable):
-            others = [
-                other for other in self.store.run(registry.replicas()) if other.state == "ready"
-            ]
+            known = self.store.run(registry.replicas()) if seconds is not None else []
+            own = {serving.id for serving in self.servings}
+            served = {r.deployment_id for r in known if r.state == "ready" and r.id not in own}
             for serving in self.servings:
                 id_ = serving.deployment.id
-                served = any(o.deployment_id == id_ and o.id != serving.id for o in others)
-                self.store.run(count_load(id_, seconds, cold=not served))
+                self.store.run(count_load(id_, seconds, cold=id_ not in served))
 
     def _note_failed_load(self) -> None:
         """Counts a failed load in the registry, which outlives the replica. Raises StoreUnavailable.

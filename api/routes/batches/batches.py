@@ -51,9 +51,7 @@ async def listed(
     """The key's batches, newest first."""
     call = verbs.listed(key.id, after.removeprefix(BATCH), limit)
     found = [BatchObject.of(batch) for batch in await gateway_of(request).store.run(call)]
-    page = found[:limit]
-    first, last = (page[0].id, page[-1].id) if page else (None, None)
-    return BatchPage(data=page, has_more=len(found) > limit, first_id=first, last_id=last)
+    return BatchPage.of(found, limit)
 
 
 @router.get("/{batch_id}", response_model=BatchObject)

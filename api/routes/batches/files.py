@@ -108,9 +108,7 @@ async def listed(
     limit = min(limit, MOST_LISTED)
     call = list_files(key.id, after.removeprefix(FILE), limit, purpose, order == "asc")
     found = [FileObject.of(file) for file in await gateway_of(request).store.run(call)]
-    page = found[:limit]
-    first, last = (page[0].id, page[-1].id) if page else (None, None)
-    return FilePage(data=page, has_more=len(found) > limit, first_id=first, last_id=last)
+    return FilePage.of(found, limit)
 
 
 @router.get("/file-{file_id}", response_model=FileObject)

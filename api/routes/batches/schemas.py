@@ -1,7 +1,7 @@
 """The objects of OpenAI's Batch API. Times are Unix seconds."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ Endpoint = Literal[
     "/v1/messages",
     "/v1/rerank",
 ]
+Item = TypeVar("Item", bound="FileObject | BatchObject")
 MetadataText = Annotated[str, Field(max_length=512)]
 
 
@@ -88,14 +89,25 @@ class FileDeleted(BaseModel):
     deleted: bool = True
 
 
-class FilePage(BaseModel):
-    """A page of files."""
+class Page(BaseModel, Generic[Item]):
+    """A page of a list."""
 
     object: Literal["list"] = "list"
-    data: list[FileObject]
+    data: list[Item]
     has_more: bool
     first_id: str | None
     last_id: str | None
+
+    @classmethod
+    def of(cls, found: list[Item], limit: int) -> Self:
+        """The first `limit` of what was found: one more if there are more."""
+        data = found[:limit]
+        first, last = (data[0].id, data[-1].id) if data else (None, None)
+        return cls(data=data, has_more=len(found) > limit, first_id=first, last_id=last)
+
+
+class FilePage(Page[FileObject]):
+    """A page of files."""
 
 
 class BatchErrors(BaseModel):
@@ -170,11 +182,5 @@ class BatchObject(BaseModel):
         )
 
 
-class BatchPage(BaseModel):
+class BatchPage(Page[BatchObject]):
     """A page of batches."""
-
-    object: Literal["list"] = "list"
-    data: list[BatchObject]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None

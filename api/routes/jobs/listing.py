@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
@@ -25,6 +25,7 @@ from api.routes.jobs.schemas import (
     RequestPage,
 )
 from deployments.registry import verbs as registry
+from deployments.registry.pages import all_deployments
 from deployments.registry.records import Model, no_model
 from tasks.api_keys import ApiKey, sees_model_errors
 from tasks.errors import NotFound
@@ -32,6 +33,8 @@ from tasks.job import Job
 from tasks.state import Status
 from tasks.steering import verbs as steering
 from tasks.steering.filters import JobFilter, Place, Turn
+from tasks.steering.verbs import At, Found
+from tasks.store.verbs import ScriptCall
 
 router = APIRouter(tags=["jobs"])
 MODEL_ID = re.compile(r"[0-9a-z]{8}")
@@ -137,17 +140,11 @@ async def _page(
     gateway: Gateway, wanted: JobFilter, cursor: str | None, limit: int
 ) -> tuple[list[Job], str | None]:
     """Up to `limit` jobs and the cursor of the next page, None at the end."""
-    found: list[Job] = []
-    place = Place.of(cursor or "")
-    for _ in range(MOST_STEPS):
-        part = await gateway.store.run(steering.find(wanted, place, limit - len(found)))
-        found += part.jobs
-        place = part.place
-        if part.ended:
-            return found, None
-        if len(found) == limit:
-            break
-    return found, str(place)
+
+    def look(place: Place, most: int) -> ScriptCall[Found[Place]]:
+        return steering.find(wanted, place, most)
+
+    return await _in_steps(gateway, look, Place.of(cursor or ""), limit)
 
 
 async def _upcoming(
@@ -155,17 +152,27 @@ async def _upcoming(
 ) -> tuple[list[Job], str | None]:
     """The same in the order in which each deployment will claim its queued jobs."""
     if wanted.deployments is None:
-        known = await gateway.store.run(registry.deployments())
+        known = await all_deployments(gateway.store)
         own = (each.id for each in known if wanted.model in ("", each.model_id))
         wanted = replace(wanted, deployments=tuple(own))
+
+    def look(turn: Turn, most: int) -> ScriptCall[Found[Turn]]:
+        return steering.upcoming(wanted, turn, most)
+
+    return await _in_steps(gateway, look, Turn.of(cursor or ""), limit)
+
+
+async def _in_steps(
+    gateway: Gateway, look: Callable[[At, int], ScriptCall[Found[At]]], at: At, limit: int
+) -> tuple[list[Job], str | None]:
+    """Looks from place to place until there are `limit` jobs, or for MOST_STEPS."""
     found: list[Job] = []
-    turn = Turn.of(cursor or "")
     for _ in range(MOST_STEPS):
-        part = await gateway.store.run(steering.upcoming(wanted, turn, limit - len(found)))
+        part = await gateway.store.run(look(at, limit - len(found)))
         found += part.jobs
-        turn = part.turn
+        at = part.at
         if part.ended:
             return found, None
         if len(found) == limit:
             break
-    return found, str(turn)
+    return found, str(at)

@@ -78,7 +78,7 @@ def listed(
     while not ended:
         found = store.run(steering.find(wanted, place, page, looked_at))
         seen += [job.request_id for job in found.jobs]
-        place, ended = found.place, found.ended
+        place, ended = found.at, found.ended
     return seen
 
 
@@ -184,7 +184,7 @@ def test_pages_are_stable_while_jobs_come_and_go(store: JobStore, clock: Clock) 
     submit(store, 30)
     assert store.run(verbs.forget(100)) == 40  # that of the cursor, too
     last = submit(store, 1, "bob")
-    rest = store.run(steering.find(JobFilter(key="alice"), first.place, 100))
+    rest = store.run(steering.find(JobFilter(key="alice"), first.at, 100))
     assert {job.request_id for job in first.jobs} > set(newer)
     assert (rest.jobs, rest.ended) == ([], True)
     assert listed(store)[0] == last[0]
@@ -202,7 +202,7 @@ def test_a_page_goes_on_after_a_job_that_is_gone(store: JobStore, clock: Clock) 
     clock.advance(72 * 3600 + 1)
     store.run(verbs.forget(100))
     before = store.redis.zrange(keys.plain("all_jobs"), 0, -1)
-    rest = store.run(steering.find(JobFilter(), first.place, 100))
+    rest = store.run(steering.find(JobFilter(), first.at, 100))
     assert sorted(job.request_id for job in rest.jobs) == sorted(older)
     assert store.redis.zrange(keys.plain("all_jobs"), 0, -1) == before
 
@@ -234,7 +234,7 @@ def test_a_run_looks_at_a_bounded_number_of_jobs(store: JobStore) -> None:
     submit(store, 30)
     found = store.run(steering.find(JobFilter(level=0), START, 10, looked_at=20))
     assert (found.jobs, found.ended) == ([], False)
-    assert found.place != START
+    assert found.at != START
     assert listed(store, JobFilter(key="bob"), looked_at=1) == rare
 
 

@@ -46,7 +46,7 @@ def listed(
     while not ended:
         found = store.run(steering.upcoming(wanted, turn, most, looked_at))
         ids += [job.request_id for job in found.jobs]
-        turn, ended = Turn.of(str(found.turn)), found.ended
+        turn, ended = Turn.of(str(found.at)), found.ended
     return ids
 
 
@@ -76,7 +76,7 @@ def test_pages_go_on_behind_a_job_that_was_claimed_meanwhile(store: JobStore) ->
     assert [job.request_id for job in first.jobs] == ids[:2]
     for _ in range(2):
         claim(store)
-    assert [job.request_id for job in store.run(steering.upcoming(BOTH, first.turn, 9)).jobs] == ids[2:]  # fmt: skip
+    assert [job.request_id for job in store.run(steering.upcoming(BOTH, first.at, 9)).jobs] == ids[2:]  # fmt: skip
     assert claimed(store) == ids[2:]  # the list has left nothing in the queue
 
 

@@ -251,13 +251,18 @@ async def test_a_deployment_that_cannot_be_scaled_does_not_keep_the_others_from_
     client.close()
 
 
+def push_twelve(store: JobStore) -> None:
+    """Deployments for six batches of two."""
+    for number in range(12):
+        store.run(registry.push(f"model{number}", f"h{number}", 1))
+
+
 async def test_a_round_that_takes_longer_than_its_lead_keeps_leading(
     settings: Settings, store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each batch of a round takes two seconds of the leader's clock here, and of the lead."""
     monkeypatch.setattr(autoscaling_loop, "AT_ONCE", 2)
-    for number in range(12):
-        store.run(registry.push(f"model{number}", f"h{number}", 1))
+    push_twelve(store)
     time, lead = Time(), plain("autoscaler")
     scaling, other = (Autoscaler(async_store, settings, time) for _ in range(2))
     run = async_store.run
@@ -281,8 +286,7 @@ async def test_a_leader_that_lost_its_lead_ends_its_round(
     settings: Settings, store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(autoscaling_loop, "AT_ONCE", 2)
-    for number in range(12):
-        store.run(registry.push(f"model{number}", f"h{number}", 1))
+    push_twelve(store)
     time, scaled = Time(), 0
     run = async_store.run
 

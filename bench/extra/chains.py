@@ -1,4 +1,4 @@
-"""Five small chainlets, apart and in one process: `python -m bench.chains [--rounds N]`. Memory, and what a call costs.
+"""Five small chainlets, apart and in one process: `python -m bench.extra.chains [--rounds N]`. Memory, and what a call costs.
 
 Two whole stacks run side by side and take turns, so that a busy neighbour meets both.
 """
@@ -25,7 +25,7 @@ from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 
-SOURCE = Path(__file__).parent / "models" / "chain" / "five.py"
+SOURCE = Path(__file__).parents[1] / "models" / "chain" / "five.py"
 APART = "OPTIONS = chains.ChainletOptions()"
 TOGETHER = 'OPTIONS = chains.ChainletOptions(metadata={"kingpost": {"process": "small"}})'
 CALLS = 200

@@ -1,4 +1,4 @@
-"""A batch by OpenAI's client while parts are killed: `python -m bench.batch [--lines 100000] [--kills 20]`. AOF always.
+"""A batch by OpenAI's client while parts are killed: `python -m bench.extra.batch [--lines 100000] [--kills 20]`. AOF always.
 
 A kill ends, in turn, maintenance, the API, the replica and Valkey, and starts each again. It fails unless each line has exactly one
 result. It prints lines a second, the memory of each part at its highest, and the latency of sync calls beside the batch and without it.

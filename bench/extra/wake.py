@@ -1,4 +1,4 @@
-"""From zero to the first answer: `python -m bench.wake`, about a minute and a half.
+"""From zero to the first answer: `python -m bench.extra.wake`, about a minute and a half.
 
 The echo model sleeps (no replica); a sync call wakes it. Printed beside it: how long its host takes alone, from
 the start of the process until it is ready, which is the load of a model that loads nothing.
@@ -15,7 +15,7 @@ from tests.contract.deployments.rig import Rig
 from tests.contract.host.running import RunningHost
 
 ROUNDS = 5
-ECHO = Path(__file__).parents[1] / "models" / "echo"
+ECHO = Path(__file__).parents[2] / "models" / "echo"
 
 
 def load_seconds() -> float:

@@ -1,4 +1,4 @@
-"""What the store's own clock costs: `python -m bench.clock`, a minute.
+"""What the store's own clock costs: `python -m bench.extra.clock`, a minute.
 
 The same jobs, submitted, claimed, renewed and finished by one client, with the scripts as they are and with the wall's
 clock alone. Counted is Valkey's own work, which a busy neighbour does not change much.

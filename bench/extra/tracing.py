@@ -1,4 +1,4 @@
-"""What traces cost: `python -m bench.tracing`. The same parts without traces, and with a hundredth of the requests traced, in turns.
+"""What traces cost: `python -m bench.extra.tracing`. The same parts without traces, and with a hundredth of the requests traced, in turns.
 
 The processor time of a request counts, of the API or of the replica with its host, because the rate depends on the neighbours, too.
 """

@@ -1,4 +1,4 @@
-"""How soon work goes on after a death: `python -m bench.recovery`, about three minutes, prints p50, p99 and the worst.
+"""How soon work goes on after a death: `python -m bench.extra.recovery`, about three minutes, prints p50, p99 and the worst.
 
 Times are differences of Redis' own clock as the job's record has them, or of this process's monotonic clock.
 """

@@ -1,4 +1,4 @@
-"""What crowds cost a good client: `python -m bench.crowds`, about two minutes.
+"""What crowds cost a good client: `python -m bench.extra.crowds`, about two minutes.
 
 500 sockets that send a byte now and then beside one client that asks for a status (p99, alternating rounds), and
 the API's CPU time while 200 viewers watch the events of a request that does not change.
