@@ -241,7 +241,10 @@ function whileSeen(open) {
   const start = () => {
     events?.close();
     const mine = events = document.hidden ? null : open();
-    if (mine) whenRefused(mine, () => setTimeout(() => { if (events === mine) start(); }, REOPEN_MS));
+    if (mine) whenRefused(mine, () => {
+      refresh(); // without a session it leads to the login
+      setTimeout(() => { if (events === mine) start(); }, REOPEN_MS);
+    });
   };
   start();
   document.addEventListener("visibilitychange", start);
