@@ -19,13 +19,14 @@ from statistics import median
 
 import httpx
 
+from bench.tools.stack import MODELS
 from cli.stack.ports import free_port
 from deployments.registry import verbs as registry
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
 
-SOURCE = Path(__file__).parents[1] / "models" / "chain" / "five.py"
+SOURCE = MODELS / "chain" / "five.py"
 APART = "OPTIONS = chains.ChainletOptions()"
 TOGETHER = 'OPTIONS = chains.ChainletOptions(metadata={"kingpost": {"process": "small"}})'
 CALLS = 200

@@ -83,7 +83,7 @@ def test_an_operation_that_is_cut_off_says_how_it_goes_on(
         raise NotFound("The server is gone.", 404)
 
     with monkeypatch.context() as patched:
-        patched.setattr(bulk, "_show_progress", cut)
+        patched.setattr(bulk, "show_progress", cut)
         said = logged_in.refused("kingpost jobs cancel --model painter --since 1h --yes")
     (command,) = re.findall(r"^The server is gone. To go on: (kingpost jobs cancel .*)$", said)
     since = re.findall(r"--since (\S+)", command)[0]  # a time, so that it is the same operation
