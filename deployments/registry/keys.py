@@ -11,6 +11,7 @@ PLAIN = {
     "needy": "zset deployment -> ms since when it has work and no replica",
     "switches": "string, counts replicas that were stopped so that another deployment could run",
     "autoscaler": "string, who scales now; a few seconds",
+    "revision": "string, grows with each change of how models, deployments and environments are shown",
     "unused_packages": "zset content hash -> ms since when no deployment uses that stored package",
     "nodes": "zset node id -> ms when it last reported",
     "replicas": "set of replica ids; those whose entry has ended are dropped when a new one comes",

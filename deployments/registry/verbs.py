@@ -176,6 +176,11 @@ def deployment(deployment_id: str) -> ScriptCall[Deployment]:
     )
 
 
+def revision() -> ScriptCall[int]:
+    """A number that grows with each change of how models, deployments and environments are shown. Replicas and loads do not count."""
+    return _call("revision", [], number)
+
+
 def deployment_ids() -> ScriptCall[list[str]]:
     """The ids of all deployments."""
     return _call("deployment_ids", [], _texts)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from api.events import EventHub
+from deployments.registry import verbs as registry
 from deployments.registry.directory import Directory
 from tasks.errors import StoreUnavailable
 from tasks.process.loops import Guard
@@ -52,8 +53,11 @@ class Pulse:
         )
         seen: object = None
         with contextlib.suppress(StoreUnavailable):  # that is a change, too
+            jobs, revision = await asyncio.gather(
+                self._store.run(steering.pulse()), self._store.run(registry.revision())
+            )
             # the history of the last hour moves on with each minute
-            seen = (await self._store.run(steering.pulse()), replicas, int(time.monotonic() // 60))
+            seen = (jobs, revision, replicas, int(time.monotonic() // 60))
         if seen != self._seen or self._hub.closing:  # then the streams end
             async with self._changed:
                 self._seen, self._number = seen, self._number + 1

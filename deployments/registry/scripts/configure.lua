@@ -10,4 +10,5 @@ for i = 2, #ARGV, 2 do
     word = 'changed'
   end
 end
+if word == 'changed' then changed() end
 return word

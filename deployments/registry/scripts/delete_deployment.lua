@@ -26,6 +26,7 @@ for _, environment in ipairs(environments(model)) do
     if redis.call('HGET', fields, role) == id then redis.call('HDEL', fields, role) end
   end
 end
+changed()
 redis.call('SREM', R.deployments, id)
 redis.call('ZREM', R.deployments_of(model), id)
 redis.call('ZREM', R.needy, id)

@@ -10,5 +10,6 @@ for _, environment in ipairs(environments(id)) do redis.call('DEL', R.environmen
 for _, names in ipairs({R.models, R.chainlets}) do
   if redis.call('HGET', names, name) == id then redis.call('HDEL', names, name) end
 end
+changed()
 redis.call('DEL', model, R.environments(id), R.deployments_of(id))
 return 'deleted'

@@ -7,6 +7,7 @@
 -- RETURNS 'failed' | 'gave_up' | 'missing'
 local deployment, most = R.deployment(ARGV[1]), tonumber(ARGV[4])
 if redis.call('EXISTS', deployment) == 0 then return 'missing' end
+changed()
 local same = redis.call('HGET', deployment, 'cause') == ARGV[3]
 redis.call('HSET', deployment, 'failure', ARGV[2], 'cause', ARGV[3])
 if gave_up(ARGV[1]) then return 'gave_up' end -- another replica of it

@@ -1,8 +1,11 @@
 -- Steps that several scripts share. A deployment that failed to load too often has given up: `gave_up` says until when (ms).
 
+-- What models, deployments and environments are shown as has changed: whoever shows them asks again.
+local function changed() redis.call('INCR', R.revision) end
+
 -- Forgets all failures of a deployment, because something has changed or it has loaded.
 local function forgive(id)
-  redis.call('HDEL', R.deployment(id), unpack(FAILURE))
+  if redis.call('HDEL', R.deployment(id), unpack(FAILURE)) > 0 then changed() end
 end
 
 local function gave_up(id)

@@ -5,6 +5,7 @@
 -- RETURNS 'switched' | 'warming' | 'unchanged' | 'missing'
 local model, name, id = ARGV[1], ARGV[2], ARGV[3]
 if not redis.call('ZSCORE', R.deployments_of(model), id) then return 'missing' end
+changed()
 redis.call('HSET', R.deployment(id), 'active', 1)
 redis.call('HDEL', R.deployment(id), 'retired')
 forgive(id)

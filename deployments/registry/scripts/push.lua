@@ -15,6 +15,7 @@ if not model then
 end
 local kind = redis.call('HGET', R.model(model), 'kind')
 if kind ~= ARGV[9] then return {'other', kind} end
+changed()
 for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
   local known = redis.call('HMGET', R.deployment(id), 'content_hash', 'package')
   if known[1] == hash and known[2] == '' then

@@ -3,5 +3,6 @@
 -- ARGV  1 deployment
 -- RETURNS 'retried'
 forgive(ARGV[1])
+changed()
 redis.call('HDEL', R.deployment(ARGV[1]), 'served')
 return 'retried'

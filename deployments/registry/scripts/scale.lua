@@ -5,9 +5,9 @@
 -- RETURNS 'scaled' | 'inactive'
 local id, now = ARGV[1], whole(wall_ms())
 if redis.call('HGET', R.deployment(id), 'active') ~= '1' then return 'inactive' end
-if tonumber(redis.call('HGET', R.deployment(id), 'wanted') or 0) == 0 and tonumber(ARGV[2]) > 0 then
-  redis.call('HINCRBY', R.load_counts(id), 'woken', 1)
-end
+local before = redis.call('HGET', R.deployment(id), 'wanted') or '0'
+if before ~= ARGV[2] then changed() end
+if before == '0' and ARGV[2] ~= '0' then redis.call('HINCRBY', R.load_counts(id), 'woken', 1) end
 redis.call('HSET', R.deployment(id), 'wanted', ARGV[2], 'load', ARGV[3])
 if ARGV[4] == '1' then redis.call('HSET', R.deployment(id), 'used', now) end
 if ARGV[6] == '1' then

@@ -4,6 +4,7 @@
 -- RETURNS 'switched' | 'stale' (it is not the candidate any more)
 local environment = R.environment(ARGV[1] .. ':' .. ARGV[2])
 if redis.call('HGET', environment, 'candidate') ~= ARGV[3] then return 'stale' end
+changed()
 local previous = redis.call('HGET', R.environments(ARGV[1]), ARGV[2])
 redis.call('HSET', R.environments(ARGV[1]), ARGV[2], ARGV[3])
 redis.call('HSET', environment, 'previous', previous, 'switched', whole(wall_ms()))
