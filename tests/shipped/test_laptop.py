@@ -286,9 +286,12 @@ def test_webhooks_that_were_given_up_go_again(laptop: Place, hook: str) -> None:
 
 
 def test_logs_are_followed(laptop: Place) -> None:
-    laptop.starts("follow", "exec kingpost logs counter -f -n 0")
+    """The line of the failure comes after the last one there was, with which the follower has begun."""
+    laptop.starts("follow", "exec kingpost logs counter -f -n 1")
+    wait_until(lambda: laptop.said("follow").strip(), 60, "no line of before")
+    before = laptop.said("follow").count("lost count")
     laptop.refuses("kingpost", "predict", "counter", "-i", "upto=3", "-i", "fail_at=2")
-    laptop.until_it_says("follow", "lost count")
+    wait_until(lambda: laptop.said("follow").count("lost count") > before, 60, "not followed")
     laptop.stop()
 
 
