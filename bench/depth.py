@@ -130,15 +130,15 @@ class Deep:
     def slowest(self) -> dict[str, float]:
         """Verb -> ms of its slowest run in this round."""
         names = {
-            script.sha.encode(): verb
+            verb.function.encode(): name
             for library in (scripting.JOBS, registry.SCRIPTS, steering.SCRIPTS)
-            for verb, script in library.build(self.stack.settings).items()
+            for name, verb in library.build(self.stack.settings).verbs.items()
         }
         found: dict[str, float] = {}
         for entry in self.redis.slowlog_get(10_000):
             words = cast(bytes, entry["command"]).split()
             if (
-                words[0].upper() == b"EVALSHA" and entry["id"] > self._newest
+                words[0].upper() == b"FCALL" and entry["id"] > self._newest
             ):  # the log has the commands inside scripts, too
                 verb = names[words[1]]
                 found[verb] = max(found.get(verb, 0.0), entry["duration"] / 1000)

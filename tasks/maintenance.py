@@ -13,7 +13,7 @@ from tasks.log_store.purging import PurgedLines
 from tasks.log_store.shipper import LogShipper
 from tasks.payload_collector import PayloadCollector
 from tasks.process import logs, tracing
-from tasks.process.loops import Loop, keep, run_forever
+from tasks.process.loops import Guard, Loop, keep, run_forever
 from tasks.settings import Settings
 from tasks.store.job_store import AsyncJobStore
 from tasks.sweeper import Sweeper
@@ -41,6 +41,8 @@ async def _main(settings: Settings, more: MoreLoops) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     store = AsyncJobStore(settings)
     sweeper = Sweeper(store, settings, time.monotonic)
+    with Guard("Libraries").round():
+        await store.drop_libraries()
     try:
         async with asyncio.TaskGroup() as group:
             for loop in (sweeper, PayloadCollector(store, settings), PurgedLines(store)):

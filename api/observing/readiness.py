@@ -25,7 +25,7 @@ NO_DESCRIPTORS = (
     "KINGPOST_MAX_CONNECTIONS."
 )
 STORE_AWAY = "The job store cannot be reached right now; try again shortly."
-NO_SCRIPTS = "The job store refuses to run scripts: give its user the right to EVAL and EVALSHA."
+NO_SCRIPTS = "The job store refuses to run functions: give its user the right to FCALL, FUNCTION LOAD and EVAL."
 AOF_OFF = (
     "The job store writes no append-only file, so its restart loses requests: set `appendonly yes`."
 )

@@ -1,6 +1,6 @@
-"""The store runs verbs on Redis: those of jobs (tasks/store/verbs.py) and of other libraries. Only it calls scripts.
+"""The store runs verbs on Redis: those of jobs (tasks/store/verbs.py) and of other libraries. Only it calls functions.
 
-Every script is idempotent by (request_id, fence), so that the client library may retry a call whose reply was lost.
+Every verb is idempotent by (request_id, fence), so that the client library may retry a call whose reply was lost.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     MasterDownError,
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     TryAgainError,
@@ -26,8 +25,8 @@ from tasks.errors import StoreUnavailable
 from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.pipelined import Pipelined
-from tasks.store.records import Reply
-from tasks.store.scripting import Library, Script
+from tasks.store.records import Reply, items
+from tasks.store.scripting import PREFIX, Functions, Library, Verb
 from tasks.store.verbs import ScriptCall
 
 T = TypeVar("T")
@@ -61,23 +60,38 @@ def unavailable() -> Generator[None]:
         raise
 
 
-class _Scripts:
-    """The scripts for these settings. Those of a library are built when its first verb runs, or earlier by `prepare`."""
+def _library_name(row: Any) -> bytes:
+    """The name in a row of `FUNCTION LIST`, which is a dict in RESP3 and a flat list in RESP2."""
+    fields = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
+    return cast(dict[bytes, bytes], fields)[b"library_name"]
+
+
+class _Libraries:
+    """The libraries for these settings. Each is built when its first verb runs, or earlier by `prepare`."""
 
     def __init__(self, settings: Settings, movable_clock: bool) -> None:
         self._settings, self._movable_clock = settings, movable_clock
-        self._built: dict[Library, dict[str, Script]] = {}
+        self._built: dict[Library, Functions] = {}
 
-    def of(self, call: ScriptCall[Any]) -> Script:
-        """The script of that verb."""
-        if call.library not in self._built:
-            self.prepare(call.library)
-        return self._built[call.library][call.script]
+    def of(self, call: ScriptCall[Any]) -> Verb:
+        """The verb of that call."""
+        return self.source(call.library).verbs[call.script]
+
+    def source(self, library: Library) -> Functions:
+        """The library, built."""
+        if library not in self._built:
+            self.prepare(library)
+        return self._built[library]
 
     def prepare(self, *libraries: Library) -> None:
-        """Builds their scripts. Two threads may do so at once: the result is the same."""
+        """Builds them. Two threads may do so at once: the result is the same."""
         for library in libraries:
             self._built[library] = library.build(self._settings, self._movable_clock)
+
+
+def _is_missing(error: Any) -> bool:
+    """Whether Redis does not have the library: it is new, or lost its data. Whoever finds that loads it."""
+    return isinstance(error, redis.ResponseError) and str(error).startswith("Function not found")
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -144,30 +158,40 @@ class JobStore:
     """The store for synchronous callers. Threads may share it."""
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
-        self._scripts = _Scripts(settings, movable_clock)
-        # The scripts of jobs take a second to build, because Celery makes the wake-up.
-        self.prepare = self._scripts.prepare
+        self._libraries = _Libraries(settings, movable_clock)
+        # The library of jobs takes a second to build, because Celery makes the wake-up.
+        self.prepare = self._libraries.prepare
         self.redis = connect(settings)
 
     def run(self, call: ScriptCall[T]) -> T:
         """Runs a verb. Raises StoreUnavailable if Redis cannot serve, and the errors of the verb."""
-        script = self._scripts.of(call)
+        verb = self._libraries.of(call)
         with unavailable():
             try:
-                reply = self.redis.evalsha(script.sha, 1, keys.TAG, *call.arguments)
-            except NoScriptError:
-                reply = self.redis.eval(script.source, 1, keys.TAG, *call.arguments)
+                reply = self.redis.fcall(verb.function, 1, keys.TAG, *call.arguments)
+            except redis.ResponseError as error:
+                if not _is_missing(error):
+                    raise
+                reply = self._run_first(call, verb)
         return call.read(cast(Reply, reply))
+
+    def _run_first(self, call: ScriptCall[T], verb: Verb) -> Any:
+        """Loads the library and runs the verb. A full store takes no library, but the verbs that free memory run all the same."""
+        try:
+            self.redis.function_load(self._libraries.source(call.library).source, replace=True)
+        except OutOfMemoryError:
+            return self.redis.eval(verb.script, 1, keys.TAG, *call.arguments)
+        return self.redis.fcall(verb.function, 1, keys.TAG, *call.arguments)
 
     def run_both(self, first: ScriptCall[T], second: ScriptCall[After]) -> tuple[T, After]:
         """Runs two verbs in one round trip, in this order. Raises the errors of `run`; after one, both, one or none may have run."""
         with unavailable(), self.redis.pipeline(transaction=False) as pipeline:
             for call in (first, second):
-                script = self._scripts.of(call)
-                pipeline.evalsha(script.sha, 1, keys.TAG, *call.arguments)
+                verb = self._libraries.of(call)
+                pipeline.fcall(verb.function, 1, keys.TAG, *call.arguments)
             # The pipeline's own error would quote the arguments, which are a client's.
             replies: list[Any] = pipeline.execute(raise_on_error=False)
-            if any(isinstance(reply, NoScriptError) for reply in replies):
+            if any(map(_is_missing, replies)):
                 return self.run(first), self.run(second)
             for reply in replies:
                 if isinstance(reply, Exception):
@@ -188,8 +212,8 @@ class AsyncJobStore:
     """The store for the API and the maintenance loops."""
 
     def __init__(self, settings: Settings, *, movable_clock: bool = False) -> None:
-        self._scripts = _Scripts(settings, movable_clock)
-        self.prepare = self._scripts.prepare
+        self._libraries = _Libraries(settings, movable_clock)
+        self.prepare = self._libraries.prepare
         self.redis = connect_async(settings)
         self._pipelined = Pipelined(self.redis)
 
@@ -199,17 +223,34 @@ class AsyncJobStore:
 
     async def run(self, call: ScriptCall[T]) -> T:
         """Runs a verb. Raises StoreUnavailable if Redis cannot serve, and the errors of the verb."""
-        script = self._scripts.of(call)
+        verb = self._libraries.of(call)
         with unavailable():
             try:
-                reply = await self._pipelined.run(
-                    "EVALSHA", script.sha, 1, keys.TAG, *call.arguments
-                )
-            except NoScriptError:
-                reply = await self._pipelined.run(
-                    "EVAL", script.source, 1, keys.TAG, *call.arguments
-                )
+                reply = await self._call("FCALL", verb.function, call)
+            except redis.ResponseError as error:
+                if not _is_missing(error):
+                    raise
+                reply = await self._run_first(call, verb)
         return call.read(reply)
+
+    async def _call(self, command: str, what: str, call: ScriptCall[T]) -> Reply:
+        return await self._pipelined.run(command, what, 1, keys.TAG, *call.arguments)
+
+    async def _run_first(self, call: ScriptCall[T], verb: Verb) -> Reply:
+        """As that of JobStore."""
+        try:
+            source = self._libraries.source(call.library).source
+            await self._pipelined.run("FUNCTION", "LOAD", "REPLACE", source)
+        except OutOfMemoryError:
+            return await self._call("EVAL", verb.script, call)
+        return await self._call("FCALL", verb.function, call)
+
+    async def drop_libraries(self) -> None:
+        """Deletes all libraries of Kingpost, those of earlier versions too. Who still needs one loads it with its next call."""
+        with unavailable():
+            said = await self._pipelined.run("FUNCTION", "LIST", "LIBRARYNAME", f"{PREFIX}*")
+            for name in map(_library_name, items(said)):
+                await self._pipelined.run("FUNCTION", "DELETE", name)
 
     async def output(self, request_id: str) -> bytes | None:
         """The bytes of the result, None if there is none here."""

@@ -1,4 +1,8 @@
-"""Builds the scripts of a library: its tables of keys and settings, the clock and lib.lua go before each verb's own file."""
+"""Builds the Redis functions of a library: tables of keys and settings, the clock and lib.lua, and then each verb's own file.
+
+Redis compiles a library once (https://redis.io/docs/latest/develop/programmability/functions-intro/). A script would make all of
+its tables and functions anew in each call. The name of a library ends with its hash: two versions work side by side.
+"""
 
 import hashlib
 import json
@@ -64,12 +68,35 @@ def clock(settings: Settings, movable: bool = False) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script that can be run by its SHA-1."""
+PREFIX = "kingpost_"  # of all names of libraries and functions
+# What goes before and after the shared part of a library. Its functions share each `local` of it. So ARGV and the time of the
+# latest call are set anew.
+_ARGUMENTS = "local ARGV\n"
+_REGISTER = """
+local function register(name, flags, verb)
+  redis.register_function{function_name = name, flags = flags, callback = function(_, arguments)
+    ARGV, NOW = arguments, nil
+    return verb()
+  end}
+end
+"""
 
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb as a function of a loaded library, and as a script of its own, which needs nothing loaded."""
+
+    function: str
+    script: str
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """A library as `FUNCTION LOAD` takes it."""
+
+    name: str
     source: str
-    sha: str
+    verbs: dict[str, Verb]
 
 
 def _error(code: str, message: str) -> str:
@@ -119,29 +146,33 @@ def sources(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """The scripts of one folder. `prelude` makes the tables and functions that they need beside the clock and lib.lua.
+    """The verbs of one folder. `prelude` makes the tables and functions that they need beside the clock and lib.lua.
 
-    A script's first line says what Redis may refuse it for: `#!lua` with `flags=allow-oom`, `flags=no-writes` or nothing.
+    A file's first line says what Redis may refuse the verb for: `#!lua` with `flags=allow-oom`, `flags=no-writes` or nothing.
     """
 
     folder: Path
     prelude: Callable[[Settings], str]
     below: tuple[Path, ...] = ()  # folders whose lib.lua comes before this one's
 
-    def build(self, settings: Settings, movable_clock: bool = False) -> dict[str, Script]:
-        """All scripts by name."""
-        prelude = self.prelude(settings) + clock(settings, movable_clock)
+    def build(self, settings: Settings, movable_clock: bool = False) -> Functions:
+        """All verbs, for these settings."""
+        shared = self.prelude(settings) + clock(settings, movable_clock)
         for folder in (*self.below, self.folder):
             for path in (folder / name for name in INCLUDED):
                 if path.exists():
-                    prelude += re.sub(r"^\s*--.*\n", "", path.read_text(), flags=re.M)
-        scripts: dict[str, Script] = {}
-        for name, text in sources(self.folder).items():
+                    shared += re.sub(r"^\s*--.*\n", "", path.read_text(), flags=re.M)
+        texts = sources(self.folder)
+        told = "".join((shared, _REGISTER, *texts, *texts.values()))
+        digest = hashlib.sha1(told.encode(), usedforsecurity=False).hexdigest()
+        name = f"{PREFIX}{self.folder.parent.name}_{digest[:16]}"
+        source, verbs = f"#!lua name={name}\n{_ARGUMENTS}{shared}{_REGISTER}", dict[str, Verb]()
+        for verb, text in texts.items():
             shebang, _, body = text.partition("\n")
-            source = f"{shebang}\n{prelude}{body}"
-            sha = hashlib.sha1(source.encode()).hexdigest()  # as Redis computes it
-            scripts[name] = Script(source, sha)
-        return scripts
+            flags = ", ".join(f"'{flag}'" for flag in re.findall(r"flags=(\S+)", shebang))
+            verbs[verb] = Verb(f"{name}_{verb}", f"{shebang}\n{shared}{body}")
+            source += f"register('{name}_{verb}', {{{flags}}}, function()\n{body}end)\n"
+        return Functions(name, source, verbs)
 
 
 JOBS = Library(FOLDER, of_jobs)

@@ -182,7 +182,8 @@ end
 
 local HISTORY_MS = 3900000 -- an hour and five minutes: the history shows the last hour
 local MOST_COUNTS = 10000 -- in one minute, of all deployments
-local LONG_FIELD = string.rep('-', 129) -- makes the hash a table for Redis: it searches a short list from its front
+-- Makes a hash a table for Redis: it searches a short list from its front.
+local function long_field() return string.rep('-', 129) end
 
 -- Counts something in the minute of `at`, for the history of a deployment: a final status, `poison`, or `wN`, a wait of
 -- 2^(N/2) ms.
@@ -192,12 +193,12 @@ local function count_in_history(deployment, what, at)
   local counts = redis.call('HLEN', minute)
   if counts == 1 then
     redis.call('PEXPIRE', minute, HISTORY_MS)
-    redis.call('HSET', minute, LONG_FIELD, 0)
+    redis.call('HSET', minute, long_field(), 0)
   end
   if counts > MOST_COUNTS then redis.call('HDEL', minute, deployment .. ':' .. what) end
 end
 
-local STEPS = 2 / math.log(2) -- in a factor of e: a step is a factor of the square root of 2
+local STEPS = 2.8853900817779268 -- 2 / ln 2, the steps in a factor of e: a step is a factor of the square root of 2
 local function count_wait(deployment, created, at)
   count_in_history(deployment, 'w' .. math.floor(math.log(math.max(at - created, 1)) * STEPS), at)
 end
@@ -219,7 +220,7 @@ end
 local function count_submissions(deployment, levels)
   for level, number in pairs(levels) do
     if count(deployment, 'submitted:' .. level, number) == number then
-      redis.call('HSET', K.totals(deployment), LONG_FIELD, 0)
+      redis.call('HSET', K.totals(deployment), long_field(), 0)
     end
   end
 end

@@ -37,7 +37,7 @@ def queued(live: Live, key: str) -> str:
 
 def calls(live: Live) -> int:
     stats: Any = JobStore(live.settings).redis.info("commandstats")
-    return stats["cmdstat_evalsha"]["calls"]
+    return stats["cmdstat_fcall"]["calls"]
 
 
 def test_a_page_that_shows_the_part_already_gets_nothing(live: Live) -> None:

@@ -89,7 +89,7 @@ def test_a_store_without_an_append_only_file_is_told(url: str, client: redis.Red
 
 
 def test_a_store_that_refuses_scripts_makes_it_a_503(url: str, client: redis.Redis) -> None:
-    client.execute_command("ACL SETUSER", "default", "-eval", "-evalsha")
+    client.execute_command("ACL SETUSER", "default", "-eval", "-fcall")
     try:
         answer, parts = asked(url)
     finally:

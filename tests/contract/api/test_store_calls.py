@@ -42,7 +42,7 @@ def api(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @contextlib.contextmanager
 def verbs_run(valkey: Valkey) -> Iterator[list[str]]:
     """The verbs of jobs that ran meanwhile, as MONITOR has them; the live view reads the directory all the time."""
-    names = {script.sha: verb for verb, script in JOBS.build(Settings()).items()}
+    names = {verb.function: name for name, verb in JOBS.build(Settings()).verbs.items()}
     seen: list[str] = []
     with redis.Redis(port=valkey.port) as client, client.monitor() as monitor:
         yield seen
@@ -51,7 +51,7 @@ def verbs_run(valkey: Valkey) -> Iterator[list[str]]:
             words = said["command"].split()
             if words[0] == "ECHO":
                 break
-            if words[0] == "EVALSHA" and words[1] in names:
+            if words[0] == "FCALL" and words[1] in names:
                 seen.append(names[words[1]])
 
 

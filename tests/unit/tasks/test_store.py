@@ -442,10 +442,10 @@ def test_a_settlement_and_the_next_claim_are_one_round_trip(store: JobStore) -> 
     assert again.job.attempt == 1
 
 
-def test_two_verbs_run_on_a_server_that_knows_no_script(store: JobStore) -> None:
+def test_two_verbs_run_on_a_server_that_has_no_library(store: JobStore) -> None:
     submit(store)
     held = claim(store)
-    store.redis.script_flush()
+    store.redis.function_flush("SYNC")
     following = verbs.claim(DEPLOYMENT, "r:0", "f" * 16, "r")
     assert store.run_both(verbs.finish(held.lease, SUCCESS), following) == (SettleResult.DONE, None)
 
@@ -454,12 +454,12 @@ def test_an_error_of_two_verbs_does_not_quote_the_output(store: JobStore) -> Non
     submit(store)
     held = claim(store)
     following = verbs.claim(DEPLOYMENT, "r:0", "f" * 16, "r")
-    store.redis.execute_command("ACL", "SETUSER", "default", "-evalsha")
+    store.redis.execute_command("ACL", "SETUSER", "default", "-fcall")
     try:
         with pytest.raises(redis.ResponseError) as refused:
             store.run_both(verbs.finish(held.lease, SUCCESS), following)
     finally:
-        store.redis.execute_command("ACL", "SETUSER", "default", "+evalsha")
+        store.redis.execute_command("ACL", "SETUSER", "default", "+fcall")
     assert "ok" not in str(refused.value)  # not a word of what the client sent
 
 
