@@ -231,6 +231,21 @@ def test_a_record_that_is_kept_for_longer_goes_later(store: JobStore, clock: Clo
     assert not record(store, kept)
 
 
+def test_a_set_is_looked_at_again_when_its_next_record_is_due(
+    store: JobStore, clock: Clock
+) -> None:
+    buckets = keys.plain("ended_buckets")
+    finished(store)
+    clock.advance(100)
+    later = finished(store)
+    clock.advance(RETENTION - 50)
+    assert store.run(verbs.forget(100)) == 1
+    ((bucket, due),) = cast("list[tuple[bytes, float]]", store.redis.zrange(buckets, 0, -1, withscores=True))  # fmt: skip
+    assert due == store.redis.zscore(keys.keyed("ended", bucket.decode()), later)
+    store.run(verbs.purge(later))
+    assert not store.redis.exists(buckets)
+
+
 def test_an_entry_without_a_record_is_dropped(store: JobStore, clock: Clock) -> None:
     request_id = finished(store)
     store.redis.delete(keys.keyed("job", request_id))

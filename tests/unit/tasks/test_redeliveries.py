@@ -2,6 +2,7 @@
 
 import itertools
 import uuid
+from typing import cast
 
 from tasks.job import Outcome, RequestId, Submission
 from tasks.state import Status
@@ -106,3 +107,27 @@ def test_what_has_gone_meanwhile_is_counted_as_failed_and_leaves_the_list(store:
     (taken,) = store.run(outbox.take_deliveries(10, 60_000, "t"))
     assert taken.request_id == kept
     assert given_up(store) == []
+
+
+def test_those_that_are_given_up_after_it_began_are_left_out(store: JobStore, clock: Clock) -> None:
+    submit(store, 110)
+    refuse_all(store)
+    name = begin(store)
+    assert store.run(steering.redeliver_many(name)).done == 100
+    clock.jump(1)
+    for request_id in given_up(store):
+        store.run(outbox.redeliver(request_id))  # somebody else was faster
+    refuse_all(store)
+    assert len(given_up(store)) == 110
+    last = store.run(steering.redeliver_many(name))
+    assert (last.ended, last.done) == (True, 100)
+    assert len(given_up(store)) == 110
+
+
+def test_an_operation_is_known_for_a_while_after_its_last_step(store: JobStore) -> None:
+    name = begin(store)
+    record = keys.keyed("operation", name)
+    assert 0 < cast(int, store.redis.pttl(record)) <= 10**6
+    store.redis.pexpire(record, 1000)  # the caller comes back at the last moment
+    store.run(steering.redeliver_many(name))
+    assert cast(int, store.redis.pttl(record)) > 10**5

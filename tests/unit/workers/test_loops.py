@@ -303,6 +303,30 @@ async def test_a_leader_that_lost_its_lead_ends_its_round(
     assert scaled == 2
 
 
+async def test_a_leader_that_lost_its_lead_moves_no_more_queued_requests(
+    settings: Settings, store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (store.run(registry.push("queued", f"h{number}", 1)) for number in range(2))
+    store.run(registry.promote(new, "production"))
+    report = Replica("r1", new.id, "queued", "ready", None, "/x", 1, 0, 1, None)
+    store.run(registry.report(report, 60_000))
+    follow = settings.model_copy(update={"queued_follow_environment": True})
+    time, moved = Time(), list[Any]()
+    run = async_store.run
+
+    async def frozen(call: verbs.ScriptCall[Any]) -> Any:
+        if call.script != "follow":
+            return await run(call)
+        moved.append(call.arguments[:2])
+        time.now += 60.0
+        store.redis.set(plain("autoscaler"), "rival", px=60_000)
+        return len(moved) < 3  # whether there are more
+
+    monkeypatch.setattr(async_store, "run", frozen)
+    await Autoscaler(async_store, follow, time).run_once()
+    assert moved == [[old.id, new.id]]
+
+
 async def test_what_needs_no_change_is_not_written_again_and_what_does_is(
     settings: Settings, store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +359,10 @@ async def test_the_registry_is_read_in_pages(
     store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed = [store.run(registry.push(f"model{number}", f"h{number}", 1)) for number in range(25)]
-    monkeypatch.setattr(registry_pages, "PAGE", 10)
+    for ask in ("PAGE", "LOADS"):
+        monkeypatch.setattr(registry_pages, ask, 10)
+    for known in pushed[::3]:
+        store.run(registry.demand(known.id))
     run, sizes = async_store.run, list[int]()
 
     async def noted(call: verbs.ScriptCall[Any]) -> Any:
@@ -348,7 +375,8 @@ async def test_the_registry_is_read_in_pages(
     assert {known.id for known in found} == {each.id for each in pushed}
     assert await registry_pages.all_models(async_store) == store.run(registry.models())
     loads = await registry_pages.loads_of(async_store, [each.id for each in pushed])
-    assert len(loads) == 25 and max(sizes) <= 500 and sizes.count(10) == 4
+    assert [load.demanded for load in loads] == [number % 3 == 0 for number in range(25)]
+    assert max(sizes) <= 10 and sizes.count(10) == 6
 
 
 def entry(deployment_id: str) -> Replica:
