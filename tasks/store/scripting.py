@@ -26,12 +26,14 @@ WHOLE = "local function whole(n) return string.format('%.0f', n) end\n"
 # runs back, and never advances by more than GAP_MS between two scripts. So neither a jump nor a stall of the store ends a lease.
 # The sweeper adds the time that was really missed (tick.lua).
 CLOCK = """
+local WALL, NOW -- of this call
 local function wall_ms()
+  if WALL then return WALL end
   local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)@OFFSET@
+  WALL = t[1] * 1000 + math.floor(t[2] / 1000)@OFFSET@
+  return WALL
 end
 
-local NOW
 local function now_ms()
   if NOW then return NOW end
   local wall, known = wall_ms(), redis.call('GET', K.clock)
@@ -75,7 +77,7 @@ _ARGUMENTS = "local ARGV\n"
 _REGISTER = """
 local function register(name, flags, verb)
   redis.register_function{function_name = name, flags = flags, callback = function(_, arguments)
-    ARGV, NOW = arguments, nil
+    ARGV, WALL, NOW = arguments, nil, nil
     return verb()
   end}
 end

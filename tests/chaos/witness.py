@@ -11,7 +11,7 @@ import redis
 ROOT = Path(__file__).parents[2]
 CODE = ("api", "cli", "deployments", "priority", "tasks", "workers", "celeryconfig.py")
 NOTES = "{kingpost}:witness:"  # with a request id: the list of its final states
-FINALIZED = "local function finalize(id, status, now, errors)\n"
+FINALIZED = "local function finalize(id, status, now, errors, noted, ran)\n"
 NOTE = f"  redis.call('RPUSH', '{NOTES}' .. id, status)\n"
 
 

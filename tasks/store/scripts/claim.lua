@@ -8,7 +8,8 @@
 local now, deployment, claimer, fence, replica = now_ms(), ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function claimed(id, under)
-  return {'claimed', id, redis.call('HGETALL', K.job(id)), kept(id, 'input'), under}
+  local record = redis.call('HGETALL', K.job(id))
+  return {'claimed', id, record, kept_beside(record, id, 'input'), under}
 end
 
 local last = redis.call('HGET', K.claims(deployment), claimer)

@@ -34,7 +34,8 @@ for n = 1, math.min(looked_at, #rows) do
   last, score = rows[n].id, whole(rows[n].score)
   local job = redis.call('HMGET', K.job(last), 'key', 'purged')
   if job[1] == key and not job[2] then
-    found[#found + 1] = {last, score, redis.call('HGETALL', K.job(last)), kept(last, 'output')}
+    local record = redis.call('HGETALL', K.job(last))
+    found[#found + 1] = {last, score, record, kept_beside(record, last, 'output')}
     if #found >= most then break end
   end
 end

@@ -6,7 +6,7 @@
 local id, fence, status, error, predict_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local output, output_type, payload, bytes = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local now = now_ms()
-local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'errors')
+local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'errors', 'key')
 local word = check_fence(id, job, fence, now)
 if word ~= 'held' then return word end
 local noted = {'predict_ms', predict_ms}
@@ -22,12 +22,10 @@ if output_type ~= '' then
     append(noted, 'output', output)
   end
 end
-redis.call('HSET', K.job(id), unpack(noted))
 if status == 'SUCCEEDED' then
   redis.call('LPUSH', K.runtimes(job[4]), predict_ms)
   redis.call('LTRIM', K.runtimes(job[4]), 0, 31)
 end
-if is_counted(job[4]) then measure(job[4], 'run:', tonumber(predict_ms)) end
-free_slot(id, job[4])
-finalize(id, status, now, with_error(job[5], error))
+free_slot(id, job[4], job[6])
+finalize(id, status, now, with_error(job[5], error), noted, tonumber(predict_ms))
 return 'done'

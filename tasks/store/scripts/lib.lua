@@ -232,20 +232,23 @@ local function code_of(errors)
   return code
 end
 
-local function count_end(deployment, level, created, status, errors, at)
+local function count_end(deployment, level, created, status, errors, at, ran)
   if not is_counted(deployment) then return end
+  if ran then measure(deployment, 'run:', ran) end
   count(deployment, 'ended:' .. status .. ':' .. level .. ':' .. (status == 'SUCCEEDED' and '' or code_of(errors)), 1)
   measure(deployment, 'all:', at - created)
 end
 
--- The one way into a final state: record, indexes, webhook outbox row and event together.
-local function finalize(id, status, now, errors)
-  local job = redis.call('HMGET', K.job(id), 'webhook', 'input_ref', 'key', 'files', 'deployment', 'level', 'created')
-  local at = whole(wall_ms())
+-- The one way into a final state: record, indexes, webhook outbox row and event together. `noted` are fields that an outcome
+-- brings, names and values in turn, and `ran` how long its call took in ms.
+local function finalize(id, status, now, errors, noted, ran)
+  local job = redis.call('HMGET', K.job(id), 'webhook', 'input_ref', 'key', 'files', 'deployment', 'level', 'created', 'expires')
+  local at, written = whole(wall_ms()), noted or {}
   count_in_history(job[5], status, at)
-  count_end(job[5], job[6], job[7], status, errors, at)
-  redis.call('HSET', K.job(id), 'status', status)
-  if errors ~= '' then redis.call('HSET', K.job(id), 'errors', errors) end
+  count_end(job[5], job[6], job[7], status, errors, at, ran)
+  append(written, 'status', status)
+  if errors ~= '' then append(written, 'errors', errors) end
+  redis.call('HSET', K.job(id), unpack(written))
   if not S.keep_inputs then
     redis.call('DEL', K.input(id))
     redis.call('HDEL', K.job(id), 'input', 'input_ref')
@@ -258,7 +261,7 @@ local function finalize(id, status, now, errors)
     end
   end
   redis.call('HINCRBY', K.unfinished, job[3], -1)
-  redis.call('ZREM', K.expiry, id)
+  if job[8] then redis.call('ZREM', K.expiry, id) end
   if job[1] and job[1] ~= '' then
     redis.call('HSET', K.delivery(id), 'status', 'PENDING', 'attempts', 0)
     redis.call('ZADD', K.outbox, whole(now), id)
@@ -361,10 +364,9 @@ local function move_to_deployment(id, deployment, now)
 end
 
 -- The model call of a job has ended: its slot and its lease are free, and one held job of its key may go on.
-local function free_slot(id, deployment)
+local function free_slot(id, deployment, api_key)
   redis.call('ZREM', K.leases, id)
   if redis.call('SREM', K.running(deployment), id) == 0 then return end
-  local api_key = redis.call('HGET', K.job(id), 'key')
   count_running(deployment, api_key, -1)
   unhold_best(deployment, api_key)
 end

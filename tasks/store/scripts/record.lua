@@ -87,6 +87,14 @@ local IN_RECORD = 128 -- bytes of an input or an output that is a field of the r
 -- The input or the output of a job, '' if it is not here.
 local function kept(id, what) return redis.call('HGET', K.job(id), what) or redis.call('GET', K[what](id)) or '' end
 
+-- The same, if the whole record is known.
+local function kept_beside(record, id, what)
+  for n = 1, #record, 2 do
+    if record[n] == what then return record[n + 1] end
+  end
+  return redis.call('GET', K[what](id)) or ''
+end
+
 local IN_BUCKET = 100 -- a sorted set of up to 128 members is a list for Redis, which takes half of the bytes for each
 
 -- A job is to be forgotten at `due`: with those that ended before and after it, in a set of its own. Returns its number.

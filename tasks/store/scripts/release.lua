@@ -9,12 +9,13 @@
 -- RETURNS 'done' | 'poison' | 'already_done' | 'stale_fence' | 'missing'
 local id, fence, reason, delay_ms, error = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local now = now_ms()
-local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'attempt', 'errors', 'released')
+local job = redis.call('HMGET', K.job(id), 'status', 'fence', 'rescued', 'deployment', 'attempt', 'errors', 'released',
+  'key')
 if job[7] == fence then return 'already_done' end
 local word = check_fence(id, job, fence, now)
 if word ~= 'held' then return word end
 redis.call('HSET', K.job(id), 'released', fence)
-free_slot(id, job[4])
+free_slot(id, job[4], job[8])
 if is_counted(job[4]) then count(job[4], 'again:' .. reason, 1) end
 if reason == 'death' or reason == 'sick' then
   if charge_for_death(id, now, error) then return 'poison' end

@@ -6,10 +6,10 @@
 local now, rescued, stopped = now_ms(), {}, {}
 if redis.call('EXISTS', K.grace) == 1 then return {rescued, stopped} end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
-  local job = fields(id, 'status', 'stopping', 'deployment', 'fence', 'attempt')
+  local job = fields(id, 'status', 'stopping', 'deployment', 'fence', 'attempt', 'key')
   if job[1] == 'IN_PROGRESS' then
     redis.call('HSET', K.job(id), 'rescued', job[4])
-    free_slot(id, job[3])
+    free_slot(id, job[3], job[6])
     if is_counted(job[3]) then count(job[3], 'again:rescue', 1) end
     requeue(id, now, 0, job[5])
     table.insert(rescued, id)
@@ -19,7 +19,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', whole(now), 'L
       redis.call('HDEL', K.job(id), 'stopping')
       table.insert(stopped, id)
     end
-    if job[3] then free_slot(id, job[3]) else redis.call('ZREM', K.leases, id) end
+    if job[3] then free_slot(id, job[3], job[6]) else redis.call('ZREM', K.leases, id) end
     pack(id)
   end
 end

@@ -18,8 +18,9 @@ local function take(id, api_key, host)
   redis.call('ZADD', K.outbox, whole(now + lease_ms), id)
   redis.call('HSET', K.delivery(id), 'token', token)
   free, busy[api_key], busy[host] = free - 1, (busy[api_key] or 0) + 1, (busy[host] or 0) + 1
+  local record = redis.call('HGETALL', K.job(id))
   taken[#taken + 1] = {id, redis.call('HGET', K.delivery(id), 'attempts') or '0', api_key, host,
-    redis.call('HGETALL', K.job(id)), kept(id, 'output')}
+    record, kept_beside(record, id, 'output')}
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.outbox, '-inf', whole(now), 'LIMIT', 0, looked_at)) do
