@@ -3,22 +3,14 @@
 tests/contract/js has their versions and what they ask, all of it in one process of node.
 """
 
-import fcntl
-import hashlib
 import json
-import os
-import re
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.api.conftest import KEY, ROOT, Live
+from tests.contract.api.conftest import KEY, Live
+from tests.contract.js.run import SOURCE, said_by
 
-SOURCE = ROOT / "tests" / "contract" / "js"
-OLDEST_NODE = 20
 HELLO = ["Hello", " ", "there"]
 EXPECTED: dict[str, object] = {
     "openai chat": "Hello there",
@@ -44,52 +36,10 @@ REFUSED: dict[str, tuple[str, int, str]] = {
 }
 
 
-def missing() -> str:
-    """Why the clients cannot run here, '' if they can."""
-    node = shutil.which("node")
-    if not node or not shutil.which("npm"):
-        return "node and npm are not installed"
-    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout
-    major = int(re.sub(r"\D.*", "", version.removeprefix("v")) or 0)
-    return "" if major >= OLDEST_NODE else f"node {OLDEST_NODE} or newer is needed, not {version}"
-
-
-def installed() -> Path:
-    """A folder with clients.mjs and its packages, kept under build/ for each lock file."""
-    lock = (SOURCE / "package-lock.json").read_bytes()
-    folder = ROOT / "build" / f"js-{hashlib.sha256(lock).hexdigest()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        for name in ("package.json", "package-lock.json", "clients.mjs"):
-            shutil.copy(SOURCE / name, folder)
-        if not (folder / ".ready").exists():
-            command = [
-                "npm",
-                "ci",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--prefer-offline",
-            ]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-            assert done.returncode == 0, f"the JavaScript clients were not installed: {done.stderr}"
-            (folder / ".ready").touch()
-    return folder
-
-
 @pytest.fixture(scope="module")
 def found(live: Live) -> dict[str, Any]:
     """What every case got."""
-    if reason := missing():
-        assert not os.environ.get("CI"), f"CI has to run these: {reason}"
-        pytest.skip(reason)
-    node = subprocess.run(
-        ["node", "clients.mjs", live.url, KEY],
-        cwd=installed(), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert node.returncode == 0, node.stderr
-    return json.loads(node.stdout)
+    return said_by("clients.mjs", live.url, KEY)
 
 
 def test_no_case_is_left_out(found: dict[str, Any]) -> None:
