@@ -35,11 +35,10 @@ PIECES = 100  # of a template that are rendered at a time: it takes about half a
 MOST_FOLLOWING = 20  # webhooks on their way in a page, the next
 MOST_ATTEMPTS = 10  # of a webhook, the latest
 MOST_SHOWN = 200_000  # characters of a text in a page; the rest is a download
-SECURITY = {
+SECURITY = {  # the server adds nosniff to every answer
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-frame-options": "DENY",
-    "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }

@@ -1,7 +1,9 @@
 """The console over real HTTP: who gets in, what a page may do, and what nobody can do to it. tests/browser drives it."""
 
+import contextlib
 import hashlib
 import re
+import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
-from api.app import CONSOLE
-from api.console.rendering import STATIC
+from api.app import CONSOLE, create_app
+from api.console.rendering import SECURITY, STATIC, asset
 from tasks.api_keys import GRANTS, SCOPES, Need, Scope, key_id
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
@@ -154,6 +157,47 @@ def test_every_answer_forbids_scripts_frames_and_caches(live: Live, admin: Brows
             assert address.startswith(("/ui/", "data:")), address
 
 
+def test_what_is_no_page_forbids_the_same(live: Live) -> None:
+    browser, stranger = Browser(live, live.new_key(scope="full")), Browser(live)
+    part, token = {"hx-request": "true"}, {"x-kingpost-csrf": browser.csrf}
+    seen = browser.get("/ui/jobs", **part).headers["x-kingpost-seen"]
+    asked = {"name": "echo", "deployment": live.deployment("echo").id, "text": "{}", "how": "sync", "level": 0}  # fmt: skip
+    answers = {
+        "a part": browser.get("/ui/jobs", **part),
+        "a shared part": browser.get("/ui/jobs", **part, **{"x-kingpost-pulse": "0"}),
+        "nothing new": browser.get("/ui/jobs", **part, **{"x-kingpost-seen": seen}),
+        "code": browser.http.post("/ui/code", json=asked, headers=token),
+        "a script": browser.get(asset("console.js")),
+        "no script": browser.get("/ui/static/x/nope.js"),
+        "the way to the login": stranger.get("/ui"),
+        "that of a part": stranger.get("/ui", **part),
+        "a refused login": stranger.login("kp_00000000.wrong"),
+        "a login": Browser(live).login(live.new_key()),
+        "a forged logout": browser.http.post("/ui/logout"),
+    }
+    with browser.http.stream("GET", "/ui/pulse") as answers["pulse"]:
+        pass
+    answers["a logout"] = browser.http.post("/ui/logout", headers=token)
+    statuses = {what: answer.status_code for what, answer in answers.items()}
+    assert statuses == {
+        "a part": 200, "a shared part": 200, "nothing new": 204, "code": 200, "a script": 200, "no script": 404,
+        "the way to the login": 303, "that of a part": 204, "a refused login": 401, "a login": 303,
+        "a forged logout": 403, "pulse": 200, "a logout": 204,
+    }  # fmt: skip
+    wanted = SECURITY | {"x-content-type-options": "nosniff"}
+    for what, answer in answers.items():
+        own = {"cache-control": answer.headers["cache-control"]} if what == "a script" else {}
+        assert {name: answer.headers.get(name) for name in wanted} == wanted | own, what
+
+
+def test_over_https_the_cookie_goes_nowhere_else(live: Live) -> None:
+    with TestClient(create_app(live.settings), "https://kingpost.example", follow_redirects=False) as browser:  # fmt: skip
+        login = browser.post("/ui/login", data={"key": live.new_key()})
+        assert "Secure" in login.headers["set-cookie"].split("; ")
+        assert browser.get("/ui").status_code == 200
+    assert "Secure" not in Browser(live).login(live.new_key()).headers["set-cookie"].split("; ")
+
+
 def test_the_cookie_is_for_the_console_alone_and_no_script_reads_it(live: Live) -> None:
     cookie = Browser(live).login(live.new_key(scope="inference")).headers["set-cookie"]
     assert {"HttpOnly", "Path=/ui", "SameSite=strict"} <= set(cookie.split("; "))
@@ -245,6 +289,29 @@ def test_a_logout_ends_the_streams_that_are_open(live: Live, tmp_path: Path) -> 
         (tmp_path / "gate.1").touch()
         rest = "".join(lines)  # the stream ends
     assert "second" not in rest and "done" not in rest
+
+
+def test_a_logout_ends_the_streams_that_have_no_end(live: Live) -> None:
+    browser, ended, lines = Browser(live, live.new_key(scope="full")), set[str](), list[str]()
+
+    def follow(path: str) -> None:
+        with contextlib.suppress(httpx.HTTPError), browser.http.stream("GET", path) as events:
+            for line in events.iter_lines():
+                lines.append(line)
+            ended.add(path)
+
+    model = live.deployment("talker").id
+    paths = {"/ui/pulse", f"/ui/api/v1/logs/events?deployment={model}"}
+    readers = [threading.Thread(target=follow, args=(path,), daemon=True) for path in paths]
+    for reader in readers:
+        reader.start()
+    wait_until(lambda: {"retry: 3000", ": following"} <= set(lines), 20)
+    token = {"x-kingpost-csrf": browser.csrf}
+    assert browser.http.post("/ui/logout", headers=token).status_code == 204
+    with live.client() as http:  # a change to be told, and a line to be logged
+        submit(http, {"odd": 1}, "/models/talker/production/async_predict")
+    wait_until(lambda: ended == paths, 30, "a stream outlives the logout")
+    assert not any("KeyError" in line for line in lines)
 
 
 def test_a_request_is_shown_with_its_story_and_only_to_who_may(live: Live, admin: Browser) -> None:
