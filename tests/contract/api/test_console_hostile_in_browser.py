@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
+from deployments.registry import keys as registry_keys
 from deployments.registry.nodes import Node, NodeDevice, NodeReplica
 from deployments.registry.records import Deployment
 from tasks.api_keys import key_id
@@ -24,8 +25,9 @@ from tests.contract.api.studio import studio
 from tests.contract.api.test_console_attention import reported
 from tests.contract.api.test_console_in_browser import WIDE, Console, chromium
 from tests.contract.api.test_operators_webhooks import finished
+from tests.contract.api.versions import versions
 
-__all__ = ["chromium", "studio"]  # fixtures
+__all__ = ["chromium", "studio", "versions"]  # fixtures
 OWN = "document.title='owned'"
 CORPUS = (
     f"<script>{OWN}</script>",
@@ -126,6 +128,83 @@ def test_nothing_that_is_tried_runs(live: Live, console: Console, studio: Deploy
         console.at(f"/ui/models/{studio.model_id}{path}")
         check(page, path)
     assert [said for said in console.wrong if "status of 500" not in said] == []  # the model raised
+    console.close()
+
+
+def test_nothing_that_is_said_in_a_chat_runs(console: Console, live: Live) -> None:
+    page = console.page
+    console.at(f"/ui/models/{live.deployment('talker').model_id}/try")
+    page.get_by_role("link", name="Chat").click()
+    console.live()
+    for text in CORPUS:
+        page.get_by_label("Message").fill(f"say {text}")
+        page.get_by_role("button", name="Send").click()
+        page.locator("#stop").wait_for(state="hidden")
+        assert page.locator(".said-assistant .words").last.text_content() == text
+        check(page, text)
+    page.locator("summary", has_text="Python").click()
+    compile(page.locator("#openai").inner_text(), "pasted", "exec")
+    page.get_by_role("button", name="New conversation").click()
+    page.locator("summary", has_text="Instructions").click()
+    page.get_by_label("Instructions for the model").fill(LOUD)
+    page.get_by_label("Message").fill(f"refuse {LOUD}")
+    page.get_by_role("button", name="Send").click()
+    page.locator(".said-error .words", has_text="onerror").wait_for()
+    assert (
+        page.get_by_label("Message").input_value().startswith("refuse <script>")
+    )  # to be sent again
+    check(page, "a refusal")
+    assert [said for said in console.wrong if "status of 400" not in said] == []
+    console.close()
+
+
+def test_nothing_of_an_environment_runs(
+    live: Live, console: Console, versions: list[Deployment]
+) -> None:
+    """No such name can be made, so they are seeded, as an earlier version or somebody at the store may have left them."""
+    old, new = versions
+    page, model, store = console.page, f"/ui/models/{old.model_id}", JobStore(live.settings)
+    with live.client(live.new_key(scope="admin")) as http:
+        for text in CORPUS:
+            made = http.post(f"/v1/models/{old.model_id}/environments", json={"name": text})
+            assert made.status_code == 400, text
+            path = f"/v1/models/{old.model_id}/environments/{quote(text, safe='')}/promote"
+            assert http.post(path, json={"deployment_id": new.id}).status_code // 100 == 4, text
+        body = {
+            "scope": "inference",
+            "name": LOUD[:200],
+            "environments": [*CORPUS],
+            "models": [*CORPUS],
+        }
+        made = http.post("/v1/keys", json=body)
+        assert made.status_code == 201, made.text
+    for number, text in enumerate(CORPUS):
+        store.redis.hset(
+            registry_keys.keyed("environments", old.model_id),
+            text,
+            (old.id, new.id, "")[number % 3],
+        )
+        if number % 2:
+            candidate = {"candidate": new.id, "previous": old.id}
+            store.redis.hset(
+                registry_keys.keyed("environment", f"{old.model_id}:{text}"), mapping=candidate
+            )
+    log, changes = f"{model}/log?deployment={old.id}", f"{model}/changes?new={new.id}"
+    for path in (model, f"{model}/try", f"{model}/chat", log, changes, "/ui", "/ui/keys"):
+        console.at(path)
+        check(page, path)
+    console.at(model)
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=CORPUS[0], exact=True))  # fmt: skip
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_text(f"Forget the environment {CORPUS[0]}?").wait_for()
+    check(page, "a question")
+    page.get_by_role("button", name="Back").click()
+    console.at(f"/ui/jobs?model={old.model_id}&environment={quote(CORPUS[0])}")
+    check(page, "a filter")
+    for text in CORPUS:
+        store.redis.hdel(registry_keys.keyed("environments", old.model_id), text)
+        store.redis.delete(registry_keys.keyed("environment", f"{old.model_id}:{text}"))
+    assert console.wrong == []
     console.close()
 
 

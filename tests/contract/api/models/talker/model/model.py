@@ -104,7 +104,12 @@ class Model:
         self._wait(body, request)
         if "raise" in body:
             raise HTTPException(*body["raise"])
+        said = str(body["messages"][-1]["content"] if body.get("messages") else "")
+        if said.startswith("refuse "):
+            raise HTTPException(400, said)
         words = ["Hello", " ", "there"]
+        if said.startswith("say "):  # in two pieces
+            words = [said[4 : len(said) // 2], said[len(said) // 2 :]]
         base = {"id": "c1", "created": 1, "model": body["model"]}
         if not body.get("stream"):
             choice = {
@@ -122,8 +127,7 @@ class Model:
             }
             for w in words
         ]
-        said = body["messages"][-1]["content"] if body.get("messages") else ""
-        gate = said[len("wait for ") :] if str(said).startswith("wait for ") else None
+        gate = said[len("wait for ") :] if said.startswith("wait for ") else None
         return stream(self._gated(chunks, gate))
 
     def _wait(self, body, request):
