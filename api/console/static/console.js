@@ -72,13 +72,19 @@ async function act(element, body) {
     if (said === "secret") showSecret(answer.key ?? answer.secret);
     if (said === "test") return showTest(answer);
     for (const field of element.elements ?? []) touched.delete(field); // the form is saved
-    note(answer?.message ?? said ?? "Done.");
+    note(answer?.message ?? (said === "secret" ? "It is made." : said ?? "Done."));
     refresh();
   } catch (error) {
     note(error.message, true);
   } finally {
-    button.disabled = false;
+    again(button);
   }
+}
+
+// A button that has worked can be used again. Who pressed it by the keyboard goes on from there.
+function again(button) {
+  button.disabled = false;
+  if (document.activeElement === document.body) button.focus();
 }
 
 // What came of the test of a webhook's receiver.
@@ -95,6 +101,18 @@ function showTest({ status, error, answer, milliseconds, body }) {
 function showSecret(text) {
   $("#secret pre").textContent = text;
   $("#secret").hidden = false;
+}
+
+// Browsers give a clipboard only to pages over HTTPS or of this machine; elsewhere the old command copies what is selected.
+async function copy(shown) {
+  try {
+    if (navigator.clipboard) await navigator.clipboard.writeText(shown.textContent);
+    else {
+      getSelection().selectAllChildren(shown);
+      if (!document.execCommand("copy")) throw new Error("not allowed");
+    }
+    note("Copied.");
+  } catch (error) { note(`The browser does not copy it (${error.message}); select it.`, true); }
 }
 
 async function showInput(button) {
@@ -128,8 +146,7 @@ document.addEventListener("click", async (event) => {
     await fetch("/ui/logout", { method: "POST", headers: { "X-Kingpost-Csrf": csrf } });
     location.assign("/ui/login");
   } else if ("copy" in button.dataset) {
-    await navigator.clipboard.writeText($("pre", button.parentElement).textContent);
-    note("Copied.");
+    await copy($("pre", button.parentElement));
   } else if (button.dataset.show) await showInput(button);
   else if (button.dataset.bulk) await bulk(button);
   else if (button.dataset.move) await move(button);
@@ -188,7 +205,7 @@ async function bulk(button) {
     said.textContent = "";
     note(error.message, true);
   } finally {
-    button.disabled = false;
+    again(button);
   }
 }
 
@@ -219,6 +236,12 @@ function localize() {
     const words = "ago" in time.dataset ? ago((Date.now() - at) / 1000) : text;
     if (time.textContent !== words) time.textContent = words;
   }
+}
+
+// An option holds text alone, so its time is the last part of that.
+function localizeOptions() {
+  const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  for (const option of document.querySelectorAll("option[data-at]")) option.textContent = option.textContent.replace(/[^,]* UTC$/, ` ${short.format(new Date(option.dataset.at))}`);
 }
 
 function ago(seconds) {
@@ -283,6 +306,7 @@ document.addEventListener("htmx:responseError", () => link("lost"));
 document.addEventListener("htmx:sendError", () => link("lost"));
 document.addEventListener("DOMContentLoaded", () => {
   localize();
+  localizeOptions();
   if (!csrf) return;
   setInterval(localize, 1000);
   if (typeof streams === "function") streams(); // a page that follows more than changes

@@ -107,6 +107,36 @@ def test_the_filter_of_a_key_shows_its_requests_alone(live: Live, admin: Browser
     assert 'role="alert"' in user.get(f"/ui/jobs?key={key_id(other)}").text
 
 
+def test_a_filter_that_a_link_has_set_stays_when_the_form_is_sent(admin: Browser) -> None:
+    both, since = "QUEUED,IN_PROGRESS", "2026-01-01T00:00:00Z"
+    page = admin.get(f"/ui/jobs?status={both}&created_after={since}").text
+    assert chosen(page) == [both]
+    fields = {field["name"]: field.get("value") for field in Page(page).all("input")}
+    assert fields["created_after"] == since
+    assert chosen(admin.get("/ui/jobs?status=QUEUED").text) == ["QUEUED"]
+
+
+def test_what_a_request_tells_of_leads_there(live: Live, admin: Browser) -> None:
+    talker, ids = live.deployment("talker"), list[str]()
+    with live.client() as http:
+        http.post(f"/v1/models/{talker.model_id}/pause").raise_for_status()
+        path = "/models/talker/production/async_predict"
+        try:
+            ids += [submit(http, {}, path, priority=2) for _ in range(2)]
+            key = http.get("/v1/key").json()["id"]
+            wait_until(lambda: "1 before it" in admin.get(f"/ui/jobs/{ids[1]}").text, 10)
+            assert links(admin, f"/ui/jobs/{ids[1]}") >= {
+                f"/ui/jobs?deployment={talker.id}&status=QUEUED",
+                f"/ui/models/{talker.model_id}#d{talker.id}",
+                f"/ui/jobs?key={key}",
+            }
+            assert f"/ui/models/{talker.model_id}" in links(admin, "/ui/jobs")
+        finally:
+            for request_id in ids:
+                http.delete(f"/async_request/{request_id}")
+            http.post(f"/v1/models/{talker.model_id}/resume").raise_for_status()
+
+
 def test_a_webhook_that_is_refused_names_the_setting(live: Live) -> None:
     private, http = "KINGPOST_WEBHOOK_ALLOW_PRIVATE=1", "KINGPOST_WEBHOOK_ALLOW_HTTP=1"
     refused = {"http://example.com/": http, "https://10.0.0.1/": private, "https://example.com:81/": private}  # fmt: skip

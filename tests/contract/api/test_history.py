@@ -56,4 +56,4 @@ def test_the_overview_draws_the_last_hour_and_says_it_in_words(live: Live) -> No
         page = http.get("/ui").text
         assert all(re.search(r"at most \d", said) for said in drawn())
     assert re.search(r"half in [\d.]+ s,</span> <span>95 % in [\d.]+ s", page)
-    assert re.search(r"status=FAILED\">[\w ]*\d+ % failed", page)
+    assert re.search(r"status=FAILED,EXPIRED\">[\w ]*\d+ % failed", page)
