@@ -1,11 +1,8 @@
 """An API that runs out of file descriptors: it says so, keeps some for itself, and is well again when there are more."""
 
 import contextlib
-import itertools
-import resource
 import socket
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -13,26 +10,13 @@ import pytest
 from tasks.process.descriptors import KEPT, SHORT
 from tests.attack.stand import Stand, standing
 from tests.conditions import wait_until
+from tests.faults import descriptors_left
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     with standing(tmp_path_factory.mktemp("descriptors"), most=200, limit=400) as made:
         yield made
-
-
-@contextlib.contextmanager
-def left(stand: Stand, count: int) -> Generator[None]:
-    """As if so many could be opened yet, counted as the process counts them: from the lowest free number."""
-    pid = stand.process.pid
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
-    lowest = next(number for number in itertools.count() if number not in used)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest + count, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 def ready(stand: Stand) -> httpx.Response:
@@ -54,7 +38,7 @@ def test_a_low_limit_is_said_with_what_it_allows(stand: Stand) -> None:
 
 
 def test_an_api_with_few_left_is_not_ready_and_says_why(stand: Stand) -> None:
-    with left(stand, SHORT - 5):
+    with descriptors_left(stand.process.pid, SHORT - 5):
         answer = ready(stand)
         assert answer.status_code == 503
         assert "file descriptors" in answer.json()["error"]
@@ -67,7 +51,7 @@ def test_clients_are_cut_before_the_last_ones_are_taken_and_it_recovers(
     stand: Stand, count: int
 ) -> None:
     log = stand.process.log
-    with left(stand, count), contextlib.ExitStack() as stack:
+    with descriptors_left(stand.process.pid, count), contextlib.ExitStack() as stack:
         before = log.stat().st_size
         for _ in range(60):  # nobody is kept waiting in silence
             client = socket.create_connection(("127.0.0.1", stand.port), timeout=20)

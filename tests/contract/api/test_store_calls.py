@@ -1,7 +1,6 @@
 """How often the API asks Redis: once for a status, never for a request that is wrong in itself."""
 
 import contextlib
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tasks.store.scripting import JOBS
 from tests.api_keys import ApiKeys
 from tests.conditions import wait_until
 from tests.contract.api.conftest import KEY, _answers
+from tests.faults import stalled
 from tests.processes import Process, variables
 from tests.valkey import Valkey
 
@@ -94,17 +94,6 @@ def test_a_wrong_request_runs_no_script(
         answer = api.post("/production/async_predict", content=body)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "client_error")
     assert ran == []
-
-
-@contextlib.contextmanager
-def stalled(valkey: Valkey) -> Iterator[None]:
-    """The server takes connections and answers nothing."""
-    assert valkey.process
-    valkey.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        valkey.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
