@@ -102,6 +102,8 @@ ROUTES = (
     routes_history,
 )
 CONSOLE = (versions, trying, pages)  # the last one answers every path that no other route has
+# FastAPI's own spans have the query and its log the text of exceptions. Newer versions have them, and look for them with each request.
+OURS_ALONE: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
 LOOK_SECONDS = 10.0  # between two looks at the store
 TRIM_SECONDS = 30.0  # between two looks for connections to model hosts that are not used any more
 
@@ -144,6 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=partial(_lifespan, settings),
         openapi_url=None,  # `openapi.install` adds cheaper routes for the document and its pages
+        telemetry=OURS_ALONE,
     )
     app.state.connections = Connections(settings.max_connections, settings.max_connections_per_key)
     app.state.measures = Measures()
