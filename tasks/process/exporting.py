@@ -4,8 +4,10 @@ The SDK reads its own variables: the endpoint, headers and limits of the export,
 """
 
 import contextlib
+import re
 import threading
 from collections.abc import Generator, Mapping, Sequence
+from random import getrandbits
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -14,15 +16,24 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 
-from tasks.process.tracing import Kind, Span, Value
+from tasks.process.tracing import UNRECORDED, Kind, Span, Value, is_sampled, valid
 from tasks.process.variables import value_of
 
 STOP_SECONDS = 3.0  # to send what is left; a collector that is away must not keep a process
-W3C = TraceContextTextMapPropagator()
-HEADER = "traceparent"
+ALL_IDS = 1 << 64  # a sampler looks at the lower half of a trace's id
+# What OTEL_TRACES_SAMPLER makes, as it describes itself.
+SAMPLER = re.compile(r"(ParentBased\{root:)?(?:Always(On|Off)Sampler|TraceIdRatioBased\{(.+?)\}).*")
 EXCEPTION, EXCEPTION_TYPE = "exception", "exception.type"
 KINDS: Mapping[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
@@ -37,9 +48,9 @@ class Recorded(Span):
     """A span of the SDK. One that is not sampled has the flags of that in its `traceparent`."""
 
     def __init__(self, made: trace.Span) -> None:
-        carrier: dict[str, str] = {}
-        W3C.inject(carrier, trace.set_span_in_context(made, Context()))
-        super().__init__(carrier.get(HEADER, ""))
+        at = made.get_span_context()
+        super().__init__(f"00-{at.trace_id:032x}-{at.span_id:016x}-{at.trace_flags:02x}")
+        self.recorded = made.is_recording()
         self._made = made
 
     def name(self, name: str) -> None:
@@ -61,20 +72,36 @@ class Recorded(Span):
 
 
 class _Ids(RandomIdGenerator):
-    """Begins the next trace of a thread with the id about which the sampler was asked."""
+    """Begins the next trace of a thread with the id that was drawn for it."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()
 
-    def pin(self) -> int:
-        """The id of the next trace."""
-        self._of_thread.pinned = super().generate_trace_id()
-        return self._of_thread.pinned
+    def pin(self, trace_id: int) -> None:
+        """Sets the id of the next trace."""
+        self._of_thread.pinned = trace_id
 
     def generate_trace_id(self) -> int:
         pinned: int = getattr(self._of_thread, "pinned", 0)
         self._of_thread.pinned = 0
         return pinned or super().generate_trace_id()
+
+
+class Choice:
+    """Which requests are recorded, as the sampler would say. Most are not, and asking it costs as much as a hundredth of a sync call."""
+
+    def __init__(self, sampler: str) -> None:
+        found = SAMPLER.fullmatch(sampler)
+        self.follows = found is not None and found[1] is not None  # an unsampled parent decides
+        if found:
+            self._below = TraceIdRatioBased(float(found[3] or found[2] == "On")).bound
+        else:
+            self._below = ALL_IDS  # one that we do not know is asked
+
+    def draw(self) -> int:
+        """The id of a new trace, 0 if it is not recorded."""
+        low = getrandbits(64)
+        return getrandbits(64) << 64 | low if low < self._below else 0
 
 
 class Discreet(OTLPSpanExporter):
@@ -99,6 +126,7 @@ class OpenTelemetry:
         )
         self._provider.add_span_processor(BatchSpanProcessor(Discreet()))
         self._tracer = self._provider.get_tracer("kingpost")
+        self._choice = Choice(self._provider.sampler.get_description())
 
     def start(
         self,
@@ -109,27 +137,25 @@ class OpenTelemetry:
         attributes: Mapping[str, Value],
         began_ns: int | None,
     ) -> Span:
-        """Starts a span. The sampler decides whether it is recorded."""
-        if not parent and not self._begins(name, KINDS[kind], attributes):
-            return Span()
-        contexts = (_context_of(link) for link in links)
+        """Starts a span, if the sampler wants that one."""
+        if parent:
+            if self._choice.follows and not is_sampled(parent):
+                return Span(parent)
+        elif trace_id := self._choice.draw():
+            self._ids.pin(trace_id)
+        else:
+            return UNRECORDED
         made = self._tracer.start_span(
             name,
-            W3C.extract({HEADER: parent}, Context()) if parent else Context(),
+            _under(parent),
             KINDS[kind],
             _named(attributes),
-            [Link(context) for context in contexts if context.is_valid],
+            [Link(_context_of(link)) for link in links if valid(link)],
             began_ns,
             record_exception=False,
             set_status_on_exception=False,
         )
-        return Recorded(made)
-
-    def _begins(self, name: str, kind: SpanKind, attributes: Mapping[str, Value]) -> bool:
-        """Asks the sampler about a new trace. Most are not recorded, and a span of the SDK costs as much as a third of a submission."""
-        trace_id = self._ids.pin()
-        asked = self._provider.sampler.should_sample(None, trace_id, name, kind, _named(attributes))
-        return asked.decision.is_sampled()
+        return Recorded(made) if parent or made.is_recording() else UNRECORDED
 
     def share(self) -> None:
         """Makes the provider the global one, unless there is one."""
@@ -175,9 +201,16 @@ def _typed(event: Event) -> Event:
     return Event(event.name, kept, event.timestamp)
 
 
+def _under(parent: str) -> Context:
+    if not parent:
+        return Context()
+    return trace.set_span_in_context(NonRecordingSpan(_context_of(parent)), Context())
+
+
 def _context_of(traceparent: str) -> SpanContext:
-    context = W3C.extract({HEADER: traceparent}, Context())
-    return trace.get_current_span(context).get_span_context()
+    """Of a valid one."""
+    _, trace_id, span_id, flags, *_ = traceparent.split("-")
+    return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)))
 
 
 def _named(attributes: Mapping[str, Value]) -> dict[str, Value]:

@@ -18,12 +18,17 @@ Value = str | int | float | bool
 NOTHING: Mapping[str, Value] = {}
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 IMPLEMENTATION = "tasks.process.exporting"
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+# Not valid are the version ff, more than four parts in version 00, and ids of zeros alone.
+TRACEPARENT = re.compile(
+    r"(?!ff|00.{53}.)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
+)
 SAMPLED = 1  # a bit of the flags of a traceparent
 
 
 class Span:
     """A span that is not recorded. Its `traceparent` is that of its parent, so that what follows joins the caller's trace."""
+
+    recorded = False
 
     def __init__(self, traceparent: str = "") -> None:
         self.traceparent = traceparent
@@ -46,6 +51,9 @@ class Span:
         yield
 
 
+UNRECORDED = Span()  # in no trace
+
+
 class Tracer(Protocol):
     """What makes spans; see tasks/process/exporting.py."""
 
@@ -58,7 +66,7 @@ class Tracer(Protocol):
         attributes: Mapping[str, Value],
         began_ns: int | None,
     ) -> Span:
-        """Starts a span under that parent; '' begins a trace."""
+        """Starts a span under that valid parent; '' begins a trace."""
         ...
 
     def share(self) -> None:
@@ -112,7 +120,7 @@ def span(
     about: Mapping[str, Value] = NOTHING,
     links: Sequence[str] = (),
 ) -> Span:
-    """Starts a span. Without a parent ('') it begins a trace, if the sampler says so. `about` are attributes as of `Span.note`."""
+    """Starts a span, if the sampler says so. A parent is valid; without one ('') it begins a trace. `about` are attributes as of `Span.note`."""
     if _tracer is None:
         return Span(parent)
     return _tracer.start(name, parent, kind, links, about, None)
@@ -156,4 +164,10 @@ def is_on() -> bool:
 
 def is_sampled(traceparent: str) -> bool:
     """Whether it is a valid parent whose trace is recorded."""
-    return bool(TRACEPARENT.fullmatch(traceparent)) and bool(int(traceparent[53:55], 16) & SAMPLED)
+    found = TRACEPARENT.fullmatch(traceparent)
+    return found is not None and bool(int(found[1], 16) & SAMPLED)
+
+
+def valid(traceparent: str) -> str:
+    """The same, '' if it is not valid."""
+    return traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else ""

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from api import body as bodies
 from api.audit import steered
 from api.gateway import Gateway, authenticate, gateway_of, new_request_id
+from api.observing import traced
 from api.problems import Problem
 from api.routes import stepping
 from api.routes.jobs.listing import filter_of
@@ -102,7 +103,7 @@ async def retry(request: Request) -> BulkAnswer:
 
         async def step(name: str, wanted: JobFilter) -> Progress:
             part = await gateway.store.run(steering.next_part(name, wanted, at_once))
-            done = await _retried(gateway, key, name, part)
+            done = await _retried(request, key, name, part)
             call = steering.advance(name, part, done, len(part.jobs) - done)
             return await gateway.store.run(call)
 
@@ -164,26 +165,28 @@ class Operation:
         return replace(await filter_of(gateway, key, body), statuses=statuses)
 
 
-async def _retried(gateway: Gateway, key: ApiKey, name: str, part: Part) -> int:
+async def _retried(request: Request, key: ApiKey, name: str, part: Part) -> int:
     """Retries the jobs of a part, and returns how many could be retried. Raises an AdmissionError.
 
     A new id follows from the operation and the old id. So a part that is retried twice makes no job twice.
     """
-    prepared = await asyncio.gather(*(_again(gateway, key, name, job) for job in part.jobs))
+    prepared = await asyncio.gather(*(_again(request, key, name, job) for job in part.jobs))
     groups: dict[tuple[str, str], list[tuple[Job, Submission]]] = defaultdict(list)
     for job, again in zip(part.jobs, prepared, strict=True):
         if again:
             groups[job.api_key, job.deployment_id].append((job, again))
     for group in groups.values():
-        await submit_again(gateway, key, group[0][0], [again for _, again in group])
+        retried = [again for _, again in group]
+        await submit_again(gateway_of(request), key, group[0][0], retried)
     return sum(again is not None for again in prepared)
 
 
-async def _again(gateway: Gateway, key: ApiKey, name: str, job: Job) -> Submission | None:
+async def _again(request: Request, key: ApiKey, name: str, job: Job) -> Submission | None:
     """The same job under a new id. None if it cannot be retried."""
+    gateway = gateway_of(request)
     new_id = hashlib.sha256(f"{name} {job.request_id}".encode()).hexdigest()[:32]
     try:
         await check_deployment(gateway, key, job.deployment_id)
-        return await submission(gateway, job, new_id)
+        return traced.linked(request, job, await submission(gateway, job, new_id))
     except Problem:  # its input or its deployment is gone, or the key may not use it any more
         return None

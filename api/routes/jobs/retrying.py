@@ -72,7 +72,7 @@ async def _retried(request: Request, key: ApiKey, request_id: str, body: bytes) 
         again = await _edited(gateway, job, asked.model_input)
     else:
         again = await submission(gateway, job, new_request_id())
-    again = replace(again, traceparent=traced.link(request, job, again.request_id))
+    again = traced.linked(request, job, again)
     once = _idempotency(request, key, job, body if asked.edits else b"")
     (new_id,) = await submit_again(gateway, key, job, [again], once)
     return new_id

@@ -18,6 +18,7 @@ from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Replica
 from tasks.settings import Settings
 from tasks.store.job_store import JobStore
+from tests.collector import Collector
 from tests.conditions import wait_until
 
 MODELS = Path(__file__).parent / "models"
@@ -35,6 +36,7 @@ class Stack:
     said: str
     settings: Settings
     together: Collection[str]  # the folders of the chains that are one process each
+    collector: Collector  # of its traces
 
     def client(self, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Api-Key {self.key}"}
@@ -96,6 +98,10 @@ def stack(
     copy_models(models, together)
     env = own_environment() | {"KINGPOST_WEBHOOK_ALLOW_HTTP": "1"}
     env |= {"KINGPOST_WEBHOOK_ALLOW_PRIVATE": "1"}
+    collector = Collector()
+    collecting = collector.start()
+    env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    env |= {"OTEL_TRACES_SAMPLER": "parentbased_always_off"}
     with log.open("wb") as out:
         process = subprocess.Popen(command(models, state, port), stdout=out, stderr=out, env=env)
 
@@ -108,8 +114,9 @@ def stack(
         up = json.loads((state / "up.json").read_text())
         key = (state / "api_key").read_text().strip()
         settings = Settings(redis_url=up["redis_url"], state_dir=state)
-        yield Stack(up["api"], key, state, log.read_text(), settings, together)
+        yield Stack(up["api"], key, state, log.read_text(), settings, together, collector)
     finally:
+        collecting.shutdown()
         process.send_signal(signal.SIGTERM)
         process.wait(60)
 

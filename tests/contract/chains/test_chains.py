@@ -307,3 +307,32 @@ def test_a_chain_s_webhook_has_the_chain_id_last(stack: Stack, http: httpx.Clien
     assert list(body)[-2:] == ["errors", "chain_id"]
     assert body["request_id"] == request_id
     assert body["model_id"] == body["chain_id"] == stack.deployment("orders").model_id
+
+
+# -- traces
+
+
+def test_the_calls_of_a_chain_are_one_trace_each_under_the_stage_that_makes_it(
+    stack: Stack, http: httpx.Client
+) -> None:
+    trace = f"{0xC4A1:032x}"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    assert http.post(RUN, json=order("tea", parallel=1), headers=headers).status_code == 200
+    # Of each of the three chainlets the HTTP request and its predict.
+    wait_until(lambda: len(stack.collector.of(trace)) >= 6, 30)
+    spans = stack.collector.of(trace)
+    by_id = {span.id: span for span in spans}
+    route = "POST /{target}/run_remote"
+    found = sorted((s.name, by_id[s.parent].name if s.parent in by_id else s.parent) for s in spans)
+    assert found == [
+        (route, "00f067aa0ba902b7"),
+        (route, "predict"),
+        (route, "predict"),
+        ("predict", route),
+        ("predict", route),
+        ("predict", route),
+    ]
+    entrance = next(span for span in spans if span.parent == "00f067aa0ba902b7")
+    (first,) = (span for span in spans if span.parent == entrance.id)
+    callers = {span.parent for span in spans if span.name == route} - {entrance.parent}
+    assert callers == {first.id}

@@ -160,6 +160,11 @@ class ModelRequest(Request):
         self.state.progress = call.progress
         self.state.files = call.files.paths
 
+    def pass_on(self, name: str, value: str) -> None:
+        """Changes a header that the model passes on in its own calls, as chainlets do."""
+        headers = self.scope["headers"]  # a list that `self.headers` reads, too
+        headers[:] = [(n, value.encode() if n == name.encode() else v) for n, v in headers]
+
     async def is_disconnected(self) -> bool:
         return self._call.stopped.is_set()
 

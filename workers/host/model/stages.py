@@ -22,6 +22,7 @@ def stage(call: ModelCall, name: str, batched: bool = False) -> Generator[None]:
         yield
     elif tracing.is_on() and tracing.is_sampled(parent):
         with tracing.during(name, parent, about={"batched": batched}) as span, span.current():
+            call.request.pass_on(HEADER, span.traceparent)
             yield
     else:
         with _of_the_model(parent):

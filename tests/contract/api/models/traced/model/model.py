@@ -12,12 +12,12 @@ class Model:
     def preprocess(self, model_input):
         return model_input
 
-    def predict(self, model_input):
+    def predict(self, model_input, request):
         with tracer.start_as_current_span("the model's own"):
             if model_input["fails"] and model_input["name"] not in self._seen:
                 self._seen.add(model_input["name"])
                 raise ValueError(f"no luck with {model_input['name']}")
-        return {"said": model_input["name"]}
+        return {"said": model_input["name"], "traceparent": request.headers.get("traceparent")}
 
     async def postprocess(self, output):
         return output
