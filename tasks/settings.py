@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     virtualenvs_dir: str = ""
     virtualenv_build_seconds: float = Field(1800.0, gt=0)
 
+    # weights that packages ask for
+    weights_dir: str = ""
+    weights_seconds: float = Field(6 * 3600.0, gt=0)
+    max_weights_bytes: int = Field(0, ge=0)
+
     # admission
     max_async_body_bytes: int = Field(262_144, ge=1024, le=100_000_000)
     max_sync_body_bytes: int = Field(100_000_000, ge=1024)

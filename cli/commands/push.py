@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RETRIES = 8  # more than elsewhere, because an upload that breaks off goes on where it ended
 MOST_EXAMPLE = 2000  # characters; a longer example input is shown as {}
-STATES = {"building": "building the virtualenv"}  # how a state is shown; others as they are
+STATES = {"building": "preparing"}  # how a state is shown; others as they are
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
 
 

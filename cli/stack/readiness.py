@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli.stack.found import Broken
 from cli.tables import last_line
+from deployments.packages.weights import FETCHES
 from deployments.registry import verbs as registry
 from deployments.registry.records import Deployment, Replica
 from tasks.settings import Settings
@@ -80,11 +81,13 @@ class Models:
             return f"{name} is ready."
         if state == "failed" and deployment_id in self._of_folders:
             self.failed[deployment_id] = Broken(name, Path(deployment.package), why)
-        if (deployment_id, state) in self._reported:
+        fetched, said, _ = why.partition(": ")
+        about = f"{state} {fetched}" if state == "building" and said else state
+        if (deployment_id, about) in self._reported:
             return None
-        self._reported.add((deployment_id, state))
+        self._reported.add((deployment_id, about))
         return {
-            "building": f"Building the virtualenv of {name}; `kingpost logs {name} -f` shows the build.",
+            "building": f"Preparing {name}{f': {why}' if why else ''}; `kingpost logs {name} -f` shows more.",
             "failed": f"{name} could not be loaded: {why}",
             "asleep": f"{name} sleeps until it is called.",
         }.get(state)
@@ -130,6 +133,8 @@ def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[
             failure or next((replica.error for replica in replicas if replica.error), None)
         )
     if "building" in states:
-        return "building", ""
+        notes = [replica.note for replica in replicas if replica.note]
+        # A download is worth a line of its own, the lines of an installer are not.
+        return "building", next((note for note in notes if note.startswith(FETCHES)), "")
     asleep = deployment is None or not deployment.wanted
     return "asleep" if asleep and not replicas else "loading", ""

@@ -1,4 +1,4 @@
-"""Sections of config.yaml that only Baseten's platform acts on: images, weights, volumes, checkpoints."""
+"""Sections of config.yaml that only Baseten's platform acts on: images, volumes, checkpoints."""
 
 from typing import Annotated, Literal
 
@@ -6,24 +6,10 @@ from pydantic import BeforeValidator, Field
 
 from deployments.config.fates import Wanted, refused
 from deployments.config.types import Anything, Filled, Flag, Section
+from deployments.config.weights import AuthFields, upper
 
 NO_FETCH = "is not downloaded by Kingpost; put the files into the package's data folder, or download them in load()."
 ON_BASETEN = "is a service of Baseten's that Kingpost does not have; remove it."
-
-
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-class AuthFields(Section):
-    """Credentials for a registry or bucket. Kingpost keeps them and does not use them."""
-
-    aws_oidc_role_arn: str | None = None
-    aws_oidc_region: str | None = None
-    gcp_oidc_service_account: str | None = None
-    gcp_oidc_workload_id_provider: str | None = None
-    aws_assume_role_arn: str | None = None
-    aws_assume_role_region: str | None = None
 
 
 class DockerAuth(AuthFields):
@@ -38,7 +24,7 @@ class DockerAuth(AuthFields):
             "REGISTRY_SECRET",
             "AWS_ASSUME_ROLE",
         ],
-        BeforeValidator(_upper),
+        BeforeValidator(upper),
     ]
     registry: str | None = ""
     secret_name: str | None = None
@@ -54,39 +40,6 @@ class BaseImage(Section):
         str, Field(pattern=r"^(/.*)?$"), Wanted("a path that begins with /")
     ] = ""
     docker_auth: DockerAuth | None = None
-
-
-class Repository(Section):
-    """An entry of `model_cache`."""
-
-    repo_id: Filled
-    revision: str = ""
-    allow_patterns: list[str] | None = None
-    ignore_patterns: list[str] | None = None
-    volume_folder: Filled | None = None
-    use_volume: Flag = False
-    kind: Literal["hf", "gcs", "s3", "azure"] = "hf"
-    runtime_secret_name: str = "hf_access_token"
-
-
-class WeightsAuth(AuthFields):
-    """Credentials for a bucket."""
-
-    auth_method: Annotated[
-        Literal["CUSTOM_SECRET", "AWS_OIDC", "GCP_OIDC", "AWS_ASSUME_ROLE"], BeforeValidator(_upper)
-    ]
-    auth_secret_name: str | None = None
-
-
-class Weights(Section):
-    """An entry of `weights`."""
-
-    source: Filled
-    mount_location: Filled
-    auth: WeightsAuth | None = None
-    auth_secret_name: str | None = None
-    allow_patterns: list[str] | None = None
-    ignore_patterns: list[str] | None = None
 
 
 class Mount(Section):

@@ -15,8 +15,6 @@ from deployments.config.platform import (
     BisLlm,
     Checkpoints,
     Download,
-    Repository,
-    Weights,
 )
 from deployments.config.types import (
     Anything,
@@ -35,6 +33,7 @@ from deployments.config.types import (
     of_key,
     sized,
 )
+from deployments.config.weights import Repository, Weights, check_places
 
 OURS = (  # the keys that Truss does not know
     "runtime.batching",
@@ -328,9 +327,23 @@ class Config(Section):
     resources: Resources = Resources()
     runtime: Runtime = Runtime()
     docker_server: DockerServer | None = None
-    model_cache: Annotated[list[Repository], refused(NO_FETCH)] = []
-    hf_cache: Annotated[list[Repository] | None, refused(NO_FETCH)] = None
-    weights: Annotated[list[Weights], refused(NO_FETCH)] = []
+    model_cache: Annotated[
+        list[Repository],
+        Fate(
+            "honoured",
+            "fetched once per machine before the model is loaded; `from_pretrained(repo_id)` finds it without the network, and a bucket or `volume_folder` is in /app/model_cache",
+        ),
+    ] = []
+    hf_cache: Annotated[
+        list[Repository] | None, Fate("honoured", "the old name of `model_cache`")
+    ] = None
+    weights: Annotated[
+        list[Weights],
+        Fate(
+            "honoured",
+            "fetched once per machine before the model is loaded, and shown at `mount_location`",
+        ),
+    ] = []
     external_data: Annotated[list[Download] | None, refused(NO_FETCH)] = None
     bdn: Bdn = Bdn()
     cache_internal: Annotated[list[Repository], refused(NO_FETCH)] = []
@@ -359,6 +372,7 @@ class Config(Section):
             raise PydanticCustomError(
                 "whole", "Set either requirements or requirements_file, not both."
             )
-        if self.model_cache and self.weights:
+        if (self.model_cache or self.hf_cache) and self.weights:
             raise PydanticCustomError("whole", "Set either model_cache or weights, not both.")
+        check_places(self.weights, [*self.model_cache, *(self.hf_cache or [])])
         return self

@@ -12,6 +12,7 @@ from deployments.config.fates import Finding
 from deployments.config.types import PORT_PLACE, names_port
 from deployments.packages.names import check_model_name
 from deployments.packages.syntax import check_syntax
+from deployments.packages.weights import Wish, wishes
 from kingpost.packing.config_file import PackageError, read_yaml
 from tasks.outside_text import whole_number
 
@@ -148,6 +149,7 @@ class Package:
     docker_server: DockerServer | None
     model_metadata: Mapping[str, object]
     resources: Mapping[str, object]
+    weights: tuple[Wish, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -206,6 +208,7 @@ class Package:
             docker_server=_docker_server(config.docker_server),
             model_metadata=config.model_metadata,
             resources=config.resources.model_dump(exclude_unset=True),
+            weights=wishes(config),
             warnings=warnings,
         )
         package._check_files()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from deployments.packages.package import Package
@@ -24,6 +25,8 @@ from workers.processes.lines import bounded_lines, json_line, message_of
 from workers.processes.turns import ReplicaStops, Turns
 from workers.virtualenvs.build import VirtualenvFailed
 from workers.virtualenvs.shared import HostPython, Virtualenvs
+from workers.weights.prepared import Weights
+from workers.weights.remote import WeightsFailed
 from workers.wire.calls import HostState
 
 log = get_logger("host")
@@ -33,10 +36,10 @@ TAIL_CHARACTERS = 200  # kept of each of these lines
 STATE_EVERY = 0.05  # s, between two questions to a host that loads
 PRINTED = "The model host printed last, before it died:"
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
-# s, between builds of a virtualenv that fails. They are longer, because each build may download and compile.
+# s, between builds of a virtualenv, or fetches of weights, that fail. They are longer, because each may download and compile.
 BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
 WAITS_TO_LOAD = "waits for its turn to load: other models are loading"
-NOTE_EVERY = 1.0  # s, between notes of an installer to the directory
+NOTE_EVERY = 1.0  # s, between notes of an installer or a download to the directory
 EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
 TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
 
@@ -88,7 +91,8 @@ class HostProcess:
         self._stopping = threading.Event()
         self._no_successor = threading.Event()  # once it is set, no further host is started
         self._virtualenvs = Virtualenvs(sockets[0].package, settings, self._stopping, any_python)
-        self._noted_at = 0.0  # when a line of an installer was last noted, of the monotonic clock
+        self._weights = Weights([each.package for each in sockets], settings, self._stopping)
+        self._noted_at = 0.0  # when a line of progress was last noted, of the monotonic clock
         self._load_turns = Turns.to_load(settings)
         self._callback_guard = Guard("host's observer")  # of on_change and on_failure
         self._log_guard = Guard("host's log")
@@ -197,14 +201,20 @@ class HostProcess:
         while not self._no_successor.is_set():
             was_ready, failed, longest = False, True, BACKOFF_LAST
             try:
-                with self._virtualenvs.use(self._building) as python:
-                    was_ready = self._run_host(python)
+                with (
+                    self._virtualenvs.use(
+                        partial(self._preparing, "virtualenv.progress")
+                    ) as python,
+                    self._weights.use(partial(self._preparing, "weights.progress")) as weights,
+                ):
+                    was_ready = self._run_host(python.given(weights))
                 failed = not was_ready and not self.ended_by_us(self.generation)
             except ReplicaStops:
                 return
-            except VirtualenvFailed as error:
+            except (VirtualenvFailed, WeightsFailed) as error:
                 delay, longest = max(delay, BUILD_BACKOFF_FIRST), BUILD_BACKOFF_LAST
-                log.warning("virtualenv.failed", error=str(error))
+                what = "weights" if isinstance(error, WeightsFailed) else "virtualenv"
+                log.warning(f"{what}.failed", error=str(error))
                 self._change("failed", str(error))
             except Exception as error:  # the machine has no process or no disk space left, say
                 log.error("host.not_started", error=repr(error), exc_info=error)
@@ -215,15 +225,15 @@ class HostProcess:
             delay = BACKOFF_FIRST if was_ready else min(delay * 2, longest)
             self._no_successor.wait(0 if was_ready else delay)
 
-    def _building(self, line: str) -> None:
-        """Takes a line of an installer. Each goes to the log. The directory gets one a second."""
+    def _preparing(self, event: str, line: str) -> None:
+        """Takes a line of an installer, or of a download. Each goes to the log. The directory gets one a second."""
         if line == self.note:
             return
-        log.info("virtualenv.progress", message=line)
+        log.info(event, message=line)
         self.note = line
         if time.monotonic() - self._noted_at > NOTE_EVERY:
             self._noted_at = time.monotonic()
-            # After a build that failed, the next one still shows "failed" until it succeeds.
+            # After one that failed, the next one still shows "failed" until it succeeds.
             self._change(self.state if self.state == "failed" else "building", self.error)
 
     def _run_host(self, python: HostPython) -> bool:

@@ -56,16 +56,17 @@ class Turns:
         for path in self._files:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("w")
-            if _locked(lock):
+            if try_lock(lock, fcntl.LOCK_EX):
                 held.enter_context(lock)
                 return True
             lock.close()
         return False
 
 
-def _locked(lock: IO[str]) -> bool:
+def try_lock(lock: IO[str], how: int) -> bool:
+    """Takes a lock of `flock` on an open file, LOCK_SH or LOCK_EX. False if another holder is in the way."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +23,7 @@ from tasks.process.logs import get_logger
 from tasks.process.programs import with_users_modules
 from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
-from workers.processes.turns import ReplicaStops, Turns
+from workers.processes.turns import ReplicaStops, Turns, try_lock
 from workers.virtualenvs.build import (
     Build,
     Say,
@@ -47,6 +47,10 @@ class HostPython:
     command: tuple[str, ...]
     variables: Mapping[str, str]
     model: str  # the name of the model whose host it is
+
+    def given(self, variables: Mapping[str, str]) -> "HostPython":
+        """A copy with further variables."""
+        return replace(self, variables={**self.variables, **variables})
 
 
 def folder_of(settings: Settings) -> Path:
@@ -124,7 +128,7 @@ class Virtualenvs:
         with build.folder.with_suffix(".lock").open("w") as lock:
             ends = time.monotonic() + build.seconds
             while not self._share(lock, build):
-                if not _try_lock(lock, fcntl.LOCK_EX):
+                if not try_lock(lock, fcntl.LOCK_EX):
                     say("another replica builds this virtualenv")
                     self._wait(ends)
                 elif not _is_ready(build.folder):
@@ -135,7 +139,7 @@ class Virtualenvs:
 
     def _share(self, lock: IO[str], build: Build) -> bool:
         """Takes the shared lock if the virtualenv is ready. Else this holds no lock and returns False."""
-        if _try_lock(lock, fcntl.LOCK_SH) and _is_ready(build.folder):
+        if try_lock(lock, fcntl.LOCK_SH) and _is_ready(build.folder):
             os.utime(build.folder / READY)  # the last use, for `prune`
             return True
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -181,14 +185,6 @@ def _is_ready(folder: Path) -> bool:
     return about["path"] == str(folder) and os.access(folder / "bin" / "python", os.X_OK)
 
 
-def _try_lock(lock: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def prune(settings: Settings, unused_seconds: float) -> list[str]:
     """Removes finished virtualenvs in which no host runs, and none was started for that time. Returns the names of their folders."""
     gone: list[str] = []
@@ -196,7 +192,7 @@ def prune(settings: Settings, unused_seconds: float) -> list[str]:
     for marker in sorted(folder_of(settings).glob(f"*/{READY}")):
         folder = marker.parent
         with folder.with_suffix(".lock").open("w") as lock:
-            if _try_lock(lock, fcntl.LOCK_EX) and marker.stat().st_mtime <= oldest:
+            if try_lock(lock, fcntl.LOCK_EX) and marker.stat().st_mtime <= oldest:
                 marker.unlink()  # first: without it, a virtualenv that is half removed is not taken for a finished one
                 shutil.rmtree(folder, ignore_errors=True)
                 gone.append(folder.name)

@@ -152,19 +152,19 @@ def test_only_what_exists_is_managed(rig: Rig) -> None:
 def test_what_is_not_honoured_is_said_at_the_push_and_stays_with_the_deployment(rig: Rig) -> None:
     folder = rig.package("modest", "one")
     (folder / "config.yaml").write_text(
-        "model_name: modest\nsystem_packages: [ffmpeg]\nmodel_cache: [{repo_id: a/b, use_volume: false}]\n"
+        "model_name: modest\nsystem_packages: [ffmpeg]\nexternal_data: [{url: 'https://x', local_data_path: y}]\n"
     )
     refused = rig.kingpost("push", str(folder), code=1)
-    assert "model_cache is not downloaded by Kingpost" in refused
+    assert "external_data is not downloaded by Kingpost" in refused
     assert not [model for model in rig.store.run(registry.models()) if model.name == "modest"]
     limit = "system_packages are not installed; install them on the machines of the nodes."
-    said = rig.kingpost("push", str(folder), "--allow-unsupported", "model_cache")
+    said = rig.kingpost("push", str(folder), "--allow-unsupported", "external_data")
     assert f"modest: {limit}" in said
     assert limit in rig.kingpost("deployments", "modest")
     assert limit.split(";")[0] in rig.kingpost("models")
     shown = rig.http.get("/v1/models/modest/deployments/production").json()["warnings"]
     assert shown[0] == limit
-    assert shown[1].startswith("model_cache is not downloaded")
+    assert shown[1].startswith("external_data is not downloaded")
     assert shown[1].endswith("(allowed by --allow-unsupported)")
 
 

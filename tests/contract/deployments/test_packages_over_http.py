@@ -118,7 +118,7 @@ def test_signatures_are_checked_by_the_load(rig: Rig) -> None:
 
 BAD = {
     "config.yaml": [
-        "model_name: bad\nmodel_cache: [{repo_id: a/b, use_volume: false}]\n",
+        "model_name: bad\nexternal_data: [{url: 'https://x', local_data_path: y}]\n",
         "model_name: bad\nruntime: {predict_concurrency: many}\n",
         "model_name: bad\nruntim: {}\n",
         "model_name: [\n",
@@ -143,12 +143,12 @@ def test_a_refusal_is_the_sentence_of_the_command(rig: Rig, file: str, content: 
 def test_what_is_not_supported_can_be_allowed_and_is_said(rig: Rig) -> None:
     folder = rig.package("allowed", "one")
     (folder / "config.yaml").write_text(
-        "model_name: allowed\nmodel_cache: [{repo_id: a/b, use_volume: false}]\n"
+        "model_name: allowed\nexternal_data: [{url: 'https://x', local_data_path: y}]\n"
     )
-    wrong = deploy(rig, folder, 400, allow_unsupported=["model_cash"])["error"]
-    assert "names no key of config.yaml; did you mean model_cache?" in wrong
-    made = deploy(rig, folder, allow_unsupported=["model_cache"])
-    assert made["deployment"]["warnings"][0].startswith("model_cache is not downloaded")
+    wrong = deploy(rig, folder, 400, allow_unsupported=["external_date"])["error"]
+    assert "names no key of config.yaml; did you mean external_data?" in wrong
+    made = deploy(rig, folder, allow_unsupported=["external_data"])
+    assert made["deployment"]["warnings"][0].startswith("external_data is not downloaded")
 
 
 def test_a_gpu_that_nobody_looked_for_is_said(rig: Rig) -> None:

@@ -99,9 +99,7 @@ class Fate:
 
 REFUSED = [
     Fate("trt_llm", "needs Baseten's engine builder"),
-    Fate("model_cache", "is not downloaded by Kingpost"),
     Fate("external_data", "is not downloaded by Kingpost"),
-    Fate("weights", "is not downloaded by Kingpost"),
     Fate("resources.instance_type", "is a machine size of Baseten's"),
     Fate("runtime.transport.kind", "grpc is not supported", lambda v: v == "grpc"),
 ]

@@ -17,11 +17,11 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from deployments.packages.package import Package
+from deployments.packages.secrets import SECRETS_DIR, Secrets
 from workers.host.logs import event
 from workers.host.model.config import full_config
 from workers.host.model.import_path import prefer_package_modules
 from workers.host.model.methods import Methods
-from workers.host.model.secrets import Secrets
 
 RETRY_GAP = 1.0  # s between two attempts to load, as Truss has it
 
@@ -36,7 +36,7 @@ class RunCoroutine(Protocol):
 class Surroundings:
     """What the host gets besides the package: secrets, environment, variables, and how it shares its process."""
 
-    secrets_dir: Path = Path("/secrets")
+    secrets_dir: Path = SECRETS_DIR
     environment_file: Path = Path("/etc/b10_dynamic_config/environment")
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     load_retries: int = 1  # how often a load that failed is tried again

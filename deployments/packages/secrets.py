@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 VARIABLE_PREFIX = "TRUSS_SECRET_"
+SECRETS_DIR = Path("/secrets")  # where Truss's server finds them, too
 
 
 class SecretNotFound(Exception):
