@@ -1,5 +1,5 @@
 FROM python:3.11-slim
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 KINGPOST_STATE_DIR=/state
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 KINGPOST_STATE_DIR=/state HF_HOME=/state/huggingface
 WORKDIR /app
 RUN useradd --create-home --uid 10001 kingpost && mkdir /state && chown kingpost /state
 COPY constraints.txt pyproject.toml README.md LICENSE celeryconfig.py ./

@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     package_grace_seconds: float = Field(24 * 3600.0, ge=0)
     node_slots: int = Field(8, ge=1)
     node_gpus: str = "auto"
+    cpu_models_see_gpus: bool = False
     node_loads: int = Field(0, ge=0)
     node_builds: int = Field(2, ge=1)
     seat_seconds: float = Field(15.0, ge=1)

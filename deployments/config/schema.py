@@ -207,7 +207,10 @@ class Resources(Section):
     ] = DEFAULT_MEMORY
     use_gpu: Annotated[
         Anything,
-        Fate("honoured", "ignored as in Truss: `accelerator` alone says whether a GPU is used"),
+        Fate(
+            "honoured",
+            "true without an `accelerator` lets the model see the node's GPUs, which are not counted for it; its `config` says what `accelerator` says, as in Truss",
+        ),
     ] = None
     accelerator: Annotated[
         str | None,

@@ -51,6 +51,25 @@ def test_the_follower_of_a_host_that_served_waits_for_no_other_model_s_load(
         host.stop()
 
 
+def test_a_host_without_an_accelerator_sees_no_gpu_and_keeps_what_it_compiles(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
+    host = HostProcess(
+        [HostSocket("echo", ECHO, str(tmp_path / "echo.sock"))], settings, lambda: None
+    )
+    host.start()
+    try:
+        wait_until(host.ready.is_set, 60)
+        has = Path(f"/proc/{host.pid}/environ").read_text().split("\0")
+        assert "CUDA_VISIBLE_DEVICES=" in has
+        (triton,) = [said for said in has if said.startswith("TRITON_CACHE_DIR=")]
+        assert triton.startswith(f"TRITON_CACHE_DIR={settings.state_dir.resolve()}/caches/")
+    finally:
+        host.stop()
+
+
 def test_models_load_beside_each_other_in_a_state_folder_with_a_long_path(
     settings: Settings, tmp_path: Path
 ) -> None:

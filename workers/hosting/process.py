@@ -20,6 +20,7 @@ from workers.hosting import client as host_client
 from workers.hosting.extras import HostExtras
 from workers.hosting.memory import HostMemory
 from workers.hosting.sockets import HostSocket
+from workers.hosting.surroundings import surroundings
 from workers.processes.ends import adopt_orphans, children, end_orphans
 from workers.processes.lines import bounded_lines, json_line, message_of
 from workers.processes.turns import ReplicaStops, Turns
@@ -248,7 +249,9 @@ class HostProcess:
                 raise ReplicaStops
             packages = [Package.load(socket.package) for socket in self.sockets]
             before = children()
-            process = self._started(python)
+            process = self._started(
+                python.given(surroundings(self._settings, packages, python.variables))
+            )
             memory = HostMemory(process, packages)
             became_ready = self._watch_load(process, packages)
         process.wait()

@@ -1,6 +1,7 @@
 """The places of a machine for replicas: its GPUs, whole or by memory, and places for models without a GPU."""
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from deployments.packages.package import memory_bytes
@@ -8,11 +9,13 @@ from deployments.registry.records import Deployment
 from tasks.errors import SettingsError
 from tasks.outside_text import whole_number
 from tasks.process.logs import get_logger
+from tasks.process.variables import inherited_variables
 from tasks.settings import Settings
 
 log = get_logger("node")
 
-ASK = ["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"]
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+ASK = ["nvidia-smi", "--query-gpu=index,memory.total,uuid", "--format=csv,noheader,nounits"]
 ASK_SECONDS = 20  # a driver that wakes its GPUs up takes some seconds
 EPSILON = 1e-6  # of a GPU; sums of shares have rounding errors
 
@@ -24,6 +27,7 @@ class Device:
     index: str  # as CUDA_VISIBLE_DEVICES names it: a number or a UUID
     memory: int  # bytes; 0 = unknown
     free: float = 1.0  # the share of it that no replica has
+    uuid: str = ""  # as the driver says it
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Place:
         if not self.devices:
             return {}
         return {
-            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
+            VISIBLE: ",".join(self.devices),
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         }
 
@@ -58,9 +62,15 @@ class Capacity:
 
     @classmethod
     def of(cls, settings: Settings) -> "Capacity":
-        """The capacity that the settings say. With KINGPOST_NODE_GPUS=auto, the driver is asked. Raises SettingsError."""
-        gpus = settings.node_gpus
-        devices = _found() if gpus == "auto" else _parsed(gpus)
+        """The capacity that the settings say. With KINGPOST_NODE_GPUS=auto, the driver is asked. Raises SettingsError.
+
+        A CUDA_VISIBLE_DEVICES that the node was given bounds what the driver says: a scheduler has lent no more.
+        """
+        gpus, visible = settings.node_gpus, inherited_variables().get(VISIBLE)
+        if gpus != "auto":
+            devices = _parsed(gpus)
+        else:
+            devices = _found() if visible is None else list(_bounded(visible))
         return cls(settings.node_slots, devices)
 
     def place(self, deployment: Deployment) -> Place | None:
@@ -159,9 +169,30 @@ def _found() -> list[Device]:
     rows = [line.split(",") for line in table.strip().splitlines()]
     # The memory of some devices is "[N/A]".
     return [
-        Device(index.strip(), (whole_number(mebibytes.strip()) or 0) << 20)
-        for index, mebibytes in rows
+        Device(index.strip(), (whole_number(mebibytes.strip()) or 0) << 20, uuid=uuid.strip())
+        for index, mebibytes, uuid in rows
     ]
+
+
+def _bounded(visible: str) -> Iterator[Device]:
+    """The devices of the driver that CUDA_VISIBLE_DEVICES names, in its order. As in CUDA, an unknown name ends the list.
+
+    Numbers are those of nvidia-smi, by the bus. A part of a GPU (MIG-...) counts as one of unknown size.
+    """
+    known = _found()
+    for name in filter(None, (part.strip() for part in visible.split(","))):
+        if name.startswith("MIG-"):
+            yield Device(name, 0)
+            continue
+        found = [
+            each
+            for each in known
+            if name == each.index or (name.startswith("GPU-") and each.uuid.startswith(name))
+        ]
+        if len(found) != 1:
+            return
+        known.remove(found[0])
+        yield found[0]
 
 
 def _parsed(gpus: str) -> list[Device]:

@@ -97,12 +97,39 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text("#!/bin/sh\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return program
 
 
 def test_the_driver_tells_of_gpus_and_one_may_not_tell_its_memory(driver: Path) -> None:
-    driver.write_text("#!/bin/sh\nprintf '0, 81920\\n1, [N/A]\\n'")
-    assert capacity("auto").devices == [Device("0", 80 << 30), Device("1", 0)]
+    driver.write_text("#!/bin/sh\nprintf '0, 81920, GPU-ab\\n1, [N/A], GPU-cd\\n'")
+    devices = [Device("0", 80 << 30, uuid="GPU-ab"), Device("1", 0, uuid="GPU-cd")]
+    assert capacity("auto").devices == devices
+
+
+@pytest.mark.parametrize(
+    ("visible", "indexes"),
+    [
+        ("", []),
+        ("-1", []),
+        ("1", ["1"]),
+        ("2,0", ["2", "0"]),
+        ("0,7,1", ["0"]),
+        ("GPU-cd", ["1"]),
+        ("GPU-c", ["1"]),
+        ("GPU-", []),
+        ("0,0", ["0"]),
+        ("MIG-1-2,2", ["MIG-1-2", "2"]),
+    ],
+)
+def test_the_node_uses_no_gpu_that_it_was_not_given(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, visible: str, indexes: list[str]
+) -> None:
+    rows = "0, 24, GPU-ab\\n1, 24, GPU-cd\\n2, 24, GPU-ef\\n"
+    driver.write_text(f"#!/bin/sh\nprintf '{rows}'")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [device.index for device in capacity("auto").devices] == indexes
+    assert [device.index for device in capacity("5").devices] == ["5"]  # said by somebody
 
 
 def test_a_driver_that_fails_is_no_gpu_and_is_logged(driver: Path) -> None:
