@@ -120,7 +120,9 @@ async function showInput(button) {
     const said = await call("GET", button.dataset.show);
     const shown = document.createElement("pre");
     shown.textContent = typeof said === "string" ? said : JSON.stringify(said, null, 2);
+    shown.tabIndex = 0;
     button.parentElement.replaceChildren(shown);
+    shown.focus();
   } catch (error) { note(error.message, true); }
 }
 

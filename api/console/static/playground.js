@@ -133,8 +133,8 @@ async function run() {
     const stopped = error.name === "AbortError";
     place.append(make("p", stopped ? "Stopped." : error.message, stopped ? "none" : "wrong"));
   } finally {
-    button.disabled = false;
     stop.hidden = true;
+    again(button);
     running = null;
   }
 }
