@@ -208,7 +208,7 @@ class HostProcess:
                     ) as python,
                     self._weights.use(partial(self._preparing, "weights.progress")) as weights,
                 ):
-                    was_ready = self._run_host(python.given(weights))
+                    was_ready = self._run_host(python.given(weights.variables, weights.prefix))
                 failed = not was_ready and not self.ended_by_us(self.generation)
             except ReplicaStops:
                 return

@@ -48,9 +48,10 @@ class HostPython:
     variables: Mapping[str, str]
     model: str  # the name of the model whose host it is
 
-    def given(self, variables: Mapping[str, str]) -> "HostPython":
-        """A copy with further variables."""
-        return replace(self, variables={**self.variables, **variables})
+    def given(self, variables: Mapping[str, str], prefix: tuple[str, ...] = ()) -> "HostPython":
+        """A copy with further variables, and with `prefix` before its command."""
+        command = (*prefix, *self.command)
+        return replace(self, command=command, variables={**self.variables, **variables})
 
 
 def folder_of(settings: Settings) -> Path:

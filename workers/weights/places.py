@@ -20,22 +20,30 @@ MAIN = "main"  # the branch of a repository that `from_pretrained` looks at
 
 
 @contextlib.contextmanager
-def shown_at(place: str, tree: Path, cache: WeightsCache) -> Generator[None]:
+def shown_at(place: str, tree: Path, cache: WeightsCache) -> Generator[Path | None]:
     """Shows a tree at an absolute path inside the `with` block, by a link. The link stays for the next host.
 
-    Raises WeightsFailed if the path cannot be made, or shows other weights to a host that runs.
+    If the path shows other weights to a host that runs, the value is their tree, which stays there: the host needs a mount over it.
+    Raises WeightsFailed if the path cannot be made.
     """
     name = hashlib.sha256(place.encode()).hexdigest()[:40]
     with cache.lock_file("places", name) as lock:
         while True:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            if _target(Path(place)) == str(tree):
-                yield
+            shown = _target(Path(place))
+            if shown == str(tree):
+                yield None
                 return
             fcntl.flock(lock, fcntl.LOCK_UN)
             if not try_lock(lock, fcntl.LOCK_EX):
-                text = f"{place} shows other weights, which another model on this machine uses; give one of them another mount_location."
-                raise WeightsFailed(text)
+                other = Path(shown or "nothing")
+                with cache.held(other.name, {}) as stays:
+                    fcntl.flock(lock, fcntl.LOCK_SH)
+                    if stays and _target(Path(place)) == shown:
+                        yield other
+                        return
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                continue  # its host has just ended
             try:
                 _link(Path(place), tree, cache)
             except OSError as error:

@@ -21,6 +21,7 @@ from workers.weights import web
 from workers.weights.cache import WeightsCache, write_whole
 from workers.weights.eviction import gigabytes, make_room
 from workers.weights.fetching import Pace
+from workers.weights.mounts import Mount, started_with
 from workers.weights.places import Snapshot, hub_cache, shown_at
 from workers.weights.remote import Listing, WeightsFailed
 
@@ -48,6 +49,14 @@ class Resolved:
     files: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a host needs to find its weights: variables, and what to put before its command."""
+
+    variables: Mapping[str, str]
+    prefix: tuple[str, ...] = ()
+
+
 class Weights:
     """The weights of the packages of one host. They are looked up anew at every start of a host."""
 
@@ -60,23 +69,35 @@ class Weights:
         self._cache = WeightsCache(folder_of(settings))
 
     @contextlib.contextmanager
-    def use(self, say: Say) -> Generator[Mapping[str, str]]:
-        """The variables for a host that finds its weights. They are fetched first if necessary, and stay inside the `with` block.
+    def use(self, say: Say) -> Generator[Shown]:
+        """How to start a host so that it finds its weights. They are fetched first if necessary, and stay inside the `with` block.
 
         Raises WeightsFailed and ReplicaStops.
         """
         ends = time.monotonic() + self._settings.weights_seconds
         with contextlib.ExitStack() as held:
             snapshots: list[Snapshot] = []
+            trees: list[Path] = []
+            mounts: list[Mount] = []
+            covered: list[Path] = []
             for wish, package in self._wishes():
                 with _said(wish, self._cache.folder):
                     tree, commit = self._hold(held, wish, package, say, ends)
+                    trees.append(tree)
                     if wish.place:
-                        held.enter_context(shown_at(wish.place, tree, self._cache))
+                        other = held.enter_context(shown_at(wish.place, tree, self._cache))
+                        if other:
+                            mounts.append(Mount(tree, wish.place))
+                            covered.append(other)
                     else:
                         snapshots.append(Snapshot(wish.rest, wish.revision, commit, tree))
             home = hub_cache(snapshots, self._cache) if snapshots else None
-            yield {"HF_HUB_CACHE": str(home)} if home else {}
+            prefix = None if set(covered) & set(trees) else started_with(mounts)
+            if prefix is None:
+                places = " and ".join(mount.place for mount in mounts)
+                text = f"Another model on this machine uses {places} with other weights, and a mount of its own is not possible here; choose another mount_location."
+                raise WeightsFailed(text)
+            yield Shown({"HF_HUB_CACHE": str(home)} if home else {}, prefix)
 
     def _wishes(self) -> list[tuple[Wish, Package]]:
         try:

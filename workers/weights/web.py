@@ -120,7 +120,7 @@ def _answer(method: str, url: str, headers: Mapping[str, str]) -> Generator[http
 def _reached(url: str) -> Generator[None]:
     try:
         yield
-    except (httpx.TransportError, httpx.TooManyRedirects) as error:
+    except (httpx.TransportError, httpx.TooManyRedirects, httpx.InvalidURL) as error:
         why = str(error) or type(error).__name__
         raise Unreachable(f"{urlsplit(url).hostname} could not be read: {why}") from error
 

@@ -12,6 +12,7 @@ import pytest
 from tests.conditions import wait_until
 from tests.contract.deployments.rig import Rig
 from tests.weights_servers import Hub, HubHandler, serving
+from workers.weights.mounts import Mount, started_with
 
 pytestmark = pytest.mark.stack
 
@@ -47,6 +48,7 @@ def hub() -> Iterator[Hub]:
         state.put("a/one", model__bin=BIG, config__json=b"{}")
         state.put("b/two", model__bin=BIG)
         state.put("c/slow", slow__bin=BIG[::-1])
+        state.put("d/new", model__bin=BIG[:-100])
         yield state
 
 
@@ -97,6 +99,28 @@ def test_who_waits_for_a_download_hears_how_far_it_is(rig: Rig, hub: Hub) -> Non
     held.set()
     result = rig.http.get(f"/async_request/{request}?wait=60").json()
     assert result["status"] == "SUCCEEDED"
+
+
+@pytest.mark.skipif(
+    started_with([Mount(Path("/usr"), "/usr")]) is None,
+    reason="this machine lets nobody have mounts of his own",
+)
+def test_a_version_with_other_weights_at_the_same_place_is_promoted(rig: Rig, hub: Hub) -> None:
+    place = rig.folder / "mounts" / "grows"
+    rig.kingpost("push", str(package(rig, "grows", "hf://a/one", place)))
+    assert predict(rig, "grows") == [len(BIG), ["config.json", "model.bin"]]
+    old = rig_deployment(rig, "grows")
+    rig.kingpost("push", str(package(rig, "grows", "hf://d/new", place)), "--promote")
+    sizes: list[object] = []
+
+    def is_promoted() -> bool:
+        sizes.append(predict(rig, "grows"))
+        return sizes[-1] == [len(BIG) - 100, ["model.bin"]]
+
+    wait_until(is_promoted, 60)
+    answer = rig.http.post(f"/models/grows/deployment/{old}/predict", json={})
+    assert answer.json() == [len(BIG), ["config.json", "model.bin"]]
+    assert {str(size) for size in sizes} <= {str(sizes[0]), str(sizes[-1])}
 
 
 def test_weights_that_cannot_be_had_say_why(rig: Rig) -> None:

@@ -24,17 +24,24 @@ from tests.weights_servers import (
     HubHandler,
     Server,
     serving,
+    sha256,
 )
 from workers.processes.turns import ReplicaStops
 from workers.weights import eviction, web
 from workers.weights.cache import WeightsCache
 from workers.weights.fetching import Pace
-from workers.weights.prepared import Weights
+from workers.weights.mounts import Mount, started_with
+from workers.weights.prepared import Shown, Weights
 from workers.weights.remote import WeightsFailed
 
 BIG = Random(1).randbytes(3_000_000)
 OTHER = Random(2).randbytes(2_000_000)
 MODEL = "class Model:\n    def predict(self, x): ...\n"
+
+
+def can_mount() -> bool:
+    """Whether a process may have mounts of its own here."""
+    return started_with([Mount(Path("/usr"), "/usr")]) is not None
 
 
 class Machine:
@@ -66,10 +73,10 @@ class Machine:
         return self.folder / "mounts" / name
 
     @contextmanager
-    def using(self, *packages: Path) -> Iterator[dict[str, str]]:
+    def using(self, *packages: Path) -> Iterator[Shown]:
         weights = Weights(packages, self.settings, self.stopping)
-        with weights.use(self.said.append) as variables:
-            yield dict(variables)
+        with weights.use(self.said.append) as shown:
+            yield shown
 
     def fails(self, *packages: Path) -> str:
         with pytest.raises(WeightsFailed) as error, self.using(*packages):
@@ -340,8 +347,13 @@ def test_model_cache_is_what_the_hub_finds_offline(machine: Machine, hub: Hub) -
     hub.put("a/one", model__bin=BIG, config__json=b"{}")
     repository = {"repo_id": "a/one", "revision": "v1", "use_volume": False}
     package = machine.package("first", {"model_cache": [repository]})
-    with machine.using(package) as variables:
-        offline = {**os.environ, **variables, "HF_HUB_OFFLINE": "1", "HF_HOME": str(machine.folder)}
+    with machine.using(package) as shown:
+        offline = {
+            **os.environ,
+            **shown.variables,
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(machine.folder),
+        }
         said = subprocess.run(
             [sys.executable, "-c", OFFLINE], env=offline, capture_output=True, text=True, check=True
         ).stdout
@@ -354,8 +366,8 @@ def test_model_cache_is_what_the_hub_finds_offline(machine: Machine, hub: Hub) -
 def test_a_secret_of_model_cache_may_be_missing(machine: Machine, hub: Hub) -> None:
     hub.put("a/one", model__bin=BIG)
     repository = {"repo_id": "a/one", "use_volume": False, "runtime_secret_name": "absent"}
-    with machine.using(machine.package("first", {"model_cache": [repository]})) as variables:
-        assert Path(variables["HF_HUB_CACHE"], "models--a--one", "refs", "main").is_file()
+    with machine.using(machine.package("first", {"model_cache": [repository]})) as shown:
+        assert Path(shown.variables["HF_HUB_CACHE"], "models--a--one", "refs", "main").is_file()
 
 
 # --- buckets and URLs
@@ -495,19 +507,58 @@ def test_a_place_that_cannot_be_made_says_so(machine: Machine, hub: Hub) -> None
     assert "cannot be made on this machine (Not a directory); let the user of the node" in said
 
 
-def test_a_place_shows_the_weights_of_the_next_version_once_the_last_one_has_ended(
-    machine: Machine, hub: Hub
-) -> None:
+def two_versions(machine: Machine, hub: Hub) -> tuple[Path, Path]:
+    """Packages with other weights at one place."""
     hub.put("a/one", model__bin=BIG)
     hub.put("a/two", model__bin=OTHER)
     entry = {"source": "hf://a/one", "mount_location": str(machine.place("m"))}
     first = machine.package("v1", {"weights": [entry]})
-    second = machine.package("v2", {"weights": [{**entry, "source": "hf://a/two"}]})
+    return first, machine.package("v2", {"weights": [{**entry, "source": "hf://a/two"}]})
+
+
+def test_a_place_shows_the_weights_of_the_next_version_once_the_last_one_has_ended(
+    machine: Machine, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_versions(machine, hub)
+    monkeypatch.setenv("PATH", "/nothing")  # a machine that lets no host have mounts of its own
     with machine.using(first):
-        assert "shows other weights, which another model on this machine uses" in machine.fails(second)  # fmt: skip
+        said = machine.fails(second)
+        assert f"Another model on this machine uses {machine.place('m')} with other weights" in said
         assert (machine.place("m") / "model.bin").read_bytes() == BIG
     with machine.using(second):
         assert (machine.place("m") / "model.bin").read_bytes() == OTHER
+
+
+def read_by(shown: Shown, path: Path) -> str:
+    """The SHA-256 of a file as a host sees it that is started so."""
+    command = [*shown.prefix, "sha256sum", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+@pytest.mark.skipif(not can_mount(), reason="this machine lets nobody have mounts of his own")
+def test_two_versions_with_other_weights_at_one_place_run_side_by_side(
+    machine: Machine, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(machine, 9_000_000, monkeypatch)
+    first, second = two_versions(machine, hub)
+    hub.put("a/three", model__bin=Random(5).randbytes(5_000_000))
+    large = machine.weights("large", "hf://a/three")
+    file = machine.place("m") / "model.bin"
+    with ExitStack() as old, machine.using(second), ExitStack() as new:
+        old.enter_context(machine.using(second))
+        shown = new.enter_context(machine.using(first))
+        assert shown.prefix
+        assert read_by(shown, file) == sha256(BIG)
+        assert file.read_bytes() == OTHER
+        writes = subprocess.run(
+            [*shown.prefix, "touch", str(file.with_name("x"))], capture_output=True
+        )
+        assert b"Read-only file system" in writes.stderr
+        # What lies under the mount is in use, too: without it the path would be gone.
+        assert "do not fit into" in machine.fails(large)
+    with machine.using(first) as shown:
+        assert shown.prefix == ()
+        assert file.read_bytes() == BIG
 
 
 def test_a_url_is_resumed_and_needs_its_token(machine: Machine, tmp_path: Path) -> None:
