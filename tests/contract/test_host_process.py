@@ -35,13 +35,16 @@ def test_none_follows_a_host_that_dies_during_the_drain(settings: Settings, tmp_
         host.stop()
 
 
-def test_the_follower_of_a_host_that_served_waits_for_no_other_model_s_load(
+def test_a_load_waits_for_its_turn_and_the_follower_of_a_host_that_served_does_not(
     settings: Settings, tmp_path: Path
 ) -> None:
     few = settings.model_copy(update={"node_loads": 1, "state_dir": tmp_path})
     host = HostProcess([HostSocket("echo", ECHO, str(tmp_path / "e.sock"))], few, lambda: None)
-    host.start()
     try:
+        with Turns.to_load(few).taken(threading.Event(), pytest.fail):  # another one loads
+            host.start()
+            wait_until(lambda: "turn" in (host.note or ""), 20)
+            assert (host.pid, host.ready.is_set()) == (None, False)
         wait_until(host.ready.is_set, 60)
         assert host.pid
         with Turns.to_load(few).taken(threading.Event(), pytest.fail):  # a load that hangs
