@@ -223,7 +223,7 @@ class Hub(Server):
 
 
 class BucketHandler(Handler):
-    """S3: GetObject, HeadObject and ListObjectsV2, path style. Objects are at /bucket/key."""
+    """S3 and Google's XML API: GetObject, HeadObject and ListObjectsV2, path style; Azure's list. Objects are at /bucket/key."""
 
     def answer(self, path: str, query: dict[str, list[str]]) -> None:
         said = self.headers.get("Authorization", "")
@@ -233,6 +233,8 @@ class BucketHandler(Handler):
                 b"<Error><Code>InvalidAccessKeyId</Code><Message>who?</Message></Error>",
             )
             self.say(code, b"" if self.command == "HEAD" else word)
+        elif query.get("comp") == ["list"]:
+            self._list_azure(path.strip("/"), query.get("prefix", [""])[0])
         elif "list-type" in query:
             self._list(path.strip("/"), query.get("prefix", [""])[0])
         elif path not in self.state.files:
@@ -242,10 +244,23 @@ class BucketHandler(Handler):
         else:
             content = self.state.files[path]
             etag = cast("Bucket", self.state).etag(content)
+            if "x-ms-version" in self.headers:
+                etag = sha256(content)[:16]
             if self.headers.get("If-Match", etag) != etag:
                 self.say(412, b"<Error><Code>PreconditionFailed</Code></Error>")
                 return
             self.give(path, content, {"ETag": etag})
+
+    def _list_azure(self, container: str, prefix: str) -> None:
+        start = f"/{container}/"
+        rows = "".join(
+            f"<Blob><Name>{escape(path.removeprefix(start))}</Name><Properties><Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified>"
+            f"<Content-Length>{len(content)}</Content-Length><Content-Type>x/y</Content-Type><Etag>{sha256(content)[:16]}</Etag></Properties></Blob>"
+            for path, content in sorted(self.state.files.items())
+            if path.startswith(start + prefix)
+        )
+        body = f'<?xml version="1.0"?><EnumerationResults><Prefix>{escape(prefix)}</Prefix><Blobs>{rows}</Blobs><NextMarker/></EnumerationResults>'
+        self.say(200, body.encode(), {"Content-Type": "application/xml"})
 
     def _list(self, bucket: str, prefix: str) -> None:
         start = f"/{bucket}/"

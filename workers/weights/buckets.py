@@ -46,6 +46,7 @@ AZURE_CREDENTIALS = (
     "AZURE_STORAGE_TOKEN",
     "AZURE_FEDERATED_TOKEN_FILE",
 )
+ENDPOINTS = ("endpoint", "gcs_base_url")
 SHAPES = {
     "gs": "the JSON of a service account",
     "azure": '{"account_key": "..."}',
@@ -138,7 +139,8 @@ def _open(wish: Wish, secret: str, variables: Mapping[str, str]) -> "tuple[Objec
     client: Any = {
         "timeout": timedelta(seconds=SILENCE_SECONDS),
         "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-        "allow_http": str(given.get("endpoint", "")).startswith("http://"),
+        # Only where the secret itself names such a server, in the key of its kind.
+        "allow_http": any(given.get(key, "").startswith("http://") for key in ENDPOINTS),
     }
     retry: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=SILENCE_SECONDS)}
     bucket, _, path = wish.rest.partition("/")

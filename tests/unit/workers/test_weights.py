@@ -420,6 +420,21 @@ def test_a_bucket_whose_etags_are_no_md5_is_read_twice_only_at_its_smallest(
     assert bucket.sent == {"small.json": 4, "model.bin": len(BIG), "other.bin": len(OTHER)}
 
 
+def test_google_and_azure(machine: Machine, bucket: Bucket) -> None:
+    bucket.token = ""
+    bucket.files |= {"/b/p/model.bin": BIG, "/b/p/sub/c.json": b"{}", "/b/no.bin": OTHER}
+    account = {"client_email": "", "private_key": "", "private_key_id": "", "disable_oauth": True}
+    machine.secret("google", json.dumps({**account, "gcs_base_url": bucket.url}))
+    machine.secret("azure", json.dumps({"account_key": "a2V5", "endpoint": bucket.url}))
+    sources = {"google": "gs://b/p", "azure": "azure://account/b/p"}
+    for name, source in sources.items():
+        with machine.using(machine.weights(name, source, auth_secret_name=name)):
+            assert (machine.place(name) / "model.bin").read_bytes() == BIG
+            assert (machine.place(name) / "sub" / "c.json").read_bytes() == b"{}"
+    assert bucket.sent["model.bin"] == 2 * len(BIG)  # neither says what its content hashes to
+    assert len(machine.blobs) == 2  # but it is kept once
+
+
 # --- room
 
 
