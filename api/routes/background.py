@@ -1,14 +1,22 @@
-"""Responses in the background, as OpenAI's clients ask for them: `POST /v1/responses` with `"background": true` is a queued job."""
+"""Responses in the background, as OpenAI's clients ask for them: `POST /v1/responses` with `"background": true` is a queued job.
+
+A model that only has `chat_completions` answers a chat; the response is made from it. With `"stream": true` the model streams, and
+the events of the response are made from what it has streamed, each time somebody reads them.
+"""
 
 import hashlib
 import json
-from typing import Any, cast
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api import body as bodies
 from api.audit import steered
+from api.dialects.responses import Streamed, as_chat, response_in
+from api.events import Event
 from api.gateway import (
     Caller,
     Gateway,
@@ -18,6 +26,7 @@ from api.gateway import (
     owner_for,
 )
 from api.problems import Problem
+from api.routes.sse import PING_SECONDS, START, Chunks
 from api.routes.submitting import idempotency_key_of, write_large
 from deployments.registry.resolver import Target
 from tasks import payloads
@@ -29,15 +38,20 @@ from tasks.store import verbs
 
 router = APIRouter(prefix="/v1/responses", tags=["model APIs"])
 PATH, PREFIX, FIELD = "/v1/responses", "resp_", b'"background"'
+CHAT = "/v1/chat/completions"
 QUEUED_MS = 24 * 3_600_000  # that a response may wait in the queue
 MOST_OUTPUT = 16 << 20  # bytes of a response that is read to be shown
+SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}}}
+}
 WORDS = {
     Status.QUEUED: "queued",
     Status.IN_PROGRESS: "in_progress",
     Status.SUCCEEDED: "completed",
     Status.CANCELED: "cancelled",
 }
-NO_STREAM = "stream: a response in the background is not streamed; retrieve it when it is done."
+EVENTS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # headers of a stream
+ENDS = {"completed": "response.completed", "cancelled": "response.incomplete"}  # else it failed
 
 
 def asked_for(request: Request, body: bytes) -> dict[str, Any] | None:
@@ -47,26 +61,25 @@ def asked_for(request: Request, body: bytes) -> dict[str, Any] | None:
     said = bodies.decoded(body)
     if not isinstance(said, dict) or said.get("background") is not True:  # type: ignore[union-attr]
         return None
-    asked = {name: value for name, value in cast("dict[str, Any]", said).items() if name != "background"}  # fmt: skip
-    if asked.get("stream"):
-        raise Problem(400, "client_error", NO_STREAM, more={"param": "stream"})
-    return asked
+    fields = cast("dict[str, Any]", said)
+    return {name: value for name, value in fields.items() if name != "background"}
 
 
 async def submitted(
     request: Request, key: ApiKey, asked: dict[str, Any], target: Target
-) -> JSONResponse:
-    """Queues the response. Raises Problem, NotFound and AdmissionError."""
+) -> Response:
+    """Queues the response, and streams its events if the caller asks for them. Raises Problem, NotFound and AdmissionError."""
     gateway, request_id = gateway_of(request), RequestId(new_request_id())
     deployment = await deployment_for(request, key, target)
-    body = json.dumps(asked).encode()
+    only_chats = await gateway.packages.only_chats(deployment)
+    body = json.dumps(as_chat(asked) if only_chats else asked).encode()
     job = Submission(
         request_id=request_id,
         deployment_id=deployment.id,
         model_id=deployment.model_id,
         input=body,
         max_time_in_queue_ms=QUEUED_MS,
-        path=PATH,
+        path=CHAT if only_chats else PATH,
         input_ref=payloads.input_ref(request_id)
         if len(body) > gateway.settings.spill_bytes
         else "",
@@ -84,14 +97,26 @@ async def submitted(
         key.limits.max_unfinished or 0,
     )
     (known,) = await gateway.store.run(call)
-    return JSONResponse(await _shown(gateway, key, await _job(gateway, key, known)))
+    queued = await _job(gateway, key, known)
+    if asked.get("stream"):
+        return _streamed(gateway, key, queued, -1)
+    return JSONResponse(await _shown(gateway, key, queued))
 
 
-@router.get("/{response_id}")
-async def retrieve(request: Request, key: Caller, response_id: str) -> dict[str, Any]:
-    """A response in the background: how it stands, and its output when it is completed."""
+@router.get("/{response_id}", response_class=Response, responses=SHOWN)
+async def retrieve(
+    request: Request,
+    key: Caller,
+    response_id: str,
+    stream: bool = False,
+    starting_after: Annotated[int, Query(ge=-1)] = -1,
+) -> Response:
+    """A response in the background: how it stands, and its output when it is completed; or its events after that sequence number."""
     gateway = gateway_of(request)
-    return await _shown(gateway, key, await _job(gateway, key, _id_in(response_id)))
+    job = await _job(gateway, key, _id_in(response_id))
+    if stream:
+        return _streamed(gateway, key, job, starting_after)
+    return JSONResponse(await _shown(gateway, key, job))
 
 
 @router.post("/{response_id}/cancel")
@@ -117,7 +142,7 @@ async def _job(gateway: Gateway, key: ApiKey, request_id: str) -> Job:
         job = (await gateway.store.run(verbs.read(request_id, owner_for(key), rate, key.id))).job
     except NotFound:
         job = None
-    if job is None or job.path != PATH:
+    if job is None or job.path not in (PATH, CHAT):
         message = f"There is no response {PREFIX}{request_id}."
         raise Problem(404, "client_error", message) from None
     return job
@@ -162,19 +187,84 @@ async def _model_of(gateway: Gateway, job: Job) -> str:
 
 
 async def _output(gateway: Gateway, job: Job) -> dict[str, Any]:
-    """What the model answered. Raises Problem 410 if it is gone, and 502 if it is no response object."""
+    """What the model answered, as a response. Raises Problem 410 if it is gone, and 502 if it is no response object."""
     if (job.output_bytes or 0) > MOST_OUTPUT:
         raise Problem(502, "model_unavailable", "The model's answer is too long.")
+    output = await _answered(gateway, job)
+    if (said := response_in(output, job.path == CHAT)) is None:
+        raise Problem(502, "model_unavailable", "The model's answer is no response object.")
+    return said
+
+
+async def _answered(gateway: Gateway, job: Job) -> bytes:
+    """What the model answered, as it is. Raises Problem 410 if it is gone."""
     try:
         if job.output_ref:
-            output = await gateway.payloads.read_whole(job.output_ref)
-        else:
-            output = await gateway.store.output(job.request_id) or b""
-        said = json.loads(output)
+            return await gateway.payloads.read_whole(job.output_ref)
+        return await gateway.store.output(job.request_id) or b""
     except NotFound:
         raise Problem(410, "application_error", "The output is gone.") from None
-    except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
-        raise Problem(502, "model_unavailable", "The model's answer is no response object.")
-    return cast("dict[str, Any]", said)
+
+
+def _streamed(gateway: Gateway, key: ApiKey, job: Job, after: int) -> StreamingResponse:
+    events = _numbered(gateway, key, job, after)
+    return StreamingResponse(events, media_type="text/event-stream", headers=EVENTS)
+
+
+async def _numbered(gateway: Gateway, key: ApiKey, job: Job, after: int) -> AsyncGenerator[str]:
+    """The events after that sequence number. They are made anew from the first, so the numbers are always the same."""
+    number = 0
+    async for event in _events(gateway, key, job):
+        if event is None:
+            yield ": still here\n\n"
+            continue
+        if number > after:
+            text = json.dumps({**event, "sequence_number": number})
+            yield f"event: {event['type']}\ndata: {text}\n\n"
+        number += 1
+
+
+async def _events(gateway: Gateway, key: ApiKey, job: Job) -> AsyncGenerator[dict[str, Any] | None]:
+    """All events, those to come too; None when nothing has come for a while. Ends early when the API stops."""
+    begun = {**await _shown(gateway, key, replace(job, status=Status.QUEUED))}
+    yield {"type": "response.created", "response": begun}
+    position, runs, chunks, streamed = START, False, Chunks(), Streamed()
+    async with gateway.hub.watch(job.request_id) as news:
+        while not gateway.hub.closing:
+            news.clear()
+            events = await gateway.hub.read(job.request_id, position)
+            if events is None:
+                return
+            for event in events:
+                if event.kind == "truncated":
+                    event = await _whole(gateway, key, job, event)
+                if not runs and event.kind == "output":
+                    runs = True
+                    yield {"type": "response.in_progress", "response": {**begun, "status": "in_progress"}}  # fmt: skip
+                for told in _of_model(chunks, streamed, event, position):
+                    yield told
+                position = event.id
+                if event.kind == "done":
+                    for told in streamed.end():
+                        yield told
+                    shown = await _shown(gateway, key, await _job(gateway, key, job.request_id))
+                    yield {"type": ENDS.get(shown["status"], "response.failed"), "response": shown}
+                    return
+                news.set()  # there may be more than one page
+            if not news.is_set() and not await gateway.hub.wait(news, PING_SECONDS):
+                yield None
+
+
+async def _whole(gateway: Gateway, key: ApiKey, job: Job, event: Event) -> Event:
+    """All that the model has streamed, in place of the chunks that are no longer kept."""
+    final = await _job(gateway, key, job.request_id)
+    if final.status is not Status.SUCCEEDED or (final.output_bytes or 0) > MOST_OUTPUT:
+        return event
+    return Event(event.id, "output", await _answered(gateway, final))
+
+
+def _of_model(
+    chunks: Chunks, streamed: Streamed, event: Event, before: str
+) -> list[dict[str, Any]]:
+    texts = [told.data.decode() for told in chunks.told(event, before) if told.kind == "output"]
+    return [told for text in texts for told in streamed.take(text)]

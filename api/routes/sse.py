@@ -60,7 +60,7 @@ async def event_source(hub: EventHub, reading: Reading, after: str) -> AsyncGene
     if not after:
         yield _frame(Event(START, "status", _queued(reading)))
     position = after if _is_id(after) else START
-    chunks = _Chunks()
+    chunks = Chunks()
     if position != START:
         chunks.catch_up(await hub.read_before(request_id, position))
     async with hub.watch(request_id) as news:
@@ -89,7 +89,7 @@ def _queued(reading: Reading) -> bytes:
     return json.dumps(fields).encode()
 
 
-class _Chunks:
+class Chunks:
     """Decodes output to text. It joins a character or CR LF that is split over two chunks; invalid UTF-8 becomes U+FFFD."""
 
     def __init__(self) -> None:

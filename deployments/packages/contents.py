@@ -31,7 +31,10 @@ KEPT = 32  # packages in the cache
 MOST_CHATTING = 500  # deployments of which it is known whether they chat
 PIECE = 1 << 20  # bytes that are read at once
 TEXTS = (".yaml", ".yml", ".py", ".txt", ".toml", ".json", ".md", ".cfg", ".ini", ".sh", ".jinja")
-CHATS = re.compile(r"^\s+(async\s+)?def chat_completions\(", re.MULTILINE)
+CHATS, RESPONDS = (
+    re.compile(rf"^\s+(async\s+)?def {name}\(", re.MULTILINE)
+    for name in ("chat_completions", "responses")
+)
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,18 @@ class Contents:
         if isinstance(server, dict):
             endpoint = cast("dict[str, Any]", server).get("predict_endpoint")
             return str(endpoint).endswith("/chat/completions")
+        return bool(CHATS.search(self._code))
+
+    @cached_property
+    def only_chats(self) -> bool:
+        """Whether its model.py has `chat_completions` and no `responses`."""
+        return bool(CHATS.search(self._code)) and not RESPONDS.search(self._code)
+
+    @property
+    def _code(self) -> str:
         folder = self.config.get("model_module_dir") or "model"
         name = self.config.get("model_class_filename") or "model.py"
-        return bool(CHATS.search(self.text_of(f"{folder}/{name}")))
+        return self.text_of(f"{folder}/{name}")
 
     @property
     def _metadata(self) -> dict[str, Any]:
@@ -94,7 +106,7 @@ class PackageReader:
         self._payloads = Payloads(settings)
         self._limits = Limits.of(settings)
         self._kept: OrderedDict[str, Contents] = OrderedDict()
-        self._chatting: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._chatting: OrderedDict[tuple[str, str], tuple[bool, bool]] = OrderedDict()
         self._reading = asyncio.Lock()
 
     async def of(self, deployment: Deployment) -> Contents:
@@ -115,9 +127,17 @@ class PackageReader:
 
     async def chats(self, deployment: Deployment) -> bool:
         """Whether it answers chat completions, as its package says. What was read is kept, so that a page may ask often. Raises PayloadUnavailable."""
+        return (await self._chats(deployment))[0]
+
+    async def only_chats(self, deployment: Deployment) -> bool:
+        """Whether its model.py answers chat completions and no responses; kept as well. Raises PayloadUnavailable."""
+        return (await self._chats(deployment))[1]
+
+    async def _chats(self, deployment: Deployment) -> tuple[bool, bool]:
         which = (deployment.id, deployment.content_hash)
         if which not in self._chatting:
-            self._chatting[which] = (await self.of(deployment)).chats
+            contents = await self.of(deployment)
+            self._chatting[which] = contents.chats, contents.only_chats
             while len(self._chatting) > MOST_CHATTING:
                 self._chatting.popitem(last=False)
         return self._chatting[which]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.events import Event
-from api.routes.sse import _Chunks, _frame, _is_id
+from api.routes.sse import Chunks, _frame, _is_id
 
 END = Event("9-9", "status", b'{"status":"SUCCEEDED"}')
 PIECES = st.lists(
@@ -15,7 +15,7 @@ PIECES = st.lists(
 )
 
 
-def told(pieces: list[bytes], chunks: _Chunks) -> list[Event]:
+def told(pieces: list[bytes], chunks: Chunks) -> list[Event]:
     events = [Event(f"1-{number}", "output", piece) for number, piece in enumerate(pieces)]
     return [chunk for event in [*events, END] for chunk in chunks.told(event, "1-0")]
 
@@ -39,7 +39,7 @@ def read(frames: str) -> list[tuple[str, str]]:
 @given(PIECES)
 def test_chunks_that_are_cut_anywhere_come_out_as_the_whole_text(pieces: list[bytes]) -> None:
     whole = io.TextIOWrapper(io.BytesIO(b"".join(pieces)), "utf-8", "replace", newline=None).read()
-    events = told(pieces, _Chunks())
+    events = told(pieces, Chunks())
     output = [event for event in events if event.kind == "output"]
     seen = read("".join(_frame(event) for event in events))
     assert "".join(data for kind, data in seen if kind == "output") == whole
@@ -51,7 +51,7 @@ def test_who_comes_back_in_the_middle_of_a_character_misses_nothing(
     pieces: list[bytes], at: int
 ) -> None:
     events = [Event(f"1-{number}", "output", piece) for number, piece in enumerate(pieces)]
-    straight, resumed = _Chunks(), _Chunks()
+    straight, resumed = Chunks(), Chunks()
     for event in events[:at]:
         straight.told(event, "")
     resumed.catch_up(events[:at])
