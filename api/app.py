@@ -33,6 +33,7 @@ from api.routes import socket as routes_socket
 from api.routes import sync as routes_sync
 from api.routes.batches import batches as routes_batches
 from api.routes.batches import files as routes_batch_files
+from api.routes.batches import messages as routes_message_batches
 from api.routes.control import audit as routes_audit
 from api.routes.control import contents as routes_contents
 from api.routes.control import deployments as routes_deployments
@@ -83,6 +84,7 @@ ROUTES = (
     routes_batch_files,  # before signed URLs: no token begins with `file-`
     routes_fetching,
     routes_batches,
+    routes_message_batches,
     routes_deployments,
     routes_contents,
     routes_management,

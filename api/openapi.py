@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
-from api.dialects.errors import dialect_of
+from api.dialects.errors import Dialect, dialect_of
 from api.routes.control.keys import KeyChangeBody, NewKeyBody
 from api.routes.control.webhooks import RedriveAllBody, RedriveBody
 from api.routes.jobs.schemas import BulkBody, MoveBody, MoveRequest, RetryBody
@@ -93,6 +93,25 @@ class OpenAIErrorResponse(BaseModel):
     error: OpenAIError
 
 
+class AnthropicError(BaseModel):
+    """What Anthropic's clients read."""
+
+    type: str
+    message: str
+
+
+class AnthropicErrorResponse(BaseModel):
+    """Every error of the gateway on the routes of Anthropic's API."""
+
+    type: Literal["error"]
+    error: AnthropicError
+
+
+ERRORS: dict[Dialect, type[BaseModel]] = {
+    "baseten": ErrorResponse,
+    "openai": OpenAIErrorResponse,
+    "anthropic": AnthropicErrorResponse,
+}
 ANY_JSON: Schema = {}
 BODIES: dict[str, Any] = {  # by the last segment of the path, or its last two
     "async_predict": AsyncPredictRequest,
@@ -153,7 +172,7 @@ def install(app: FastAPI) -> None:
 def _complete(document: Schema) -> Schema:
     components = document.setdefault("components", {})
     schemas = cast(Schema, components.setdefault("schemas", {}))
-    for kind in (ErrorResponse, OpenAIErrorResponse):
+    for kind in ERRORS.values():
         schemas[kind.__name__] = _schema_alone(kind, schemas)
     components["securitySchemes"] = {"key": SECURITY}
     for path, operations in document["paths"].items():
@@ -169,8 +188,7 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> No
     action = path.rsplit("/", 1)[1]
     operation["security"] = [{"key": []}]
     # Where the model answers, its own errors pass through in its own shape.
-    name = "OpenAIErrorResponse" if dialect_of(path) == "openai" else "ErrorResponse"
-    ours = {"$ref": REF.format(model=name)}
+    ours = {"$ref": REF.format(model=ERRORS[dialect_of(path)].__name__)}
     passed = action in MODEL_ANSWERS or "model APIs" in operation.get("tags", ())
     schema = {} if passed else ours
     content = {"application/json": {"schema": schema}}

@@ -69,22 +69,24 @@ class PartWriter:
         lines: Sequence[Line],
         found: Sequence[LineResult],
         why_not: Mapping[int, str],
-    ) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Writes what became of the lines: how many succeeded and failed, and the bytes of results and of errors."""
+    ) -> tuple[tuple[int, int, int], tuple[int, int]]:
+        """Writes what became of the lines: how many succeeded, failed and were cut off, and the bytes of results and of errors."""
         refs = [part_ref(batch.id, part, kind) for kind in KINDS]
         await self._store.run(spill(refs, KEPT_MS))
         good, bad = (_Lines(self._payloads, ref) for ref in refs)
+        cut_off = 0
         for line, result in zip(lines, found, strict=True):
-            text, succeeded = await self._line(batch, line, result, why_not.get(line.number, ""))
+            error = results.error_of(batch, line, result, why_not.get(line.number, ""))
+            cut_off += results.is_cut_off(error)
+            text, succeeded = await self._line(batch, line, result, error)
             await (good if succeeded else bad).add(text)
         await good.close()
         await bad.close()
-        return (good.count, bad.count), (good.size, bad.size)
+        return (good.count, bad.count, cut_off), (good.size, bad.size)
 
     async def _line(
-        self, batch: Batch, line: Line, result: LineResult, why_not: str
+        self, batch: Batch, line: Line, result: LineResult, error: results.Said | None
     ) -> tuple[bytes, bool]:
-        error = results.error_of(batch, line, result, why_not)
         output = None if error else await results.output_of(result, self._payloads)
         if output is None:
             return results.failed(batch, line, error or results.GONE), False

@@ -41,6 +41,11 @@ def error_of(batch: Batch, line: Line, result: LineResult, why_not: str) -> Said
             return ENDED.get(batch.ending) or ((INVALID, why_not) if why_not else NOT_RUN)
 
 
+def is_cut_off(error: Said | None) -> bool:
+    """Whether a line failed because its batch was cancelled or expired."""
+    return error in ENDED.values()
+
+
 async def output_of(result: LineResult, files: Payloads) -> bytes | None:
     """The output of a job that succeeded; None if it is gone. Raises PayloadUnavailable."""
     if not result.ref:

@@ -58,6 +58,7 @@ class Batch:
     total: int  # lines
     completed: int
     failed: int
+    cut_off: int  # those that failed because the batch was cancelled or expired
     next: int  # the part that is sent next
     starts: tuple[
         int, ...
@@ -111,8 +112,9 @@ def create(
     window: tuple[str, int],
     metadata: Mapping[str, str] | None,
     output_ms: int,
+    total: int = 0,
 ) -> ScriptCall[Batch]:
-    """Begins a batch. `window` is as it was given, and in ms. Reading the reply raises NotFound for the file, and BatchesFull."""
+    """Begins a batch. `window` is as it was given, and in ms; `total` are its lines, 0 if they are not known yet. Reading the reply raises NotFound for the file, and BatchesFull."""
 
     def read(reply: Reply) -> Batch:
         word, *rest = items(reply)
@@ -123,7 +125,7 @@ def create(
         return _batch(batch_id, rest[0])
 
     arguments: list[Argument] = [batch_id, api_key, endpoint, file_id, window[1], window[0]]
-    arguments += [json.dumps(metadata), output_ms, MOST_OPEN]
+    arguments += [json.dumps(metadata), output_ms, MOST_OPEN, total]
     return _call("batch_create", arguments, read)
 
 
@@ -200,9 +202,9 @@ def sent(turn: Turn, part: int) -> ScriptCall[bool]:
 
 
 def wrote(
-    turn: Turn, part: int, lines: tuple[int, int], sizes: tuple[int, int], jobs: Sequence[str]
+    turn: Turn, part: int, lines: tuple[int, int, int], sizes: tuple[int, int], jobs: Sequence[str]
 ) -> ScriptCall[bool]:
-    """The results of a part are written: the lines that succeeded and failed, the bytes of results and errors. Its jobs go."""
+    """The results of a part are written: the lines that succeeded, that failed, and of these those that were cut off; the bytes of results and errors. Its jobs go."""
     arguments: list[Argument] = [turn.batch.id, turn.fence, part, *lines, *sizes, *jobs]
     return _call("batch_wrote", arguments, _done)
 
@@ -271,6 +273,7 @@ def _batch(batch_id: str, flat: Reply) -> Batch:
         total=int(f["total"]),
         completed=int(f["completed"]),
         failed=int(f["failed"]),
+        cut_off=int(f.get("cut_off", 0)),
         next=int(f["next"]),
         starts=tuple(json.loads(f.get("starts", "[]"))),
         moments={name: int(f[f"{name}_at"]) for name in MOMENTS if f"{name}_at" in f},

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- batch_wrote: the results of a part are written. Its lines count, once, and its jobs go. A part of a batch that ends early may
 -- be written although its lines never became jobs; it is the next one then.
--- ARGV  1 batch   2 fence   3 number of the part   4 lines that succeeded   5 that failed   6 bytes of results   7 bytes of errors
+-- ARGV  1 batch   2 fence   3 number of the part   4 lines that succeeded   5 that failed   6 those of them that the batch's
+--       end kept from running   7 bytes of results   8 bytes of errors
 --       then the jobs
 -- RETURNS 'done' | 'stale'
 local id, number, now = ARGV[1], ARGV[3], now_ms()
@@ -13,6 +14,7 @@ if not sent then
 end
 redis.call('HINCRBY', K.batch(id), 'completed', ARGV[4])
 redis.call('HINCRBY', K.batch(id), 'failed', ARGV[5])
-redis.call('HSET', K.batch_sizes(id), number, ARGV[6] .. ' ' .. ARGV[7])
-for i = 8, #ARGV do let_go(ARGV[i], now) end
+redis.call('HINCRBY', K.batch(id), 'cut_off', ARGV[6])
+redis.call('HSET', K.batch_sizes(id), number, ARGV[7] .. ' ' .. ARGV[8])
+for i = 9, #ARGV do let_go(ARGV[i], now) end
 return 'done'

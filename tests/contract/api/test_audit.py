@@ -19,7 +19,7 @@ CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 NO_CHANGES = (
     r"/v1/packages(/uploads/\{upload_id\})?",
     r"/v1/uploads(/\{upload_id\})?",
-    r"/v1/files(/file-\{file_id\})?|/v1/batches",  # the key's own, like its requests
+    r"/v1/files(/file-\{file_id\})?|/v1/(messages/)?batches",  # the key's own, like its requests
     r"/graphql/?",
     r"/v1/models/\{model\}/deployments/\{which\}/logs",
     r"/(production|development|environments/\{environment\}|deployment/\{deployment_id\})/.+",

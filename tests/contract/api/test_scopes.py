@@ -27,7 +27,7 @@ NEEDS: dict[str, Need | None] = {  # None: every valid key
     r"/v1/models/.+": "deploy",
     r"/v1/(packages|deployments|logs|nodes|overview|history)(/.+)?": "deploy",
     r"/graphql/?": "deploy",
-    r"/v1/(jobs|uploads|files|batches)(/.+)?": "inference",
+    r"/v1/(jobs|uploads|files|batches|messages/batches)(/.+)?": "inference",
     r"/v1/(keys|audit|webhook_secrets|settings)(/.+)?|/v1/webhooks(/redrive(_all)?)?": "admin",
     r"/v1/webhooks/(listen|test)": "inference",
 }

@@ -20,7 +20,7 @@ STEPS: dict[str, Callable[[Turn], ScriptCall[Any]]] = {
     "begin": lambda turn: batches.begin(turn, 3, [0, 0, 90, 3]),
     "refuse": lambda turn: batches.refuse(turn, [{"message": "no JSON"}]),
     "sent": lambda turn: batches.sent(turn, 0),
-    "wrote": lambda turn: batches.wrote(turn, 0, (3, 0), (90, 0), []),
+    "wrote": lambda turn: batches.wrote(turn, 0, (3, 0, 0), (90, 0), []),
     "finalize": batches.finalize,
     "end": lambda turn: batches.end(turn, {"output": ("out1", "ref1", 90)}),
 }
