@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from tasks.errors import KeyFull
 from tests.contract.api.conftest import KEY, Live, custom_server
+from workers.wire.messages import MODEL_ERROR
 
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 FIELDS = {"message", "type", "param", "code"}
@@ -202,6 +203,22 @@ def test_anthropic_s_errors(live: Live) -> None:
     assert asked(raised=[422, "no"]) == ("invalid_request_error", "no")
     own = {"type": "error", "error": {"type": "mine", "message": "no"}}
     assert asked(raised=[400, own]) == ("mine", "no")
+
+
+def test_a_model_that_raises_in_the_middle_of_a_stream_is_an_error_of_the_client(
+    live: Live,
+) -> None:
+    more: Any = {"messages": MESSAGES, "stream": True, "extra_body": {"break": True}}
+    chunks = client(live).chat.completions.create(model="talker", **more)
+    assert next(iter(chunks)).choices[0].delta.content == "Hello"
+    with pytest.raises(openai.APIError) as broken:
+        list(chunks)
+    assert broken.value.message == MODEL_ERROR and broken.value.type == "server_error"
+    claude = anthropic.Anthropic(api_key=KEY, base_url=live.url, max_retries=0)
+    with pytest.raises(anthropic.APIStatusError) as refused:
+        list(claude.messages.create(model="talker", max_tokens=9, **more))
+    said: Any = refused.value.body
+    assert said["error"] == {"type": "api_error", "message": MODEL_ERROR}
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ place in the contract that wants the difference; contract 0.1 holds the superset
 """
 
 import contextlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import PREDICT, RunningHost
+from workers.wire.messages import MODEL_ERROR
 
 ENCODED = """
 import datetime, decimal, enum, uuid
@@ -311,3 +314,51 @@ def test_a_client_that_asks_for_a_stream_on_v1_gets_one(start_host: StartHost, t
 
     assert post("/v1/messages", True) == ("ab" if host.name == "kingpost" else '"ab"')
     assert post("/v1/messages", False) == post(PREDICT, True) == '"ab"', "as on Truss's server"
+
+
+BREAKS = """
+from fastapi import HTTPException
+
+def broken(body):
+    yield 'data: {"choices": []}\\n\\n' if body.get("events", True) else "text"
+    yield 'data: {"odd'
+    raise HTTPException(*body["raise"]) if "raise" in body else ValueError("secret")
+
+class Model:
+    def predict(self, body):
+        return broken(body)
+    def chat_completions(self, body):
+        return broken(body)
+    def messages(self, body):
+        return broken(body)
+"""
+
+
+@pytest.mark.differs("0.4: a stream of events on a /v1 route that fails ends with an error event")
+def test_a_stream_on_v1_that_fails_says_so(start_host: StartHost) -> None:
+    host = start_host(BREAKS)
+
+    def last(path: str, **body: object) -> str:
+        text = host.http.post(path, json={"stream": True, **body}).text
+        return text.partition('data: {"odd')[2]
+
+    chat, messages = "/v1/chat/completions", "/v1/messages"
+    if host.name != "kingpost":
+        assert last(chat) == last(messages) == last(PREDICT) == ""
+        return
+    general = {"message": MODEL_ERROR, "type": "server_error"}
+    assert said_in(last(chat)) == {"error": {**general, "param": None, "code": None}}
+    told = said_in(last(chat, **{"raise": [422, "too long"]}))["error"]
+    assert (told["message"], told["type"]) == ("too long", "invalid_request_error")
+    own = {"message": "m", "type": "t", "param": "p", "code": "c"}
+    for raised in (own, {"error": own}):
+        assert said_in(last(chat, **{"raise": [400, raised]})) == {"error": own}
+    error = {"type": "api_error", "message": MODEL_ERROR}
+    assert last(messages).startswith("\n\nevent: error\n")
+    assert said_in(last(messages)) == {"type": "error", "error": error}
+    assert last(PREDICT) == last(chat, events=False) == "", "as on Truss's server"
+
+
+def said_in(event: str) -> Any:
+    assert event.endswith("\n\n")
+    return json.loads(event.partition("data: ")[2])

@@ -10,6 +10,7 @@ from starlette.types import Message, Send
 
 from deployments.sendable import why_unsendable
 from workers.host.call.call import ModelCall, body_receiver
+from workers.host.call.event_errors import error_event, is_told
 from workers.host.call.files import contents
 from workers.host.call.framing import FramedSend
 from workers.host.errors import (
@@ -160,11 +161,12 @@ async def _send_stream(
     producer = asyncio.create_task(_produce(streaming, queue))
     headers = MutableHeaders({"content-type": BINARY})
     await send({"type": "http.response.start", "status": 200, "headers": headers.raw})
+    first = b""
     try:
         while not isinstance(chunk := await queue.get(), Broken) and chunk is not END:
-            await send(
-                {"type": "http.response.body", "body": chunk_bytes(chunk), "more_body": True}
-            )
+            body = chunk_bytes(chunk)
+            first = first or body
+            await send({"type": "http.response.body", "body": body, "more_body": True})
     except OddChunk as error:
         call.stop()
         chunk = Broken(error, aborts=True)
@@ -172,8 +174,15 @@ async def _send_stream(
     if isinstance(chunk, Broken) and chunk.aborts and not told:
         raise StreamAborted from chunk.error
     if not told:
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": _last(chunk, call.scope["path"], first)})
     await producer
+
+
+def _last(end: object, path: str, first: bytes) -> bytes:
+    """What is left to send of a stream that has ended, and began with `first`: an event if it failed on a Model API."""
+    if isinstance(end, Broken) and is_told(path, first):
+        return error_event(path, end.error)
+    return b""
 
 
 async def _produce(streaming: Streaming, queue: asyncio.Queue[object]) -> None:

@@ -127,8 +127,14 @@ class Model:
             }
             for w in words
         ]
+        if "break" in body:
+            return self._breaks([(None, chunks[0])])
         gate = said[len("wait for ") :] if said.startswith("wait for ") else None
         return stream(self._gated(chunks, gate))
+
+    def _breaks(self, events):
+        yield from sse(events)
+        raise ValueError("a secret")
 
     def _wait(self, body, request):
         if "late" in body:  # until its caller has left
@@ -182,6 +188,8 @@ class Model:
             }
         start = {**message, "content": [], "stop_reason": None, "usage": usage}
         block = {"type": "text", "text": ""}
+        if "break" in body:
+            return self._breaks([("message_start", {"type": "message_start", "message": start})])
         # A generator, and no response of its own: what the client accepts decides how it is sent.
         return sse(
             [
