@@ -84,9 +84,14 @@ def test_flower_shows_requests_and_cancels_them(
     assert shown[good]["name"] == "echo"
     assert shown[good]["worker"].startswith(f"{ready_replicas(settings)[0].id}@")
     assert shown[good]["runtime"] > 0
+    failed = store.run(verbs.read(bad)).job.errors[-1]
+    assert shown[bad]["exception"] == failed.code and not shown[bad]["traceback"]
 
+    store.run(verbs.pause(store.run(registry.deployments())[0].id, True))
+    waiting = submit(settings, store, {"delay": 0.02})
     flower(f"/api/task/revoke/{running}?terminate=true", b"")
     wait_until(lambda: state(running) == "REVOKED", 10)
+    assert state(waiting) == ""  # nobody has claimed it: docs/observing.md says where it is
     job = store.run(verbs.read(running)).job
     assert (job.status, job.stopped_by) == (Status.CANCELED, "cooperative")
     assert f"kingpost.{job.deployment_id}" in flower("/broker")
