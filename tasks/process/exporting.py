@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
-from tasks.process.tracing import UNRECORDED, Kind, Span, Value, is_sampled, valid
+from tasks.process.tracing import UNRECORDED, Kind, Span, Value, is_sampled, parsed, valid
 from tasks.process.variables import value_of
 
 STOP_SECONDS = 3.0  # to send what is left; a collector that is away must not keep a process
@@ -209,8 +209,8 @@ def _under(parent: str) -> Context:
 
 def _context_of(traceparent: str) -> SpanContext:
     """Of a valid one."""
-    _, trace_id, span_id, flags, *_ = traceparent.split("-")
-    return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)))
+    trace_id, span_id, flags = parsed(traceparent)
+    return SpanContext(trace_id, span_id, True, TraceFlags(flags))
 
 
 def _named(attributes: Mapping[str, Value]) -> dict[str, Value]:

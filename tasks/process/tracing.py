@@ -171,3 +171,9 @@ def is_sampled(traceparent: str) -> bool:
 def valid(traceparent: str) -> str:
     """The same, '' if it is not valid."""
     return traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else ""
+
+
+def parsed(traceparent: str) -> tuple[int, int, int]:
+    """The id of the trace, that of the span, and the flags, of a valid one."""
+    _, trace_id, span_id, flags, *_ = traceparent.split("-")
+    return int(trace_id, 16), int(span_id, 16), int(flags, 16)
