@@ -142,7 +142,7 @@ class Runtime(Section):
         ),
     ] = None
     enable_tracing_data: Annotated[
-        Flag, limited("has no effect: Kingpost sends no traces.", bool)
+        Flag, limited("has no effect: the variables of OpenTelemetry turn traces on.", bool)
     ] = False
     enable_debug_logs: Flag = False
     transport: Transport = Transport()

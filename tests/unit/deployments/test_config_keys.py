@@ -145,7 +145,7 @@ def test_no_build_needs_docker(folder: Path) -> None:
         ("resources: {cpu: '4'}", "resources.cpu is not enforced"),
         (
             "runtime: {enable_tracing_data: true}",
-            "runtime.enable_tracing_data has no effect: Kingpost sends no traces",
+            "runtime.enable_tracing_data has no effect: the variables of OpenTelemetry turn traces on",
         ),
         (
             "runtime: {remote_ssh: {enabled: true}}",
