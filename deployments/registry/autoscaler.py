@@ -13,7 +13,7 @@ from functools import partial
 
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling, Scaler
-from deployments.registry.pages import all_deployments, all_models, loads_of, pages
+from deployments.registry.pages import Deployments, Models, astir, loads_of, pages
 from deployments.registry.records import Deployment, Load, Model, Replica
 from tasks.process.logs import get_logger
 from tasks.process.loops import Guards
@@ -63,6 +63,7 @@ class Autoscaler:
         self._jobs_follow = settings.queued_follow_environment
         self._monotonic = monotonic
         self._me = secrets.token_hex(8)
+        self._deployments, self._models = Deployments(store, monotonic), Models(store, monotonic)
         self._guards = Guards("scaling of", monotonic=monotonic)  # by deployment, or model
         self._scalers: dict[str, Scaler] = {}
         self._served: dict[str, int] = {}
@@ -76,10 +77,10 @@ class Autoscaler:
         replicas: dict[str, list[Replica]] = defaultdict(list)
         for replica in await self._store.run(registry.replicas()):
             replicas[replica.deployment_id].append(replica)
-        models = await all_models(self._store)
+        models = await self._models.read()
         warming = {env.candidate for model in models for env in model.environments.values()}
-        leaders, followers = await self._see(replicas)
         self._needy = set(await self._store.run(registry.needy()))
+        leaders, followers = await self._see(replicas, warming)
         work: list[Work] = []
         for seen in leaders:
             id_, with_it = seen.deployment.id, followers.pop(seen.deployment.id, [])
@@ -111,17 +112,24 @@ class Autoscaler:
                 await work()
 
     async def _see(
-        self, replicas: dict[str, list[Replica]]
+        self, replicas: dict[str, list[Replica]], warming: set[str | None]
     ) -> tuple[list[Seen], dict[str, list[Seen]]]:
-        """The deployments that scale, and by their ids those that share their processes."""
-        known = await all_deployments(self._store)
-        deployments = [deployment for deployment in known if deployment.active]
-        ids = [deployment.id for deployment in deployments]
-        loads = await loads_of(self._store, ids)
+        """The deployments that may have to scale, and by their ids those that share their processes."""
+        known = await self._deployments.read()
+        awake = await self._store.run(astir()) | replicas.keys() | self._needy | warming
+        resting = {id_ for id_, each in known.items() if id_ not in awake and _rests(each)}
+        # One that shares a process with others rests with them.
+        awake |= {each.leader or id_ for id_, each in known.items() if id_ not in resting}
+        deployments = [
+            each
+            for id_, each in known.items()
+            if each.active and (id_ not in resting or (each.leader or id_) in awake)
+        ]
+        loads = await loads_of(self._store, [deployment.id for deployment in deployments])
         leaders: list[Seen] = []
         followers: dict[str, list[Seen]] = defaultdict(list)
         for deployment, load in zip(deployments, loads, strict=True):
-            seen = Seen(deployment, load, replicas[deployment.id])
+            seen = Seen(deployment, load, replicas.get(deployment.id, []))
             (followers[deployment.leader] if deployment.leader else leaders).append(seen)
         return leaders, followers
 
@@ -178,6 +186,14 @@ class Autoscaler:
     async def _move_queued(self, old: str, new: str) -> None:
         while await self._leads() and await self._store.run(registry.follow(old, new)):
             pass  # each call moves a batch
+
+
+def _rests(deployment: Deployment) -> bool:
+    """Whether a deployment that has no replica and no work stays as its record says."""
+    settled = deployment.served and not (deployment.failure or deployment.gave_up)
+    return settled and not (
+        deployment.wanted or deployment.load or _settings_of(deployment).min_replica
+    )
 
 
 def _settings_of(deployment: Deployment) -> Autoscaling:

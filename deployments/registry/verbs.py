@@ -429,9 +429,9 @@ def remove(replica_id: str, token_ref: str | None = None) -> ScriptCall[str]:
     return _call("remove", [replica_id, token_ref or ""], text)
 
 
-def replicas() -> ScriptCall[list[Replica]]:
-    """All replicas that have not expired."""
-    return _call("replicas", [], records.replicas)
+def replicas(ids: Sequence[str] = ()) -> ScriptCall[list[Replica]]:
+    """Those of these replicas, or of all, that have not expired."""
+    return _call("replicas", ids, records.replicas)
 
 
 def tokens(refs: Sequence[str]) -> ScriptCall[dict[str, str]]:

@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import islice
@@ -28,7 +28,7 @@ from deployments.registry.nodes import (
     report_node,
 )
 from deployments.registry.nodes import Node as NodeEntry
-from deployments.registry.pages import all_deployments
+from deployments.registry.pages import Deployments
 from deployments.registry.records import Deployment, Replica, Seat
 from tasks.log_store.shipper import LogShipper
 from tasks.process.logs import configure, get_logger
@@ -77,7 +77,7 @@ class Running:
 class View:
     """What the registry and the directory held at the beginning of a round."""
 
-    deployments: dict[str, Deployment]  # by id
+    deployments: Mapping[str, Deployment]  # by id
     needy: list[
         str
     ]  # ids of deployments with work and without a replica, the longest waiting first
@@ -132,6 +132,7 @@ class Node:
         self.id = f"{os.uname().nodename}-{secrets.token_hex(4)}"
         self._settings = settings
         self._store = AsyncJobStore(settings)
+        self._deployments = Deployments(self._store, monotonic)
         self._capacity = Capacity.of(settings)
         self._gauges, self._version = Gauges(), version("kingpost")
         self._changed = changed
@@ -231,8 +232,8 @@ class Node:
 
     async def _try_all_again(self) -> None:
         """Lets deployments load again whose loads failed too often: the operator may have fixed the cause before this start."""
-        known = await all_deployments(self._store)
-        gave_up = [deployment.id for deployment in known if deployment.gave_up]
+        known = await self._deployments.read()
+        gave_up = [deployment.id for deployment in known.values() if deployment.gave_up]
         await self._store.run(registry.forgive(*gave_up))
 
     def _write_seats(self) -> None:
@@ -260,11 +261,12 @@ class Node:
         milliseconds = int(self._settings.seat_seconds * 1000)
         run = self._store.run
         words = await run(registry.hold_seats(seats, milliseconds)) if seats else []
-        deployments = await all_deployments(self._store)
+        mine = [*self._running]
+        replicas = await run(registry.replicas(mine)) if mine else []
         return View(
-            deployments={deployment.id: deployment for deployment in deployments},
+            deployments=await self._deployments.read(),
             needy=await run(registry.needy()),
-            replicas={replica.id: replica for replica in await run(registry.replicas())},
+            replicas={replica.id: replica for replica in replicas},
             seats={seat.replica_id: word for seat, word in zip(seats, words, strict=True)},
         )
 
@@ -284,14 +286,12 @@ class Node:
 
     async def _start_what_fits(self, view: View) -> None:
         """Starts replicas while there are room and seats: first for deployments with work, then for the latest used."""
-        first = [deployment_id for deployment_id in view.needy if deployment_id in view.deployments]
-        later = sorted(
-            (candidate_id for candidate_id in view.deployments if candidate_id not in first),
-            key=lambda candidate_id: -view.deployments[candidate_id].used,
-        )
+        needy = {id_: view.deployments[id_] for id_ in view.needy if id_ in view.deployments}
+        wanted = (each for each in view.deployments.values() if each.wanted)
+        later = sorted((each for each in wanted if each.id not in needy), key=lambda d: -d.used)
         self._no_room.clear()
-        for deployment_id in (*first, *later):
-            deployment = view.deployments[deployment_id]
+        for deployment in (*needy.values(), *later):
+            deployment_id = deployment.id
             if deployment.leader or deployment.gave_up or not deployment.active:
                 continue  # the replicas of a leader serve its followers, too
             guard = self._starts[deployment_id]

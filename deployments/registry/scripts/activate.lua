@@ -8,6 +8,7 @@ if redis.call('HGET', deployment, 'active') == ARGV[2] then return 'unchanged' e
 redis.call('HSET', deployment, 'active', ARGV[2], 'wanted', ARGV[2])
 redis.call('HDEL', deployment, 'served')
 forgive(ARGV[1])
+edit(ARGV[1])
 changed()
 if ARGV[2] == '0' then redis.call('ZREM', R.needy, ARGV[1]) end
 return 'changed'

@@ -10,5 +10,8 @@ for i = 2, #ARGV, 2 do
     word = 'changed'
   end
 end
-if word == 'changed' then changed() end
+if word == 'changed' then
+  edit(ARGV[1])
+  changed()
+end
 return word

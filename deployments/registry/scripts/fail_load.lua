@@ -7,6 +7,7 @@
 -- RETURNS 'failed' | 'gave_up' | 'missing'
 local deployment, most = R.deployment(ARGV[1]), tonumber(ARGV[4])
 if redis.call('EXISTS', deployment) == 0 then return 'missing' end
+edit(ARGV[1])
 changed()
 local same = redis.call('HGET', deployment, 'cause') == ARGV[3]
 redis.call('HSET', deployment, 'failure', ARGV[2], 'cause', ARGV[3])

@@ -3,9 +3,15 @@
 -- What models, deployments and environments are shown as has changed: whoever shows them asks again.
 local function changed() redis.call('INCR', R.revision) end
 
+-- The record of a deployment has changed: whoever follows all records reads this one again (edited.lua).
+local function edit(id) redis.call('ZADD', R.edited, redis.call('INCR', R.edits), id) end
+
 -- Forgets all failures of a deployment, because something has changed or it has loaded.
 local function forgive(id)
-  if redis.call('HDEL', R.deployment(id), unpack(FAILURE)) > 0 then changed() end
+  if redis.call('HDEL', R.deployment(id), unpack(FAILURE)) > 0 then
+    edit(id)
+    changed()
+  end
 end
 
 local function gave_up(id)

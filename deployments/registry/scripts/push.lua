@@ -21,6 +21,7 @@ for _, id in ipairs(redis.call('ZRANGE', R.deployments_of(model), 0, -1)) do
   if known[1] == hash and known[2] == '' then
     redis.call('HSET', R.deployment(id), 'active', 1, 'warnings', ARGV[8], 'served_names', ARGV[10], 'fixed_port', ARGV[11])
     forgive(id)
+    edit(id)
     redis.call('HDEL', R.deployment(id), 'served') -- so that it starts at once and shows whether it loads
     return {'known', id, redis.call('HGETALL', R.deployment(id))}
   end
@@ -31,5 +32,6 @@ redis.call('ZADD', R.deployments_of(model), now, id)
 redis.call('HSET', R.deployment(id), 'model_id', model, 'model_name', name, 'kind', ARGV[9], 'slots', ARGV[2],
   'package', '', 'content_hash', hash, 'gpus', ARGV[6], 'gpu_memory', ARGV[7], 'created', now, 'active', 1, 'wanted', 1,
   'warnings', ARGV[8], 'served_names', ARGV[10], 'fixed_port', ARGV[11])
+edit(id)
 redis.call('HSETNX', R.environments(model), 'production', id)
 return {'created', id, redis.call('HGETALL', R.deployment(id))}

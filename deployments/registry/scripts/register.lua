@@ -25,5 +25,6 @@ redis.call('HSET', R.deployment(deployment), 'model_id', model, 'model_name', AR
   'slots', ARGV[3], 'package', ARGV[4], 'content_hash', ARGV[5], 'gpus', ARGV[8], 'gpu_memory', ARGV[9], 'active', 1,
   'leader', ARGV[11], 'warnings', ARGV[12], 'served_names', ARGV[13], 'fixed_port', ARGV[14])
 forgive(deployment)
+edit(deployment)
 changed()
 return {deployment, redis.call('HGETALL', R.deployment(deployment))}

@@ -1,8 +1,9 @@
 #!lua flags=no-writes
--- replicas: what each live replica said of itself last.
--- ARGV  none
+-- replicas: what live replicas said of themselves last.
+-- ARGV  the replicas; none = all
 -- RETURNS a list of entries, by the id of the replica
-local ids, entries = redis.call('SMEMBERS', R.replicas), {}
+local ids, entries = ARGV, {}
+if #ids == 0 then ids = redis.call('SMEMBERS', R.replicas) end
 table.sort(ids)
 for _, id in ipairs(ids) do
   local entry = redis.call('GET', R.replica(id))

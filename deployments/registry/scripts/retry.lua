@@ -5,4 +5,5 @@
 forgive(ARGV[1])
 changed()
 redis.call('HDEL', R.deployment(ARGV[1]), 'served')
+edit(ARGV[1])
 return 'retried'

@@ -20,4 +20,5 @@ if not gave_up(id) and ARGV[4] == '1' and ARGV[5] == '0' and redis.call('ZCARD',
 else
   redis.call('ZREM', R.needy, id)
 end
+edit(id)
 return 'scaled'

@@ -11,5 +11,8 @@ redis.call('HSET', environment, 'previous', previous, 'switched', whole(wall_ms(
 redis.call('HDEL', environment, 'candidate')
 local still = false
 for _, id in ipairs(redis.call('HVALS', R.environments(ARGV[1]))) do still = still or id == previous end
-if previous and not still then redis.call('HSET', R.deployment(previous), 'retired', 1) end
+if previous and not still then
+  redis.call('HSET', R.deployment(previous), 'retired', 1)
+  edit(previous)
+end
 return 'switched'

@@ -41,7 +41,7 @@ VERBS = (
         SCRIPTS,
         [
             f"deployments/registry/{name}.py"
-            for name in ("verbs", "nodes", "packages", "removal", "load_counts")
+            for name in ("verbs", "nodes", "packages", "removal", "load_counts", "pages")
         ],
     ),
     (FILES, [f"tasks/files/{name}.py" for name in ("verbs", "transfers", "listed")]),

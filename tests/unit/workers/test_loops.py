@@ -350,6 +350,7 @@ async def test_what_needs_no_change_is_not_written_again_and_what_does_is(
     await scaling.run_once()
     await scaling.run_once()
     assert len(written) - before <= 1  # the load of before leaves the window
+    store.run(registry.fail_load(known.id, "no weights", settings))
     store.redis.hset(keyed("deployment", known.id), "gave_up", 1)  # a rest that is over
     await scaling.run_once()
     assert not store.run(registry.deployment(known.id)).gave_up

@@ -1,0 +1,124 @@
+"""Who follows all deployments reads what has changed, and has what a reading of everything has."""
+
+import re
+
+import pytest
+
+from deployments.registry import keys as registry_keys
+from deployments.registry import verbs as registry
+from deployments.registry.pages import (
+    ANEW_SECONDS,
+    PAGE,
+    Deployments,
+    Models,
+    all_deployments,
+    edited,
+)
+from deployments.registry.removal import Removal
+from deployments.registry.verbs import SCRIPTS
+from tasks.settings import Settings
+from tasks.store import scripting
+from tasks.store.job_store import AsyncJobStore, JobStore
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def test_each_change_of_a_record_comes_as_a_reading_of_everything_has_it(
+    store: JobStore, async_store: AsyncJobStore, settings: Settings, clock: Clock
+) -> None:
+    following = Deployments(async_store, clock)
+    first = store.run(registry.push("m", "a", 1))
+    assert list(await following.read()) == [first.id]
+    second = store.run(registry.push("m", "b", 1))
+    for change in (
+        registry.register("folder", "/nowhere", "hash", 1),
+        registry.promote(second),
+        registry.switch(second.model_id, "production", second.id),
+        registry.activate(first.id, False),
+        registry.configure(first.id, first.autoscaling.changed({"max_replica": 3})),
+        registry.scale(second.id, 2, 7.0, True, set()),
+        registry.scale(second.id, 2, 9.0, True, {"ready"}),
+        registry.fail_load(second.id, "no weights", settings),
+        registry.forgive(second.id),
+        registry.retry(second.id),
+        registry.push("m", "a", 1),
+        *(registry.promote(first), registry.switch(first.model_id, "production", first.id)),
+    ):
+        store.run(change)
+        assert list((await following.read()).values()) == await all_deployments(async_store)
+    await Removal(async_store).deployment("m", second.id, True)
+    assert second.id not in await following.read()
+
+
+async def test_nothing_is_read_again_that_has_not_changed(
+    store: JobStore, async_store: AsyncJobStore, clock: Clock
+) -> None:
+    ids = [store.run(registry.push("m", f"h{number}", 1)).id for number in range(PAGE + 5)]
+    following = Deployments(async_store, clock)
+    assert len(await following.read()) == PAGE + 5
+    edits = store.run(edited(0, PAGE))
+    assert len(edits.deployments) == PAGE
+    assert len(store.run(edited(edits.last, PAGE)).deployments) == 5
+    store.run(registry.activate(ids[3], False))
+    before = await following.read()
+    assert not before[ids[3]].active
+    assert await following.read() is before
+
+
+async def test_a_store_that_lost_its_data_is_read_anew(
+    store: JobStore, async_store: AsyncJobStore, clock: Clock
+) -> None:
+    for number in range(3):
+        store.run(registry.push("m", f"h{number}", 1))
+    following = Deployments(async_store, clock)
+    assert len(await following.read()) == 3
+    store.redis.flushall()
+    new = store.run(registry.push("other", "a", 1))
+    assert list(await following.read()) == [new.id]
+
+
+async def test_what_was_missed_is_seen_after_a_while(
+    store: JobStore, async_store: AsyncJobStore, clock: Clock
+) -> None:
+    """As a change by an earlier version, which counts none."""
+    pushed = store.run(registry.push("m", "a", 1))
+    deployments, models = Deployments(async_store, clock), Models(async_store, clock)
+    await deployments.read()
+    await models.read()
+    store.redis.hset(registry_keys.keyed("deployment", pushed.id), "wanted", 5)
+    store.redis.hset(registry_keys.keyed("environments", pushed.model_id), "canary", pushed.id)
+    assert (await deployments.read())[pushed.id].wanted == 1
+    clock.now = ANEW_SECONDS
+    assert (await deployments.read())[pushed.id].wanted == 5
+    assert "canary" in (await models.read())[0].environments
+
+
+async def test_models_are_read_again_when_something_of_them_has_changed(
+    store: JobStore, async_store: AsyncJobStore, clock: Clock
+) -> None:
+    models = Models(async_store, clock)
+    assert list(await models.read()) == []
+    pushed = store.run(registry.push("m", "a", 1))
+    (known,) = await models.read()
+    assert known.id == pushed.model_id
+    assert await models.read() is await models.read()
+
+
+WRITES = re.compile(r"'(?:HSET|HDEL|HINCRBY)', (?:R\.deployment\(|deployment\b)")
+
+
+def test_every_script_that_writes_a_record_counts_the_change() -> None:
+    texts = scripting.sources(SCRIPTS.folder)
+    writing = {name for name, text in texts.items() if WRITES.search(text)}
+    assert len(writing) >= 8
+    assert {name for name in writing if "edit(" not in texts[name]} == set()
