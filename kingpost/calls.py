@@ -28,6 +28,7 @@ from kingpost.flow import (
     Retries,
     Step,
     ask,
+    foreign_page,
     pause_between_streams,
     unreachable,
 )
@@ -415,9 +416,8 @@ def json_object(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         said = None
     if not isinstance(said, dict):
-        message = (
-            f"{answer.request.url} answers something that is not Kingpost's; check the address."
-        )
+        other = f"{answer.request.url} answers something that is not Kingpost's; check the address."
+        message = foreign_page(answer) or other
         raise ApiError(message, answer.status_code, body=answer.content)
     return cast("dict[str, Any]", said)
 

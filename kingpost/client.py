@@ -316,16 +316,21 @@ class Client(_BlockingMethods):
     """A client that blocks. Several threads may share it.
 
     What is not given comes from the variables KINGPOST_URL and KINGPOST_API_KEY, else from the context that `kingpost login` made.
-    `retries` is how often a call is sent again, if that cannot have an effect twice. Raises NotConfigured if no server or no key
-    is known.
+    `retries` is how often a call is sent again, if that cannot have an effect twice. Before a wait for a busy server, `on_busy` is
+    called with what the server said and the seconds. Raises NotConfigured if no server or no key is known.
     """
 
     def __init__(
-        self, url: str | Server | None = None, key: str | None = None, *, retries: int = RETRIES
+        self,
+        url: str | Server | None = None,
+        key: str | None = None,
+        *,
+        retries: int = RETRIES,
+        on_busy: Callable[[str, float], None] | None = None,
     ) -> None:
         self.server = url if isinstance(url, Server) else needed(url, key)
         http = httpx.Client(**client_arguments(self.server.url, self.server.key))
-        super().__init__(Blocking(http, retries))
+        super().__init__(Blocking(http, retries, on_busy))
         self.jobs, self.models = Jobs(self._transport), Models(self._transport)
         self.deployments = Deployments(self._transport)
         self.keys, self.webhooks = Keys(self._transport), Hooks(self._transport)

@@ -62,9 +62,10 @@ class Read:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait. The outcome is None."""
+    """Wait. The outcome is None. `why` is what a busy server said, with its HTTP status; empty for anything else."""
 
     seconds: float
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,9 @@ class Conversation(Generic[T]):
 def ask(request: Request, opened: bool = False) -> Flow[httpx.Response]:
     """Sends a request, again if that may help, until there is an answer. Raises ApiError and Unreachable.
 
-    With `opened`, only the head of the answer is read.
+    With `opened`, only the head of the answer is read. A refusal after several tries says how long they took.
     """
+    began = time.monotonic()
     for attempt in count():
         try:
             answer = cast(httpx.Response, (yield Open(request) if opened else Send(request)))
@@ -130,8 +132,9 @@ def ask(request: Request, opened: bool = False) -> Flow[httpx.Response]:
             return answer
         wait = retry_after(answer) if answer.status_code in BUSY else None
         if wait is None or wait > LONGEST_RETRY_AFTER or attempt >= (yield Retries()):
-            raise refusal(answer)
-        yield Pause(wait)
+            tried = f"tried {attempt + 1} times in {time.monotonic() - began:.0f} s"
+            raise refusal(answer, tried if attempt else "")
+        yield Pause(wait, f"{_sentence_and_code(answer)[0].rstrip('.')} ({answer.status_code})")
     raise AssertionError  # `count` has no end
 
 
@@ -163,15 +166,19 @@ def unreachable(error: httpx.RequestError) -> Unreachable:
     return Unreachable(f"The connection to {where} broke off: {why}.")
 
 
-def refusal(answer: httpx.Response) -> ApiError | NotConfigured:
-    """The error for an answer that is not 2xx."""
+def refusal(answer: httpx.Response, tried: str = "") -> ApiError | NotConfigured:
+    """The error for an answer that is not 2xx. `tried` says how often and how long, if not once."""
     where, target = _origin(answer.request.url), answer.headers.get("location")
     if answer.is_redirect and target:
         to = _origin(answer.request.url.join(target))
         return NotConfigured(f"{where} redirects to {to}; use that address.")
     said, code = _sentence_and_code(answer)
-    if answer.status_code == 401:
+    if page := foreign_page(answer):
+        said = page
+    elif answer.status_code == 401:
         said = f"{where} refuses this key: {said}"
+    if tried:
+        said = f"{said.rstrip('.')}; {tried}."
     return OF_STATUS.get(answer.status_code, ApiError)(
         said,
         answer.status_code,
@@ -179,6 +186,17 @@ def refusal(answer: httpx.Response) -> ApiError | NotConfigured:
         answer.headers.get("x-baseten-request-id", ""),
         retry_after(answer),
         answer.content,
+    )
+
+
+def foreign_page(answer: httpx.Response) -> str:
+    """Says that another web server answered, if it did so with a page; else empty. A page of a model has a request id."""
+    is_page = answer.headers.get("content-type", "").lower().startswith("text/html")
+    if not is_page or "x-baseten-request-id" in answer.headers:
+        return ""
+    where = _origin(answer.request.url)
+    return (
+        f"{where} is not a Kingpost server: it answered with an HTML page ({answer.status_code})."
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -22,10 +22,12 @@ MOST_CONNECTIONS = (
 
 
 class Blocking:
-    """Carries out flows and blocks meanwhile."""
+    """Carries out flows and blocks meanwhile. `on_busy` hears of each wait for a busy server: why, and the seconds."""
 
-    def __init__(self, http: httpx.Client, retries: int) -> None:
-        self.http, self.retries = http, retries
+    def __init__(
+        self, http: httpx.Client, retries: int, on_busy: Callable[[str, float], None] | None = None
+    ) -> None:
+        self.http, self.retries, self._on_busy = http, retries, on_busy
 
     def run(self, flow: Flow[T]) -> T:
         """Carries out a flow to its end and returns its result; what it emits is dropped. Raises what the flow raises: an `errors.Error`, or that of a file that it reads."""
@@ -66,7 +68,9 @@ class Blocking:
                 return answer
             case Read():
                 return next(opened.chunks, b"")
-            case Pause(seconds):
+            case Pause(seconds, why):
+                if why and self._on_busy:
+                    self._on_busy(why, seconds)
                 return time.sleep(seconds)
             case Retries():
                 return self.retries

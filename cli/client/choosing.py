@@ -2,11 +2,13 @@
 
 import json
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from cli.options import chosen_state, chosen_url
 from kingpost import contexts
 from kingpost.contexts import Server
+from tasks.outside_text import printable
 from tasks.process.variables import is_set
 
 if TYPE_CHECKING:
@@ -32,14 +34,19 @@ def chosen_client() -> "Client | None":
     from kingpost import Client
 
     server = chosen_server()
-    return Client(server, retries=RETRIES) if server else None
+    return Client(server, retries=RETRIES, on_busy=say_busy) if server else None
 
 
 def client(retries: int = RETRIES) -> "Client":
     """A client of the chosen server, or of the local stack. Raises NotConfigured and NoStack."""
     from kingpost import Client
 
-    return Client(chosen_server() or local_server(), retries=retries)
+    return Client(chosen_server() or local_server(), retries=retries, on_busy=say_busy)
+
+
+def say_busy(why: str, seconds: float) -> None:
+    """Says on stderr why a command waits, and how long, before it asks a busy server again."""
+    print(f"{printable(why)}; trying again in {seconds:g} s.", file=sys.stderr)
 
 
 def local_server() -> Server:

@@ -79,6 +79,7 @@ def on_server(server: "Server") -> Iterator[Finding]:
     import httpx
 
     from kingpost import Client
+    from kingpost.flow import foreign_page
 
     where = server.url + (f" (context {server.context})" if server.context else "")
     began, asked = time.monotonic(), time.time()
@@ -89,6 +90,9 @@ def on_server(server: "Server") -> Iterator[Finding]:
         yield Finding("server", "fail", f"{where} cannot be reached: {why}.", "Check the address, and whether a firewall or a proxy is in between.")  # fmt: skip
         return
     took = (time.monotonic() - began) * 1000
+    if page := foreign_page(answer):
+        yield Finding("server", "fail", page, "Check the address.")
+        return
     if answer.is_success:
         yield Finding("server", "ok", f"{where} answers in {took:.0f} ms.")
     else:

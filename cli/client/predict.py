@@ -4,6 +4,7 @@ import codecs
 import json
 import shlex
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,16 @@ Environment = Annotated[
 DeploymentId = Annotated[
     str | None, typer.Option("--deployment", help="Id of a deployment, instead of an environment.")
 ]
+
+QUIET_SECONDS = 2.0  # without an answer, before somebody at a terminal wonders
+# What a deployment does, for the statuses of one that will be ready by itself.
+DOES = {
+    "BUILDING": "is being built",
+    "DEPLOYING": "is about to load",
+    "LOADING_MODEL": "is loading",
+    "WAKING_UP": "is loading",
+    "SCALED_TO_ZERO": "wakes up",
+}
 
 
 def predict(
@@ -96,7 +107,8 @@ def _at_once(
     server: "Client", model: str, sent: Any, target: dict[str, Any], out: Path | None, as_json: bool
 ) -> None:
     chunks = server.stream_bytes(model, sent, output_files=out is not None, **target)
-    content_type = next(chunks).content_type
+    with _telling_of_load(server, model, target["environment"], target["deployment"]):
+        content_type = next(chunks).content_type
     if out or as_json or Output(b"", content_type).is_json:
         content = b"".join(chunk.data for chunk in chunks)
         finish(Output(content, content_type), out, as_json, server)
@@ -107,6 +119,45 @@ def _at_once(
             screen.take(chunk.data)
     finally:
         screen.end()  # so that an error begins on a new line
+
+
+@contextmanager
+def _telling_of_load(
+    server: "Client",
+    model: str,
+    environment: str | None,
+    deployment: str | None,
+) -> Generator[None]:
+    """While the body waits for an answer: says once on stderr that the model loads, if it does after QUIET_SECONDS."""
+    answered = threading.Event()
+
+    def tell() -> None:
+        said = _what_it_does(server, model, environment, deployment)
+        if said and not answered.is_set():
+            print(f"{printable(model)} {said}; waiting ...", file=sys.stderr)
+
+    timer = threading.Timer(QUIET_SECONDS, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        answered.set()
+        timer.cancel()
+
+
+def _what_it_does(
+    server: "Client", model: str, environment: str | None, deployment: str | None
+) -> str | None:
+    """What the deployment does instead of answering. None if it runs, or if that cannot be known."""
+    try:
+        if deployment or environment in (None, "production", "development"):
+            known = server.deployments.get(model, deployment or environment or "production")
+        else:
+            known = server.models.environment(model, environment or "").current_deployment
+    except Error:  # the call itself says what is wrong; a key for calls alone may not look
+        return None
+    return DOES.get(known.status) if known else None
 
 
 def _follow_queued(server: "Client", job: "Job", out: Path | None, as_json: bool) -> None:

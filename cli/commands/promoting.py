@@ -235,5 +235,6 @@ def _say_queued(known: Registry, model: str, old: str, new: str) -> None:
         print(f"{requests} of {old} will move to {new} if the server has KINGPOST_QUEUED_FOLLOW_ENVIRONMENT=1, else stay.")  # fmt: skip
         return
     print(f"{requests} will stay with {old}, and expire if {old} does not run them in time.")
-    print("To move such requests, cancel them and send them again.")
+    move = f"kingpost jobs move --deployment {old} --status QUEUED --to-deployment {new} --yes"
+    print(f"To move them: {move}")
     print("A stack with KINGPOST_QUEUED_FOLLOW_ENVIRONMENT=1 moves them at each promotion.")

@@ -77,7 +77,10 @@ def test_a_promotion_says_how_many_requests_wait_at_the_old_deployment(
     _, what, *ways = said("promote", "m", new.id)
     expire = f"and expire if {old.id} does not run them in time."
     assert what == f"1 queued request will stay with {old.id}, {expire}"
-    assert "cancel them and send them again" in ways[0]
+    command = (
+        f"kingpost jobs move --deployment {old.id} --status QUEUED --to-deployment {new.id} --yes"
+    )
+    assert ways[0] == f"To move them: {command}"
     assert "KINGPOST_QUEUED_FOLLOW_ENVIRONMENT=1" in ways[1]
     submit(store, old)
     assert said("promote", "m", new.id)[1].startswith("2 queued requests will stay with")

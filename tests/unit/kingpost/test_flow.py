@@ -90,9 +90,24 @@ def test_it_gives_up_after_its_retries() -> None:
     with pytest.raises(Unreachable, match="connection to http://host:8000 broke off: gone"):
         Led(calls.submit("m", 1), *[lost(httpx.ReadError)] * 3, retries=2)
     busy = answer(503, {"error": "The store is away."}, retry_after="2")
-    with pytest.raises(Unavailable, match=r"^The store is away\.$") as caught:
+    with pytest.raises(Unavailable, match=r"^The store is away; tried 2 times in 0 s\.$") as caught:
         Led(calls.submit("m", 1), busy, busy, retries=1)
+    with pytest.raises(Unavailable, match=r"^The store is away\.$"):
+        Led(calls.submit("m", 1), busy, retries=0)
     assert (caught.value.status, caught.value.retry_after) == (503, 2)
+
+
+def test_a_page_of_another_web_server_is_one_sentence() -> None:
+    page = httpx.Response(404, html="<h1>404</h1>", request=httpx.Request("GET", URL))
+    no = r"^http://host:8000 is not a Kingpost server: it answered with an HTML page \(404\)\.$"
+    with pytest.raises(NotFound, match=no):
+        Led(calls.own_key(), page)
+    welcome = httpx.Response(200, html="<h1>Welcome</h1>", request=httpx.Request("GET", URL))
+    with pytest.raises(ApiError, match=r"is not a Kingpost server: .* \(200\)"):
+        Led(calls.own_key(), welcome)
+    page.headers["x-baseten-request-id"] = "r"
+    with pytest.raises(NotFound, match="<h1>404</h1>"):
+        Led(calls.run("m", 1), page)  # of a model
 
 
 def test_a_model_that_may_have_begun_is_not_called_again() -> None:
