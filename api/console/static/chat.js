@@ -74,7 +74,8 @@ async function stream(told) {
   const headers = { "X-Kingpost-Csrf": csrf, "Content-Type": "application/json" };
   const answer = await fetch(address, { method: "POST", headers, body: JSON.stringify(asked()), signal: running.signal });
   if (!answer.ok) throw new Error(errorIn(await answer.text()));
-  if (typeOf(answer.headers.get("content-type")) !== "text/event-stream") return told(JSON.parse(await answer.text()).choices[0].message.content ?? "");
+  // A generator of a model.py may come as text/event-stream or as octets.
+  if (typeOf(answer.headers.get("content-type")) === "application/json") return told(JSON.parse(await answer.text()).choices[0].message.content ?? "");
   const decoder = new TextDecoder(), reader = answer.body.getReader();
   let held = "", length = 0;
   for (;;) {

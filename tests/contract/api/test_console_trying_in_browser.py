@@ -344,6 +344,19 @@ def test_a_chat_streams_keeps_the_conversation_and_stops(
     assert console.wrong == []
 
 
+def test_a_chat_reads_events_of_a_generator_of_either_type(wide: Console, live: Live) -> None:
+    page = wide.page
+    for said, kind in (("generate", "text/event-stream"), ("octets", "application/octet-stream")):
+        wide.at(f"/ui/models/{live.deployment('talker').model_id}/chat")
+        page.get_by_label("Message").fill(said)
+        with page.expect_response("**/chat/completions") as answer:
+            page.keyboard.press("Enter")
+        page.locator(".said-assistant .words", has_text="Hello there").wait_for()
+        assert answer.value.headers["content-type"] == kind
+    assert wide.wrong == []
+    wide.close()
+
+
 def test_a_conversation_that_is_left_leaves_nothing_in_the_next(wide: Console, live: Live, tmp_path: Path) -> None:  # fmt: skip
     page, gate = wide.page, tmp_path / "gate"
     wide.at(f"/ui/models/{live.deployment('talker').model_id}/chat")

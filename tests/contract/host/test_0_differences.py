@@ -103,6 +103,28 @@ def test_0_1_a_model_with_only_v1_methods_loads(start_host: StartHost) -> None:
         assert host.job(1).status_code == 404
 
 
+@pytest.mark.differs(
+    "0.1: a generator on /v1 that a body asks to stream is of the type text/event-stream"
+)
+def test_0_1_the_type_of_a_stream_on_v1(start_host: StartHost) -> None:
+    events = """
+    async def chat_completions(self, body):
+        yield "data: {}\\n\\n"
+    def embeddings(self, body):
+        yield "x"
+    """
+    host = start_host(f"class Model:\n    def predict(self, x): yield x['a']{events}")
+
+    def kind(path: str, body: object) -> str:
+        return host.http.post(path, json=body).headers["content-type"]
+
+    chat, octets = "/v1/chat/completions", "application/octet-stream"
+    ours = "text/event-stream" if host.name == "kingpost" else octets
+    assert kind(chat, {"stream": True}) == ours
+    assert [kind(chat, {"stream": False}), kind("/v1/embeddings", {"stream": True})] == [octets] * 2
+    assert kind(PREDICT, {"a": "data: 1\n\n", "stream": True}) == octets
+
+
 @pytest.mark.differs("0.1: a second argument named `request` needs no annotation")
 @pytest.mark.parametrize("annotation", ["", ": 'Request'"])
 def test_0_1_an_unannotated_request(start_host: StartHost, annotation: str) -> None:

@@ -27,7 +27,7 @@ from workers.host.errors import (
 )
 from workers.host.faults import FAULTS
 from workers.host.logs import log_user_error
-from workers.host.model.codec import BINARY, encode_result
+from workers.host.model.codec import encode_result
 from workers.host.model.failure import describe
 from workers.host.model.methods import V1_METHODS
 from workers.host.model.pipeline import SlottedResponse, Streaming
@@ -159,7 +159,7 @@ async def _send_stream(
     # Unbounded, so that the slot is free as soon as the model is done, however slowly the client reads.
     queue: asyncio.Queue[object] = asyncio.Queue()
     producer = asyncio.create_task(_produce(streaming, queue))
-    headers = MutableHeaders({"content-type": BINARY})
+    headers = MutableHeaders({"content-type": streaming.media_type})
     await send({"type": "http.response.start", "status": 200, "headers": headers.raw})
     first = b""
     try:

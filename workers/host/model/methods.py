@@ -25,6 +25,7 @@ TRUSS_METHODS: Mapping[str, str] = {
     "/v1/messages": "messages",
     "/v1/responses": "responses",
 }
+STREAMS_EVENTS = frozenset(TRUSS_METHODS.values()) - {"embeddings"}  # if the body asks for a stream
 SPEECH = "audio_speech"
 # Truss's server has none of these. So a method of such a name may be anything, and is served only if its signature fits.
 MORE_METHODS: Mapping[str, str] = {

@@ -16,23 +16,25 @@ from workers.host.errors import (
     is_http_exception,
 )
 from workers.host.logs import log_user_error
-from workers.host.model.codec import parse_input
+from workers.host.model.codec import BINARY, parse_input
 from workers.host.model.forms import as_sound, form_of
-from workers.host.model.methods import MORE_METHODS, SPEECH, Method, Methods
+from workers.host.model.methods import MORE_METHODS, SPEECH, STREAMS_EVENTS, Method, Methods
 from workers.host.model.stages import stage
 from workers.host.model.stream import ChunkStream, asks_stream, is_generator
 from workers.host.threads import in_thread
 from workers.wire.messages import MODEL_ERROR
 
+EVENT_STREAM = "text/event-stream"
 PredictOne = Callable[[Any, ModelCall], Awaitable[Any]]
 
 
 class Streaming:
-    """A result that is still being produced: its chunks, and the slot that is released after the last one."""
+    """A result that is still being produced: its chunks, their content type, and the slot that is released after the last one."""
 
-    def __init__(self, chunks: ChunkStream, slot: Slot | None) -> None:
+    def __init__(self, chunks: ChunkStream, slot: Slot | None, media_type: str) -> None:
         self.chunks = chunks
         self.slot = slot
+        self.media_type = media_type
 
 
 class SlottedResponse:
@@ -79,7 +81,8 @@ class Pipeline:
         if name == SPEECH:
             result = as_sound(result, value)
         streams = asks_stream(value, call.body) if form is None else form.get("stream") == "true"
-        return await self._opened(result, call, None, gathers=not streams)
+        media_type = EVENT_STREAM if streams and name in STREAMS_EVENTS else BINARY
+        return await self._opened(result, call, None, not streams, media_type)
 
     def _parse(self, call: ModelCall) -> object:
         if self.methods.skips_input_parsing:
@@ -119,7 +122,12 @@ class Pipeline:
             )
 
     async def _opened(
-        self, result: object, call: ModelCall, slot: Slot | None, gathers: bool = True
+        self,
+        result: object,
+        call: ModelCall,
+        slot: Slot | None,
+        gathers: bool = True,
+        media_type: str = BINARY,
     ) -> object:
         """Turns a generator into a stream, or into its joined text if the client wants JSON and `gathers` allows it."""
         if is_generator(result):
@@ -127,7 +135,7 @@ class Pipeline:
             # A job's chunks are its output events.
             if gathers and call.gathers and call.kind is CallKind.SYNC:
                 return await chunks.gather()
-            return Streaming(chunks, slot)
+            return Streaming(chunks, slot, media_type)
         if isinstance(result, Response):
             return SlottedResponse(result, slot if isinstance(result, StreamingResponse) else None)
         return result

@@ -129,6 +129,13 @@ class Model:
         ]
         if "break" in body:
             return self._breaks([(None, chunks[0])])
+        if said == "octets":
+            return Response(
+                b"".join(p.encode() for p in sse(self._gated(chunks, None))),
+                media_type="application/octet-stream",
+            )
+        if said == "generate":
+            return sse(self._gated(chunks, None))
         gate = said[len("wait for ") :] if said.startswith("wait for ") else None
         return stream(self._gated(chunks, gate))
 
