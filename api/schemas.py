@@ -285,7 +285,10 @@ def public_status(reading: Reading) -> str:
 
 
 def eta_seconds(reading: Reading, slots: int, waiting: Waiting = NOTHING) -> float | None:
-    """Estimated seconds until the result, from recent run times of the deployment. None if there is no estimate."""
+    """Estimated seconds until the result, from recent run times of the deployment. None if there is no estimate.
+
+    `slots` are those of its ready replicas. Without one, a queued job waits for a load, whose end nobody knows.
+    """
     job, now = reading.job, reading.now
     if job.status in FINAL or waiting.stands_still:
         return None
@@ -293,6 +296,8 @@ def eta_seconds(reading: Reading, slots: int, waiting: Waiting = NOTHING) -> flo
     pace = Pace(reading.run_times_ms, running, slots)
     if job.status is Status.IN_PROGRESS:
         return pace.running_job_seconds(now - (job.started or now), job.fraction)
+    if not slots:
+        return None
     return pace.queued_job_seconds(reading.jobs_ahead or 0, reading.backoff_ms)
 
 

@@ -81,7 +81,7 @@ class Pace:
     running_ms: Sequence[
         int
     ]  # how long each running job has run; of MOST_SAMPLED or more, a sample
-    slots: int  # of its ready replicas, at least 1
+    slots: int  # of its ready replicas; at least 1 for a queued job
 
     def running_job_seconds(self, ran_ms: int, fraction: float | None) -> float | None:
         """Seconds until a running job is done, from its reported progress, else from the typical run time.
@@ -96,22 +96,37 @@ class Pace:
         return round(left, 3) if left >= 0 else None
 
     def queued_job_seconds(self, jobs_ahead: int, backoff_ms: int) -> float | None:
-        """Seconds until a queued job is done: its wait for a slot or for its backoff, and a typical run. None if no job has ended yet."""
+        """Seconds until a queued job is done: its wait for a slot or for its backoff, and a typical run.
+
+        None if no job has ended yet, or all slots have jobs that run for longer than each recent one: jobs take longer than before.
+        """
         if not self.run_times_ms:
             return None
+        within = [ran for ran in self.running_ms if ran <= max(self.run_times_ms)]
         typical = self._typical_seconds()
-        start = max(backoff_ms / 1000, self._start_seconds(jobs_ahead, typical))
-        return round(start + typical, 3)
+        if within:  # if most have already run for longer than usual, the usual time is too low
+            typical = max(typical, sorted(within)[(len(within) - 1) // 2] / 1000)
+        started = self._start_seconds(jobs_ahead, typical, within)
+        return None if started is None else round(max(backoff_ms / 1000, started) + typical, 3)
 
     def _typical_seconds(self) -> float:
         """The median run time."""
         return sorted(self.run_times_ms)[len(self.run_times_ms) // 2] / 1000
 
-    def _start_seconds(self, jobs_ahead: int, typical: float) -> float:
-        """Seconds until a slot is free. The slots take the jobs ahead in turn, each for a typical run time."""
-        busy = [max(typical - ran / 1000, 0.0) for ran in self.running_ms]
-        if len(busy) >= MOST_SAMPLED:
-            busy *= -(-self.slots // len(busy))  # the other slots are busy in the same way
-        free_in = sorted([*busy, *[0.0] * self.slots][: self.slots])  # s, for each slot
-        rounds, place = divmod(jobs_ahead, self.slots)
+    def _start_seconds(
+        self, jobs_ahead: int, typical: float, within: Sequence[int]
+    ) -> float | None:
+        """Seconds until a slot is free. The slots take the jobs ahead in turn, each for a typical run time.
+
+        Those whose jobs have run for longer than each recent one, and so are not `within`, do not count. None if no slot is left.
+        """
+        busy = [max(typical - ran / 1000, 0.0) for ran in within]
+        slots = self.slots - (len(self.running_ms) - len(within))
+        if len(self.running_ms) >= MOST_SAMPLED:  # the other slots are busy in the same way
+            slots = self.slots * len(within) // len(self.running_ms)
+            busy *= -(-slots // max(len(busy), 1))
+        if slots <= 0:
+            return None
+        free_in = sorted([*busy, *[0.0] * slots][:slots])  # s, for each slot
+        rounds, place = divmod(jobs_ahead, slots)
         return free_in[place] + rounds * typical

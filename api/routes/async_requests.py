@@ -302,7 +302,7 @@ async def _status_of(
             if deployment_id not in waits:
                 waits[deployment_id] = await _for_a_replica(gateway, deployment_id, detailed)
             waiting = waits[deployment_id]
-    return RequestStatus.of(reading, detailed, waiting, max(slots, 1))
+    return RequestStatus.of(reading, detailed, waiting, slots)
 
 
 async def _for_a_replica(gateway: Gateway, deployment_id: str, detailed: bool) -> Waiting:

@@ -29,7 +29,7 @@ NO_WEBHOOK = (None, "", "NO_WEBHOOK_PROVIDED")  # values of `webhook_status`
 RequestId = Annotated[str, typer.Argument(help="Id of the request, or its beginning.")]
 # What `show` says after status and model, in this order; what is empty is left out.
 SHOWN = (
-    "deployment_id", "priority", "attempt", "queue_position", "eta_seconds",
+    "deployment_id", "priority", "attempt", "queue_position",
     "waiting_for", "waiting_reason", "created_at", "load_began_at", "load_ended_at", "started_at", "finished_at", "predict_ms", "stopped_at",
     "stopped_by", "webhook_status", "retry_of", "retried_as",
 )  # fmt: skip
@@ -241,6 +241,14 @@ def _age(at: datetime | None, now: datetime) -> str:
     return f"{seconds}s"
 
 
+def _about(seconds: float) -> str:
+    """An estimated duration with two digits, because it is no more exact than that."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"about {seconds / size:.2g} {unit}"
+    return f"about {seconds:.2g} s"
+
+
 def _names_by_id(models: "list[Model] | Any") -> dict[str, str]:
     """The names of models by id. A key that may only run models is told no ids, so it gets none."""
     return {model.id: model.name for model in models if model.id}
@@ -257,6 +265,8 @@ def _print_status(found: "JobStatus", names: Mapping[str, str]) -> None:
         if value not in (None, ""):
             shown = _time(value) if isinstance(value, datetime) else str(value)
             print(f"  {name.removesuffix('_at').replace('_', ' ')}: {printable(shown)}")
+    if found.eta_seconds is not None:
+        print(f"  done in: {_about(found.eta_seconds)}")
     if found.progress and not found.is_final:
         print(
             f"  progress: {found.progress.fraction:.0%} {printable(found.progress.message or '')}"

@@ -4,8 +4,10 @@ import heapq
 import random
 from dataclasses import replace
 
+from api.console.rendering import TEMPLATES
 from api.schemas import RequestStatus, eta_seconds
-from priority.waiting import in_the_queue
+from cli.client.jobs import _about
+from priority.waiting import MOST_SAMPLED, Waiting, WaitingFor, in_the_queue
 from tasks.job import Job, Reading, RequestId, Retry
 from tasks.state import Status, WebhookStatus
 
@@ -70,3 +72,34 @@ def test_a_paused_request_has_no_guess() -> None:
 
 def test_nothing_is_guessed_before_anything_has_run() -> None:
     assert eta_seconds(reading(0, [], []), 1) is None
+
+
+def test_a_queued_request_has_no_guess_while_no_replica_is_ready() -> None:
+    waits = Waiting(WaitingFor.LOADING)
+    assert RequestStatus.of(reading(0, [], [1000.0]), waiting=waits, slots=0).eta_seconds is None
+
+
+def test_a_job_that_runs_for_longer_than_each_recent_one_takes_the_guess_of_those_behind_it() -> (
+    None
+):
+    short, long = [1180.0] * 32, NOW - 15_000
+    assert eta_seconds(reading(0, [long], short), 1) is None
+    assert eta_seconds(reading(0, [long, long], short), 2) is None
+    assert eta_seconds(reading(0, [long, NOW - 180], short), 2) == 2.18  # by the other slot
+    many = [NOW - 180] * (MOST_SAMPLED // 2) + [long] * (MOST_SAMPLED // 2)
+    assert eta_seconds(reading(0, many, short), 100) == 2.18
+    assert eta_seconds(reading(0, [long] * MOST_SAMPLED, short), 100) is None
+
+
+def test_a_guess_is_no_shorter_than_most_running_jobs_have_run() -> None:
+    mixed = [1000.0] * 31 + [15_000.0]
+    assert eta_seconds(reading(0, [NOW - 14_000], mixed), 1) == 14.0
+    assert eta_seconds(reading(0, [NOW - 14_000, NOW - 500, NOW - 500], mixed), 3) == 1.0
+
+
+def test_an_estimate_is_shown_with_two_digits() -> None:
+    assert [_about(seconds) for seconds in (1.18, 47.3, 725.0)] == [
+        "about 1.2 s", "about 47 s", "about 12 min"
+    ]  # fmt: skip
+    page = TEMPLATES.from_string("about {{ seconds|about }}")
+    assert page.render(seconds=1.18) == _about(1.18)
