@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     node_gpus: str = "auto"
     cpu_models_see_gpus: bool = False
     node_loads: int = Field(0, ge=0)
+    load_turn_seconds: float = Field(60.0, gt=0)
     node_builds: int = Field(2, ge=1)
     seat_seconds: float = Field(15.0, ge=1)
     slice_seconds: float = Field(30.0, ge=0)

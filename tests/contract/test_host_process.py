@@ -47,7 +47,7 @@ def test_a_load_waits_for_its_turn_and_the_follower_of_a_host_that_served_does_n
             assert (host.pid, host.ready.is_set()) == (None, False)
         wait_until(host.ready.is_set, 60)
         assert host.pid
-        with Turns.to_load(few).taken(threading.Event(), pytest.fail):  # a load that hangs
+        with Turns.to_load(few).taken(threading.Event(), pytest.fail):  # a load that goes on
             os.kill(host.pid, signal.SIGKILL)
             wait_until(lambda: host.generation == 2 and host.ready.is_set(), 60)
     finally:
@@ -91,3 +91,39 @@ def test_models_load_beside_each_other_in_a_state_folder_with_a_long_path(
     finally:
         for replica in replicas:
             replica.stop()
+
+
+HANG = """
+import threading
+
+class Model:
+    def load(self):
+        threading.Event().wait()
+
+    def predict(self, given): return given
+"""
+
+
+def test_a_load_that_outlasts_its_turn_goes_on_beside_the_next(
+    settings: Settings, tmp_path: Path
+) -> None:
+    few = settings.model_copy(
+        update={"node_loads": 1, "state_dir": tmp_path, "load_turn_seconds": 3.0}
+    )
+    package = write_package(tmp_path / "hang", HANG, "model_name: hang")
+    hang, echo = (
+        HostProcess([HostSocket(name, root, str(tmp_path / f"{name}.sock"))], few, lambda: None)
+        for name, root in (("hang", package), ("echo", ECHO))
+    )
+    hang.start()
+    try:
+        wait_until(lambda: hang.pid, 20)
+        first = hang.generation
+        echo.start()
+        wait_until(lambda: echo.note == "waits for its turn to load: hang is loading", 20)
+        wait_until(echo.ready.is_set, 60)
+        assert (hang.state, hang.generation) == ("loading", first)
+        assert hang.note == "has been loading for longer than 3 s"
+    finally:
+        echo.stop()
+        hang.stop()

@@ -1,6 +1,7 @@
 """The model host as a child process: started, watched, started again, and ended for good."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -39,7 +40,8 @@ PRINTED = "The model host printed last, before it died:"
 BACKOFF_FIRST, BACKOFF_LAST = 0.1, 30.0  # s, between starts of a host that never gets ready
 # s, between builds of a virtualenv, or fetches of weights, that fail. They are longer, because each may download and compile.
 BUILD_BACKOFF_FIRST, BUILD_BACKOFF_LAST = 2.0, 300.0
-WAITS_TO_LOAD = "waits for its turn to load: other models are loading"
+WAITS_TO_LOAD = "waits for its turn to load"
+LOADS_LONG = "has been loading for longer than {:g} s"
 NOTE_EVERY = 1.0  # s, between notes of an installer or a download to the directory
 EXIT_SECONDS = 0.5  # s, from a broken connection until the exit code is known
 TERM_SECONDS = 5.0  # s, for a host to leave on SIGTERM when the replica stops
@@ -60,6 +62,7 @@ class HostProcess:
         extras: HostExtras | None = None,
         on_failure: Callable[[], None] | None = None,
         any_python: bool = False,
+        has_served: bool = False,
     ) -> None:
         self.sockets = sockets
         self.ready = threading.Event()
@@ -94,7 +97,9 @@ class HostProcess:
         self._virtualenvs = Virtualenvs(sockets[0].package, settings, self._stopping, any_python)
         self._weights = Weights([each.package for each in sockets], settings, self._stopping)
         self._noted_at = 0.0  # when a line of progress was last noted, of the monotonic clock
-        self._load_turns = Turns.to_load(settings)
+        # Of those that wait, one that is known to work goes before those that may hang.
+        name = self._extras.name or sockets[0].name
+        self._load_turns = Turns.to_load(settings, name, goes_first=has_served)
         self._callback_guard = Guard("host's observer")  # of on_change and on_failure
         self._log_guard = Guard("host's log")
         self._orphans_guard = Guard("orphans of the host")
@@ -242,9 +247,10 @@ class HostProcess:
 
         Raises ReplicaStops if no host may start any more.
         """
-        # The follower of a host that served does not wait: a load of another model may hang for as long as it may take.
+        # The follower of a host that served does not wait: its callers had a replica until now.
         first = self.ready_since == 0
-        with self._load_turns.taken(self._no_successor, self._note_wait, waits=first):
+        taken = self._load_turns.taken(self._no_successor, self._note_wait, waits=first)
+        with taken as give_back:
             if self._no_successor.is_set():
                 raise ReplicaStops
             packages = [Package.load(socket.package) for socket in self.sockets]
@@ -253,7 +259,7 @@ class HostProcess:
                 python.given(surroundings(self._settings, packages, python.variables))
             )
             memory = HostMemory(process, packages)
-            became_ready = self._watch_load(process, packages)
+            became_ready = self._watch_load(process, packages, give_back)
         process.wait()
         _end_group(process.pid)
         with self._orphans_guard.round():
@@ -265,9 +271,11 @@ class HostProcess:
         self._note_exit(how, became_ready)
         return became_ready
 
-    def _note_wait(self) -> None:
+    def _note_wait(self, at_work: str) -> None:
+        """Says for whom it waits: `at_work`, '' if that is not known."""
         if self.state != "failed":
-            self.note = WAITS_TO_LOAD
+            are = "are" if " and " in at_work else "is"
+            self.note = f"{WAITS_TO_LOAD}: {at_work} {are} loading" if at_work else WAITS_TO_LOAD
             self._change("loading", None)
 
     def _started(self, python: HostPython) -> subprocess.Popen[bytes]:
@@ -316,35 +324,59 @@ class HostProcess:
         if because is None and self.generation not in self._ended_unloaded:
             log.warning("host.died", exit=how)
         if because is None:
-            words = self._last_words()
-            self._change("loading" if became_ready else "failed", self.error or words)
+            why = self.error or self._last_words()
+            if became_ready:
+                self._change("loading", why)
+            else:
+                self._fail(why)
         else:
             self.note = f"The model host was stopped because {because}."
             self._change("loading", None)
 
-    def _watch_load(self, process: subprocess.Popen[bytes], packages: Sequence[Package]) -> bool:
+    def _watch_load(
+        self,
+        process: subprocess.Popen[bytes],
+        packages: Sequence[Package],
+        give_back: Callable[[], None],
+    ) -> bool:
+        """Waits until the models are ready (True) or have failed. A long load gives its turn back, and goes on."""
         seconds, key = load_seconds(packages, self._settings)
+        turn_ends = self._started_at + self._settings.load_turn_seconds
         deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline:
             said = [(socket, host_client.state(socket.worker_address)) for socket in self.sockets]
             failed = next((pair for pair in said if pair[1] and pair[1].state == "failed"), None)
             if failed:
                 self._failed_socket = failed[0]
-                self._change("failed", _why(failed[1]))
+                self._fail(_why(failed[1]))
                 break
             if all(state and state.state == "ready" for _, state in said):
                 self._become_ready(said)
                 return True
+            if time.monotonic() > turn_ends:
+                turn_ends = math.inf
+                give_back()
+                self._note_long_load()
             self._stopping.wait(STATE_EVERY)
         else:
             if process.poll() is None and not self._stopping.is_set():
-                self._change("failed", f"The model was not loaded within {seconds:g} s ({key}).")
+                self._fail(f"The model was not loaded within {seconds:g} s ({key}).")
         # A load that failed or takes too long is tried again in a new process.
         if process.poll() is None:
             log.info("host.ended", why="its model was not loaded", pid=process.pid)
             self._ended_unloaded.add(self.generation)
             process.kill()
         return False
+
+    def _note_long_load(self) -> None:
+        """Says that the load no longer counts as one of those that run at once: a hanging one must not stop all others."""
+        self.note = LOADS_LONG.format(self._settings.load_turn_seconds)
+        log.warning("load.outlasted_turn", seconds=self._settings.load_turn_seconds)
+        self._change(self.state, self.error)
+
+    def _fail(self, why: str | None) -> None:
+        self.note = None
+        self._change("failed", why)
 
     def _become_ready(self, said: list[tuple[HostSocket, HostState | None]]) -> None:
         self.sick, self.answers, self.sync_calls = None, True, 0
@@ -353,6 +385,7 @@ class HostProcess:
         for socket, state in said:
             socket.slots = state.slots if state else socket.slots
         self._failed_socket = None
+        self.note = None
         self.ready.set()
         self._change("ready", None)
 

@@ -3,11 +3,11 @@
 - Nodes do not know each other. The registry says what should run (`wanted`, written by the autoscaler).
 - A seat is the right to run one replica. A node takes seats from the registry and renews them.
 - When there is no room, a deployment without work makes room for one with work, the least recently used first. A deployment with
-  work keeps its place only for a slice of time. None that serves is stopped while as many load as may load at once.
+  work keeps its place only for a slice of time. None that serves is stopped while as many load as may load at once. Loads that outlast
+  their turn do not count.
 """
 
 import asyncio
-import json
 import os
 import secrets
 import signal
@@ -42,6 +42,7 @@ from workers.gate import gate
 from workers.node.capacity import Capacity, Place
 from workers.node.deaths import tell_death
 from workers.node.gauges import UNKNOWN, Gauges
+from workers.node.remains import Remains, write_down
 from workers.processes.supervisor import DIED, Part, Supervisor
 from workers.processes.turns import Turns
 
@@ -70,6 +71,7 @@ class Running:
     ready: bool = False
     failed: bool = False
     loading: bool = True
+    load_began: float | None = None  # when its host was seen to load; monotonic
     leaving: asyncio.Task[None] | None = field(default=None, repr=False)  # drains and ends it
 
 
@@ -142,7 +144,7 @@ class Node:
         self._began, self._reported = int(time.time() * 1000), -REPORT_EVERY
         self._running: dict[str, Running] = {}  # by replica id
         self._no_room: dict[str, str] = {}  # why, by deployment, as the last round saw it
-        self._seats_file = settings.state_dir / "run" / "node-seats.json"
+        self._remains = settings.state_dir / "run" / "node.json"
         self._load_turns = Turns.to_load(settings).most
         self._starts = Guards("start of", monotonic=monotonic)  # by deployment id
         self._side_work = Guard("seats of the node")  # what may fail without ending a round
@@ -150,7 +152,8 @@ class Node:
     async def run_forever(self, stop: asyncio.Event) -> None:
         """Runs a round twice a second until `stop`, then drains."""
         with self._side_work.round():
-            await self._give_up_old_seats()
+            await self._forget_earlier()
+        self._write_remains()
         with self._side_work.round():
             await self._try_all_again()
         await run_forever(self, TICK, stop, LONGEST_PAUSE)
@@ -223,12 +226,12 @@ class Node:
                 with self._side_work.part():
                     await tell_death(self._store, running.seat.replica_id, how, served)
 
-    async def _give_up_old_seats(self) -> None:
-        """Frees the seats of an earlier node that died. Its replicas ended with it."""
-        if not self._seats_file.exists():
-            return
-        for deployment_id, replica_id in json.loads(self._seats_file.read_text()):
-            await self._give_up_seat(Seat(deployment_id, replica_id))
+    async def _forget_earlier(self) -> None:
+        """Removes an earlier node of this state folder that died from the directory, and frees its seats. Its replicas ended with it."""
+        if remains := Remains.read(self._remains):
+            await self._store.run(forget_node(remains.node_id))
+            for seat in remains.seats:
+                await self._give_up_seat(seat)
 
     async def _try_all_again(self) -> None:
         """Lets deployments load again whose loads failed too often: the operator may have fixed the cause before this start."""
@@ -236,14 +239,11 @@ class Node:
         gave_up = [deployment.id for deployment in known.values() if deployment.gave_up]
         await self._store.run(registry.forgive(*gave_up))
 
-    def _write_seats(self) -> None:
-        """Writes down the seats for the next node, in case this one dies. Without the file, the seats lapse after a while."""
-        seats = [running.seat for running in self._running.values()]
-        pairs = [(seat.deployment_id, seat.replica_id) for seat in seats]
+    def _write_remains(self) -> None:
+        """Writes down its id and seats for the next node, in case this one dies. Without the file, the seats lapse after a while."""
         with self._side_work.round():
-            self._seats_file.parent.mkdir(parents=True, exist_ok=True)
-            self._seats_file.with_suffix(".new").write_text(json.dumps(pairs))
-            self._seats_file.with_suffix(".new").replace(self._seats_file)
+            seats = [running.seat for running in self._running.values()]
+            write_down(self._remains, self.id, seats)
 
     async def stop(self) -> None:
         """Drains all replicas. Entrypoints of chains drain before their chainlets."""
@@ -281,6 +281,10 @@ class Node:
             running.loading = not (running.ready or running.failed) and (
                 replica is None or replica.state == "loading"
             )
+            if replica is None or replica.host_pid is None:
+                running.load_began = None  # it waits for its turn
+            elif running.load_began is None:
+                running.load_began = self._monotonic()
             if replica and replica.state == "ready" and not running.ready:
                 running.ready, running.since = True, self._monotonic()
 
@@ -333,7 +337,7 @@ class Node:
         log.info("replica.started", replica=seat.replica_id, devices=place.devices, **of)
         running = Running(seat, place, part, deployment.kind, self._monotonic())
         self._running[seat.replica_id] = running
-        self._write_seats()
+        self._write_remains()
         return True
 
     def _part(self, deployment: Deployment, seat: Seat, place: Place) -> Part:
@@ -385,10 +389,8 @@ class Node:
             and self._capacity.could_use(waiting, running.place)
         ]
         failed = [running for running in fitting if running.failed]
-        loading = sum(
-            running.loading for running in self._running.values() if running.leaving is None
-        )
-        if loading >= self._load_turns:
+        loading = [running for running in self._running.values() if self._has_turn(running)]
+        if len(loading) >= self._load_turns:
             return next(iter(failed), None)
         idle = [running for running in fitting if running.ready and self._load(view, running) == 0]
         idle.sort(key=lambda running: view.deployments[running.seat.deployment_id].used)
@@ -396,6 +398,12 @@ class Node:
         busy = [running for running in fitting if running.ready and running.since < ends]
         busy.sort(key=lambda running: running.since)
         return next(iter([*failed, *idle, *busy]), None)
+
+    def _has_turn(self, running: Running) -> bool:
+        """Whether it loads, or waits to, and its load counts as one of those that run at once."""
+        ends = self._monotonic() - self._settings.load_turn_seconds
+        outlasted = running.load_began is not None and running.load_began < ends
+        return running.loading and running.leaving is None and not outlasted
 
     @staticmethod
     def _load(view: View, running: Running) -> float:
@@ -422,7 +430,7 @@ class Node:
         self._supervisor.kill(running.part)
         self._capacity.give_back(running.place)
         del self._running[running.seat.replica_id]
-        self._write_seats()
+        self._write_remains()
 
 
 def _most_here(deployment: Deployment) -> int:

@@ -109,9 +109,7 @@ class ReplicaWorker:
         ]
         self._config_dir = Path(sockets[0].address).with_suffix(".config")
         self._files_dir = files_dir(settings, self._config_dir)
-        host_extras = extras(member_of(leader), settings, self._config_dir).named(
-            self.deployment.model_name
-        )
+        host_extras = extras(member_of(leader), settings, self._config_dir)
         # The packages of one process share the environment of the first one, the leader.
         environment_path = self._config_dir / ENVIRONMENT_FILE
         self._environment = EnvironmentFile(self.store, self.deployment, environment_path)
@@ -119,9 +117,10 @@ class ReplicaWorker:
             sockets,
             settings,
             self._host_changed,
-            host_extras,
+            host_extras.named(self.deployment.model_name),
             self._note_failed_load,
             was_allowed("python_version", self.deployment.warnings),
+            has_served=self.deployment.served,
         )
         self.hostname = f"{self.id}@{os.uname().nodename}"
         names = {deployment.id: deployment.model_name for _, deployment in served}

@@ -133,7 +133,7 @@ class Virtualenvs:
                     say("another replica builds this virtualenv")
                     self._wait(ends)
                 elif not _is_ready(build.folder):
-                    with self._builds.taken(self._stopping, lambda: say(WAITS)):
+                    with self._builds.taken(self._stopping, lambda _: say(WAITS)):
                         self._make(build, say)
                 # The next round takes the shared lock. If somebody removed the virtualenv in between, it is built again.
             yield

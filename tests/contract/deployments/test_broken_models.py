@@ -264,14 +264,14 @@ def test_no_more_models_load_at_once_than_the_node_may(
 
         wait_until(lambda: len(notes()) == 3, 60)
         assert sorted("turn" in note for note in notes()) == [False, True, True]
-        (waiting, *_) = [
-            replica.model_name for replica in rig.store.run(registry.replicas()) if replica.note
-        ]
+        known = rig.store.run(registry.replicas())
+        (waiting, *_) = [replica.model_name for replica in known if replica.note]
+        (loading,) = [replica.model_name for replica in known if not replica.note]
         request = rig.submit(waiting)
-        turn = "waits for its turn to load"
+        turn = f"waits for its turn to load: {loading}"
         wait_until(lambda: turn in (rig.status(request)["waiting_reason"] or ""), 30)
         assert rig.status(request)["waiting_for"] == "loading"
-        assert "waits for its turn to load" in rig.kingpost("models")
+        assert turn in rig.kingpost("models")
         gate.write_text("")
         for deployment in deployments:
             rig.until_ready(deployment)

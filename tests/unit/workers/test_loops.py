@@ -598,13 +598,27 @@ async def test_one_that_failed_to_load_takes_no_place_from_a_healthy_one(
     await node.stop()
 
 
-@pytest.mark.parametrize(("state", "stays"), [("loading", True), ("building", False)])
+@pytest.mark.parametrize(
+    ("state", "host", "seconds", "stays"),
+    [
+        ("loading", 7, 50, True),
+        ("loading", 7, 70, False),  # the loads have outlasted their turns
+        ("loading", None, 70, True),  # they wait for their turns
+        ("building", None, 0, False),
+    ],
+)
 async def test_none_that_serves_makes_room_for_one_that_would_wait_for_its_turn_to_load(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, state: str, stays: bool
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    host: int | None,
+    seconds: int,
+    stays: bool,
 ) -> None:
     store = JobStore(settings)
-    roomy = settings.model_copy(update={"node_gpus": "", "node_slots": 3, "node_loads": 2})
-    node = Node(roomy, lambda *_: None)
+    update = {"node_gpus": "", "node_slots": 3, "node_loads": 2, "load_turn_seconds": 60}
+    now = [100.0]
+    node = Node(settings.model_copy(update=update), lambda *_: None, lambda: now[0])
     make: Callable[..., Part] = node._part
     monkeypatch.setattr(
         node, "_part", lambda *given: replace(make(*given), command=["sleep", "600"])
@@ -617,7 +631,9 @@ async def test_none_that_serves_makes_room_for_one_that_would_wait_for_its_turn_
     await node.run_once()
     for running in list(node._running.values())[1:]:
         of, id_ = running.seat.deployment_id, running.seat.replica_id
-        store.run(registry.report(Replica(id_, of, "", state, None, "/x", 1, 0, 1, None), 15_000))
+        store.run(registry.report(Replica(id_, of, "", state, None, "/x", 1, 0, 1, host), 15_000))
+    await node.run_once()
+    now[0] += seconds
     waiting = store.run(registry.push("third", "third", 1))
     store.run(registry.scale(waiting.id, 1, 3, True, set()))
     await node.run_once()
