@@ -13,6 +13,7 @@ from starlette.requests import Request
 from api.problems import Problem
 from api.unknown_fields import NO_FIELD, guess
 from tasks.outside_text import utf8, whole_number
+from tasks.process.mistakes import sentence_of
 
 T = TypeVar("T")
 ITEMS_A_TURN = 500  # items of a batch that are checked before the event loop does other work
@@ -141,9 +142,9 @@ def _too_deep(body: bytes) -> bool:
 
 def _sentence(error: ValidationError, adapter: TypeAdapter[Any], before: str = "") -> str:
     said: list[str] = []
-    for mistake in error.errors(include_url=False, include_input=False)[:MOST_MISTAKES]:
+    for mistake in error.errors(include_url=False)[:MOST_MISTAKES]:
         where = before + ".".join(str(part) for part in mistake["loc"])
-        text = mistake["msg"]
+        text = sentence_of(mistake)
         if mistake["type"] == "extra_forbidden":
             text = NO_FIELD + guess(str(mistake["loc"][-1]), _fields(adapter))
         said.append(f"{where}: {text}" if where else text)

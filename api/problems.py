@@ -34,6 +34,7 @@ from tasks.files.receiving import UploadRefused
 from tasks.files.verbs import FilesFull, UploadsFull, UploadTaken, WrongOffset
 from tasks.outside_text import utf8
 from tasks.process.logs import get_logger
+from tasks.process.mistakes import sentence_of
 
 log = get_logger("api")
 
@@ -112,7 +113,7 @@ def of_validation(error: RequestValidationError, known: Iterable[str] = ()) -> P
 
 def _mistake(mistake: Mapping[str, Any], known: Iterable[str]) -> str:
     if mistake["type"] != "extra_forbidden":
-        return str(mistake["msg"])
+        return sentence_of(mistake)
     return NO_FIELD + guess(str(mistake["loc"][-1]), known)
 
 
@@ -124,6 +125,10 @@ def _parameters(request: Request) -> list[str]:
 
 
 def _where(location: tuple[object, ...]) -> str:
+    if location[:1] == ("query",):
+        location = location[
+            :2
+        ]  # a parameter that is given several times has no places for its caller
     names = [str(part) for part in location if part not in ("body", "query", "path", "header")]
     return ".".join(names) + ": " if names else ""
 

@@ -26,7 +26,7 @@ DEFAULTS = Retry()
 def _number(value: object) -> object:
     """Accepts a whole number as JSON Schema defines it, 1.0 included."""
     if isinstance(value, bool | str):
-        raise ValueError("Input should be a whole number")
+        raise ValueError("must be a whole number")
     return value
 
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tasks import store_address
 from tasks.errors import SettingsError
 from tasks.process import listening
+from tasks.process.mistakes import sentence_of
 from tasks.process.variables import PREFIX
 
 # Variables that Kubernetes sets for a service whose name begins with "kingpost". A name like KINGPOST_PORT counts as one of them
@@ -175,7 +176,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper()
-            raise SettingsError(f"{name}: {first['msg']} (got {first['input']!r}).") from None
+            raise SettingsError(f"{name} {sentence_of(first)}.") from None
         if settings.heartbeat_seconds * 2 > settings.lease_seconds:
             raise SettingsError(
                 "KINGPOST_HEARTBEAT_SECONDS must be at most half of KINGPOST_LEASE_SECONDS."

@@ -5,6 +5,7 @@ engine's errors have no such header and pass unchanged.
 """
 
 import json
+import re
 from typing import Any, cast
 
 from api.dialects.errors import Dialect, anthropic_type, dialect_of, openai_type
@@ -15,6 +16,7 @@ from tasks.outside_text import utf8_json, whole_number
 OF_THE_HOST = b"x-baseten-error-source"
 LARGEST = 64 * 1024  # bytes of an error that is looked into; a larger one passes as it is
 JSON = (b"content-type", b"application/json")
+NO_METHOD = re.compile(r"^`(\w+)` must only be called if model has it\.$")  # Truss's words
 REPLACED = frozenset({b"content-type", b"content-length"})
 
 
@@ -54,7 +56,9 @@ def _is_looked_into(headers: RawHeaders) -> bool:
 
 
 def _text(said: object) -> str:
-    return said if isinstance(said, str) else json.dumps(said)
+    if isinstance(said, str):
+        return NO_METHOD.sub(r"This model has no method `\1`, so it does not answer here.", said)
+    return json.dumps(said)
 
 
 def _dumped(value: object) -> bytes:

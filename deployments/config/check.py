@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 from deployments.config.fates import KEY, Finding, findings, rows, wanted_at
 from deployments.config.schema import Config
 from kingpost.packing.config_file import PackageError
+from tasks.process.mistakes import shown
 
-LONGEST_SHOWN = 80  # characters of a wrong value
 OPTION = "--allow-unsupported"
 ALLOWED = f" (allowed by {OPTION})"
 
@@ -92,9 +92,3 @@ def _sentence(error: ErrorDetails) -> str:
 def _dotted(where: tuple[int | str, ...]) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
     return key.removeprefix(".")
-
-
-def shown(value: object) -> str:
-    """A value as it was given, shortened."""
-    said = repr(value)
-    return said if len(said) <= LONGEST_SHOWN else said[: LONGEST_SHOWN - 1] + "…"

@@ -24,6 +24,7 @@ CODE = (
     "tasks/outside_text.py",
     "tasks/process/__init__.py",
     "tasks/process/exporting.py",  # imported only if traces are wanted
+    "tasks/process/mistakes.py",
     "tasks/process/tracing.py",
     "tasks/process/variables.py",
 )

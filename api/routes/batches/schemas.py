@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks.batches.verbs import Batch
 from tasks.files.listed import ListedFile
+from tasks.process.mistakes import shown
 
 FILE, BATCH = "file-", "batch_"  # what ids begin with
 WINDOW = re.compile(r"([0-9]{1,6})([smhd])")
@@ -34,12 +35,28 @@ class Expiry(BaseModel):
     seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
 
 
+def _id_of_a_file(value: object) -> object:
+    if isinstance(value, str) and not FILE_ID.fullmatch(value):
+        raise ValueError(
+            f"{shown(value)} is not the id of a file: {FILE} and 32 digits 0-9 and a-f"
+        )
+    return value
+
+
+FILE_ID = re.compile(rf"{FILE}[0-9a-f]{{32}}")
+InputFile = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": f"^{FILE_ID.pattern}$"}),
+    BeforeValidator(_id_of_a_file),
+]
+
+
 class BatchBody(BaseModel):
     """POST /v1/batches."""
 
     model_config = ConfigDict(extra="ignore")
 
-    input_file_id: Annotated[str, Field(pattern=r"^file-[0-9a-f]{32}$")]
+    input_file_id: InputFile
     endpoint: Endpoint
     completion_window: Annotated[
         str,

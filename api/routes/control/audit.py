@@ -25,7 +25,7 @@ ALSO: dict[int | str, dict[str, Any]] = {200: {"content": {JSON_LINES: {}}}}
 def _no_number(value: object) -> object:
     """A time is text as in ISO 8601. A number would be taken as Unix seconds or milliseconds, whichever it looks like."""
     if isinstance(value, str) and not re.match(r"\d{4}-\d\d", value):
-        raise ValueError("Input should be a time as 2026-01-31T12:00:00Z")
+        raise ValueError("must be a time as 2026-01-31T12:00:00Z")
     return value
 
 

@@ -39,7 +39,7 @@ def _listed(value: object) -> object:
 def _time(value: object) -> object:
     """A time is ISO 8601; a number could be seconds or milliseconds."""
     if not isinstance(value, datetime) and not re.match(r"\d{4}-\d\d-\d\d", str(value)):
-        raise ValueError("Input should be a time in ISO 8601 with a time zone")
+        raise ValueError("must be a time in ISO 8601 with a time zone")
     return value
 
 

@@ -1,6 +1,7 @@
 """Requests by a filter, retries and purges over HTTP: a key's own, and everybody's for the scope admin."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,6 +134,28 @@ def test_a_wrong_query_is_refused(http: httpx.Client, query: str) -> None:
     assert (answer.status_code, answer.json()["error_code"]) == expected
     name, _, value = query.partition("&")[0].partition("=")
     assert (value if unknown else name) in answer.json()["error"]
+
+
+def test_a_wrong_query_is_a_plain_sentence(http: httpx.Client) -> None:
+    def said(query: str) -> str:
+        return http.get(f"/v1/jobs?{query}").json()["error"]
+
+    assert re.fullmatch(r"status: must be QUEUED, [\w, ]+, not 'RUNNING'", said("status=RUNNING"))
+    queued = "order=next is for queued requests: leave out `status`, or say QUEUED"
+    assert said("order=next&status=FAILED") == queued
+    batch = {"input_file_id": "file-nope", "endpoint": "/v1/embeddings", "completion_window": "1h"}
+    error = http.post("/v1/batches", json=batch).json()["error"]["message"]
+    assert error.startswith("input_file_id: 'file-nope' is not the id of a file")
+
+
+def test_a_model_without_the_method_is_said_to_have_none(http: httpx.Client) -> None:
+    error = http.post("/v1/chat/completions", json={"model": "echo", "messages": []}).json()[
+        "error"
+    ]
+    assert (
+        error["message"]
+        == "This model has no method `chat_completions`, so it does not answer here."
+    )
 
 
 @pytest.mark.parametrize("wanted", [{"stauts": "FAILED"}, {"model": "nobody"}])

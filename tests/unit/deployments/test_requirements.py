@@ -145,6 +145,7 @@ def test_the_host_imports_nothing_beyond_what_it_declares() -> None:
     ours_of_tasks = [
         "tasks.outside_text",
         "tasks.process",
+        "tasks.process.mistakes",
         "tasks.process.tracing",
         "tasks.process.variables",
     ]
