@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cli.client.choosing import chosen_client
-from cli.commands.shown import HELD, PRODUCTION, ModelLine, pointing
+from cli.commands.shown import HELD, IDLE, PRODUCTION, ModelLine, pointing
 from cli.options import AsJson
 from cli.tables import last_line, lines
 from tasks.outside_text import printable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STATES = {
     "ACTIVE": "ready", "BUILDING": "building", "DEPLOYING": "stopped", "LOADING_MODEL": "loading",
     "WAKING_UP": "loading", "DEPLOY_FAILED": "failed", "UNHEALTHY": "failed", "DEACTIVATING": "draining",
-    "INACTIVE": "stopped", "SCALED_TO_ZERO": "stopped",
+    "INACTIVE": "inactive", "SCALED_TO_ZERO": "asleep",
 }  # fmt: skip
 
 
@@ -68,12 +68,7 @@ def _line(client: "Client", model: str, known: "Known") -> ModelLine | None:
     serves = PRODUCTION if PRODUCTION in known.environments else serves
     state = STATES.get(known.status, known.status.lower())
     state = "paused" if known.paused and state in HELD else state
-    if (
-        known.retired
-        and serves == "-"
-        and state in ("stopped", "paused")
-        and not (queued or running)
-    ):
+    if known.retired and serves == "-" and state in IDLE and not (queued or running):
         return None
     held = f"its queue waits for: kingpost resume {shlex.quote(model)}" if known.paused else ""
     off = f"deactivated: kingpost activate {known.id}" if known.status == "INACTIVE" else ""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PRODUCTION = "production"
-HELD = ("ready", "stopped")  # for a paused deployment, `paused` is shown instead of these states
+HELD = ("ready", "stopped", "asleep")  # for a paused deployment, `paused` is shown instead of these
+IDLE = ("stopped", "asleep", "inactive", "paused")  # states in which a deployment may do nothing
 
 
 @dataclass(frozen=True)

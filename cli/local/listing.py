@@ -35,9 +35,11 @@ class Row:
 
     @property
     def state(self) -> str:
-        """The state in one word. It is `stopped` when no replica reports."""
+        """The state in one word. When no replica reports, it is `inactive`, `asleep` or, if one is wanted, `stopped`."""
         states = {replica.state for replica in self.replicas}
-        none = "failed" if self.deployment.gave_up else "stopped"
+        none = "stopped" if self.deployment.wanted else "asleep"
+        none = "failed" if self.deployment.gave_up else none
+        none = none if self.deployment.active else "inactive"
         state = next((state for state in BEST_FIRST if state in states), none)
         return "paused" if self.paused and state in HELD else state
 

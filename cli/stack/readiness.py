@@ -89,7 +89,8 @@ class Models:
         return {
             "building": f"Preparing {name}{f': {why}' if why else ''}; `kingpost logs {name} -f` shows more.",
             "failed": f"{name} could not be loaded: {why}",
-            "asleep": f"{name} sleeps until it is called.",
+            "asleep": f"{name} is asleep until it is called.",
+            "inactive": f"{name} is inactive: kingpost activate {deployment_id}",
         }.get(state)
 
 
@@ -136,5 +137,7 @@ def _state(deployment: Deployment | None, replicas: Sequence[Replica]) -> tuple[
         notes = [replica.note for replica in replicas if replica.note]
         # A download is worth a line of its own, the lines of an installer are not.
         return "building", next((note for note in notes if note.startswith(FETCHES)), "")
+    if deployment and not deployment.active and not replicas:
+        return "inactive", ""
     asleep = deployment is None or not deployment.wanted
     return "asleep" if asleep and not replicas else "loading", ""

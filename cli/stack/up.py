@@ -333,7 +333,7 @@ class _Stack:
 
     def _on_change(self, part: Part, what: str) -> None:
         if self._ready or part.starts > 1 or what.startswith("died"):
-            _say(f"{part.role} {part.name} {what}; its log: {part.log}")
+            _say(f"{part.title} {what}; its log: {part.log}")
         if self._ready:
             self._write_up_json()
 

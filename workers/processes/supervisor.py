@@ -47,6 +47,11 @@ class Part:
         alive = self.process is not None and self.process.returncode is None
         return self.process.pid if self.process and alive else None
 
+    @property
+    def title(self) -> str:
+        """What it is called in a sentence: its role and its name, once if both are the same."""
+        return self.name if self.name == self.role else f"{self.role} {self.name}"
+
     def last_line(self) -> str:
         """The last line that it logged, for an error in one sentence."""
         lines: list[str] = []

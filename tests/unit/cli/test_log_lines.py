@@ -157,4 +157,5 @@ def test_a_paused_or_deactivated_model_says_so_and_what_lets_it_run() -> None:
     assert paused.remark == "its queue waits for: kingpost resume echo"
     assert replace(row("echo", ("failed", "no weights")), paused=True).state == "failed"
     off = replace(row("echo"), deployment=replace(ready.deployment, active=False))
-    assert (off.state, off.remark) == ("stopped", "deactivated: kingpost activate dddddddd")
+    assert (off.state, off.remark) == ("inactive", "deactivated: kingpost activate dddddddd")
+    assert replace(row("echo"), deployment=replace(ready.deployment, wanted=0)).state == "asleep"

@@ -231,8 +231,9 @@ def test_a_folder_that_loads_is_waited_for_although_a_pushed_version_of_it_rests
     store.run(registry.activate(pushed.id, False))
     models = Models(settings, [folder])
     assert models.look() == [] and models.waiting == 1
-    store.run(registry.activate(folder.id, False))  # as one that sleeps, it wants no replica
-    assert models.look() == ["m sleeps until it is called."] and models.waiting == 0
+    store.run(registry.activate(folder.id, False))
+    inactive = f"m is inactive: kingpost activate {folder.id}"
+    assert models.look() == [inactive] and models.waiting == 0
 
 
 def test_a_model_that_cannot_be_loaded_is_said_once_until_it_comes_up(

@@ -122,3 +122,10 @@ async def test_a_part_inherits_the_descriptors_that_it_is_given(
 
     await wait_until_async(written, 20)
     os.close(file)
+
+
+def test_a_part_that_is_alone_in_its_role_is_named_once(tmp_path: Path) -> None:
+    names = [
+        Part(role, name, [], tmp_path, {}).title for role, name in (("api", "api"), ("node", "n2"))
+    ]
+    assert names == ["api", "node n2"]
