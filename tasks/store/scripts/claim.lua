@@ -48,7 +48,7 @@ for _ = 1, 100 do -- jobs at most that are passed over, so that the script stays
     redis.call('HDEL', K.job(id), 'expires', 'rescued') -- the clock of the queue ends with the first claim
     redis.call('ZREM', K.expiry, id)
     take_slot(id, deployment, job[5], now)
-    redis.call('HSET', K.claims(deployment), claimer, fence .. ' ' .. id)
+    note_claim(deployment, claimer, fence, id)
     tell(id, 'IN_PROGRESS')
     return claimed(id, fence)
   end

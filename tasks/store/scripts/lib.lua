@@ -417,6 +417,17 @@ local function take_slot(id, deployment, api_key, now)
   count_running(deployment, api_key, 1)
 end
 
+-- Notes the latest claim of a claimer, so that asking again finds it. Some others of a new one's deployment are dropped that
+-- have no job any more: their replicas may have ended, and each replica has names of its own.
+local function note_claim(deployment, claimer, fence, id)
+  local claims = K.claims(deployment)
+  if redis.call('HSET', claims, claimer, fence .. ' ' .. id) == 0 then return end
+  for _, other in ipairs(redis.call('HRANDFIELD', claims, 10)) do
+    local held, job = string.match(redis.call('HGET', claims, other), '^(%S*) (.*)$')
+    if redis.call('HGET', K.job(job), 'fence') ~= held then redis.call('HDEL', claims, other) end
+  end
+end
+
 -- A rescued job that nobody has claimed since goes back to its worker, uncharged: it was only slow.
 local function resume(id, fence, now)
   local job = redis.call('HMGET', K.job(id), 'deployment', 'key', 'attempt')

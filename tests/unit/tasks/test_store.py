@@ -70,6 +70,24 @@ def test_a_claim_whose_reply_was_lost_answers_the_same_job(store: JobStore) -> N
     assert (first.job.request_id, 1) == (again.job.request_id, again.job.attempt)
 
 
+def test_claims_of_replicas_that_have_ended_are_forgotten_and_of_running_jobs_are_not(
+    store: JobStore,
+) -> None:
+    running = [submit(store) for _ in range(3)]
+    for number, request_id in enumerate(running):
+        held = store.run(verbs.claim(DEPLOYMENT, f"stays-{number}:0", f"{number:016}", "r"))
+        assert held and held.job.request_id == request_id
+    for number in range(100):  # replicas that come and go
+        submit(store)
+        held = store.run(verbs.claim(DEPLOYMENT, f"goes-{number}:0", f"f{number:015}", "r"))
+        assert held
+        store.run(verbs.finish(held.lease, SUCCESS))
+    assert len(store.redis.hkeys(keys.keyed("claims", DEPLOYMENT))) < 20  # type: ignore[arg-type]
+    for number, request_id in enumerate(running):  # as after a lost reply
+        again = store.run(verbs.claim(DEPLOYMENT, f"stays-{number}:0", f"{number:016}", "r"))
+        assert again and again.job.request_id == request_id
+
+
 def test_a_zombie_worker_cannot_finish_a_job_that_another_has_claimed(
     store: JobStore, clock: Clock
 ) -> None:
