@@ -1,5 +1,7 @@
 """What needs somebody, with the reason and the page where it can be seen or mended."""
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -7,7 +9,7 @@ from typing import cast
 from urllib.parse import urlencode
 
 from api.console.deliveries import told
-from api.console.overview import ModelRow
+from api.console.overview import DeploymentRow, ModelRow
 from api.console.sessions import Viewer
 from api.gateway import Gateway
 from api.routes.control.overview import NodeView
@@ -20,6 +22,7 @@ from tasks.webhooks import verbs as outbox
 from tasks.webhooks.verbs import GivenUp
 
 NEARLY_FULL = 0.9  # of a queue: from then on it is shown, before submissions are refused
+LONG_LOAD_SECONDS = 120.0  # s: a load that takes longer is shown, as it may hang
 MOST = 30  # entries; one more says how many are left out
 
 
@@ -105,6 +108,7 @@ def _model(row: ModelRow, hour: Hour | None, max_queued: int) -> Iterator[Attent
         what = f"{name} {entry.deployment.id} could not be loaded"
         yield Attention(what, lines[-1] if lines else "", f"{path}#d{entry.deployment.id}")
     for entry in row.deployments:
+        yield from _long_load(entry, name, path)
         queued = entry.queue.queued
         jobs = f"/ui/jobs?deployment={entry.deployment.id}&status=QUEUED"
         if queued >= max_queued * NEARLY_FULL:
@@ -122,6 +126,16 @@ def _model(row: ModelRow, hour: Hour | None, max_queued: int) -> Iterator[Attent
         what = f"{_count(poison, 'request')} of {name} ended the replica each time it ran"
         query = urlencode({"model": row.model.id, "status": "FAILED", "error_code": POISON})
         yield Attention(what, "Not run again. This is about the last hour.", f"/ui/jobs?{query}")
+
+
+def _long_load(entry: DeploymentRow, name: str, path: str) -> Iterator[Attention]:
+    """The longest load of a deployment that goes on, if it has taken LONG_LOAD_SECONDS."""
+    began = [replica.load_began for replica in entry.replicas if replica.load_began]
+    lasts = time.time() - min(began, default=math.inf) / 1000
+    if lasts >= LONG_LOAD_SECONDS:
+        what = f"{name} {entry.deployment.id} has been loading for {lasts // 60:.0f} min"
+        why = "Its log lines say how far it has come, or where it hangs."
+        yield Attention(what, why, f"{path}#d{entry.deployment.id}")
 
 
 def _count(number: int, what: str) -> str:

@@ -111,6 +111,7 @@ class Replica:
     tcp: str | None = None  # HOST:PORT of the host's gate for other machines
     token_ref: str | None = None  # of the token that the gate asks for
     host_ends: int = 0  # how many hosts that were ready have ended, and another one followed
+    load_began: int | None = None  # ms, Unix time by its machine's clock, while its model loads
 
 
 REPLICA_FIELDS = frozenset(field.name for field in fields(Replica))

@@ -123,6 +123,7 @@ def test_a_load_that_outlasts_its_turn_goes_on_beside_the_next(
         wait_until(lambda: echo.note == "waits for its turn to load: hang is loading", 20)
         wait_until(echo.ready.is_set, 60)
         assert (hang.state, hang.generation) == ("loading", first)
+        assert hang.load_began and not echo.load_began
         assert hang.note == "has been loading for longer than 3 s"
     finally:
         echo.stop()

@@ -77,6 +77,7 @@ class HostProcess:
         self.answers = True  # whether the host answered the last time, on all sockets
         self.sync_calls = 0  # how many sync calls ran in the host at that time
         self._started_at = 0.0
+        self._began_ms = 0  # the same in Unix time
         # how many hosts ended after they were ready, not counting the stop of the replica
         self.ends = 0
         self._failed_socket: HostSocket | None = None  # the package whose load failed
@@ -110,6 +111,11 @@ class HostProcess:
     def pid(self) -> int | None:
         """The host's process id, None while there is none."""
         return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def load_began(self) -> int | None:
+        """When the load that goes on began, in ms of Unix time. None while none does."""
+        return self._began_ms if self.state == "loading" and self.pid else None
 
     def error_of(self, socket: HostSocket) -> str | None:
         """What is wrong, as this package's users should read it. None if nothing is wrong."""
@@ -299,7 +305,7 @@ class HostProcess:
             env={**python.variables, "PYTHONUNBUFFERED": "1", **self._extras.variables},
         )
         self._process, self.generation = process, self.generation + 1
-        self._started_at = time.monotonic()
+        self._started_at, self._began_ms = time.monotonic(), int(time.time() * 1000)
         self._tail = deque(maxlen=TAIL_LINES)
         threading.Thread(
             target=self._pump,

@@ -335,6 +335,7 @@ class ReplicaWorker:
             pid=os.getpid(),
             host_pid=self.host.pid,
             host_ends=self.host.ends,
+            load_began=self.host.load_began,
             note=self.host.note,
             machine=machine(),
             tcp=serving.gate.address if serving.gate else None,

@@ -11,7 +11,9 @@ from importlib.metadata import version
 import httpx
 import pytest
 
+from deployments.registry import verbs as registry
 from deployments.registry.nodes import Node, NodeDevice, NodeReplica, forget_node, report_node
+from deployments.registry.records import Replica
 from tasks.job import RequestId, Submission
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
@@ -131,6 +133,27 @@ def test_requests_that_end_their_replicas_lead_to_those_requests(
     what = "1 request of talker ended the replica each time it ran"
     wait_until(lambda: what in needs(page), LATE, "the overview does not tell of it")
     assert "abababab" in _text(page, needs(page)[what])
+
+
+def test_a_model_that_has_been_loading_for_long_needs_somebody(
+    live: Live, page: httpx.Client, store: JobStore
+) -> None:
+    talker = live.deployment("talker")
+
+    def report(minutes: float) -> None:
+        began = int((time.time() - minutes * 60) * 1000)
+        about = (talker.id, "talker", "loading", None, "/nowhere.sock", 1, 0, 1, 2)
+        store.run(registry.report(Replica("r-long", *about, load_began=began), 60_000))
+
+    what = f"talker {talker.id} has been loading for 3 min"
+    try:
+        report(1.5)
+        assert not [found for found in needs(page) if "loading" in found]
+        report(3.2)
+        wait_until(lambda: what in needs(page), LATE, "the overview does not tell of it")
+        assert needs(page)[what].endswith(f"#d{talker.id}")
+    finally:
+        store.run(registry.remove("r-long", ""))
 
 
 def test_settings_are_shown_without_secrets(live: Live, page: httpx.Client) -> None:
