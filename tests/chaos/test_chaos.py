@@ -10,6 +10,8 @@ from tests.chaos.scenario import KILLED, Plan, run
 from tests.chaos.stack import Stack
 from tests.effort import repeated
 
+pytestmark = pytest.mark.stack
+
 SEED = 12  # its first eight faults hit all five kinds
 
 

@@ -27,6 +27,8 @@ SOFT = 256  # file descriptors that the shell allows, softly; 1,024 is usual
 PEEK = """
 import os
 
+pytestmark = pytest.mark.stack
+
 class Model:
     def predict(self, wanted):
         return {name: os.environ.get(name) for name in wanted}

@@ -1,4 +1,4 @@
-"""Issue 17, 3: a cancelled call that does not stop costs its neighbours nothing, unless the package wants that; its slot stays busy."""
+"""A cancelled call that does not stop costs its neighbours nothing, unless the package wants that; its slot stays busy."""
 
 import signal
 from collections.abc import Iterator
@@ -20,6 +20,8 @@ from workers.hosting.sockets import worker_address
 
 MODEL = r"""
 import os, pathlib, threading
+
+pytestmark = pytest.mark.stack
 
 class Model:
     def __init__(self, data_dir, **_):

@@ -1,4 +1,4 @@
-"""issue 5: torch lives in the model host alone; worker and gateway do not map it when a model loads it."""
+"""Torch lives in the model host alone; worker and gateway do not map it when a model loads it."""
 
 from collections.abc import Iterator
 from contextlib import suppress

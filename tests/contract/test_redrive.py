@@ -21,6 +21,8 @@ FRAGILE = """
 import os
 from pathlib import Path
 
+pytestmark = pytest.mark.stack
+
 class Model:
     def predict(self, model_input):
         if model_input["fragile"] and not Path(__file__).with_name("mended").exists():

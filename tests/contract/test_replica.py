@@ -29,6 +29,8 @@ MODEL = '''
 import asyncio, os, signal, subprocess, threading, time
 from fastapi import HTTPException, Request
 
+pytestmark = pytest.mark.stack
+
 class Model:
     """Notes each run; does as it is told."""
 

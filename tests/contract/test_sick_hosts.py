@@ -1,4 +1,4 @@
-"""Issue 17, 2: a replica whose model is sick loses no job: the job goes to another one uncharged, and the host is replaced."""
+"""A replica whose model is sick loses no job: the job goes to another one uncharged, and the host is replaced."""
 
 from collections.abc import Iterator
 from pathlib import Path

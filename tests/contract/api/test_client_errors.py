@@ -1,4 +1,4 @@
-"""Issue 17: clients report an error of Kingpost as they report OpenAI's own: the same class, status, code, type and param, with our message.
+"""Clients report an error of Kingpost as they report OpenAI's own: the same class, status, code, type and param, with our message.
 
 OpenAI's answers are those of its error guide. A small server says them, each client asks both servers, and its two reports are compared.
 """

@@ -1,4 +1,4 @@
-"""Issue 17, 7: what Kingpost itself says on /v1 is said as OpenAI and Anthropic say it, and what a model says is passed on once."""
+"""What Kingpost itself says on /v1 is said as OpenAI and Anthropic say it, and what a model says is passed on once."""
 
 import http.client
 import json

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from kingpost import Client
 from tasks.settings import Settings
 from tests.api_keys import ApiKeys
 from tests.contract.client.conftest import Shell, Stack
+
+pytestmark = pytest.mark.stack
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_new_stack(stack: Stack, far: Shell) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.contract.client.conftest import PAGE, Shell
 
+pytestmark = pytest.mark.stack
+
 # Lines that are not typed here, and why. Each pattern must be of use.
 ELSEWHERE = {
     r"--webhook https://example\.com": "the server would call a stranger",

@@ -1,4 +1,4 @@
-"""Issue 17, 1: engines behind a start command are promoted, scaled and addressed as models are."""
+"""Engines behind a start command are promoted, scaled and addressed as models are."""
 
 import threading
 from collections import Counter

@@ -173,10 +173,8 @@ def test_3_1_a_falsy_model_loads(start_host: StartHost) -> None:
         assert host.predict(1).json() == 1
 
 
-@pytest.mark.differs(
-    "issue 5 item 1: a failed load is told and its requests wait; the process stays"
-)
-def test_issue_5_1_the_process_outlives_a_failed_load(start_host: StartHost) -> None:
+@pytest.mark.differs("a failed load is told and its requests wait; the process stays")
+def test_the_process_outlives_a_failed_load(start_host: StartHost) -> None:
     source = "class Model:\n    def load(self): raise OSError\n    def predict(self, x): return x"
     host = start_host(source, state="failed")
     if host.name == "truss":
@@ -189,10 +187,8 @@ def test_issue_5_1_the_process_outlives_a_failed_load(start_host: StartHost) -> 
     assert host.process.poll() is None
 
 
-@pytest.mark.differs(
-    "issue 5 item 1: sys.exit while loading fails the load; there it loads for ever"
-)
-def test_issue_5_1_sys_exit_fails_the_load(start_host: StartHost) -> None:
+@pytest.mark.differs("sys.exit while loading fails the load; there it loads for ever")
+def test_sys_exit_fails_the_load(start_host: StartHost) -> None:
     host = start_host(
         """
         import sys
@@ -210,8 +206,8 @@ def test_issue_5_1_sys_exit_fails_the_load(start_host: StartHost) -> None:
     assert host.process.poll() is None
 
 
-@pytest.mark.differs("issue 5 item 2: no pickled arrays in msgpack, neither in nor out")
-def test_issue_5_2_no_array_is_pickled(start_host: StartHost) -> None:
+@pytest.mark.differs("no pickled arrays in msgpack, neither in nor out")
+def test_no_array_is_pickled(start_host: StartHost) -> None:
     host = start_host("""
         import numpy
         class Model:

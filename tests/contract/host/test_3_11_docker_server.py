@@ -1,4 +1,4 @@
-"""contract 3.11 and issue 5 item 6: any HTTP server as the model host."""
+"""Any HTTP server as the model host."""
 
 import os
 import signal
@@ -126,7 +126,7 @@ def test_3_11_streams_pass_through(host: RunningHost) -> None:
     wait_until((host.package / "ended-ticks").exists)
 
 
-def test_issue_5_6_jobs_run_stream_and_fail_as_sync_calls_do(host: RunningHost) -> None:
+def test_jobs_run_stream_and_fail_as_sync_calls_do(host: RunningHost) -> None:
     job = host.job("x", name="j1", headers={"x-kingpost-slot": "none"})
     assert job.json() == {"got": "x", "path": "/generate", "query": "", "id": "j1", "private": []}
     assert job.kinds == "RBE"
@@ -142,7 +142,7 @@ def test_issue_5_6_jobs_run_stream_and_fail_as_sync_calls_do(host: RunningHost) 
     ("hang", "hanging", "left"),
     ("ticks", "streaming", "ended-ticks"),
 ])  # fmt: skip
-def test_issue_5_6_a_cancel_closes_the_connection(
+def test_a_cancel_closes_the_connection(
     host: RunningHost, what: str, begun: str, ended: str
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
@@ -165,7 +165,7 @@ async def test_3_11_websockets_are_relayed(host: RunningHost) -> None:
         assert (ws.close_code, ws.close_reason) == (4001, "mine")
 
 
-def test_issue_5_6_a_server_that_cannot_start_fails_the_load(start_host: StartHost) -> None:
+def test_a_server_that_cannot_start_fails_the_load(start_host: StartHost) -> None:
     host = start_host(None, config("echo no such weights; exit 3; echo"), state="failed")
     error = host.state()["error"]
     assert error["message"] == "The server ended with exit code 3 before it was ready."
@@ -174,14 +174,14 @@ def test_issue_5_6_a_server_that_cannot_start_fails_the_load(start_host: StartHo
     assert host.worker.post("/jobs/job1", content="1").status_code == 503
 
 
-def test_issue_5_6_a_server_that_dies_takes_its_host_along(host: RunningHost) -> None:
+def test_a_server_that_dies_takes_its_host_along(host: RunningHost) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         host.job("die")
     assert host.process.wait(10) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_issue_5_6_the_server_ends_with_its_host(host: RunningHost, number: int) -> None:
+def test_the_server_ends_with_its_host(host: RunningHost, number: int) -> None:
     started = descendants(host.process.pid)
     assert any(b"server.py" in _command(pid) for pid in started)
     os.kill(host.process.pid, number)

@@ -118,7 +118,7 @@ def test_3_1_load_is_tried_again_as_often_as_asked(
 
 
 @pytest.mark.kingpost_only("private routes")
-def test_issue_5_1_the_failure_of_a_load_is_told(start_host: StartHost) -> None:
+def test_the_failure_of_a_load_is_told(start_host: StartHost) -> None:
     host = start_host(FAILS_TO_LOAD, state="failed")
     error = host.state()["error"]
     assert error["message"] == "RuntimeError: no weights after 2"
@@ -340,8 +340,8 @@ def test_3_8_log_records_are_json_lines_with_the_request_id(start_host: StartHos
     assert not {"request_id", "chain_request_id"} & two.keys()
 
 
-@pytest.mark.kingpost_only("logs of issue 5 item 4")
-def test_issue_5_4_prints_and_logs_become_json_lines_with_the_request_id(
+@pytest.mark.kingpost_only("log lines name their request")
+def test_prints_and_logs_become_json_lines_with_the_request_id(
     start_host: StartHost,
 ) -> None:
     host = start_host("""

@@ -71,7 +71,7 @@ def test_3_2_violations_fail_the_load(
 
 
 @pytest.mark.kingpost_only("batching")
-def test_issue_5_8_a_batch_takes_the_list_of_inputs_only() -> None:
+def test_a_batch_takes_the_list_of_inputs_only() -> None:
     with pytest.raises(ModelDefinitionError, match="only one argument, the list of inputs"):
         methods("def predict_batch(self, a, request): pass")
 

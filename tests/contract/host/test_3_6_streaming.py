@@ -218,7 +218,7 @@ def test_3_3_a_stream_keeps_its_slot_until_it_ends(host: RunningHost) -> None:
 
 @JOBS
 @pytest.mark.parametrize("kind", ["ticks", "sync ticks", "sse ticks"])
-def test_issue_5_3_a_worker_that_leaves_closes_the_generator(host: RunningHost, kind: str) -> None:
+def test_a_worker_that_leaves_closes_the_generator(host: RunningHost, kind: str) -> None:
     name = f"job{kind}"
     assert b"0 " in read_start(host, f"/jobs/{name}", f"{kind}:{name}")
     wait_until(lambda: (host.package / "data" / f"closed-{name}").exists())
@@ -226,7 +226,7 @@ def test_issue_5_3_a_worker_that_leaves_closes_the_generator(host: RunningHost, 
 
 
 @JOBS
-def test_issue_5_3_chunks_of_a_job_are_output_frames_and_its_result(host: RunningHost) -> None:
+def test_chunks_of_a_job_are_output_frames_and_its_result(host: RunningHost) -> None:
     job = host.job("words", headers=JSON_ONLY)
     assert (job.kinds, job.content.decode()) == ("OOORE", "aé")
     assert (job.status_code, job.head.streamed, job.head.text) == (200, True, False)
@@ -240,7 +240,7 @@ def test_issue_5_3_chunks_of_a_job_are_output_frames_and_its_result(host: Runnin
 
 
 @JOBS
-def test_issue_5_3_a_stream_that_fails_fails_its_job(host: RunningHost) -> None:
+def test_a_stream_that_fails_fails_its_job(host: RunningHost) -> None:
     job = host.job("broken")
     assert (job.kinds, job.status_code) == ("OFRBE", 500)
     assert job.json() == {"error": "Unhandled exception: ValueError: mid"}
@@ -257,7 +257,7 @@ def test_issue_5_3_a_stream_that_fails_fails_its_job(host: RunningHost) -> None:
 
 @JOBS
 @pytest.mark.parametrize("kind", ["ticks", "sync ticks", "sse ticks"])
-def test_issue_5_3_a_stopped_stream_is_closed(host: RunningHost, kind: str) -> None:
+def test_a_stopped_stream_is_closed(host: RunningHost, kind: str) -> None:
     name = f"stop{kind}"
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(host.job, f"{kind}:{name}", "stopped")
@@ -270,7 +270,7 @@ def test_issue_5_3_a_stopped_stream_is_closed(host: RunningHost, kind: str) -> N
 
 
 @pytest.mark.kingpost_only("progress")
-def test_issue_5_8_progress_is_thinned_out_and_the_last_is_sent(host: RunningHost) -> None:
+def test_progress_is_thinned_out_and_the_last_is_sent(host: RunningHost) -> None:
     job = host.job("progress:")
     assert job.progress[-1] == (1.0, "step 199")
     assert len(job.progress) < 20

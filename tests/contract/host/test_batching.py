@@ -1,4 +1,4 @@
-"""issue 5 item 8: dynamic batching over sync calls and jobs together."""
+"""Dynamic batching over sync calls and jobs together."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Issue 17, 1: each copy of an engine has a port of its own, and is ready only when the port is its own; slots hold for sync calls, too."""
+"""Each copy of an engine has a port of its own, and is ready only when the port is its own; slots hold for sync calls, too."""
 
 import os
 import signal
