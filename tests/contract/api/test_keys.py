@@ -215,7 +215,7 @@ def test_no_answer_has_a_key_or_its_hash(live: Live, admin: httpx.Client) -> Non
 def test_what_is_no_key_is_refused_with_a_sentence(admin: httpx.Client) -> None:
     refused = {
         "scope": {},
-        "'full', 'inference', 'metrics', 'deploy' or 'admin'": {"scope": "root"},
+        "must be full, inference, metrics, deploy or admin, not 'root'": {"scope": "root"},
         "there is no such field. Did you mean models?": {"scope": "full", "model": ["a"]},
         "A key with the scope deploy may manage every model": {"scope": "deploy", "models": ["a"]},
         "A key with the scope admin may manage every": {"scope": "admin", "environments": ["a"]},
