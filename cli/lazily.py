@@ -95,13 +95,27 @@ class Lazily(TyperGroup):
                 self.commands[name] = TyperCommand(name, help=_help(where), rich_help_panel=panel)
 
 
+OTHER_NAME = {"ls": "list", "list": "ls"}
+
+
+class WithBothNames(TyperGroup):
+    """The commands about one kind of thing. `ls` and `list` are one command, whichever of them it is called."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name. None if there is none."""
+        other = OTHER_NAME.get(cmd_name, cmd_name)
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, other)
+
+
 @functools.cache
 def _command(name: str) -> Any:
     where, panel = WHERE[name]
     module, _, attribute = where.partition(":")
     found = getattr(import_module(module), attribute)
     app = found if isinstance(found, typer.Typer) else typer.Typer(add_completion=False)
-    if app is not found:
+    if app is found:
+        app.info.cls = WithBothNames
+    else:
         app.command(name)(found)
     if name in OF_A_STACK:
         with_state(app)

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ START_SECONDS = 180.0  # for the stack to be ready
 RUN_SECONDS = 300.0  # for all jobs
 STOP_SECONDS = 90  # for the stack to drain and stop
 MODEL = "digits"  # one of the models in the repository
+NEEDS = ("torch", "diffusers")  # what it imports, of the extra `models`
 POLL_SECONDS = 0.15  # between looks at the jobs
 FINAL = {"SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"}
 # Six patient jobs are submitted first, then four urgent ones, which overtake them.
@@ -71,6 +73,7 @@ class Api:
 
 def run(models: Path, out: Path) -> None:
     """Starts the stack, runs the jobs, saves the picture, stops. Raises DemoFailed."""
+    _check(models)
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="kingpost-demo-") as folder:
         state = Path(folder)
@@ -93,6 +96,17 @@ def run(models: Path, out: Path) -> None:
         finally:
             _stop(stack)
     console.print("Stopped. `make up` runs the same stack until Ctrl-C.")
+
+
+def _check(models: Path) -> None:
+    """Raises DemoFailed if the model is not there or cannot run here, before anything is started."""
+    if not (models / MODEL).is_dir():
+        way = "run this in a clone of the repository, or name its folder of models with --models"
+        raise DemoFailed(f"There is no folder {models / MODEL}, whose model the demo runs; {way}.")
+    missing = [name for name in NEEDS if find_spec(name) is None]
+    if missing:
+        way = "pip install 'kingpost[models]'"
+        raise DemoFailed(f"The model {MODEL} needs {' and '.join(missing)}: {way}.")
 
 
 def _start(models: Path, state: Path) -> subprocess.Popen[bytes]:
