@@ -21,13 +21,13 @@ from tests.conditions import wait_until
 from tests.processes import Process
 from tests.valkey import Valkey
 
+pytestmark = pytest.mark.stack
+
 NAMES = ("tasks", "cli", "api", "workers", "deployments", "redis", "celery", "typing", "typer")
 NAME = "zai-org/GLM-5"
 SOFT = 256  # file descriptors that the shell allows, softly; 1,024 is usual
 PEEK = """
 import os
-
-pytestmark = pytest.mark.stack
 
 class Model:
     def predict(self, wanted):

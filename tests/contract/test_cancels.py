@@ -18,10 +18,10 @@ from tests.contract.test_replica import Rig
 from workers.hosting.client import state
 from workers.hosting.sockets import worker_address
 
+pytestmark = pytest.mark.stack
+
 MODEL = r"""
 import os, pathlib, threading
-
-pytestmark = pytest.mark.stack
 
 class Model:
     def __init__(self, data_dir, **_):

@@ -17,11 +17,11 @@ from tests.contract.client.test_webhook_commands import Receiver, receiver
 from tests.processes import Process, ready_replicas, variables
 from tests.valkey import Valkey
 
+pytestmark = pytest.mark.stack
+
 FRAGILE = """
 import os
 from pathlib import Path
-
-pytestmark = pytest.mark.stack
 
 class Model:
     def predict(self, model_input):

@@ -24,12 +24,12 @@ from tests.valkey import Valkey
 from workers.hosting.client import state
 from workers.hosting.sockets import worker_address
 
+pytestmark = pytest.mark.stack
+
 CONFIG = "model_name: recorder\n"
 MODEL = '''
 import asyncio, os, signal, subprocess, threading, time
 from fastapi import HTTPException, Request
-
-pytestmark = pytest.mark.stack
 
 class Model:
     """Notes each run; does as it is told."""

@@ -184,7 +184,10 @@ def test_a_name_with_a_slash_works_end_to_end_and_no_name_becomes_a_path(rig: Ri
         for path in (f"/models/{encoded}", f"/models/{deployment.model_id}"):
             assert rig.http.post(f"{path}/production/predict", json={}).json() == "one"
         body = {"model": name, "messages": []}
-        assert "if model has it" in rig.http.post("/v1/chat/completions", json=body).text
+        assert (
+            "has no method `chat_completions`"
+            in rig.http.post("/v1/chat/completions", json=body).text
+        )
         request_id = rig.submit(encoded)
         assert rig.result(request_id) == "one"
         logs = rig.folder / "node" / "logs"
