@@ -101,9 +101,9 @@ class Deployments:
             if edits.latest < since:  # another store, or one that lost data
                 return await self._read_all()
             changed |= {deployment.id: deployment for deployment in edits.deployments}
-            if edits.last == since:
-                break
             since = edits.last
+            if len(edits.deployments) < PAGE:  # what changes from here on is for the next call
+                break
         known = _by_age({**self._known, **changed}.values()) if changed else self._known
         if len(known) != edits.there_are:
             left = set(await self._store.run(registry.deployment_ids()))

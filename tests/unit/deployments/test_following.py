@@ -1,6 +1,7 @@
 """Who follows all deployments reads what has changed, and has what a reading of everything has."""
 
 import re
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +20,9 @@ from deployments.registry.verbs import SCRIPTS
 from tasks.settings import Settings
 from tasks.store import scripting
 from tasks.store.job_store import AsyncJobStore, JobStore
+from tasks.store.verbs import ScriptCall
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -73,6 +77,28 @@ async def test_nothing_is_read_again_that_has_not_changed(
     before = await following.read()
     assert not before[ids[3]].active
     assert await following.read() is before
+
+
+async def test_a_reading_ends_while_records_change_faster_than_it_reads(
+    store: JobStore, async_store: AsyncJobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = store.run(registry.push("m", "a", 1))
+    following = Deployments(async_store, clock)
+    await following.read()
+    run, calls = async_store.run, 0
+
+    async def hasty(call: ScriptCall[T]) -> T:
+        nonlocal calls
+        calls += 1
+        assert calls < 5
+        store.run(registry.activate(pushed.id, bool(calls % 2)))
+        return await run(call)
+
+    store.run(registry.activate(pushed.id, False))
+    with monkeypatch.context() as patched:
+        patched.setattr(async_store, "run", hasty)
+        assert (await following.read())[pushed.id].active
+    assert list((await following.read()).values()) == await all_deployments(async_store)
 
 
 async def test_a_store_that_lost_its_data_is_read_anew(
