@@ -205,6 +205,7 @@ class Hub(Server):
     """The state of a hub."""
 
     gated: set[str] = field(default_factory=set[str])
+    commits: dict[str, str] = field(default_factory=dict[str, str])  # said in place of the real one
 
     def put(self, repository: str, **files: bytes) -> None:
         """Adds a repository. In the names "__" stands for a dot and "___" for a slash."""
@@ -217,9 +218,9 @@ class Hub(Server):
         return {p.removeprefix(start): c for p, c in self.files.items() if p.startswith(start)}
 
     def commit(self, repository: str) -> str:
-        """The one commit of a repository, which its content decides."""
+        """The one commit of a repository, which its content decides unless `commits` has another."""
         said = repr(sorted(self.of(repository).items()))
-        return hashlib.sha1(said.encode()).hexdigest()
+        return self.commits.get(repository) or hashlib.sha1(said.encode()).hexdigest()
 
 
 class BucketHandler(Handler):

@@ -1,5 +1,6 @@
 """The sections `weights` and `model_cache` of config.yaml: files that are fetched before a model is loaded."""
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -8,9 +9,14 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from deployments.config.fates import Fate, Wanted, limited, refused
 from deployments.config.types import Filled, Flag, Section, of_key
+from tasks.process.mistakes import shown
 
 BUCKETS = ("s3", "gs", "azure", "r2", "cw")
 SCHEMES = ("hf", *BUCKETS, "https")
+# What git allows as the name of a branch or tag, and what is left of it as a path (git-check-ref-format).
+REVISION = re.compile(
+    r"(?!.*(\.\.|//|/\.|@\{))[^\s/.~^:?*\[\\\x00-\x1f\x7f][^\s~^:?*\[\\\x00-\x1f\x7f]{0,253}(?<![/.])"
+)
 CACHE_FOLDER = "/app/model_cache"  # where Truss shows what is not in the cache of the hub
 KINDS = {"gcs": "gs", "s3": "s3", "azure": "azure"}  # of `model_cache`, as schemes
 NO_IDENTITY = "needs the identity that Baseten gives its machines; name a secret with keys in auth_secret_name instead."
@@ -47,6 +53,11 @@ def _a_source(value: str) -> str:
         raise ValueError("has a revision after the @, which only hf:// knows.")
     if scheme == "hf" and not 1 <= len(rest.partition("@")[0].split("/")) <= 2:
         raise ValueError(f"must be like hf://owner/repository@revision, not {value!r}.")
+    if scheme == "hf":
+        try:
+            _a_revision(rest.partition("@")[2])
+        except ValueError as error:
+            raise ValueError(f"has a revision after the @ that {error}") from error
     if scheme == "azure" and rest.strip("/").count("/") < 1:
         raise ValueError(f"must be like azure://account/container/path, not {value!r}.")
     if scheme == "r2" and "." not in rest.partition("/")[0]:
@@ -64,6 +75,8 @@ def _a_place(value: str) -> str:
 def _a_revision(value: str) -> str:
     if len(value) == 1:
         raise ValueError("must have 2 characters or more, as in Truss.")
+    if value and not REVISION.fullmatch(value):
+        raise ValueError(f"must be a branch, a tag or a commit, not {shown(value)}.")
     return value
 
 

@@ -90,6 +90,8 @@ BAD = [
     Bad("weights_secret", "weights[0].auth.auth_secret_name is required", "weights: [{source: 's3://a', mount_location: /m, auth: {auth_method: custom_secret}}]"),
     Bad("weights_identity", "weights[0].auth.auth_method needs the identity", "weights: [{source: 's3://a', mount_location: /m, auth: {auth_method: AWS_OIDC, aws_oidc_role_arn: x, aws_oidc_region: y}}]"),
     Bad("model_cache_revision", "model_cache[0].revision is required with use_volume", "model_cache: [{repo_id: a/b, use_volume: true, volume_folder: x}]"),
+    Bad("model_cache_branch", "model_cache[0].revision must be a branch, a tag or a commit", "model_cache: [{repo_id: a/b, revision: ../../../../escaped}]"),
+    Bad("weights_branch", "weights[0].source has a revision after the @ that must be a branch", "weights: [{source: 'hf://a/b@x/../../y', mount_location: /m}]"),
     Bad("model_cache_place", "model_cache[0].repo_id must be an absolute path below /", "model_cache: [{repo_id: a/b, revision: main, use_volume: true, volume_folder: ../x}]"),
     Bad("external_data", "external_data is not downloaded", "external_data: [{url: u, local_data_path: p}]"),
     Bad("no_build", "docker_server.no_build needs Docker", "docker_server: {start_command: x, server_port: 9, predict_endpoint: /, readiness_endpoint: /, liveness_endpoint: /, no_build: true}"),

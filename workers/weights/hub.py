@@ -35,7 +35,9 @@ def listed(wish: Wish, token: str, variables: Mapping[str, str]) -> Listing:
         raise WeightsFailed(MISSING) from error
     endpoint = variables.get("HF_ENDPOINT") or ENDPOINT
     info = _info(wish, token, endpoint)
-    commit = info.sha or wish.revision
+    commit = safe_name(info.sha or wish.revision)  # a folder of the cache has this name
+    if "/" in commit:
+        raise WeightsFailed(f"The hub does not say which commit {wish} is.")
     headers = build_hf_headers(token=token or None)
     files: list[RemoteFile] = []
     for sibling in info.siblings or []:

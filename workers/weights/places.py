@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.process.logs import get_logger
 from workers.processes.turns import try_lock
 from workers.weights.cache import WeightsCache, write_whole
-from workers.weights.remote import WeightsFailed
+from workers.weights.remote import WeightsFailed, safe_name
 
 log = get_logger("weights")
 
@@ -88,6 +88,7 @@ def hub_cache(snapshots: Sequence[Snapshot], cache: WeightsCache) -> Path:
     """A folder for HF_HUB_CACHE, where `from_pretrained` finds the repositories without the network.
 
     The main branch is the commit that config.yaml names, too. A model may add other repositories: only the snapshots are read-only.
+    Raises WeightsFailed if a revision leads out of the folder.
     """
     said = "".join(f"{each}\n" for each in snapshots)
     home = cache.folder / "homes" / hashlib.sha256(said.encode()).hexdigest()[:32]
@@ -101,7 +102,7 @@ def hub_cache(snapshots: Sequence[Snapshot], cache: WeightsCache) -> Path:
             fresh.symlink_to(each.tree)
             fresh.replace(link)
         for name in {MAIN, each.revision or MAIN} - {each.commit}:
-            reference = folder / "refs" / name
+            reference = folder / "refs" / safe_name(name)
             reference.parent.mkdir(parents=True, exist_ok=True)
             write_whole(reference, each.commit)
     return home

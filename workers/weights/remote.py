@@ -67,8 +67,8 @@ def _pattern(said: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """The name of a file of a source. Raises WeightsFailed if it leads out of the folder of its source."""
+    """The name of a file or a commit of a source. Raises WeightsFailed if it leads out of the folder of its source."""
     parts = name.split("/")
     if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
-        raise WeightsFailed(f"The source has a file with the name {name!r}, which is refused.")
+        raise WeightsFailed(f"The source has something with the name {name!r}, which is refused.")
     return name

@@ -363,6 +363,16 @@ def test_model_cache_is_what_the_hub_finds_offline(machine: Machine, hub: Hub) -
     assert hub.sent["model.bin"] == len(BIG)
 
 
+@pytest.mark.parametrize("commit", ["../../../../escaped", "/tmp/escaped", "a/b", ".."])
+def test_a_commit_of_a_hub_leads_nowhere_else(machine: Machine, hub: Hub, commit: str) -> None:
+    hub.put("a/one", config__json=b"{}")
+    hub.commits["a/one"] = commit
+    cached = {"model_cache": [{"repo_id": "a/one", "use_volume": False}]}
+    said = machine.fails(machine.package("first", cached))
+    assert "does not say which commit" in said or "which is refused" in said
+    assert not list(machine.folder.rglob("*escaped*"))
+
+
 def test_a_secret_of_model_cache_may_be_missing(machine: Machine, hub: Hub) -> None:
     hub.put("a/one", model__bin=BIG)
     repository = {"repo_id": "a/one", "use_volume": False, "runtime_secret_name": "absent"}
