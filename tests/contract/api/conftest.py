@@ -107,11 +107,18 @@ def custom_server(
         },
     }
     (folder / "config.yaml").write_text(json.dumps(config))
+    with own_replica(live, folder):
+        yield
+
+
+@contextlib.contextmanager
+def own_replica(live: Live, package: Path, seconds: float = 60) -> Generator[None]:
+    """A replica of a package beside those of `live`, which is ready within so many seconds."""
     before = len(ready_replicas(live.settings, 0))
-    process = Process(["replica", str(folder)], variables(live.settings), Path(f"{folder}.log"))
-    process.start()
+    log = live.folder / f"{package.name}.log"
+    process = Process(["replica", str(package)], variables(live.settings), log).start()
     try:
-        ready_replicas(live.settings, before + 1)
+        ready_replicas(live.settings, before + 1, seconds)
         yield
     finally:
         process.stop()

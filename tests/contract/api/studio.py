@@ -6,18 +6,12 @@ from pathlib import Path
 import pytest
 
 from deployments.registry.records import Deployment
-from tests.contract.api.conftest import Live
-from tests.processes import Process, ready_replicas, variables
+from tests.contract.api.conftest import Live, own_replica
 
 FOLDER = Path(__file__).parent / "models" / "studio"
 
 
 @pytest.fixture(scope="module")
 def studio(live: Live) -> Iterator[Deployment]:
-    before = len(ready_replicas(live.settings, 0))
-    process = Process(["replica", str(FOLDER)], variables(live.settings), live.folder / "studio.log").start()  # fmt: skip
-    try:
-        ready_replicas(live.settings, before + 1)
+    with own_replica(live, FOLDER):
         yield live.deployment("studio <img src=x onerror=\"document.title='owned'\">")
-    finally:
-        process.stop()

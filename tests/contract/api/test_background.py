@@ -11,8 +11,7 @@ import redis
 
 from tasks.store import keys
 from tests.conditions import wait_until
-from tests.contract.api.conftest import KEY, Live
-from tests.processes import Process, ready_replicas, variables
+from tests.contract.api.conftest import KEY, Live, own_replica
 
 CHATTER = """
 import json, os, time
@@ -134,14 +133,8 @@ def chatter(live: Live) -> Iterator[None]:
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "model.py").write_text(CHATTER)
     (folder / "config.yaml").write_text(json.dumps({"model_name": "chatter"}))
-    before = len(ready_replicas(live.settings, 0))
-    process = Process(["replica", str(folder)], variables(live.settings), Path(f"{folder}.log"))
-    process.start()
-    try:
-        ready_replicas(live.settings, before + 1)
+    with own_replica(live, folder):
         yield
-    finally:
-        process.stop()
 
 
 @pytest.mark.stack

@@ -3,13 +3,11 @@
 import runpy
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
 
-from tests.contract.api.conftest import KEY, ROOT, Live
-from tests.processes import Process, ready_replicas, variables
+from tests.contract.api.conftest import KEY, ROOT, Live, own_replica
 
 PACKAGE = ROOT / "models" / "extra" / "minilm"
 SENTENCES = [
@@ -28,14 +26,8 @@ def client(live: Live) -> Iterator[openai.OpenAI]:
     folder = live.folder / "minilm"
     shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("data"))
     shutil.copytree(weights, folder / "data" / "minilm")
-    before = len(ready_replicas(live.settings, 0))
-    process = Process(["replica", str(folder)], variables(live.settings), Path(f"{folder}.log"))
-    process.start()
-    try:
-        ready_replicas(live.settings, before + 1, 120)
+    with own_replica(live, folder, 120):
         yield openai.OpenAI(api_key=KEY, base_url=live.url + "/v1", max_retries=0)
-    finally:
-        process.stop()
 
 
 def similarity(a: list[float], b: list[float]) -> float:
