@@ -50,6 +50,10 @@ WORDS = {
     Status.SUCCEEDED: "completed",
     Status.CANCELED: "cancelled",
 }
+NO_METHOD = (
+    "The model {} answers no responses: its model.py has neither responses nor chat_completions."
+    " Add one of these methods, or queue a request with async_predict."
+)
 EVENTS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # headers of a stream
 ENDS = {"completed": "response.completed", "cancelled": "response.incomplete"}  # else it failed
 
@@ -71,7 +75,10 @@ async def submitted(
     """Queues the response, and streams its events if the caller asks for them. Raises Problem, NotFound and AdmissionError."""
     gateway, request_id = gateway_of(request), RequestId(new_request_id())
     deployment = await deployment_for(request, key, target)
-    only_chats = await gateway.packages.only_chats(deployment)
+    known = await gateway.packages.chatting(deployment)
+    if known.answers_nothing:
+        raise Problem(400, "client_error", NO_METHOD.format(deployment.model_name), more={"param": "model"})  # fmt: skip
+    only_chats = known.only_chats
     body = json.dumps(as_chat(asked) if only_chats else asked).encode()
     job = Submission(
         request_id=request_id,

@@ -35,6 +35,7 @@ CHATS, RESPONDS = (
     re.compile(rf"^\s+(async\s+)?def {name}\(", re.MULTILINE)
     for name in ("chat_completions", "responses")
 )
+NAMED = re.compile(r"\b(chat_completions|responses|setattr|__getattr\w*)\b")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,16 @@ class Contents:
         """Whether its model.py has `chat_completions` and no `responses`."""
         return bool(CHATS.search(self._code)) and not RESPONDS.search(self._code)
 
+    @cached_property
+    def answers_nothing(self) -> bool:
+        """Whether it is sure that it has neither method: its class has no base class, and no Python file of the package names one."""
+        if not self.complete or isinstance(self.config.get("docker_server"), dict):
+            return False
+        name = re.escape(str(self.config.get("model_class_name") or "Model"))
+        alone = re.search(rf"^class {name}\s*(\(\s*(object)?\s*\))?\s*:", self._code, re.MULTILINE)
+        codes = [file.text for file in self.files if file.name.endswith(".py")]
+        return bool(alone) and all(code is not None and not NAMED.search(code) for code in codes)
+
     @property
     def _code(self) -> str:
         folder = self.config.get("model_module_dir") or "model"
@@ -99,6 +110,15 @@ class Contents:
         return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
 
 
+@dataclass(frozen=True)
+class Chatting:
+    """What a package says of chats and responses; see the properties of Contents."""
+
+    chats: bool
+    only_chats: bool
+    answers_nothing: bool
+
+
 class PackageReader:
     """Reads packages for the API, one at a time, in a thread. Raises PayloadUnavailable."""
 
@@ -106,7 +126,7 @@ class PackageReader:
         self._payloads = Payloads(settings)
         self._limits = Limits.of(settings)
         self._kept: OrderedDict[str, Contents] = OrderedDict()
-        self._chatting: OrderedDict[tuple[str, str], tuple[bool, bool]] = OrderedDict()
+        self._chatting: OrderedDict[tuple[str, str], Chatting] = OrderedDict()
         self._reading = asyncio.Lock()
 
     async def of(self, deployment: Deployment) -> Contents:
@@ -127,17 +147,14 @@ class PackageReader:
 
     async def chats(self, deployment: Deployment) -> bool:
         """Whether it answers chat completions, as its package says. What was read is kept, so that a page may ask often. Raises PayloadUnavailable."""
-        return (await self._chats(deployment))[0]
+        return (await self.chatting(deployment)).chats
 
-    async def only_chats(self, deployment: Deployment) -> bool:
-        """Whether its model.py answers chat completions and no responses; kept as well. Raises PayloadUnavailable."""
-        return (await self._chats(deployment))[1]
-
-    async def _chats(self, deployment: Deployment) -> tuple[bool, bool]:
+    async def chatting(self, deployment: Deployment) -> Chatting:
+        """What its package says of the chats that it answers; kept as well. Raises PayloadUnavailable."""
         which = (deployment.id, deployment.content_hash)
         if which not in self._chatting:
-            contents = await self.of(deployment)
-            self._chatting[which] = contents.chats, contents.only_chats
+            found = await self.of(deployment)
+            self._chatting[which] = Chatting(found.chats, found.only_chats, found.answers_nothing)
             while len(self._chatting) > MOST_CHATTING:
                 self._chatting.popitem(last=False)
         return self._chatting[which]

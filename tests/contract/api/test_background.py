@@ -187,6 +187,13 @@ def test_a_chat_streams_as_a_response_while_it_is_made(
     assert calls.responses.retrieve(told[0].response.id).output_text == text
 
 
+def test_a_model_without_either_method_is_refused_at_once(live: Live) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client(live).responses.create(model="echo", input="x", background=True)
+    said = "The model echo answers no responses: its model.py has neither responses nor chat_completions."
+    assert refused.value.param == "model" and said in refused.value.message
+
+
 def test_what_cannot_be_in_the_background_and_another_key_s(live: Live) -> None:
     calls = client(live)
     with pytest.raises(openai.NotFoundError):

@@ -76,6 +76,28 @@ def test_who_chats_is_seen_in_its_files(
     assert of_folder(package(**{"config.yaml": config, "model__model.py": model})).chats is chats
 
 
+@pytest.mark.parametrize(
+    ("config", "model", "other", "nothing"),
+    [
+        (b"{}", b"class Model:\n    def predict(self, i): ...\n", b"", True),
+        (b"{}", b"class Model(object):\n    def predict(self, i): ...\n", b"", True),
+        (b"{model_class_name: M}", b"class M():\n    def predict(self, i): ...\n", b"", True),
+        (b"{}", b"class Model(Base):\n    def predict(self, i): ...\n", b"", False),  # inherited
+        (b"{}", b"class Model:\n    responses = made()\n", b"", False),
+        (b"{}", b"class Model:\n    def predict(self, i): ...\n", b"def chat_completions(): ...", False),
+        (b"{}", b"class Model:\n    def __getattr__(self, name): ...\n", b"", False),
+        (b"{}", b"class Model:\n    def predict(self, i): ...\n", b"#" * (200 << 10), False),  # unread
+        (b"docker_server: {predict_endpoint: /p}", b"class Model:\n    pass\n", b"", False),
+        (b"{}", b"", b"", False),
+    ],
+)  # fmt: skip
+def test_only_a_model_that_surely_has_neither_method_is_said_to_answer_nothing(
+    package: Callable[..., Path], config: bytes, model: bytes, other: bytes, nothing: bool
+) -> None:
+    files = {"config.yaml": config, "model__model.py": model, "model__other.py": other}
+    assert of_folder(package(**files)).answers_nothing is nothing
+
+
 def test_the_example_is_that_of_the_config(tmp_path: Path) -> None:
     assert of_folder(ROOT / "models" / "echo").example == {"hello": "world"}
     assert of_folder(tmp_path / "nothing") == contents.Contents((), False)
