@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
@@ -145,7 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Kingpost",
         description=ABOUT,
-        version="0.1.0",
+        version=version("kingpost"),
         lifespan=partial(_lifespan, settings),
         openapi_url=None,  # `openapi.install` adds cheaper routes for the document and its pages
         telemetry=OURS_ALONE,

@@ -149,7 +149,7 @@ LONG = (
     "test_one_slot.py",
     "test_console_trying_in_browser.py",
     "test_broken_models.py",
-    "test_3_2_methods.py",
+    "test_methods.py",
     "test_across_machines.py",
     "test_chaos.py",
 )

@@ -10,7 +10,7 @@ import pytest
 from tests.conditions import wait_until
 from tests.contract.host.conftest import StartHost
 from tests.contract.host.running import RunningHost, client_at
-from tests.contract.host.test_3_11_docker_server import config
+from tests.contract.host.test_docker_server import config
 from tests.contract.private_routes import ATTEMPTS, ROUTES, ask
 from workers.hosting.sockets import worker_address
 

@@ -1,4 +1,4 @@
-"""config.yaml: contract 3.12, defaults filled, whatever is wrong named in one sentence."""
+"""config.yaml: defaults filled, whatever is wrong named in one sentence."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def load(folder: Path, config: str) -> Package:
     return Package.load(folder)
 
 
-def test_3_12_an_empty_file_has_every_default(folder: Path) -> None:
+def test_an_empty_file_has_every_default(folder: Path) -> None:
     package = load(folder, "")
     assert package.model_name == folder.name
     assert package.runtime == Runtime()
@@ -55,7 +55,7 @@ def test_3_12_an_empty_file_has_every_default(folder: Path) -> None:
         assert key in package.config
 
 
-def test_3_12_everything_is_read(folder: Path) -> None:
+def test_everything_is_read(folder: Path) -> None:
     (folder / "extra").mkdir()
     (folder / "requirements.txt").write_text("numpy")
     package = load(
@@ -91,7 +91,7 @@ def test_3_12_everything_is_read(folder: Path) -> None:
     assert runtime.batching == Batching(8, 2.5)
 
 
-def test_3_11_a_docker_server_needs_no_model_file(tmp_path: Path) -> None:
+def test_a_docker_server_needs_no_model_file(tmp_path: Path) -> None:
     package = load(tmp_path, SERVER)
     assert package.docker_server == DockerServer(
         "serve --port 9000", 9000, "/predict", "/ready", "/live"
@@ -130,22 +130,20 @@ def test_3_11_a_docker_server_needs_no_model_file(tmp_path: Path) -> None:
         (SERVER.replace("start_command:", "x:"), "docker_server.start_command is required."),
     ],
 )  # fmt: skip
-def test_3_12_a_wrong_value_is_named_in_one_sentence(
-    folder: Path, config: str, message: str
-) -> None:
+def test_a_wrong_value_is_named_in_one_sentence(folder: Path, config: str, message: str) -> None:
     with pytest.raises(PackageError) as refused:
         load(folder, config)
     assert str(refused.value).startswith(message)
     assert "\n" not in str(refused.value)
 
 
-def test_3_12_a_yml_file_gets_a_hint(folder: Path) -> None:
+def test_a_yml_file_gets_a_hint(folder: Path) -> None:
     (folder / "config.yaml").rename(folder / "config.yml")
     with pytest.raises(PackageError, match=r"rename config.yml to config.yaml"):
         Package.load(folder)
 
 
-def test_3_12_duplicate_keys_warn_and_the_last_wins(folder: Path) -> None:
+def test_duplicate_keys_warn_and_the_last_wins(folder: Path) -> None:
     package = load(folder, "model_name: a\nmodel_name: b\nruntime: {}\n")
     assert package.model_name == "b"
     assert package.warnings == ("config.yaml line 2: model_name is set twice; the last wins.",)

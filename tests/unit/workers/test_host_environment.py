@@ -1,4 +1,4 @@
-"""contract 3.1: setup_environment is called again when the environment file changes, and only then."""
+"""The method setup_environment is called again when the environment file changes, and only then."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ class Model:
 """
 
 
-async def test_3_1_setup_environment_follows_the_file(
+async def test_setup_environment_follows_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_state, "ENVIRONMENT_POLL", 0.01)

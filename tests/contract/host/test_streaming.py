@@ -1,4 +1,4 @@
-"""contract 3.3 and 3.6: generators, gathered and streamed, sync and as jobs; progress."""
+"""Generators, gathered and streamed, sync and as jobs; progress."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -109,7 +109,7 @@ def read_start(host: RunningHost, path: str, what: str) -> bytes:
         return next(answer.iter_raw())
 
 
-def test_3_6_chunks_stream_as_octets(host: RunningHost) -> None:
+def test_chunks_stream_as_octets(host: RunningHost) -> None:
     answer = host.predict("words")
     assert (answer.status_code, answer.content) == (200, "aé".encode())
     assert answer.headers["content-type"] == "application/octet-stream"
@@ -126,7 +126,7 @@ def test_3_6_chunks_stream_as_octets(host: RunningHost) -> None:
         (JSON_ONLY | {"user-agent": "AsyncOpenAI/Python 1.61"}, False),
     ],
 )
-def test_3_6_gathering_wants_exactly_json(
+def test_gathering_wants_exactly_json(
     host: RunningHost, headers: dict[str, str], gathered: bool
 ) -> None:
     answer = host.predict("words", headers=headers)
@@ -138,7 +138,7 @@ def test_3_6_gathering_wants_exactly_json(
         assert answer.headers["transfer-encoding"] == "chunked"
 
 
-def test_3_6_a_failing_generator_ends_the_body_or_fails_the_gathering(host: RunningHost) -> None:
+def test_a_failing_generator_ends_the_body_or_fails_the_gathering(host: RunningHost) -> None:
     assert (host.predict("broken").status_code, host.predict("broken").text) == (200, "a")
     assert "ValueError: mid" in host.text()
     gathered = host.predict("broken", headers=JSON_ONLY)
@@ -176,7 +176,7 @@ def test_frames_tell_the_end_from_a_failure(host: RunningHost) -> None:
     assert (answer.status_code, FRAMES in answer.headers) == (500, False)
 
 
-def test_3_6_a_wrong_chunk_and_a_long_gap_cut_the_connection(host: RunningHost) -> None:
+def test_a_wrong_chunk_and_a_long_gap_cut_the_connection(host: RunningHost) -> None:
     for what in ("numbers", "slow"):
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
             host.predict(what)
@@ -187,25 +187,25 @@ def test_3_6_a_wrong_chunk_and_a_long_gap_cut_the_connection(host: RunningHost) 
 @pytest.mark.kingpost_only(
     "0.4: text that is no UTF-8 is never an error; Truss's server cuts the connection"
 )
-def test_3_6_half_a_surrogate_pair_in_a_stream_is_a_replacement_character(
+def test_half_a_surrogate_pair_in_a_stream_is_a_replacement_character(
     host: RunningHost,
 ) -> None:
     assert host.predict("surrogate").content == "\ufffd".encode()
 
 
-def test_3_6_a_streaming_response_passes_through(host: RunningHost) -> None:
+def test_a_streaming_response_passes_through(host: RunningHost) -> None:
     answer = host.predict("sse")
     assert (answer.status_code, answer.text) == (202, "ab")
     assert answer.headers["content-type"].startswith("text/event-stream")
 
 
-def test_3_6_background_tasks_of_a_response_run_to_their_end(host: RunningHost) -> None:
+def test_background_tasks_of_a_response_run_to_their_end(host: RunningHost) -> None:
     assert host.predict("background:sync").text == "ab"
     wait_until((host.package / "data" / "background-sync").exists)
     host.settle(busy=0)
 
 
-def test_3_3_a_stream_keeps_its_slot_until_it_ends(host: RunningHost) -> None:
+def test_a_stream_keeps_its_slot_until_it_ends(host: RunningHost) -> None:
     with host.http.stream("POST", PREDICT, json="ticks:slot") as answer:
         chunks = answer.iter_raw()  # kept: httpx closes the answer when it is collected
         assert next(chunks)

@@ -1,4 +1,4 @@
-"""contract 3.7: websockets."""
+"""WebSockets."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ async def closing(socket: ClientConnection) -> tuple[int, str]:
     return socket.close_code or 0, socket.close_reason or ""
 
 
-async def test_3_7_messages_and_close_codes(start_host: StartHost) -> None:
+async def test_messages_and_close_codes(start_host: StartHost) -> None:
     host = start_host(MODEL, "runtime: {transport: {kind: websocket, ping_interval_seconds: 5}}")
     server_error = (1011, "Internal Server Error (in model/chainlet).")
     for text, code in (("end", (1000, "")), ("fail", server_error), ("close", (4000, "mine"))):
@@ -95,7 +95,7 @@ SERVER_ERROR = (1011, "Internal Server Error (in model/chainlet).")
         ("exit", ABNORMAL),
     ],
 )
-async def test_3_7_however_it_ends(start_host: StartHost, what: str, code: tuple[int, str]) -> None:
+async def test_however_it_ends(start_host: StartHost, what: str, code: tuple[int, str]) -> None:
     host = start_host(WAYS_TO_END)
     async with opened(host) as socket:
         await socket.send(what)
@@ -103,7 +103,7 @@ async def test_3_7_however_it_ends(start_host: StartHost, what: str, code: tuple
     assert host.process.poll() is None
 
 
-async def test_3_7_bytes_and_json_and_who_calls(start_host: StartHost) -> None:
+async def test_bytes_and_json_and_who_calls(start_host: StartHost) -> None:
     host = start_host(WAYS_TO_END)
     async with host.websocket("/v1/websocket?a=b") as socket:
         await socket.send("")
@@ -113,7 +113,7 @@ async def test_3_7_bytes_and_json_and_who_calls(start_host: StartHost) -> None:
         assert await closing(socket) == (1000, "")
 
 
-async def test_3_7_a_client_that_leaves_is_no_error_and_large_messages_pass(
+async def test_a_client_that_leaves_is_no_error_and_large_messages_pass(
     start_host: StartHost,
 ) -> None:
     host = start_host(MODEL)
@@ -130,7 +130,7 @@ async def test_3_7_a_client_that_leaves_is_no_error_and_large_messages_pass(
     assert "AssertionError" in answer.json()["error"]
 
 
-async def test_3_7_without_a_websocket_method_the_close_says_so(start_host: StartHost) -> None:
+async def test_without_a_websocket_method_the_close_says_so(start_host: StartHost) -> None:
     host = start_host("class Model:\n    def predict(self): pass")
     async with opened(host) as socket:
         reason = "WebSocket is not implemented on this deployment."
@@ -154,7 +154,7 @@ class Model:
 """
 
 
-async def test_3_7_the_model_hears_how_its_client_left(start_host: StartHost) -> None:
+async def test_the_model_hears_how_its_client_left(start_host: StartHost) -> None:
     host = start_host(HOW_IT_LEFT)
     expected: list[list[object]] = []
 
@@ -180,7 +180,7 @@ async def test_3_7_the_model_hears_how_its_client_left(start_host: StartHost) ->
                 pass
 
 
-async def test_3_7_subprotocols_reach_the_model_and_none_is_chosen(start_host: StartHost) -> None:
+async def test_subprotocols_reach_the_model_and_none_is_chosen(start_host: StartHost) -> None:
     host = start_host(HOW_IT_LEFT)
     offered = [Subprotocol("first"), Subprotocol("second")]
     async with host.websocket(subprotocols=offered) as socket:
@@ -189,7 +189,7 @@ async def test_3_7_subprotocols_reach_the_model_and_none_is_chosen(start_host: S
         assert json.loads(await socket.recv()) == [offered, "first, second"]
 
 
-async def test_3_7_before_the_load_the_upgrade_is_refused(start_host: StartHost) -> None:
+async def test_before_the_load_the_upgrade_is_refused(start_host: StartHost) -> None:
     host = start_host(LOADS_LATE + MODEL, state="loading")
     with pytest.raises(InvalidStatus) as refused:
         async with opened(host):

@@ -1,4 +1,4 @@
-"""contract 3.12: the configuration as the model gets it, which on both servers is the expanded file."""
+"""The configuration as the model gets it, which on both servers is the expanded file."""
 
 import json
 import sys
@@ -70,7 +70,7 @@ EXPANDED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_3_12_every_default_is_filled(start_host: StartHost) -> None:
+def test_every_default_is_filled(start_host: StartHost) -> None:
     host = start_host(TELLS, "model_name: bare")
     assert host.predict(1).json() == EXPANDED
 
@@ -107,9 +107,7 @@ GIVEN: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("text", "changed"), GIVEN)
-def test_3_12_what_is_given_stands(
-    start_host: StartHost, text: str, changed: dict[str, Any]
-) -> None:
+def test_what_is_given_stands(start_host: StartHost, text: str, changed: dict[str, Any]) -> None:
     host = start_host(TELLS, text)
     assert host.predict(1).json() == EXPANDED | {"model_name": None} | changed
 

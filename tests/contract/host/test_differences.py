@@ -1,7 +1,7 @@
 """Where Kingpost's host differs from Truss's server, each time with the answers of both.
 
-Every other test that is not marked kingpost_only passes on both, so this file is the whole list. The mark names the
-place in the contract that wants the difference; contract 0.1 holds the supersets.
+Every other test that is not marked kingpost_only passes on both, so this file is the whole list. The mark names
+the difference; DECISIONS.md says why there is one.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def encoding(start_host: StartHost) -> RunningHost:
     return start_host(ENCODED)
 
 
-@pytest.mark.differs("0.1: JSON outputs also accept datetime, Decimal, UUID, numpy, Enum, pydantic")
+@pytest.mark.differs("JSON outputs also accept datetime, Decimal, UUID, numpy, Enum, pydantic")
 @pytest.mark.parametrize(
     ("name", "body"),
     [
@@ -71,7 +71,7 @@ def encoding(start_host: StartHost) -> RunningHost:
         ("Out", '{"model": {"at": "2026-01-02"}}'),
     ],
 )
-def test_0_1_encoding(encoding: RunningHost, name: str, body: str) -> None:
+def test_encoding(encoding: RunningHost, name: str, body: str) -> None:
     for answer in encoding.answers(name):
         if encoding.name == "kingpost":
             assert (answer.status_code, answer.content.decode()) == (200, body)
@@ -92,8 +92,8 @@ def loads(host: RunningHost, complaint: str) -> bool:
     return False
 
 
-@pytest.mark.differs("0.1: models with only /v1 methods load")
-def test_0_1_a_model_with_only_v1_methods_loads(start_host: StartHost) -> None:
+@pytest.mark.differs("models with only /v1 methods load")
+def test_a_model_with_only_v1_methods_loads(start_host: StartHost) -> None:
     host = start_host("class Model:\n    def embeddings(self, x): return [x]", state=None)
     if loads(host, "Truss model must have a `predict` or `websocket` method."):
         assert host.http.post("/v1/embeddings", json=1).json() == [1]
@@ -106,7 +106,7 @@ def test_0_1_a_model_with_only_v1_methods_loads(start_host: StartHost) -> None:
 @pytest.mark.differs(
     "0.1: a generator on /v1 that a body asks to stream is of the type text/event-stream"
 )
-def test_0_1_the_type_of_a_stream_on_v1(start_host: StartHost) -> None:
+def test_the_type_of_a_stream_on_v1(start_host: StartHost) -> None:
     events = """
     async def chat_completions(self, body):
         yield "data: {}\\n\\n"
@@ -125,9 +125,9 @@ def test_0_1_the_type_of_a_stream_on_v1(start_host: StartHost) -> None:
     assert kind(PREDICT, {"a": "data: 1\n\n", "stream": True}) == octets
 
 
-@pytest.mark.differs("0.1: a second argument named `request` needs no annotation")
+@pytest.mark.differs("a second argument named `request` needs no annotation")
 @pytest.mark.parametrize("annotation", ["", ": 'Request'"])
-def test_0_1_an_unannotated_request(start_host: StartHost, annotation: str) -> None:
+def test_an_unannotated_request(start_host: StartHost, annotation: str) -> None:
     source = (
         f"class Model:\n    def predict(self, x, request{annotation}): return [x, request.method]"
     )
@@ -136,8 +136,8 @@ def test_0_1_an_unannotated_request(start_host: StartHost, annotation: str) -> N
         assert host.predict(1).json() == [1, "POST"]
 
 
-@pytest.mark.differs("0.1: `async def load` is awaited")
-def test_0_1_an_async_load_is_awaited(start_host: StartHost) -> None:
+@pytest.mark.differs("`async def load` is awaited")
+def test_an_async_load_is_awaited(start_host: StartHost) -> None:
     host = start_host("""
         class Model:
             loaded = False
@@ -147,8 +147,8 @@ def test_0_1_an_async_load_is_awaited(start_host: StartHost) -> None:
     assert host.predict(1).json() is (host.name == "kingpost")
 
 
-@pytest.mark.differs("0.1: `async def load` is awaited; so is setup_environment before it")
-def test_0_1_an_async_setup_environment_is_awaited_before_the_load(
+@pytest.mark.differs("`async def load` is awaited; so is setup_environment before it")
+def test_an_async_setup_environment_is_awaited_before_the_load(
     start_host: StartHost, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("config") / "environment"
@@ -165,8 +165,8 @@ def test_0_1_an_async_setup_environment_is_awaited_before_the_load(
     assert host.predict(1).json() == expected
 
 
-@pytest.mark.differs("3.1 quirk: a model that is falsy loads")
-def test_3_1_a_falsy_model_loads(start_host: StartHost) -> None:
+@pytest.mark.differs("a model that is falsy loads")
+def test_a_falsy_model_loads(start_host: StartHost) -> None:
     source = "class Model:\n    def __len__(self): return 0\n    def predict(self, x): return x"
     host = start_host(source, state=None)
     if loads(host, "Model with name model is not ready."):
@@ -223,8 +223,8 @@ def test_no_array_is_pickled(start_host: StartHost) -> None:
         assert b"_reconstruct" in answer.content  # of a pickle
 
 
-@pytest.mark.differs("3.8: any other route is a 404; FastAPI adds one that tells the routes")
-def test_3_8_no_openapi_document(start_host: StartHost) -> None:
+@pytest.mark.differs("any other route is a 404; FastAPI adds one that tells the routes")
+def test_no_openapi_document(start_host: StartHost) -> None:
     host = start_host("class Model:\n    def predict(self, x): return x")
     status = host.http.get("/openapi.json").status_code
     assert status == (404 if host.name == "kingpost" else 200)
@@ -321,7 +321,7 @@ class Model:
 """
 
 
-@pytest.mark.differs("0.4: on /v1 routes, `stream: true` in the body always streams")
+@pytest.mark.differs("on /v1 routes, `stream: true` in the body always streams")
 @pytest.mark.parametrize("takes", ["model_input", "model_input: In", "request: Request"])
 def test_a_client_that_asks_for_a_stream_on_v1_gets_one(start_host: StartHost, takes: str) -> None:
     host = start_host(ASKED.format(takes=takes))
@@ -352,7 +352,7 @@ class Model:
 """
 
 
-@pytest.mark.differs("0.4: a stream of events on a /v1 route that fails ends with an error event")
+@pytest.mark.differs("a stream of events on a /v1 route that fails ends with an error event")
 def test_a_stream_on_v1_that_fails_says_so(start_host: StartHost) -> None:
     host = start_host(BREAKS)
 

@@ -1,4 +1,4 @@
-"""contract 3.1: loading."""
+"""Loading."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ secrets: {from_file: null, from_env: x, from_default: fallback, empty: null}
 FILES = {"packages/bundled.py": "BUNDLED = 1", "model/beside.py": "BESIDE = 2"}
 
 
-def test_3_1_a_model_gets_what_it_asks_for(start_host: StartHost, tmp_path: Path) -> None:
+def test_a_model_gets_what_it_asks_for(start_host: StartHost, tmp_path: Path) -> None:
     (tmp_path / "from_file").write_text("file")
     (tmp_path / "environment").write_text('{"name": "staging"}')
     places = ("--secrets-dir", str(tmp_path), "--environment-file", str(tmp_path / "environment"))
@@ -88,7 +88,7 @@ def test_the_host_imports_nothing_of_the_worker_and_no_numpy(start_host: StartHo
     assert host.predict(1).json() == []
 
 
-def test_3_1_a_constructor_gets_only_what_it_names(start_host: StartHost) -> None:
+def test_a_constructor_gets_only_what_it_names(start_host: StartHost) -> None:
     host = start_host("""
         class Model:
             def __init__(self, secrets, other=5): self.n = [len(secrets), other]
@@ -108,7 +108,7 @@ class Model:
 
 
 @pytest.mark.parametrize(("retries", "calls"), [(None, 2), ("0", 1), ("2", 3)])
-def test_3_1_load_is_tried_again_as_often_as_asked(
+def test_load_is_tried_again_as_often_as_asked(
     start_host: StartHost, retries: str | None, calls: int
 ) -> None:
     env = {"NUM_LOAD_RETRIES_TRUSS": retries} if retries else None
@@ -129,7 +129,7 @@ def test_the_failure_of_a_load_is_told(start_host: StartHost) -> None:
     assert host.worker.post("/slots").status_code == 503
 
 
-def test_3_1_relative_imports_are_refused_with_advice(start_host: StartHost) -> None:
+def test_relative_imports_are_refused_with_advice(start_host: StartHost) -> None:
     source = "from .beside import WORD\nclass Model:\n    def predict(self, x): return WORD"
     files = {"model/main.py": source, "model/beside.py": "WORD = 'beside'"}
     host = start_host(None, "model_class_filename: main.py", files, state="failed")
@@ -137,14 +137,14 @@ def test_3_1_relative_imports_are_refused_with_advice(start_host: StartHost) -> 
     assert "relative import" in host.text()
 
 
-def test_3_1_a_model_py_in_model_may_import_relatively_all_the_same(start_host: StartHost) -> None:
+def test_a_model_py_in_model_may_import_relatively_all_the_same(start_host: StartHost) -> None:
     # Truss means to refuse it, but the name that it gives the module makes it work.
     source = "from .beside import WORD\nclass Model:\n    def predict(self, x): return WORD"
     host = start_host(source, files={"model/beside.py": "WORD = 'beside'"})
     assert host.predict(1).json() == "beside"
 
 
-def test_3_1_the_models_module_can_be_looked_up(start_host: StartHost) -> None:
+def test_the_models_module_can_be_looked_up(start_host: StartHost) -> None:
     host = start_host("""
         from __future__ import annotations
         import dataclasses, pickle
@@ -164,7 +164,7 @@ def test_3_1_the_models_module_can_be_looked_up(start_host: StartHost) -> None:
     assert host.predict(7).json() == ["model.model", "model.model", 7, [1]]
 
 
-def test_3_1_module_file_and_class_have_the_names_of_the_configuration(
+def test_module_file_and_class_have_the_names_of_the_configuration(
     start_host: StartHost,
 ) -> None:
     files = {"model/main.py": "class Other:\n    def predict(self, x): return [__name__, x]"}
@@ -173,7 +173,7 @@ def test_3_1_module_file_and_class_have_the_names_of_the_configuration(
     assert host.predict(1).json() == ["main", 1]
 
 
-def test_3_1_packages_and_data_may_lie_elsewhere(start_host: StartHost) -> None:
+def test_packages_and_data_may_lie_elsewhere(start_host: StartHost) -> None:
     config = """
         data_dir: weights
         bundled_packages_dir: vendored
@@ -200,7 +200,7 @@ def test_3_1_packages_and_data_may_lie_elsewhere(start_host: StartHost) -> None:
         pytest.param("", marks=pytest.mark.kingpost_only("modules beside the model's folder")),
     ],
 )
-def test_3_1_a_package_may_use_the_names_of_the_servers_own_modules(
+def test_a_package_may_use_the_names_of_the_servers_own_modules(
     start_host: StartHost, folder: str
 ) -> None:
     files = {
@@ -235,20 +235,20 @@ BROKEN = [
 
 
 @pytest.mark.kingpost_only("Truss's server names no way out")
-def test_3_1_another_name_of_the_class_is_told_with_the_key_for_it(start_host: StartHost) -> None:
+def test_another_name_of_the_class_is_told_with_the_key_for_it(start_host: StartHost) -> None:
     host = start_host("class Modell:\n    def predict(self, x): pass", state=None)
     said = host.wait("failed").text()
     assert "has no attribute 'Model' but Modell; rename the class, or set model_class_name" in said
 
 
-def test_3_1_what_cannot_be_imported_or_made_fails_the_load(start_host: StartHost) -> None:
+def test_what_cannot_be_imported_or_made_fails_the_load(start_host: StartHost) -> None:
     hosts = [start_host(source, state=None) for source, _ in BROKEN]
     for (source, complaint), host in zip(BROKEN, hosts, strict=True):
         assert complaint in host.wait("failed").text(), source
 
 
 @pytest.mark.conformance_only("both servers look every 30 s")
-def test_3_1_a_new_environment_is_told_while_serving(start_host: StartHost, tmp_path: Path) -> None:
+def test_a_new_environment_is_told_while_serving(start_host: StartHost, tmp_path: Path) -> None:
     file = tmp_path / "environment"
     model = """
         class Model:
@@ -264,7 +264,7 @@ def test_3_1_a_new_environment_is_told_while_serving(start_host: StartHost, tmp_
         wait_until(lambda host=host: host.predict(1).json() == [{"name": "production"}], 40)
 
 
-def test_3_1_while_loading_the_server_answers_and_is_not_ready(
+def test_while_loading_the_server_answers_and_is_not_ready(
     start_host: StartHost, tmp_path: Path
 ) -> None:
     gate = tmp_path / "go"
@@ -295,7 +295,7 @@ def test_3_1_while_loading_the_server_answers_and_is_not_ready(
     assert host.http.get("/v1/models/model").status_code == 200
 
 
-def test_3_1_a_declared_schema_is_told_before_the_model_is_loaded(
+def test_a_declared_schema_is_told_before_the_model_is_loaded(
     start_host: StartHost, tmp_path: Path
 ) -> None:
     gate = tmp_path / "go"
@@ -319,7 +319,7 @@ def test_3_1_a_declared_schema_is_told_before_the_model_is_loaded(
     host.wait("ready")
 
 
-def test_3_8_log_records_are_json_lines_with_the_request_id(start_host: StartHost) -> None:
+def test_log_records_are_json_lines_with_the_request_id(start_host: StartHost) -> None:
     host = start_host("""
         import logging
         class Model:
@@ -371,7 +371,7 @@ def test_prints_and_logs_become_json_lines_with_the_request_id(
 
 
 @pytest.mark.kingpost_only("a package that Truss checks before it is pushed")
-def test_3_1_a_wrong_package_ends_the_start_with_one_sentence(start_host: StartHost) -> None:
+def test_a_wrong_package_ends_the_start_with_one_sentence(start_host: StartHost) -> None:
     host = start_host("", "runtime: {predict_concurrency: 0}", state=None)
     assert host.process.wait(20) == 1
     assert host.text().strip() == (

@@ -1,4 +1,4 @@
-"""contract 3.5 and 3.6: what comes in, what goes out; as sync calls and as jobs."""
+"""What comes in, what goes out; as sync calls and as jobs."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -74,16 +74,14 @@ def host(start_host: StartHost) -> RunningHost:
         (b"null", "None"),
     ],
 )
-def test_3_5_any_json_whatever_the_content_type(
-    host: RunningHost, content: bytes, text: str
-) -> None:
+def test_any_json_whatever_the_content_type(host: RunningHost, content: bytes, text: str) -> None:
     for content_type in ("application/json", "text/plain", "image/png"):
         for answer in host.answers(content=content, headers={"content-type": content_type}):
             assert (answer.status_code, answer.json()["text"]) == (200, text)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{'a': 1}"])
-def test_3_5_bad_json_is_400(host: RunningHost, content: bytes) -> None:
+def test_bad_json_is_400(host: RunningHost, content: bytes) -> None:
     with pytest.raises(json.JSONDecodeError) as decoder:
         json.loads(content)
     for answer in host.answers(content=content):
@@ -93,13 +91,13 @@ def test_3_5_bad_json_is_400(host: RunningHost, content: bytes) -> None:
         assert answer.headers["x-baseten-error-source"] == "04"
 
 
-def test_3_5_invalid_utf8_is_500(host: RunningHost) -> None:
+def test_invalid_utf8_is_500(host: RunningHost) -> None:
     for answer in host.answers(content=b'"\xff"'):
         assert (answer.status_code, answer.headers["x-baseten-error-code"]) == (500, "500")
         assert answer.json()["error"].startswith("Unhandled exception: UnicodeDecodeError")
 
 
-def test_3_5_octet_stream_is_msgpack_both_ways(host: RunningHost) -> None:
+def test_octet_stream_is_msgpack_both_ways(host: RunningHost) -> None:
     given = {"at": datetime(2026, 1, 2, tzinfo=UTC), "n": Decimal("1.5"), "d": timedelta(1, 2, 3)}
     for answer in host.answers(content=pack(given), headers=OCTETS):
         assert answer.headers["content-type"] == "application/octet-stream"
@@ -109,7 +107,7 @@ def test_3_5_octet_stream_is_msgpack_both_ways(host: RunningHost) -> None:
         assert "datetime.timedelta(days=1, seconds=2, microseconds=3)" in text
 
 
-def test_3_5_numpy_arrays_travel_in_msgpack(host: RunningHost) -> None:
+def test_numpy_arrays_travel_in_msgpack(host: RunningHost) -> None:
     array = numpy.arange(4, dtype="int16").reshape(2, 2)
     answer = host.predict(content=pack([array, numpy.float64(2.5)]), headers=OCTETS)
     text = msgpack.unpackb(answer.content)["text"]
@@ -119,7 +117,7 @@ def test_3_5_numpy_arrays_travel_in_msgpack(host: RunningHost) -> None:
     assert returned["a"].tolist() == [0, 1, 2]
 
 
-def test_3_5_malformed_msgpack_and_object_arrays_are_400(host: RunningHost) -> None:
+def test_malformed_msgpack_and_object_arrays_are_400(host: RunningHost) -> None:
     assert host.predict(content=b"\xc1", headers=OCTETS).status_code == 400
     pickled = {b"nd": True, b"type": "|O", b"kind": b"O", b"shape": [1], b"data": b"x"}
     answer = host.predict(content=msgpack.packb(pickled), headers=OCTETS)
@@ -142,14 +140,14 @@ def tagged(**content: Any) -> bytes:
         (tagged(nd=True, type="zz", kind=b"", shape=[1], data=b"x"), 500, "Unhandled exception: TypeError: data type 'zz' not understood"),
     ],
 )  # fmt: skip
-def test_3_5_what_msgpack_may_not_say(
+def test_what_msgpack_may_not_say(
     host: RunningHost, content: bytes, status: int, error: str
 ) -> None:
     for answer in host.answers(content=content, headers=OCTETS):
         assert (answer.status_code, answer.json()) == (status, {"error": error})
 
 
-def test_3_5_a_tag_without_its_data_is_a_dict(host: RunningHost) -> None:
+def test_a_tag_without_its_data_is_a_dict(host: RunningHost) -> None:
     answer = host.predict(content=tagged(__uuid__=True), headers=OCTETS)
     assert msgpack.unpackb(answer.content)["text"] == "{b'__uuid__': True}"
 
@@ -165,7 +163,7 @@ def test_3_5_a_tag_without_its_data_is_a_dict(host: RunningHost) -> None:
         ("none", "null"),
     ],
 )
-def test_3_6_json_output(host: RunningHost, value: str, body: str) -> None:
+def test_json_output(host: RunningHost, value: str, body: str) -> None:
     for answer in host.answers({"value": value}):
         assert (answer.status_code, answer.content.decode()) == (200, body)
         assert answer.headers["content-type"] == "application/json"
@@ -182,7 +180,7 @@ def test_3_6_json_output(host: RunningHost, value: str, body: str) -> None:
         ("dataclass", "Point"),
     ],
 )
-def test_3_6_what_json_cannot_say_is_a_500_that_names_the_type(
+def test_what_json_cannot_say_is_a_500_that_names_the_type(
     host: RunningHost, value: str, name: str
 ) -> None:
     error = f"Unhandled exception: TypeError: Object of type {name} is not JSON serializable"
@@ -191,7 +189,7 @@ def test_3_6_what_json_cannot_say_is_a_500_that_names_the_type(
         assert answer.json() == {"error": error}
 
 
-def test_3_6_octet_stream_output(host: RunningHost) -> None:
+def test_octet_stream_output(host: RunningHost) -> None:
     def out(value: str) -> bytes:
         return host.predict(content=pack({"value": value}), headers=OCTETS).content
 
@@ -209,14 +207,14 @@ def test_3_6_octet_stream_output(host: RunningHost) -> None:
         assert answer.headers["content-type"] == "application/json"
 
 
-def test_3_6_a_response_goes_out_as_it_is(host: RunningHost) -> None:
+def test_a_response_goes_out_as_it_is(host: RunningHost) -> None:
     for answer in host.answers({"value": "created"}):
         assert answer.headers["x-mine"] == "yes"
         assert (answer.status_code, answer.json()) == (201, {"x": 1})
         assert "x-baseten-error-code" not in answer.headers
 
 
-def test_3_6_a_response_of_300_and_above_gets_the_error_headers(host: RunningHost) -> None:
+def test_a_response_of_300_and_above_gets_the_error_headers(host: RunningHost) -> None:
     for answer in host.answers({"value": "teapot"}):
         assert answer.headers["x-baseten-error-code"] == "700"
         assert answer.headers["x-baseten-error-source"] == "04"
@@ -225,7 +223,7 @@ def test_3_6_a_response_of_300_and_above_gets_the_error_headers(host: RunningHos
 
 
 @pytest.mark.kingpost_only("jobs")
-def test_3_6_a_large_result_comes_in_pieces(host: RunningHost) -> None:
+def test_a_large_result_comes_in_pieces(host: RunningHost) -> None:
     job = host.job("x" * 700_000)
     assert job.kinds == "RBBBE"
     assert len(job.json()["text"]) == 700_002
@@ -255,7 +253,7 @@ class Model:
 """
 
 
-def test_3_5_pydantic_input_is_validated(start_host: StartHost) -> None:
+def test_pydantic_input_is_validated(start_host: StartHost) -> None:
     host = start_host(TYPED)
     assert host.predict({"name": "a"}).json() == {"name": "a"}
     refused = host.predict({"name": "a", "items": [{"value": 1}, {"value": "x"}]})
@@ -295,7 +293,7 @@ class Model:
 """
 
 
-def test_3_5_a_request_only_predict_skips_parsing_everywhere(start_host: StartHost) -> None:
+def test_a_request_only_predict_skips_parsing_everywhere(start_host: StartHost) -> None:
     host = start_host(REQUEST_ONLY)
     answer = host.predict(content=b"\xff\xff", headers={"x-baseten-request-id": "r1"})
     assert answer.json() == ["POST", "/v1/models/model:predict", 2, "r1"]
@@ -303,7 +301,7 @@ def test_3_5_a_request_only_predict_skips_parsing_everywhere(start_host: StartHo
 
 
 @pytest.mark.kingpost_only("jobs")
-def test_3_5_a_job_looks_like_a_predict_to_a_model_that_reads_its_request(
+def test_a_job_looks_like_a_predict_to_a_model_that_reads_its_request(
     start_host: StartHost,
 ) -> None:
     host = start_host(REQUEST_ONLY)
@@ -311,7 +309,7 @@ def test_3_5_a_job_looks_like_a_predict_to_a_model_that_reads_its_request(
     assert job.json() == ["POST", "/v1/models/model:predict", 1, "r2"]
 
 
-def test_3_5_a_predict_without_arguments_still_needs_a_body(start_host: StartHost) -> None:
+def test_a_predict_without_arguments_still_needs_a_body(start_host: StartHost) -> None:
     host = start_host("class Model:\n    def predict(self): return 1")
     assert host.predict(content=b"").status_code == 400
     assert host.predict(0).json() == 1

@@ -1,4 +1,4 @@
-"""contract 3.2 and 3.4: the method set, signature rules and the /v1 methods."""
+"""The method set, signature rules and the /v1 methods."""
 
 import re
 import textwrap
@@ -53,14 +53,12 @@ VIOLATIONS = [
 
 @pytest.mark.kingpost_only("it reads the methods in this process")
 @pytest.mark.parametrize(("body", "message"), VIOLATIONS)
-def test_3_2_violations_are_found(body: str, message: str) -> None:
+def test_violations_are_found(body: str, message: str) -> None:
     with pytest.raises(ModelDefinitionError, match=re.escape(message)):
         methods(body)
 
 
-def test_3_2_violations_fail_the_load(
-    start_host: StartHost, request: pytest.FixtureRequest
-) -> None:
+def test_violations_fail_the_load(start_host: StartHost, request: pytest.FixtureRequest) -> None:
     """Each in a host of its own; in `make test` only the first two, since all raise the same exception there."""
     compares = request.config.getoption("--server")
     violations = VIOLATIONS if compares else VIOLATIONS[: repeated(2, len(VIOLATIONS))]
@@ -89,7 +87,7 @@ TAKES = [
 ]
 
 
-def test_3_2_what_a_method_takes(start_host: StartHost) -> None:
+def test_what_a_method_takes(start_host: StartHost) -> None:
     hosts = at_once(start_host, [source(body) for body, _ in TAKES], "ready")
     for (body, result), host in zip(TAKES, hosts, strict=True):
         assert host.predict("in").json() == result, body
@@ -108,7 +106,7 @@ OUTPUTS: list[tuple[str, tuple[str | None, bool | None] | None]] = [
 ]
 
 
-def test_3_8_the_schema_of_what_comes_out(start_host: StartHost) -> None:
+def test_the_schema_of_what_comes_out(start_host: StartHost) -> None:
     prelude = (
         PRELUDE + "import collections.abc, pydantic\nclass Out(pydantic.BaseModel):\n    a: int\n"
     )
@@ -124,7 +122,7 @@ def test_3_8_the_schema_of_what_comes_out(start_host: StartHost) -> None:
         assert schema["input_schema"] is None
 
 
-def test_3_2_annotations_that_are_texts_declare_nothing(start_host: StartHost) -> None:
+def test_annotations_that_are_texts_declare_nothing(start_host: StartHost) -> None:
     body = """
         import pydantic
         class In(pydantic.BaseModel):
@@ -156,7 +154,7 @@ class Model:
 """
 
 
-def test_3_4_v1_methods_have_their_routes(start_host: StartHost) -> None:
+def test_v1_methods_have_their_routes(start_host: StartHost) -> None:
     host = start_host(V1)
 
     def post(route: str, **how: Any) -> Any:
@@ -180,7 +178,7 @@ def test_3_4_v1_methods_have_their_routes(start_host: StartHost) -> None:
 
 
 @pytest.mark.kingpost_only("jobs")
-def test_3_4_v1_methods_run_as_jobs(start_host: StartHost) -> None:
+def test_v1_methods_run_as_jobs(start_host: StartHost) -> None:
     host = start_host(V1)
     chat = host.job(1, headers={"x-kingpost-path": "/v1/chat/completions"})
     assert chat.json() == ["chat", 1, "/v1/chat/completions"]

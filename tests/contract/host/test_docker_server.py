@@ -97,7 +97,7 @@ def host(start_host: StartHost) -> RunningHost:
     return start_host(None, config(f"{sys.executable} server.py"), {"server.py": SERVER})
 
 
-def test_3_11_endpoints_are_mapped_and_the_rest_is_passed_on(host: RunningHost) -> None:
+def test_endpoints_are_mapped_and_the_rest_is_passed_on(host: RunningHost) -> None:
     assert host.state()["slots"] == 2
     answer = host.predict("x", headers={"x-baseten-request-id": "r"}, params={"a": "1"})
     assert answer.json() == {
@@ -117,7 +117,7 @@ def test_3_11_endpoints_are_mapped_and_the_rest_is_passed_on(host: RunningHost) 
     assert any("server starts with true" in line.get("message", "") for line in host.logs())
 
 
-def test_3_11_streams_pass_through(host: RunningHost) -> None:
+def test_streams_pass_through(host: RunningHost) -> None:
     answer = host.predict("stream")
     assert answer.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -156,7 +156,7 @@ def test_a_cancel_closes_the_connection(
     assert host.state()["busy"] == 0
 
 
-async def test_3_11_websockets_are_relayed(host: RunningHost) -> None:
+async def test_websockets_are_relayed(host: RunningHost) -> None:
     async with host.websocket() as ws:
         await ws.send("a")
         assert await ws.recv() == "aa"

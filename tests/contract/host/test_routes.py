@@ -1,4 +1,4 @@
-"""contract 3.8 and 3.9: the server's routes and its errors."""
+"""The server's routes and its errors."""
 
 import json
 import signal
@@ -50,7 +50,7 @@ def host(start_host: StartHost) -> RunningHost:
     return start_host(MODEL)
 
 
-def test_3_8_liveness_readiness_loaded_and_aliases(host: RunningHost) -> None:
+def test_liveness_readiness_loaded_and_aliases(host: RunningHost) -> None:
     assert (host.http.get("/").status_code, host.http.get("/").text) == (200, "true")
     for path in ("/v1/models/model", "/v1/models/any", "/v1/models/any/loaded", "/ping"):
         assert (host.http.get(path).status_code, host.http.get(path).text) == (200, "{}")
@@ -60,7 +60,7 @@ def test_3_8_liveness_readiness_loaded_and_aliases(host: RunningHost) -> None:
     assert host.http.get("/v1/models/model/schema").status_code == 404
 
 
-def test_3_8_a_health_check_without_a_word_is_no_refusal(host: RunningHost) -> None:
+def test_a_health_check_without_a_word_is_no_refusal(host: RunningHost) -> None:
     host.predict({"healthy": None})
     assert host.http.get("/v1/models/model").status_code == 200
     assert "Health check failed." in host.text()
@@ -68,7 +68,7 @@ def test_3_8_a_health_check_without_a_word_is_no_refusal(host: RunningHost) -> N
 
 
 @pytest.mark.parametrize("sick", [False, "raise", 0, []])
-def test_3_8_is_healthy_gates_readiness_only(host: RunningHost, sick: object) -> None:
+def test_is_healthy_gates_readiness_only(host: RunningHost, sick: object) -> None:
     host.predict({"healthy": sick})
     answer = host.http.get("/v1/models/model")
     assert answer.status_code == 503
@@ -82,7 +82,7 @@ def test_3_8_is_healthy_gates_readiness_only(host: RunningHost, sick: object) ->
     assert host.http.get("/v1/models/model").status_code == 200
 
 
-def test_3_8_metrics_are_the_models_own(host: RunningHost) -> None:
+def test_metrics_are_the_models_own(host: RunningHost) -> None:
     host.predict(1)
     for path in ("/metrics", "/metrics/"):
         text = host.http.get(path, follow_redirects=True).text
@@ -92,7 +92,7 @@ def test_3_8_metrics_are_the_models_own(host: RunningHost) -> None:
         assert "python_" not in text
 
 
-def test_3_8_unknown_routes_and_methods_have_fastapis_shape(host: RunningHost) -> None:
+def test_unknown_routes_and_methods_have_fastapis_shape(host: RunningHost) -> None:
     missing = host.http.get("/nowhere")
     assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
     assert "x-baseten-error-code" not in missing.headers
@@ -112,7 +112,7 @@ def test_3_8_unknown_routes_and_methods_have_fastapis_shape(host: RunningHost) -
 
 
 @pytest.mark.parametrize("what", ["bug", "starlette", "stop"])
-def test_3_9_errors_of_the_model_are_500_without_their_text(host: RunningHost, what: str) -> None:
+def test_errors_of_the_model_are_500_without_their_text(host: RunningHost, what: str) -> None:
     for answer in host.answers(what):
         assert answer.status_code == 500
         assert answer.json() == {"error": "Internal Server Error (in model/chainlet)."}
@@ -121,7 +121,7 @@ def test_3_9_errors_of_the_model_are_500_without_their_text(host: RunningHost, w
 
 
 @pytest.mark.parametrize("detail", ["wrong", {"why": ["a", 1]}, "é"])
-def test_3_9_a_fastapi_exception_passes_its_status_and_detail(
+def test_a_fastapi_exception_passes_its_status_and_detail(
     host: RunningHost, detail: object
 ) -> None:
     for answer in host.answers([422, detail]):
@@ -130,14 +130,14 @@ def test_3_9_a_fastapi_exception_passes_its_status_and_detail(
         assert "x-dropped" not in answer.headers
 
 
-def test_3_9_a_status_without_a_body_has_none(host: RunningHost) -> None:
+def test_a_status_without_a_body_has_none(host: RunningHost) -> None:
     answer = host.predict([204, "no body"])
     assert (answer.status_code, answer.content) == (204, b"")
     assert "content-length" not in answer.headers
     assert host.predict(1).status_code == 200
 
 
-def test_3_9_a_detail_that_is_no_json_is_an_error_all_the_same(host: RunningHost) -> None:
+def test_a_detail_that_is_no_json_is_an_error_all_the_same(host: RunningHost) -> None:
     for answer in host.answers("no json"):
         assert (answer.status_code, answer.headers["x-baseten-error-code"]) == (500, "500")
         assert answer.json()["error"].startswith("Unhandled exception: TypeError: ")
@@ -151,7 +151,7 @@ def test_half_a_surrogate_pair_in_a_detail_is_escaped(host: RunningHost) -> None
         assert (answer.status_code, answer.json()["error"]) == (422, "\\ud800")
 
 
-def test_3_9_sys_exit_is_plain_text_and_the_server_survives(host: RunningHost) -> None:
+def test_sys_exit_is_plain_text_and_the_server_survives(host: RunningHost) -> None:
     answer = host.predict("exit")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -159,7 +159,7 @@ def test_3_9_sys_exit_is_plain_text_and_the_server_survives(host: RunningHost) -
     assert host.predict(1).json() == 1
 
 
-def test_3_9_tracebacks_in_the_log_begin_at_the_models_file(host: RunningHost) -> None:
+def test_tracebacks_in_the_log_begin_at_the_models_file(host: RunningHost) -> None:
     host.predict("bug")
     lines = [json.dumps(line) for line in host.logs()]
     last = [line for line in lines if "NotImplementedError" in line][-1]
@@ -178,7 +178,7 @@ class Model:
 """
 
 
-def test_3_8_hot_reload_swaps_the_code_and_keeps_the_state(start_host: StartHost) -> None:
+def test_hot_reload_swaps_the_code_and_keeps_the_state(start_host: StartHost) -> None:
     source = RELOADABLE.format(helper="words")
     host = start_host(source, files={"model/words.py": "WORD = 'old'"})
     file = host.package / "model" / "model.py"
@@ -200,7 +200,7 @@ def test_3_8_hot_reload_swaps_the_code_and_keeps_the_state(start_host: StartHost
         assert host.predict(1).status_code == 200
 
 
-def test_3_8_sigterm_lets_running_and_queued_requests_finish(start_host: StartHost) -> None:
+def test_sigterm_lets_running_and_queued_requests_finish(start_host: StartHost) -> None:
     host = start_host("""
         import pathlib, time
         class Model:

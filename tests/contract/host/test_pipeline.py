@@ -1,4 +1,4 @@
-"""contract 3.3: the pipeline, its slots, and clients that leave; the order of sync calls and jobs."""
+"""The pipeline, its slots, and clients that leave; the order of sync calls and jobs."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ def steps(start_host: StartHost) -> Iterator[Steps]:
         yield Steps(start_host(STEPS), pool)
 
 
-def test_3_3_pre_predict_post_and_one_slot_around_predict_only(steps: Steps) -> None:
+def test_pre_predict_post_and_one_slot_around_predict_only(steps: Steps) -> None:
     host = steps.host
     first = steps.start(host.predict, "a")
     steps.wait("run-a")
@@ -84,7 +84,7 @@ def test_3_3_pre_predict_post_and_one_slot_around_predict_only(steps: Steps) -> 
 
 
 @JOBS
-def test_3_3_sync_goes_before_jobs_that_wait_longer(steps: Steps) -> None:
+def test_sync_goes_before_jobs_that_wait_longer(steps: Steps) -> None:
     host = steps.host
     running = steps.start(host.predict, "a")
     steps.wait("run-a")
@@ -103,7 +103,7 @@ def test_3_3_sync_goes_before_jobs_that_wait_longer(steps: Steps) -> None:
 
 
 @pytest.mark.kingpost_only("private routes")
-def test_3_3_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
+def test_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
     host = steps.host
     token = host.worker.post("/slots").json()["slot"]
     assert host.worker.post("/slots?wait=0.01").status_code == 204
@@ -126,7 +126,7 @@ def test_3_3_a_slot_is_reserved_kept_and_given_back(steps: Steps) -> None:
     assert host.worker.post("/slots?wait=soon").status_code == 400
 
 
-def test_3_3_a_client_that_leaves_is_noticed_and_its_successor_runs(steps: Steps) -> None:
+def test_a_client_that_leaves_is_noticed_and_its_successor_runs(steps: Steps) -> None:
     host = steps.host
     with pytest.raises(httpx.ReadTimeout):
         host.http.post(PREDICT, content=json.dumps("gone"), timeout=0.2)
@@ -136,7 +136,7 @@ def test_3_3_a_client_that_leaves_is_noticed_and_its_successor_runs(steps: Steps
     assert host.predict("next").status_code == 200
 
 
-def test_3_3_a_queued_predict_of_a_client_that_left_never_runs(steps: Steps) -> None:
+def test_a_queued_predict_of_a_client_that_left_never_runs(steps: Steps) -> None:
     host = steps.host
     running = steps.start(host.predict, "a")
     steps.wait("run-a")
@@ -152,7 +152,7 @@ def test_3_3_a_queued_predict_of_a_client_that_left_never_runs(steps: Steps) -> 
 
 
 @JOBS
-def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
+def test_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
     host = steps.host
     job = steps.start(host.job, "j", "the-job")
     steps.wait("run-j")
@@ -167,7 +167,7 @@ def test_3_3_a_stopped_sync_job_is_told_and_ends_with_499(steps: Steps) -> None:
 
 
 @JOBS
-def test_3_3_a_job_that_waits_for_a_slot_can_be_stopped(steps: Steps) -> None:
+def test_a_job_that_waits_for_a_slot_can_be_stopped(steps: Steps) -> None:
     host = steps.host
     running = steps.start(host.predict, "a")
     steps.wait("run-a")
@@ -180,7 +180,7 @@ def test_3_3_a_job_that_waits_for_a_slot_can_be_stopped(steps: Steps) -> None:
 
 
 @JOBS
-def test_3_3_the_same_job_twice_is_refused(steps: Steps) -> None:
+def test_the_same_job_twice_is_refused(steps: Steps) -> None:
     host = steps.host
     job = steps.start(host.job, "j", "twin")
     steps.wait("run-j")
@@ -211,7 +211,7 @@ class Model:
 
 
 @JOBS
-def test_3_3_an_async_job_is_cancelled_by_stop_and_by_leaving(start_host: StartHost) -> None:
+def test_an_async_job_is_cancelled_by_stop_and_by_leaving(start_host: StartHost) -> None:
     with ThreadPoolExecutor() as pool:
         steps = Steps(start_host(ASYNC), pool)
         host = steps.host
@@ -261,7 +261,7 @@ def looking(start_host: StartHost) -> RunningHost:
 
 
 @pytest.mark.parametrize("name", ["value", "stream"])
-def test_3_3_async_code_sees_the_disconnect_before_it_is_cancelled(
+def test_async_code_sees_the_disconnect_before_it_is_cancelled(
     looking: RunningHost, name: str
 ) -> None:
     with ThreadPoolExecutor() as pool:
@@ -279,7 +279,7 @@ def test_3_3_async_code_sees_the_disconnect_before_it_is_cancelled(
 
 
 @pytest.mark.kingpost_only("runtime.stop_grace_seconds is ours")
-def test_3_3_async_code_that_never_looks_is_cancelled_when_the_package_s_grace_is_over(
+def test_async_code_that_never_looks_is_cancelled_when_the_package_s_grace_is_over(
     start_host: StartHost,
 ) -> None:
     """Without a grace at once; the host that `looking` is gives it a minute."""
@@ -305,7 +305,7 @@ def test_3_3_async_code_that_never_looks_is_cancelled_when_the_package_s_grace_i
 
 @JOBS
 @pytest.mark.parametrize("name", ["job", "stream-job"])
-def test_3_3_async_code_sees_the_cancel_of_its_job(looking: RunningHost, name: str) -> None:
+def test_async_code_sees_the_cancel_of_its_job(looking: RunningHost, name: str) -> None:
     with ThreadPoolExecutor() as pool:
         steps = Steps(looking, pool)
         job = steps.start(looking.job, name, name)
@@ -316,7 +316,7 @@ def test_3_3_async_code_sees_the_cancel_of_its_job(looking: RunningHost, name: s
         looking.settle(busy=0)
 
 
-def test_3_3_each_step_may_be_sync_async_a_generator_or_end_the_call(start_host: StartHost) -> None:
+def test_each_step_may_be_sync_async_a_generator_or_end_the_call(start_host: StartHost) -> None:
     host = start_host("""
         import fastapi
         from fastapi import Request
@@ -344,7 +344,7 @@ def test_3_3_each_step_may_be_sync_async_a_generator_or_end_the_call(start_host:
     assert (host.predict("pay").status_code, host.predict("pay").json()) == (402, {"error": "pay"})
 
 
-def test_3_3_a_coroutine_of_a_plain_function_is_not_awaited(start_host: StartHost) -> None:
+def test_a_coroutine_of_a_plain_function_is_not_awaited(start_host: StartHost) -> None:
     host = start_host("""
         import asyncio
         class Model:
@@ -373,7 +373,7 @@ class Model:
 """
 
 
-def test_3_3_the_request_can_be_read_like_any_other(start_host: StartHost) -> None:
+def test_the_request_can_be_read_like_any_other(start_host: StartHost) -> None:
     host = start_host(READS_ITS_REQUEST)
     assert host.predict("again").json() == ['"again"', "again", '"again"']
     who = host.predict("who", params={"a": "b"}).json()
@@ -384,7 +384,7 @@ def test_3_3_the_request_can_be_read_like_any_other(start_host: StartHost) -> No
     assert host.predict("receive").json() == ["still there", False]
 
 
-def test_3_3_concurrency_is_as_configured(start_host: StartHost) -> None:
+def test_concurrency_is_as_configured(start_host: StartHost) -> None:
     with ThreadPoolExecutor() as pool:
         steps = Steps(start_host(STEPS, "runtime: {predict_concurrency: 3}"), pool)
         calls = [steps.start(steps.host.predict, name) for name in "abcd"]
@@ -398,7 +398,7 @@ def test_3_3_concurrency_is_as_configured(start_host: StartHost) -> None:
         assert {call.result().status_code for call in calls} == {200}  # type: ignore[attr-defined]
 
 
-def test_3_3_postprocess_after_a_stream_or_response_is_an_error(start_host: StartHost) -> None:
+def test_postprocess_after_a_stream_or_response_is_an_error(start_host: StartHost) -> None:
     host = start_host("""
         from starlette.responses import Response
         class Model:
