@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev-ready
 
-.PHONY: setup demo up test test-stacks test-all shipped browser check format docs screenshots attack chaos conformance bench bench-quick clean
+.PHONY: setup demo up test test-stacks test-all shipped browser check format docs reference screenshots attack chaos conformance bench bench-quick clean
 
 # uv and pip leave compiling to the first import; with this variable every process would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -75,6 +75,10 @@ format: $(DEV)
 # The site, in build/site. It fails at a broken link or anchor, and asks no other host for anything.
 docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# The pages of the reference that the code writes.
+reference: $(DEV)
+	$(BIN)/python -m tests.reference
 
 # Every page of the console, in both themes, wide and narrow: build/screenshots.
 screenshots: $(DEV)

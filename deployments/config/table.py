@@ -1,11 +1,8 @@
-"""`python -m deployments.config.table`: writes docs/config.md from the schema."""
-
-from pathlib import Path
+"""Writes docs/config.md from the schema, for `make reference`."""
 
 from deployments.config.fates import Row, rows
 from deployments.config.schema import OURS
 
-FILE = Path(__file__).resolve().parents[2] / "docs" / "config.md"
 HEAD = """# config.yaml
 
 This page lists every key that Truss 0.18 knows, and those that only Kingpost has (OURS).
@@ -23,7 +20,7 @@ More rules:
 - Warnings and refusals appear only when a key asks for something. Defaults and nulls never cause one.
 - The model always gets the whole file as `config`, with Truss's defaults added.
 
-In the table, the notes of limited and refused keys complete a sentence that begins with the key. `python -m deployments.config.table` writes this page.
+In the table, the notes of limited and refused keys complete a sentence that begins with the key. `make reference` writes this page.
 
 | key | value | in Kingpost |
 |---|---|---|
@@ -40,7 +37,3 @@ def _line(row: Row) -> str:
     said = f"**{row.fate.kind}**" if row.fate.kind != "honoured" else "honoured"
     about = f": {row.fate.said}" if row.fate.said else ""
     return f"| `{row.key}` | {row.wanted} | {said}{about} |\n"
-
-
-if __name__ == "__main__":
-    FILE.write_text(table())

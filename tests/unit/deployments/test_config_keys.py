@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from cli.accepting import check_named
-from deployments.config import table as config_table
 from deployments.config.check import kept, was_allowed
 from deployments.config.fates import Finding, rows
 from deployments.packages.package import Package, PackageError
@@ -265,7 +264,3 @@ def test_every_key_has_a_fate_and_a_type() -> None:
     assert len(known) > 120
     assert all(row.wanted for row in known)
     assert all(row.fate.said.endswith((".", "it")) for row in known if row.fate.kind != "honoured")
-
-
-def test_the_table_in_the_docs_is_the_schema() -> None:
-    assert config_table.FILE.read_text() == config_table.table()
