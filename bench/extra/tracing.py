@@ -1,9 +1,11 @@
 """What traces cost: `python -m bench.extra.tracing`. The same parts without traces, and with a hundredth of the requests traced, in turns.
 
 The processor time of a request counts, of the API or of the replica with its host, because the rate depends on the neighbours, too.
+It differs by a tenth from one second to the next, so that a round of calls is many short slices, in turns.
 """
 
 import json
+import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +24,7 @@ from tests.collector import Collector
 from tests.processes import Process
 
 MOST = 1.02  # of the time without traces
+SLICES, SLICE_SECONDS = 8, 0.6  # of a round of calls
 SUBMIT, SYNC, DRAIN = "µs a submit", "µs a sync call", "µs a job"
 TRACED = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
 CALL = ("POST", "/production/predict", json.dumps({"text": "x" * 1000}))
@@ -40,6 +43,20 @@ def called(api: Process, calls: Order, figure: str) -> Figures:
     before = processor_seconds(api)
     measured = drive(calls)
     return {figure: (processor_seconds(api) - before) / measured.answers * 1e6}
+
+
+def sliced(plan: Mapping[str, tuple[Process, Order, str]], pace: Pace) -> Rounds:
+    """Rounds of calls. A figure of a round is the mean of its slices."""
+    slices = replace(pace, rounds=pace.rounds * SLICES)
+    short = {
+        name: (part, replace(calls, seconds=SLICE_SECONDS), figure)
+        for name, (part, calls, figure) in plan.items()
+    }
+    found = alternate({name: lambda p=p: called(*p) for name, p in short.items()}, slices)
+    return {
+        name: [_mean(figures[first : first + SLICES]) for first in range(0, len(figures), SLICES)]
+        for name, figures in found.items()
+    }
 
 
 def drained(variables: Variables) -> Figures:
@@ -85,7 +102,7 @@ def measure(pace: Pace) -> Report:
             plans = {name: online(stacks, variables, pace) for name, variables in both.items()}
             for kind in range(2):
                 plan = {name: made[kind] for name, made in plans.items()}
-                found.append(alternate({n: lambda p=p: called(*p) for n, p in plan.items()}, pace))
+                found.append(sliced(plan, pace))
         found.append(alternate({n: lambda v=v: drained(v) for n, v in both.items()}, pace))
     rounds = {name: [_joined(each) for each in zip(*(f[name] for f in found), strict=True)] for name in both}  # fmt: skip
     claims = [
@@ -94,6 +111,10 @@ def measure(pace: Pace) -> Report:
     ]
     notes = [f"{len(collector.spans):,} spans came to the collector"]
     return Report("tracing", "traces at 1 % against none, processor time", rounds, claims, notes)
+
+
+def _mean(slices: list[Figures]) -> Figures:
+    return {name: statistics.fmean(each[name] for each in slices) for name in slices[0]}
 
 
 def _joined(parts: tuple[Figures, ...]) -> Figures:
