@@ -22,7 +22,7 @@ from bench import (
     sync,
     webhooks,
 )
-from bench.tools import table
+from bench.tools import rounds, table
 from bench.tools.rounds import QUICK, Claim, Pace, Report
 
 ALL: dict[str, Callable[[Pace], Report]] = {
@@ -47,7 +47,7 @@ def run(names: tuple[str, ...], pace: Pace) -> tuple[list[Report], list[str]]:
             broken.append(name)
             continue
         reports.append(report)
-        print(f"{table.show(report)}\n  took {time.monotonic() - began:.0f} s\n", flush=True)
+        print(f"{rounds.show(report)}\n  took {time.monotonic() - began:.0f} s\n", flush=True)
         if not pace.quick:
             table.store(report)
     return reports, broken

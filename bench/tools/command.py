@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bench.tools import table
-from bench.tools.rounds import QUICK, Pace, Report
+from bench.tools.rounds import QUICK, Pace, Report, show
 
 Measure = Callable[[Pace], Report]
 
@@ -27,6 +27,6 @@ def main(measure: Measure) -> None:
     """Measures, prints, and keeps the result when asked to."""
     pace, keep = pace_from()
     report = measure(pace)
-    print(table.show(report))
+    print(show(report))
     if keep:
         table.store(report)

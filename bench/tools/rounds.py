@@ -88,3 +88,29 @@ def differences(rounds: Rounds, of: str, minus: str, figure: str) -> list[float]
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, lowest, highest."""
     return statistics.median(values), min(values), max(values)
+
+
+def show(report: Report) -> str:
+    """The report for a terminal: each figure as median [lowest, highest] of the rounds."""
+    lines = [report.title]
+    for name, rounds in report.rounds.items():
+        for figure in rounds[0]:
+            figures = shown([values[figure] for values in rounds])
+            lines.append(f"  {name:<34} {figure:<18} {figures}")
+    for claim in report.claims:
+        lines.append(f"  {claim.name:<53} {shown(claim.values)} {claim.unit}{aim_of(claim)}")
+    return "\n".join([*lines, *(f"  note: {note}" for note in report.notes)])
+
+
+def shown(values: Sequence[float]) -> str:
+    """The median, with the lowest and the highest if there are several."""
+    middle, low, high = spread(values)
+    return f"{middle:.4g} [{low:.4g}, {high:.4g}]" if len(values) > 1 else f"{middle:.4g}"
+
+
+def aim_of(claim: Claim) -> str:
+    """The aim of a claim, and whether it is met; '' without an aim."""
+    if claim.aim is None:
+        return ""
+    sense = ">=" if claim.at_least else "<="
+    return f"  (aim {sense} {claim.aim:g}: {'met' if claim.met else 'MISSED'})"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.tools import plots
-from bench.tools.rounds import Claim, Report, spread
+from bench.tools.rounds import Claim, Report, aim_of, shown
 
 HERE = Path(__file__).parents[2] / "bench"
 RESULTS = HERE / "results.json"
@@ -80,30 +80,6 @@ def _rounded(value: Any) -> Any:
             return value
 
 
-def show(report: Report) -> str:
-    """The report for a terminal: each figure as median [lowest, highest] of the rounds."""
-    lines = [report.title]
-    for name, rounds in report.rounds.items():
-        for figure in rounds[0]:
-            shown = _spread([values[figure] for values in rounds])
-            lines.append(f"  {name:<34} {figure:<18} {shown}")
-    for claim in report.claims:
-        lines.append(f"  {claim.name:<53} {_spread(claim.values)} {claim.unit}{_aim(claim)}")
-    return "\n".join([*lines, *(f"  note: {note}" for note in report.notes)])
-
-
-def _spread(values: list[float]) -> str:
-    middle, low, high = spread(values)
-    return f"{middle:.4g} [{low:.4g}, {high:.4g}]" if len(values) > 1 else f"{middle:.4g}"
-
-
-def _aim(claim: Claim) -> str:
-    if claim.aim is None:
-        return ""
-    sense = ">=" if claim.at_least else "<="
-    return f"  (aim {sense} {claim.aim:g}: {'met' if claim.met else 'MISSED'})"
-
-
 def _table(result: dict[str, Any]) -> str:
     where, rounds = result["machine"], result["rounds"]
     lines = [f"## {result['name']}: {result['title']}", ""]
@@ -111,12 +87,12 @@ def _table(result: dict[str, Any]) -> str:
     figures = list(dict.fromkeys(figure for all_ in rounds.values() for figure in all_[0]))
     lines += ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
     for name, of in rounds.items():
-        cells = [_spread([values[f] for values in of]) if f in of[0] else "" for f in figures]
+        cells = [shown([values[f] for values in of]) if f in of[0] else "" for f in figures]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "| what counts | median [lowest, highest] | aim |", "|---|---|---|"]
     for said in result["claims"]:
         claim = Claim(**said)
-        lines.append(f"| {claim.name} | {_spread(claim.values)} {claim.unit} |{_aim(claim)} |")
+        lines.append(f"| {claim.name} | {shown(claim.values)} {claim.unit} |{aim_of(claim)} |")
     lines += ["", *(f"- {note}" for note in result["notes"])]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     lines.append(
