@@ -28,6 +28,8 @@ broker_transport_options = {
     "sep": ":",
     "socket_keepalive": True,
     "health_check_interval": 10,
+    # s; how long an idle worker's question for wake-ups waits for one. It is answered at once when one comes.
+    "polling_interval": 5,
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None

@@ -7,13 +7,22 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from deployments.registry import verbs as registry
 from deployments.registry.autoscaling import Autoscaling, Scaler
-from deployments.registry.pages import Deployments, Models, astir, loads_of, pages
+from deployments.registry.pages import (
+    LOADS,
+    Deployments,
+    Replicas,
+    Warming,
+    astir,
+    lapse,
+    loads_of,
+    pages,
+)
 from deployments.registry.records import Deployment, Load, Model, Replica
 from tasks.process.logs import get_logger
 from tasks.process.loops import Guards
@@ -26,6 +35,7 @@ Work = tuple[str, Callable[[], Awaitable[None]]]  # of a deployment or a model, 
 EVERY_SECONDS = 1.0
 LEAD_MS = 5000  # without a sign of the leader, after which another autoscaler takes over
 LEAD_AGAIN_SECONDS = 1.0  # between two signs
+LAPSE_SECONDS = 2.0  # between two looks for seats that lapsed, of all deployments that should run
 AT_ONCE = 100  # deployments whose changes are written together
 RETIRED_SECONDS = 10  # without work, after which a deployment stops that an environment has left
 
@@ -63,24 +73,29 @@ class Autoscaler:
         self._jobs_follow = settings.queued_follow_environment
         self._monotonic = monotonic
         self._me = secrets.token_hex(8)
-        self._deployments, self._models = Deployments(store, monotonic), Models(store, monotonic)
+        self._deployments, self._warming = Deployments(store, monotonic), Warming(store, monotonic)
+        self._replicas = Replicas(store, monotonic)
         self._guards = Guards("scaling of", monotonic=monotonic)  # by deployment, or model
         self._scalers: dict[str, Scaler] = {}
         self._served: dict[str, int] = {}
         self._needy: set[str] = set()  # as this round began
-        self._led_at = 0.0
+        self._led_at = self._lapse_at = 0.0
 
     async def run_once(self) -> bool:
         """Scales everything once. False if another autoscaler leads. Raises StoreUnavailable."""
+        # Who does not lead reads what has changed, too. It may take over at any time, and a first reading may outlast a lead.
+        await self._deployments.read()
+        await self._replicas.read()
         if not await self._leads(anew=True):
             return False
         replicas: dict[str, list[Replica]] = defaultdict(list)
-        for replica in await self._store.run(registry.replicas()):
+        for replica in (await self._replicas.read()).values():
             replicas[replica.deployment_id].append(replica)
-        models = await self._models.read()
+        models = await self._warming.read()
         warming = {env.candidate for model in models for env in model.environments.values()}
         self._needy = set(await self._store.run(registry.needy()))
         leaders, followers = await self._see(replicas, warming)
+        await self._free_lapsed_seats(leaders)
         work: list[Work] = []
         for seen in leaders:
             id_, with_it = seen.deployment.id, followers.pop(seen.deployment.id, [])
@@ -88,8 +103,7 @@ class Autoscaler:
         for leader, left in followers.items():  # whose leader is not active
             work.append((leader, partial(self._scale_along, left, 0)))
         for model in models:
-            if any(environment.candidate for environment in model.environments.values()):
-                work.append((model.id, partial(self._switch_warm, model, replicas)))
+            work.append((model.id, partial(self._switch_warm, model, replicas)))
         for batch in pages(work, AT_ONCE):
             if not await self._leads():
                 return False
@@ -103,6 +117,16 @@ class Autoscaler:
                 return False
             self._led_at = self._monotonic()
         return True
+
+    async def _free_lapsed_seats(self, leaders: Sequence[Seen]) -> None:
+        """Frees seats that nobody renews, now and then, so that nodes hear of them."""
+        if self._monotonic() < self._lapse_at:
+            return
+        self._lapse_at = self._monotonic() + LAPSE_SECONDS
+        wanted = [seen.deployment.id for seen in leaders if seen.deployment.wanted]
+        for page in pages(wanted, LOADS):
+            with self._guards["seats"].part():
+                await self._store.run(lapse(page))
 
     async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Does the part of a round that is about one deployment or model. A failure does not stop the others."""

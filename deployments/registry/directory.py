@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Collection
+from typing import cast
 
 import redis
+from redis.asyncio.client import PubSub
 
 from deployments.host_address import HostAddress, is_here
 from deployments.registry import verbs as registry
 from deployments.registry.keys import CHANGES
+from deployments.registry.pages import PAGE, Replicas
 from deployments.registry.records import Replica
 from tasks.errors import StoreUnavailable
 from tasks.process.logs import get_logger
@@ -15,15 +20,18 @@ from tasks.store.job_store import AsyncJobStore
 
 log = get_logger("directory")
 
-POLL_SECONDS = 1.0  # between two readings without a change, and after a failed one
+POLL_SECONDS = 1.0  # between two readings of all that has changed, and after a failed one
+GATHER_SECONDS = 0.05  # between two readings of replicas of which it has heard
 
 
 class Directory:
-    """The current replicas. They are read again at every change and once a second."""
+    """The current replicas. Changes are read as they come, many at a time, and what was missed within a second."""
 
     def __init__(self, store: AsyncJobStore) -> None:
         self._store = store
+        self._live = Replicas(store)
         self._replicas: tuple[Replica, ...] = ()
+        self._of: dict[str, list[Replica]] = {}  # by deployment
         self._host_addresses: dict[str, HostAddress] = {}
         self._tokens: dict[str, str] = {}
         self._changed = asyncio.Condition()
@@ -44,7 +52,7 @@ class Directory:
 
     def of(self, deployment_id: str) -> list[Replica]:
         """All replicas of a deployment."""
-        return [r for r in self._replicas if r.deployment_id == deployment_id]
+        return self._of.get(deployment_id, [])
 
     def everyone(self) -> tuple[Replica, ...]:
         """All replicas of all deployments."""
@@ -66,14 +74,33 @@ class Directory:
         return True
 
     async def run_once(self) -> None:
-        """Reads all entries. Raises StoreUnavailable."""
-        replicas = tuple(await self._store.run(registry.replicas()))
-        addresses = await self._addresses_of(replicas)
+        """Reads what has changed. Raises StoreUnavailable."""
+        await self._live.read()
+        addresses = await self._addresses_of(self._live.known.values())
+        await self._show(addresses)
+
+    async def _look(self, ids: set[str]) -> None:
+        """Reads these replicas."""
+        await self._live.look(ids)
+        known = self._live.known
+        addresses = await self._addresses_of([known[id_] for id_ in ids & known.keys()])
+        stay = known.keys() - ids
+        before = {id_: each for id_, each in self._host_addresses.items() if id_ in stay}
+        await self._show(before | addresses)
+
+    async def _show(self, addresses: dict[str, HostAddress]) -> None:
+        replicas = tuple(sorted(self._live.known.values(), key=lambda replica: replica.id))
+        of: dict[str, list[Replica]] = {}
+        for replica in replicas:
+            of.setdefault(replica.deployment_id, []).append(replica)
+        refs = {replica.token_ref for replica in replicas}
+        self._tokens = {ref: token for ref, token in self._tokens.items() if ref in refs}
         async with self._changed:
-            self._replicas, self._host_addresses = replicas, addresses
+            self._replicas, self._of, self._host_addresses = replicas, of, addresses
             self._changed.notify_all()
 
-    async def _addresses_of(self, replicas: tuple[Replica, ...]) -> dict[str, HostAddress]:
+    async def _addresses_of(self, replicas: Collection[Replica]) -> dict[str, HostAddress]:
+        """Those of them that can be reached from here."""
         addresses = {
             replica.id: HostAddress(replica.address)
             for replica in replicas
@@ -85,7 +112,6 @@ class Directory:
             if replica.tcp and replica.token_ref and replica.id not in addresses
         ]
         refs = {replica.token_ref for replica in away if replica.token_ref}
-        self._tokens = {ref: token for ref, token in self._tokens.items() if ref in refs}
         if unread := sorted(refs - self._tokens.keys()):
             self._tokens |= await self._store.run(registry.tokens(unread))
         for replica in away:
@@ -101,7 +127,19 @@ class Directory:
                     await channel.subscribe(CHANGES)
                     while True:
                         await self.run_once()
-                        await channel.get_message(timeout=POLL_SECONDS)
+                        await self._hear(channel, time.monotonic() + POLL_SECONDS)
             except (redis.RedisError, OSError, StoreUnavailable) as error:
                 log.warning("directory.unavailable", error=str(error))
                 await asyncio.sleep(POLL_SECONDS)
+
+    async def _hear(self, channel: PubSub, until: float) -> None:
+        """Reads the replicas of which it hears. After each reading, it waits a moment for the next ones."""
+        while (left := until - time.monotonic()) > 0:
+            ids = set[str]()
+            while message := await channel.get_message(timeout=0 if ids else left):
+                ids.add(cast(bytes, message["data"]).decode())
+                if len(ids) >= PAGE:
+                    break
+            if ids:
+                await self._look(ids)
+                await asyncio.sleep(GATHER_SECONDS)

@@ -14,10 +14,15 @@ PLAIN = {
     "revision": "string, grows with each change of how models, deployments and environments are shown",
     "edits": "string, counts the changes of deployments' records",
     "edited": "zset deployment -> the number of the latest change of its record",
+    "vacant": "set of deployments that may have a free seat; who finds none takes it out",
+    "warming": "set of models that may have a candidate for an environment; who finds none takes it out",
     "demanded": "set of deployments that may have a `demand`",
     "unused_packages": "zset content hash -> ms since when no deployment uses that stored package",
     "nodes": "zset node id -> ms when it last reported",
-    "replicas": "set of replica ids; those whose entry has ended are dropped when a new one comes",
+    "replicas": "set of replica ids; those whose entry has ended are dropped when another one reports",
+    "replica_ends": "zset replica -> ms when its entry ends, unless it reports again",
+    "replica_edits": "string, counts the changes of replicas' entries",
+    "edited_replicas": "zset replica -> the number of the latest change of its entry",
 }
 KEYED = {
     "model": "hash of one model: name, kind, created",

@@ -204,7 +204,7 @@ def load(reply: Reply) -> Load:
 def replicas(reply: Reply) -> list[Replica]:
     """The replicas. Entries that cannot be read are skipped, because replicas of another release may have other fields."""
     found: list[Replica] = []
-    for entry in items(reply):
+    for entry in filter(None, items(reply)):
         with _reading_entry.part():
             said: dict[str, Any] = json.loads(cast(bytes, entry))
             known = {name: value for name, value in said.items() if name in REPLICA_FIELDS}

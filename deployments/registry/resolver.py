@@ -2,12 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from deployments.registry import verbs as registry
-from deployments.registry.pages import all_deployments, all_models
-from deployments.registry.records import Deployment
+from deployments.registry.pages import PAGE, Deployments, pages
+from deployments.registry.records import Deployment, Model
 from tasks.errors import NotFound
 from tasks.process.remembered import Remembered
 from tasks.store.job_store import AsyncJobStore
@@ -41,6 +41,7 @@ class Resolver:
         self._store = store
         self._known = Remembered(self._resolve, CACHE_SECONDS, MOST_KNOWN, monotonic)
         self._references = Remembered(self._exists, CACHE_SECONDS, MOST_KNOWN, monotonic)
+        self._deployments = Deployments(store, monotonic)
         self._served = Remembered(self._all_served, CACHE_SECONDS, 1, monotonic)
         self._records = Remembered(self._record, CACHE_SECONDS, MOST_KNOWN, monotonic)
 
@@ -83,14 +84,21 @@ class Resolver:
         return ""
 
     async def _all_served(self, _: str) -> Mapping[str, tuple[str, ...]]:
-        known = {d.id: d for d in await all_deployments(self._store) if d.served_names}
+        known = {id_: d for id_, d in (await self._deployments.read()).items() if d.served_names}
         found: dict[str, tuple[str, ...]] = {}
-        for model in await all_models(self._store) if known else ():
+        for model in await self._models_of(known.values()):
             current = model.environments.get("production")
             deployment = known.get(current.deployment_id) if current else None
             for name in deployment.served_names if deployment else ():
                 found[name] = (*found.get(name, ()), model.name)
         return found
+
+    async def _models_of(self, deployments: Iterable[Deployment]) -> list[Model]:
+        """The models of these deployments, by name."""
+        found: list[Model] = []
+        for page in pages(sorted({deployment.model_id for deployment in deployments}), PAGE):
+            found += await self._store.run(registry.models(page))
+        return sorted(found, key=lambda model: (model.name, model.id))
 
     async def deployment(self, deployment_id: str, fresh: bool = False) -> Deployment:
         """A deployment, either fresh or from the cache. Raises NotFound."""

@@ -39,7 +39,8 @@ class Remembered(Generic[K, V]):
             value = await self._read(key)
         finally:
             del self._reading[key]
-        if len(self._kept) > self._most:
-            self._kept.clear()  # strangers' guesses must not fill the memory
+        self._kept.pop(key, None)  # so that the first one is the oldest
+        while len(self._kept) >= self._most:  # strangers' guesses must not fill the memory
+            del self._kept[next(iter(self._kept))]
         self._kept[key] = (self._monotonic() + self._seconds, value)
         return value

@@ -28,7 +28,7 @@ from deployments.registry.nodes import (
     report_node,
 )
 from deployments.registry.nodes import Node as NodeEntry
-from deployments.registry.pages import Deployments
+from deployments.registry.pages import Deployments, vacant
 from deployments.registry.records import Deployment, Replica, Seat
 from tasks.log_store.shipper import LogShipper
 from tasks.process.logs import configure, get_logger
@@ -80,9 +80,9 @@ class View:
     """What the registry and the directory held at the beginning of a round."""
 
     deployments: Mapping[str, Deployment]  # by id
-    needy: list[
-        str
-    ]  # ids of deployments with work and without a replica, the longest waiting first
+    # ids of deployments with work and without a replica, the longest waiting first, and of those that may have a free seat
+    needy: list[str]
+    vacant: set[str]
     replicas: dict[str, Replica]  # by id
     seats: dict[str, str]  # replica id -> 'held', or why this node has lost the seat
 
@@ -259,13 +259,15 @@ class Node:
 
     async def _look(self, seats: list[Seat]) -> View:
         milliseconds = int(self._settings.seat_seconds * 1000)
-        run = self._store.run
+        run, mine = self._store.run, [*self._running]
         words = await run(registry.hold_seats(seats, milliseconds)) if seats else []
-        mine = [*self._running]
         replicas = await run(registry.replicas(mine)) if mine else []
+        # What may start is read first, so that the records are those of then or later ones.
+        needy, free = await asyncio.gather(run(registry.needy()), run(vacant()))
         return View(
             deployments=await self._deployments.read(),
-            needy=await run(registry.needy()),
+            needy=needy,
+            vacant=free,
             replicas={replica.id: replica for replica in replicas},
             seats={seat.replica_id: word for seat, word in zip(seats, words, strict=True)},
         )
@@ -291,8 +293,9 @@ class Node:
     async def _start_what_fits(self, view: View) -> None:
         """Starts replicas while there are room and seats: first for deployments with work, then for the latest used."""
         needy = {id_: view.deployments[id_] for id_ in view.needy if id_ in view.deployments}
-        wanted = (each for each in view.deployments.values() if each.wanted)
-        later = sorted((each for each in wanted if each.id not in needy), key=lambda d: -d.used)
+        wanted = (view.deployments[id_] for id_ in view.vacant & view.deployments.keys())
+        later = [each for each in wanted if each.id not in needy]
+        later.sort(key=lambda each: (-each.used, each.created, each.id))
         self._no_room.clear()
         for deployment in (*needy.values(), *later):
             deployment_id = deployment.id

@@ -10,7 +10,7 @@ from deployments.registry.records import Deployment, Environment
 from tasks.process.loops import Guard
 from tasks.store.job_store import JobStore
 
-LOOK_SECONDS = 1.0  # between looks at the registry
+LOOK_SECONDS = 5.0  # between looks at the registry: a thousand replicas look
 # The first and the last choice for a deployment that serves several environments.
 FIRST, LAST = "production", "development"
 

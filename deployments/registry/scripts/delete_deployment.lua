@@ -32,6 +32,7 @@ redis.call('ZREM', R.deployments_of(model), id)
 redis.call('ZREM', R.needy, id)
 redis.call('ZREM', R.edited, id)
 redis.call('SREM', R.demanded, id)
+redis.call('SREM', R.vacant, id)
 redis.call('SREM', K.paused, id)
 redis.call('DEL', R.deployment(id), R.chainlets_of(id), R.seats(id), R.demand(id), R.load_counts(id), K.wakeups(id), K.runtimes(id), K.totals(id))
 return {'deleted'}

@@ -23,4 +23,5 @@ if not current or current == '' then
   return 'switched'
 end
 redis.call('HSET', environment, 'candidate', id)
+redis.call('SADD', R.warming, model)
 return 'warming'

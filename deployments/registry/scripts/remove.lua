@@ -3,6 +3,6 @@
 -- ARGV  1 replica   2 reference of the token, '' for none
 -- RETURNS 'removed'
 redis.call('DEL', R.replica(ARGV[1]), R.host_token(ARGV[2]))
-redis.call('SREM', R.replicas, ARGV[1])
+forget_replica(ARGV[1])
 redis.call('PUBLISH', R.replica_changes, ARGV[1])
 return 'removed'

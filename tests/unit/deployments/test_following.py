@@ -8,10 +8,11 @@ import pytest
 from deployments.registry import keys as registry_keys
 from deployments.registry import verbs as registry
 from deployments.registry.pages import (
+    ALL_MODELS_SECONDS,
     ANEW_SECONDS,
     PAGE,
     Deployments,
-    Models,
+    Warming,
     all_deployments,
     edited,
 )
@@ -116,28 +117,33 @@ async def test_a_store_that_lost_its_data_is_read_anew(
 async def test_what_was_missed_is_seen_after_a_while(
     store: JobStore, async_store: AsyncJobStore, clock: Clock
 ) -> None:
-    """As a change by an earlier version, which counts none."""
-    pushed = store.run(registry.push("m", "a", 1))
-    deployments, models = Deployments(async_store, clock), Models(async_store, clock)
-    await deployments.read()
-    await models.read()
-    store.redis.hset(registry_keys.keyed("deployment", pushed.id), "wanted", 5)
-    store.redis.hset(registry_keys.keyed("environments", pushed.model_id), "canary", pushed.id)
-    assert (await deployments.read())[pushed.id].wanted == 1
-    clock.now = ANEW_SECONDS
-    assert (await deployments.read())[pushed.id].wanted == 5
-    assert "canary" in (await models.read())[0].environments
+    """As a change by an earlier version, which counts none. Each look reads a page."""
+    ids = [store.run(registry.push("m", f"h{number}", 1)).id for number in range(PAGE + 5)]
+    following = Deployments(async_store, clock)
+    last = list(await following.read())[-1]
+    assert last in ids
+    store.redis.hset(registry_keys.keyed("deployment", last), "wanted", 5)
+    for look, wanted in enumerate((1, 1, 5)):
+        clock.now = ANEW_SECONDS * look
+        assert (await following.read())[last].wanted == wanted
 
 
-async def test_models_are_read_again_when_something_of_them_has_changed(
+async def test_candidates_are_known_whoever_has_promoted_them(
     store: JobStore, async_store: AsyncJobStore, clock: Clock
 ) -> None:
-    models = Models(async_store, clock)
-    assert list(await models.read()) == []
-    pushed = store.run(registry.push("m", "a", 1))
-    (known,) = await models.read()
-    assert known.id == pushed.model_id
-    assert await models.read() is await models.read()
+    warming = Warming(async_store, clock)
+    first, second = (store.run(registry.push("m", name, 1)) for name in "ab")
+    assert list(await warming.read()) == []
+    store.run(registry.promote(second))
+    (model,) = await warming.read()
+    assert model.environments["production"].candidate == second.id
+    store.redis.delete(registry_keys.plain("warming"))  # as if an earlier version had promoted it
+    assert list(await warming.read()) == []
+    clock.now = ALL_MODELS_SECONDS
+    assert await warming.read() == [model]
+    store.run(registry.switch(first.model_id, "production", second.id))
+    assert list(await warming.read()) == []
+    assert not store.redis.exists(registry_keys.plain("warming"))
 
 
 WRITES = re.compile(r"'(?:HSET|HDEL|HINCRBY)', (?:R\.deployment\(|deployment\b)")

@@ -9,11 +9,13 @@ import redis
 from deployments.registry import verbs as registry
 from deployments.registry.directory import Directory
 from deployments.registry.keys import CHANGES, keyed, plain
+from deployments.registry.pages import Replicas
 from deployments.registry.records import Replica, Seat
 from deployments.registry.verbs import EnvironmentRefused
 from tasks.errors import NotFound, StoreUnavailable
 from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.store.verbs import ScriptCall
+from tests.conftest import Clock
 
 HEARTBEATS_MS = 15_000
 READING: list[Callable[[str], ScriptCall[Any]]] = [
@@ -98,15 +100,61 @@ async def test_the_live_view_hears_of_a_replica_and_of_its_end(
         assert [heard.get_message(timeout=1)["data"] for _ in range(2)] == [b"r1", b"r1"]
 
 
-def test_replicas_that_ended_without_a_word_are_dropped_when_a_new_one_comes(
-    store: JobStore,
+def test_replicas_that_ended_without_a_word_are_dropped_when_another_one_reports(
+    store: JobStore, clock: Clock
 ) -> None:
-    for name in ("r1", "r2"):
-        store.run(registry.report(replica(name), HEARTBEATS_MS))
+    for name, holds in (("r1", HEARTBEATS_MS), ("r2", 10 * HEARTBEATS_MS)):
+        store.run(registry.report(replica(name), holds))
     store.redis.delete(keyed("replica", "r1"))  # as its end does
+    clock.jump(HEARTBEATS_MS / 1000 + 1)
     assert [known.id for known in store.run(registry.replicas())] == ["r2"]
-    store.run(registry.report(replica("r3"), HEARTBEATS_MS))
-    assert store.redis.smembers(plain("replicas")) == {b"r2", b"r3"}
+    store.run(registry.report(replica("r2"), HEARTBEATS_MS))
+    assert store.redis.smembers(plain("replicas")) == {b"r2"}
+    assert store.redis.zrange(plain("edited_replicas"), 0, -1) == [b"r2"]
+
+
+def test_those_of_an_earlier_version_are_dropped_when_a_new_one_comes(store: JobStore) -> None:
+    store.redis.sadd(plain("replicas"), "r1")  # it never said when its entry ends
+    store.run(registry.report(replica("r2"), HEARTBEATS_MS))
+    assert store.redis.smembers(plain("replicas")) == {b"r2"}
+
+
+async def test_who_follows_the_replicas_reads_what_has_changed(
+    store: JobStore, async_store: AsyncJobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = Replicas(async_store)
+    for name in ("r1", "r2", "r3"):
+        store.run(registry.report(replica(name), HEARTBEATS_MS))
+    assert set(await view.read()) == {"r1", "r2", "r3"}
+    unchanged, asked, run = view.known["r1"], list[str](), async_store.run
+
+    async def noted(call: ScriptCall[Any]) -> Any:
+        asked.append(call.script)
+        return await run(call)
+
+    monkeypatch.setattr(async_store, "run", noted)
+    store.run(registry.report(replica("r2", 1), HEARTBEATS_MS))
+    assert (await view.read())["r2"].busy == 1
+    assert view.known["r1"] is unchanged
+    assert asked == ["edited_replicas"]
+    store.run(registry.remove("r2"))
+    assert set(await view.read()) == {"r1", "r3"}
+    clock.jump(HEARTBEATS_MS / 1000 + 1)
+    store.redis.delete(keyed("replica", "r3"))  # it ends without a word
+    assert set(await view.read()) == {"r1"}
+    store.redis.flushall()
+    store.run(registry.report(replica("r4"), HEARTBEATS_MS))
+    assert set(await view.read()) == {"r4"}
+
+
+async def test_a_replica_of_an_earlier_version_is_followed_too(
+    store: JobStore, async_store: AsyncJobStore
+) -> None:
+    view = Replicas(async_store)
+    assert await view.read() == {}
+    store.run(registry.report(replica("r1"), HEARTBEATS_MS))
+    store.redis.delete(*map(plain, ("replica_ends", "edited_replicas", "replica_edits")))
+    assert set(await view.read()) == {"r1"}
 
 
 def test_one_autoscaler_leads_until_its_time_is_over(store: JobStore) -> None:

@@ -12,8 +12,8 @@ from tasks.store.verbs import ScriptCall
 # What these change is shown by other means (replicas by the directory, nodes by their reports), or by none. `forgive` tells in lib.lua.
 UNSEEN = {
     "alias", "astir", "count_load", "demand", "drop_package", "dropped_package", "follow", "forget_node", "forgive",
-    "hold_seats", "keep_package", "lead", "leave_seat", "link_chainlets", "reload", "remove", "report",
-    "report_node", "take_seat",
+    "hold_seats", "keep_package", "lapse", "lead", "leave_seat", "link_chainlets", "reload", "remove", "report",
+    "report_node", "take_seat", "warming",
 }  # fmt: skip
 
 

@@ -68,7 +68,7 @@ async def test_the_memory_is_bounded() -> None:
     remembered = source.remembered(most=3)
     for key in ("a", "b", "c", "d", "e", "a"):
         await remembered.get(key)
-    assert source.reads == 6, "everything was dropped when there were too many"
+    assert source.reads == 6, "the first ones were dropped"
 
 
 async def test_an_error_that_nobody_waits_for_any_more_is_no_noise() -> None:
@@ -86,3 +86,17 @@ async def test_an_error_that_nobody_waits_for_any_more_is_no_noise() -> None:
         await remembered.get("a")
     gc.collect()
     assert (source.reads, said) == (1, [])
+
+
+async def test_what_is_full_forgets_what_was_read_the_longest_time_ago() -> None:
+    source = Source()
+    source.let_go.set()
+    remembered = source.remembered(most=3)
+    for key in "abc":
+        await remembered.get(key)
+    source.now += 1.1
+    assert await remembered.get("a") == "a4"  # read again, so it is the newest
+    source.now -= 1.0
+    await remembered.get("d")
+    assert [await remembered.get(key) for key in "acd"] == ["a4", "c3", "d5"]
+    assert await remembered.get("b") == "b6"
