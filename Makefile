@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 # What only tests, checks and training need; a demo does not wait for it.
-$(DEV): EXTRAS := models,train,dev
+$(DEV): EXTRAS := models,chat,speech,train,dev
 $(DEV): $(READY)
 	$(INSTALL)
 	@touch $@

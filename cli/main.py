@@ -65,11 +65,16 @@ def up(
 def demo(
     models: Annotated[Path, typer.Option(help="Folder of Truss packages.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="File for the picture.")] = Path("demo.png"),
+    chat: Annotated[bool, typer.Option("--chat", help="Chat with models/extra/chat.")] = False,
 ) -> None:
-    """Runs a stack, queues ten drawings with two priorities, saves the picture and stops."""
+    """Runs a stack, queues ten drawings with two priorities, saves the picture and stops. With --chat, it chats instead, until Ctrl-D."""
     from cli.commands.demo import run
+    from cli.live.chat import run as run_chat
 
-    run(models, out)
+    if chat:
+        run_chat(models)
+    else:
+        run(models, out)
 
 
 @app.command(rich_help_panel=DEPLOY)

@@ -1,6 +1,6 @@
 """A batch by OpenAI's client while parts are killed: `python -m bench.extra.batch [--lines 100000] [--kills 20]`. AOF always.
 
-A kill ends, in turn, maintenance, the API, the replica and Valkey, and starts each again. It fails unless each line has exactly one
+Maintenance, the API, the replica and Valkey are killed in turn, each so many times, and started again. It fails unless each line has exactly one
 result. It prints lines a second, the memory of each part at its highest, and the latency of sync calls beside the batch and without it.
 """
 
@@ -104,8 +104,8 @@ class Killer:
         part.start()
 
 
-def run(lines: int, kills: int) -> None:
-    """The whole bench. Raises AssertionError if a line has not exactly one result."""
+def run(lines: int, kills: int, alone_seconds: float = ALONE_SECONDS) -> None:
+    """The whole bench; `kills` is of each part. Raises AssertionError if a line has not exactly one result."""
     with Stack("always") as stack:
         target = stack.api()
         stack.maintenance()
@@ -116,7 +116,7 @@ def run(lines: int, kills: int) -> None:
         )
         caller = Caller(f"http://{target}")
         with caller.calling():
-            time.sleep(ALONE_SECONDS)
+            time.sleep(alone_seconds)
         print(f"sync calls alone: {caller.said}", flush=True)
         with caller.calling():
             done(
@@ -143,14 +143,21 @@ def done(client: openai.OpenAI, lines: int, kills: int, killer: Killer) -> None:
         killer.look()
         return client.batches.retrieve(batch.id)
 
+    kills *= len(killer.parts)
     for number in range(kills):
         least = lines * number // (kills + 1)
         wait_until(until(stand, lambda at, n=least: at.request_counts.completed >= n), 3600)
         killer.kill()
+        print(
+            f"kill {number + 1} of {kills}, after {least} lines and {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
     wait_until(until(stand, lambda at: at.status in ENDED), 36_000)
     took, ended = time.monotonic() - began, stand()
     counts = ended.request_counts
-    print(f"{ended.status}: {counts} in {took:.0f} s, {lines / took:.0f} lines/s, {kills} kills")
+    print(
+        f"{ended.status}: {counts} in {took:.0f} s, {lines / took:.0f} lines/s, {kills} kills in all"
+    )
     texts = client.files.content(ended.output_file_id).text.splitlines()
     said = {int(found["response"]["body"]["data"][0]["embedding"][0]): found["custom_id"] for found in map(json.loads, texts)}  # fmt: skip
     assert len(texts) == lines, f"{len(texts)} results"
@@ -172,6 +179,6 @@ def until(stand: Callable[[], Any], is_so: Callable[[Any], bool]) -> Callable[[]
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--lines", type=int, default=100_000)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20, help="of each part")
     options = parser.parse_args()
     run(options.lines, options.kills)

@@ -36,6 +36,7 @@ class Order:
     rate: float = 0.0  # calls a second, 0 = closed loop
     most: int = 0  # calls at most, 0 = until the time is over
     expect: int = 200
+    timed: bool = False  # whether each line of a body is the time at which it was made, by the clock of the machine
 
     def rendered(self) -> list[bytes]:
         """Every call as the bytes on the wire."""
@@ -65,6 +66,8 @@ class Measured:
     first_p50: float  # to the first byte of a body
     first_p99: float
     bytes_per_second: float
+    late_p50: float = float("nan")  # of timed lines, from when they were made
+    late_p99: float = float("nan")
 
 
 def drive(order: Order) -> Measured:
@@ -100,6 +103,7 @@ class _Load:
         self._sent = 0
         self.latencies: list[float] = []
         self.firsts: list[float] = []
+        self.lates: list[float] = []
         self.received = 0
         self.last = 0.0
         self.wrong: dict[str, int] = {}
@@ -179,10 +183,13 @@ class _Load:
     def _all_back(self) -> bool:
         return len(self.latencies) + sum(self.wrong.values()) >= self.order.most
 
-    def took(self, size: int) -> None:
-        """Counts bytes of bodies."""
-        if self.from_ <= monotonic() <= self.until:
-            self.received += size
+    def took(self, body: bytes) -> None:
+        """Counts bytes of bodies, and how late timed lines came."""
+        now = monotonic()
+        if self.from_ <= now <= self.until:
+            self.received += len(body)
+            if self.order.timed:
+                self.lates += [(now - float(line)) * 1000 for line in body.split()]
 
     def complain(self, what: str) -> None:
         """Counts an error by its words."""
@@ -208,6 +215,8 @@ class _Load:
             first_p50=percentile(self.firsts, 0.5),
             first_p99=percentile(self.firsts, 0.99),
             bytes_per_second=self.received / seconds if seconds > 0 else 0.0,
+            late_p50=percentile(self.lates, 0.5),
+            late_p99=percentile(self.lates, 0.99),
         )
 
 
@@ -244,7 +253,7 @@ class _Connection(asyncio.Protocol):
         """Notes the first byte and counts all."""
         if self.first is None:
             self.first = monotonic()
-        self._load.took(len(body))
+        self._load.took(body)
 
     def on_message_complete(self) -> None:
         """The answer is here as a whole."""

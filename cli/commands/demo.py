@@ -3,9 +3,6 @@
 import base64
 import io
 import json
-import signal
-import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -19,15 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from cli.stack.ports import free_port
-from cli.stack.up import StartFailed
+from cli.stack.briefly import running
 from tasks.errors import KingpostError
-from tasks.process.programs import COMMAND
-from tasks.process.variables import child_variables
 
-START_SECONDS = 180.0  # for the stack to be ready
 RUN_SECONDS = 300.0  # for all jobs
-STOP_SECONDS = 90  # for the stack to drain and stop
 MODEL = "digits"  # one of the models in the repository
 NEEDS = ("torch", "diffusers")  # what it imports, of the extra `models`
 POLL_SECONDS = 0.15  # between looks at the jobs
@@ -75,26 +67,15 @@ def run(models: Path, out: Path) -> None:
     """Starts the stack, runs the jobs, saves the picture, stops. Raises DemoFailed."""
     _check(models)
     console = Console(highlight=False)
-    with tempfile.TemporaryDirectory(prefix="kingpost-demo-") as folder:
-        state = Path(folder)
-        console.print(
-            "Starting Valkey, the API, maintenance, Flower and a replica for each model ..."
-        )
-        stack = _start(models, state)
-        try:
-            up = _wait_ready(stack, state)
-            for entry in up["broken"]:
-                if entry["name"] == MODEL:
-                    raise StartFailed(f"The model {MODEL} is broken: {entry['reason']}")
-            api = Api(up["api"], Path(up["api_key_file"]).read_text().strip())
-            console.print(f"Ready. Flower shows the requests: {up['flower']}")
-            jobs = _submit(api)
-            _follow(api, jobs, console)
-            sheet = _contact_sheet(api, jobs, out)
-            console.print(_table(jobs))
-            console.print(f"The picture: {sheet}")
-        finally:
-            _stop(stack)
+    console.print("Starting Valkey, the API, maintenance, Flower and a replica for each model ...")
+    with running(models, MODEL) as stack:
+        api = Api(stack.url, stack.key)
+        console.print(f"Ready. Flower shows the requests: {stack.flower}")
+        jobs = _submit(api)
+        _follow(api, jobs, console)
+        sheet = _contact_sheet(api, jobs, out)
+        console.print(_table(jobs))
+        console.print(f"The picture: {sheet}")
     console.print("Stopped. `make up` runs the same stack until Ctrl-C.")
 
 
@@ -107,32 +88,6 @@ def _check(models: Path) -> None:
     if missing:
         way = "pip install 'kingpost[models]'"
         raise DemoFailed(f"The model {MODEL} needs {' and '.join(missing)}: {way}.")
-
-
-def _start(models: Path, state: Path) -> subprocess.Popen[bytes]:
-    command = [*COMMAND, "up", "--models", str(models)]
-    command += ["--state", str(state), "--port", str(free_port())]
-    command += ["--flower-port", str(free_port())]
-    log = (state / "up.log").open("wb")
-    return subprocess.Popen(
-        command,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=child_variables(),
-        start_new_session=True,
-    )
-
-
-def _wait_ready(stack: subprocess.Popen[bytes], state: Path) -> dict[str, Any]:
-    ends = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends:
-        if stack.poll() is not None:
-            said = (state / "up.log").read_text().strip().splitlines()
-            raise StartFailed(said[-1].removeprefix("kingpost: ") if said else "It did not start.")
-        if (state / "up.json").exists():
-            return json.loads((state / "up.json").read_text())
-        time.sleep(POLL_SECONDS)
-    raise DemoFailed(f"The stack was not ready within {START_SECONDS:.0f} s.")
 
 
 def _submit(api: Api) -> list[Job]:
@@ -206,12 +161,3 @@ def _table(jobs: list[Job]) -> Table:
         row = (str(place), str(job.digit), str(job.priority), f"{waited:.2f}", f"{ran:.2f}")
         table.add_row(*row, job.request_id)
     return table
-
-
-def _stop(stack: subprocess.Popen[bytes]) -> None:
-    stack.send_signal(signal.SIGTERM)
-    try:
-        stack.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        stack.kill()
-        raise DemoFailed("The stack did not stop.") from None

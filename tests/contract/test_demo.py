@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cli.commands import demo
+from cli.stack.start_failed import StartFailed
 from tests.contract.host.running import write_package
 from tests.wheels import ROOT
 
@@ -68,5 +69,5 @@ def test_the_models_of_the_repository_draw_digits(
 @pytest.mark.slow
 def test_a_model_that_is_broken_is_one_sentence(tmp_path: Path) -> None:
     write_package(tmp_path / "models" / "digits", DRAWS.format(gate=""), "requirments: []\n")
-    with pytest.raises(demo.StartFailed, match="The model digits is broken: requirments is no key"):
+    with pytest.raises(StartFailed, match="The model digits is broken: requirments is no key"):
         demo.run(tmp_path / "models", tmp_path / "demo.png")
