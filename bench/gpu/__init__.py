@@ -1,0 +1,1 @@
+"""Ten checks of models on a GPU, `python -m bench.gpu`."""
