@@ -113,7 +113,9 @@ def swap(stack: Stand, gpu: Gpu | None) -> str:
     times: list[float] = []
     for name in FULL * 2:
         times.append(seconds_until(lambda name=name: bool(stack.call(name, {"do": "look"})), 240))
-        wait_until(lambda n=name: not any(stack.replicas(one) for one in FULL if one != n), 30)
+        wait_until(
+            lambda n=name: not any(stack.replicas(other) for other in FULL if other != n), 30
+        )
     said = f"turns took {', '.join(f'{seconds:.1f}' for seconds in times)} s"
     if gpu is None:
         raise NoDevice(f"{said} on the GPU that is listed")
@@ -164,7 +166,7 @@ def _through(stack: Stand, count: int, gpu: Gpu | None) -> Streamed:
 
 
 def _other_host(stack: Stand, pid: int) -> bool:
-    return any(one.host_pid not in (None, pid) for one in stack.replicas("share-a"))
+    return any(replica.host_pid not in (None, pid) for replica in stack.replicas("share-a"))
 
 
 def groups(gpu: Gpu | None) -> list[tuple[dict[str, tuple[str, dict[str, Any]]], list[Run]]]:

@@ -98,7 +98,9 @@ class Stand:
     def replicas(self, model: str) -> list[Replica]:
         """The replicas of a model that are ready."""
         known = self._store.run(registry.replicas())
-        return [one for one in known if one.model_name == model and one.state == "ready"]
+        return [
+            replica for replica in known if replica.model_name == model and replica.state == "ready"
+        ]
 
 
 @contextmanager

@@ -42,7 +42,7 @@ async def _all(target: str, path: str, key: str, count: int, tokens: int) -> Str
     ) as http:
         body = {"model": "llm", "messages": [], "stream": True, "max_tokens": tokens}
 
-        async def one() -> float:
+        async def stream() -> float:
             began, first, seen = time.perf_counter(), 0.0, 0
             async with http.stream("POST", path, json=body) as answer:
                 assert answer.is_success, f"{answer.status_code}: {(await answer.aread())[:300]!r}"
@@ -55,6 +55,6 @@ async def _all(target: str, path: str, key: str, count: int, tokens: int) -> Str
             return 1000 * first
 
         began = time.perf_counter()
-        firsts = await asyncio.gather(*(one() for _ in range(count)))
+        firsts = await asyncio.gather(*(stream() for _ in range(count)))
         seconds = time.perf_counter() - began
     return Streamed(count * tokens / seconds, statistics.median(firsts))
