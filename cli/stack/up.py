@@ -29,6 +29,7 @@ from tasks.errors import KingpostError, StoreUnavailable
 from tasks.outside_text import printable
 from tasks.process.listening import bound
 from tasks.process.log_files import rotate
+from tasks.process.logs import configure_command
 from tasks.process.loops import Guard
 from tasks.process.private_files import users_umask
 from tasks.process.variables import child_variables, set_aside
@@ -44,6 +45,8 @@ FOREIGN_STORE_SECONDS = 4.0  # for a store of KINGPOST_REDIS_URL to answer
 PART_SECONDS = 120.0  # for the API and Flower to listen
 STOP_SECONDS = 10.0  # for a part that has nothing to drain
 FOLLOW_SECONDS = 0.5  # between looks at the store and the replicas while the stack runs
+# Events that this command says in sentences of its own.
+OWN_WORDS = ("store.unavailable", "store.lost")
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,21 @@ def run(choices: Choices) -> None:
         note(STARTING)
         _check_ports(choices)
         _say(f"Kingpost starts; data, key and logs are in {choices.state}.")
+        _set_up_logs(choices.state, settings.max_log_bytes)
         found = find(settings, choices.models, choices.allowed, _say)
         stack = _Stack(settings, choices, found, began, note)
         asyncio.run(stack.run())
     if missing := stack.never_came_up:
         folders = ", ".join(banner.short(broken.folder) for broken in missing)
         raise NeverCameUp(f"Stopped. These never came up: {folders}; the reasons are above.")
+
+
+def _set_up_logs(state: Path, max_bytes: int) -> None:
+    """What goes wrong in this process itself is one line at the terminal; the rest of it is in a file, as for the parts."""
+    log = state / "logs" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    rotate(log, max_bytes)
+    configure_command(log, own_words=OWN_WORDS)
 
 
 def _check_ports(choices: Choices) -> None:
