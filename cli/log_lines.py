@@ -36,6 +36,7 @@ SHORT_RANKS = {
     "crit": 4,
     "fatal": 4,
 }  # by the shown letters; all others count as info
+MARGIN = "  "  # left of frames
 COLOURS = {"warn": "yellow", "error": "red", "crit": "red", "debug": "dim"}
 
 
@@ -237,11 +238,33 @@ def message_of(line: Line) -> str:
 
 
 def render(line: Line, width: int | None = 80) -> str:
-    """Time, level, request and message. With a width, the message is wrapped and indented."""
+    """Time, level, request and message. With a width, the message is wrapped and indented. Frames stand at the left, whole where they fit."""
     at = line.at.astimezone().strftime("%H:%M:%S") if line.at else "--:--:--"
     head = f"{at} {level_of(line):<5} {line.request_id[:8] or '-':<8} "
+    message, _, frames = message_of(line).partition("\n")
+    return "\n".join([*_wrapped(message, head, width), *_frames(frames, width)])
+
+
+def _wrapped(message: str, head: str, width: int | None) -> list[str]:
+    """The message behind the head, and more lines below it."""
+    text = printable(message)
+    if width is None or len(head) + len(text) <= width:
+        return [head + text]
+    parts = textwrap.wrap(text, max(20, width - len(head)))
+    return [head + parts[0], *(" " * len(head) + part for part in parts[1:])]
+
+
+def _frames(frames: str, width: int | None) -> list[str]:
+    """The lines of a traceback with a margin. What has no room goes on in the next line, deeper than it began, so that columns stay."""
     shown: list[str] = []
-    for part in printable(message_of(line)).split("\n"):
-        wrap = width is not None and len(head) + len(part) > width
-        shown += textwrap.wrap(part, max(20, (width or 0) - len(head))) if wrap else [part]
-    return head + ("\n" + " " * len(head)).join(shown)
+    for line in printable(frames).split("\n") if frames else ():
+        deep = MARGIN + " " * (len(line) - len(line.lstrip()))
+        text = MARGIN + line
+        if width is None or len(text) <= width:
+            shown.append(text)
+        else:
+            shown += textwrap.wrap(
+                line.strip(), max(20, width), initial_indent=deep, subsequent_indent=deep + MARGIN,
+                break_on_hyphens=False, drop_whitespace=True,
+            )  # fmt: skip
+    return shown

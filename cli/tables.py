@@ -57,6 +57,11 @@ def _in_a_line(text: str) -> str:
     return printable(text).replace("\n", " ")
 
 
+def status_word(status: str) -> str:
+    """The status of a deployment for a table. One that sleeps is called so everywhere; JSON has the API's name."""
+    return "ASLEEP" if status == "SCALED_TO_ZERO" else status
+
+
 def last_line(error: str | None) -> str:
     """The sentence at the end of a replica's error."""
     return error.strip().splitlines()[-1] if error and error.strip() else "no reason was given"

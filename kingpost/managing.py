@@ -14,7 +14,10 @@ def list_models() -> Flow[Sequence[Model]]:
     said = json_object((yield from ask(Request("GET", "/v1/models"))))
     if "models" in said:  # the management API, for a key that may deploy
         return [Model.of(entry) for entry in said["models"]]
-    return [Model(name=entry["id"], raw=entry) for entry in said["data"]]  # as OpenAI lists models
+    # As OpenAI lists models: `id` is the name. An earlier server says no other id.
+    return [
+        Model(name=entry["id"], id=entry.get("model_id", ""), raw=entry) for entry in said["data"]
+    ]
 
 
 def get_model(model: str) -> Flow[Model]:

@@ -228,7 +228,7 @@ class Queue(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Record):
-    """A model. A key that may only run models learns no more than its name."""
+    """A model. A key that may only run models learns no more than its name and id."""
 
     name: str
     id: str = ""

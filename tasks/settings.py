@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     node_loads: int = Field(0, ge=0)
     load_turn_seconds: float = Field(60.0, gt=0)
     node_builds: int = Field(2, ge=1)
+    build_turn_seconds: float = Field(300.0, gt=0)
     seat_seconds: float = Field(15.0, ge=1)
     slice_seconds: float = Field(30.0, ge=0)
     queued_follow_environment: bool = False

@@ -1,7 +1,5 @@
 """What needs somebody, with the reason and the page where it can be seen or mended."""
 
-import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -130,8 +128,7 @@ def _model(row: ModelRow, hour: Hour | None, max_queued: int) -> Iterator[Attent
 
 def _long_load(entry: DeploymentRow, name: str, path: str) -> Iterator[Attention]:
     """The longest load of a deployment that goes on, if it has taken LONG_LOAD_SECONDS."""
-    began = [replica.load_began for replica in entry.replicas if replica.load_began]
-    lasts = time.time() - min(began, default=math.inf) / 1000
+    lasts = max((replica.loading_seconds or 0.0 for replica in entry.replicas), default=0.0)
     if lasts >= LONG_LOAD_SECONDS:
         what = f"{name} {entry.deployment.id} has been loading for {lasts // 60:.0f} min"
         why = "Its log lines say how far it has come, or where it hangs."

@@ -147,7 +147,13 @@ def gib(count: int) -> str:
     return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
 
 
+def state(status: str) -> str:
+    """A status of the API in words: those of the command line."""
+    return "asleep" if status == "SCALED_TO_ZERO" else status.lower().replace("_", " ")
+
+
 FILTERS: dict[str, Any] = {
+    "state": state,
     "at": time_of,
     "attempt": AttemptView.model_validate,
     "seconds": seconds,

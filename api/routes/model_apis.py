@@ -36,7 +36,8 @@ async def models(request: Request) -> dict[str, object]:
     }
     served = await gateway.resolver.served_names()
     further = [name for name, of in served.items() if len(of) == 1 and mine.issuperset(of)]
-    listed = [_listed(name) for name in [*(name for name in known_ids if name in mine), *further]]
+    listed = [_listed(name) | {"model_id": of} for name, of in known_ids.items() if name in mine]
+    listed += map(_listed, further)
     if not key.may("deploy"):
         return {"object": "list", "data": listed}
     known = await gateway.management.models()

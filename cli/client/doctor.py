@@ -1,8 +1,9 @@
 """`kingpost doctor`: what could keep a stack, or this user's way to a server, from working, and what to do about it."""
 
 import json
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal, cast
@@ -17,11 +18,13 @@ from tasks.outside_text import printable
 if TYPE_CHECKING:
     import httpx
 
+    from kingpost import Client
     from kingpost.contexts import Server
 
 Level = Literal["ok", "warn", "fail"]
 COLORS: dict[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 SECONDS = 10.0  # for the server to answer
+LONG_LOAD_SECONDS = 120.0  # s: a load that takes longer may hang; the console says so, too
 CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0  # s apart: more is a warning, or a failure
 MOST_PARTS = 20  # of the service that are shown
 MOST_SAID = 300  # characters of an answer that are shown
@@ -107,10 +110,30 @@ def on_server(server: "Server") -> Iterator[Finding]:
             only = f" It is for {', '.join(limits)} alone." if limits else ""
             until = f" It ends at {key.expires_at:%Y-%m-%d %H:%M}." if key.expires_at else ""
             yield Finding("key", "ok", f"{key.id} has the scope {key.scope}: {said}.{only}{until}")
+            yield from _loads(client, key.scope)
         except (ApiError, Unreachable) as error:
             yield Finding("key", "fail", str(error), "`kingpost login` with another key; `kingpost keys create` makes one there.")  # fmt: skip
         except Error as error:
             yield Finding("key", "fail", str(error))
+
+
+def _loads(client: "Client", scope: str) -> Iterator[Finding]:
+    """The loads on all nodes that may hang, for a key that may see them."""
+    if scope in ("inference", "metrics"):
+        return
+    replicas = [replica for node in client.nodes() for replica in node.replicas]
+    yield from long_loads((str(each["model"]), each.get("loading_seconds")) for each in replicas)
+
+
+def long_loads(loads: Iterable[tuple[str, float | None]]) -> Iterator[Finding]:
+    """The models that have been loading for very long. `loads` are names and seconds, None for one that does not load."""
+    for model, seconds in loads:
+        if seconds is not None and seconds >= LONG_LOAD_SECONDS:
+            said = f"{model} has been loading for {seconds // 60:.0f} min."
+            way = (
+                f"`kingpost logs {shlex.quote(model)}` says how far it has come, or where it hangs."
+            )
+            yield Finding("load", "warn", said, way)
 
 
 def parts(answer: "httpx.Response") -> Iterator[Finding]:

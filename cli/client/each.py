@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +15,7 @@ from tasks.outside_text import printable
 
 if TYPE_CHECKING:
     from kingpost import Client, Job
+    from kingpost.records import ListedJob
 
 WHOLE = re.compile(r"[0-9a-f]{32}")
 BEGINNING = re.compile(r"[0-9a-f]{6,31}")
@@ -30,11 +31,19 @@ class NoSuchId(Error):
 
 def whole(server: "Client", given: str) -> str:
     """The id of the request that somebody means. Raises NoSuchId."""
-    return whole_ids(server, [given])[0]
+    return whole_ids(lambda most: ids_of(server.jobs.list(limit=most)), [given])[0]
 
 
-def whole_ids(server: "Client", given: Sequence[str]) -> list[str]:
-    """The ids of these requests. A beginning, as logs and the console show it, is looked for among the latest requests. Raises NoSuchId."""
+def ids_of(jobs: "Iterable[ListedJob]") -> list[str]:
+    """The ids of these requests."""
+    return [job.request_id for job in jobs]
+
+
+def whole_ids(latest: Callable[[int], Sequence[str]], given: Sequence[str]) -> list[str]:
+    """The ids of these requests. A beginning, as logs and the console show it, is looked for among the latest requests. Raises NoSuchId.
+
+    `latest` gives the ids of so many requests at most, the newest first.
+    """
     for each in given:
         if not (WHOLE.fullmatch(each) or BEGINNING.fullmatch(each)):
             raise NoSuchId(
@@ -42,8 +51,8 @@ def whole_ids(server: "Client", given: Sequence[str]) -> list[str]:
             )
     if not any(BEGINNING.fullmatch(each) for each in given):
         return list(given)
-    latest = [job.request_id for job in server.jobs.list(limit=LATEST)]
-    return [_whole(each, latest) if BEGINNING.fullmatch(each) else each for each in given]
+    known = latest(LATEST)
+    return [_whole(each, known) if BEGINNING.fullmatch(each) else each for each in given]
 
 
 def _whole(beginning: str, latest: Sequence[str]) -> str:
@@ -66,7 +75,7 @@ def each(
     If the beginning of an id fits none or several, it raises NoSuchId before anything is done.
     """
     failed, rows = False, list[Mapping[str, Any]]()
-    for request_id in whole_ids(server, given or ()):
+    for request_id in whole_ids(lambda most: ids_of(server.jobs.list(limit=most)), given or ()):
         try:
             done, row, words = act(server.jobs.get(request_id))
             if not as_json:

@@ -1,6 +1,7 @@
 """`kingpost jobs`: lists, shows and follows requests, cancels them, runs them again, moves and deletes them."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -250,7 +251,7 @@ def _about(seconds: float) -> str:
 
 
 def _names_by_id(models: "list[Model] | Any") -> dict[str, str]:
-    """The names of models by id. A key that may only run models is told no ids, so it gets none."""
+    """The names of models by id; a further name that a model serves has no id."""
     return {model.id: model.name for model in models if model.id}
 
 
@@ -265,6 +266,8 @@ def _print_status(found: "JobStatus", names: Mapping[str, str]) -> None:
         if value not in (None, ""):
             shown = _time(value) if isinstance(value, datetime) else str(value)
             print(f"  {name.removesuffix('_at').replace('_', ' ')}: {printable(shown)}")
+    if found.waiting_for == "paused":
+        print(f"  resume: kingpost resume {shlex.quote(names.get(known or '', known or ''))}")
     if found.eta_seconds is not None:
         print(f"  done in: {_about(found.eta_seconds)}")
     if found.progress and not found.is_final:

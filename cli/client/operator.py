@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from cli.client.choosing import chosen_client
+from cli.client.each import ids_of
 from kingpost.errors import Conflict, Forbidden
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ class Operator(Protocol):
         """How many webhooks are on their way, how many were given up, and the `limit` that were given up last."""
         ...
 
+    def latest_requests(self, most: int) -> "Sequence[str]":
+        """The ids of so many requests at most, the newest first."""
+        ...
+
     def resend(self, request_id: str) -> None:
         """Sends a request's webhook again."""
         ...
@@ -99,10 +104,14 @@ class OperatorOnServer:
         self.keys, self.secrets = _with_hint(client.keys.list), _with_hint(client.webhooks.secrets)
         self.webhooks = _with_hint(client.webhooks.list)
         self.resend = _with_hint(client.webhooks.resend)
-        self._resend_all = client.webhooks.resend_all
+        self._resend_all, self._list = client.webhooks.resend_all, client.jobs.list
         self._create, self._revoke = _with_hint(client.keys.create), _with_hint(client.keys.revoke)
         self._limit = _with_hint(client.keys.limit)
         self._new_secret = _with_hint(client.webhooks.new_secret)
+
+    def latest_requests(self, most: int) -> list[str]:
+        """The ids of so many requests at most, the newest first."""
+        return ids_of(self._list(limit=most))
 
     def resend_all(self, dry_run: bool, operation: str) -> "Iterator[BulkProgress]":
         """Sends all webhooks again that were given up before, and says how far it has come, until it is finished."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cli.client.choosing import client
 from cli.client.predict import DeploymentId, Environment, Model
 from cli.options import AsJson
-from cli.tables import last_line, show
+from cli.tables import last_line, show, status_word
 from kingpost.errors import Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def status(as_json: AsJson = False) -> None:
 
 
 def _cells(row: Mapping[str, Any], head: Sequence[str]) -> list[str]:
-    shown = {**row, "status": "PAUSED"} if row["paused"] else row
+    status = "PAUSED" if row["paused"] else row["status"] and status_word(row["status"])
+    shown = {**row, "status": status}
     return ["-" if shown[name] is None else str(shown[name]) for name in head]
 
 

@@ -5,14 +5,16 @@ import json
 import shlex
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.client.choosing import client, where
+from cli.client.filtering import taking
 from cli.client.inputs import model_input, with_files
 from cli.client.outputs import CannotShow, Out, finish
 from cli.options import AsJson
@@ -43,8 +45,70 @@ DOES = {
 }
 
 
+# The options of a request in the queue, by the names of the fields of async_predict.
+IN_QUEUE: dict[str, tuple[Any, Any]] = {
+    "priority": (
+        Annotated[int | None, typer.Option(min=0, max=2, help="With --async: 0 is the most urgent.")],
+        None,
+    ),
+    "detach": (
+        Annotated[bool, typer.Option("--detach", help="With --async: print the request's id and end.")],
+        False,
+    ),
+    "webhook": (
+        Annotated[str | None, typer.Option(metavar="URL", help="With --async: where the server posts the outcome.")],
+        None,
+    ),
+    "max_time_in_queue_seconds": (
+        Annotated[int | None, typer.Option("--max-time-in-queue-seconds", "--max-time-in-queue", min=10, max=259_200, help="With --async: how long it may wait for its first run (default: 600).")],
+        None,
+    ),
+    "max_attempts": (
+        Annotated[int | None, typer.Option(min=1, max=10, help="With --async: how often it runs at most if it fails.")],
+        None,
+    ),
+    "initial_delay_ms": (
+        Annotated[int | None, typer.Option(min=0, max=10_000, help="With --async: the wait before its second run.")],
+        None,
+    ),
+    "max_delay_ms": (
+        Annotated[int | None, typer.Option(min=0, max=60_000, help="With --async: the longest wait between runs.")],
+        None,
+    ),
+}  # fmt: skip
+RETRY = ("max_attempts", "initial_delay_ms", "max_delay_ms")
+
+
+@dataclass(frozen=True)
+class InQueue:
+    """What the options of IN_QUEUE say, by their names."""
+
+    given: Mapping[str, Any]
+
+    @property
+    def detach(self) -> bool:
+        """Whether the command ends when the request is queued."""
+        return self.given["detach"]
+
+    @property
+    def first_given(self) -> str:
+        """The first of these options that was given, '' for none."""
+        names = [
+            name for name, value in self.given.items() if value is not None and value is not False
+        ]
+        return f"--{names[0].replace('_', '-')}" if names else ""
+
+    def fields(self) -> dict[str, Any]:
+        """The arguments of `Client.submit`."""
+        own = ("priority", "webhook", "max_time_in_queue_seconds")
+        retry = {name: self.given[name] for name in RETRY if self.given[name] is not None}
+        return {name: self.given[name] for name in own} | {"retry": retry or None}
+
+
+@taking("in_queue", IN_QUEUE, InQueue)
 def predict(
     model: Model,
+    in_queue: InQueue,
     given: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,26 +120,14 @@ def predict(
     queued: Annotated[
         bool, typer.Option("--async", help="Go through the queue, and show how it goes.")
     ] = False,
-    priority: Annotated[
-        int | None, typer.Option(min=0, max=2, help="With --async: 0 is the most urgent.")
-    ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="With --async: print the request's id and end.")
-    ] = False,
-    webhook: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="With --async: where the server posts the outcome."),
-    ] = None,
     environment: Environment = None,
     deployment: DeploymentId = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Runs a model and shows its output, as it comes if the model streams."""
-    of_the_queue = {"--priority": priority is not None, "--detach": detach, "--webhook": webhook}
-    for option in [name for name, given_at_all in of_the_queue.items() if given_at_all]:
-        if not queued:
-            raise typer.BadParameter(f"{option} is for requests in the queue: add --async.")
-    if detach and out:
+    if not queued and (option := in_queue.first_given):
+        raise typer.BadParameter(f"{option} is for requests in the queue: add --async.")
+    if in_queue.detach and out:
         raise typer.BadParameter("Without an output there is no file: take out -o, and get it later with `kingpost jobs result ID -o FILE`.")  # fmt: skip
     sent = model_input(given or ())
     target: dict[str, Any] = {"environment": environment, "deployment": deployment}
@@ -83,12 +135,10 @@ def predict(
         sent = with_files(sent, server)
         if queued:
             files = out is not None
-            job = server.submit(
-                model, sent, priority=priority, webhook=webhook, output_files=files, **target
-            )
+            job = server.submit(model, sent, output_files=files, **in_queue.fields(), **target)
             for warning in job.warnings:
                 typer.echo(printable(warning), err=True)
-            if detach:
+            if in_queue.detach:
                 typer.echo(json.dumps({"request_id": job.id}) if as_json else job.id)
             else:
                 _follow_queued(server, job, out, as_json)

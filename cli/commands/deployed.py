@@ -10,7 +10,7 @@ import typer
 from cli.client.choosing import chosen_client, client
 from cli.commands.shown import DeploymentLine, pointing
 from cli.options import AsJson, say
-from cli.tables import last_line, show
+from cli.tables import last_line, show, status_word
 from kingpost.errors import Error
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ def deployments(
         return
     head = ("model", "deployment", "status", "replicas", "environments")
     rows = [
-        (line.model, line.deployment, line.status, f"{line.ready}/{line.wanted}", line.environments)
+        (
+            line.model, line.deployment, status_word(line.status), f"{line.ready}/{line.wanted}",
+            pointing(line.environments, line.candidate_for),
+        )
         for line in found
-    ]
+    ]  # fmt: skip
     notes = [[*([line.reason] if line.reason else []), *line.warnings] for line in found]
     show(head, rows, notes)
 
@@ -92,7 +95,8 @@ def _on_server(client: "Client", model: str | None) -> list[DeploymentLine]:
             deployment.status,
             deployment.active_replica_count,
             deployment.wanted_replica_count,
-            pointing(deployment.environments, deployment.candidate_for),
+            tuple(deployment.environments),
+            tuple(deployment.candidate_for),
             last_line(deployment.status_reason) if deployment.status_reason else None,
             deployment.warnings,
         )

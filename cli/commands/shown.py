@@ -32,7 +32,8 @@ class DeploymentLine:
     status: str
     ready: int  # replicas
     wanted: int  # replicas
-    environments: str
+    environments: tuple[str, ...]  # that point at it
+    candidate_for: tuple[str, ...]  # environments that will, when it is ready
     reason: str | None
     warnings: tuple[str, ...]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.client.bulk import show_progress, telling_how_to_go_on
+from cli.client.each import whole_ids
 from cli.client.filtering import BadFilter
 from cli.client.operator import Operator, operator
 from cli.client.webhooks import listen, send_test
@@ -51,7 +52,8 @@ def list_webhooks(
 @app.command()
 def resend(
     request_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of the requests.")
+        list[str] | None,
+        typer.Argument(metavar="[ID...]", help="Ids of the requests, or their beginnings."),
     ] = None,
     all_given_up: Annotated[
         bool, typer.Option("--all", help="All webhooks that were given up.")
@@ -71,12 +73,13 @@ def resend(
     if all_given_up:
         _resend_all(where, dry_run, operation or uuid.uuid4().hex[:12], as_json)
         return
-    for request_id in request_ids or ():
+    ids = whole_ids(where.latest_requests, request_ids or ())
+    for request_id in ids:
         where.resend(request_id)
         if not as_json:
             print(f"The webhook of {request_id} is on its way.")
     if as_json:
-        print(json.dumps({"resent": request_ids}))
+        print(json.dumps({"resent": ids}))
 
 
 def _resend_all(where: Operator, dry_run: bool, operation: str, as_json: bool) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -16,7 +17,7 @@ from cli.client.choosing import client
 from cli.live.keyboard import single_keys
 from cli.live.nodes import HEAD, in_short, notes
 from cli.options import AsJson
-from cli.tables import lines
+from cli.tables import lines, status_word
 from kingpost.errors import Unavailable, Unreachable
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _fitted(shown: Sequence[str], console: Console) -> Text:
 def picture(server: "Client", width: int) -> list[str]:
     """The lines of one look, each at most `width` columns wide."""
     work, machines = server.overview(), server.nodes()
-    shown = [_summary(server.server.url, work, machines), ""]
+    shown = [*_summary(server.server.url, work, machines, width), ""]
     if work:
         shown += lines(MODELS, [_row(each) for each in work], width)
     else:
@@ -90,18 +91,19 @@ def picture(server: "Client", width: int) -> list[str]:
     return shown
 
 
-def _summary(url: str, work: "Sequence[Work]", machines: "Sequence[Node]") -> str:
+def _summary(url: str, work: "Sequence[Work]", machines: "Sequence[Node]", width: int) -> list[str]:
+    """A line of figures, with the address of the server at its end, or below it if both have no room."""
     queued, running = sum(each.queued for each in work), sum(each.running for each in work)
     ready = sum(each.ready_replicas for each in work)
     up = sum(each.alive for each in machines)
     now = datetime.now().strftime("%H:%M:%S")
-    return (
-        f"{now}  {queued} queued, {running} running, replicas ready: {ready}, nodes up: {up}  {url}"
-    )
+    figures = f"{now}  {queued} queued, {running} running, replicas ready: {ready}, nodes up: {up}"
+    line = f"{figures}  {url}"
+    return [line] if cell_len(line) <= width else [*textwrap.wrap(figures, width), url]
 
 
 def _row(each: "Work") -> tuple[str, ...]:
-    status = "PAUSED" if each.paused else each.status
+    status = "PAUSED" if each.paused else status_word(each.status)
     ready = f"{each.ready_replicas}/{each.wanted_replicas}"
     serves = ", ".join(each.environments) or "-"
     return (

@@ -14,15 +14,16 @@ from typing import Any, cast
 
 import redis
 
-from cli.client.doctor import Finding, clock, parts, sentence
+from cli.client.doctor import Finding, clock, long_loads, parts, sentence
 from cli.running import NoStack, current_settings
 from cli.stack.ports import why_taken
 from cli.stack.state_lock import note_of_holder
+from deployments.registry import verbs as registry
 from tasks.errors import KingpostError, SettingsError
 from tasks.outside_text import whole_number
 from tasks.process.descriptors import connections, raise_descriptor_limit
 from tasks.settings import Settings
-from tasks.store.job_store import connect, unavailable
+from tasks.store.job_store import JobStore, connect, unavailable
 from tasks.store_address import shown
 
 DRIVER = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
@@ -132,6 +133,8 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield from _kind_of_store(known)
         yield from _store_settings(client)
         yield clock(apart, "the store's", STORE_CLOCK_WARN)
+        replicas = JobStore(settings).run(registry.replicas())
+        yield from long_loads((each.model_name, each.loading_seconds) for each in replicas)
     except KingpostError as error:
         yield Finding("store", "fail", str(error), "See `kingpost logs`, or the server's own log.")
     finally:

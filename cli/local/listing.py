@@ -93,8 +93,8 @@ def read(settings: Settings) -> list[Row]:
     rows: list[Row] = []
     for deployment in deployments:
         queue = store.run(verbs.queue_status(deployment.id))
-        pointing = pointing_at(deployment, environments[deployment.model_id])
-        serves = PRODUCTION if PRODUCTION in pointing.split(", ") else pointing
+        now, soon = pointers(deployment, environments[deployment.model_id])
+        serves = PRODUCTION if PRODUCTION in now else pointing(now, soon)
         leader = names.get(deployment.leader, "")
         of_it, counts = replicas[deployment.id], (queue.queued, queue.in_progress)
         unplaced = _unplaced(deployment, of_it, heard)
@@ -127,7 +127,7 @@ def deployments(model: str | None) -> list[DeploymentLine]:
             status.name,
             status.ready,
             deployment.wanted,
-            pointing_at(deployment, models[deployment.model_id].environments.values()),
+            *pointers(deployment, models[deployment.model_id].environments.values()),
             last_line(status.reason) if status.reason else None,
             deployment.warnings,
         )
@@ -142,8 +142,10 @@ def _unplaced(deployment: Deployment, replicas: Sequence[Replica], heard: Sequen
     return why_unplaced(heard, deployment) if needs_node(deployment, replicas) else ""
 
 
-def pointing_at(deployment: Deployment, environments: Iterable[Environment]) -> str:
-    """The environments of its model that point at a deployment, and those that will; `-` for none."""
+def pointers(
+    deployment: Deployment, environments: Iterable[Environment]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The environments of its model that point at a deployment, and those that will."""
     known = list(environments)
-    now = [at.name for at in known if at.deployment_id == deployment.id]
-    return pointing(now, [at.name for at in known if at.candidate == deployment.id])
+    now = tuple(at.name for at in known if at.deployment_id == deployment.id)
+    return now, tuple(at.name for at in known if at.candidate == deployment.id)

@@ -17,6 +17,7 @@ from tasks.api_keys import SCOPES, Limits, key_id, said
 from tasks.errors import KeyRefused, NotFound, SettingsError
 from tasks.settings import Settings
 from tasks.steering import verbs as steering
+from tasks.steering.filters import JobFilter, Place
 from tasks.steering.verbs import Progress
 from tasks.store import verbs
 from tasks.store.job_store import JobStore
@@ -133,6 +134,16 @@ class OperatorOnStore:
             for row in status.following
         ]
         return Webhooks(status.pending, status.exhausted, latest, following)
+
+    def latest_requests(self, most: int) -> list[str]:
+        """The ids of so many requests at most, the newest first."""
+        found: list[str] = []
+        place, ended = Place(), False
+        while not ended and len(found) < most:
+            page = self._store.run(steering.find(JobFilter(), place, most - len(found)))
+            found += [job.request_id for job in page.jobs]
+            place, ended = page.at, page.ended
+        return found
 
     def resend(self, request_id: str) -> None:
         """Sends a request's webhook again. Raises NotFound if there is none to send."""

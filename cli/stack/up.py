@@ -18,6 +18,7 @@ from cli.stack.chains import install_chain_key
 from cli.stack.embedded_valkey import EmbeddedValkey
 from cli.stack.flower import password_file, write_secret
 from cli.stack.found import Broken, Found, find, pushed_example
+from cli.stack.own_log import set_up_logs
 from cli.stack.ports import is_free, url, why_taken
 from cli.stack.readiness import Deaths, Models, http_answers
 from cli.stack.registering import install_key, register
@@ -29,7 +30,6 @@ from tasks.errors import KingpostError, StoreUnavailable
 from tasks.outside_text import printable
 from tasks.process.listening import bound
 from tasks.process.log_files import rotate
-from tasks.process.logs import configure_command
 from tasks.process.loops import Guard
 from tasks.process.private_files import users_umask
 from tasks.process.variables import child_variables, set_aside
@@ -45,8 +45,6 @@ FOREIGN_STORE_SECONDS = 4.0  # for a store of KINGPOST_REDIS_URL to answer
 PART_SECONDS = 120.0  # for the API and Flower to listen
 STOP_SECONDS = 10.0  # for a part that has nothing to drain
 FOLLOW_SECONDS = 0.5  # between looks at the store and the replicas while the stack runs
-# Events that this command says in sentences of its own.
-OWN_WORDS = ("store.unavailable", "store.lost")
 
 
 @dataclass(frozen=True)
@@ -73,21 +71,13 @@ def run(choices: Choices) -> None:
         note(STARTING)
         _check_ports(choices)
         _say(f"Kingpost starts; data, key and logs are in {choices.state}.")
-        _set_up_logs(choices.state, settings.max_log_bytes)
+        set_up_logs(choices.state, settings.max_log_bytes)
         found = find(settings, choices.models, choices.allowed, _say)
         stack = _Stack(settings, choices, found, began, note)
         asyncio.run(stack.run())
     if missing := stack.never_came_up:
         folders = ", ".join(banner.short(broken.folder) for broken in missing)
         raise NeverCameUp(f"Stopped. These never came up: {folders}; the reasons are above.")
-
-
-def _set_up_logs(state: Path, max_bytes: int) -> None:
-    """What goes wrong in this process itself is one line at the terminal; the rest of it is in a file, as for the parts."""
-    log = state / "logs" / "up.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    rotate(log, max_bytes)
-    configure_command(log, own_words=OWN_WORDS)
 
 
 def _check_ports(choices: Choices) -> None:
@@ -113,7 +103,6 @@ class _Stack:
         self._found = found
         self._began = began  # on the monotonic clock
         self._say_state = note  # for other commands: what this one does
-        count = len(found.processes)
         self._state = settings.state_dir
         # Children of the program that became this one by `exec`. They are not ended.
         self._older_children = children()
@@ -124,15 +113,14 @@ class _Stack:
         self._ending_now: asyncio.Task[None] | None = None  # None before the second Ctrl-C
         self._replicas: list[dict[str, object]] = []
         self._deaths = Deaths()
-        # Since when the store does not answer, on the monotonic clock.
-        self._silent_since: float | None = None
+        self._silent_since: float | None = None  # monotonic clock; None while the store answers
         self._last_up_json: dict[str, object] = {}  # what up.json says
         self._listening: list[socket.socket] = []
         self._follower: asyncio.Task[None] | None = None
         self._store_watch: StoreWatch | None = None
         self._data_lock: IO[bytes] | None = None  # the lock on the data of the embedded store
-        given = "node_slots" in settings.model_fields_set
-        self._slots = settings.node_slots if given else max(settings.node_slots, count)
+        least = 0 if "node_slots" in settings.model_fields_set else len(found.processes)
+        self._slots = max(settings.node_slots, least)
         self._own_valkey = "redis_url" not in settings.model_fields_set
 
     async def run(self) -> None:
@@ -439,8 +427,7 @@ class _Stack:
         self._say_state(STOPPING)
         if self._follower:
             self._follower.cancel()
-        # The parts have to end even if the folder cannot be written.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the parts have to end even on a full disk
             (self._state / "up.json").unlink(missing_ok=True)
         for listening in self._listening:
             listening.close()

@@ -1,6 +1,7 @@
 """The types of the registry and the directory, and how they are read from Redis' replies. Only this module knows the fields."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
@@ -112,6 +113,11 @@ class Replica:
     token_ref: str | None = None  # of the token that the gate asks for
     host_ends: int = 0  # how many hosts that were ready have ended, and another one followed
     load_began: int | None = None  # ms, Unix time by its machine's clock, while its model loads
+
+    @property
+    def loading_seconds(self) -> float | None:
+        """For how long its model has been loading; None if it does not load."""
+        return None if self.load_began is None else max(time.time() - self.load_began / 1000, 0.0)
 
 
 REPLICA_FIELDS = frozenset(field.name for field in fields(Replica))

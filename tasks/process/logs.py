@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ with hidden(
 
 from tasks.outside_text import printable
 from tasks.process.log_files import redirect_output
+from tasks.process.variables import value_of
 from tasks.settings import Settings
 
 Listener = Callable[[str], None]
@@ -116,7 +116,7 @@ class _Short:
 
 def _coloured(line: str, colour: str, stream: TextIO) -> str:
     """The line in that colour, as it is if the stream is no terminal or the user wants none."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    plain = value_of("NO_COLOR") or value_of("TERM") == "dumb"
     return line if plain or not stream.isatty() else f"\x1b[{colour}m{line}\x1b[0m"
 
 

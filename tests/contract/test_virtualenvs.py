@@ -1,6 +1,7 @@
 """Own virtualenvs, built by the real installers; every wheel is packed here, so no index is asked."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -308,6 +309,33 @@ def test_a_build_has_a_limit_and_can_be_stopped(make: Maker) -> None:
     with pytest.raises(ReplicaStops):
         user.use()
     assert make.built == []
+
+
+def stopped(user: User) -> None:
+    with pytest.raises(ReplicaStops):
+        user.use()
+
+
+def test_a_build_that_hangs_keeps_no_other_from_being_built(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"node_builds": 1, "build_turn_seconds": 0.5, "virtualenv_build_seconds": 90}
+    settings = make.settings.model_copy(update=changes)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
+        monkeypatch.delenv("UV_OFFLINE")
+        monkeypatch.setenv("UV_HTTP_TIMEOUT", "300")
+        wheel = f"http://127.0.0.1:{silent.getsockname()[1]}/slow-1.0-py3-none-any.whl"
+        hangs = Maker(make.folder / "hangs", settings).user(f"requirements: ['slow @ {wheel}']")
+        thread = threading.Thread(target=stopped, args=[hangs])
+        thread.start()
+        silent.settimeout(30)
+        connection, _ = silent.accept()  # the installer asks
+        other = Maker(make.folder / "other", settings).user("requirements: [shouting]")
+        assert other.version() == "2.0" and thread.is_alive()
+        hangs.stopping.set()
+        thread.join(30)
+        connection.close()
+    assert not thread.is_alive() and len(make.built) == 1
 
 
 def test_a_setting_can_keep_to_the_workers_python(make: Maker) -> None:

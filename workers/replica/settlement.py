@@ -186,10 +186,10 @@ class Settlements:
         log.info(
             "job.finished",
             request_id=run.request_id,
-            attempt=job.attempt,
             status=str(verdict.status),
-            took_ms=round(verdict.predict_ms, 1),
-            result=str(settled.result),
+            attempts=job.attempt,
+            predict_ms=round(verdict.predict_ms, 1),  # of the last attempt
+            total_ms=max(round(time.time() * 1000) - job.created, 0),
         )
         if verdict.error:
             self._events.failed(job, verdict.error.code)

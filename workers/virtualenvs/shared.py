@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -133,10 +133,27 @@ class Virtualenvs:
                     say("another replica builds this virtualenv")
                     self._wait(ends)
                 elif not _is_ready(build.folder):
-                    with self._builds.taken(self._stopping, lambda _: say(WAITS)):
-                        self._make(build, say)
+                    with self._builds.taken(self._stopping, lambda _: say(WAITS)) as give_back:
+                        self._make_in_turn(build, say, give_back)
                 # The next round takes the shared lock. If somebody removed the virtualenv in between, it is built again.
             yield
+
+    def _make_in_turn(self, build: Build, say: Say, give_back: Callable[[], None]) -> None:
+        """Builds it. A long build gives its turn back, and goes on: one that hangs must not stop all others."""
+
+        def outlast() -> None:
+            log.warning("virtualenv.outlasted_turn", folder=str(build.folder), seconds=seconds)
+            give_back()
+
+        seconds = self._settings.build_turn_seconds
+        timer = threading.Timer(seconds, outlast)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._make(build, say)
+        finally:
+            timer.cancel()
+            timer.join()
 
     def _share(self, lock: IO[str], build: Build) -> bool:
         """Takes the shared lock if the virtualenv is ready. Else this holds no lock and returns False."""

@@ -39,7 +39,7 @@ class DeviceView(BaseModel):
 
 
 class NodeReplicaView(BaseModel):
-    """A replica. `state`, `busy` and `slots` are null until it reports."""
+    """A replica. `state`, `busy` and `slots` are null until it reports, `loading_seconds` unless its model loads."""
 
     id: str
     model: str
@@ -49,6 +49,7 @@ class NodeReplicaView(BaseModel):
     state: str | None
     busy: int | None
     slots: int | None
+    loading_seconds: float | None
 
 
 class NodeView(BaseModel):
@@ -83,6 +84,7 @@ class NodeView(BaseModel):
                     state=said.state if said else None,
                     busy=said.busy if said else None,
                     slots=said.slots if said else None,
+                    loading_seconds=said.loading_seconds if said else None,
                 )
             )
         devices = [

@@ -53,7 +53,8 @@ def test_the_lines_of_a_model_and_of_a_request_look_as_on_the_machine_of_the_sta
     far = logged_in.type(f"kingpost logs {job.id}")
     assert far == stack.shell.type(f"kingpost logs {job.id}")
     said = [text[24:] for text in far.splitlines()]
-    assert said[:2] == ["got one", "careful with one"] and said[2].startswith("job.finished ")
+    assert said[:2] == ["got one", "careful with one"]
+    assert said[2].startswith("job.finished status=SUCCEEDED attempts=1 predict_ms=")
     assert messages(logged_in, f"kingpost logs {job.id[:8]} --level warning") == said[1:2]
     assert stack.shell.type(f"kingpost logs {job.id} --level warning -n 5").endswith(" one\n")
     assert messages(logged_in, f"kingpost logs {talker} -n 3 --since 1h") == said

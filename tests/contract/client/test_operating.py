@@ -40,6 +40,8 @@ def test_a_model_is_held_back_and_let_go(stack: Stack, logged_in: Shell) -> None
     with Client(stack.url, stack.key) as client:
         job = client.submit("hello", {"name": "Late"})
         assert job.status().waiting_for == "paused"
+        shown = logged_in.type(f"kingpost jobs show {job.id[:8]}")
+        assert "  resume: kingpost resume hello\n" in shown
         assert client.models.pause("hello") == 1
         assert logged_in.type("kingpost resume hello").startswith("hello runs again.")
         assert job.result() == {"text": "Hello, Late!"}
@@ -64,6 +66,10 @@ def test_keys_are_made_listed_and_revoked(stack: Stack, admin: Shell) -> None:
     assert [row["limits"]["max_running"] for row in rows if row["id"] == key_id] == [2]
     with Client(stack.url, plain) as client:
         assert client.run("hello", {"name": "Ci"}) == {"text": "Hello, Ci!"}
+        job = client.submit("hello", {"name": "Ci"})
+    as_ci = {"KINGPOST_URL": stack.url, "KINGPOST_API_KEY": plain}
+    shown = admin.run(f"kingpost jobs show {job.id}", **as_ci).stdout
+    assert "  model: hello (" in shown  # by name, though the key only runs models
     assert admin.type(f"kingpost keys revoke {key_id}") == f"The key {key_id} is revoked.\n"
     assert f"{key_id}  ci" in admin.type("kingpost keys list")
     refused = admin.refused("kingpost keys revoke nobody")
@@ -187,7 +193,11 @@ def test_secrets_and_webhooks(stack: Stack, admin: Shell) -> None:
     assert admin.refused(f"kingpost webhooks resend {job}").endswith("has no webhook.")
     assert admin.type("kingpost webhooks resend --all") == "No webhook was given up.\n"
     assert "or --all" in admin.refused("kingpost webhooks resend")
-    assert admin.refused("kingpost webhooks resend nobody") == "The request nobody does not exist."
+    for shell in (admin, stack.shell):  # by the API, and on the store of the machine
+        assert shell.refused(f"kingpost webhooks resend {job[:8]}").endswith(
+            f"{job} has no webhook."
+        )
+        assert "is not the id of a request" in shell.refused("kingpost webhooks resend nobody")
 
 
 def test_the_client_has_the_same_calls(stack: Stack, admin: Shell) -> None:

@@ -65,7 +65,7 @@ def filled(reader: Shell, line: str) -> str:
         line = line.replace("ID", key.removeprefix("kp_").partition(".")[0])
     elif "--deployment ID" in line:
         rows = json.loads(reader.type("kingpost deployments digits --json"))
-        (idle,) = [row["deployment"] for row in rows if "production" not in row["environments"]]
+        (idle,) = [row["deployment"] for row in rows if not row["environments"]]
         line = line.replace("ID", idle)
     elif re.search(r"\b(REQUEST_)?ID\b", line):
         waits = " cancel " in line or " move " in line

@@ -223,7 +223,7 @@ def test_an_idle_deployment_sleeps_and_whatever_comes_wakes_it(rig: Rig) -> None
         rig.until_ready(deployment)
         rig.autoscale(deployment, scale_down_delay=0, autoscaling_window=10)
     wait_until(lambda: not any(map(rig.replicas, asleep)), 60, "they never slept")
-    assert rig.kingpost("deployments", "called").count("SCALED_TO_ZERO") == 1
+    assert rig.kingpost("deployments", "called").count("ASLEEP") == 1
     for deployment in asleep:
         rig.autoscale(deployment)
     woken = rig.http.post("/models/woken/production/wake")

@@ -78,7 +78,8 @@ def test_commands_on_keys_and_secrets_make_entries_without_secrets(
     run("keys", "revoke", "nobody")
     run("keys", "create", "--scope", "deploy", "--model", "m")
     signing = [run("webhook-secret", word).strip() for word in ("create", "rotate")]
-    run("webhooks", "resend", "missing")
+    missing = "0" * 32
+    run("webhooks", "resend", missing)
     made = entries(store)
     refused = "A key with the scope deploy may manage every model"
     assert made[3][0] == "key.create" and made[3][2].startswith(refused)
@@ -88,7 +89,7 @@ def test_commands_on_keys_and_secrets_make_entries_without_secrets(
         ("key.revoke", "nobody", "There is no API key with the id nobody."),
         ("webhook_secret.rotate", "", "done"),
         ("webhook_secret.rotate", "", "done"),
-        ("webhook.redeliver", "missing", "The request missing does not exist."),
+        ("webhook.redeliver", missing, f"The request {missing} does not exist."),
     ]
     told = str(made)
     assert not [hidden for hidden in (secret, *signing) if hidden in told]

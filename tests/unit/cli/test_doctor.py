@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,7 +15,10 @@ import redis
 from cli.client.doctor import _clock as clock_of
 from cli.client.doctor import sentence
 from cli.local import doctor
+from deployments.registry import verbs as registry
+from deployments.registry.records import Replica
 from tasks.settings import Settings
+from tasks.store.job_store import JobStore
 from tests.typed import typed
 from tests.valkey import Valkey
 
@@ -66,6 +70,17 @@ def test_each_line_that_is_not_ok_says_what_to_do_and_a_failure_is_exit_code_1(
     assert [found[name]["level"] for name in ("driver", "torch", "disk")] == ["fail"] * 3
     assert "driver mismatch" in found["driver"]["said"] and "libcudart" in found["torch"]["said"]
     assert all(row["advice"] for row in found.values() if row["level"] != "ok")
+
+
+def test_a_load_that_has_taken_very_long_is_named(store: JobStore, settings: Settings) -> None:
+    for name, minutes in (("quick", 1.5), ("big model", 3.2)):
+        began = int((time.time() - minutes * 60) * 1000)
+        about = ("dep00001", name, "loading", None, "/nowhere.sock", 1, 0, 1, 2)
+        store.run(registry.report(Replica(f"r-{name}", *about, load_began=began), 60_000))
+    found = doctor._store(settings)  # pyright: ignore[reportPrivateUsage]
+    (load,) = [finding for finding in found if finding.name == "load"]
+    assert load.level == "warn" and load.said == "big model has been loading for 3 min."
+    assert "`kingpost logs 'big model'`" in load.advice
 
 
 def test_a_wrong_setting_is_a_finding(tmp_path: Path) -> None:

@@ -71,8 +71,19 @@ def test_a_line_is_wrapped_below_its_message() -> None:
 def test_a_traceback_stands_below_its_message() -> None:
     trace = 'Traceback (most recent call last):\n  File "model.py", line 1\nKeyError: 1\n'
     text = render(line("failed", traceback=trace, level="error"), 80).splitlines()
-    assert [line[24:] for line in text] == ["failed", *trace.splitlines()]
-    assert text[0][9:14] == "error"
+    assert text[0][24:] == "failed" and text[0][9:14] == "error"
+    assert text[1:] == ["  " + line for line in trace.splitlines()]
+
+
+def test_frames_have_the_width_of_the_terminal_and_keep_their_depth() -> None:
+    where = '  File "/srv/models/a-model-of-some-length/model/model.py", line 12, in predict'
+    long = f"    raise ValueError({'very long text ' * 6!r})"
+    said = line("failed", traceback=f"Frames:\n{where}\n{long}\nValueError: 1")
+    text = render(said, 82).splitlines()
+    assert text[2] == f"  {where}" and text[-1] == "  ValueError: 1"
+    assert len(text) == 6 and all(len(shown) <= 82 for shown in text)
+    assert text[3].startswith("      raise ValueError(") and text[4].startswith("        ")
+    assert render(said, None).splitlines()[3] == f"  {long}"
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:

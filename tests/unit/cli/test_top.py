@@ -38,8 +38,9 @@ def drawn(width: int) -> list[str]:
 
 def test_everything_fits_into_80_columns() -> None:
     said = drawn(80)
-    assert all(cell_len(line) <= 80 for line in said[1:])
-    assert "12345 queued, 4 running, replicas ready: 2, nodes up: 1" in said[0]
+    assert all(cell_len(line) <= 80 for line in said)
+    assert said[0].endswith("12345 queued, 4 running, replicas ready: 2, nodes up: 1")
+    assert said[1] == "https://kingpost.example.com" and drawn(120)[0].endswith(f"  {said[1]}")
     assert any("GPU 0: 80 GiB, 75% taken by digits" in line for line in said)
     assert any("silent" in line and "75 s ago" in line for line in said)
     assert any("digits r1: ready, 1 of 4 slots busy" in line for line in said)

@@ -99,6 +99,22 @@ def test_a_job_that_was_cancelled_while_its_call_ended_is_told_as_revoked(
     assert store.run(verbs.read(claim.job.request_id)).job.stopped_at
 
 
+def test_the_line_of_a_final_job_says_how_it_ended_after_how_many_attempts_and_how_long(
+    store: JobStore, settlements: Settlements, clock: Clock
+) -> None:
+    first = claimed(store, TWICE)
+    settlements.settle(Run(first, 1), UNREADABLE, None)
+    clock.advance(10)
+    store.run(verbs.rewake(0, 10))
+    again = store.run(verbs.claim("dep00001", uuid.uuid4().hex, uuid.uuid4().hex, "r"))
+    assert again
+    with capture_logs() as logged:
+        settlements.settle(Run(again, 1), UNREADABLE, None)
+    (said,) = [line for line in logged if line["event"] == "job.finished"]
+    assert (said["status"], said["attempts"]) == ("FAILED", 2)
+    assert said["total_ms"] >= 0 and "result" not in said
+
+
 def test_how_a_call_of_a_cancelled_job_ended_is_kept(
     store: JobStore, settlements: Settlements
 ) -> None:
