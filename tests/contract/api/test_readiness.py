@@ -47,14 +47,17 @@ class Live:
 @pytest.fixture(scope="module")
 def live(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder: Path = tmp_path_factory.mktemp("api")
-    settings = Settings(redis_url=valkey_server.url, state_dir=folder)
+    short = 0.5  # s: a store that is silent is asked more than once, and each time this long
+    settings = Settings(redis_url=valkey_server.url, state_dir=folder, store_timeout_seconds=short)
     with redis.Redis(port=valkey_server.port) as client:
         client.flushall()
         client.config_set("appendonly", "yes")
     ApiKeys(settings).install(KEY)
     port = free_port()
     process = Process(
-        ["api", "--port", str(port)], variables(settings, KINGPOST_API_KEY=KEY), folder / "log"
+        ["api", "--port", str(port)],
+        variables(settings, KINGPOST_API_KEY=KEY, KINGPOST_STORE_TIMEOUT_SECONDS=str(short)),
+        folder / "log",
     ).start()
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: _answers(url), 30, "the API does not answer")

@@ -13,6 +13,8 @@ from tests.conditions import wait_until
 from tests.contract.client.conftest import Shell, Stack
 from tests.cutting import cutting
 
+pytestmark = pytest.mark.stack
+
 
 def test_a_submission_whose_answers_are_lost_is_queued_once(stack: Stack) -> None:
     with Client(stack.url, stack.key) as direct, cutting(stack.url, 2) as (proxy, url):
