@@ -108,10 +108,10 @@ def worked(live: Live, prometheus: httpx.Client, faults_before: set[str]) -> htt
     retry = {"max_attempts": 2, "initial_delay_ms": 0, "max_delay_ms": 0}
     with live.client() as http:
         http.base_url = httpx.URL(live.url + "/models/echo")
-        submit(http, {"delay": 8}, webhook_endpoint="https://receiver.invalid/hook")
+        submit(http, {"delay": 4}, webhook_endpoint="https://receiver.invalid/hook")
         submit(http, {"fail": "no"}, inference_retry_config=retry)
         http.post("/production/predict", json=1)
-        slow = [submit(http, {"delay": 3}) for _ in range(30)]
+        slow = [submit(http, {"delay": 1}) for _ in range(30)]
         for request_id in slow:
             http.get(f"{live.url}/async_request/{request_id}", params={"wait": 25})
     return prometheus
