@@ -1,12 +1,16 @@
 """Completes the OpenAPI document with what FastAPI cannot see: the bodies that we read ourselves, and the errors."""
 
 import asyncio
+import copy
 import json
+from pathlib import Path
 from typing import Any, Literal, cast
 
+import fastapi_offline
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, TypeAdapter
 
 from api.dialects.errors import Dialect, dialect_of
@@ -52,23 +56,48 @@ MORE = {  # further ones, by the last segment of the path
 }
 MODEL_ANSWERS = ("predict", "run_remote")
 NAMES = {"environment": "The environment's name.", "deployment_id": "The deployment's id."}
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 WEBHOOK = {"type": "string", "pattern": PATTERN, "maxLength": LONGEST}
 
 DOCUMENT = "/openapi.json"
+# The scripts and styles of both pages come from a package, so they work without internet.
+FILES = "/docs/files"
+CONTENT_TYPES = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
+VENDORED = {
+    path.name: (path, CONTENT_TYPES[path.suffix])
+    for path in sorted((Path(fastapi_offline.__file__).parent / "static").iterdir())
+    if path.suffix in CONTENT_TYPES
+}
 # Rendered once, because anybody may ask for them as often as they like.
 PAGES = {
-    "/docs": bytes(get_swagger_ui_html(openapi_url=DOCUMENT, title="Kingpost").body),
-    "/redoc": bytes(get_redoc_html(openapi_url=DOCUMENT, title="Kingpost").body),
+    "/docs": bytes(
+        get_swagger_ui_html(
+            openapi_url=DOCUMENT,
+            title="Kingpost",
+            swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
+            swagger_css_url=f"{FILES}/swagger-ui.css",
+            swagger_favicon_url=f"{FILES}/favicon.png",
+        ).body
+    ),
+    "/redoc": bytes(
+        get_redoc_html(
+            openapi_url=DOCUMENT,
+            title="Kingpost",
+            redoc_js_url=f"{FILES}/redoc.standalone.js",
+            redoc_favicon_url=f"{FILES}/favicon.png",
+            with_google_fonts=False,
+        ).body
+    ),
 }
-# Both pages load their script from a CDN and start it inline. They may call only this service, and no page may frame them.
+# Both pages start their script inline. They may load from and call only this service, and no page may frame them.
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; worker-src blob:; "
-    "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
-    "font-src https://fonts.gstatic.com; img-src data: https:",
+    "frame-ancestors 'none'; script-src 'unsafe-inline' 'self'; worker-src blob:; "
+    "style-src 'unsafe-inline' 'self'; img-src 'self' data:",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
 }
+FILE_HEADERS = {"cache-control": "public, max-age=86400"}
 
 
 class ErrorResponse(BaseModel):
@@ -164,7 +193,14 @@ def install(app: FastAPI) -> None:
     async def pages(request: Request) -> Response:
         return Response(PAGES[request.scope["path"]], headers=PAGE_HEADERS, media_type="text/html")
 
+    async def file(request: Request) -> Response:
+        found = VENDORED.get(request.path_params["name"])
+        if found is None:
+            return Response("There is no such file.", 404)
+        return FileResponse(found[0], media_type=found[1], headers=FILE_HEADERS)
+
     app.add_route(DOCUMENT, as_json, include_in_schema=False)
+    app.add_route(f"{FILES}/{{name}}", file, include_in_schema=False)
     for path in PAGES:
         app.add_route(path, pages, include_in_schema=False)
 
@@ -179,9 +215,31 @@ def _complete(document: Schema) -> Schema:
         for method, operation in operations.items():
             if not path.startswith("/health"):
                 _operation(path, method, operation, schemas)
+    document["paths"] |= _behind_a_name(document["paths"])
     webhook = schemas["AsyncPredictRequest"]["properties"]["webhook_endpoint"]
     webhook["anyOf"] = [WEBHOOK, {"type": "null"}]
     return document
+
+
+def _behind_a_name(paths: Schema) -> Schema:
+    """The calls of production as most clients make them: behind the name of a model, or of a chain."""
+    found: Schema = {}
+    for path, operations in paths.items():
+        if path.startswith("/production/"):
+            kind = "chain" if path.endswith("run_remote") else "model"
+            made = copy.deepcopy(operations)
+            for operation in made.values():
+                operation["operationId"] += f"_of_{kind}"
+                name = {
+                    "name": kind,
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": NAME},
+                }
+                name["description"] = f"The name or the id of the {kind}."
+                operation["parameters"] = [name, *operation.get("parameters", [])]
+            found[f"/{kind}s/{{{kind}}}{path}"] = made
+    return found
 
 
 def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> None:

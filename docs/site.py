@@ -20,6 +20,7 @@ ELSEWHERE = {
     "bench/README.md": "explanation/benchmarks.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "CODE_OF_CONDUCT.md": "project/code-of-conduct.md",
     "DECISIONS.md": "project/decisions.md",
 }
 HOME = {"README.md": "README.md"}  # the repository's front page leads to the site's

@@ -28,7 +28,7 @@ def copy_tree(folder: Path) -> Path:
 def docker_context(folder: Path) -> Path:
     """The image's folder as the Dockerfile's COPY lines fill it."""
     for line in (ROOT / "Dockerfile").read_text().splitlines():
-        if line.startswith("COPY "):
+        if line.startswith("COPY ") and "--from=" not in line:
             *sources, target = line.split()[1:]
             for name in sources:
                 copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

@@ -33,7 +33,7 @@ What these take and answer is the model's own affair, or a protocol of others.
 | `/docs`, `/redoc`, `/openapi.json` | the OpenAPI document, and pages that show it |
 """
 TARGETS = re.compile(
-    r"(?:/models/\{model\})?/(development|environments/\{environment\}|deployment/\{deployment_id\})/\w+"
+    r"/(?:models/\{model\}|chains/\{chain\})/production/\w+|/(development|environments/\{environment\}|deployment/\{deployment_id\})/\w+"
 )
 EXAMPLES = {
     "request_id": "24ca30922d2044c0a4b3f4d5e6f70819", "model": "digits", "which": "abcd1234", "name": "staging",

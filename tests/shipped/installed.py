@@ -1,8 +1,6 @@
 """What a user has: an environment with Kingpost in it, a folder elsewhere, and no variable of ours."""
 
 import json
-import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,14 +56,14 @@ def make(folder: Path) -> Installed:
 
 
 def install_as_the_image_does(environment: Installed, context: Path) -> None:
-    """Runs the Dockerfile's `pip install`, but for torch and the extra that needs it: a gigabyte."""
-    lines = (line.removeprefix("RUN ") for line in DOCKERFILE.splitlines() if line[:4] == "RUN ")
-    commands = [shlex.split(part) for line in lines for part in line.split("&&")]
-    installs = [command for command in commands if command[0] == "pip" and command[-1] != "torch"]
-    assert installs
-    for _, *words in installs:
-        plain = [re.sub(r"\[models\]$", "[server]", word) for word in words]
-        said = _run([environment.program("pip"), *plain], context)
+    """Runs the Dockerfile's installations, but for torch and the extra that needs it: a gigabyte."""
+    lines = [line.removeprefix("RUN ") for line in DOCKERFILE.splitlines() if line[:4] == "RUN "]
+    installs = [line for line in lines if "pip install" in line and not line.endswith(" torch")]
+    assert len(installs) == 2, installs
+    for line in installs:
+        plain = line.replace("requirements.py models", "requirements.py server")
+        path = f"{environment.folder / 'bin'}:/usr/bin:/bin"
+        said = _run(["/usr/bin/env", f"PATH={path}", "bash", "-euc", plain], context)
         assert said is None, said
 
 

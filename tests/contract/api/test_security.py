@@ -250,13 +250,14 @@ def test_our_pages_say_what_they_load_and_let_nobody_frame_them(live: Live, path
     assert "frame-ancestors 'none'" in policy
     assert page.headers["x-content-type-options"] == "nosniff"
     allowed = {part.split()[0]: part.split()[1:] for part in policy.split(";")}
-    loads = {"script": "script-src", "link": "style-src", "img": "img-src"}
-    found = re.findall(r'<(script|link|img)[^>]*(?:src|href)="(https://[^/"]+)', page.text)
-    assert found
-    for tag, origin in found:
-        icon = f'rel="shortcut icon" href="{origin}' in page.text
-        sources = allowed["img-src" if icon else loads[tag]]
-        assert origin in sources or "https:" in sources, (tag, origin)
+    found = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="([^"]+)', page.text)
+    assert len(found) > 1
+    assert all(path.startswith("/docs/files/") for path in found), found
+    assert all(httpx.get(live.url + path).status_code == 200 for path in found)
+    assert httpx.get(f"{live.url}/docs/files/..%2fcore.py").status_code == 404
+    assert not [
+        name for name, sources in allowed.items() if any(":/" in source for source in sources)
+    ]
     assert "connect-src" in allowed  # for /openapi.json and `Try it out`
 
 

@@ -1,7 +1,10 @@
 """docker-compose.yml as far as it can be checked without an engine."""
 
+import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,8 +84,46 @@ def test_every_part_can_be_traced_and_is_not_unless_asked(name: str) -> None:
     assert variables["OTEL_TRACES_SAMPLER_ARG"] == "${OTEL_TRACES_SAMPLER_ARG:-0.01}"
 
 
-def test_the_image_does_not_run_as_root() -> None:
-    assert "USER kingpost" in (ROOT / "Dockerfile").read_text()
+def test_the_image_does_not_run_as_root_and_leaves_behind_what_built_it() -> None:
+    _, build, run = (ROOT / "Dockerfile").read_text().split("\nFROM ")
+    assert "USER kingpost" in run and "pip" not in run
+    assert "COPY --from=build" in run and " AS build" in build
+
+
+def test_the_image_installs_what_is_needed_before_the_source() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    order = [
+        next(number for number, line in enumerate(lines) if line.startswith(beginning))
+        for beginning in (
+            "COPY constraints.txt",
+            "COPY pyproject.toml",
+            "COPY README.md",
+            "RUN pip install --no-deps",
+        )
+    ]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("extra", ["server", "models"])
+def test_what_the_image_installs_is_what_the_extra_needs(extra: str) -> None:
+    command = [sys.executable, "deploy/requirements.py", extra]
+    lines = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    own = [
+        line for line in project["optional-dependencies"][extra] if not line.startswith("kingpost[")
+    ]
+    assert {*own, *project["dependencies"], *project["optional-dependencies"]["server"]} == set(
+        lines
+    )
+
+
+def test_the_file_for_gpus_changes_a_service_that_is_there() -> None:
+    more = yaml.safe_load((ROOT / "deploy" / "compose.gpu.yml").read_text())["services"]
+    assert set(more) == {"node"} <= set(SERVICES)
+    arguments = set(more["node"]["build"]["args"])
+    assert arguments <= set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.M))
 
 
 def test_compose_accepts_the_file() -> None:
