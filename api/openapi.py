@@ -208,6 +208,7 @@ def install(app: FastAPI) -> None:
 def _complete(document: Schema) -> Schema:
     components = document.setdefault("components", {})
     schemas = cast(Schema, components.setdefault("schemas", {}))
+    _hoist(document["paths"], schemas)
     for kind in ERRORS.values():
         schemas[kind.__name__] = _schema_alone(kind, schemas)
     components["securitySchemes"] = {"key": SECURITY}
@@ -219,6 +220,23 @@ def _complete(document: Schema) -> Schema:
     webhook = schemas["AsyncPredictRequest"]["properties"]["webhook_endpoint"]
     webhook["anyOf"] = [WEBHOOK, {"type": "null"}]
     return document
+
+
+def _hoist(node: Any, schemas: Schema) -> None:
+    """Moves every `$defs` of pydantic's schemas to `schemas`. A `$ref` counts from the root of the document, so Redoc finds no others."""
+    if isinstance(node, list):
+        for each in cast("list[Any]", node):
+            _hoist(each, schemas)
+    if not isinstance(node, dict):
+        return
+    fields = cast(Schema, node)
+    moved: Schema = fields.pop("$defs", {})
+    schemas.update(moved)
+    named = str(fields.get("$ref", ""))
+    if named.startswith("#/$defs/"):
+        fields["$ref"] = REF.format(model=named.rpartition("/")[2])
+    for each in [*fields.values(), *moved.values()]:
+        _hoist(each, schemas)
 
 
 def _behind_a_name(paths: Schema) -> Schema:

@@ -59,7 +59,9 @@ def test_the_walk_sees_every_route_and_each_has_a_need() -> None:
         (method.upper(), path.replace("{route}", "{route:path}"))
         for path, operations in create_app(Settings()).openapi()["paths"].items()
         for method in operations
-        if not path.startswith(OPEN)
+        if not path.startswith(
+            (*OPEN, "/models/", "/chains/")
+        )  # these name a model before the same route
     }
     assert len(documented) > 40
     assert documented <= walked
