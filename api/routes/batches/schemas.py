@@ -11,6 +11,8 @@ from tasks.process.mistakes import shown
 
 FILE, BATCH = "file-", "batch_"  # what ids begin with
 WINDOW = re.compile(r"([0-9]{1,6})([smhd])")
+# What the schema says of it, without the longest seconds and minutes.
+WINDOWS = r"^([1-9][0-9]{1,4}s|[1-9][0-9]{0,2}m|([1-9]|[1-6][0-9]|7[0-2])h|[1-3]d)$"
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SHORTEST_MS, LONGEST_MS = (
     10_000,
@@ -60,7 +62,11 @@ class BatchBody(BaseModel):
     endpoint: Endpoint
     completion_window: Annotated[
         str,
-        Field(pattern=r"^[0-9]{1,6}[smhd]$", description="10s to 72h; OpenAI's clients say 24h."),
+        Field(
+            pattern=r"^[0-9]{1,6}[smhd]$",
+            description="10s to 72h; OpenAI's clients say 24h.",
+            json_schema_extra={"pattern": WINDOWS},
+        ),
     ]
     metadata: Annotated[dict[str, MetadataText], Field(max_length=16)] | None = None
     output_expires_after: Expiry | None = None
