@@ -88,7 +88,7 @@ class LightReplica:
     async def run(self) -> None:
         """Until it is cancelled."""
         deployment = await self._store.run(registry.deployment(self.deployment))
-        own = redis.asyncio.Redis.from_url(self._settings.redis_url)
+        own = redis.asyncio.Redis.from_url(self._settings.redis_url, socket_timeout=None)
         channel = own.pubsub(ignore_subscribe_messages=True)
         try:
             await channel.subscribe(keys.CANCELS + self.id)

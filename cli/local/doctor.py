@@ -44,6 +44,22 @@ PINGS = 5  # whose median counts
 LATENCY_WARN = 5.0  # ms of a ping; a claim makes several calls, so it takes several times as long
 OLDEST_REDIS = 7  # the first version that takes ids of stream entries such as 5-*
 STORE_CLOCK_WARN = 2.0  # s apart
+# Name -> the values that are right, what another one is, and why. The first value is what our own stores have.
+STORE_SETTINGS = {
+    "maxmemory-policy": (("noeviction",), "fail", "It may drop accepted requests."),
+    "appendonly": (("yes",), "fail", "A restart of the store loses every request."),
+    "appendfsync": (("always",), "warn", "A crash of its machine loses the latest requests."),
+    "hash-max-listpack-value": (
+        ("128",),
+        "warn",
+        "A record with a long value takes twice the memory.",
+    ),
+    "zset-max-listpack-entries": (
+        tuple(str(number) for number in range(128, 1025)),
+        "warn",
+        "A finished request takes more of the store's memory.",
+    ),
+}
 
 
 def on_this_machine() -> Iterator[Finding]:
@@ -165,22 +181,7 @@ def _store_settings(client: "redis.Redis") -> Iterator[Finding]:
     except redis.ResponseError:
         yield Finding("store", "warn", "The store does not tell its settings.", "It needs appendonly yes, appendfsync always and maxmemory-policy noeviction.")  # fmt: skip
         return
-    wrong = {
-        "maxmemory-policy": (("noeviction",), "fail", "It may drop accepted requests."),
-        "appendonly": (("yes",), "fail", "A restart of the store loses every request."),
-        "appendfsync": (("always",), "warn", "A crash of its machine loses the latest requests."),
-        "hash-max-listpack-value": (
-            ("128",),
-            "warn",
-            "A record with a long value takes twice the memory.",
-        ),
-        "zset-max-listpack-entries": (
-            tuple(str(number) for number in range(128, 1025)),
-            "warn",
-            "A finished request takes more of the store's memory.",
-        ),
-    }
-    for name, (right, level, why) in wrong.items():
+    for name, (right, level, why) in STORE_SETTINGS.items():
         value = said.get(name, "")
         if value in right:
             yield Finding("store", "ok", f"{name} {value}")

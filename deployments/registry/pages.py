@@ -16,7 +16,7 @@ from tasks.store.job_store import AsyncJobStore
 from tasks.store.records import Reply, items, number, text
 from tasks.store.verbs import ScriptCall
 
-PAGE = 200  # records in one script, which takes about a millisecond
+PAGE = 100  # records in one script, which takes about a millisecond
 LOADS = 500
 ANEW_SECONDS = 60.0  # after which a page is read once more
 ALL_MODELS_SECONDS = 600.0  # between two looks at every model
