@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def _how(stack: Running) -> str:
 def _chat(http: httpx.Client) -> None:
     """One line after the other, until the input ends."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # input() then edits lines and knows earlier ones
+        import_module("readline")  # input() then edits lines and knows earlier ones
     messages: list[Message] = []
     while (line := _line()) is not None:
         if not line.strip():
