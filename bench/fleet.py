@@ -293,7 +293,7 @@ def _report(
         Claim(f"{size.leases} leases that end at once: all claimable", [rescued], LEASE_SECONDS + 2, False, "s"),
     ]  # fmt: skip
     notes = [f"the primary, calls a second: {doing}"]
-    most = sorted(longest.items(), key=lambda item: -item[1])[:8]
+    most = sorted(longest.items(), key=lambda item: -item[1])
     notes.append(f"ms of the processor: {', '.join(f'{name} {ms:.2g}' for name, ms in most)}")
     rows = sorted(slow.items(), key=lambda item: -max(item[1]))[:10]
     words = [f"{name} {len(ms)} x, slowest {max(ms):.1f} ms" for name, ms in rows]
