@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conditions import wait_until
 from tests.contract.client.conftest import PAGE, Shell
 
 pytestmark = pytest.mark.stack
@@ -73,6 +74,8 @@ def filled(reader: Shell, line: str) -> str:
         request_id = reader.type(REQUEST).strip()
         if not waits:
             reader.type(f"kingpost jobs watch {request_id}")
+        if " logs " in line:  # a replica sends its lines a moment later
+            wait_until(lambda: reader.run(f"kingpost logs {request_id}").returncode == 0, 30)
         line = re.sub(r"\b(REQUEST_)?ID\b", request_id, line)
     asks = re.search(r"kingpost (rm|keys purge|jobs (purge|retry --|cancel --|move --))", line)
     more = " --yes" if asks and "--yes" not in line and "--dry-run" not in line else ""
