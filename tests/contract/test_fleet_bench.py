@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.fleet import PRIMARY, Size, measure
+from bench.fleet.measuring import PRIMARY, Size, measure
 
 pytestmark = pytest.mark.stack
 

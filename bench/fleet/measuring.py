@@ -1,8 +1,8 @@
 """A large fleet at rest and at work: `python -m bench.fleet`, about five minutes; --replicas, --nodes and so on make it smaller.
 
-Valkey, two API processes and two maintenance processes are real. So are the nodes, but their replicas are light (bench/tools/fakes.py).
+Valkey, two API processes and two maintenance processes are real. So are the nodes, but their replicas are light (bench/fleet/fakes.py).
 What counts is the processor time of each process and of the store, not the clock: 1,000 replicas share a small machine here. So the
-longest script is that which takes most of the processor when it is run again alone (bench/tools/replay.py). By the clock (SLOWLOG) are
+longest script is that which takes most of the processor when it is run again alone (bench/fleet/replay.py). By the clock (SLOWLOG) are
 only the notes.
 """
 
@@ -23,7 +23,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
-from bench.tools import replay, rounds
+from bench.fleet import replay
+from bench.tools import rounds
 from bench.tools.rounds import Claim, Figures, Report
 from bench.tools.stack import Stack
 from deployments.registry import verbs as registry
@@ -138,7 +139,7 @@ class Fleet:
     def _nodes(self) -> list[int]:
         size = self.size
         slots = size.replicas // size.nodes * 6 // 5 + 2  # a sixth of all places is free
-        command = [sys.executable, "-m", "bench.tools.fakes", "--slots", str(slots)]
+        command = [sys.executable, "-m", "bench.fleet.fakes", "--slots", str(slots)]
         command += ["--nodes", str(size.nodes // PROCESSES)]
         of = {
             "KINGPOST_REDIS_URL": self.stack.valkey.url,

@@ -1,4 +1,4 @@
-"""Nodes with light replicas: `python -m bench.tools.fakes --nodes N --slots S`, until SIGTERM.
+"""Nodes with light replicas: `python -m bench.fleet.fakes --nodes N --slots S`, until SIGTERM.
 
 The nodes are real ones (workers/node): their seats, their reading and their reports. In place of a replica's processes there is a task
 that says to the store what a real replica says: its heartbeat and its Celery worker's, its wait for wake-ups on a connection of its
