@@ -1,22 +1,13 @@
 """The pages that show the OpenAPI document, in a Chromium: they ask nobody but this service."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from tests.contract.api.conftest import Live
-from tests.contract.api.test_console_in_browser import CHROMIUM, OPTIONS
+from tests.contract.api.test_console_in_browser import CHROMIUM, chromium
 
+__all__ = ["chromium"]  # fixture
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 # Where a page shows the path of a call.

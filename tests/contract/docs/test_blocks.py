@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from tests.conditions import wait_until
-from tests.contract.api.test_console_in_browser import CHROMIUM, OPTIONS
+from tests.contract.api.test_console_in_browser import CHROMIUM, chromium
 from tests.contract.docs.blocks import blocks, missing, pages, script
 from tests.contract.docs.conftest import Reader
 
+__all__ = ["chromium"]  # fixture
 pytestmark = pytest.mark.stack
 
 
@@ -49,18 +50,16 @@ def served(reader: Reader) -> Iterator[str]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
-def test_the_page_of_the_tutorial_paints(reader: Reader, served: str) -> None:
+def test_the_page_of_the_tutorial_paints(reader: Reader, served: str, chromium: Browser) -> None:
     tutorial = next(page for page in pages() if page.stem == "tutorial").read_text()
     if not (reader.folder / "page_key.txt").exists():
         assert reader.types(script(tutorial)).returncode == 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        page = browser.new_page()
-        page.goto(served)
-        page.get_by_label("API key").fill((reader.folder / "page_key.txt").read_text().strip())
-        page.get_by_role("button", name="Paint").click()
-        page.locator("#drawing circle").nth(7).wait_for()
-        browser.close()
+    page = chromium.new_page()
+    page.goto(served)
+    page.get_by_label("API key").fill((reader.folder / "page_key.txt").read_text().strip())
+    page.get_by_role("button", name="Paint").click()
+    page.locator("#drawing circle").nth(7).wait_for()
+    page.close()
 
 
 def _listens(port: int) -> bool:

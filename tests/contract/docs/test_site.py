@@ -12,10 +12,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.contract.api.test_console_in_browser import CHROMIUM, OPTIONS
+from tests.contract.api.test_console_in_browser import CHROMIUM, chromium
 
+__all__ = ["chromium"]  # fixture
 ROOT = Path(__file__).parents[3]
 LOADED = re.compile(r"<(?:link|script|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?(\w+:|//)")
 BROKEN = ("nowhere.md", "api.md#no-such-heading", "../SECURITY.md#no-heading-either")
@@ -88,14 +89,6 @@ def served(site: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
