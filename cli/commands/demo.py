@@ -8,7 +8,6 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from cli.stack.briefly import running
+from cli.stack.briefly import lacking, running
 from tasks.errors import KingpostError
 
 RUN_SECONDS = 300.0  # for all jobs
@@ -65,7 +64,8 @@ class Api:
 
 def run(models: Path, out: Path) -> None:
     """Starts the stack, runs the jobs, saves the picture, stops. Raises DemoFailed."""
-    _check(models)
+    if lack := lacking(models / MODEL, "the demo runs", NEEDS):
+        raise DemoFailed(lack)
     console = Console(highlight=False)
     console.print("Starting Valkey, the API, maintenance, Flower and a replica for each model ...")
     with running(models, MODEL) as stack:
@@ -77,17 +77,6 @@ def run(models: Path, out: Path) -> None:
         console.print(_table(jobs))
         console.print(f"The picture: {sheet}")
     console.print("Stopped. `make up` runs the same stack until Ctrl-C.")
-
-
-def _check(models: Path) -> None:
-    """Raises DemoFailed if the model is not there or cannot run here, before anything is started."""
-    if not (models / MODEL).is_dir():
-        way = "run this in a clone of the repository, or name its folder of models with --models"
-        raise DemoFailed(f"There is no folder {models / MODEL}, whose model the demo runs; {way}.")
-    missing = [name for name in NEEDS if find_spec(name) is None]
-    if missing:
-        way = "pip install 'kingpost[models]'"
-        raise DemoFailed(f"The model {MODEL} needs {' and '.join(missing)}: {way}.")
 
 
 def _submit(api: Api) -> list[Job]:

@@ -6,19 +6,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from cli.stack.briefly import Running, running
+from cli.stack.briefly import Running, lacking, running
 from kingpost.packing.config_file import CONFIG_NAME, PackageError, yaml_of
 from tasks.errors import KingpostError
 from tasks.outside_text import printable
 
 MODEL = "chat"  # the name of the model, and of its folder
 FOLDER = Path("extra") / MODEL  # below the folder of models
+FETCH = "fetch.py"  # beside it; brings its weights
 NEEDS = ("torch", "transformers")  # what it imports, of the extra `models`
 WEIGHTS = "CHAT_WEIGHTS"  # the variable in its config.yaml that names the folder of its weights
 SILENCE_SECONDS = 300.0  # without a token, until the answer is given up
@@ -59,20 +59,15 @@ def run(models: Path) -> None:
 
 def _check(package: Path) -> None:
     """Raises ChatFailed if something is missing, before anything is started."""
-    if not package.is_dir():
-        way = "run this in a clone of the repository, or name its folder of models with --models"
-        raise ChatFailed(f"There is no folder {package}, whose model chats; {way}.")
-    missing = [name for name in NEEDS if find_spec(name) is None]
-    if missing:
-        way = "pip install 'kingpost[models]'"
-        raise ChatFailed(f"The model {MODEL} needs {' and '.join(missing)}: {way}.")
+    if lack := lacking(package, "chats", NEEDS):
+        raise ChatFailed(lack)
     try:
         config: dict[str, Any] = yaml_of((package / CONFIG_NAME).read_text())[0]
     except (OSError, PackageError) as error:
         raise ChatFailed(f"{package / CONFIG_NAME} cannot be read: {error}") from error
     weights = package / str((config.get("environment_variables") or {}).get(WEIGHTS, "data/chat"))
     if not (weights / "config.json").exists():
-        way = f"python {package / 'fetch.py'} brings them (93 MB; it needs the extra `chat`)"
+        way = f"python {package.parent / FETCH} {MODEL} brings them (93 MB; it needs the extra `chat`)"
         raise ChatFailed(f"The weights of the model are not in {weights}: {way}.")
 
 
@@ -92,16 +87,13 @@ def _chat(http: httpx.Client) -> None:
     while (line := _line()) is not None:
         if not line.strip():
             continue
-        try:
-            _exchange(http, messages, line)
-        except Refused as refused:
-            if refused.code != TOO_LONG or not messages:
-                print(f"\n{printable(str(refused))}", flush=True)
-                continue
+        refused = _exchange(http, messages, line)
+        if refused and refused.code == TOO_LONG and messages:
             print("The chat is longer than the model can read; it begins anew.", flush=True)
             messages.clear()
-            with contextlib.suppress(Refused):
-                _exchange(http, messages, line)
+            refused = _exchange(http, messages, line)
+        if refused:
+            print(f"\n{printable(str(refused))}", flush=True)
 
 
 def _line() -> str | None:
@@ -116,11 +108,14 @@ def _line() -> str | None:
             print("\n(Ctrl-D ends the chat.)")
 
 
-def _exchange(http: httpx.Client, messages: list[Message], line: str) -> None:
-    """Sends the line and shows the answer as it comes. What was shown is part of the chat, also when Ctrl-C stopped it. Raises Refused."""
+def _exchange(http: httpx.Client, messages: list[Message], line: str) -> Refused | None:
+    """Sends the line and shows the answer as it comes. What was shown is part of the chat, also when Ctrl-C stopped it or an error ended it.
+
+    Returns why the answer did not come, or not to its end.
+    """
     asked: Message = {"role": "user", "content": line}
     body = {"model": MODEL, "messages": [*messages, asked], "stream": True, **CALM}
-    said = ""
+    said, refused = "", None
     try:
         with http.stream("POST", "/v1/chat/completions", json=body) as answer:
             for text in _texts(answer):
@@ -130,10 +125,13 @@ def _exchange(http: httpx.Client, messages: list[Message], line: str) -> None:
         print(flush=True)
     except KeyboardInterrupt:
         print(" [stopped]", flush=True)
+    except Refused as error:
+        refused = error
     except httpx.HTTPError as error:
-        raise Refused({"message": f"The server did not answer: {error}"}) from error
+        refused = Refused({"message": f"The server did not answer: {error}"})
     if said:
         messages += [asked, {"role": "assistant", "content": said}]
+    return refused
 
 
 def _texts(answer: httpx.Response) -> Iterator[str]:

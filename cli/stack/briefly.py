@@ -5,9 +5,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ class Running:
     def key(self) -> str:
         """Its API key."""
         return self.key_file.read_text().strip()
+
+
+def lacking(package: Path, does: str, needs: Sequence[str]) -> str:
+    """Why the example in that folder cannot run here, before anything is started; '' if nothing is missing. `needs` are modules of the extra `models`."""
+    if not package.is_dir():
+        way = "run this in a clone of the repository, or name its folder of models with --models"
+        return f"There is no folder {package}, whose model {does}; {way}."
+    if missing := [name for name in needs if find_spec(name) is None]:
+        way = "pip install 'kingpost[models]'"
+        return f"The model {package.name} needs {' and '.join(missing)}: {way}."
+    return ""
 
 
 @contextmanager

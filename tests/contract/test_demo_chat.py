@@ -23,7 +23,7 @@ class Model:
         messages = body["messages"]
         if messages[-1]["content"] == "refuse":
             raise HTTPException(400, {"message": "messages: no \\x1b[31m.", "param": "messages"})
-        if messages[-1]["content"] == "too long" and len(messages) > 1:
+        if messages[-1]["content"] == "always" or messages[-1]["content"] == "too long" and len(messages) > 1:
             raise HTTPException(400, {"message": "too long", "code": "context_length_exceeded"})
         return self.events([message["content"] for message in messages])
 
@@ -74,6 +74,7 @@ def test_a_chat_line_by_line(said: tuple["subprocess.Popen[str]", Path]) -> None
     write("on", "7 messages, first hello, before ['5 messages,']\n")  # what was shown counts
     write("refuse", "messages: no \\x1b[31m.\n")  # and the chat goes on without it
     write("too long", "it begins anew.\n1 messages, first too long, before []\n")
+    write("always", "it begins anew.\n\ntoo long\n")  # a refusal of the second try is said
     assert process.stdin
     process.stdin.close()
     assert process.wait(120) == 0

@@ -1,8 +1,5 @@
 """models/extra/chat, with its real weights, behind the API: what OpenAI's client gets from it."""
 
-import runpy
-import shutil
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +9,9 @@ import pytest
 from deployments.registry import verbs as registry
 from tasks.store.job_store import JobStore
 from tests.conditions import wait_until
-from tests.contract.api.conftest import KEY, ROOT, Live, own_replica
+from tests.contract.api.conftest import KEY, Live, own_replica
+from tests.contract.api.examples import unpacked
 
-PACKAGE = ROOT / "models" / "extra" / "chat"
 PARIS: Any = [{"role": "user", "content": "What is the capital of France?"}]
 LONG: Any = [{"role": "user", "content": "Tell me a very long story about the sea."}]
 
@@ -23,11 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.stack]  # 269 MB of weights, kept un
 
 @pytest.fixture(scope="module")
 def client(live: Live) -> Iterator[openai.OpenAI]:
-    weights = ROOT / "build" / "chat"
-    sys.path.insert(0, str(PACKAGE))
-    runpy.run_path(str(PACKAGE / "fetch.py"))["fetch"](weights)
-    folder = live.folder / "chat"
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("data"))
+    folder, weights = unpacked(live, "chat")
     config = folder / "config.yaml"  # any path: that of the setting
     config.write_text(config.read_text().replace("CHAT_WEIGHTS: data/chat", f"CHAT_WEIGHTS: {weights}"))  # fmt: skip
     with own_replica(live, folder, 300):

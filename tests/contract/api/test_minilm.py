@@ -1,15 +1,14 @@
 """models/extra/minilm, with its real weights, behind the API: what OpenAI's client gets from it."""
 
-import runpy
 import shutil
 from collections.abc import Iterator
 
 import openai
 import pytest
 
-from tests.contract.api.conftest import KEY, ROOT, Live, own_replica
+from tests.contract.api.conftest import KEY, Live, own_replica
+from tests.contract.api.examples import unpacked
 
-PACKAGE = ROOT / "models" / "extra" / "minilm"
 SENTENCES = [
     "The cat sleeps in the garden.",
     "A cat is having a nap outside among the flowers.",
@@ -21,10 +20,7 @@ pytestmark = pytest.mark.slow  # 84 MB of weights, kept under build/
 
 @pytest.fixture(scope="module")
 def client(live: Live) -> Iterator[openai.OpenAI]:
-    weights = ROOT / "build" / "minilm"
-    runpy.run_path(str(PACKAGE / "fetch.py"))["fetch"](weights)
-    folder = live.folder / "minilm"
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("data"))
+    folder, weights = unpacked(live, "minilm")
     shutil.copytree(weights, folder / "data" / "minilm")
     with own_replica(live, folder, 120):
         yield openai.OpenAI(api_key=KEY, base_url=live.url + "/v1", max_retries=0)

@@ -1,7 +1,6 @@
 """models/extra/whisper, with its real weights, behind the API: what OpenAI's client and a job get from it."""
 
 import base64
-import runpy
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +9,8 @@ import openai
 import pytest
 
 from tests.contract.api.conftest import KEY, ROOT, Live, own_replica, submit
+from tests.contract.api.examples import unpacked
 
-PACKAGE = ROOT / "models" / "extra" / "whisper"
 SPEECH = (ROOT / "tests" / "data" / "speech.ogg").read_bytes()  # made by espeak-ng
 SAID = ("the capital of france is paris", "seven trains leave the station before noon")
 
@@ -21,10 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.stack]  # 71 MB of weights, kept und
 @pytest.fixture(scope="module")
 def client(live: Live) -> Iterator[openai.OpenAI]:
     pytest.importorskip("faster_whisper", reason="needs the extra `speech`")
-    weights = ROOT / "build" / "whisper"
-    runpy.run_path(str(PACKAGE / "fetch.py"))["fetch"](weights)
-    folder = live.folder / "whisper"
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("data"))
+    folder, weights = unpacked(live, "whisper")
     shutil.copytree(weights, folder / "data" / "whisper")
     with own_replica(live, folder, 120):
         yield openai.OpenAI(api_key=KEY, base_url=live.url + "/v1", max_retries=0, timeout=120)

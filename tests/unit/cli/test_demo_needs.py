@@ -39,7 +39,7 @@ def test_so_does_its_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         chat.run(tmp_path)
     (package / "config.yaml").write_text("environment_variables: {CHAT_WEIGHTS: there}")
     with pytest.raises(
-        chat.ChatFailed, match=r"not in .*chat/there: python .*fetch.py brings them"
+        chat.ChatFailed, match=r"not in .*chat/there: python .*extra/fetch.py chat brings them"
     ):
         chat.run(tmp_path)
     monkeypatch.setattr(chat, "NEEDS", ("no_such_module",))
