@@ -199,13 +199,14 @@ def test_a_part_that_dies_is_started_again(lasting_up: Up, role: str) -> None:
 def test_the_terminal_names_what_died(lasting_up: Up) -> None:
     wait_until(lasting_up.predicts, 40)
     says = "The {} of echo {} and is started again; `kingpost logs echo` shows more."
-    (host,) = [
-        replica.host_pid
-        for replica in JobStore(Settings(redis_url=lasting_up.up_json()["redis_url"])).run(
-            registry.replicas()
-        )
-        if replica.model_name == "echo"
-    ]
+    store = JobStore(Settings(redis_url=lasting_up.up_json()["redis_url"]))
+
+    def hosts() -> list[int | None]:
+        found = store.run(registry.replicas())
+        return [replica.host_pid for replica in found if replica.model_name == "echo"]
+
+    wait_until(lambda: len(hosts()) == 1, 40)  # the entry of one that was killed ends
+    (host,) = hosts()
     assert host
     os.kill(host, signal.SIGKILL)
     wait_until(lambda: says.format("model host", "ended") in lasting_up.said(), 30)
