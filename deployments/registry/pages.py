@@ -182,7 +182,7 @@ def replica_ids() -> ScriptCall[set[str]]:
 
 
 class Replicas:
-    """All live replicas by id, as of the latest `read` or `look`. An entry that has not changed stays the same object."""
+    """All live replicas by id, as of the latest `read` or `look`."""
 
     def __init__(
         self, store: AsyncJobStore, monotonic: Callable[[], float] = time.monotonic
@@ -230,9 +230,7 @@ class Replicas:
         return self.known
 
     def _take(self, found: Iterable[Replica]) -> None:
-        for replica in found:
-            if self.known.get(replica.id) != replica:
-                self.known[replica.id] = replica
+        self.known.update((replica.id, replica) for replica in found)
 
     def _drop(self, ids: Iterable[str]) -> None:
         for id_ in ids:

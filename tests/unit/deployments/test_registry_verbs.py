@@ -1,11 +1,16 @@
 """The verbs of the registry and the directory, run by the one store: sync and async, full, and without its scripts."""
 
+import asyncio
+import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from deployments.host_address import HostAddress
+from deployments.registry import directory
 from deployments.registry import verbs as registry
 from deployments.registry.directory import Directory
 from deployments.registry.keys import CHANGES, keyed, plain
@@ -98,6 +103,36 @@ async def test_the_live_view_hears_of_a_replica_and_of_its_end(
         await view.run_once()
         assert view.everyone() == ()
         assert [heard.get_message(timeout=1)["data"] for _ in range(2)] == [b"r1", b"r1"]
+
+
+async def test_the_live_view_reads_what_it_hears_of_between_two_readings_of_all(
+    store: JobStore, async_store: AsyncJobStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(directory, "POLL_SECONDS", 600.0)
+    view = Directory(async_store)
+
+    async def come_to_be(*names: str) -> None:
+        async with asyncio.timeout(20):
+            while {known.id for known in view.everyone()} != set(names):
+                await view.wait_change(0.5)
+        assert view.host_addresses() == {HostAddress(str(tmp_path / name)) for name in names}
+
+    def report(name: str) -> None:
+        (tmp_path / name).touch()
+        here = dataclasses.replace(replica(name), address=str(tmp_path / name))
+        store.run(registry.report(here, HEARTBEATS_MS))
+
+    report("r1")
+    running = asyncio.create_task(view.follow())
+    try:
+        await come_to_be("r1")
+        report("r2")
+        await come_to_be("r1", "r2")
+        store.run(registry.remove("r1"))
+        await come_to_be("r2")
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 def test_replicas_that_ended_without_a_word_are_dropped_when_another_one_reports(

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from deployments.registry import verbs as registry
+from deployments.registry.autoscaler import Autoscaler
 from deployments.registry.keys import keyed
 from deployments.registry.pages import lapse, vacant
 from deployments.registry.records import Deployment, Seat
+from deployments.registry.removal import Removal
 from tasks.settings import Settings
-from tasks.store.job_store import JobStore
+from tasks.store.job_store import AsyncJobStore, JobStore
 from tasks.store.verbs import ScriptCall
 from tests.conftest import Clock
 from workers.node.main import Node
@@ -54,6 +56,42 @@ def test_seats_that_nobody_renews_are_free_when_somebody_looks(
     assert store.run(vacant()) == set()
     assert store.run(lapse([pushed.id])) == 1
     assert store.run(vacant()) == {pushed.id}
+
+
+def test_who_holds_a_seat_sees_that_another_one_lapsed(
+    store: JobStore, pushed: Deployment, clock: Clock
+) -> None:
+    store.run(registry.scale(pushed.id, 2, 1, True, {"ready"}))
+    held, lost = Seat(pushed.id, "r1"), Seat(pushed.id, "r2")
+    for seat, ms in ((held, 2 * SEAT_MS), (lost, SEAT_MS)):
+        assert store.run(registry.take_seat(seat, ms))
+    clock.advance(SEAT_MS / 1000 + 1)
+    assert store.run(registry.hold_seats([held], SEAT_MS)) == ["held"]
+    assert store.run(vacant()) == {pushed.id}
+
+
+async def test_the_autoscaler_looks_for_seats_that_lapsed(
+    store: JobStore,
+    async_store: AsyncJobStore,
+    settings: Settings,
+    pushed: Deployment,
+    clock: Clock,
+) -> None:
+    assert store.run(registry.take_seat(Seat(pushed.id, "r1"), SEAT_MS))
+    clock.advance(SEAT_MS / 1000 + 1)
+    assert await Autoscaler(async_store, settings).run_once()
+    assert store.run(vacant()) == {pushed.id}
+
+
+async def test_a_deployment_that_is_deleted_is_not_vacant(
+    store: JobStore, async_store: AsyncJobStore, pushed: Deployment
+) -> None:
+    kept = store.run(registry.push("m", "another", 1))
+    store.run(registry.promote(kept))
+    store.run(registry.switch(kept.model_id, "production", kept.id))
+    assert pushed.id in store.run(vacant())
+    await Removal(async_store).deployment("m", pushed.id, True)
+    assert pushed.id not in store.run(vacant())
 
 
 def test_a_seat_is_written_again_only_when_a_part_of_its_time_is_over(

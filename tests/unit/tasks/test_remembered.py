@@ -100,3 +100,15 @@ async def test_what_is_full_forgets_what_was_read_the_longest_time_ago() -> None
     await remembered.get("d")
     assert [await remembered.get(key) for key in "acd"] == ["a4", "c3", "d5"]
     assert await remembered.get("b") == "b6"
+
+
+async def test_reading_again_what_is_known_forgets_nothing_else() -> None:
+    source = Source()
+    source.let_go.set()
+    remembered = source.remembered(most=3)
+    for key in "abc":
+        await remembered.get(key)
+    source.now += 1.1
+    assert await remembered.get("b") == "b4"
+    source.now -= 1.0
+    assert await remembered.get("a") == "a1"
