@@ -1,4 +1,4 @@
-"""The console over real HTTP: who gets in, what a page may do, and what nobody can do to it. tests/browser drives it."""
+"""The console over real HTTP: who gets in, what a page may do, and what nobody can do to it. test_console*_in_browser.py drive it."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import CONSOLE, create_app
-from api.console.rendering import SECURITY, STATIC, asset
+from api.console.rendering import SECURITY, STATIC, TEMPLATES, asset
 from tasks.api_keys import GRANTS, SCOPES, Need, Scope, key_id
 from tests.conditions import wait_until
 from tests.contract.api.conftest import Live, submit
@@ -329,6 +329,30 @@ def test_a_request_is_shown_with_its_story_and_only_to_who_may(live: Live, admin
     assert admin.get(f"/ui/models/echo/try?again={request_id}").text.count("my input") == 1
     entry = admin.change("GET", "/v1/audit?limit=1").json()["entries"][0]
     assert (entry["action"], entry["target"]) == ("request.read_input", request_id)
+
+
+def test_the_time_of_a_request_is_from_end_to_end_and_says_its_attempts(
+    live: Live, admin: Browser
+) -> None:
+    twice = {"max_attempts": 2, "initial_delay_ms": 0, "max_delay_ms": 0}
+    path = "/models/talker/production/async_predict"
+    with live.client() as http:
+        failing = submit(http, {"odd": 1}, path, inference_retry_config=twice)
+        once = submit(http, {}, ECHO)
+        for request_id in (failing, once):
+            http.get(f"/async_request/{request_id}?wait=30")
+    page = admin.get(f"/ui/jobs/{failing}").text
+    assert re.search(r"<dt>Done in</dt><dd>[^<]+, 2 attempts</dd>", page)
+    assert "<dt>The last attempt ran for</dt>" in page
+    page = admin.get(f"/ui/jobs/{once}").text
+    assert re.search(r"<dt>Done in</dt><dd>[^<,]+</dd>\s*<dt>Ran for</dt>", page)
+    assert admin.get("/ui/jobs").text.count("<small>2 attempts</small>") >= 1
+
+
+def test_what_sleeps_is_called_asleep() -> None:
+    status = TEMPLATES.get_template("parts.html").module.status  # type: ignore[attr-defined]
+    assert ">asleep</span>" in status("SCALED_TO_ZERO")
+    assert ">in progress</span>" in status("IN_PROGRESS")
 
 
 def test_the_address_of_the_console_may_end_with_a_slash(admin: Browser) -> None:
