@@ -16,6 +16,7 @@ from tasks.store.job_store import BACKOFF, RETRIES
 from tasks.store_address import shown
 
 TORN = "Bad file format reading the append only file"  # in the log of Valkey
+STARTS, CUT = b"Valkey is starting", b"Truncating the AOF"  # likewise
 ABOVE_PORTS = 65_536  # above every port
 SILENT_SECONDS = 2  # without an answer, then the store counts as silent
 # hash-max-listpack-value: with Valkey's default of 64 bytes, a record with a longer value would take twice the memory.
@@ -83,6 +84,15 @@ def why_not_started(said: str) -> str:
     if TORN not in said:
         return said
     return "the end of its append-only file cannot be read; `kingpost repair` cuts it off and keeps a copy."
+
+
+def is_up(log: Path, own: bool) -> str:
+    """That the store is up, for the user. Of one of our `own`, its log tells also what it cut off by itself at its latest start."""
+    said = log.read_bytes().rpartition(STARTS)[2] if own and log.exists() else b""
+    if CUT not in said:
+        return "The store is up."
+    torn = "The end of its append-only file was torn, as after a power cut or in a copy of a file in use"
+    return f"The store is up. {torn}. It has cut that off, and what was there is lost; {log} says where."
 
 
 def _port_in(file: Path) -> int:

