@@ -1,6 +1,6 @@
 """Why a webhook did not arrive, in words: what came of an attempt, and the setting that would have allowed it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -9,7 +9,11 @@ from tasks.settings import Settings
 from tasks.webhooks.schedule import REFUSED, TIMED_OUT
 from tasks.webhooks.targets import refusal
 
-ALLOWS_HTTP, ALLOWS_PRIVATE = "KINGPOST_WEBHOOK_ALLOW_HTTP", "KINGPOST_WEBHOOK_ALLOW_PRIVATE"
+PRIVATE = "webhook_allow_private"
+ALLOWING = {  # setting -> what it allows
+    "webhook_allow_http": "http",
+    PRIVATE: "private addresses and other ports",
+}
 
 
 class Told(NamedTuple):
@@ -42,16 +46,21 @@ def teller(settings: Settings) -> Callable[[AttemptView, str], Told]:
 
 
 def _allowed_by(url: str, settings: Settings) -> str:
-    """The setting that allows what was refused."""
-    if refusal(url, settings) and not refusal(url, _with(settings, "webhook_allow_http")):
-        return f"{ALLOWS_HTTP}=1 on the server allows http."
-    if not settings.webhook_allow_private:
-        return f"{ALLOWS_PRIVATE}=1 on the server allows private addresses and other ports."
-    return "The settings have changed since; send it again."
+    """The settings that allow what was refused."""
+    off = [name for name in ALLOWING if not getattr(settings, name)]
+    if refusal(url, _with(settings, off)):
+        return ""  # no setting does
+    needed = [name for name in off if refusal(url, _with(settings, [n for n in off if n != name]))]
+    needed = needed or [name for name in off if name == PRIVATE]  # the address of a name
+    if not needed:
+        return "The settings have changed since; send it again."
+    names = " and ".join(f"KINGPOST_{name.upper()}=1" for name in needed)
+    word = "allows" if len(needed) == 1 else "allow"
+    return f"{names} on the server {word} {' and '.join(ALLOWING[name] for name in needed)}."
 
 
-def _with(settings: Settings, name: str) -> Settings:
-    return settings.model_copy(update={name: True})
+def _with(settings: Settings, names: Sequence[str]) -> Settings:
+    return settings.model_copy(update=dict.fromkeys(names, True))
 
 
 def _status(status: int | None) -> str:

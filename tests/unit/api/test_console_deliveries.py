@@ -50,6 +50,12 @@ def test_a_status_is_explained(status: int, what: str, hint: str) -> None:
     assert hint in words.hint
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000/", "http://10.0.0.1/", "http://example.com:81/"])  # fmt: skip
+def test_a_url_that_needs_two_settings_names_both(url: str) -> None:
+    hint = told(attempt(error="refused: only https is allowed"), url, Settings()).hint
+    assert HTTP in hint and PRIVATE in hint
+
+
 def test_settings_that_allow_it_now_are_no_hint_to_change_them() -> None:
     now = Settings(webhook_allow_private=True)
     words = told(attempt(error="refused: 10.0.0.1 is not a public address"), URL, now)
