@@ -64,12 +64,22 @@ def _lines(name: str, command: Any, level: str = "###") -> Iterator[str]:
         yield f"| `{_argument(each).strip('[]')}` | {_default(each)} | {_text(each.help or '')} |\n"
     for each in options:
         spelt = ", ".join(f"`{word}`" for word in [*each.opts, *each.secondary_opts])
-        yield f"| {spelt} | {_default(each)} | {_text(each.help or '')} |\n"
+        yield f"| {spelt} | {_default(each)} | {(_text(each.help or '') + _range(each)).strip()} |\n"
 
 
 def _argument(each: Any) -> str:
-    word = (each.metavar or each.name).upper() + ("..." if each.nargs == -1 else "")
+    word = (each.metavar or each.name).upper().strip("[]").removesuffix("...")
+    word += "..." if each.nargs == -1 else ""
     return word if each.required else f"[{word}]"
+
+
+def _range(each: Any) -> str:
+    least, most = each.min, each.max
+    if least is None and most is None:
+        return ""
+    if most is None:
+        return f" {least} or more."
+    return f" From {least} to {most}." if least is not None else f" {most} at most."
 
 
 def _default(each: Any) -> str:
